@@ -1,0 +1,105 @@
+# Everything a contributor runs. Each target makes what it needs first, so a fresh clone may begin with any of them.
+# Asked of the machine: make, a POSIX shell, and Python 3.11 or later (the first found below, or PYTHON=…).
+
+PYTHON ?= $(shell for each in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	$$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$each && break; done)
+# The real place of the project, also where a test sees it through links.
+ROOT := $(dir $(realpath $(firstword $(MAKEFILE_LIST))))
+BIN := .venv/bin
+READY := .venv/.ready
+RELEASED := protos/released.txtpb
+
+VERIFY := verify-format verify-lint verify-types verify-imports verify-proto verify-breaking verify-generated \
+	verify-sync verify-docs verify-sizes
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test verify fix gen fmt bench release-protos $(VERIFY) \
+	fix-format fix-lint fix-proto fix-generated fix-sync fix-docs
+
+help: ## Show this list.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1m%-18s\033[0m %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+setup: $(READY) ## Make .venv with all that is needed to run, test and change the project.
+
+# Made again only when pyproject.toml changes. pip older than 25.1 does not know dependency groups.
+$(READY): pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is needed: install it, or name it with PYTHON=…"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --editable '$(ROOT)[server,postgres,nats,uvloop]' --group dev
+	@touch $@
+
+run: $(READY) ## Start the server on 127.0.0.1:50051 with an embedded database in this folder.
+	@$(BIN)/sessions-server serve
+
+test: $(READY) ## Run all tests; ARGS='-k name' narrows them.
+	$(BIN)/python -m pytest $(ARGS)
+
+verify: $(VERIFY) test ## Run every check and all tests, the README's commands among them.
+
+bench: $(READY) ## Measure speed beside a bare gRPC echo; writes benchmarks/results.json.
+	$(BIN)/python benchmarks/run.py
+
+gen: fix-generated ## The same as fix-generated.
+
+fmt: fix-format fix-proto ## Format Python and protos.
+
+fix: fix-lint fix-format fix-proto fix-generated fix-sync fix-docs ## Mend all that can be mended by a command.
+
+# The last word of a failed check is its cure.
+cure = || { echo "$@ failed: $(1)"; exit 1; }
+
+verify-format: $(READY) ## Check the format of Python code.
+	@$(BIN)/ruff format --quiet --diff . $(call cure,run \`make fix-format\`.)
+
+fix-format: $(READY) ## Format Python code.
+	@$(BIN)/ruff format --quiet .
+
+verify-lint: $(READY) ## Check Python code for common faults.
+	@$(BIN)/ruff check --quiet . $(call cure,run \`make fix-lint\`; mend by hand what it leaves.)
+
+fix-lint: $(READY) ## Mend the faults that can be mended safely.
+	@$(BIN)/ruff check --quiet --fix .
+
+verify-types: $(READY) ## Check types, strictly.
+	@$(BIN)/mypy $(call cure,mend the types that are named above.)
+
+verify-imports: $(READY) ## Check which module may import which.
+	@$(BIN)/lint-imports --no-logo $(call cure,move the code to the layer that may import this; pyproject.toml has the rules.)
+
+verify-proto: $(READY) ## Check that the protos are formatted and documented.
+	@$(BIN)/buf format --diff --exit-code protos $(call cure,run \`make fix-proto\`.)
+	@$(BIN)/buf lint protos $(call cure,mend what is named above.)
+
+fix-proto: $(READY) ## Format the protos.
+	@$(BIN)/buf format --write protos
+
+verify-breaking: $(READY) ## Check that no client of the last release breaks.
+	@test -f $(RELEASED) $(call cure,nothing is released yet; run \`make release-protos\` and commit $(RELEASED).)
+	@$(BIN)/buf breaking protos --against $(RELEASED) \
+		$(call cure,take the change back and add instead of changing; reserve what is removed; or begin sessions.v2.)
+
+release-protos: $(READY) ## Record the protos as released, which must not break the release before.
+	@if test -f $(RELEASED); then $(MAKE) --no-print-directory verify-breaking; fi
+	@$(BIN)/buf build protos --exclude-source-info --output $(RELEASED)
+
+verify-generated: $(READY) ## Check that generated/ is what protos/ gives.
+	@$(BIN)/python protos/generate.py --check $(call cure,run \`make fix-generated\`.)
+
+fix-generated: $(READY) ## Write generated/ anew from protos/.
+	@$(BIN)/python protos/generate.py
+
+verify-sync: $(READY) ## Check that the synchronous client is what the asynchronous one gives.
+	@$(BIN)/python client/unasync.py --check $(call cure,run \`make fix-sync\`.)
+
+fix-sync: $(READY) ## Write the synchronous client anew from the asynchronous one.
+	@$(BIN)/python client/unasync.py
+
+verify-docs: $(READY) ## Check that the README lists the settings as they are.
+	@$(BIN)/python docs/generate.py --check $(call cure,run \`make fix-docs\`.)
+
+fix-docs: $(READY) ## Write the README's list of settings anew.
+	@$(BIN)/python docs/generate.py
+
+verify-sizes: $(READY) ## Check that files and functions stay small; prints their sizes.
+	@$(BIN)/python -m tests.meta.sizes $(call cure,split what is named above.)
