@@ -1,0 +1,1 @@
+"""The Sessions server: keeps the state of conversations behind a gRPC service."""

@@ -1,0 +1,189 @@
+"""Everything that can be refused, in the words of the caller.
+
+    DomainError
+     +-- InvalidRequest          the request itself is wrong, whatever the session's state
+     +-- Unauthenticated         the credential is missing or not valid
+     +-- PermissionDenied        the credential does not allow this
+     +-- SessionNotFound         no such session for this tenant
+     +-- SessionExists           the chosen session id is taken
+     +-- MessageExists           the chosen message id is taken by another content
+     +-- InvalidState            the session's state does not allow this
+     +-- PathConflict            a context path does not fit the context
+     +-- EtagMismatch            the resource changed since it was read
+     +-- RequestIdReused         the request id was used for something else
+     +-- CursorAhead             the position lies beyond the log's end
+     +-- EventsCompacted         the position lies before the log's start
+     +-- LimitExceeded           a size or count is over its limit
+     +-- HistoryFull             the history holds max_messages and rejects more
+     +-- StorageFull             the disk is full
+     +-- TooManyStreams          the caller or the server has too many open streams
+     +-- EncryptionNotConfigured the server has no keyring
+     +-- KeyNotAvailable         the keyring lacks the session's key
+     +-- DataCorrupted           stored data does not authenticate
+     +-- Unavailable             the store can not be reached for now
+     +-- ShuttingDown            the server is stopping
+
+Each class carries its `reason`; the status code belongs to the transport.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import ClassVar, NamedTuple
+
+
+class Reason(StrEnum):
+    """The names of the wire's ErrorReason values, without their prefix."""
+
+    INVALID_REQUEST = "INVALID_REQUEST"
+    MALFORMED_REQUEST = "MALFORMED_REQUEST"
+    UNAUTHENTICATED = "UNAUTHENTICATED"
+    PERMISSION_DENIED = "PERMISSION_DENIED"
+    SESSION_NOT_FOUND = "SESSION_NOT_FOUND"
+    SESSION_ALREADY_EXISTS = "SESSION_ALREADY_EXISTS"
+    MESSAGE_ALREADY_EXISTS = "MESSAGE_ALREADY_EXISTS"
+    INVALID_STATE = "INVALID_STATE"
+    PATH_CONFLICT = "PATH_CONFLICT"
+    ETAG_MISMATCH = "ETAG_MISMATCH"
+    REQUEST_ID_REUSED = "REQUEST_ID_REUSED"
+    CURSOR_AHEAD = "CURSOR_AHEAD"
+    EVENTS_COMPACTED = "EVENTS_COMPACTED"
+    LIMIT_EXCEEDED = "LIMIT_EXCEEDED"
+    HISTORY_FULL = "HISTORY_FULL"
+    STORAGE_FULL = "STORAGE_FULL"
+    TOO_MANY_STREAMS = "TOO_MANY_STREAMS"
+    ENCRYPTION_NOT_CONFIGURED = "ENCRYPTION_NOT_CONFIGURED"
+    KEY_NOT_AVAILABLE = "KEY_NOT_AVAILABLE"
+    DATA_CORRUPTED = "DATA_CORRUPTED"
+    UNAVAILABLE = "UNAVAILABLE"
+    SHUTTING_DOWN = "SHUTTING_DOWN"
+    INTERNAL = "INTERNAL"
+    UNIMPLEMENTED = "UNIMPLEMENTED"
+
+
+class DomainError(Exception):
+    """A refusal: a sentence for the caller, a reason for programs, and facts as metadata."""
+
+    reason: ClassVar[Reason] = Reason.INTERNAL
+
+    def __init__(self, message: str, **metadata: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.metadata = metadata
+
+
+class Violation(NamedTuple):
+    """One thing that is wrong with a request: the field's path and a sentence."""
+
+    field: str
+    description: str
+
+
+class InvalidRequest(DomainError):
+    """Carries every violation found, not only the first."""
+
+    reason = Reason.INVALID_REQUEST
+
+    def __init__(self, violations: Iterable[Violation]) -> None:
+        self.violations = tuple(violations)
+        super().__init__("; ".join(f"{field}: {text}" for field, text in self.violations))
+
+
+class MalformedRequest(DomainError):
+    reason = Reason.MALFORMED_REQUEST
+
+
+class Unauthenticated(DomainError):
+    reason = Reason.UNAUTHENTICATED
+
+
+class PermissionDenied(DomainError):
+    reason = Reason.PERMISSION_DENIED
+
+
+class SessionNotFound(DomainError):
+    """The same bytes for a missing, a deleted and another tenant's session: it never names the id."""
+
+    reason = Reason.SESSION_NOT_FOUND
+
+    def __init__(self) -> None:
+        super().__init__("There is no such session; check session_id, or create the session first.")
+
+
+class SessionExists(DomainError):
+    reason = Reason.SESSION_ALREADY_EXISTS
+
+
+class MessageExists(DomainError):
+    reason = Reason.MESSAGE_ALREADY_EXISTS
+
+
+class InvalidState(DomainError):
+    reason = Reason.INVALID_STATE
+
+
+class PathConflict(DomainError):
+    reason = Reason.PATH_CONFLICT
+
+
+class EtagMismatch(DomainError):
+    reason = Reason.ETAG_MISMATCH
+
+    def __init__(self, current: str) -> None:
+        super().__init__(
+            "The resource has changed since this etag was read; read it again and retry with its new etag.",
+            current_etag=current,
+        )
+
+
+class RequestIdReused(DomainError):
+    reason = Reason.REQUEST_ID_REUSED
+
+
+class CursorAhead(DomainError):
+    reason = Reason.CURSOR_AHEAD
+
+
+class EventsCompacted(DomainError):
+    reason = Reason.EVENTS_COMPACTED
+
+
+class LimitExceeded(DomainError):
+    reason = Reason.LIMIT_EXCEEDED
+
+
+class HistoryFull(DomainError):
+    reason = Reason.HISTORY_FULL
+
+
+class StorageFull(DomainError):
+    reason = Reason.STORAGE_FULL
+
+
+class TooManyStreams(DomainError):
+    reason = Reason.TOO_MANY_STREAMS
+
+
+class EncryptionNotConfigured(DomainError):
+    reason = Reason.ENCRYPTION_NOT_CONFIGURED
+
+
+class KeyNotAvailable(DomainError):
+    reason = Reason.KEY_NOT_AVAILABLE
+
+
+class DataCorrupted(DomainError):
+    reason = Reason.DATA_CORRUPTED
+
+
+class Unavailable(DomainError):
+    reason = Reason.UNAVAILABLE
+
+
+class ShuttingDown(DomainError):
+    reason = Reason.SHUTTING_DOWN
+
+
+class SetupError(Exception):
+    """A file, a setting or a database of the operator's that can not be used. The text says what to do."""

@@ -1,0 +1,116 @@
+"""When a session expires, and what becomes of it then. Judged from the session and an instant alone.
+
+A session past its deadline is treated as expired by everyone from that instant on, whether or not a write has made it
+physical: readers see `view`, a writer first records the events of `lapse` and then decides on what is left.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from sessions_server.domain.lifecycle import enter
+from sessions_server.domain.models import (
+    Deleted,
+    Event,
+    EventData,
+    EventType,
+    ExpiryAction,
+    Micros,
+    Persistence,
+    Sequence,
+    Session,
+    State,
+    StateChange,
+    StateReason,
+)
+
+_IDLING = frozenset({State.CREATED, State.ACTIVE})
+"""Where the idle timer runs; it stands still while a session is paused."""
+
+_LIVING = frozenset({State.CREATED, State.ACTIVE, State.PAUSED})
+"""Where the end of the ttl makes a retained session EXPIRED."""
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """The next thing that the clock will do to a session."""
+
+    at: Micros
+    state: State | None
+    """The state to come; None: the session is erased."""
+    reason: StateReason
+
+
+@dataclass(frozen=True, slots=True)
+class Lapsed:
+    session: Session | None
+    """What is left; None: it was erased."""
+    last_sequence: Sequence
+    events: tuple[Event, ...]
+
+
+def erased_by_ttl(session: Session) -> bool:
+    storage = session.storage
+    return storage.persistence is Persistence.TEMPORARY or storage.expiry_action is ExpiryAction.DELETE
+
+
+def next_due(session: Session) -> Due | None:
+    """The earlier of the idle timeout and the end of the ttl, the ttl first if they fall together."""
+    by_ttl, by_idling = _ttl_due(session), _idle_due(session)
+    if by_ttl is None or (by_idling is not None and by_idling.at < by_ttl.at):
+        return by_idling
+    return by_ttl
+
+
+def lapse(session: Session, now: Micros) -> Lapsed:
+    """Everything that was due at `now`, in its order. Without events when nothing was."""
+    events: list[Event] = []
+    while (due := next_due(session)) is not None and due.at <= now:
+        sequence = Sequence(session.last_sequence + 1)
+        data: EventData = Deleted()
+        if due.state is not None:
+            data = StateChange(state=due.state, previous_state=session.state, reason=due.reason)
+        kind = EventType.DELETED if due.state is None else EventType.STATE_CHANGE
+        events.append(Event(session.key, sequence, kind, due.at, "", data))
+        if due.state is None:
+            return Lapsed(None, sequence, tuple(events))
+        changed = enter(session, due.state, due.at, reason=due.reason)
+        session = replace(changed, last_sequence=sequence, revision=sequence)
+    return Lapsed(session, session.last_sequence, tuple(events))
+
+
+def view(session: Session, now: Micros) -> Session | None:
+    """The session as a reader sees it at `now`; None when it is to be treated as erased.
+
+    Its etag is already that of the expiry to come, so that it stays true when the expiry is recorded; its
+    last_sequence is that of the log as it stands, so that it is a position to subscribe from.
+    """
+    due = next_due(session)
+    if due is None or due.at > now:
+        return session
+    left = lapse(session, now).session
+    return None if left is None else replace(left, last_sequence=session.last_sequence)
+
+
+def _idle_due(session: Session) -> Due | None:
+    timeout = session.config.timeout
+    if timeout is None or session.state not in _IDLING:
+        return None
+    return Due(Micros(session.active_time + timeout), State.EXPIRED, StateReason.IDLE_TIMEOUT)
+
+
+def _ttl_due(session: Session) -> Due | None:
+    end = session.expire_time
+    if end is None:
+        return None
+    if erased_by_ttl(session):
+        return Due(end, None, StateReason.TTL)
+    if session.storage.expiry_action is ExpiryAction.ARCHIVE:
+        return None if session.state is State.ARCHIVED else Due(end, State.ARCHIVED, StateReason.TTL)
+    if session.state in _LIVING or _idle_expired(session):
+        return Due(end, State.EXPIRED, StateReason.TTL)
+    return None
+
+
+def _idle_expired(session: Session) -> bool:
+    return session.state is State.EXPIRED and session.expiry_reason is not StateReason.TTL

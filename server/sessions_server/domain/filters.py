@@ -1,0 +1,81 @@
+"""What a metadata filter means: a list of conditions on dotted paths, all of which must hold. Comparisons are typed."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, NamedTuple
+
+from sessions_server.domain.errors import InvalidRequest, Violation
+
+if TYPE_CHECKING:
+    from sessions_server.domain.models import Json, JsonObject
+
+MAX_CONDITIONS = 32
+
+
+class Operator(StrEnum):
+    EQ = "$eq"
+    NE = "$ne"
+    GT = "$gt"
+    GTE = "$gte"
+    LT = "$lt"
+    LTE = "$lte"
+    IN = "$in"
+    EXISTS = "$exists"
+    CONTAINS = "$contains"
+
+
+class Condition(NamedTuple):
+    path: tuple[str, ...]
+    operator: Operator
+    operand: Json
+    """IN: a list. EXISTS: a bool. CONTAINS: an object that must be contained, or a value that a list must hold
+    (or a text that a text must hold)."""
+
+
+def parse_filter(raw: JsonObject) -> tuple[Condition, ...]:
+    """Reads `{"a.b": value | {"$op": operand, …} | {sub-object}}`. Raises InvalidRequest with every violation."""
+    conditions: list[Condition] = []
+    violations: list[Violation] = []
+    for key, wanted in raw.items():
+        path = tuple(key.split("."))
+        if not all(path):
+            violations.append(
+                _violation(key, "A metadata path is dotted, without empty parts, such as `device.os`.")
+            )
+        elif isinstance(wanted, dict) and any(name.startswith("$") for name in wanted):
+            for name, operand in wanted.items():
+                problem = _problem(name, operand)
+                if problem:
+                    violations.append(_violation(key, problem))
+                else:
+                    conditions.append(Condition(path, Operator(name), operand))
+        elif isinstance(wanted, dict):
+            conditions.append(Condition(path, Operator.CONTAINS, wanted))
+        else:
+            conditions.append(Condition(path, Operator.EQ, wanted))
+    if len(conditions) > MAX_CONDITIONS:
+        violations.append(Violation("metadata_filter", f"A filter has at most {MAX_CONDITIONS} conditions."))
+    if violations:
+        raise InvalidRequest(violations)
+    return tuple(conditions)
+
+
+def _violation(key: str, sentence: str) -> Violation:
+    return Violation("metadata_filter", sentence)
+
+
+def _problem(name: str, operand: Json) -> str:
+    if name not in list(Operator):
+        return f"Unknown operator; use one of {', '.join(Operator)}."
+    if name == Operator.IN and (not isinstance(operand, list) or not 1 <= len(operand) <= 100):
+        return "`$in` takes a list of 1 to 100 values."
+    if name == Operator.IN and any(isinstance(item, (dict, list)) for item in operand):  # type: ignore[union-attr]
+        return "`$in` compares plain values, not objects or lists."
+    if name == Operator.EXISTS and not isinstance(operand, bool):
+        return "`$exists` takes true or false."
+    if name in (Operator.GT, Operator.GTE, Operator.LT, Operator.LTE) and (
+        isinstance(operand, bool) or not isinstance(operand, (int, float, str))
+    ):
+        return f"`{name}` compares with a number or a text."
+    return ""

@@ -1,0 +1,24 @@
+"""JSON as bytes: the one encoding in which content is measured, hashed and stored."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+if TYPE_CHECKING:
+    from sessions_server.domain.models import Json
+
+
+def dumps(value: Json) -> bytes:
+    """Compact UTF-8 JSON, keys in their own order."""
+    return orjson.dumps(value)
+
+
+def canonical(value: Json) -> bytes:
+    """Compact UTF-8 JSON with sorted keys: equal values give equal bytes."""
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+
+
+def loads(data: bytes | memoryview | str) -> Any:
+    return orjson.loads(data)

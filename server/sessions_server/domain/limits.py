@@ -1,0 +1,37 @@
+"""The limits that a deployment may move, with the contract's defaults."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sessions_server.domain.models import SECOND, Micros
+
+MAX_SAFE_INTEGER = 2**53 - 1
+"""The largest integer that a double tells apart from its neighbours."""
+
+MAX_DEPTH = 32
+"""How deep JSON may nest; protobuf's parsers stop a little above."""
+
+KIB = 1024
+MIB = 1024 * KIB
+YEAR = Micros(365 * 24 * 3600 * SECOND)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    context_bytes: int = MIB
+    context_keys: int = 10_000
+    context_changes: int = 100
+    metadata_bytes: int = 64 * KIB
+    metadata_keys: int = 256
+    content_bytes: int = 256 * KIB
+    data_bytes: int = 256 * KIB
+    messages_per_add: int = 1_000
+    page_size: int = 1_000
+    default_page_size: int = 100
+    default_window: int = 100
+    shortest_span: Micros = SECOND
+    longest_span: Micros = Micros(10 * YEAR)
+    temporary_ttl: Micros = Micros(24 * 3600 * SECOND)
+    request_ids_kept: Micros = Micros(24 * 3600 * SECOND)
+    events_kept: Micros = Micros(7 * 24 * 3600 * SECOND)

@@ -1,0 +1,235 @@
+"""The values of the domain. Immutable; times are microseconds since the Unix epoch in UTC."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NamedTuple, NewType, TypeAlias
+
+Micros = NewType("Micros", int)
+"""An instant, in microseconds since 1970-01-01T00:00:00Z, or a span of microseconds."""
+
+Sequence = NewType("Sequence", int)
+"""A position in a session's log: 1, 2, 3, … without holes. 0 is the position before the first event."""
+
+SECOND = Micros(1_000_000)
+
+# `str | int | float | bool | None`, lists and string-keyed dicts of the same.
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
+JsonObject: TypeAlias = dict[str, Json]
+
+
+class SessionKey(NamedTuple):
+    """A session's address. Its natural order is the order in which rows are locked."""
+
+    tenant: str
+    session_id: str
+
+
+class State(StrEnum):
+    CREATED = "created"
+    ACTIVE = "active"
+    PAUSED = "paused"
+    ENDED = "ended"
+    EXPIRED = "expired"
+    ARCHIVED = "archived"
+
+
+class Overflow(StrEnum):
+    TRUNCATE_OLDEST = "truncate_oldest"
+    REJECT = "reject"
+
+
+class Persistence(StrEnum):
+    PERMANENT = "permanent"
+    TEMPORARY = "temporary"
+
+
+class ExpiryAction(StrEnum):
+    RETAIN = "retain"
+    ARCHIVE = "archive"
+    DELETE = "delete"
+
+
+class StateReason(StrEnum):
+    """Why a session changed its state."""
+
+    CALLER = "caller"
+    IDLE_TIMEOUT = "idle_timeout"
+    TTL = "ttl"
+
+
+@dataclass(frozen=True, slots=True)
+class SessionConfig:
+    timeout: Micros | None = None
+    """The span without a write after which the session expires; None: never."""
+    max_messages: int = 0
+    """How many messages the history holds; 0: no limit."""
+    context_window: int = 0
+    """How many messages GetHistory answers when not told; 0: the service's default."""
+    overflow: Overflow = Overflow.TRUNCATE_OLDEST
+
+
+@dataclass(frozen=True, slots=True)
+class StorageOptions:
+    persistence: Persistence = Persistence.PERMANENT
+    encryption: bool = False
+    ttl: Micros | None = None
+    """Lifetime counted from the session's creation; None: without end."""
+    expiry_action: ExpiryAction = ExpiryAction.RETAIN
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    key: SessionKey
+    user_id: str
+    state: State
+    metadata: JsonObject
+    config: SessionConfig
+    storage: StorageOptions
+    message_count: int
+    last_sequence: Sequence
+    revision: Sequence
+    """The sequence of the event that last changed the session itself; its etag."""
+    history_start: Sequence
+    """No message before this position is part of the history."""
+    log_start: Sequence
+    """The first position that the log still keeps."""
+    create_time: Micros
+    update_time: Micros
+    active_time: Micros
+    """The last write that counts against the idle timeout."""
+    start_time: Micros | None = None
+    end_time: Micros | None = None
+    archive_time: Micros | None = None
+    expiry_reason: StateReason | None = None
+    """Why an EXPIRED session expired."""
+    data_key: bytes | None = field(default=None, repr=False)
+    """The wrapped key of an encrypted session."""
+
+    @property
+    def expire_time(self) -> Micros | None:
+        """The end of the session's ttl."""
+        ttl = self.storage.ttl
+        return None if ttl is None else Micros(self.create_time + ttl)
+
+
+class ClaimedTime(NamedTuple):
+    """A caller's own time stamp, kept exactly as it came."""
+
+    seconds: int
+    nanos: int
+
+
+@dataclass(frozen=True, slots=True)
+class MessageBody:
+    """What a caller says in a message. Two messages are the same when their bodies are equal."""
+
+    role: str = ""
+    content: str = ""
+    name: str = ""
+    tool_call_id: str = ""
+    data: JsonObject | None = None
+    metadata: JsonObject | None = None
+    timestamp: ClaimedTime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MessageDraft:
+    """A message to be added."""
+
+    id: str
+    body: MessageBody
+    chosen: bool = False
+    """The caller chose the id, so the message may have been stored before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    id: str
+    sequence: Sequence
+    create_time: Micros
+    body: MessageBody
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    data: JsonObject
+    revision: Sequence
+    """The sequence of the event that last changed it; its etag. 0: never written."""
+    update_time: Micros
+
+
+Answer: TypeAlias = "Session | Context | tuple[Message, ...] | int | None"
+"""What a command answers: the session, the context, the messages, or how many messages were cleared."""
+
+
+class EventType(StrEnum):
+    CREATED = "created"
+    MESSAGE = "message"
+    STATE_CHANGE = "state_change"
+    CONTEXT_CHANGE = "context_change"
+    UPDATED = "updated"
+    HISTORY_CLEARED = "history_cleared"
+    IMPORTED = "imported"
+    DELETED = "deleted"
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    user_id: str
+    state: State
+
+
+@dataclass(frozen=True, slots=True)
+class StateChange:
+    state: State
+    previous_state: State
+    reason: StateReason
+
+
+@dataclass(frozen=True, slots=True)
+class ContextChange:
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Updated:
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryCleared:
+    cleared_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    message_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    pass
+
+
+EventData: TypeAlias = (
+    Created | Message | StateChange | ContextChange | Updated | HistoryCleared | Imported | Deleted
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+class Event:
+    """One committed change. Compared by identity, so that its encoding can be kept beside it."""
+
+    key: SessionKey
+    sequence: Sequence
+    type: EventType
+    time: Micros
+    request_id: str
+    data: EventData | None
+    """None when the content was erased."""
+
+    @property
+    def erased(self) -> bool:
+        return self.data is None

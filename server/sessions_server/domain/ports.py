@@ -1,0 +1,175 @@
+"""What the domain's users need from outside, as contracts. `app.py` is where each meets its implementation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence as Seq
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from sessions_server.domain.commands import Command
+    from sessions_server.domain.filters import Condition
+    from sessions_server.domain.models import (
+        Context,
+        Event,
+        Message,
+        Micros,
+        Sequence,
+        Session,
+        SessionKey,
+        State,
+    )
+    from sessions_server.domain.workspace import Published, Workspace
+
+T = TypeVar("T")
+
+
+class Clock(Protocol):
+    """The time. Real in a server, turned by hand in tests."""
+
+    def now(self) -> Micros: ...
+
+
+class Access(StrEnum):
+    READ = "read"
+    WRITE = "write"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls. The tenant comes from the credential alone."""
+
+    tenant: str
+    access: Access = Access.WRITE
+    subject: str = ""
+    expires_at: Micros | None = None
+    """When the credential ends; a stream that lives longer is ended soon after."""
+
+
+class Cell(NamedTuple):
+    """One encrypted value's place. It is authenticated with the value, so ciphertext can not be moved."""
+
+    tenant: str
+    session_id: str
+    column: str
+    row: str
+
+
+class Cells(Protocol):
+    """Encrypts and decrypts single values with a session's own data key. Called from several threads."""
+
+    def new_key(self, tenant: str, session_id: str) -> bytes:
+        """A fresh data key, wrapped by the keyring's current key. Raises EncryptionNotConfigured."""
+
+    def seal(self, wrapped: bytes, cell: Cell, plaintext: bytes) -> bytes:
+        """The ciphertext for one place. Raises KeyNotAvailable, DataCorrupted."""
+
+    def open(self, wrapped: bytes, cell: Cell, sealed: bytes) -> bytes:
+        """The plaintext of one place. Raises KeyNotAvailable, DataCorrupted; never answers empty instead."""
+
+    def rewrap(self, tenant: str, session_id: str, wrapped: bytes) -> bytes | None:
+        """The same data key under the keyring's current key; None when it is already. Raises as `open`."""
+
+
+class Transaction(Protocol):
+    """One write transaction, used by one thread at a time."""
+
+    @property
+    def now(self) -> Micros:
+        """The one instant at which everything in this transaction is judged."""
+
+    def load(self, commands: Seq[Command]) -> Workspace:
+        """Locks, in sorted order, and reads all that the commands name. Idempotent within the transaction."""
+
+    def save(self, workspace: Workspace) -> list[Published]:
+        """Writes what has changed; answers what watchers are to learn when the transaction is durable.
+
+        Raises StorageFull, Unavailable, DataCorrupted, or any error of the database: the transaction is then lost.
+        """
+
+
+class WriteStore(Protocol):
+    """The store, as its one writer sees it."""
+
+    async def transact(self, work: Callable[[Transaction], T]) -> T:
+        """Runs `work` in one durable transaction; what it raises rolls everything back and is raised here.
+
+        Once begun it is not cut by cancellation. Raises Unavailable when the store can not be reached, also when it is
+        unknown whether the commit happened: the commands' request ids tell on the next try.
+        """
+
+
+class HistoryQuery(NamedTuple):
+    limit: int = 0
+    """At most so many messages; 0: the session's context window."""
+    before: Sequence | None = None
+    after: Sequence | None = None
+
+
+class HistoryPage(NamedTuple):
+    messages: tuple[Message, ...]
+    """Oldest first."""
+    has_more: bool
+
+
+class LogPage(NamedTuple):
+    """Events after a position, in order and without a hole between them."""
+
+    events: tuple[Event, ...]
+    head: Sequence
+    """The log's head at the time of reading."""
+    log_start: Sequence
+    """The first position that is kept; above `after` + 1 when events were compacted."""
+    delete_time: Micros | None
+    """When the session was erased; None: it lives. Of an erased session no events are left, only the head."""
+
+
+class OrderBy(NamedTuple):
+    column: str
+    """`create_time` or `update_time`."""
+    descending: bool
+
+
+class ListQuery(NamedTuple):
+    tenant: str
+    user_id: str
+    """Empty: every user."""
+    states: tuple[State, ...]
+    """Empty: every state but ARCHIVED."""
+    conditions: tuple[Condition, ...]
+    """What the metadata must satisfy, all of it."""
+    order: OrderBy
+    limit: int
+    after: tuple[Micros, str] | None
+    """The order column's value and the session id of the last session of the page before."""
+
+
+class ReadStore(Protocol):
+    """The store, as readers see it.
+
+    Every read sees all that was acknowledged before it was called, and judges expiry by one instant: a session that has
+    expired is answered as expired, one that is erased by then raises SessionNotFound like one that never was.
+    Each raises Unavailable when the store can not be reached.
+    """
+
+    async def session(self, key: SessionKey) -> Session: ...
+
+    async def context(self, key: SessionKey) -> Context:
+        """The stored context; an empty one when it was never written. Raises KeyNotAvailable, DataCorrupted."""
+
+    async def history(self, key: SessionKey, query: HistoryQuery) -> HistoryPage:
+        """Raises KeyNotAvailable, DataCorrupted."""
+
+    async def log(self, key: SessionKey, after: Sequence, limit: int) -> LogPage:
+        """Events after a position, from one snapshot. Raises SessionNotFound for an id that never was, KeyNotAvailable,
+        DataCorrupted. A session that is to be treated as erased, but is not yet, answers as if nothing came after."""
+
+    async def sessions(self, query: ListQuery) -> list[Session]:
+        """One page in the asked order, ties by session id."""
+
+    async def heads(self, keys: Seq[SessionKey]) -> Mapping[SessionKey, Sequence]:
+        """The logs' heads, of erased sessions too; a key that never was is left out."""
+
+    async def due(self, limit: int) -> list[SessionKey]:
+        """Sessions whose expiry is due, the longest due first."""
