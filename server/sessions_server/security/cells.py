@@ -1,0 +1,183 @@
+"""Envelope encryption: each session has its own data key, wrapped by a key of the keyring; all AES-256-GCM.
+
+The invariant: a stored value opens only in the place it was sealed for. Whatever is altered, moved or
+sealed with another key raises; nothing is ever answered instead of the plaintext.
+
+    wrapped data key   format (1 byte), key id (4), data key id (16), nonce (12), encrypted key (32), tag (16)
+        authenticated with it: format, tenant, session id, key id, data key id
+    sealed cell        format (1), nonce (12), encrypted value, tag (16)
+        authenticated with it: format, tenant, session id, column, row, data key id
+
+Rotation rewraps the data key and leaves the cells as they are. So the key version that a cell is bound to
+can not be the number of the keyring's key, which changes with each rewrap. It is the data key's id: random,
+made with the data key, carried unchanged from wrap to wrap, and authenticated by each of them. A session
+that is deleted and created again under the same id has another data key with another id, so nothing of the
+old one opens in it.
+
+Nonces are random. Under a data key only its session's cells are sealed, under a key of the keyring only
+data keys, so both stay far below the 2**32 messages up to which random 96-bit nonces are safe.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import lru_cache
+from struct import Struct
+from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from sessions_server.domain.errors import DataCorrupted, EncryptionNotConfigured, KeyNotAvailable
+from sessions_server.domain.ports import Cell, Cells
+from sessions_server.security.files import WatchedFile
+from sessions_server.security.keyring import KEY_BYTES, Keyring, load_keyring
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_FORMAT: Final = 1
+_FORMAT_BYTE: Final = bytes([_FORMAT])
+_NONCE_BYTES: Final = 12
+_TAG_BYTES: Final = 16
+_DATA_KEY_ID_BYTES: Final = 16
+_CELL_PREFIX_BYTES: Final = 1 + _NONCE_BYTES
+_WRAPPED: Final = Struct(f">BI{_DATA_KEY_ID_BYTES}s{_NONCE_BYTES}s{KEY_BYTES + _TAG_BYTES}s")
+_CACHED_DATA_KEYS: Final = 4096
+
+
+class _Wrapped(NamedTuple):
+    key_id: int
+    data_key_id: bytes
+    nonce: bytes
+    encrypted: bytes
+
+
+class _DataKey(NamedTuple):
+    id: bytes
+    cipher: AESGCM
+
+
+class KeyringCells:
+    """Cells under a keyring that is asked for at each use, so that a rotated one takes effect at once."""
+
+    def __init__(self, keyring: Callable[[], Keyring], *, cached_keys: int = _CACHED_DATA_KEYS) -> None:
+        self._keyring = keyring
+        # The keyring and the session are part of the cache's key: it serves neither what a key that has left
+        # the keyring had wrapped, nor another session's data key.
+        self._data_key = lru_cache(maxsize=cached_keys)(_data_key)
+
+    def new_key(self, tenant: str, session_id: str) -> bytes:
+        secret = AESGCM.generate_key(bit_length=8 * KEY_BYTES)
+        return _wrap(self._keyring(), tenant, session_id, os.urandom(_DATA_KEY_ID_BYTES), secret)
+
+    def seal(self, wrapped: bytes, cell: Cell, plaintext: bytes) -> bytes:
+        key = self._data_key(self._keyring(), cell.tenant, cell.session_id, wrapped)
+        nonce = os.urandom(_NONCE_BYTES)
+        return _FORMAT_BYTE + nonce + key.cipher.encrypt(nonce, plaintext, _cell_place(cell, key.id))
+
+    def open(self, wrapped: bytes, cell: Cell, sealed: bytes) -> bytes:
+        key = self._data_key(self._keyring(), cell.tenant, cell.session_id, wrapped)
+        if len(sealed) < _CELL_PREFIX_BYTES + _TAG_BYTES or sealed[0] != _FORMAT:
+            raise _corrupted_cell()
+        nonce, encrypted = sealed[1:_CELL_PREFIX_BYTES], sealed[_CELL_PREFIX_BYTES:]
+        try:
+            return key.cipher.decrypt(nonce, encrypted, _cell_place(cell, key.id))
+        except InvalidTag:
+            raise _corrupted_cell() from None
+
+    def rewrap(self, tenant: str, session_id: str, wrapped: bytes) -> bytes | None:
+        keyring, parsed = self._keyring(), _parse(wrapped)
+        if parsed.key_id == keyring.current:
+            return None
+        secret = _unwrap(keyring, tenant, session_id, parsed)
+        return _wrap(keyring, tenant, session_id, parsed.data_key_id, secret)
+
+
+class NoKeyring:
+    """A server without a keyring: it makes no encrypted session and can not read one made before."""
+
+    def new_key(self, tenant: str, session_id: str) -> bytes:
+        raise EncryptionNotConfigured(
+            "This server has no keyring, so it can not encrypt a session; set SESSIONS_KEYRING to a keyring "
+            "made with `sessions-server keyring new`, or create the session without encryption."
+        )
+
+    def seal(self, wrapped: bytes, cell: Cell, plaintext: bytes) -> bytes:
+        self._refuse()
+
+    def open(self, wrapped: bytes, cell: Cell, sealed: bytes) -> bytes:
+        self._refuse()
+
+    def rewrap(self, tenant: str, session_id: str, wrapped: bytes) -> bytes | None:
+        self._refuse()
+
+    def _refuse(self) -> NoReturn:
+        raise KeyNotAvailable(
+            "This session is encrypted and the server has no keyring; "
+            "set SESSIONS_KEYRING to the keyring that the session was created with, then try again."
+        )
+
+
+def open_cells(keyring_path: Path | None) -> Cells:
+    """The cells of a server with this setting. Raises SetupError when the keyring can not be used."""
+    if keyring_path is None:
+        return NoKeyring()
+    return KeyringCells(WatchedFile(keyring_path, load=load_keyring).value)
+
+
+def _data_key(keyring: Keyring, tenant: str, session_id: str, wrapped: bytes) -> _DataKey:
+    parsed = _parse(wrapped)
+    return _DataKey(parsed.data_key_id, AESGCM(_unwrap(keyring, tenant, session_id, parsed)))
+
+
+def _parse(wrapped: bytes) -> _Wrapped:
+    if len(wrapped) != _WRAPPED.size or wrapped[0] != _FORMAT:
+        raise DataCorrupted(
+            "This session's data key is damaged, or a newer release wrote it; nothing was changed. "
+            "Restore the database from a backup, or upgrade the server."
+        )
+    _, *fields = _WRAPPED.unpack(wrapped)
+    return _Wrapped(*fields)
+
+
+def _wrap(keyring: Keyring, tenant: str, session_id: str, data_key_id: bytes, secret: bytes) -> bytes:
+    key_id, nonce = keyring.current, os.urandom(_NONCE_BYTES)
+    place = _wrap_place(tenant, session_id, key_id, data_key_id)
+    encrypted = keyring.cipher(key_id).encrypt(nonce, secret, place)
+    return _WRAPPED.pack(_FORMAT, key_id, data_key_id, nonce, encrypted)
+
+
+def _unwrap(keyring: Keyring, tenant: str, session_id: str, wrapped: _Wrapped) -> bytes:
+    place = _wrap_place(tenant, session_id, wrapped.key_id, wrapped.data_key_id)
+    try:
+        return keyring.cipher(wrapped.key_id).decrypt(wrapped.nonce, wrapped.encrypted, place)
+    except InvalidTag:
+        raise DataCorrupted(
+            f"This session's data key does not open with key {wrapped.key_id} of the keyring: it was altered "
+            "or moved, or the keyring is not the one it was made with. Nothing was changed; restore the "
+            "keyring or the database from a backup.",
+            key_id=str(wrapped.key_id),
+        ) from None
+
+
+def _wrap_place(tenant: str, session_id: str, key_id: int, data_key_id: bytes) -> bytes:
+    return _bound(b"data key", tenant.encode(), session_id.encode(), b"%d" % key_id, data_key_id)
+
+
+def _cell_place(cell: Cell, data_key_id: bytes) -> bytes:
+    tenant, session_id, column, row = cell
+    return _bound(b"cell", tenant.encode(), session_id.encode(), column.encode(), row.encode(), data_key_id)
+
+
+def _bound(*parts: bytes) -> bytes:
+    """The format and each part after its length, so that no two lists of parts give the same bytes."""
+    return _FORMAT_BYTE + b"".join([len(part).to_bytes(4, "big") + part for part in parts])
+
+
+def _corrupted_cell() -> DataCorrupted:
+    return DataCorrupted(
+        "Stored data of this session does not authenticate: it was altered, moved or sealed with another "
+        "key. Nothing was changed; restore the database from a backup."
+    )

@@ -1,0 +1,180 @@
+"""Files that operators give to the server: read with care, replaced whole, read again when they change.
+
+What is written here is never seen half written, and a later version of a file that can not be used never
+displaces the one in use.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, BinaryIO, Final, Generic, TypeVar
+
+from sessions_server.domain.errors import SetupError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+T = TypeVar("T")
+
+OWNER_ONLY: Final = 0o600
+READ_OR_WRITTEN_BY_OTHERS: Final = 0o066
+WRITTEN_BY_OTHERS: Final = 0o022
+
+_CHECK_SECONDS: Final = 1.0
+
+_log = logging.getLogger(__name__)
+
+
+def read_guarded(path: Path, *, refused_mode: int, absent: str) -> bytes:
+    """The content of a regular file whose mode has none of `refused_mode`'s bits.
+
+    Raises SetupError, with the text `absent` when there is no file.
+    """
+    try:
+        # Without O_NONBLOCK opening a pipe would wait for somebody to write to it.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            _check_mode(path, os.fstat(descriptor).st_mode, refused_mode)
+            with os.fdopen(descriptor, "rb", closefd=False) as file:
+                return file.read()
+        finally:
+            os.close(descriptor)
+    except FileNotFoundError:
+        raise SetupError(absent) from None
+    except OSError as exc:
+        raise SetupError(f"{path} can not be read ({exc.strerror}); let the server's user read it.") from exc
+
+
+def create_private(path: Path, content: bytes) -> None:
+    """Writes a new file that only its owner may read, durably. Never overwrites: raises SetupError."""
+    with _replacing(path) as file:
+        if os.path.lexists(path):
+            raise SetupError(
+                f"{path} exists and is left as it is; choose another name, or move it away first."
+            )
+        file.write(content)
+
+
+def rewrite_private(path: Path, change: Callable[[bytes], bytes], *, absent: str) -> None:
+    """Replaces a private file's content, durably, by what `change` makes of it; until then the old one stays.
+
+    Of two at once the later is refused. Raises SetupError, with the text `absent` when there is no file.
+    """
+    # The file that a link points to is replaced, not the link.
+    path = path.resolve()
+    with _replacing(path) as file:
+        file.write(change(read_guarded(path, refused_mode=READ_OR_WRITTEN_BY_OTHERS, absent=absent)))
+        owner = path.stat()
+        # Root may rewrite a file that another user's server must be able to read again.
+        os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
+
+
+class WatchedFile(Generic[T]):
+    """A loaded file that is loaded again when it has changed.
+
+    It looks at the file at most once a second. A version that can not be loaded is logged, once, and what was
+    loaded before stays. It is used from several threads, none of which waits for another.
+    """
+
+    def __init__(
+        self, path: Path, *, load: Callable[[Path], T], monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Raises what `load` raises: a server does not start on a file that it can not use."""
+        self._path = path
+        self._load = load
+        self._monotonic = monotonic
+        self._lock = threading.Lock()
+        # Taken before the content is read, so that a change in between is noticed at the next look.
+        self._seen = _fingerprint(path)
+        self._value = load(path)
+        self._next_look = monotonic() + _CHECK_SECONDS
+
+    def value(self) -> T:
+        """What the file says now, or said when it could last be used."""
+        if self._monotonic() >= self._next_look and self._lock.acquire(blocking=False):
+            try:
+                self._look()
+            finally:
+                self._lock.release()
+        return self._value
+
+    def _look(self) -> None:
+        self._next_look = self._monotonic() + _CHECK_SECONDS
+        found = _fingerprint(self._path)
+        if found == self._seen:
+            return
+        self._seen = found
+        try:
+            self._value = self._load(self._path)
+        except SetupError as exc:
+            _log.error("A changed file is not used; what was read from it before stays in force. %s", exc)
+        else:
+            _log.info("%s has changed and was read again.", self._path)
+
+
+def _check_mode(path: Path, mode: int, refused: int) -> None:
+    if not stat.S_ISREG(mode):
+        raise SetupError(f"{path} is not a regular file; give the path of a file.")
+    if mode & refused & 0o044:
+        raise SetupError(f"{path} can be read by other users; make it private with `chmod 600 {path}`.")
+    if mode & refused:
+        raise SetupError(f"{path} can be changed by other users; forbid it with `chmod go-w {path}`.")
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file that takes the place of `path` at the end. Its fixed name is a lock against a second writer."""
+    staged = path.with_name(path.name + ".new")
+    try:
+        descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, OWNER_ONLY)
+    except FileExistsError:
+        raise SetupError(
+            f"{staged} exists, so another command may be writing {path}; "
+            f"if none is, remove {staged} and try again."
+        ) from None
+    except OSError as exc:
+        raise _unwritable(path, exc) from exc
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        staged.replace(path)
+    except BaseException as exc:
+        # Only here: once `path` is replaced the name may belong to another writer.
+        staged.unlink(missing_ok=True)
+        if isinstance(exc, OSError):
+            raise _unwritable(path, exc) from exc
+        raise
+    _sync_folder(path.parent)
+
+
+def _unwritable(path: Path, exc: OSError) -> SetupError:
+    return SetupError(
+        f"{path} can not be written ({exc.strerror}); "
+        "check that its folder exists, has room and may be written to."
+    )
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes a rename durable, which the file's own fsync does not."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _fingerprint(path: Path) -> tuple[int, ...] | None:
+    """What tells two versions of a file apart; None when there is no file."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns

@@ -1,0 +1,200 @@
+"""Operators' files: replaced whole, read again when they change, never displaced by what can not be used."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from sessions_server.security.files import (
+    SetupError,
+    WatchedFile,
+    create_private,
+    read_guarded,
+    rewrite_private,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class Timer:
+    """A monotonic clock that is turned by hand."""
+
+    def __init__(self) -> None:
+        self.seconds = 100.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+@pytest.fixture
+def timer() -> Timer:
+    return Timer()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "word"
+    path.write_text("first")
+    return path
+
+
+def load(path: Path) -> str:
+    text = read_guarded(path, refused_mode=0, absent="The file is gone.").decode()
+    if text == "broken":
+        raise SetupError("The file is broken; mend it.")
+    return text
+
+
+def rename_over(path: Path, text: str) -> None:
+    fresh = path.with_name("fresh")
+    fresh.write_text(text)
+    fresh.replace(path)
+
+
+def test_a_changed_file_is_read_again_after_a_second(path: Path, timer: Timer) -> None:
+    watched = WatchedFile(path, load=load, monotonic=timer)
+    path.write_text("second")
+
+    assert watched.value() == "first"
+    timer.seconds += 0.99
+    assert watched.value() == "first"
+    timer.seconds += 0.01
+    assert watched.value() == "second"
+
+
+def test_a_file_of_the_same_size_that_was_renamed_over_it_is_read(path: Path, timer: Timer) -> None:
+    watched = WatchedFile(path, load=load, monotonic=timer)
+    before = path.stat()
+    rename_over(path, "other")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    timer.seconds += 1
+
+    assert watched.value() == "other"
+
+
+def test_a_link_that_points_to_another_file_is_read(path: Path, tmp_path: Path, timer: Timer) -> None:
+    (tmp_path / "target").write_text("target")
+    link = tmp_path / "link"
+    link.symlink_to(path)
+    watched = WatchedFile(link, load=load, monotonic=timer)
+    link.unlink()
+    link.symlink_to(tmp_path / "target")
+    timer.seconds += 1
+
+    assert watched.value() == "target"
+
+
+def test_an_unchanged_file_is_not_read_again(path: Path, timer: Timer) -> None:
+    loads: list[str] = []
+
+    def counting(path: Path) -> str:
+        loads.append(load(path))
+        return loads[-1]
+
+    watched = WatchedFile(path, load=counting, monotonic=timer)
+    for _ in range(5):
+        timer.seconds += 1
+        watched.value()
+
+    assert loads == ["first"]
+
+
+@pytest.mark.parametrize(("change", "problem"), [("broken", "mend it"), (None, "is gone")])
+def test_a_version_that_can_not_be_used_is_logged_once_and_the_former_stays(
+    path: Path, timer: Timer, caplog: pytest.LogCaptureFixture, change: str | None, problem: str
+) -> None:
+    watched = WatchedFile(path, load=load, monotonic=timer)
+    if change is None:
+        path.unlink()
+    else:
+        path.write_text(change)
+
+    for _ in range(3):
+        timer.seconds += 1
+        assert watched.value() == "first"
+
+    errors = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
+    assert len(errors) == 1
+    assert problem in errors[0]
+
+    rename_over(path, "mended")
+    timer.seconds += 1
+    assert watched.value() == "mended"
+
+
+def test_a_file_that_can_not_be_used_at_the_start_is_an_error(path: Path, timer: Timer) -> None:
+    path.write_text("broken")
+
+    with pytest.raises(SetupError, match="mend it"):
+        WatchedFile(path, load=load, monotonic=timer)
+
+
+def test_nobody_waits_while_another_thread_reads_the_file_again(path: Path, timer: Timer) -> None:
+    reading, go_on = threading.Event(), threading.Event()
+
+    def slow(path: Path) -> str:
+        text = load(path)
+        if text == "second":
+            reading.set()
+            go_on.wait()
+        return text
+
+    watched = WatchedFile(path, load=slow, monotonic=timer)
+    path.write_text("second")
+    timer.seconds += 1
+    reader = threading.Thread(target=watched.value)
+    reader.start()
+    reading.wait()
+    timer.seconds += 1
+
+    assert watched.value() == "first"
+
+    go_on.set()
+    reader.join()
+    assert watched.value() == "second"
+
+
+def test_a_change_that_fails_leaves_the_file_and_its_folder_as_they_were(path: Path) -> None:
+    path.chmod(0o600)
+
+    def fail(content: bytes) -> bytes:
+        raise KeyError(content)
+
+    with pytest.raises(KeyError):
+        rewrite_private(path, fail, absent="")
+
+    assert path.read_text() == "first"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_reader_sees_the_old_content_until_the_new_is_whole(path: Path) -> None:
+    path.chmod(0o600)
+    seen: list[str] = []
+
+    def change(content: bytes) -> bytes:
+        seen.append(path.read_text())
+        return content.upper()
+
+    rewrite_private(path, change, absent="")
+
+    assert (seen, path.read_text()) == (["first"], "FIRST")
+
+
+def test_only_one_of_two_writers_at_once_gets_through(path: Path) -> None:
+    path.chmod(0o600)
+
+    def change(content: bytes) -> bytes:
+        with pytest.raises(SetupError, match="another command may be writing"):
+            rewrite_private(path, bytes.lower, absent="")
+        with pytest.raises(SetupError, match="another command may be writing"):
+            create_private(path, b"")
+        return content.upper()
+
+    rewrite_private(path, change, absent="")
+
+    assert path.read_text() == "FIRST"
