@@ -1,0 +1,1 @@
+"""The log's live half: the writer that makes commands durable, and the hub that tells watchers."""

@@ -1,0 +1,142 @@
+"""Wakes whoever watches a session, and keeps its newest events at hand.
+
+The log is the truth, the ring of recent events a cache, a wake-up a hint: nothing is lost when either is. No queue per
+watcher; a slow one holds a cursor, and when it falls out of the ring it reads the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from sessions_server.domain.models import Event, Message, Sequence, SessionKey
+
+if TYPE_CHECKING:
+    from sessions_server.domain.workspace import Published
+
+RING_EVENTS = 1024
+RING_CHARACTERS = 1_000_000
+"""About how much message content a ring holds."""
+
+
+class Feed:
+    """What is known of one watched session; shared by all its watchers."""
+
+    def __init__(self) -> None:
+        self.version = 0
+        self.watchers = 0
+        self._ring: deque[Event] = deque()
+        self._characters = 0
+        self._head = Sequence(0)
+        self._waiting: set[asyncio.Future[None]] = set()
+
+    def recent(self, after: Sequence) -> list[Event] | None:
+        """The events after a position if they are all at hand; empty at the head; None: ask the log."""
+        if not self._ring or self._head > self._ring[-1].sequence or after + 1 < self._ring[0].sequence:
+            return None
+        skipped = after + 1 - self._ring[0].sequence
+        return [self._ring[index] for index in range(skipped, len(self._ring))]
+
+    async def changed(self, since: int, timeout_seconds: float) -> None:
+        """Returns when the version is no longer `since`, or after the timeout."""
+        if self.version != since or timeout_seconds <= 0:
+            return
+        loop = asyncio.get_running_loop()
+        woken = loop.create_future()
+        self._waiting.add(woken)
+        timer = loop.call_later(timeout_seconds, _wake, woken)
+        try:
+            await woken
+        finally:
+            timer.cancel()
+            self._waiting.discard(woken)
+
+    def publish(self, published: Published) -> None:
+        events = published.events
+        if self._ring and events and self._ring[-1].sequence + 1 != events[0].sequence:
+            self._forget_before(Sequence(self._ring[-1].sequence + 1))  # another replica wrote in between
+        for event in events:
+            self._ring.append(event)
+            self._characters += _characters(event)
+        self._forget_before(Sequence(published.erased_through + 1))
+        while len(self._ring) > RING_EVENTS or self._characters > RING_CHARACTERS:
+            self._forget_oldest()
+        self.wake()
+
+    def hint(self, head: Sequence) -> None:
+        """The log has reached a position, as another replica says."""
+        if head > self._head and not (self._ring and self._ring[-1].sequence >= head):
+            self._head = head
+            self.wake()
+
+    def forget(self) -> None:
+        """Whatever is at hand may be out of date; everyone looks into the log."""
+        self._forget_before(Sequence(self._ring[-1].sequence + 1) if self._ring else Sequence(0))
+        self.wake()
+
+    def wake(self) -> None:
+        self.version += 1
+        waiting, self._waiting = self._waiting, set()
+        for woken in waiting:
+            _wake(woken)
+
+    def _forget_before(self, sequence: Sequence) -> None:
+        while self._ring and self._ring[0].sequence < sequence:
+            self._forget_oldest()
+
+    def _forget_oldest(self) -> None:
+        self._characters -= _characters(self._ring.popleft())
+
+
+class Hub:
+    def __init__(self, feeds: Callable[[], Feed] = Feed) -> None:
+        self._feeds: dict[SessionKey, Feed] = {}
+        self._new_feed = feeds
+
+    @contextmanager
+    def watch(self, key: SessionKey) -> Iterator[Feed]:
+        """Registers interest in a session, for as long as the context lasts."""
+        feed = self._feeds.get(key)
+        if feed is None:
+            feed = self._feeds[key] = self._new_feed()
+        feed.watchers += 1
+        try:
+            yield feed
+        finally:
+            feed.watchers -= 1
+            if not feed.watchers:
+                del self._feeds[key]
+
+    def watched(self) -> list[SessionKey]:
+        return list(self._feeds)
+
+    def publish(self, published: list[Published]) -> None:
+        """What this process has just made durable."""
+        for change in published:
+            if (feed := self._feeds.get(change.key)) is not None:
+                if change.events:
+                    feed.publish(change)
+                else:
+                    feed.forget()
+
+    def hint(self, key: SessionKey, head: Sequence) -> None:
+        if (feed := self._feeds.get(key)) is not None:
+            feed.hint(head)
+
+    def forget_all(self) -> None:
+        """Hints may have been lost: everyone looks into the log."""
+        for feed in self._feeds.values():
+            feed.forget()
+
+
+def _wake(woken: asyncio.Future[None]) -> None:
+    if not woken.done():
+        woken.set_result(None)
+
+
+def _characters(event: Event) -> int:
+    """A message's size, by its text; what its data holds is counted as a flat sum, since it is seldom large."""
+    return 200 + len(event.data.body.content) if isinstance(event.data, Message) else 200

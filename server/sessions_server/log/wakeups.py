@@ -1,0 +1,69 @@
+"""Wake-ups between replicas: hints that a session's log has grown. Delivery never depends on them.
+
+A hint is only (session, head), sent after the commit and never inside it, and coalesced: while one is on its way the
+newest head of each session waits. The poller asks the store for the heads of the watched sessions, so that a
+subscriber learns of an event even when every hint is lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from sessions_server.domain.errors import DomainError
+from sessions_server.domain.hints import Channel, Hints
+from sessions_server.domain.models import Sequence, SessionKey
+
+if TYPE_CHECKING:
+    from sessions_server.domain.ports import ReadStore
+    from sessions_server.domain.workspace import Published
+    from sessions_server.log.hub import Hub
+
+logger = logging.getLogger(__name__)
+
+
+class Wakeups:
+    """Joins this process's writer, its hub and the other replicas."""
+
+    def __init__(self, hub: Hub, *, channel: Channel, store: ReadStore, poll_seconds: float) -> None:
+        self._hub = hub
+        self._channel = channel
+        self._store = store
+        self._poll_seconds = poll_seconds
+        self._outgoing: dict[SessionKey, Sequence] = {}
+        self._pending = asyncio.Event()
+
+    def announce(self, published: list[Published]) -> None:
+        """What this process has just made durable: shown to its own watchers, hinted to the other replicas."""
+        self._hub.publish(published)
+        for change in published:
+            self._outgoing[change.key] = change.head
+        self._pending.set()
+
+    async def run(self) -> None:
+        """Sends, receives and polls until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._send())
+            tasks.create_task(self._channel.listen(self._received, self._hub.forget_all))
+            tasks.create_task(self._poll())
+
+    async def _send(self) -> None:
+        while True:
+            await self._pending.wait()
+            self._pending.clear()
+            hints, self._outgoing = self._outgoing, {}
+            await self._channel.send(hints)
+
+    async def _poll(self) -> None:
+        while True:
+            await asyncio.sleep(self._poll_seconds)
+            if watched := self._hub.watched():
+                try:
+                    self._received(await self._store.heads(watched))
+                except DomainError as error:
+                    logger.warning("the heads of the watched sessions could not be read: %s", error)
+
+    def _received(self, hints: Hints) -> None:
+        for key, head in hints.items():
+            self._hub.hint(key, head)

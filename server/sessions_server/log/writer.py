@@ -1,0 +1,182 @@
+"""The one writer of this process: gathers the commands of many callers and commits them together.
+
+Commands are decided in the order of their arrival, in one transaction for as many as were waiting. A command that
+fails, fails alone. A caller that goes away before its command's transaction began has done nothing; after that, all of
+it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from sessions_server.domain.commands import Command
+from sessions_server.domain.errors import ShuttingDown, Unavailable
+from sessions_server.domain.workspace import Published
+
+if TYPE_CHECKING:
+    from sessions_server.domain.models import Answer
+    from sessions_server.domain.ports import Transaction, WriteStore
+
+logger = logging.getLogger(__name__)
+
+MAX_BATCH = 512
+
+GATHER_SECONDS = 0.004
+"""How long the writer waits, under load only, for the callers that it has just answered to come again. Without it,
+every commit would take the few commands that came during the one before, and pay a disk flush for them."""
+
+
+Series = Callable[[], Iterator[Command]]
+"""Commands that belong together; called anew when their transaction must be tried again."""
+
+
+class Announce(Protocol):
+    """Who wants to know what has become durable."""
+
+    def __call__(self, published: list[Published]) -> None: ...
+
+
+@dataclass(slots=True, eq=False)
+class _Entry:
+    work: Command | Series
+    answer: asyncio.Future[Answer]
+
+
+class Writer:
+    def __init__(
+        self, store: WriteStore, *, announce: Announce, gather_seconds: float = GATHER_SECONDS
+    ) -> None:
+        self._store = store
+        self._announce = announce
+        self._gather_seconds = gather_seconds
+        self._waiting: deque[_Entry] = deque()
+        self._wanted = 1
+        self._ready = asyncio.Event()
+        self._closing = False
+
+    async def submit(self, command: Command) -> Answer:
+        """The command's answer, once it is durable. Raises the DomainError that refuses it, Unavailable,
+        StorageFull."""
+        return await self._enqueue(command)
+
+    async def submit_series(self, commands: Series) -> Answer:
+        """Decides the commands one after another in one transaction, and answers what the last of them answered.
+
+        Stops after the first when it has no effect, as a repeated request has none. Any refusal undoes all of them.
+        """
+        return await self._enqueue(commands)
+
+    async def run(self) -> None:
+        """Commits what is submitted, until `close` was called and everything is answered."""
+        while not (self._closing and not self._waiting):
+            await self._gather()
+            batch = self._take()
+            if batch:
+                await self._commit(batch)
+            self._wanted = max(len(batch), 1)
+
+    def close(self) -> None:
+        """Takes no more commands; `run` returns when those that were taken are answered."""
+        self._closing = True
+        self._ready.set()
+
+    async def _enqueue(self, work: Command | Series) -> Answer:
+        if self._closing:
+            raise ShuttingDown("The server is stopping; retry, and another one will answer.")
+        entry = _Entry(work, asyncio.get_running_loop().create_future())
+        self._waiting.append(entry)
+        if len(self._waiting) >= self._wanted:
+            self._ready.set()
+        return await entry.answer
+
+    async def _gather(self) -> None:
+        """Waits for a command, and under load for about as many as there were in the last batch."""
+        if len(self._waiting) < self._wanted and not self._closing:
+            self._ready.clear()
+            if self._wanted == 1:
+                await self._ready.wait()
+            else:
+                timer = asyncio.get_running_loop().call_later(self._gather_seconds, self._ready.set)
+                await self._ready.wait()
+                timer.cancel()
+
+    def _take(self) -> list[_Entry]:
+        """The next entries to commit together; a series goes alone."""
+        batch: list[_Entry] = []
+        while self._waiting and len(batch) < MAX_BATCH:
+            is_series = callable(self._waiting[0].work)
+            if is_series and batch:
+                break
+            entry = self._waiting.popleft()
+            if not entry.answer.cancelled():
+                batch.append(entry)
+            if is_series:
+                break
+        return batch
+
+    async def _commit(self, batch: list[_Entry]) -> None:
+        work = _decide_series if callable(batch[0].work) else _decide_batch
+        try:
+            outcomes, published = await self._store.transact(lambda tx: work(tx, batch))
+        except Exception as error:
+            await self._recover(batch, error)
+            return
+        self._announce(published)
+        for entry, outcome in zip(batch, outcomes, strict=True):
+            _settle(entry, outcome)
+
+    async def _recover(self, batch: list[_Entry], error: Exception) -> None:
+        """A transaction was lost. Finds the command that broke it by trying each alone, unless none can succeed now."""
+        if len(batch) == 1 or isinstance(error, Unavailable):
+            for entry in batch:
+                _settle(entry, error)
+            return
+        logger.warning(
+            "a batch of %s commands is tried again one by one: %s", len(batch), type(error).__name__
+        )
+        for entry in batch:
+            await self._commit([entry])
+
+
+def _decide_batch(tx: Transaction, batch: list[_Entry]) -> tuple[list[Answer | Exception], list[Published]]:
+    commands = [entry.work for entry in batch if not callable(entry.work)]
+    workspace = tx.load(commands)
+    outcomes: list[Answer | Exception] = []
+    for command in commands:
+        try:
+            outcomes.append(workspace.apply(command))
+        except Exception as error:
+            outcomes.append(error)
+    return outcomes, tx.save(workspace)
+
+
+def _decide_series(tx: Transaction, batch: list[_Entry]) -> tuple[list[Answer | Exception], list[Published]]:
+    """Watchers are told only that something happened, and read it from the log: a series can be of any length."""
+    answer: Answer = None
+    published: dict[object, Published] = {}
+    for entry in batch:
+        for command in entry.work() if callable(entry.work) else ():
+            workspace = tx.load([command])
+            answer = workspace.apply(command)
+            changes = tx.save(workspace)
+            if not changes:
+                break
+            for change in changes:
+                seen = published.get(change.key)
+                through = max(change.erased_through, seen.erased_through if seen else change.erased_through)
+                published[change.key] = Published(change.key, [], change.head, through)
+    return [answer], list(published.values())
+
+
+def _settle(entry: _Entry, outcome: Answer | Exception) -> None:
+    if entry.answer.done():  # the caller went away; its command is done all the same
+        return
+    if isinstance(outcome, Exception):
+        entry.answer.set_exception(outcome)
+    else:
+        entry.answer.set_result(outcome)

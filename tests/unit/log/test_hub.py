@@ -1,0 +1,125 @@
+"""The hub: what it keeps at hand, when it sends readers to the log, and whom it wakes."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from sessions_server.domain.models import Event, EventType, Message, MessageBody, Micros, Sequence, SessionKey
+from sessions_server.domain.workspace import Published
+from sessions_server.log.hub import RING_EVENTS, Feed, Hub
+
+KEY = SessionKey("default", "s")
+FOREVER = 3600.0
+
+
+def events(first: int, last: int, content: str = "text") -> list[Event]:
+    return [
+        Event(
+            KEY,
+            at,
+            EventType.MESSAGE,
+            Micros(0),
+            "",
+            Message(f"m{at}", at, Micros(0), MessageBody("user", content)),
+        )
+        for at in map(Sequence, range(first, last + 1))
+    ]
+
+
+def publish(feed: Feed, made: list[Event], erased_through: int = 0) -> None:
+    feed.publish(Published(KEY, made, made[-1].sequence, Sequence(erased_through)))
+
+
+def at_hand(feed: Feed, after: int) -> list[int] | None:
+    found = feed.recent(Sequence(after))
+    return None if found is None else [event.sequence for event in found]
+
+
+def test_a_new_feed_sends_readers_to_the_log() -> None:
+    assert at_hand(Feed(), 0) is None
+
+
+def test_readers_get_what_comes_after_their_position() -> None:
+    feed = Feed()
+    publish(feed, events(5, 8))
+    assert at_hand(feed, 4) == [5, 6, 7, 8]
+    assert at_hand(feed, 7) == [8]
+    assert at_hand(feed, 8) == []
+    assert at_hand(feed, 3) is None, "event 4 is only in the log"
+
+
+def test_the_ring_is_bounded_by_events_and_by_content() -> None:
+    feed = Feed()
+    publish(feed, events(1, RING_EVENTS + 10))
+    assert at_hand(feed, 9) is None
+    assert len(at_hand(feed, 10) or []) == RING_EVENTS
+    publish(feed, events(RING_EVENTS + 11, RING_EVENTS + 20, "x" * 200_000))
+    kept = feed.recent(Sequence(RING_EVENTS + 18))
+    assert kept is not None
+    assert at_hand(feed, RING_EVENTS + 10) is None
+
+
+def test_content_that_was_erased_is_not_at_hand_any_more() -> None:
+    feed = Feed()
+    publish(feed, events(1, 4))
+    publish(feed, events(5, 5), erased_through=3)
+    assert at_hand(feed, 2) is None
+    assert at_hand(feed, 3) == [4, 5]
+
+
+def test_events_of_another_replica_leave_no_hole() -> None:
+    feed = Feed()
+    publish(feed, events(1, 2))
+    publish(feed, events(5, 6))
+    assert at_hand(feed, 2) is None
+    assert at_hand(feed, 4) == [5, 6]
+
+
+def test_a_hint_ahead_of_the_ring_sends_readers_to_the_log() -> None:
+    feed = Feed()
+    publish(feed, events(1, 2))
+    before = feed.version
+    feed.hint(Sequence(2))
+    assert (at_hand(feed, 2), feed.version) == ([], before), "nothing new was said"
+    feed.hint(Sequence(3))
+    assert at_hand(feed, 2) is None
+    assert feed.version > before
+
+
+async def test_a_change_between_reading_and_waiting_is_not_slept_through() -> None:
+    feed = Feed()
+    seen = feed.version
+    publish(feed, events(1, 1))
+    await feed.changed(seen, FOREVER)
+
+
+async def test_every_waiter_is_woken() -> None:
+    feed = Feed()
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(100):
+            tasks.create_task(feed.changed(feed.version, FOREVER))
+        await asyncio.sleep(0)
+        publish(feed, events(1, 1))
+
+
+async def test_a_waiter_gives_up_after_its_time() -> None:
+    await Feed().changed(0, 0.001)
+
+
+def test_a_session_is_forgotten_with_its_last_watcher() -> None:
+    hub = Hub()
+    with hub.watch(KEY) as first:
+        with hub.watch(KEY) as second:
+            assert first is second
+        assert hub.watched() == [KEY]
+    assert hub.watched() == []
+
+
+@pytest.mark.parametrize("made", [events(1, 1), []])
+def test_what_became_durable_wakes_the_sessions_watchers_only(made: list[Event]) -> None:
+    hub, other = Hub(), SessionKey("default", "other")
+    with hub.watch(KEY) as feed, hub.watch(other) as quiet:
+        hub.publish([Published(KEY, made, Sequence(1), Sequence(0))])
+        assert (feed.version, quiet.version) == (1, 0)
