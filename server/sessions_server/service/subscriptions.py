@@ -1,0 +1,128 @@
+"""Follows a session's log: first what is stored, then what comes, with no gap and no duplicate in between.
+
+The log is the truth. The hub only says when to look, and keeps the newest events so that many readers share one object.
+A follower owns nothing but a cursor, and moves it after its sink has taken the event.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Set as AbstractSet
+from typing import TYPE_CHECKING, Protocol
+
+from sessions_server.domain.errors import CursorAhead, EventsCompacted
+from sessions_server.domain.models import Deleted, Event, EventType, Sequence, SessionKey
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from sessions_server.domain.ports import LogPage, ReadStore
+
+BATCH = 256
+"""How many events a follower reads from the log at a time."""
+
+
+class Feed(Protocol):
+    """What the hub knows of one watched session."""
+
+    version: int
+    """Grows with every wake-up."""
+
+    def recent(self, after: Sequence) -> list[Event] | None:
+        """The events after a position if they are all at hand; empty at the head; None: ask the log."""
+
+    async def changed(self, since: int, timeout_seconds: float) -> None:
+        """Returns when the version is no longer `since`, or after the timeout."""
+
+
+class Hub(Protocol):
+    def watch(self, key: SessionKey) -> AbstractContextManager[Feed]:
+        """Registers interest in a session, for as long as the context lasts."""
+
+
+class Sink(Protocol):
+    """Where a follower's events go."""
+
+    async def event(self, event: Event) -> None: ...
+
+    async def checkpoint(self, position: Sequence) -> None: ...
+
+
+class Subscriptions:
+    def __init__(self, *, store: ReadStore, hub: Hub, checkpoint_seconds: float) -> None:
+        self._store = store
+        self._hub = hub
+        self._checkpoint_seconds = checkpoint_seconds
+
+    async def follow(
+        self, key: SessionKey, sink: Sink, *, kinds: AbstractSet[EventType], after: Sequence | None
+    ) -> None:
+        """Hands every event of `kinds` (empty: all) after a position (None: from now) to the sink, in order.
+
+        Starts with a checkpoint. Returns after the session's `deleted` event. Raises SessionNotFound, CursorAhead,
+        EventsCompacted, KeyNotAvailable, DataCorrupted, and whatever the sink raises.
+        """
+        with self._hub.watch(key) as feed:  # before the first read, so that no wake-up is lost
+            head = (await self._store.session(key)).last_sequence
+            cursor = head if after is None else after
+            if cursor > head:
+                raise CursorAhead(
+                    "after_sequence lies beyond the session's last event; subscribe without it, or from last_sequence.",
+                    last_sequence=str(head),
+                )
+            await sink.checkpoint(cursor)
+            await self._run(_Cursor(key, feed, sink, kinds, cursor))
+
+    async def _run(self, cursor: _Cursor) -> None:
+        loop = asyncio.get_running_loop()
+        quiet_since = loop.time()
+        while True:
+            seen = cursor.feed.version  # before reading: what comes in between wakes the wait below
+            events = cursor.feed.recent(cursor.position)
+            if events is None:
+                page = await self._store.log(cursor.key, cursor.position, BATCH)
+                events = _checked(cursor.key, page, cursor.position)
+            shown = [await cursor.take(event) for event in events]
+            if events and events[-1].type is EventType.DELETED:
+                return
+            if any(shown):
+                quiet_since = loop.time()
+            quiet = loop.time() - quiet_since
+            if quiet >= self._checkpoint_seconds:
+                await cursor.sink.checkpoint(cursor.position)
+                quiet_since, quiet = loop.time(), 0.0
+            if not events:
+                await cursor.feed.changed(seen, self._checkpoint_seconds - quiet)
+
+
+class _Cursor:
+    """One follower's place in a log."""
+
+    def __init__(
+        self, key: SessionKey, feed: Feed, sink: Sink, kinds: AbstractSet[EventType], position: Sequence
+    ) -> None:
+        self.key = key
+        self.feed = feed
+        self.sink = sink
+        self.kinds = kinds
+        self.position = position
+
+    async def take(self, event: Event) -> bool:
+        """Shows an event if it is of a kind that was asked for, and only then moves on. Whether it was shown."""
+        wanted = not self.kinds or event.type in self.kinds or event.type is EventType.DELETED
+        if wanted:
+            await self.sink.event(event)
+        self.position = event.sequence
+        return wanted
+
+
+def _checked(key: SessionKey, page: LogPage, after: Sequence) -> list[Event]:
+    """The page's events, if nothing is missing between them and the position; the end, if the session was erased."""
+    if page.delete_time is not None:
+        return [Event(key, page.head, EventType.DELETED, page.delete_time, "", Deleted())]
+    if page.log_start > after + 1:
+        raise EventsCompacted(
+            "Events after this position are no longer kept; read the session, then subscribe from its last_sequence.",
+            oldest_sequence=str(page.log_start),
+        )
+    return list(page.events)
