@@ -1,0 +1,218 @@
+"""Reads all that a batch of commands needs, under locks, with one statement per table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Seq
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import sqlalchemy as sa
+
+from sessions_server.domain.commands import AddMessages, Command, RequestStamp
+from sessions_server.domain.decide import needs_context
+from sessions_server.domain.limits import Limits
+from sessions_server.domain.models import MessageBody, Micros, Sequence, Session, SessionKey
+from sessions_server.domain.ports import Cells
+from sessions_server.domain.workspace import Slot, StoredRequest, Workspace
+from sessions_server.storage.content import Content
+from sessions_server.storage.engine import Backend
+from sessions_server.storage.rows import SESSION_COLUMNS, SESSION_WIDTH, compact_time, session_from_row
+from sessions_server.storage.schema import contexts, log, requests, sessions, tombstones
+from sessions_server.storage.statements import (
+    WRITE_NOW,
+    Prepared,
+    Row,
+    as_list,
+    is_listed,
+    listed,
+    read_clock,
+)
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+_keys = listed("keys")
+
+# The rows are locked in the order of their keys. The clock is read as each locked row is handed on, so the latest
+# reading lies after the last lock.
+_locked = (
+    sa.select(*SESSION_COLUMNS)
+    .select_from(_keys)
+    .join(sessions, is_listed(_keys, sessions.c.tenant, sessions.c.session_id))
+    .order_by(sessions.c.tenant, sessions.c.session_id)
+    .with_for_update(of=sessions)
+    .cte("locked")
+)
+_LOCK_SESSIONS: Final = Prepared(sa.select(_locked, WRITE_NOW))
+
+_FIND_TOMBSTONES: Final = Prepared(
+    sa.select(tombstones.c.tenant, tombstones.c.session_id, tombstones.c.last_sequence)
+    .select_from(_keys)
+    .join(tombstones, is_listed(_keys, tombstones.c.tenant, tombstones.c.session_id))
+)
+
+_FIND_CONTEXTS: Final = Prepared(
+    sa.select(
+        contexts.c.tenant, contexts.c.session_id, contexts.c.revision, contexts.c.update_time, contexts.c.data
+    )
+    .select_from(_keys)
+    .join(contexts, is_listed(_keys, contexts.c.tenant, contexts.c.session_id))
+)
+
+_FIND_MESSAGES: Final = Prepared(
+    sa.select(log.c.tenant, log.c.session_id, log.c.sequence, log.c.message_id, log.c.time, log.c.payload)
+    .select_from(_keys)
+    .join(log, is_listed(_keys, log.c.tenant, log.c.session_id, log.c.message_id))
+)
+
+_FIND_REQUESTS: Final = Prepared(
+    sa.select(
+        requests.c.tenant,
+        requests.c.session_id,
+        requests.c.request_id,
+        requests.c.method,
+        requests.c.payload_hash,
+        requests.c.sealed,
+        requests.c.time,
+        requests.c.answer,
+    )
+    .select_from(_keys)
+    .join(requests, is_listed(_keys, requests.c.tenant, requests.c.session_id, requests.c.request_id))
+    .where(requests.c.time > sa.bindparam("since"))
+)
+
+
+class Stored(NamedTuple):
+    """What the row of a session says beyond the session."""
+
+    session: Session
+    compact_time: Micros | None
+
+
+@dataclass(slots=True)
+class Loaded:
+    """A workspace, and how it was when it was loaded."""
+
+    workspace: Workspace
+    stored: dict[SessionKey, Stored] = field(default_factory=dict)
+    tombstones: set[SessionKey] = field(default_factory=set)
+
+
+class Loader:
+    """Loads within one transaction, judged by one instant: the given one, or the database's when it is None."""
+
+    def __init__(
+        self, connection: Connection, *, backend: Backend, cells: Cells, limits: Limits, now: Micros | None
+    ) -> None:
+        self._connection = connection
+        self._backend = backend
+        self._cells = cells
+        self._limits = limits
+        self._now = now
+
+    @property
+    def now(self) -> Micros:
+        if self._now is None:
+            self._now = read_clock(self._connection, None)
+        return self._now
+
+    def load(self, commands: Seq[Command]) -> Loaded:
+        keys = sorted({command.key for command in commands})
+        rows = self._lock(keys)
+        loaded = Loaded(Workspace(self.now, self._limits, {key: Slot(key) for key in keys}))
+        for row in rows:
+            self._take_session(loaded, row)
+        self._take_tombstones(loaded)
+        self._take_contexts(loaded, commands)
+        self._take_messages(loaded, commands)
+        self._take_requests(loaded, commands)
+        return loaded
+
+    def _lock(self, keys: list[SessionKey]) -> list[Row]:
+        rows = self._locked_rows(keys)
+        if self._backend.lock_absent is not None and len(rows) < len(keys):
+            found = {(row[0], row[1]) for row in rows}
+            absent = [key for key in keys if key not in found]
+            self._backend.lock_absent.rows(self._connection, keys=as_list(absent))
+            rows += self._locked_rows(absent)  # by another transaction, before it gave up its lock
+        return rows
+
+    def _locked_rows(self, keys: list[SessionKey]) -> list[Row]:
+        rows = list(_LOCK_SESSIONS.rows(self._connection, keys=as_list(keys), now=self._now))
+        if rows and self._now is None:
+            self._now = max(row[SESSION_WIDTH] for row in rows)
+        return rows
+
+    def _take_session(self, loaded: Loaded, row: Row) -> None:
+        session = session_from_row(row)
+        slot = loaded.workspace.slots[session.key]
+        slot.session, slot.last_sequence, slot.stored = session, session.last_sequence, True
+        loaded.stored[session.key] = Stored(session, compact_time(row))
+
+    def _take_tombstones(self, loaded: Loaded) -> None:
+        slots = loaded.workspace.slots
+        absent = [key for key, slot in slots.items() if not slot.stored]
+        if not absent:
+            return
+        for tenant, session_id, last_sequence in _FIND_TOMBSTONES.rows(
+            self._connection, keys=as_list(absent)
+        ):
+            key = SessionKey(tenant, session_id)
+            slots[key].last_sequence = Sequence(last_sequence)
+            loaded.tombstones.add(key)
+
+    def _take_contexts(self, loaded: Loaded, commands: Seq[Command]) -> None:
+        wanted = {command.key for command in commands if needs_context(command)} & loaded.stored.keys()
+        if not wanted:
+            return
+        for tenant, session_id, *stored in _FIND_CONTEXTS.rows(self._connection, keys=as_list(wanted)):
+            slot = loaded.workspace.slots[SessionKey(tenant, session_id)]
+            slot.context = self._content(slot).context(*stored)
+
+    def _take_messages(self, loaded: Loaded, commands: Seq[Command]) -> None:
+        wanted = {
+            (*command.key, draft.id)
+            for command in commands
+            if isinstance(command, AddMessages) and command.key in loaded.stored
+            for draft in command.drafts
+            if draft.chosen
+        }
+        if not wanted:
+            return
+        for tenant, session_id, *stored in _FIND_MESSAGES.rows(self._connection, keys=as_list(wanted)):
+            slot = loaded.workspace.slots[SessionKey(tenant, session_id)]
+            message = self._content(slot).message(*stored)
+            slot.messages[message.id] = message
+
+    def _take_requests(self, loaded: Loaded, commands: Seq[Command]) -> None:
+        stamped = [(command, command.request) for command in commands if command.request is not None]
+        if not stamped:
+            return
+        # Of commands with the same request id, the one that is equal to the first knows the messages' content.
+        repeated = {(command.key, stamp): command for command, stamp in stamped}
+        keys = as_list({(*command.key, stamp.id) for command, stamp in stamped})
+        since = self.now - self._limits.request_ids_kept
+        for tenant, session_id, id_, method, payload_hash, *stored in _FIND_REQUESTS.rows(
+            self._connection, keys=keys, since=since
+        ):
+            slot = loaded.workspace.slots[SessionKey(tenant, session_id)]
+            stamp = RequestStamp(id_, method, payload_hash)
+            slot.requests[id_] = self._request(slot, stamp, stored, repeated.get((slot.key, stamp)))
+
+    def _request(
+        self, slot: Slot, stamp: RequestStamp, stored: Seq[int | bytes], repeated: Command | None
+    ) -> StoredRequest:
+        sealed, time, payload = stored
+        assert isinstance(time, int)
+        assert isinstance(payload, bytes)
+        if repeated is None:  # the id was used for something else, and will be refused
+            return StoredRequest(stamp, None, Micros(time))
+        content = self._content(slot) if sealed else Content(self._cells, slot.key, None)
+        return StoredRequest(stamp, content.answer(stamp.id, payload, _bodies(repeated)), Micros(time))
+
+    def _content(self, slot: Slot) -> Content:
+        return Content(self._cells, slot.key, slot.session.data_key if slot.session is not None else None)
+
+
+def _bodies(command: Command) -> tuple[MessageBody, ...]:
+    return tuple(draft.body for draft in command.drafts) if isinstance(command, AddMessages) else ()

@@ -1,0 +1,129 @@
+"""What keeps the store small and its keys fresh. Each step handles a bounded number of rows: writers get their turn."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import sqlalchemy as sa
+
+from sessions_server.domain.limits import Limits
+from sessions_server.domain.models import Micros, SessionKey
+from sessions_server.domain.ports import Cells
+from sessions_server.storage.schema import log, requests, sessions
+from sessions_server.storage.statements import Prepared, Row, read_clock
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+_EVENTS_AT_ONCE: Final = 10_000
+"""How many events of one log are let go of at once; the rest follows at the next time."""
+
+_PING: Final = Prepared(sa.select(sa.literal_column("1")))
+
+_REQUEST_KEY: Final = (requests.c.tenant, requests.c.session_id, requests.c.request_id)
+_PURGE_REQUESTS: Final = Prepared(
+    requests.delete().where(
+        sa.tuple_(*_REQUEST_KEY).in_(
+            sa.select(*_REQUEST_KEY)
+            .where(requests.c.time <= sa.bindparam("until"))
+            .order_by(requests.c.time)
+            .limit(sa.bindparam("count"))
+        )
+    )
+)
+
+_KEY: Final = (sessions.c.tenant, sessions.c.session_id)
+_AFTER: Final = sa.tuple_(*_KEY) > sa.tuple_(
+    sa.bindparam("after_tenant", type_=sa.Text), sa.bindparam("after_session_id", type_=sa.Text)
+)
+_KEYS: Final = Prepared(sa.select(*_KEY).where(_AFTER).order_by(*_KEY).limit(sa.bindparam("count")))
+_ENCRYPTED: Final = Prepared(
+    sa.select(*_KEY, sessions.c.data_key)
+    .where(_AFTER, sessions.c.data_key.is_not(None))
+    .order_by(*_KEY)
+    .limit(sa.bindparam("count"))
+    .with_for_update()
+)
+
+_IS_SESSION: Final = (
+    sessions.c.tenant == sa.bindparam("key_tenant"),
+    sessions.c.session_id == sa.bindparam("key_session_id"),
+)
+_SET_DATA_KEY: Final = Prepared(
+    sessions.update().values(data_key=sa.bindparam("new_data_key")).where(*_IS_SESSION)
+)
+
+# Another server may be compacting the same sessions, or writing to them: then it is their turn.
+_COMPACTABLE: Final = Prepared(
+    sa.select(*_KEY, sessions.c.log_start, sessions.c.last_sequence)
+    .where(sessions.c.compact_time <= sa.bindparam("until"))
+    .order_by(sessions.c.compact_time)
+    .limit(sa.bindparam("count"))
+    .with_for_update(skip_locked=True)
+)
+_IS_LOG: Final = (
+    log.c.tenant == sa.bindparam("key_tenant"),
+    log.c.session_id == sa.bindparam("key_session_id"),
+)
+_FIRST_THAT_STAYS: Final = Prepared(
+    sa.select(log.c.sequence, log.c.time, log.c.message_id)
+    .where(*_IS_LOG, sa.or_(log.c.time > sa.bindparam("until"), log.c.message_id.is_not(None)))
+    .order_by(log.c.sequence)
+    .limit(1)
+)
+_LET_GO: Final = Prepared(log.delete().where(*_IS_LOG, log.c.sequence < sa.bindparam("start")))
+_SET_LOG_START: Final = Prepared(
+    sessions.update()
+    .values(log_start=sa.bindparam("new_log_start"), compact_time=sa.bindparam("new_compact_time"))
+    .where(*_IS_SESSION)
+)
+
+
+def ping(connection: Connection) -> None:
+    _PING.rows(connection)
+
+
+def purge_requests(connection: Connection, limit: int, *, limits: Limits, now: Micros | None) -> int:
+    until = read_clock(connection, now) - limits.request_ids_kept
+    return _PURGE_REQUESTS.run(connection, until=until, count=limit)
+
+
+def compact(connection: Connection, limit: int, *, limits: Limits, now: Micros | None) -> int:
+    until = Micros(read_clock(connection, now) - limits.events_kept)
+    found = _COMPACTABLE.rows(connection, until=until, count=limit)
+    for row in found:
+        _compact_log(connection, row, until)
+    return len(found)
+
+
+def _compact_log(connection: Connection, row: Row, until: Micros) -> None:
+    """Moves the log's start first, so that a reader never finds a log that begins later than it says."""
+    tenant, session_id, log_start, last_sequence = row
+    key = {"key_tenant": tenant, "key_session_id": session_id}
+    first = _FIRST_THAT_STAYS.first(connection, **key, until=until)
+    start, due = last_sequence + 1, None
+    if first is not None:
+        start, due = first[0], None if first[2] is not None else first[1]
+    if start > log_start + _EVENTS_AT_ONCE:
+        start, due = log_start + _EVENTS_AT_ONCE, until
+    _SET_LOG_START.run(connection, **key, new_log_start=start, new_compact_time=due)
+    _LET_GO.run(connection, **key, start=start)
+
+
+def rewrap(connection: Connection, after: SessionKey | None, limit: int, *, cells: Cells) -> list[SessionKey]:
+    rows = _ENCRYPTED.rows(connection, **_place(after), count=limit)
+    fresh = [
+        (cells.rewrap(tenant, session_id, data_key), tenant, session_id)
+        for tenant, session_id, data_key in rows
+    ]
+    _SET_DATA_KEY.many(connection, [row for row in fresh if row[0] is not None])
+    return [SessionKey(row[0], row[1]) for row in rows]
+
+
+def keys(connection: Connection, after: SessionKey | None, limit: int) -> list[SessionKey]:
+    return [SessionKey(*row) for row in _KEYS.rows(connection, **_place(after), count=limit)]
+
+
+def _place(after: SessionKey | None) -> dict[str, str]:
+    tenant, session_id = after or ("", "")
+    return {"after_tenant": tenant, "after_session_id": session_id}

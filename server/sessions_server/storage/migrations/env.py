@@ -1,0 +1,11 @@
+"""Where alembic begins. The connection, and the transaction around all steps, are the caller's."""
+
+from __future__ import annotations
+
+from alembic import context
+
+from sessions_server.storage.schema import metadata
+
+context.configure(connection=context.config.attributes["connection"], target_metadata=metadata)
+with context.begin_transaction():
+    context.run_migrations()

@@ -1,0 +1,144 @@
+"""Runs PostgreSQL: any number of servers, each transaction on a connection from a pool, row locks for order.
+
+The same plain functions as on SQLite run here, inside the driver's event loop. Transactions are READ COMMITTED, since
+every row that a write depends on is locked; only a read of several statements sees one snapshot.
+"""
+
+from __future__ import annotations
+
+import random
+from asyncio import sleep
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from sessions_server.domain.models import Micros
+from sessions_server.domain.ports import Clock
+from sessions_server.storage.engine import POSTGRESQL, Backend, engine_options
+from sessions_server.storage.errors import StoreRefused, connection_lost, lost_to_another, translated
+from sessions_server.storage.migrations import migrate
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import URL, Connection
+
+T = TypeVar("T")
+
+_ATTEMPTS: Final = 6
+_FIRST_WAIT_SECONDS: Final = 0.005
+
+_CONNECT_SECONDS: Final = 10
+_POOL_SECONDS: Final = 10
+
+# Set by a statement, not when connecting: a pooler between refuses what it does not know. All statements of this
+# server follow indexes; a planner that does not know the tables' sizes yet, or how much a filter leaves, must not
+# read them whole.
+_SESSION_SETTINGS: Final = {
+    "idle_in_transaction_session_timeout": "30s",
+    "lock_timeout": "5s",
+    "statement_timeout": "30s",
+    "jit": "off",
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+}
+
+
+class PostgresRunner:
+    backend: Backend = POSTGRESQL
+
+    def __init__(self, url: URL, *, clock: Clock | None, pool_size: int, allow_unsafe: bool) -> None:
+        self._clock = clock
+        self._allow_unsafe = allow_unsafe
+        self._engine = _create_engine(url, pool_size)
+        self._single = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._snapshot = self._engine.execution_options(
+            isolation_level="REPEATABLE READ", postgresql_readonly=True
+        )
+
+    def now(self) -> Micros | None:
+        return self._clock.now() if self._clock is not None else None
+
+    async def start(self) -> None:
+        with translated():
+            async with self._single.connect() as connection:
+                await connection.run_sync(self._check_durability)
+            await self._in_transaction(migrate)
+
+    async def close(self) -> None:
+        await self._engine.dispose()
+
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        with translated():
+            return await self._in_transaction(work)
+
+    async def read(self, work: Callable[[Connection], T], *, snapshot: bool) -> T:
+        engine = self._snapshot if snapshot else self._single
+        with translated():
+            try:
+                return await _run(engine, work)
+            except sa.exc.DBAPIError as error:
+                if not connection_lost(error):
+                    raise
+            return await _run(engine, work)  # the pool may have held a connection that had died meanwhile
+
+    def scrub_soon(self) -> None:
+        """Nothing to do: PostgreSQL's vacuum removes what was erased."""
+
+    async def _in_transaction(self, work: Callable[[Connection], T]) -> T:
+        """Tries again when another transaction came first, or when a connection had died in the pool. Not when it died
+        during the commit: then nobody knows what has happened."""
+        for attempt in range(1, _ATTEMPTS + 1):
+            committing = False
+            try:
+                async with self._engine.connect() as connection:
+                    outcome = await connection.run_sync(work)
+                    committing = True
+                    await connection.commit()
+                    return outcome
+            except sa.exc.DBAPIError as error:
+                again = lost_to_another(error) or (connection_lost(error) and not committing)
+                if not again or attempt == _ATTEMPTS:
+                    raise
+            await sleep(random.uniform(0, _FIRST_WAIT_SECONDS * 2**attempt))
+        raise AssertionError("the last attempt answers or raises")
+
+    def _check_durability(self, connection: Connection) -> None:
+        """Refuses a database that may lose what it has acknowledged."""
+        if self._allow_unsafe:
+            return
+        for setting in ("fsync", "synchronous_commit", "full_page_writes"):
+            if connection.execute(sa.select(sa.func.current_setting(setting))).scalar_one() == "off":
+                raise StoreRefused(
+                    f"PostgreSQL's {setting} is off, so it may lose what this server has acknowledged; turn it on."
+                )
+
+
+async def _run(engine: AsyncEngine, work: Callable[[Connection], T]) -> T:
+    async with engine.connect() as connection:
+        return await connection.run_sync(work)
+
+
+def _create_engine(url: URL, pool_size: int) -> AsyncEngine:
+    engine = create_async_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=_POOL_SECONDS,
+        connect_args={
+            "timeout": _CONNECT_SECONDS,
+            "server_settings": {"application_name": "sessions-server"},
+        },
+        **engine_options(),
+    )
+    sa.event.listen(engine.sync_engine, "connect", _apply_settings)
+    return engine
+
+
+def _apply_settings(connection: Any, _record: object) -> None:
+    cursor = connection.cursor()
+    names = ", ".join(f"set_config('{name}', '{value}', false)" for name, value in _SESSION_SETTINGS.items())
+    cursor.execute(f"SELECT {names}")
+    cursor.close()
+    connection.commit()

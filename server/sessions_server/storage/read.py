@@ -1,0 +1,328 @@
+"""Reads sessions, contexts, histories and logs, each for many callers at once.
+
+Every function answers one value or one error per question, in the order of the questions. It judges all of them by one
+instant; where it needs more than one statement, it must run on one snapshot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence as Seq
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, TypeVar
+
+import sqlalchemy as sa
+
+from sessions_server.domain.errors import DomainError, SessionNotFound
+from sessions_server.domain.models import Context, Event, Micros, Sequence, Session, SessionKey
+from sessions_server.domain.ports import HistoryPage, HistoryQuery, LogPage
+from sessions_server.storage.content import Content
+from sessions_server.storage.rows import SESSION_COLUMNS, SESSION_WIDTH, session_view
+from sessions_server.storage.schema import ERASED, contexts, log, sessions, tombstones
+from sessions_server.storage.statements import (
+    READ_NOW,
+    Prepared,
+    Row,
+    as_list,
+    is_listed,
+    item,
+    listed,
+    read_clock,
+)
+from sessions_server.storage.transaction import Rules
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+T = TypeVar("T")
+Outcome: TypeAlias = "T | DomainError"
+
+_keys = listed("keys")
+_is_key = is_listed(_keys, sessions.c.tenant, sessions.c.session_id)
+
+_SESSIONS: Final = Prepared(sa.select(*SESSION_COLUMNS, READ_NOW).select_from(_keys).join(sessions, _is_key))
+
+_ERASED: Final = (
+    sa.case(
+        (sessions.c.last_due_time <= READ_NOW, sessions.c.last_due_state),
+        (sessions.c.due_time <= READ_NOW, sessions.c.due_state),
+        else_=sessions.c.state,
+    )
+    == ERASED
+)
+
+_CONTEXTS: Final = Prepared(
+    sa.select(
+        sessions.c.tenant,
+        sessions.c.session_id,
+        sessions.c.data_key,
+        _ERASED,
+        sessions.c.create_time,
+        contexts.c.revision,
+        contexts.c.update_time,
+        contexts.c.data,
+    )
+    .select_from(_keys)
+    .join(sessions, _is_key)
+    .outerjoin(
+        contexts,
+        sa.and_(contexts.c.tenant == sessions.c.tenant, contexts.c.session_id == sessions.c.session_id),
+    )
+)
+
+_POSITIONS: Final = Prepared(
+    sa.select(
+        sessions.c.tenant,
+        sessions.c.session_id,
+        sessions.c.data_key,
+        _ERASED,
+        sessions.c.last_sequence,
+        sessions.c.log_start,
+        sessions.c.history_start,
+        sessions.c.context_window,
+    )
+    .select_from(_keys)
+    .join(sessions, _is_key)
+)
+
+_TOMBSTONES: Final = Prepared(
+    sa.select(*tombstones.c)
+    .select_from(_keys)
+    .join(tombstones, is_listed(_keys, tombstones.c.tenant, tombstones.c.session_id))
+)
+
+_HEADS: Final = Prepared(
+    sa.union_all(
+        sa.select(sessions.c.tenant, sessions.c.session_id, sessions.c.last_sequence)
+        .select_from(_keys)
+        .join(sessions, _is_key),
+        sa.select(tombstones.c.tenant, tombstones.c.session_id, tombstones.c.last_sequence)
+        .select_from(_keys)
+        .join(tombstones, is_listed(_keys, tombstones.c.tenant, tombstones.c.session_id)),
+    )
+)
+
+_DUE: Final = Prepared(
+    sa.select(sessions.c.tenant, sessions.c.session_id)
+    .where(sessions.c.due_time <= sa.bindparam("until"))
+    .order_by(sessions.c.due_time)
+    .limit(sa.bindparam("count"))
+)
+
+_MESSAGE: Final = (log.c.sequence, log.c.message_id, log.c.time, log.c.payload)
+_EVENT: Final = (log.c.sequence, log.c.type, log.c.message_id, log.c.request_id, log.c.time, log.c.payload)
+
+
+def _range(columns: Iterable[sa.ColumnElement[Any]], place: Callable[[int, str], Any]) -> sa.Select[Any]:
+    """Rows of one session's log between two positions, both excluded; the place says where a value comes from."""
+    return (
+        sa.select(*columns)
+        .where(
+            log.c.tenant == place(0, "tenant"),
+            log.c.session_id == place(1, "session_id"),
+            log.c.sequence > place(2, "after"),
+            log.c.sequence < place(3, "before"),
+        )
+        .limit(place(4, "most"))
+    )
+
+
+class _Lookup:
+    """One range of log rows for each of many sessions, at most so many rows of each: in one statement where the
+    database can, otherwise in one small statement per session."""
+
+    def __init__(
+        self, columns: Seq[sa.ColumnElement[Any]], *, of_history: bool = False, newest: bool = False
+    ) -> None:
+        def narrowed(rows: sa.Select[Any]) -> sa.Select[Any]:
+            if of_history:
+                rows = rows.where(log.c.message_id.is_not(None))
+            return rows.order_by(log.c.sequence.desc() if newest else log.c.sequence)
+
+        self._one = Prepared(narrowed(_range(columns, lambda _, name: sa.bindparam(name))))
+        wanted = listed("ranges")
+        rows = narrowed(
+            _range(columns, lambda index, _: item(wanted, index, None if index < 2 else sa.BigInteger()))
+        )
+        found = rows.correlate(wanted).lateral("found")
+        number, position = item(wanted, 5, sa.Integer()), found.c.sequence
+        self._all = Prepared(
+            sa.select(number, *found.c)
+            .select_from(wanted)
+            .join(found, sa.true())
+            .order_by(number, position.desc() if newest else position)
+        )
+
+    def rows(self, connection: Connection, ranges: Seq[_Range], *, laterally: bool) -> list[list[Any]]:
+        if laterally:
+            found: list[list[Any]] = [[] for _ in ranges]
+            asked = as_list((*wanted, number) for number, wanted in enumerate(ranges))
+            for number, *row in self._all.rows(connection, ranges=asked) if ranges else ():
+                found[number].append(row)
+            return found
+        return [list(self._one.rows(connection, **wanted._asdict())) for wanted in ranges]
+
+
+class _Range(NamedTuple):
+    tenant: str
+    session_id: str
+    after: int
+    before: int
+    most: int
+
+
+_BEYOND: Final = 2**62
+"""A position after every position."""
+
+_EVENTS: Final = _Lookup(_EVENT)
+_OLDEST: Final = _Lookup(_MESSAGE, of_history=True)
+_NEWEST: Final = _Lookup(_MESSAGE, of_history=True, newest=True)
+
+
+def read_sessions(
+    connection: Connection, keys: Seq[SessionKey], *, now: Micros | None
+) -> list[Outcome[Session]]:
+    rows = _SESSIONS.rows(connection, keys=as_list(set(keys)), now=now)
+    found = {(row[0], row[1]): session_view(row, row[SESSION_WIDTH]) for row in rows}
+    return [found.get(key) or SessionNotFound() for key in keys]
+
+
+def read_contexts(
+    connection: Connection, keys: Seq[SessionKey], *, rules: Rules, now: Micros | None
+) -> list[Outcome[Context]]:
+    rows = {(row[0], row[1]): row for row in _CONTEXTS.rows(connection, keys=as_list(set(keys)), now=now)}
+    return [_outcome(_context, rules, key, rows.get(key)) for key in keys]
+
+
+def _context(rules: Rules, key: SessionKey, row: Row | None) -> Context:
+    if row is None or row[3]:
+        raise SessionNotFound
+    if row[7] is None:
+        return Context({}, Sequence(0), row[4])
+    return Content(rules.cells, key, row[2]).context(row[5], row[6], row[7])
+
+
+def read_histories(
+    connection: Connection, queries: Seq[tuple[SessionKey, HistoryQuery]], *, rules: Rules, now: Micros | None
+) -> list[Outcome[HistoryPage]]:
+    positions = _positions(connection, {key for key, _ in queries}, now)
+    pages: list[Outcome[HistoryPage]] = [SessionNotFound() for _ in queries]
+    for lookup, forward in ((_NEWEST, False), (_OLDEST, True)):
+        asked = [
+            (number, _history_range(rules, position, query))
+            for number, (key, query) in enumerate(queries)
+            if (position := positions.get(key)) is not None
+            and not position.erased
+            and (query.after is not None) is forward
+        ]
+        found = lookup.rows(
+            connection, [wanted for _, wanted in asked], laterally=rules.backend.joins_laterally
+        )
+        for (number, wanted), rows in zip(asked, found, strict=True):
+            key = queries[number][0]
+            pages[number] = _outcome(_page, rules, key, positions[key], rows, wanted.most - 1, forward)
+    return pages
+
+
+def _history_range(rules: Rules, position: _Position, query: HistoryQuery) -> _Range:
+    limit = query.limit or position.context_window or rules.limits.default_window
+    after = max(position.history_start - 1, query.after or 0)
+    before = query.before if query.before is not None else _BEYOND
+    return _Range(
+        position.tenant, position.session_id, after, before, limit + 1
+    )  # one more tells whether there is more
+
+
+def _page(
+    rules: Rules, key: SessionKey, position: _Position, rows: list[Any], limit: int, forward: bool
+) -> HistoryPage:
+    content = Content(rules.cells, key, position.data_key)
+    kept = rows[:limit] if forward else rows[:limit][::-1]
+    return HistoryPage(tuple(content.message(*row) for row in kept), len(rows) > limit)
+
+
+def read_logs(
+    connection: Connection,
+    queries: Seq[tuple[SessionKey, Sequence, int]],
+    *,
+    rules: Rules,
+    now: Micros | None,
+) -> list[Outcome[LogPage]]:
+    positions = _positions(connection, {key for key, _, _ in queries}, now)
+    absent = {key for key, _, _ in queries} - positions.keys()
+    erased = _erased_heads(connection, absent)
+    asked = [
+        (number, _Range(*key, after, _BEYOND, limit))
+        for number, (key, after, limit) in enumerate(queries)
+        if key in positions and not positions[key].erased
+    ]
+    found = _EVENTS.rows(connection, [wanted for _, wanted in asked], laterally=rules.backend.joins_laterally)
+    rows_of = {number: rows for (number, _), rows in zip(asked, found, strict=True)}
+    return [
+        _outcome(_log_page, rules, key, after, positions.get(key), erased.get(key), rows_of.get(number, []))
+        for number, (key, after, _) in enumerate(queries)
+    ]
+
+
+def _log_page(
+    rules: Rules,
+    key: SessionKey,
+    after: Sequence,
+    position: _Position | None,
+    erased: LogPage | None,
+    rows: list[Any],
+) -> LogPage:
+    if position is None:
+        if erased is None:
+            raise SessionNotFound
+        return erased
+    if position.erased:
+        return LogPage((), min(after, position.last_sequence), position.log_start, None)
+    content = Content(rules.cells, key, position.data_key)
+    events: tuple[Event, ...] = tuple(content.event(row) for row in rows)
+    return LogPage(events, position.last_sequence, position.log_start, None)
+
+
+def read_heads(connection: Connection, keys: Seq[SessionKey]) -> dict[SessionKey, Sequence]:
+    rows = _HEADS.rows(connection, keys=as_list(set(keys)))
+    return {SessionKey(tenant, session_id): Sequence(last) for tenant, session_id, last in rows}
+
+
+def read_due(connection: Connection, limit: int, *, now: Micros | None) -> list[SessionKey]:
+    until = read_clock(connection, now)
+    return [SessionKey(*row) for row in _DUE.rows(connection, until=until, count=limit)]
+
+
+class _Position(NamedTuple):
+    """Where a session's log and history begin and end, and what is needed to read them."""
+
+    tenant: str
+    session_id: str
+    data_key: bytes | None
+    erased: bool
+    last_sequence: Sequence
+    log_start: Sequence
+    history_start: Sequence
+    context_window: int
+
+
+def _positions(
+    connection: Connection, keys: set[SessionKey], now: Micros | None
+) -> dict[SessionKey, _Position]:
+    rows = _POSITIONS.rows(connection, keys=as_list(keys), now=now)
+    return {SessionKey(row[0], row[1]): _Position(*row) for row in rows}
+
+
+def _erased_heads(connection: Connection, keys: set[SessionKey]) -> dict[SessionKey, LogPage]:
+    if not keys:
+        return {}
+    return {
+        SessionKey(tenant, session_id): LogPage((), Sequence(last), Sequence(last + 1), Micros(delete_time))
+        for tenant, session_id, last, delete_time in _TOMBSTONES.rows(connection, keys=as_list(keys))
+    }
+
+
+def _outcome(make: Callable[..., T], *facts: Any) -> Outcome[T]:
+    """One question's answer, or why there is none: it concerns nobody else's question."""
+    try:
+        return make(*facts)
+    except DomainError as error:
+        return error

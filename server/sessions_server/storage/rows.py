@@ -1,0 +1,190 @@
+"""Turns rows into the domain's values and back."""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple
+
+import sqlalchemy as sa
+
+from sessions_server.domain.expiry import lapse, next_due, view
+from sessions_server.domain.jsonbytes import loads
+from sessions_server.domain.models import (
+    ExpiryAction,
+    Micros,
+    Overflow,
+    Persistence,
+    Sequence,
+    Session,
+    SessionConfig,
+    SessionKey,
+    State,
+    StateReason,
+    StorageOptions,
+)
+from sessions_server.storage import schema
+from sessions_server.storage.statements import Row
+
+SESSION_COLUMNS: Final = tuple(
+    # As text on PostgreSQL too, where the driver's own reading of jsonb differs between versions.
+    sa.cast(column, sa.Text).label(column.name) if column is schema.sessions.c.metadata else column
+    for column in schema.sessions.c
+)
+SESSION_WIDTH: Final = len(SESSION_COLUMNS)
+
+_COLUMN: Final = {column.name: index for index, column in enumerate(SESSION_COLUMNS)}
+_DUE_TIME: Final = _COLUMN["due_time"]
+_COMPACT_TIME: Final = _COLUMN["compact_time"]
+
+_STATES: Final = {str(value): value for value in State}
+_OVERFLOWS: Final = {str(value): value for value in Overflow}
+_PERSISTENCES: Final = {str(value): value for value in Persistence}
+_ACTIONS: Final = {str(value): value for value in ExpiryAction}
+_REASONS: Final = {str(value): value for value in StateReason}
+
+
+def session_from_row(row: Row) -> Session:
+    """The session as stored, from a row that begins with SESSION_COLUMNS."""
+    return Session(
+        SessionKey(row[0], row[1]),
+        row[2],
+        _STATES[row[3]],
+        loads(row[30]),
+        SessionConfig(row[4], row[5], row[6], _OVERFLOWS[row[7]]),
+        StorageOptions(_PERSISTENCES[row[8]], bool(row[9]), row[10], _ACTIONS[row[11]]),
+        *row[12:23],
+        None if row[23] is None else _REASONS[row[23]],
+        row[29],
+    )
+
+
+def session_view(row: Row, now: Micros) -> Session | None:
+    """The session as a reader sees it; None when it is to be treated as erased."""
+    session = session_from_row(row)
+    due_time = row[_DUE_TIME]
+    return session if due_time is None or due_time > now else view(session, now)
+
+
+def compact_time(row: Row) -> Micros | None:
+    found: Micros | None = row[_COMPACT_TIME]
+    return found
+
+
+class Schedule(NamedTuple):
+    """What the clock will do to a session. At most two things: an idle timeout, then the end of the ttl."""
+
+    due_time: Micros | None = None
+    due_state: str | None = None
+    last_due_time: Micros | None = None
+    last_due_state: str | None = None
+
+
+_NOTHING_DUE: Final = Schedule()
+
+
+def schedule(session: Session) -> Schedule:
+    first = next_due(session)
+    if first is None:
+        return _NOTHING_DUE
+    if first.state is None:
+        return Schedule(first.at, schema.ERASED)
+    after = lapse(session, first.at).session
+    second = next_due(after) if after is not None else None
+    if second is None:
+        return Schedule(first.at, first.state)
+    return Schedule(first.at, first.state, second.at, second.state or schema.ERASED)
+
+
+class History(NamedTuple):
+    """Where the stored log and history begin, which only the store knows at the end of a transaction."""
+
+    history_start: Sequence
+    compact_time: Micros | None
+
+
+def counter_values(session: Session, history: History) -> tuple[Any, ...]:
+    """What any write of a session may change, in the order of COUNTER_COLUMNS."""
+    return (
+        session.state,
+        session.message_count,
+        session.last_sequence,
+        session.revision,
+        history.history_start,
+        session.update_time,
+        session.active_time,
+        session.start_time,
+        session.end_time,
+        session.archive_time,
+        session.expiry_reason,
+        *schedule(session),
+        history.compact_time,
+    )
+
+
+COUNTER_COLUMNS: Final = (
+    "state",
+    "message_count",
+    "last_sequence",
+    "revision",
+    "history_start",
+    "update_time",
+    "active_time",
+    "start_time",
+    "end_time",
+    "archive_time",
+    "expiry_reason",
+    "due_time",
+    "due_state",
+    "last_due_time",
+    "last_due_state",
+    "compact_time",
+)
+
+
+def settings_values(session: Session, metadata: str) -> tuple[Any, ...]:
+    """What only a write of the session itself changes, in the order of SETTINGS_COLUMNS."""
+    config, storage = session.config, session.storage
+    return (
+        config.timeout,
+        config.max_messages,
+        config.context_window,
+        config.overflow,
+        storage.ttl,
+        storage.expiry_action,
+        metadata,
+    )
+
+
+SETTINGS_COLUMNS: Final = (
+    "timeout",
+    "max_messages",
+    "context_window",
+    "overflow",
+    "ttl",
+    "expiry_action",
+    "metadata",
+)
+
+
+def fixed_values(session: Session) -> tuple[Any, ...]:
+    """What never changes, in the order of FIXED_COLUMNS."""
+    return (
+        *session.key,
+        session.user_id,
+        session.storage.persistence,
+        int(session.storage.encryption),
+        session.log_start,
+        session.create_time,
+        session.data_key,
+    )
+
+
+FIXED_COLUMNS: Final = (
+    "tenant",
+    "session_id",
+    "user_id",
+    "persistence",
+    "encryption",
+    "log_start",
+    "create_time",
+    "data_key",
+)

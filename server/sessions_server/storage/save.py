@@ -1,0 +1,315 @@
+"""Writes what a batch of commands has changed, with one statement per table and kind of change.
+
+The order matters: what is erased goes first; then the new events come; then messages lose their content; the sessions'
+rows, which say where the history begins, come after that. A session's content and its events change together or not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import sqlalchemy as sa
+
+from sessions_server.domain.models import Message, Sequence, Session, SessionKey
+from sessions_server.domain.ports import Cells
+from sessions_server.domain.workspace import Published, Slot
+from sessions_server.storage import rows
+from sessions_server.storage.conditions import stored_json
+from sessions_server.storage.content import Content
+from sessions_server.storage.engine import Backend
+from sessions_server.storage.load import Loaded
+from sessions_server.storage.schema import contexts, log, metadata_terms, requests, sessions, tombstones
+from sessions_server.storage.statements import Prepared, Upsert, as_list, item, listed
+from sessions_server.storage.terms import Term, terms
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+Values: TypeAlias = list[tuple[Any, ...]]
+
+_KEY: Final = ("tenant", "session_id")
+
+
+def _of_session(table: sa.Table) -> tuple[sa.ColumnElement[bool], ...]:
+    """The condition on the key, its parameters coming last in a row of values."""
+    return (
+        table.c.tenant == sa.bindparam("key_tenant"),
+        table.c.session_id == sa.bindparam("key_session_id"),
+    )
+
+
+def _update_sessions(columns: Iterable[str]) -> Prepared:
+    values = [
+        (sessions.c[name], sa.bindparam(f"new_{name}", type_=sessions.c[name].type)) for name in columns
+    ]
+    return Prepared(sessions.update().ordered_values(*values).where(*_of_session(sessions)))
+
+
+_ERASE: Final = tuple(
+    Prepared(table.delete().where(*_of_session(table)))
+    for table in (metadata_terms, requests, contexts, log, sessions)
+)
+_PUT_TOMBSTONE: Final = Upsert(tombstones)
+_DROP_TOMBSTONE: Final = Prepared(tombstones.delete().where(*_of_session(tombstones)))
+
+_ADD_EVENTS: Final = Prepared(log.insert())
+_CLEAR_MESSAGES: Final = Prepared(
+    log.update()
+    .values(message_id=sa.null(), payload=sa.null())
+    .where(
+        *_of_session(log),
+        log.c.sequence >= sa.bindparam("first"),
+        log.c.sequence <= sa.bindparam("last"),
+        log.c.message_id.is_not(None),
+    )
+)
+
+_FIRST_KEPT: Final = Prepared(
+    sa.select(log.c.sequence)
+    .where(*_of_session(log), log.c.sequence >= sa.bindparam("first"), log.c.message_id.is_not(None))
+    .order_by(log.c.sequence)
+    .limit(1)
+    .offset(sa.bindparam("dropped"))
+)
+_dropped = listed("keys")
+_FIRST_KEPT_OF_MANY: Final = Prepared(
+    sa.select(
+        item(_dropped, 0),
+        item(_dropped, 1),
+        sa.select(log.c.sequence)
+        .where(
+            log.c.tenant == item(_dropped, 0),
+            log.c.session_id == item(_dropped, 1),
+            log.c.sequence >= item(_dropped, 2, sa.BigInteger()),
+            log.c.message_id.is_not(None),
+        )
+        .order_by(log.c.sequence)
+        .limit(1)
+        .offset(item(_dropped, 3, sa.BigInteger()))
+        .correlate(_dropped)
+        .scalar_subquery(),
+    ).select_from(_dropped)
+)
+
+_NEW_SESSION_COLUMNS: Final = (*rows.FIXED_COLUMNS, *rows.SETTINGS_COLUMNS, *rows.COUNTER_COLUMNS)
+_ADD_SESSIONS: Final = Prepared(sessions.insert())
+_in_table_order: Final = itemgetter(*(_NEW_SESSION_COLUMNS.index(column.name) for column in sessions.c))
+_UPDATE_COUNTERS: Final = _update_sessions(rows.COUNTER_COLUMNS)
+_UPDATE_SETTINGS: Final = _update_sessions(rows.SETTINGS_COLUMNS)
+
+_PUT_CONTEXTS: Final = Upsert(contexts)
+_PUT_REQUESTS: Final = Upsert(requests)
+
+_ADD_TERMS: Final = Prepared(metadata_terms.insert())
+_DROP_TERMS: Final = Prepared(
+    metadata_terms.delete().where(
+        *_of_session(metadata_terms),
+        metadata_terms.c.path == sa.bindparam("path_"),
+        metadata_terms.c.term == sa.bindparam("term_"),
+    )
+)
+
+
+class Saver:
+    """Saves one loaded workspace."""
+
+    def __init__(self, connection: Connection, loaded: Loaded, *, backend: Backend, cells: Cells) -> None:
+        self._connection = connection
+        self._loaded = loaded
+        self._backend = backend
+        self._cells = cells
+        self._now = loaded.workspace.now
+        self._slots = [slot for slot in loaded.workspace.slots.values() if slot.changed]
+        self.erased_content = False
+        """Whether something that was stored in clear, perhaps, is now to leave the disk too."""
+
+    def save(self) -> list[Published]:
+        self._erase()
+        self._add_events()
+        histories = self._clear_messages()
+        self._write_sessions(histories)
+        self._write_contexts()
+        self._write_requests()
+        return [_published(slot, histories[slot.key]) for slot in self._slots]
+
+    def _erase(self) -> None:
+        gone = [slot.key for slot in self._slots if slot.erased and slot.stored]
+        for statement in _ERASE:
+            statement.many(self._connection, list(gone))
+        self.erased_content |= bool(gone)
+        erased = [slot for slot in self._slots if slot.erased and slot.session is None]
+        _PUT_TOMBSTONE.many(
+            self._connection, [(*slot.key, slot.last_sequence, slot.published[-1].time) for slot in erased]
+        )
+        again = [
+            slot.key
+            for slot in self._slots
+            if slot.session is not None and slot.key in self._loaded.tombstones
+        ]
+        _DROP_TOMBSTONE.many(self._connection, list(again))
+
+    def _add_events(self) -> None:
+        values: Values = []
+        for slot in self._slots:
+            content = self._content(slot)
+            for event in slot.log:
+                data, sequence = event.data, event.sequence
+                message_id = payload = None
+                if not isinstance(data, Message):
+                    payload = content.payload_cell(sequence, data) if data is not None else None
+                elif sequence > slot.cleared_through:  # what was cleared in the same batch is never written
+                    message_id, payload = data.id, content.payload_cell(sequence, data)
+                values.append(
+                    (*slot.key, sequence, event.type, message_id, event.request_id, event.time, payload)
+                )
+        _ADD_EVENTS.many(self._connection, values)
+
+    def _clear_messages(self) -> dict[SessionKey, rows.History]:
+        """Takes content from the messages that left the history; answers where each history begins now."""
+        starts: dict[SessionKey, Sequence] = {}
+        cleared: Values = []
+        for slot in self._slots:
+            if slot.session is not None:
+                first, through = slot.session.history_start, slot.cleared_through
+                starts[slot.key] = max(first, Sequence(through + 1)) if through else first
+                if slot.stored and not slot.erased and through >= first:
+                    cleared.append((*slot.key, first, through))
+        for key, first_kept in self._first_kept(starts):
+            cleared.append((*key, starts[key], first_kept - 1))
+            starts[key] = first_kept
+        _CLEAR_MESSAGES.many(self._connection, cleared)
+        self.erased_content |= bool(cleared)
+        return {slot.key: self._history(slot, starts) for slot in self._slots}
+
+    def _first_kept(self, starts: dict[SessionKey, Sequence]) -> list[tuple[SessionKey, Sequence]]:
+        """Of each history that is too long, its first message that stays."""
+        dropping = [slot for slot in self._slots if slot.dropped_oldest and slot.session is not None]
+        if not dropping:
+            return []
+        if self._backend.joins_laterally:
+            asked = as_list((*slot.key, starts[slot.key], slot.dropped_oldest) for slot in dropping)
+            found = {
+                SessionKey(row[0], row[1]): row[2]
+                for row in _FIRST_KEPT_OF_MANY.rows(self._connection, keys=asked)
+            }
+        else:
+            found = {slot.key: self._first_kept_of(slot, starts[slot.key]) for slot in dropping}
+        return [
+            (slot.key, Sequence(found[slot.key] if found[slot.key] is not None else slot.last_sequence + 1))
+            for slot in dropping
+        ]
+
+    def _first_kept_of(self, slot: Slot, first: Sequence) -> int | None:
+        tenant, session_id = slot.key
+        row = _FIRST_KEPT.first(
+            self._connection,
+            key_tenant=tenant,
+            key_session_id=session_id,
+            first=first,
+            dropped=slot.dropped_oldest,
+        )
+        return None if row is None else row[0]
+
+    def _history(self, slot: Slot, starts: dict[SessionKey, Sequence]) -> rows.History:
+        stored = self._loaded.stored.get(slot.key) if not slot.erased else None
+        start = starts.get(slot.key, Sequence(0))
+        if stored is None:
+            return rows.History(start, slot.log[0].time if slot.log else None)
+        due = stored.compact_time
+        if due is None and start > stored.session.history_start:
+            due = (
+                stored.session.create_time
+            )  # the history may have stood at the log's start, and was compacted never
+        elif due is None and stored.session.message_count == 0:
+            due = self._now  # the log may have been empty
+        return rows.History(start, due)
+
+    def _write_sessions(self, histories: dict[SessionKey, rows.History]) -> None:
+        added: Values = []
+        counters: Values = []
+        settings: Values = []
+        new_terms: list[tuple[Session, Iterable[Term]]] = []
+        old_terms: list[tuple[Session, Iterable[Term]]] = []
+        for slot in self._slots:
+            session = slot.session
+            if session is None:
+                continue
+            values = rows.counter_values(session, histories[slot.key])
+            before = self._loaded.stored[slot.key].session if slot.stored and not slot.erased else None
+            if before is None:
+                text = stored_json(session.metadata)
+                added.append(
+                    _in_table_order(
+                        (*rows.fixed_values(session), *rows.settings_values(session, text), *values)
+                    )
+                )
+                new_terms.append((session, terms(session.metadata)))
+                continue
+            counters.append((*values, *slot.key))
+            if not _same_settings(session, before):
+                settings.append((*rows.settings_values(session, stored_json(session.metadata)), *slot.key))
+                is_now, was = terms(session.metadata), terms(before.metadata)
+                new_terms.append((session, is_now - was))
+                old_terms.append((session, was - is_now))
+        _ADD_SESSIONS.many(self._connection, added)
+        _UPDATE_COUNTERS.many(self._connection, counters)
+        _UPDATE_SETTINGS.many(self._connection, settings)
+        _DROP_TERMS.many(
+            self._connection, [(*session.key, *term) for session, some in old_terms for term in some]
+        )
+        _ADD_TERMS.many(
+            self._connection,
+            [(*session.key, *term, session.create_time) for session, some in new_terms for term in some],
+        )
+
+    def _write_contexts(self) -> None:
+        _PUT_CONTEXTS.many(
+            self._connection,
+            [
+                (
+                    *slot.key,
+                    slot.context.revision,
+                    slot.context.update_time,
+                    self._content(slot).context_cell(slot.context),
+                )
+                for slot in self._slots
+                if slot.context_changed and slot.context is not None
+            ],
+        )
+
+    def _write_requests(self) -> None:
+        values: Values = []
+        for slot in self._slots:
+            content = self._content(slot)
+            sealed = int(content.data_key is not None)
+            for request in slot.new_requests:
+                stamp = request.stamp
+                answer = content.answer_cell(stamp.id, request.answer)
+                values.append(
+                    (*slot.key, stamp.id, stamp.method, stamp.payload_hash, sealed, request.time, answer)
+                )
+        _PUT_REQUESTS.many(self._connection, values)
+
+    def _content(self, slot: Slot) -> Content:
+        return Content(self._cells, slot.key, slot.session.data_key if slot.session is not None else None)
+
+
+def _same_settings(session: Session, before: Session) -> bool:
+    """Whether these are the very same objects: a write of content carries them over."""
+    return (
+        session.metadata is before.metadata
+        and session.config is before.config
+        and session.storage is before.storage
+    )
+
+
+def _published(slot: Slot, history: rows.History) -> Published:
+    dropped_through = history.history_start - 1 if slot.dropped_oldest else 0
+    return Published(
+        slot.key,
+        slot.published,
+        head=slot.last_sequence,
+        erased_through=Sequence(max(slot.hidden_through, dropped_through)),
+    )

@@ -1,0 +1,179 @@
+"""The tables. Every primary key begins with tenant and session, so a sharding database can distribute them alike.
+
+This module says what the migrations lead to; a test compares the two. Instants and spans are microseconds in BIGINT.
+Texts are ordered by code point on both databases, which is also how Python orders them.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+
+SESSIONS_PK: Final = "pk_sessions"
+CONTEXTS_PK: Final = "pk_contexts"
+LOG_PK: Final = "pk_log"
+MESSAGE_ID_UNIQUE: Final = "uq_log_message_id"
+REQUESTS_PK: Final = "pk_requests"
+TOMBSTONES_PK: Final = "pk_tombstones"
+TERMS_PK: Final = "pk_metadata_terms"
+
+TEXT: Final = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+JSON: Final = sa.Text().with_variant(postgresql.JSONB(), "postgresql")
+MICROS: Final = sa.BigInteger()
+
+ERASED: Final = "erased"
+"""Stands where a state to come stands, for a session that is to be erased."""
+
+metadata = sa.MetaData()
+
+
+def _key_columns() -> tuple[sa.Column[str], sa.Column[str]]:
+    return sa.Column("tenant", TEXT, nullable=False), sa.Column("session_id", TEXT, nullable=False)
+
+
+sessions = sa.Table(
+    "sessions",
+    metadata,
+    *_key_columns(),
+    sa.Column("user_id", TEXT, nullable=False),
+    sa.Column("state", TEXT, nullable=False),
+    sa.Column("timeout", MICROS),
+    sa.Column("max_messages", sa.BigInteger, nullable=False),
+    sa.Column("context_window", sa.BigInteger, nullable=False),
+    sa.Column("overflow", TEXT, nullable=False),
+    sa.Column("persistence", TEXT, nullable=False),
+    sa.Column("encryption", sa.SmallInteger, nullable=False),
+    sa.Column("ttl", MICROS),
+    sa.Column("expiry_action", TEXT, nullable=False),
+    sa.Column("message_count", sa.BigInteger, nullable=False),
+    sa.Column("last_sequence", sa.BigInteger, nullable=False),
+    sa.Column("revision", sa.BigInteger, nullable=False),
+    sa.Column("history_start", sa.BigInteger, nullable=False),
+    sa.Column("log_start", sa.BigInteger, nullable=False),
+    sa.Column("create_time", MICROS, nullable=False),
+    sa.Column("update_time", MICROS, nullable=False),
+    sa.Column("active_time", MICROS, nullable=False),
+    sa.Column("start_time", MICROS),
+    sa.Column("end_time", MICROS),
+    sa.Column("archive_time", MICROS),
+    sa.Column("expiry_reason", TEXT),
+    # What the clock will do to the session, derived from it: the next thing, and the one after that if there is one.
+    sa.Column("due_time", MICROS),
+    sa.Column("due_state", TEXT),
+    sa.Column("last_due_time", MICROS),
+    sa.Column("last_due_state", TEXT),
+    # When to look whether the log's first events can go; none while the log begins with the history.
+    sa.Column("compact_time", MICROS),
+    sa.Column("data_key", sa.LargeBinary),
+    sa.Column("metadata", JSON, nullable=False),
+    sa.PrimaryKeyConstraint("tenant", "session_id", name=SESSIONS_PK),
+)
+
+# A page of a list is one range of these per state, whatever the other states hold.
+sa.Index(
+    "ix_sessions_create_time",
+    *(sessions.c[name] for name in ("tenant", "state", "create_time", "session_id")),
+)
+sa.Index(
+    "ix_sessions_update_time",
+    *(sessions.c[name] for name in ("tenant", "state", "update_time", "session_id")),
+)
+sa.Index(
+    "ix_sessions_user_create_time",
+    *(sessions.c[name] for name in ("tenant", "user_id", "state", "create_time", "session_id")),
+)
+sa.Index(
+    "ix_sessions_user_update_time",
+    *(sessions.c[name] for name in ("tenant", "user_id", "state", "update_time", "session_id")),
+)
+
+
+def _partial_index(name: str, column: sa.Column[int], *more: sa.Column[str]) -> None:
+    present = column.is_not(None)
+    sa.Index(name, column, *more, sqlite_where=present, postgresql_where=present)
+
+
+_partial_index("ix_sessions_due_time", sessions.c.due_time)
+_partial_index("ix_sessions_compact_time", sessions.c.compact_time)
+sa.Index(
+    "ix_sessions_encrypted",
+    sessions.c.tenant,
+    sessions.c.session_id,
+    sqlite_where=sessions.c.data_key.is_not(None),
+    postgresql_where=sessions.c.data_key.is_not(None),
+)
+
+contexts = sa.Table(
+    "contexts",
+    metadata,
+    *_key_columns(),
+    sa.Column("revision", sa.BigInteger, nullable=False),
+    sa.Column("update_time", MICROS, nullable=False),
+    sa.Column("data", sa.LargeBinary, nullable=False),
+    sa.PrimaryKeyConstraint("tenant", "session_id", name=CONTEXTS_PK),
+)
+
+log = sa.Table(
+    "log",
+    metadata,
+    *_key_columns(),
+    sa.Column("sequence", sa.BigInteger, nullable=False),
+    sa.Column("type", TEXT, nullable=False),
+    # Of the messages of the history only: one that left it has neither id nor content.
+    sa.Column("message_id", TEXT),
+    sa.Column("request_id", TEXT, nullable=False),
+    sa.Column("time", MICROS, nullable=False),
+    sa.Column("payload", sa.LargeBinary),
+    sa.PrimaryKeyConstraint("tenant", "session_id", "sequence", name=LOG_PK),
+)
+sa.Index(
+    MESSAGE_ID_UNIQUE,
+    log.c.tenant,
+    log.c.session_id,
+    log.c.message_id,
+    unique=True,
+    sqlite_where=log.c.message_id.is_not(None),
+    postgresql_where=log.c.message_id.is_not(None),
+)
+
+requests = sa.Table(
+    "requests",
+    metadata,
+    *_key_columns(),
+    sa.Column("request_id", TEXT, nullable=False),
+    sa.Column("method", TEXT, nullable=False),
+    sa.Column("payload_hash", sa.LargeBinary, nullable=False),
+    # The end of a session is answered after its key is gone, so each row says whether its answer is encrypted.
+    sa.Column("sealed", sa.SmallInteger, nullable=False),
+    sa.Column("time", MICROS, nullable=False),
+    sa.Column("answer", sa.LargeBinary, nullable=False),
+    sa.PrimaryKeyConstraint("tenant", "session_id", "request_id", name=REQUESTS_PK),
+)
+sa.Index("ix_requests_time", requests.c.time)
+
+tombstones = sa.Table(
+    "tombstones",
+    metadata,
+    *_key_columns(),
+    sa.Column("last_sequence", sa.BigInteger, nullable=False),
+    sa.Column("delete_time", MICROS, nullable=False),
+    sa.PrimaryKeyConstraint("tenant", "session_id", name=TOMBSTONES_PK),
+    sqlite_with_rowid=False,
+)
+
+metadata_terms = sa.Table(
+    "metadata_terms",
+    metadata,
+    *_key_columns(),
+    sa.Column("path", TEXT, nullable=False),
+    sa.Column("term", TEXT, nullable=False),
+    sa.Column("create_time", MICROS, nullable=False),
+    sa.PrimaryKeyConstraint("tenant", "session_id", "path", "term", name=TERMS_PK),
+    sqlite_with_rowid=False,
+)
+sa.Index(
+    "ix_metadata_terms_search",
+    *(metadata_terms.c[name] for name in ("tenant", "path", "term", "create_time", "session_id")),
+)

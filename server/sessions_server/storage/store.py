@@ -1,0 +1,204 @@
+"""The store: one public method, one transaction. It answers values of the domain, and raises the domain's errors.
+
+Reads of single sessions are gathered, see `gather.py`. A write transaction, once begun, runs to its end in a task of
+its own, whatever becomes of its caller.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence as Seq
+from typing import TYPE_CHECKING, TypeVar
+
+from sessions_server.domain.limits import Limits
+from sessions_server.domain.models import Context, Micros, Sequence, Session, SessionKey
+from sessions_server.domain.ports import (
+    Cells,
+    Clock,
+    HistoryPage,
+    HistoryQuery,
+    ListQuery,
+    LogPage,
+    Transaction,
+)
+from sessions_server.storage import maintenance, read
+from sessions_server.storage.engine import SqliteFile, parse_url
+from sessions_server.storage.gather import Gather
+from sessions_server.storage.runner import Runner
+from sessions_server.storage.search import find_sessions
+from sessions_server.storage.sqlite import SqliteRunner
+from sessions_server.storage.transaction import Rules, StoreTransaction
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+T = TypeVar("T")
+
+
+class Store:
+    """Implements the domain's WriteStore and ReadStore, and what maintenance needs."""
+
+    def __init__(self, runner: Runner, *, cells: Cells, limits: Limits) -> None:
+        self._runner = runner
+        self._rules = Rules(runner.backend, cells, limits)
+        self._writes: set[asyncio.Task[object]] = set()
+        self._sessions = Gather(self._read_sessions)
+        self._contexts = Gather(self._read_contexts)
+        self._histories = Gather(self._read_histories)
+        self._logs = Gather(self._read_logs)
+
+    async def start(self) -> None:
+        """Opens the database and brings its tables up to date. Raises StoreRefused, Unavailable."""
+        await self._runner.start()
+
+    async def close(self) -> None:
+        """Waits for what runs, and lets go of the database. May be called twice."""
+        await asyncio.gather(*self._writes, return_exceptions=True)
+        for gather in (self._sessions, self._contexts, self._histories, self._logs):
+            await gather.close()
+        await self._runner.close()
+
+    async def ping(self) -> None:
+        """Raises Unavailable when the database can not be reached."""
+        await self._runner.read(maintenance.ping, snapshot=False)
+
+    async def transact(self, work: Callable[[Transaction], T]) -> T:
+        task = asyncio.get_running_loop().create_task(self._transact(work))
+        self._writes.add(task)
+        task.add_done_callback(self._ended)
+        return await asyncio.shield(task)
+
+    async def session(self, key: SessionKey) -> Session:
+        return await self._sessions.ask(key)
+
+    async def context(self, key: SessionKey) -> Context:
+        return await self._contexts.ask(key)
+
+    async def history(self, key: SessionKey, query: HistoryQuery) -> HistoryPage:
+        return await self._histories.ask((key, query))
+
+    async def log(self, key: SessionKey, after: Sequence, limit: int) -> LogPage:
+        return await self._logs.ask((key, after, limit))
+
+    async def sessions(self, query: ListQuery) -> list[Session]:
+        now = self._runner.now()
+        return await self._runner.read(
+            lambda connection: find_sessions(connection, query, rules=self._rules, now=now), snapshot=True
+        )
+
+    async def heads(self, keys: Seq[SessionKey]) -> Mapping[SessionKey, Sequence]:
+        return await self._runner.read(lambda connection: read.read_heads(connection, keys), snapshot=False)
+
+    async def due(self, limit: int) -> list[SessionKey]:
+        now = self._runner.now()
+        return await self._runner.read(
+            lambda connection: read.read_due(connection, limit, now=now), snapshot=False
+        )
+
+    async def purge_requests(self, limit: int) -> int:
+        """Lets go of at most so many request ids that are older than a repeated one is looked for. Answers how many."""
+        return await self._maintain(
+            lambda connection, now: maintenance.purge_requests(
+                connection, limit, limits=self._rules.limits, now=now
+            )
+        )
+
+    async def compact(self, limit: int) -> int:
+        """Lets go of the first events of at most so many logs, where they are older than events are kept and no part of
+        the history. Answers how many logs it looked at; 0 when there is nothing left to do for now."""
+        return await self._maintain(
+            lambda connection, now: maintenance.compact(connection, limit, limits=self._rules.limits, now=now)
+        )
+
+    async def rewrap(self, after: SessionKey | None, limit: int) -> list[SessionKey]:
+        """Wraps the data keys of the next encrypted sessions with the keyring's current key. Answers which sessions it
+        looked at, in the order of their keys; none at the end. Raises KeyNotAvailable, DataCorrupted."""
+        return await self._maintain(
+            lambda connection, _: maintenance.rewrap(connection, after, limit, cells=self._rules.cells)
+        )
+
+    async def keys(self, after: SessionKey | None, limit: int) -> list[SessionKey]:
+        """The next sessions in the order of their keys; none at the end."""
+        return await self._runner.read(
+            lambda connection: maintenance.keys(connection, after, limit), snapshot=False
+        )
+
+    async def _transact(self, work: Callable[[Transaction], T]) -> T:
+        def run(connection: Connection) -> tuple[T, bool]:
+            transaction = StoreTransaction(connection, self._rules, now=self._runner.now())
+            return work(transaction), transaction.erased_content
+
+        outcome, erased_content = await self._runner.write(run)
+        if erased_content:
+            self._runner.scrub_soon()
+        return outcome
+
+    async def _maintain(self, work: Callable[[Connection, Micros | None], T]) -> T:
+        outcome = await self._runner.write(lambda connection: work(connection, self._runner.now()))
+        if outcome:
+            self._runner.scrub_soon()
+        return outcome
+
+    def _ended(self, task: asyncio.Task[object]) -> None:
+        self._writes.discard(task)
+        if not task.cancelled():
+            task.exception()  # its caller may be gone, and nobody else asks
+
+    async def _read_sessions(self, keys: list[SessionKey]) -> Seq[Session | Exception]:
+        now = self._runner.now()
+        return await self._runner.read(
+            lambda connection: read.read_sessions(connection, keys, now=now), snapshot=False
+        )
+
+    async def _read_contexts(self, keys: list[SessionKey]) -> Seq[Context | Exception]:
+        now = self._runner.now()
+        return await self._runner.read(
+            lambda connection: read.read_contexts(connection, keys, rules=self._rules, now=now),
+            snapshot=False,
+        )
+
+    async def _read_histories(
+        self, queries: list[tuple[SessionKey, HistoryQuery]]
+    ) -> Seq[HistoryPage | Exception]:
+        now = self._runner.now()
+        return await self._runner.read(
+            lambda connection: read.read_histories(connection, queries, rules=self._rules, now=now),
+            snapshot=True,
+        )
+
+    async def _read_logs(self, queries: list[tuple[SessionKey, Sequence, int]]) -> Seq[LogPage | Exception]:
+        now = self._runner.now()
+        return await self._runner.read(
+            lambda connection: read.read_logs(connection, queries, rules=self._rules, now=now), snapshot=True
+        )
+
+
+class SystemClock:
+    """The system's time."""
+
+    def now(self) -> Micros:
+        return Micros(time.time_ns() // 1_000)
+
+
+def open_store(
+    url: str,
+    *,
+    cells: Cells,
+    limits: Limits,
+    clock: Clock | None = None,
+    pool_size: int = 8,
+    scrub_seconds: float = 1.0,
+    allow_unsafe: bool = False,
+) -> Store:
+    """The store at a database URL, not started yet. Without a clock the time is the system's or, of PostgreSQL, the
+    database's. `allow_unsafe` accepts a PostgreSQL that may lose what it has acknowledged. Raises StoreRefused."""
+    place = parse_url(url)
+    runner: Runner
+    if isinstance(place, SqliteFile):
+        runner = SqliteRunner(place.path, clock=clock or SystemClock(), scrub_seconds=scrub_seconds)
+    else:
+        from sessions_server.storage.postgres import PostgresRunner  # needs the extra [postgres]
+
+        runner = PostgresRunner(place, clock=clock, pool_size=pool_size, allow_unsafe=allow_unsafe)
+    return Store(runner, cells=cells, limits=limits)

@@ -1,0 +1,169 @@
+"""The index of metadata: for each session, what stands at which path, as short texts in an order that means something.
+
+An index row never decides. It names candidates: all that match a condition are among them, and a few more may be, since
+long texts, long paths and long lists are cut. The condition itself is judged on the metadata.
+
+    z null   t true   f false   n… a number   s… a text   o an object   l a list   e… an item of a list
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator
+from typing import Final, NamedTuple, TypeAlias, cast
+
+from sessions_server.domain.filters import Condition, Operator
+from sessions_server.domain.models import Json, JsonObject
+
+_PATH_CHARACTERS: Final = 128
+_TEXT_CHARACTERS: Final = 64
+_INDEXED_ITEMS: Final = 64
+_LONG_LIST: Final = "e*"
+"""Stands for all items of a list that has too many."""
+
+_OBJECT: Final = "o"
+_LIST: Final = "l"
+_NUMBERS: Final = ("n", "n~")
+_TEXTS: Final = ("s", "t")
+_EVERYTHING: Final = ("", "~")
+
+_SIGN: Final = 1 << 63
+_ALL_BITS: Final = (1 << 64) - 1
+
+Path: TypeAlias = tuple[str, ...]
+Plain: TypeAlias = "bool | int | float | str | None"
+
+
+class Term(NamedTuple):
+    path: str
+    term: str
+
+
+class Candidates(NamedTuple):
+    """Sessions that have a term at a path within any of some ranges, both ends included."""
+
+    path: str
+    ranges: tuple[tuple[str, str], ...]
+
+    @property
+    def one_term(self) -> str | None:
+        """The term, if all candidates have one and the same: then each is named once, and in order of creation."""
+        (low, high), *more = self.ranges
+        return low if low == high and not more else None
+
+
+def terms(metadata: JsonObject) -> set[Term]:
+    return set(_walk(metadata, ()))
+
+
+def candidates(condition: Condition) -> list[Candidates]:
+    """Several sets of sessions, in each of which are all that satisfy the condition; none when that can not be told."""
+    make = _CANDIDATES.get(condition.operator)
+    return make(condition.path, condition.operand) if make is not None else []
+
+
+def _walk(value: Json, path: Path) -> Iterator[Term]:
+    at = _joined(path)
+    if isinstance(value, dict):
+        if path:
+            yield Term(at, _OBJECT)
+        for key, item in value.items():
+            if _reachable(key):
+                yield from _walk(item, (*path, key))
+    elif isinstance(value, list):
+        yield Term(at, _LIST)
+        items = {_item(item) for item in value if not isinstance(item, (dict, list))}
+        yield from (Term(at, term) for term in (items if len(items) <= _INDEXED_ITEMS else [_LONG_LIST]))
+    else:
+        yield Term(at, _scalar(value))
+
+
+def _reachable(key: str) -> bool:
+    """Whether a filter's dotted path can name the key."""
+    return key != "" and "." not in key
+
+
+def _joined(path: Path) -> str:
+    return ".".join(path)[:_PATH_CHARACTERS]
+
+
+def _scalar(value: Plain) -> str:
+    if value is None:
+        return "z"
+    if isinstance(value, bool):
+        return "t" if value else "f"
+    if isinstance(value, str):
+        return "s" + value[:_TEXT_CHARACTERS]
+    return f"n{_ordered_bits(value):016x}"
+
+
+def _ordered_bits(number: float) -> int:
+    """A double's bits, changed so that they are in the order of the numbers."""
+    bits = int(struct.unpack(">Q", struct.pack(">d", number + 0.0))[0])  # -0.0 + 0.0 is 0.0
+    return bits ^ (_ALL_BITS if bits & _SIGN else _SIGN)
+
+
+def _item(value: Plain) -> str:
+    return "e" + _scalar(value)
+
+
+def _exactly(path: Path, *found: str) -> Candidates:
+    return Candidates(_joined(path), tuple((term, term) for term in found))
+
+
+def _equal(path: Path, operand: Json) -> list[Candidates]:
+    if isinstance(operand, dict):
+        return [_exactly(path, _OBJECT)]
+    if isinstance(operand, list):
+        return [_exactly(path, _LIST)]
+    return [_exactly(path, _scalar(operand))]
+
+
+def _in(path: Path, operand: Json) -> list[Candidates]:
+    return [_exactly(path, *{_scalar(item) for item in cast(list[Plain], operand)})]
+
+
+def _exists(path: Path, operand: Json) -> list[Candidates]:
+    return [Candidates(_joined(path), (_EVERYTHING,))] if operand is True else []
+
+
+def _above(path: Path, operand: Json) -> list[Candidates]:
+    highest = _TEXTS[1] if isinstance(operand, str) else _NUMBERS[1]
+    return [Candidates(_joined(path), ((_scalar(cast(Plain, operand)), highest),))]
+
+
+def _below(path: Path, operand: Json) -> list[Candidates]:
+    lowest = _TEXTS[0] if isinstance(operand, str) else _NUMBERS[0]
+    return [Candidates(_joined(path), ((lowest, _scalar(cast(Plain, operand))),))]
+
+
+def _contains(path: Path, operand: Json) -> list[Candidates]:
+    if isinstance(operand, (dict, list)):
+        return _holds(path, operand)
+    held = _exactly(path, _item(operand), _LONG_LIST)
+    return [held._replace(ranges=(*held.ranges, _TEXTS)) if isinstance(operand, str) else held]
+
+
+def _holds(path: Path, operand: Json) -> list[Candidates]:
+    """Of an object or list that is to be contained: of each of its parts."""
+    if isinstance(operand, dict):
+        parts = [
+            each for key, item in operand.items() if _reachable(key) for each in _holds((*path, key), item)
+        ]
+        return parts or [_exactly(path, _OBJECT)]
+    if isinstance(operand, list):
+        plain = [item for item in operand if not isinstance(item, (dict, list))]
+        return [_exactly(path, _item(item), _LONG_LIST) for item in plain] or [_exactly(path, _LIST)]
+    return [_exactly(path, _scalar(operand))]
+
+
+_CANDIDATES: Final[dict[Operator, Callable[[Path, Json], list[Candidates]]]] = {
+    Operator.EQ: _equal,
+    Operator.IN: _in,
+    Operator.EXISTS: _exists,
+    Operator.GT: _above,
+    Operator.GTE: _above,
+    Operator.LT: _below,
+    Operator.LTE: _below,
+    Operator.CONTAINS: _contains,
+}
