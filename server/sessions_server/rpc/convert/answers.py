@@ -1,0 +1,88 @@
+"""What the domain answers, put into messages of the wire."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from sessions_server.domain.context import Missing
+from sessions_server.rpc.convert.scalars import STATES, put_time
+from sessions_server.rpc.convert.settings import put_config, put_storage
+from sessions_server.rpc.convert.values import put_object, put_value
+
+if TYPE_CHECKING:
+    from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
+
+    from sessions.v1 import sessions_pb2 as pb
+    from sessions_server.domain.models import Context, Json, Message, MessageBody, Session
+
+
+def put_session(target: pb.Session, session: Session) -> None:
+    target.id = session.key.session_id
+    target.user_id = session.user_id
+    target.state = STATES[session.state]
+    put_object(target.metadata, session.metadata)
+    put_config(target.config, session.config)
+    put_storage(target.storage_options, session.storage)
+    target.message_count = session.message_count
+    target.last_sequence = session.last_sequence
+    target.etag = str(session.revision)
+    put_time(target.create_time, session.create_time)
+    put_time(target.update_time, session.update_time)
+    if session.start_time is not None:
+        put_time(target.start_time, session.start_time)
+    if session.end_time is not None:
+        put_time(target.end_time, session.end_time)
+    if session.archive_time is not None:
+        put_time(target.archive_time, session.archive_time)
+    if (expire_time := session.expire_time) is not None:
+        put_time(target.expire_time, expire_time)
+
+
+def put_sessions(target: RepeatedCompositeFieldContainer[pb.Session], sessions: Iterable[Session]) -> None:
+    for session in sessions:
+        put_session(target.add(), session)
+
+
+def put_context(target: pb.Context, context: Context) -> None:
+    put_object(target.data, context.data)
+    _put_context_facts(target, context)
+
+
+def put_context_part(target: pb.Context, context: Context, value: Json | Missing) -> None:
+    """The context's etag and time, and of its data only what stands at the asked path."""
+    _put_context_facts(target, context)
+    if not isinstance(value, Missing):
+        put_value(target.value, value)
+
+
+def _put_context_facts(target: pb.Context, context: Context) -> None:
+    target.etag = str(context.revision)
+    put_time(target.update_time, context.update_time)
+
+
+def put_message(target: pb.Message, message: Message) -> None:
+    target.id = message.id
+    target.sequence = message.sequence
+    put_time(target.create_time, message.create_time)
+    _put_body(target, message.body)
+
+
+def _put_body(target: pb.Message, body: MessageBody) -> None:
+    target.role = body.role
+    target.content = body.content
+    if body.name:
+        target.name = body.name
+    if body.tool_call_id:
+        target.tool_call_id = body.tool_call_id
+    if body.data is not None:
+        put_object(target.data, body.data)
+    if body.metadata is not None:
+        put_object(target.metadata, body.metadata)
+    if body.timestamp is not None:
+        target.timestamp.seconds, target.timestamp.nanos = body.timestamp
+
+
+def put_messages(target: RepeatedCompositeFieldContainer[pb.Message], messages: Iterable[Message]) -> None:
+    for message in messages:
+        put_message(target.add(), message)

@@ -1,0 +1,68 @@
+"""The requests of an import, read into what they say about it as a whole, and a stream of records."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import NamedTuple
+
+from sessions.v1 import sessions_pb2 as pb
+from sessions_server.domain.errors import InvalidRequest, Violation
+from sessions_server.domain.limits import Limits
+from sessions_server.domain.models import SessionKey
+from sessions_server.domain.transfer import Record
+from sessions_server.rpc.convert.common import read_key
+from sessions_server.rpc.convert.records import read_record
+from sessions_server.rpc.validate import REQUEST_ID_CHARACTERS, Check
+
+
+class ImportRequest(NamedTuple):
+    key: SessionKey
+    request_id: str
+    fail_if_exists: bool
+    records: AsyncIterator[Record]
+
+
+async def read_import(
+    requests: AsyncIterator[pb.ImportSessionRequest], *, tenant: str, limits: Limits
+) -> ImportRequest:
+    """Waits for the first request, which says what is imported where; the records follow as they come."""
+    first = await anext(requests, None)
+    if first is None:
+        raise InvalidRequest(
+            [Violation("session_id", "Name the session in the first request of the stream.")]
+        )
+    check = Check(limits)
+    key = read_key(check, tenant, first)
+    check.stored_text("request_id", first.request_id, REQUEST_ID_CHARACTERS)
+    if first.if_exists not in (pb.IF_EXISTS_UNSPECIFIED, pb.IF_EXISTS_FAIL, pb.IF_EXISTS_REPLACE):
+        check.wrong("if_exists", "Give REPLACE or FAIL, or leave it out.")
+    check.done()
+    records = _read_records(first, requests, tenant=tenant, limits=limits)
+    return ImportRequest(key, first.request_id, first.if_exists == pb.IF_EXISTS_FAIL, records)
+
+
+async def _read_records(
+    first: pb.ImportSessionRequest,
+    requests: AsyncIterator[pb.ImportSessionRequest],
+    *,
+    tenant: str,
+    limits: Limits,
+) -> AsyncIterator[Record]:
+    """The first request may come without a record, every later one brings one."""
+    if first.HasField("record"):
+        yield read_record(first.record, tenant=tenant, limits=limits)
+    async for request in requests:
+        _check_repeats(first, request, limits)
+        yield read_record(request.record, tenant=tenant, limits=limits)
+
+
+def _check_repeats(first: pb.ImportSessionRequest, request: pb.ImportSessionRequest, limits: Limits) -> None:
+    """What the first request says about the whole import holds to the end."""
+    check = Check(limits)
+    if request.session_id not in ("", first.session_id):
+        check.wrong("session_id", "Leave it out after the first request; one stream imports one session.")
+    if request.request_id not in ("", first.request_id):
+        check.wrong("request_id", "Leave it out after the first request.")
+    if request.if_exists not in (pb.IF_EXISTS_UNSPECIFIED, first.if_exists):
+        check.wrong("if_exists", "Leave it out after the first request.")
+    check.done()

@@ -1,0 +1,89 @@
+"""Requests for pages of sessions, read into queries."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Seq
+from typing import TYPE_CHECKING, Final, Protocol
+
+from sessions_server.domain.errors import InvalidRequest
+from sessions_server.domain.filters import Condition, parse_filter
+from sessions_server.domain.limits import MAX_DEPTH
+from sessions_server.domain.models import State
+from sessions_server.domain.ports import ListQuery, OrderBy
+from sessions_server.rpc.convert.scalars import STATE_NAMES
+from sessions_server.rpc.validate import Check
+
+if TYPE_CHECKING:
+    from sessions.v1 import sessions_pb2 as pb
+    from sessions_server.domain.limits import Limits
+
+_FILTER: Final = "metadata_filter"
+_ORDERS: Final = {
+    f"{column}{suffix}": OrderBy(column, descending)
+    for column in ("create_time", "update_time")
+    for suffix, descending in (("", False), (" desc", True))
+}
+_DEFAULT_ORDER: Final = "create_time desc"
+
+
+class OfSessions(Protocol):
+    """What the two requests for lists have in common."""
+
+    user_id: str
+    page_size: int
+    order_by: str
+
+    @property
+    def states(self) -> Seq[int]: ...
+
+
+def read_list(request: pb.ListSessionsRequest, *, tenant: str, limits: Limits) -> ListQuery:
+    check = Check(limits)
+    query = _read_query(check, tenant, request, ())
+    check.done()
+    return query
+
+
+def read_search(request: pb.SearchSessionsRequest, *, tenant: str, limits: Limits) -> ListQuery:
+    check = Check(limits)
+    query = _read_query(check, tenant, request, _read_filter(check, request))
+    check.done()
+    return query
+
+
+def _read_query(
+    check: Check, tenant: str, request: OfSessions, conditions: tuple[Condition, ...]
+) -> ListQuery:
+    if request.user_id:
+        check.user_id("user_id", request.user_id)
+    order = _ORDERS.get(request.order_by or _DEFAULT_ORDER)
+    if order is None:
+        check.wrong("order_by", f"Give one of: {', '.join(_ORDERS)}.")
+    size = check.not_negative("page_size", request.page_size) or check.limits.default_page_size
+    return ListQuery(
+        tenant=tenant,
+        user_id=request.user_id,
+        states=_read_states(check, request.states),
+        conditions=conditions,
+        order=order or _ORDERS[_DEFAULT_ORDER],
+        limit=min(size, check.limits.page_size),
+        after=None,
+    )
+
+
+def _read_states(check: Check, given: Seq[int]) -> tuple[State, ...]:
+    wanted = {check.known("states", number, STATE_NAMES) for number in set(given)}
+    return tuple(state for state in State if state in wanted)
+
+
+def _read_filter(check: Check, request: pb.SearchSessionsRequest) -> tuple[Condition, ...]:
+    raw = check.json_object(_FILTER, request.metadata_filter, nul=False)
+    check.metadata_size(_FILTER, raw)
+    if any(key.count(".") >= MAX_DEPTH for key in raw):
+        check.wrong(_FILTER, f"A path has at most {MAX_DEPTH} parts.")
+    try:
+        return parse_filter(raw)
+    except InvalidRequest as error:
+        for field, sentence in error.violations:
+            check.wrong(field, sentence)
+        return ()

@@ -1,0 +1,165 @@
+"""Requests about a session itself, read into commands: creating, changing, moving, deleting."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Protocol
+
+from sessions.v1 import sessions_pb2 as pb
+from sessions_server.domain import commands as c
+from sessions_server.domain.models import JsonObject, SessionConfig, SessionKey, StorageOptions
+from sessions_server.rpc.convert.common import read_etag, read_key, read_stamp
+from sessions_server.rpc.convert.settings import (
+    read_config,
+    read_expiry_action,
+    read_overflow,
+    read_storage,
+    read_timeout,
+    read_ttl,
+    read_window,
+)
+from sessions_server.rpc.validate import Check
+
+if TYPE_CHECKING:
+    from sessions_server.domain.limits import Limits
+
+_MASK: Final = "update_mask"
+_CONFIG: Final = ("timeout", "max_messages", "context_window", "overflow")
+_PATHS: Final = frozenset(
+    {
+        "metadata",
+        "config",
+        *(f"config.{name}" for name in _CONFIG),
+        "storage_options.ttl",
+        "storage_options.expiry_action",
+    }
+)
+_KEY_PREFIX: Final = "metadata."
+
+
+class ChangeOfSession(Protocol):
+    """What the requests of the verbs, and that for deletion, have in common."""
+
+    session_id: str
+    etag: str
+    request_id: str
+
+    def SerializeToString(self, *, deterministic: bool = False) -> bytes: ...
+
+
+def read_create(request: pb.CreateSessionRequest, *, tenant: str, limits: Limits) -> c.Create:
+    check = Check(limits)
+    if request.session_id:
+        check.id("session_id", request.session_id)
+    metadata = check.json_object("metadata", request.metadata, nul=False)
+    check.metadata_size("metadata", metadata)
+    if request.if_exists not in (pb.IF_EXISTS_UNSPECIFIED, pb.IF_EXISTS_FAIL, pb.IF_EXISTS_RETURN):
+        check.wrong("if_exists", "Give FAIL or RETURN, or leave it out.")
+    command = c.Create(
+        key=SessionKey(tenant, request.session_id),
+        request=read_stamp(check, request),
+        user_id=check.user_id("user_id", request.user_id),
+        metadata=metadata,
+        config=read_config(check, "config", request.config),
+        storage=read_storage(check, "storage_options", request.storage_options),
+        return_existing=request.if_exists == pb.IF_EXISTS_RETURN,
+    )
+    check.done()
+    return command
+
+
+def read_update(request: pb.UpdateSessionRequest, *, tenant: str, limits: Limits) -> c.Update:
+    check = Check(limits)
+    paths = _read_paths(check, request)
+    command = c.Update(
+        key=read_key(check, tenant, request),
+        request=read_stamp(check, request),
+        etag=read_etag(check, request.etag),
+        paths=paths,
+        metadata=_masked_metadata(check, request.session, paths),
+        config=_masked_config(check, request.session.config, paths),
+        storage=_masked_storage(check, request.session.storage_options, paths),
+    )
+    check.done()
+    return command
+
+
+def read_move(request: ChangeOfSession, verb: c.Verb, *, tenant: str, limits: Limits) -> c.Move:
+    check = Check(limits)
+    command = c.Move(
+        key=read_key(check, tenant, request),
+        request=read_stamp(check, request),
+        etag=read_etag(check, request.etag),
+        verb=verb,
+    )
+    check.done()
+    return command
+
+
+def read_delete(request: pb.DeleteSessionRequest, *, tenant: str, limits: Limits) -> c.Delete:
+    check = Check(limits)
+    command = c.Delete(
+        key=read_key(check, tenant, request),
+        request=read_stamp(check, request),
+        etag=read_etag(check, request.etag),
+    )
+    check.done()
+    return command
+
+
+def _read_paths(check: Check, request: pb.UpdateSessionRequest) -> tuple[str, ...]:
+    """The paths of the mask, each once; without a mask those of the fields that are populated."""
+    paths = tuple(dict.fromkeys(request.update_mask.paths)) or _populated(request.session)
+    most = check.limits.metadata_keys + len(_PATHS)
+    if not paths:
+        check.wrong(_MASK, "Name at least one field to change, such as `metadata`.")
+    if len(paths) > most:
+        check.wrong(_MASK, f"Give at most {most} paths; to replace all metadata give `metadata`.")
+        return ()
+    for path in paths:
+        if "\0" in path or not (path in _PATHS or path.removeprefix(_KEY_PREFIX) not in ("", path)):
+            check.wrong(_MASK, f"Give paths of {', '.join(sorted(_PATHS))}, or `metadata.` and a key.")
+    return paths
+
+
+def _populated(session: pb.Session) -> tuple[str, ...]:
+    """Nothing is erased by omission: only what is there and can be changed."""
+    config, storage = session.config, session.storage_options
+    paths = ["metadata"] if session.HasField("metadata") else []
+    paths += [f"config.{field.name}" for field, _ in config.ListFields() if field.name in _CONFIG]
+    paths += ["storage_options.ttl"] if storage.HasField("ttl") else []
+    paths += ["storage_options.expiry_action"] if storage.expiry_action else []
+    return tuple(paths)
+
+
+def _masked_metadata(check: Check, session: pb.Session, paths: tuple[str, ...]) -> JsonObject:
+    named = {path.removeprefix(_KEY_PREFIX) for path in paths if path.startswith(_KEY_PREFIX)}
+    if not named and "metadata" not in paths:
+        return {}
+    metadata = check.json_object("session.metadata", session.metadata, nul=False)
+    if "metadata" not in paths:
+        metadata = {key: value for key, value in metadata.items() if key in named}
+    check.metadata_size("session.metadata", metadata)
+    return metadata
+
+
+def _masked_config(check: Check, given: pb.SessionConfig, paths: tuple[str, ...]) -> SessionConfig:
+    field = "session.config"
+    if "config" in paths:
+        return read_config(check, field, given)
+    config = SessionConfig()
+    number = check.not_negative
+    return SessionConfig(
+        read_timeout(check, field, given) if "config.timeout" in paths else config.timeout,
+        number(f"{field}.max_messages", given.max_messages) if "config.max_messages" in paths else 0,
+        read_window(check, field, given) if "config.context_window" in paths else 0,
+        read_overflow(check, field, given) if "config.overflow" in paths else config.overflow,
+    )
+
+
+def _masked_storage(check: Check, given: pb.StorageOptions, paths: tuple[str, ...]) -> StorageOptions:
+    field, storage = "session.storage_options", StorageOptions()
+    action = "storage_options.expiry_action" in paths
+    return StorageOptions(
+        ttl=read_ttl(check, field, given) if "storage_options.ttl" in paths else storage.ttl,
+        expiry_action=read_expiry_action(check, field, given) if action else storage.expiry_action,
+    )

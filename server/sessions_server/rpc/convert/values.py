@@ -1,0 +1,108 @@
+"""JSON between Struct and plain values. What is accepted comes back equal; what a double can not hold is refused.
+
+Numbers of a Struct are doubles; an integral one becomes an int. Written by hand, since protobuf's own conversion costs
+several times as much.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from sessions_server.domain.limits import MAX_DEPTH, MAX_SAFE_INTEGER
+
+if TYPE_CHECKING:
+    from google.protobuf.struct_pb2 import ListValue, Struct, Value
+
+    from sessions_server.domain.models import Json, JsonObject
+
+_LARGEST: Final = float(MAX_SAFE_INTEGER)
+
+_NUMBER_SENTENCE: Final = (
+    "Give a finite number, an integral one within ±(2^53 - 1); send a larger one as a string."
+)
+_DEPTH_SENTENCE: Final = f"JSON nests at most {MAX_DEPTH} levels; make it flatter."
+_NUL_SENTENCE: Final = "Give texts and keys without U+0000."
+_KIND_SENTENCE: Final = "Set a kind on every Value; for JSON's null that is null_value."
+
+
+class Refuse(NamedTuple):
+    """Takes a sentence for each thing that is wrong with a value."""
+
+    wrong: Callable[[str], None]
+    nul: bool = True
+    """Whether texts may hold U+0000."""
+
+
+def read_struct(struct: Struct, refuse: Refuse, depth: int = MAX_DEPTH) -> JsonObject:
+    """The object that a Struct stands for; it may nest `depth` levels, itself counted."""
+    if depth == 0:
+        refuse.wrong(_DEPTH_SENTENCE)
+        return {}
+    values = {key: read_value(value, refuse, depth - 1) for key, value in struct.fields.items()}
+    if not refuse.nul and any("\0" in key for key in values):
+        refuse.wrong(_NUL_SENTENCE)
+    return values
+
+
+def read_value(value: Value, refuse: Refuse, depth: int) -> Json:
+    """What a Value stands for; it may nest `depth` levels."""
+    kind = value.WhichOneof("kind")
+    if kind == "string_value":
+        text = value.string_value
+        if not refuse.nul and "\0" in text:
+            refuse.wrong(_NUL_SENTENCE)
+        return text
+    if kind == "number_value":
+        return read_number(value.number_value, refuse)
+    if kind == "struct_value":
+        return read_struct(value.struct_value, refuse, depth)
+    if kind == "list_value":
+        return _read_list(value.list_value, refuse, depth)
+    if kind == "bool_value":
+        return value.bool_value
+    if kind is None:
+        refuse.wrong(_KIND_SENTENCE)
+    return None
+
+
+def read_number(number: float, refuse: Refuse) -> int | float:
+    if not -_LARGEST <= number <= _LARGEST:  # true of NaN as well; beyond it every double is integral
+        refuse.wrong(_NUMBER_SENTENCE)
+        return 0
+    return int(number) if number.is_integer() else number
+
+
+def _read_list(items: ListValue, refuse: Refuse, depth: int) -> Json:
+    if depth == 0:
+        refuse.wrong(_DEPTH_SENTENCE)
+        return []
+    return [read_value(item, refuse, depth - 1) for item in items.values]
+
+
+def put_object(struct: Struct, value: JsonObject) -> None:
+    """Fills an empty Struct, and makes it present where it is a field."""
+    struct.SetInParent()
+    fields = struct.fields
+    for key, item in value.items():
+        put_value(fields[key], item)
+
+
+def put_value(target: Value, value: Json) -> None:
+    """Fills an empty Value."""
+    kind = type(value)
+    if kind is str:
+        target.string_value = value  # type: ignore[assignment]  # its type is known from the line above
+    elif value is None:
+        target.null_value = 0  # type: ignore[assignment]  # the only value of its enum
+    elif kind is bool:
+        target.bool_value = value  # type: ignore[assignment]
+    elif isinstance(value, dict):
+        put_object(target.struct_value, value)
+    elif isinstance(value, list):
+        items = target.list_value
+        items.SetInParent()
+        for item in value:
+            put_value(items.values.add(), item)
+    else:
+        target.number_value = value  # type: ignore[assignment]

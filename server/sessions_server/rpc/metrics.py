@@ -1,0 +1,76 @@
+"""What is counted of the calls: by method and code, how long they took, how many streams are open."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+
+from sessions_server.domain.errors import SetupError
+
+_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+
+
+class Metrics:
+    """Cheap enough for every call: a labelled child is looked up once and then kept."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        self._handled = Counter(
+            "sessions_rpc_handled", "Calls that were answered.", ("method", "code"), registry=registry
+        )
+        self._seconds = Histogram(
+            "sessions_rpc_seconds",
+            "How long unary calls took.",
+            ("method",),
+            registry=registry,
+            buckets=_SECONDS,
+        )
+        self._open_streams = Gauge(
+            "sessions_rpc_open_streams", "Streams that are open now.", ("method",), registry=registry
+        )
+        self._handled_children: dict[tuple[str, str], Counter] = {}
+        self._seconds_children: dict[str, Histogram] = {}
+
+    def handled(self, method: str, code: str) -> None:
+        child = self._handled_children.get((method, code))
+        if child is None:
+            child = self._handled_children[method, code] = self._handled.labels(method, code)
+        child.inc()
+
+    def took(self, method: str, seconds: float) -> None:
+        child = self._seconds_children.get(method)
+        if child is None:
+            child = self._seconds_children[method] = self._seconds.labels(method)
+        child.observe(seconds)
+
+    def stream_opened(self, method: str) -> None:
+        self._open_streams.labels(method).inc()
+
+    def stream_closed(self, method: str) -> None:
+        self._open_streams.labels(method).dec()
+
+    @contextmanager
+    def served(self, listen: str) -> Iterator[None]:
+        """Answers Prometheus at `HOST:PORT` for as long as the context lasts; nowhere if that is empty.
+
+        Raises SetupError when it can not listen there.
+        """
+        if not listen:
+            yield
+            return
+        host, _, port = listen.rpartition(":")
+        try:
+            server, thread = start_http_server(int(port), host.strip("[]"), self.registry)
+        except (OSError, OverflowError, ValueError) as error:
+            raise SetupError(
+                f"Metrics can not be served at {listen} ({error}); give a free address and port."
+            ) from error
+        try:
+            yield
+        finally:
+            server.shutdown()
+            server.server_close()
+            thread.join()

@@ -1,0 +1,164 @@
+"""The gRPC server: its port, its options, its health. It starts, is built anew when it breaks, and stops in order.
+
+Once started it serves until it is stopped: one request can end grpc.aio's server, one whose path is not UTF-8, so it is
+watched, and another takes its place on the same port within a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from dataclasses import dataclass
+from typing import Final
+
+import grpc
+
+from sessions_server.domain.errors import SetupError
+from sessions_server.domain.ports import Clock
+from sessions_server.rpc.handlers import REQUEST_BYTES, SERVICE, Authenticator, Handlers, UnknownMethods
+from sessions_server.rpc.metrics import Metrics
+from sessions_server.rpc.servicer import Servicer
+from sessions_server.rpc.standard import Health, standard_services
+from sessions_server.rpc.streams import StreamLimits, Streams
+from sessions_server.rpc.tracing import Tracing
+
+logger = logging.getLogger(__name__)
+
+WATCH_SECONDS: Final = 0.1
+"""How often the server is looked at, whether it still takes calls."""
+
+BROKEN_GRACE_SECONDS: Final = 5.0
+"""How long calls of a server that broke may take to finish, while its successor serves."""
+
+OPTIONS: Final = (
+    # Else a second server on the same port would silently get every other connection.
+    ("grpc.so_reuseport", 0),
+    # A little more than a request may have, so that one which is only just too large is refused in our own words.
+    ("grpc.max_receive_message_length", REQUEST_BYTES + 64 * 1024),
+    # A peer that vanished without a word is noticed, and its streams end.
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    # Clients may ask as often whether this server is there.
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """PEM, as read from the operator's files."""
+
+    certificate: bytes
+    key: bytes
+    client_ca: bytes | None = None
+    """Given: only clients with a certificate of this authority are served."""
+
+
+class RpcServer:
+    def __init__(
+        self,
+        bind: str,
+        *,
+        servicer: Servicer,
+        authenticator: Authenticator,
+        clock: Clock,
+        metrics: Metrics,
+        stream_limits: StreamLimits | None = None,
+        tls: Tls | None = None,
+    ) -> None:
+        self.address = bind
+        """Where it listens; once it is started, with the port that was really taken."""
+        self._tls = tls
+        self._streams = Streams(stream_limits or StreamLimits())
+        self._health = Health(SERVICE.full_name)
+        methods = Handlers(
+            servicer,
+            authenticator=authenticator,
+            clock=clock,
+            metrics=metrics,
+            streams=self._streams,
+            tracing=Tracing.configured(),
+        )
+        self._handlers = [
+            methods,
+            *standard_services(self._health, SERVICE.full_name),
+            UnknownMethods(metrics),
+        ]
+        self._server: grpc.aio.Server | None = None
+        self._leaving: set[grpc.aio.Server] = set()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Binds and serves. Raises SetupError when it can not listen there."""
+        await self._serve()
+        self._health.set_serving(True)
+        self._tasks = [asyncio.create_task(self._watch()), asyncio.create_task(self._streams.run())]
+
+    async def set_serving(self, serving: bool, /) -> None:
+        """What health says from now on; without effect once the server stops."""
+        self._health.set_serving(serving)
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Says NOT_SERVING, ends the streams, lets calls finish for so long, cuts what is left."""
+        self._health.stop()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._streams.end_all()
+        servers = [*self._leaving] if self._server is None else [*self._leaving, self._server]
+        await asyncio.gather(*(server.stop(grace_seconds) for server in servers))
+
+    async def _serve(self) -> None:
+        server = grpc.aio.server(handlers=self._handlers, options=OPTIONS)
+        port = self._bind(server)
+        self._server = server
+        await server.start()
+        self.address = f"{self.address.rpartition(':')[0]}:{port}"
+
+    def _bind(self, server: grpc.aio.Server) -> int:
+        try:
+            if self._tls is None:
+                return server.add_insecure_port(self.address)
+            return server.add_secure_port(self.address, _credentials(self._tls))
+        except RuntimeError as error:
+            needs = "" if self._tls is None else ", and a certificate with the key that belongs to it"
+            raise SetupError(
+                f"The server can not listen on {self.address}; give a free address and port{needs}."
+            ) from error
+
+    async def _watch(self) -> None:
+        """Puts another server in the place of one that broke, until cancelled.
+
+        `wait_for_termination` does not tell: a server that broke waits for its open calls first, which may be for ever.
+        """
+        async with asyncio.TaskGroup() as leaving:
+            while True:
+                await asyncio.sleep(WATCH_SECONDS)
+                broken = self._server
+                if broken is not None and not _is_running(broken):
+                    logger.error("the RPC server broke; another is started on %s", self.address)
+                    self._server = None
+                    self._streams.end_all()
+                    leaving.create_task(self._leave(broken))
+                if self._server is None:
+                    with contextlib.suppress(
+                        SetupError
+                    ):  # the port is not free yet; tried again at the next look
+                        await self._serve()
+
+    async def _leave(self, broken: grpc.aio.Server) -> None:
+        self._leaving.add(broken)
+        await broken.stop(BROKEN_GRACE_SECONDS)
+        self._leaving.discard(broken)
+
+
+def _credentials(tls: Tls) -> grpc.ServerCredentials:
+    return grpc.ssl_server_credentials(
+        [(tls.key, tls.certificate)], tls.client_ca, require_client_auth=tls.client_ca is not None
+    )
+
+
+def _is_running(server: grpc.aio.Server) -> bool:
+    """Whether it takes calls. Nothing public says so before the last open call has ended."""
+    return bool(server._server.is_running())  # type: ignore[attr-defined]

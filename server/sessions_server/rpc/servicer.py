@@ -1,0 +1,221 @@
+"""The RPCs, one method each: what is asked is read and checked, handed on, and the answer put into its message."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import cast
+
+from sessions.v1 import sessions_pb2 as pb
+from sessions_server.domain.commands import Verb
+from sessions_server.domain.limits import Limits
+from sessions_server.domain.models import Event, Sequence, Session
+from sessions_server.domain.ports import Caller
+from sessions_server.domain.transfer import Record
+from sessions_server.rpc.convert.answers import (
+    put_context,
+    put_context_part,
+    put_message,
+    put_messages,
+    put_session,
+    put_sessions,
+)
+from sessions_server.rpc.convert.common import read_named
+from sessions_server.rpc.convert.content import (
+    read_add_message,
+    read_add_messages,
+    read_clear_history,
+    read_get_context,
+    read_get_history,
+    read_set_context,
+    read_subscribe,
+    read_update_context,
+)
+from sessions_server.rpc.convert.events import encode_checkpoint, encode_event
+from sessions_server.rpc.convert.imports import read_import
+from sessions_server.rpc.convert.lists import read_list, read_search
+from sessions_server.rpc.convert.records import put_record
+from sessions_server.rpc.convert.sessions import (
+    ChangeOfSession,
+    read_create,
+    read_delete,
+    read_move,
+    read_update,
+)
+from sessions_server.rpc.handlers import Write
+from sessions_server.service.sessions import Sessions
+from sessions_server.service.subscriptions import Subscriptions
+from sessions_server.service.transfer import Transfers
+
+
+class Servicer:
+    def __init__(
+        self, *, sessions: Sessions, subscriptions: Subscriptions, transfers: Transfers, limits: Limits
+    ) -> None:
+        self._sessions = sessions
+        self._subscriptions = subscriptions
+        self._transfers = transfers
+        self._limits = limits
+
+    async def CreateSession(
+        self, request: pb.CreateSessionRequest, caller: Caller
+    ) -> pb.CreateSessionResponse:
+        command = read_create(request, tenant=caller.tenant, limits=self._limits)
+        response = pb.CreateSessionResponse()
+        put_session(response.session, await self._sessions.create(command))
+        return response
+
+    async def GetSession(self, request: pb.GetSessionRequest, caller: Caller) -> pb.GetSessionResponse:
+        key = read_named(request, tenant=caller.tenant, limits=self._limits)
+        response = pb.GetSessionResponse()
+        put_session(response.session, await self._sessions.get(key))
+        return response
+
+    async def UpdateSession(
+        self, request: pb.UpdateSessionRequest, caller: Caller
+    ) -> pb.UpdateSessionResponse:
+        command = read_update(request, tenant=caller.tenant, limits=self._limits)
+        response = pb.UpdateSessionResponse()
+        put_session(response.session, await self._sessions.change(command))
+        return response
+
+    async def ListSessions(self, request: pb.ListSessionsRequest, caller: Caller) -> pb.ListSessionsResponse:
+        query = read_list(request, tenant=caller.tenant, limits=self._limits)
+        page = await self._sessions.page(query, request.page_token)
+        response = pb.ListSessionsResponse(next_page_token=page.next_token)
+        put_sessions(response.sessions, page.sessions)
+        return response
+
+    async def SearchSessions(
+        self, request: pb.SearchSessionsRequest, caller: Caller
+    ) -> pb.SearchSessionsResponse:
+        query = read_search(request, tenant=caller.tenant, limits=self._limits)
+        page = await self._sessions.page(query, request.page_token)
+        response = pb.SearchSessionsResponse(next_page_token=page.next_token)
+        put_sessions(response.sessions, page.sessions)
+        return response
+
+    async def DeleteSession(
+        self, request: pb.DeleteSessionRequest, caller: Caller
+    ) -> pb.DeleteSessionResponse:
+        await self._sessions.delete(read_delete(request, tenant=caller.tenant, limits=self._limits))
+        return pb.DeleteSessionResponse()
+
+    async def StartSession(self, request: pb.StartSessionRequest, caller: Caller) -> pb.StartSessionResponse:
+        response = pb.StartSessionResponse()
+        put_session(response.session, await self._move(request, Verb.START, caller))
+        return response
+
+    async def PauseSession(self, request: pb.PauseSessionRequest, caller: Caller) -> pb.PauseSessionResponse:
+        response = pb.PauseSessionResponse()
+        put_session(response.session, await self._move(request, Verb.PAUSE, caller))
+        return response
+
+    async def ResumeSession(
+        self, request: pb.ResumeSessionRequest, caller: Caller
+    ) -> pb.ResumeSessionResponse:
+        response = pb.ResumeSessionResponse()
+        put_session(response.session, await self._move(request, Verb.RESUME, caller))
+        return response
+
+    async def EndSession(self, request: pb.EndSessionRequest, caller: Caller) -> pb.EndSessionResponse:
+        response = pb.EndSessionResponse()
+        put_session(response.session, await self._move(request, Verb.END, caller))
+        return response
+
+    async def ArchiveSession(
+        self, request: pb.ArchiveSessionRequest, caller: Caller
+    ) -> pb.ArchiveSessionResponse:
+        response = pb.ArchiveSessionResponse()
+        put_session(response.session, await self._move(request, Verb.ARCHIVE, caller))
+        return response
+
+    async def SetContext(self, request: pb.SetContextRequest, caller: Caller) -> pb.SetContextResponse:
+        command = read_set_context(request, tenant=caller.tenant, limits=self._limits)
+        response = pb.SetContextResponse()
+        put_context(response.context, await self._sessions.write_context(command))
+        return response
+
+    async def UpdateContext(
+        self, request: pb.UpdateContextRequest, caller: Caller
+    ) -> pb.UpdateContextResponse:
+        command = read_update_context(request, tenant=caller.tenant, limits=self._limits)
+        response = pb.UpdateContextResponse()
+        put_context(response.context, await self._sessions.write_context(command))
+        return response
+
+    async def GetContext(self, request: pb.GetContextRequest, caller: Caller) -> pb.GetContextResponse:
+        key, path = read_get_context(request, tenant=caller.tenant, limits=self._limits)
+        context, value = await self._sessions.context(key, path)
+        response = pb.GetContextResponse()
+        if path:
+            put_context_part(response.context, context, value)
+        else:
+            put_context(response.context, context)
+        return response
+
+    async def AddMessage(self, request: pb.AddMessageRequest, caller: Caller) -> pb.AddMessageResponse:
+        command = read_add_message(request, tenant=caller.tenant, limits=self._limits)
+        (message,) = await self._sessions.add_messages(command)
+        response = pb.AddMessageResponse()
+        put_message(response.message, message)
+        return response
+
+    async def AddMessages(self, request: pb.AddMessagesRequest, caller: Caller) -> pb.AddMessagesResponse:
+        command = read_add_messages(request, tenant=caller.tenant, limits=self._limits)
+        response = pb.AddMessagesResponse()
+        put_messages(response.messages, await self._sessions.add_messages(command))
+        return response
+
+    async def GetHistory(self, request: pb.GetHistoryRequest, caller: Caller) -> pb.GetHistoryResponse:
+        key, query = read_get_history(request, tenant=caller.tenant, limits=self._limits)
+        page = await self._sessions.history(key, query)
+        response = pb.GetHistoryResponse(has_more=page.has_more)
+        put_messages(response.messages, page.messages)
+        return response
+
+    async def ClearHistory(self, request: pb.ClearHistoryRequest, caller: Caller) -> pb.ClearHistoryResponse:
+        command = read_clear_history(request, tenant=caller.tenant, limits=self._limits)
+        return pb.ClearHistoryResponse(cleared_count=await self._sessions.clear_history(command))
+
+    async def Subscribe(self, request: pb.SubscribeRequest, caller: Caller, write: Write) -> None:
+        key, kinds, after = read_subscribe(request, tenant=caller.tenant, limits=self._limits)
+        await self._subscriptions.follow(key, _Subscriber(write), kinds=kinds, after=after)
+
+    async def ExportSession(self, request: pb.ExportSessionRequest, caller: Caller, write: Write) -> None:
+        key = read_named(request, tenant=caller.tenant, limits=self._limits)
+        async with aclosing(cast("AsyncGenerator[Record]", self._transfers.export(key))) as records:
+            async for record in records:
+                response = pb.ExportSessionResponse()
+                put_record(response.record, record)
+                await write(response.SerializeToString())
+
+    async def ImportSession(
+        self, requests: AsyncIterator[pb.ImportSessionRequest], caller: Caller
+    ) -> pb.ImportSessionResponse:
+        key, request_id, fails, records = await read_import(
+            requests, tenant=caller.tenant, limits=self._limits
+        )
+        session = await self._transfers.import_(
+            key, records=records, fail_if_exists=fails, request_id=request_id
+        )
+        response = pb.ImportSessionResponse()
+        put_session(response.session, session)
+        return response
+
+    async def _move(self, request: ChangeOfSession, verb: Verb, caller: Caller) -> Session:
+        command = read_move(request, verb, tenant=caller.tenant, limits=self._limits)
+        return await self._sessions.change(command)
+
+
+class _Subscriber:
+    """Where a subscription's events go: to the wire, each already encoded."""
+
+    def __init__(self, write: Write) -> None:
+        self._write = write
+
+    async def event(self, event: Event) -> None:
+        await self._write(encode_event(event))
+
+    async def checkpoint(self, position: Sequence) -> None:
+        await self._write(encode_checkpoint(position))

@@ -1,0 +1,98 @@
+"""The services that every gRPC server is expected to have beside its own: health and reflection."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
+
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
+
+from sessions_server.rpc.errors import NOT_FOUND
+
+if TYPE_CHECKING:
+    import grpc
+
+_Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+_Response = health_pb2.HealthCheckResponse
+
+
+class Health(health_pb2_grpc.HealthServicer):
+    """Says whether this server, and each service by name, takes calls.
+
+    The published servicer's watches stay open for as long as the peer wants, and would hold up every stop; here one
+    ends once it has been told that the server stops.
+    """
+
+    def __init__(self, *services: str) -> None:
+        self._services = frozenset(("", *services))
+        self._serving = False
+        self._stopping = False
+        self._changed = asyncio.Event()
+
+    def set_serving(self, serving: bool, /) -> None:
+        """Without effect once the server stops."""
+        serving = serving and not self._stopping
+        if serving != self._serving:
+            self._serving = serving
+            self._wake()
+
+    def stop(self) -> None:
+        """NOT_SERVING from now on."""
+        self._serving, self._stopping = False, True
+        self._wake()
+
+    async def Check(self, request: health_pb2.HealthCheckRequest, context: _Context) -> _Response:
+        if request.service not in self._services:
+            await context.abort(NOT_FOUND)
+        return _Response(status=self._status(request.service))
+
+    async def List(self, request: object, context: _Context) -> Any:
+        statuses = {service: _Response(status=self._status(service)) for service in self._services}
+        return health_pb2.HealthListResponse(statuses=statuses)  # type: ignore[attr-defined]  # newer than its stubs
+
+    async def Watch(self, request: health_pb2.HealthCheckRequest, context: _Context) -> None:
+        told = None
+        while True:
+            changed, status = self._changed, self._status(request.service)
+            if status != told:
+                await context.write(_Response(status=status))
+                told = status
+            elif self._stopping:
+                return
+            else:
+                await changed.wait()
+
+    def _status(self, service: str) -> Any:
+        if service not in self._services:
+            return _Response.SERVICE_UNKNOWN
+        return _Response.SERVING if self._serving else _Response.NOT_SERVING
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+
+def standard_services(health: Health, *services: str) -> list[grpc.GenericRpcHandler]:
+    """The handlers of health and reflection, with reflection naming them all."""
+    collector = _Collector()
+    health_pb2_grpc.add_HealthServicer_to_server(health, cast("grpc.aio.Server", collector))
+    names = (*services, "grpc.health.v1.Health", reflection.SERVICE_NAME)
+    reflection_pb2_grpc.add_ServerReflectionServicer_to_server(  # type: ignore[no-untyped-call]
+        reflection.aio.ReflectionServicer(names), cast("grpc.aio.Server", collector)
+    )
+    return collector.handlers
+
+
+class _Collector:
+    """Stands in for a server where generated code registers: only generic handlers are wanted, see `Handlers`."""
+
+    def __init__(self) -> None:
+        self.handlers: list[grpc.GenericRpcHandler] = []
+
+    def add_generic_rpc_handlers(self, handlers: tuple[grpc.GenericRpcHandler, ...]) -> None:
+        self.handlers.extend(handlers)
+
+    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, object]) -> None:
+        """Leaves them out."""

@@ -1,0 +1,162 @@
+"""What is wrong with a request, all of it at once, in sentences that say what to do.
+
+A check notes every violation while a request is read, and refuses it at the end: sizes first, then everything else.
+What callers wrote is never repeated in a sentence.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from sessions_server.domain.context import Path, measure, parse_path
+from sessions_server.domain.errors import InvalidRequest, LimitExceeded, Violation
+from sessions_server.domain.jsonbytes import dumps
+from sessions_server.domain.limits import MAX_DEPTH, Limits
+from sessions_server.domain.models import SECOND, ClaimedTime, Json, JsonObject, Micros
+from sessions_server.rpc.convert.values import Refuse, read_number, read_struct, read_value
+
+if TYPE_CHECKING:
+    from google.protobuf.duration_pb2 import Duration
+    from google.protobuf.struct_pb2 import Struct, Value
+    from google.protobuf.timestamp_pb2 import Timestamp
+
+T = TypeVar("T")
+
+ROLE_CHARACTERS: Final = 64
+NAME_CHARACTERS: Final = 256
+REQUEST_ID_CHARACTERS: Final = 128
+ETAG_CHARACTERS: Final = 256
+VIOLATIONS: Final = 64
+"""More than fit into an answer; a request may have a million."""
+
+_ID: Final = re.compile(r"[A-Za-z0-9._~:@-]{1,128}")
+_USER_ID: Final = re.compile(r"[^\x00-\x1f\x7f-\x9f]{1,256}")
+_FIRST_SECOND: Final = -62_135_596_800
+_LAST_SECOND: Final = 253_402_300_799
+"""The years 1 to 9999, which is what a Timestamp spans."""
+
+_ID_SENTENCE: Final = "Give an id of 1 to 128 characters of A-Z a-z 0-9 . _ ~ : @ -"
+
+
+class Check:
+    """The findings on one request. Its methods answer the value that they have looked at."""
+
+    __slots__ = ("_oversize", "_violations", "limits")
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self._oversize: LimitExceeded | None = None
+        self._violations: list[Violation] = []
+
+    def done(self) -> None:
+        """Raises LimitExceeded when something is too large, else InvalidRequest when something is wrong."""
+        if self._oversize is not None:
+            raise self._oversize
+        if self._violations:
+            raise InvalidRequest(self._violations)
+
+    def wrong(self, field: str, sentence: str) -> None:
+        violation = Violation(field, sentence)
+        if len(self._violations) < VIOLATIONS and violation not in self._violations:
+            self._violations.append(violation)
+
+    def too_large(self, field: str, sentence: str) -> None:
+        if self._oversize is None:
+            self._oversize = LimitExceeded(sentence, field=field)
+
+    def id(self, field: str, text: str) -> str:
+        if not _ID.fullmatch(text):
+            self.wrong(field, _ID_SENTENCE)
+        return text
+
+    def user_id(self, field: str, text: str) -> str:
+        if not _USER_ID.fullmatch(text):
+            self.wrong(field, "Give a user_id of 1 to 256 characters, none of them a control character.")
+        return text
+
+    def text(self, field: str, text: str, most: int) -> str:
+        if len(text) > most:
+            self.wrong(field, f"Give at most {most} characters.")
+        return text
+
+    def stored_text(self, field: str, text: str, most: int) -> str:
+        """Text that databases keep as such; PostgreSQL has no U+0000 in texts."""
+        if "\0" in text:
+            self.wrong(field, "Give a text without U+0000.")
+        return self.text(field, text, most)
+
+    def not_negative(self, field: str, number: int) -> int:
+        if number < 0:
+            self.wrong(field, "Give a number that is not negative.")
+        return number
+
+    def known(self, field: str, number: int, names: Mapping[int, T], default: T | None = None) -> T | None:
+        """The meaning of an enum's number; 0 means the default, and is wrong where there is none."""
+        if number == 0 and default is not None:
+            return default
+        meaning = names.get(number)
+        if meaning is None:
+            self.wrong(field, "Give one of the named values of this enum.")
+        return meaning
+
+    def span(self, field: str, given: Duration) -> Micros:
+        """A span within the limits; what is finer than a microsecond is cut off."""
+        seconds, nanos, limits = given.seconds, given.nanos, self.limits
+        span = Micros(seconds * SECOND + nanos // 1000)
+        well_formed = 0 <= nanos < 1_000_000_000
+        if not (well_formed and limits.shortest_span <= span <= limits.longest_span):
+            shortest, longest = limits.shortest_span // SECOND, limits.longest_span // SECOND
+            self.wrong(field, f"Give a span of {shortest} to {longest} seconds.")
+        return span
+
+    def time(self, field: str, given: Timestamp) -> ClaimedTime:
+        if not (_FIRST_SECOND <= given.seconds <= _LAST_SECOND and 0 <= given.nanos < 1_000_000_000):
+            self.wrong(field, "Give a time in the years 1 to 9999, with 0 to 999,999,999 nanoseconds.")
+        return ClaimedTime(given.seconds, given.nanos)
+
+    def path(self, field: str, text: str) -> Path:
+        try:
+            return parse_path(text)
+        except ValueError as error:
+            self.wrong(field, str(error))
+            return ()
+
+    def json_object(self, field: str, given: Struct, *, nul: bool = True) -> JsonObject:
+        """The object that a Struct stands for. `nul`: whether its texts may hold U+0000."""
+        return read_struct(given, self._refuse(field, nul=nul))
+
+    def json_number(self, field: str, given: float) -> int | float:
+        return read_number(given, self._refuse(field, nul=True))
+
+    def context_value(self, field: str, given: Value) -> Json:
+        """A part of a context, which may not be larger than a whole one."""
+        value = read_value(given, self._refuse(field, nul=True), MAX_DEPTH)
+        self.context_size(field, value)
+        return value
+
+    def text_size(self, field: str, text: str, most: int) -> None:
+        """In bytes of UTF-8, of which a character has at most four."""
+        if len(text) * 4 > most and len(text.encode()) > most:
+            self.too_large(field, f"Give at most {most} bytes of text here.")
+
+    def context_size(self, field: str, value: Json) -> None:
+        self.json_size(field, value, self.limits.context_bytes)
+        if measure(value)[0] > self.limits.context_keys:
+            self.too_large(field, f"Give at most {self.limits.context_keys} keys here.")
+
+    def json_size(self, field: str, value: Json, most: int) -> None:
+        if len(dumps(value)) > most:
+            self.too_large(field, f"Give at most {most} bytes of JSON here.")
+
+    def metadata_size(self, field: str, value: JsonObject) -> None:
+        self.json_size(field, value, self.limits.metadata_bytes)
+        if measure(value)[0] > self.limits.metadata_keys:
+            self.too_large(field, f"Give at most {self.limits.metadata_keys} keys here.")
+
+    def _refuse(self, field: str, *, nul: bool) -> Refuse:
+        def wrong(sentence: str) -> None:
+            self.wrong(field, sentence)
+
+        return Refuse(wrong, nul=nul)
