@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from sessions_server.domain.hints import Hints, packets, read_packet
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SUBJECT = "sessions.wakeups"
+RETRY_SECONDS = 1.0
 
 
 class NatsChannel:
@@ -35,7 +37,6 @@ class NatsChannel:
 
     async def listen(self, received: Callable[[Hints], None], missed: Callable[[], None]) -> None:
         """Hands on what arrives, until cancelled; the client reconnects by itself, for ever."""
-        import nats
 
         async def reconnected() -> None:
             missed()
@@ -43,16 +44,27 @@ class NatsChannel:
         async def failed(error: Exception) -> None:
             logger.warning("NATS: %s", error)
 
-        self._client = await nats.connect(
-            self._url,
-            max_reconnect_attempts=-1,
-            allow_reconnect=True,
-            reconnected_cb=reconnected,
-            error_cb=failed,
-        )
+        self._client = client = await self._connect(reconnected, failed)
         try:
-            subscription = await self._client.subscribe(SUBJECT)
+            subscription = await client.subscribe(SUBJECT)
+            missed()
             async for message in subscription.messages:
                 received(read_packet(message.data))
         finally:
-            await self._client.close()
+            await client.close()
+
+    async def _connect(
+        self, reconnected: Callable[[], Awaitable[None]], failed: Callable[[Exception], Awaitable[None]]
+    ) -> Client:
+        """The first connection is tried for ever, like every later one: hints are never worth a failed start."""
+        import nats
+        from nats.errors import Error
+
+        while True:
+            try:
+                return await nats.connect(
+                    self._url, max_reconnect_attempts=-1, reconnected_cb=reconnected, error_cb=failed
+                )
+            except (OSError, Error) as error:
+                logger.warning("NATS can not be reached: %s", error)
+                await asyncio.sleep(RETRY_SECONDS)

@@ -1,0 +1,210 @@
+"""The composition root: the one place that knows every part, starts them in order and stops them in reverse."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+
+from sessions_server.domain.errors import DomainError, SetupError
+from sessions_server.domain.hints import Channel
+from sessions_server.domain.limits import Limits
+from sessions_server.domain.models import Micros
+from sessions_server.domain.ports import Cells, Clock
+from sessions_server.log.hub import Hub
+from sessions_server.log.nats import NatsChannel
+from sessions_server.log.wakeups import Wakeups
+from sessions_server.log.writer import Announce, Writer
+from sessions_server.rpc.metrics import Metrics
+from sessions_server.rpc.server import RpcServer, Tls
+from sessions_server.rpc.servicer import Servicer
+from sessions_server.rpc.streams import StreamLimits
+from sessions_server.security.cells import open_cells
+from sessions_server.security.tokens import open_authenticator
+from sessions_server.service.expiry import Sweeper
+from sessions_server.service.sessions import Sessions
+from sessions_server.service.subscriptions import Subscriptions
+from sessions_server.service.transfer import Transfers
+from sessions_server.settings import Settings
+from sessions_server.storage.notify import NotifyChannel
+from sessions_server.storage.store import Store, SystemClock, open_store
+
+HEALTH_SECONDS = 1.0
+"""How often the store is asked whether it is there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Core:
+    """Everything behind the RPCs, running."""
+
+    store: Store
+    hub: Hub
+    sessions: Sessions
+    transfers: Transfers
+    limits: Limits
+
+
+async def serve(settings: Settings, *, ready: Callable[[str], None], clock: Clock | None = None) -> None:
+    """Serves until SIGTERM or SIGINT, then drains. Calls `ready` with the address once requests are answered.
+
+    Raises SetupError when a setting, a file or the database can not be used.
+    """
+    check_exposure(settings)
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with running_core(settings, clock=clock) as core:
+        metrics = Metrics()
+        rpc = _rpc_server(settings, core, metrics, clock or SystemClock())
+        await rpc.start()
+        watching = asyncio.create_task(_watch_store(core.store, rpc))
+        try:
+            with metrics.served(settings.metrics_listen):
+                ready(rpc.address)
+                await stop.wait()
+        finally:
+            watching.cancel()
+            await rpc.stop(settings.drain_grace.total_seconds())
+
+
+@asynccontextmanager
+async def running_core(settings: Settings, *, clock: Clock | None = None) -> AsyncIterator[Core]:
+    """The store, the writer, the hub and the use cases, until the context ends; what was submitted is then durable."""
+    cells = open_cells(settings.keyring)
+    limits = replace(Limits(), events_kept=_micros(settings.events_kept))
+    store = open_store(
+        settings.database_url,
+        cells=cells,
+        limits=limits,
+        clock=clock,
+        pool_size=settings.pool_size,
+        allow_unsafe=settings.allow_unsafe_durability,
+    )
+    await store.start()
+    try:
+        async with _running_log(settings, store, cells, limits, clock or SystemClock()) as core:
+            yield core
+    finally:
+        await store.close()
+
+
+@asynccontextmanager
+async def _running_log(
+    settings: Settings, store: Store, cells: Cells, limits: Limits, clock: Clock
+) -> AsyncIterator[Core]:
+    hub = Hub()
+    wakeups = _wakeups(settings, hub, store)
+    announce: Announce = wakeups.announce if wakeups is not None else hub.publish
+    writer = Writer(store, announce=announce)
+    sweeper = Sweeper(
+        commands=writer, store=store, upkeep=store, interval_seconds=settings.sweep_interval.total_seconds()
+    )
+    async with asyncio.TaskGroup() as tasks:
+        writing = tasks.create_task(writer.run())
+        helpers = [tasks.create_task(sweeper.run())]
+        if wakeups is not None:
+            helpers.append(tasks.create_task(wakeups.run()))
+        try:
+            yield Core(
+                store=store,
+                hub=hub,
+                sessions=Sessions(commands=writer, store=store, cells=cells),
+                transfers=Transfers(commands=writer, store=store, cells=cells, clock=clock),
+                limits=limits,
+            )
+        finally:
+            for helper in helpers:
+                helper.cancel()
+            writer.close()
+            await writing
+
+
+def check_exposure(settings: Settings) -> None:
+    """Raises SetupError when the server would be open to other machines without TLS or without authentication."""
+    host = settings.listen.rpartition(":")[0].strip("[]")
+    guarded = settings.tls_cert is not None and (
+        settings.tokens is not None or settings.tls_client_ca is not None
+    )
+    if _is_loopback(host) or guarded or settings.insecure:
+        return
+    raise SetupError(
+        f"{settings.listen} can be reached from other machines; give SESSIONS_TLS_CERT and SESSIONS_TLS_KEY, and "
+        "SESSIONS_TOKENS or SESSIONS_TLS_CLIENT_CA, or say --insecure."
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _rpc_server(settings: Settings, core: Core, metrics: Metrics, clock: Clock) -> RpcServer:
+    subscriptions = Subscriptions(
+        store=core.store, hub=core.hub, checkpoint_seconds=settings.checkpoint_interval.total_seconds()
+    )
+    servicer = Servicer(
+        sessions=core.sessions, subscriptions=subscriptions, transfers=core.transfers, limits=core.limits
+    )
+    return RpcServer(
+        settings.listen,
+        servicer=servicer,
+        authenticator=open_authenticator(settings.tokens),
+        clock=clock,
+        metrics=metrics,
+        stream_limits=StreamLimits(in_all=settings.max_streams, per_caller=settings.max_streams_per_caller),
+        tls=_tls(settings),
+    )
+
+
+def _tls(settings: Settings) -> Tls | None:
+    if settings.tls_cert is None and settings.tls_key is None:
+        return None
+    if settings.tls_cert is None or settings.tls_key is None:
+        raise SetupError(
+            "TLS needs both a certificate and its key; give SESSIONS_TLS_CERT and SESSIONS_TLS_KEY."
+        )
+    client_ca = None if settings.tls_client_ca is None else _read_pem(settings.tls_client_ca)
+    return Tls(_read_pem(settings.tls_cert), _read_pem(settings.tls_key), client_ca)
+
+
+def _read_pem(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise SetupError(
+            f"{path} can not be read ({error.strerror}); let the server's user read it."
+        ) from error
+
+
+def _wakeups(settings: Settings, hub: Hub, store: Store) -> Wakeups | None:
+    """None on SQLite, where this process writes all that there is to watch."""
+    if settings.database_url.startswith("sqlite"):
+        return None
+    channel: Channel = (
+        NatsChannel(settings.wakeups) if settings.wakeups else NotifyChannel(settings.database_url)
+    )
+    return Wakeups(hub, channel=channel, store=store, poll_seconds=settings.poll_interval.total_seconds())
+
+
+async def _watch_store(store: Store, rpc: RpcServer) -> None:
+    """Health follows the store, so that callers are sent elsewhere while it is gone."""
+    while True:
+        try:
+            await store.ping()
+            await rpc.set_serving(True)
+        except DomainError:
+            await rpc.set_serving(False)
+        await asyncio.sleep(HEALTH_SECONDS)
+
+
+def _micros(span: timedelta) -> Micros:
+    return Micros(span // timedelta(microseconds=1))

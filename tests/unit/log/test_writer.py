@@ -1,0 +1,192 @@
+"""The writer over a real SQLite file: order, durability, and what a failed command or an absent caller does."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sqlite3
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from sessions_server.domain import commands as c
+from sessions_server.domain.errors import DataCorrupted, InvalidState, SessionNotFound, ShuttingDown
+from sessions_server.domain.limits import Limits
+from sessions_server.domain.models import (
+    Message,
+    MessageBody,
+    MessageDraft,
+    Sequence,
+    Session,
+    SessionConfig,
+    SessionKey,
+    StorageOptions,
+)
+from sessions_server.domain.ports import Cells
+from sessions_server.domain.workspace import Published
+from sessions_server.log.writer import Writer
+from sessions_server.security.cells import open_cells
+from sessions_server.security.keyring import create_keyring
+from sessions_server.storage.store import Store, open_store
+
+
+@dataclass
+class Running:
+    writer: Writer
+    store: Store
+    cells: Cells
+    published: list[Published] = field(default_factory=list)
+
+
+@asynccontextmanager
+async def running(folder: Path) -> AsyncIterator[Running]:
+    keyring = folder / "keyring"
+    if not keyring.exists():
+        create_keyring(keyring, now=datetime.now(UTC))
+    cells = open_cells(keyring)
+    store = open_store(f"sqlite+aiosqlite:///{folder / 'sessions.db'}", cells=cells, limits=Limits())
+    await store.start()
+    published: list[Published] = []
+    writer = Writer(store, announce=published.extend)
+    task = asyncio.create_task(writer.run())
+    try:
+        yield Running(writer, store, cells, published)
+    finally:
+        writer.close()
+        await task
+        await store.close()
+
+
+@pytest.fixture
+async def log(tmp_path: Path) -> AsyncIterator[Running]:
+    async with running(tmp_path) as made:
+        yield made
+
+
+def key(name: str) -> SessionKey:
+    return SessionKey("default", name)
+
+
+def create(name: str) -> c.Create:
+    return c.Create(key=key(name), user_id="u", metadata={}, config=SessionConfig(), storage=StorageOptions())
+
+
+def add(name: str, text: str) -> c.AddMessages:
+    return c.AddMessages(key=key(name), drafts=(MessageDraft(text, MessageBody("user", text), chosen=True),))
+
+
+async def test_sixty_four_writers_leave_no_hole_and_commit_in_sequence_order(log: Running) -> None:
+    names = [f"s{number}" for number in range(8)]
+    await asyncio.gather(*(log.writer.submit(create(name)) for name in names))
+    log.published.clear()
+
+    async def write(number: int) -> None:
+        for turn in range(25):
+            await log.writer.submit(add(random.choice(names), f"w{number}-{turn}"))
+
+    await asyncio.gather(*(write(number) for number in range(64)))
+    total = 0
+    for name in names:
+        stored = [event.sequence for event in (await log.store.log(key(name), Sequence(0), 5000)).events]
+        assert stored == list(range(1, len(stored) + 1))
+        committed = [
+            event.sequence for change in log.published if change.key == key(name) for event in change.events
+        ]
+        assert committed == stored[1:], "order of commit is order of sequence"
+        total += len(committed)
+    assert total == 64 * 25
+    assert len(log.published) < total, "commands were committed together"
+
+
+async def test_a_command_that_is_refused_takes_no_other_with_it(log: Running) -> None:
+    await log.writer.submit(create("s"))
+    outcomes = await asyncio.gather(
+        log.writer.submit(add("s", "a")),
+        log.writer.submit(c.Move(key=key("s"), verb=c.Verb.RESUME)),
+        log.writer.submit(add("missing", "b")),
+        log.writer.submit(add("s", "c")),
+        return_exceptions=True,
+    )
+    kinds = [type(outcome) for outcome in outcomes]
+    assert kinds == [tuple, InvalidState, SessionNotFound, tuple]
+
+
+async def test_a_command_that_breaks_its_transaction_fails_alone(log: Running, tmp_path: Path) -> None:
+    encrypted = replace(
+        create("broken"), storage=StorageOptions(encryption=True), data_key=log.cells.new_key(*key("broken"))
+    )
+    await asyncio.gather(log.writer.submit(encrypted), log.writer.submit(create("whole")))
+    await log.writer.submit(c.SetContext(key=key("broken"), data={"a": 1}))
+    with sqlite3.connect(tmp_path / "sessions.db") as database:
+        database.execute("UPDATE contexts SET data = zeroblob(length(data))")
+    database.close()
+    outcomes = await asyncio.gather(
+        log.writer.submit(add("whole", "before")),
+        log.writer.submit(c.UpdateContext(key=key("broken"), changes=())),
+        log.writer.submit(add("whole", "after")),
+        return_exceptions=True,
+    )
+    assert [type(outcome) for outcome in outcomes] == [tuple, DataCorrupted, tuple]
+    page = await log.store.log(key("whole"), Sequence(0), 10)
+    assert [event.data.body.content for event in page.events if isinstance(event.data, Message)] == [
+        "before",
+        "after",
+    ]
+
+
+async def test_a_caller_that_goes_away_in_mid_commit_harms_nobody(log: Running) -> None:
+    await log.writer.submit(create("s"))
+    calls = [asyncio.create_task(log.writer.submit(add("s", f"m{number}"))) for number in range(200)]
+    chosen = random.sample(range(200), 100)
+    for number in chosen:
+        await asyncio.sleep(0)
+        calls[number].cancel()
+    outcomes = await asyncio.gather(*calls, return_exceptions=True)
+    await log.writer.submit(add("s", "last"))
+    page = await log.store.log(key("s"), Sequence(0), 1000)
+    stored = [event.data.id for event in page.events if isinstance(event.data, Message)]
+    assert [event.sequence for event in page.events] == list(range(1, len(page.events) + 1))
+    answered = {f"m{number}" for number, outcome in enumerate(outcomes) if isinstance(outcome, tuple)}
+    assert answered <= set(stored)
+    assert len(stored) == len(set(stored)), "nothing was done twice"
+    assert answered >= {f"m{number}" for number in range(200)} - {f"m{number}" for number in chosen}
+
+
+async def test_what_was_acknowledged_is_there_after_a_new_start(tmp_path: Path) -> None:
+    async with running(tmp_path) as first:
+        await first.writer.submit(create("s"))
+        await asyncio.gather(*(first.writer.submit(add("s", f"m{number}")) for number in range(50)))
+    async with running(tmp_path) as second:
+        assert (await second.store.session(key("s"))).message_count == 50
+
+
+async def test_a_series_happens_as_a_whole_or_not_at_all(log: Running) -> None:
+    await log.writer.submit(create("s"))
+
+    def refused() -> Iterator[c.Command]:
+        yield add("s", "a")
+        yield c.Move(key=key("s"), verb=c.Verb.RESUME)
+
+    with pytest.raises(InvalidState):
+        await log.writer.submit_series(refused)
+    assert (await log.store.session(key("s"))).last_sequence == 1
+    ended = await log.writer.submit_series(
+        lambda: iter([add("s", "a"), c.Move(key=key("s"), verb=c.Verb.END)])
+    )
+    assert isinstance(ended, Session)
+    assert ended.last_sequence == 3
+
+
+async def test_a_writer_that_is_closed_finishes_what_it_took_and_takes_no_more(tmp_path: Path) -> None:
+    async with running(tmp_path) as log:
+        await log.writer.submit(create("s"))
+        calls = [asyncio.create_task(log.writer.submit(add("s", f"m{number}"))) for number in range(100)]
+        await asyncio.sleep(0)
+        log.writer.close()
+        assert all(isinstance(answer, tuple) for answer in await asyncio.gather(*calls))
+        with pytest.raises(ShuttingDown):
+            await log.writer.submit(add("s", "late"))
