@@ -1,0 +1,131 @@
+"""The Python client of the session service.
+
+    from sessions_client import Client
+
+    client = Client("127.0.0.1:50051")
+    session = client.sessions.create(user_id="u1", metadata={"device": "web"}, config={"timeout": 3600})
+
+`AsyncClient` has the same names, awaited. Everything public is named here; the modules are private.
+"""
+
+from __future__ import annotations
+
+from sessions_client._async._client import AsyncClient
+from sessions_client._async._pager import AsyncPage, AsyncPager
+from sessions_client._async._sessions import AsyncSessions
+from sessions_client._async._subscription import AsyncSubscription
+from sessions_client._changes import Append, Change, ChangeDict, Increment, Merge, Remove, Set
+from sessions_client._errors import (
+    Aborted,
+    AlreadyExists,
+    Code,
+    DataLoss,
+    DeadlineExceeded,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    OutOfRange,
+    PermissionDenied,
+    ResourceExhausted,
+    SessionsError,
+    Unauthenticated,
+    Unavailable,
+    Violation,
+)
+from sessions_client._events import (
+    ContextChangeData,
+    CreatedData,
+    DeletedData,
+    Event,
+    EventData,
+    HistoryClearedData,
+    ImportedData,
+    StateChangeData,
+    UpdatedData,
+)
+from sessions_client._models import (
+    Context,
+    EventType,
+    ExpiryAction,
+    History,
+    IfExists,
+    Message,
+    MessageDict,
+    Overflow,
+    Persistence,
+    Session,
+    SessionConfig,
+    SessionConfigDict,
+    SessionState,
+    StateChangeReason,
+    StorageOptions,
+    StorageOptionsDict,
+)
+from sessions_client._options import TLS
+from sessions_client._session_data import SessionData
+from sessions_client._sync._client import Client
+from sessions_client._sync._pager import Page, Pager
+from sessions_client._sync._sessions import Sessions
+from sessions_client._sync._subscription import Subscription
+
+__all__ = [
+    "TLS",
+    "Aborted",
+    "AlreadyExists",
+    "Append",
+    "AsyncClient",
+    "AsyncPage",
+    "AsyncPager",
+    "AsyncSessions",
+    "AsyncSubscription",
+    "Change",
+    "ChangeDict",
+    "Client",
+    "Code",
+    "Context",
+    "ContextChangeData",
+    "CreatedData",
+    "DataLoss",
+    "DeadlineExceeded",
+    "DeletedData",
+    "Event",
+    "EventData",
+    "EventType",
+    "ExpiryAction",
+    "FailedPrecondition",
+    "History",
+    "HistoryClearedData",
+    "IfExists",
+    "ImportedData",
+    "Increment",
+    "InvalidArgument",
+    "Merge",
+    "Message",
+    "MessageDict",
+    "NotFound",
+    "OutOfRange",
+    "Overflow",
+    "Page",
+    "Pager",
+    "PermissionDenied",
+    "Persistence",
+    "Remove",
+    "ResourceExhausted",
+    "Session",
+    "SessionConfig",
+    "SessionConfigDict",
+    "SessionData",
+    "SessionState",
+    "Sessions",
+    "SessionsError",
+    "Set",
+    "StateChangeData",
+    "StateChangeReason",
+    "StorageOptions",
+    "StorageOptionsDict",
+    "Subscription",
+    "Unauthenticated",
+    "Unavailable",
+    "UpdatedData",
+    "Violation",
+]

@@ -1,0 +1,105 @@
+"""The context: one JSON object for each session."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, overload
+
+from sessions_client._async._caller import AsyncResource
+from sessions_client._changes import Change, changes_of
+from sessions_client._convert import _context as convert
+from sessions_client._models import NOT_GIVEN, Context, NotGiven, Span
+
+
+class AsyncContexts(AsyncResource):
+    """Reads and writes contexts. What is written must be JSON: strings, booleans, None, numbers that a double
+    holds exactly, lists and dicts of these, at most 32 levels deep; InvalidArgument names the path of
+    anything else."""
+
+    async def set_context(
+        self,
+        session_id: str,
+        *,
+        context: Mapping[str, Any],
+        etag: str | None = None,
+        request_id: str | None = None,
+        timeout: Span | None = None,
+    ) -> Context:
+        """Replaces the whole context; answers the new one.
+
+        Raises ResourceExhausted above 1 MiB or 10,000 keys, Aborted for a stale `etag`.
+        """
+        request = convert.set_request(session_id, context=context, etag=etag, request_id=request_id)
+        response = await self._caller.unary(self._caller.stub.SetContext, request, timeout=timeout)
+        return convert.read_context(response.context)
+
+    async def get_context(
+        self, session_id: str, *, path: str | None = None, timeout: Span | None = None
+    ) -> Context:
+        """The context, a `dict` with `etag` and `update_time`.
+
+        With a `path` only what stands there is sent: the answer's `value`, the dict itself being empty.
+        `has_value` tells a missing value from a null."""
+        request = convert.get_request(session_id, path=path)
+        response = await self._caller.unary(self._caller.stub.GetContext, request, timeout=timeout)
+        return convert.read_context(response.context)
+
+    @overload
+    async def update_context(
+        self,
+        session_id: str,
+        *,
+        path: str,
+        value: Any,
+        etag: str | None = None,
+        request_id: str | None = None,
+        timeout: Span | None = None,
+    ) -> Context: ...
+
+    @overload
+    async def update_context(
+        self,
+        session_id: str,
+        *,
+        context: Mapping[str, Any],
+        etag: str | None = None,
+        request_id: str | None = None,
+        timeout: Span | None = None,
+    ) -> Context: ...
+
+    @overload
+    async def update_context(
+        self,
+        session_id: str,
+        *,
+        changes: Sequence[Change],
+        etag: str | None = None,
+        request_id: str | None = None,
+        timeout: Span | None = None,
+    ) -> Context: ...
+
+    async def update_context(
+        self,
+        session_id: str,
+        *,
+        path: str | None = None,
+        value: Any = NOT_GIVEN,
+        context: Mapping[str, Any] | None = None,
+        changes: Sequence[Change] | NotGiven = NOT_GIVEN,
+        etag: str | None = None,
+        request_id: str | None = None,
+        timeout: Span | None = None,
+    ) -> Context:
+        """Changes parts of the context, all or none; answers the whole new one.
+
+        One of three forms: `path=` and `value=` set one value; `context=` merges its keys into the root,
+        where a given key replaces the old value and None is stored as null; `changes=` applies up to 100
+        operations in order: `Set`, `Remove`, `Increment`, `Append`, `Merge`, or dicts such as `{"path":
+        "visits", "increment": 1}`.
+
+        Paths are dotted (`user_input.query`, `items.0.name`); one that starts with `/` is a JSON Pointer, for
+        keys with dots. Raises FailedPrecondition for a path through a scalar or past the end of a list."""
+        wanted = changes_of(path=path, value=value, context=context, changes=changes)
+        request = convert.update_request(session_id, changes=wanted, etag=etag, request_id=request_id)
+        response = await self._caller.unary(self._caller.stub.UpdateContext, request, timeout=timeout)
+        return convert.read_context(response.context)

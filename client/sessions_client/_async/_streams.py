@@ -1,0 +1,82 @@
+"""What streams: subscriptions, exports and imports."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal
+
+from sessions_client._async import _backend
+from sessions_client._async._caller import AsyncResource
+from sessions_client._async._subscription import AsyncSubscription
+from sessions_client._convert import _transfer as convert
+from sessions_client._convert._sessions import read_session
+from sessions_client._errors import refused
+from sessions_client._events import Event
+from sessions_client._follow import Cursor
+from sessions_client._models import EventTypeName, IfExists, Session, Span
+from sessions_client._session_data import SessionData, records_of, session_data_of
+
+
+class AsyncStreams(AsyncResource):
+    """Follows sessions, and takes them out and in as a whole."""
+
+    def subscribe(
+        self,
+        session_id: str,
+        *,
+        event_types: Iterable[EventTypeName] | None = None,
+        callback: Callable[[Event], object] | None = None,
+        after_sequence: int | None = None,
+        timeout: Span | None = None,
+    ) -> AsyncSubscription:
+        """Follows the session's events: those after `after_sequence`, then live; without it, from now on.
+
+        Iterate the answer, or give a `callback`, a plain function or an `async def`: events are then
+        delivered to it in the background. `event_types` picks some types; None takes all. `timeout` limits
+        how long it takes to be subscribed, not the subscription.
+
+        Raises OutOfRange for a position ahead of the log, or older than the events that are kept.
+        """
+        if callback is not None and not callable(callback):
+            raise refused("callback", "must be a function that takes an event.")
+        cursor = Cursor(session_id, event_types=event_types, after_sequence=after_sequence)
+        return _backend.started(AsyncSubscription(self._caller, cursor, callback=callback, timeout=timeout))
+
+    async def export(self, session_id: str, *, timeout: Span | None = None) -> SessionData:
+        """The whole session: metadata, configuration, context and history, as of one moment."""
+        request = convert.export_request(session_id)
+
+        async def attempt(remaining: float) -> SessionData:
+            call = self._caller.stub.ExportSession(
+                request, timeout=remaining, metadata=self._caller.metadata()
+            )
+            return SessionData([response.record async for response in call])
+
+        return await self._caller.repeat(attempt, timeout=timeout)
+
+    async def import_(
+        self,
+        session_id: str,
+        *,
+        session_data: SessionData | str | bytes | Mapping[str, Any],
+        if_exists: IfExists | Literal["fail", "replace"] | None = None,
+        request_id: str | None = None,
+        timeout: Span | None = None,
+    ) -> Session:
+        """Makes the session what the export says; answers it.
+
+        `session_data` is what `export` answered, or its JSON. A session that is there is replaced in one step
+        (metadata, configuration, context and history), or AlreadyExists is raised with `if_exists="fail"`.
+        Ids, order, times and content of messages are kept. Data that was altered is refused, and changes
+        nothing."""
+        records = records_of(session_data_of(session_data))
+        requests = convert.import_requests(
+            session_id, records=records, if_exists=if_exists, request_id=request_id
+        )
+
+        async def attempt(remaining: float) -> Session:
+            call = self._caller.stub.ImportSession
+            response = await call(iter(requests), timeout=remaining, metadata=self._caller.metadata())
+            return read_session(response.session)
+
+        return await self._caller.repeat(attempt, timeout=timeout)

@@ -1,0 +1,245 @@
+"""The live log of one session, across broken streams.
+
+An event is handed over once, in order, and none is left out: the cursor moves when an event was handed over,
+and every new stream begins at the cursor."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Self
+
+from sessions_client._async import _backend
+from sessions_client._convert._events import Checkpoint, read_response
+from sessions_client._deadline import Deadline
+from sessions_client._errors import SessionsError
+from sessions_client._events import Event
+from sessions_client._follow import PATIENCE_SECONDS, Cursor
+from sessions_client._models import Span
+from sessions_client._retry import delay_before_new_stream, delay_before_retry
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from sessions_client._async._caller import AsyncCaller
+
+logger = logging.getLogger("sessions_client")
+
+
+class AsyncSubscription(_backend.Startable["AsyncSubscription"]):
+    """The events of one session, as they are committed.
+
+    Without a callback: iterate it. With one: events are delivered to it in the background, one after another
+    and in order; the next is not delivered before the callback is done with the last.
+
+    A stream that breaks is opened again, with growing pauses, for as long as it takes, and goes on after the
+    last event that was handed over. The iteration ends after a `deleted` event or `close()`, and raises
+    `OutOfRange` when events that were not seen yet are no longer kept.
+
+    When the callback raises, the error is logged to the logger `sessions_client`, nothing more is delivered,
+    and `wait()`, `close()` or leaving the `with` block raises it. An error of the subscription itself takes
+    the same way."""
+
+    def __init__(
+        self,
+        caller: AsyncCaller,
+        cursor: Cursor,
+        *,
+        callback: Callable[[Event], object] | None,
+        timeout: Span | None,
+    ) -> None:
+        self._caller = caller
+        self._cursor = cursor
+        self._callback = callback
+        self._timeout = timeout
+        self._started = False
+        self._stop = _backend.Signal()
+        self._stream: _backend.Stream | None = None
+        self._early: Event | None = None
+        self._failures = 0
+        self._worker: _backend.Worker | None = None
+        self._failure: Exception | None = None
+
+    @property
+    def position(self) -> int | None:
+        """The sequence up to which everything was handed over; `subscribe(after_sequence=…)` goes on from
+        there."""
+        return self._cursor.position
+
+    @property
+    def closed(self) -> bool:
+        """Whether it has ended: by `close()`, by the session's deletion or by an error."""
+        return self._stop.is_set()
+
+    async def wait(self) -> None:
+        """Waits until the delivery to the callback has ended. Raises what ended it, unless that was the
+        session's deletion or `close()`."""
+        await self._establish()
+        if self._worker is None:
+            raise RuntimeError("This subscription has no callback to wait for; iterate it.")
+        await self._worker.join()
+        self._raise_failure()
+
+    async def close(self) -> None:
+        """Ends the subscription. Waits for a callback that is running, and raises what the callback
+        raised."""
+        await self._shut()
+        self._raise_failure()
+
+    async def __aenter__(self) -> Self:
+        await self._establish()
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._shut()
+        # An error of the block itself goes first; the callback's is in the log.
+        if exc is None:
+            self._raise_failure()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Event:
+        if self._callback is not None:
+            raise RuntimeError(
+                "The events of this subscription go to its callback; subscribe without one to iterate."
+            )
+        await self._establish()
+        event = await self._next()
+        if event is None:
+            raise StopAsyncIteration
+        self._cursor.advance(event.sequence)
+        return event
+
+    def __del__(self) -> None:
+        if self._callback is not None and not self._started and not self._stop.is_set():
+            warnings.warn(
+                "A subscription with a callback was never awaited nor entered.", RuntimeWarning, stacklevel=2
+            )
+
+    async def _start(self) -> AsyncSubscription:
+        await self._establish()
+        return self
+
+    async def _establish(self) -> None:
+        if self._started:
+            return
+        if self._stop.is_set():
+            raise RuntimeError("This subscription could not be established; subscribe again.")
+        self._caller.subscriptions.add(self)
+        first = await self._receive(self._caller.deadline(self._timeout))
+        if isinstance(first, Checkpoint):
+            self._cursor.advance(first.sequence)
+        else:
+            self._early = first
+        self._started = True
+        if self._callback is not None:
+            deliver = functools.partial(self._deliver, self._callback)
+            self._worker = _backend.Worker(deliver, name=f"sessions-subscription-{self._cursor.session_id}")
+
+    async def _deliver(self, callback: Callable[[Event], object]) -> None:
+        courier = _backend.Courier(callback)
+        try:
+            while (event := await self._next()) is not None:
+                await courier.hand_over(event)
+                self._cursor.advance(event.sequence)
+        except Exception as exc:
+            self._failure = exc
+            logger.exception(
+                "The subscription to session %s has ended with an error.", self._cursor.session_id
+            )
+        finally:
+            self._end()
+            courier.close()
+
+    async def _next(self) -> Event | None:
+        """The next event that was not handed over yet, None at the end."""
+        event, self._early = self._early, None
+        while event is None or not self._cursor.is_new(event):
+            item = await self._receive(None)
+            if item is None:
+                return None
+            if isinstance(item, Checkpoint):
+                self._cursor.advance(item.sequence)
+            event = item if isinstance(item, Event) else None
+        return event
+
+    async def _receive(self, deadline: Deadline | None) -> Event | Checkpoint | None:
+        """What the stream brings next, on a new stream if need be; None at the end."""
+        while not self._stop.is_set():
+            try:
+                stream = self._stream or self._open()
+                if self._stop.is_set():
+                    # Closed from elsewhere while the stream was being opened.
+                    break
+                response = await stream.read(patience=_patience(deadline))
+            except SessionsError as error:
+                self._drop()
+                await self._pause(error, deadline)
+                continue
+            except BaseException:
+                # The caller's own interruption. The read that it cut is gone; the next one begins at the
+                # cursor.
+                self._drop()
+                raise
+            self._failures = 0
+            if response is None:
+                self._end()
+            elif (item := read_response(response)) is not None:
+                return item
+        self._drop()
+        return None
+
+    def _open(self) -> _backend.Stream:
+        caller = self._caller
+        call = caller.stub.Subscribe(self._cursor.request(), metadata=caller.metadata())
+        self._stream = _backend.Stream(call)
+        return self._stream
+
+    async def _pause(self, error: SessionsError, deadline: Deadline | None) -> None:
+        """Waits before the next stream. Raises the error instead when that is final or the deadline too
+        near."""
+        if self._stop.is_set():
+            return
+        attempt, backoff = self._failures, self._caller.backoff
+        if deadline is None:
+            delay = delay_before_new_stream(error, attempt=attempt, backoff=backoff)
+        else:
+            remaining = deadline.remaining()
+            delay = delay_before_retry(error, attempt=attempt, remaining=remaining, backoff=backoff)
+        if delay is None:
+            self._end()
+            raise error
+        self._failures += 1
+        logger.info(
+            "The stream of session %s broke (%s); a new one follows.", self._cursor.session_id, error.code
+        )
+        await self._stop.wait(delay)
+
+    async def _shut(self) -> None:
+        self._started = True
+        self._end()
+        if self._worker is not None and not self._worker.is_current():
+            await self._worker.join()
+
+    def _end(self) -> None:
+        self._stop.set()
+        self._drop()
+
+    def _drop(self) -> None:
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.cancel()
+
+    def _raise_failure(self) -> None:
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
+
+
+def _patience(deadline: Deadline | None) -> float:
+    return PATIENCE_SECONDS if deadline is None else min(PATIENCE_SECONDS, deadline.remaining())

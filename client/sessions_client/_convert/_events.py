@@ -1,0 +1,88 @@
+"""Subscriptions: the request, and the events of its answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+from sessions.v1 import sessions_pb2 as pb
+from sessions_client import _events as events
+from sessions_client._convert import _scalars as scalars
+from sessions_client._convert._messages import read_message
+
+
+def subscribe_request(
+    session_id: str, *, event_types: Iterable[str], after_sequence: int | None
+) -> pb.SubscribeRequest:
+    request = pb.SubscribeRequest(
+        session_id=scalars.text(session_id, field="session_id"),
+        event_types=[scalars.EVENT_TYPES.to_wire(one, field="event_types") for one in event_types],
+    )
+    if after_sequence is not None:
+        request.after_sequence = scalars.integer(after_sequence, field="after_sequence", bits=64)
+    return request
+
+
+class Checkpoint(NamedTuple):
+    """Everything up to this position was delivered or filtered out."""
+
+    sequence: int
+
+
+def read_response(wire: pb.SubscribeResponse) -> events.Event | Checkpoint | None:
+    """One answer of a subscription; None for a kind that a later version added, which is only a sign of
+    life."""
+    match wire.WhichOneof("response"):
+        case "event":
+            return read_event(wire.event)
+        case "checkpoint":
+            return Checkpoint(wire.checkpoint.sequence)
+        case _:
+            return None
+
+
+def read_event(wire: pb.Event) -> events.Event:
+    """An event as the caller sees it."""
+    kind = scalars.EVENT_TYPES.from_wire(wire.type)
+    read = _READERS.get(kind)
+    return events.Event(
+        session_id=wire.session_id,
+        sequence=wire.sequence,
+        type=kind,
+        time=scalars.read_timestamp(wire.time) if wire.HasField("time") else None,
+        request_id=wire.request_id,
+        erased=wire.erased,
+        data=None if read is None else read(wire),
+    )
+
+
+def _read_created(wire: pb.Event) -> events.CreatedData:
+    return events.CreatedData(
+        user_id=wire.created.user_id, state=scalars.STATES.from_wire(wire.created.state)
+    )
+
+
+def _read_state_change(wire: pb.Event) -> events.StateChangeData:
+    return events.StateChangeData(
+        state=scalars.STATES.from_wire(wire.state_change.state),
+        previous_state=scalars.STATES.from_wire(wire.state_change.previous_state),
+        reason=scalars.REASONS.from_wire(wire.state_change.reason),
+    )
+
+
+def _read_context_change(wire: pb.Event) -> events.ContextChangeData:
+    return events.ContextChangeData(paths=tuple(wire.context_change.paths), etag=wire.context_change.etag)
+
+
+_READERS: dict[str, Callable[[pb.Event], Any]] = {
+    "created": _read_created,
+    "message": lambda wire: read_message(wire.message),
+    "state_change": _read_state_change,
+    "context_change": _read_context_change,
+    "updated": lambda wire: events.UpdatedData(paths=tuple(wire.updated.paths)),
+    "history_cleared": lambda wire: events.HistoryClearedData(
+        cleared_count=wire.history_cleared.cleared_count
+    ),
+    "imported": lambda wire: events.ImportedData(message_count=wire.imported.message_count),
+    "deleted": lambda wire: events.DeletedData(),
+}

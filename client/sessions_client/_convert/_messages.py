@@ -1,0 +1,102 @@
+"""Messages, and the requests on a history."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+from sessions.v1 import sessions_pb2 as pb
+from sessions_client._convert import _scalars as scalars
+from sessions_client._convert._json import fill_struct, read_struct
+from sessions_client._errors import refused
+from sessions_client._models import Message, MessageDict
+
+_KEYS = tuple(MessageDict.__annotations__)
+_TEXTS = ("id", "role", "content", "name", "tool_call_id")
+
+MessageInput = Message | MessageDict
+
+
+def read_message(wire: pb.Message) -> Message:
+    """A message as the caller sees it."""
+    return Message(
+        id=wire.id,
+        sequence=wire.sequence,
+        role=wire.role,
+        content=wire.content,
+        name=wire.name or None,
+        tool_call_id=wire.tool_call_id or None,
+        data=read_struct(wire.data) if wire.HasField("data") else None,
+        metadata=read_struct(wire.metadata),
+        timestamp=scalars.read_timestamp(wire.timestamp) if wire.HasField("timestamp") else None,
+        create_time=scalars.read_timestamp(wire.create_time) if wire.HasField("create_time") else None,
+    )
+
+
+def add_request(session_id: str, *, message: MessageInput, request_id: str | None) -> pb.AddMessageRequest:
+    request = pb.AddMessageRequest(
+        session_id=scalars.text(session_id, field="session_id"),
+        request_id=scalars.new_request_id(request_id),
+    )
+    _fill_message(request.message, message, field="message")
+    return request
+
+
+def add_all_request(
+    session_id: str, *, messages: Sequence[MessageInput], request_id: str | None
+) -> pb.AddMessagesRequest:
+    request = pb.AddMessagesRequest(
+        session_id=scalars.text(session_id, field="session_id"),
+        request_id=scalars.new_request_id(request_id),
+    )
+    for index, message in enumerate(messages):
+        _fill_message(request.messages.add(), message, field=f"messages.{index}")
+    return request
+
+
+def history_request(
+    session_id: str, *, limit: int | None, before_sequence: int | None, after_sequence: int | None
+) -> pb.GetHistoryRequest:
+    request = pb.GetHistoryRequest(
+        session_id=scalars.text(session_id, field="session_id"),
+        limit=scalars.integer(limit, field="limit", bits=32),
+    )
+    if before_sequence is not None:
+        request.before_sequence = scalars.integer(before_sequence, field="before_sequence", bits=64)
+    if after_sequence is not None:
+        request.after_sequence = scalars.integer(after_sequence, field="after_sequence", bits=64)
+    return request
+
+
+def clear_request(session_id: str, *, request_id: str | None) -> pb.ClearHistoryRequest:
+    return pb.ClearHistoryRequest(
+        session_id=scalars.text(session_id, field="session_id"),
+        request_id=scalars.new_request_id(request_id),
+    )
+
+
+def one_message(message: MessageInput | None, parts: dict[str, Any]) -> MessageInput:
+    """The message of `add_message`, which takes it whole or in parts. Raises InvalidArgument for both."""
+    given = {key: value for key, value in parts.items() if value is not None}
+    if message is None:
+        return cast(MessageDict, given)
+    if given:
+        raise refused("message", f"must hold the whole message; put {', '.join(given)} into it.")
+    return message
+
+
+def _fill_message(out: pb.Message, message: MessageInput, *, field: str) -> None:
+    out.SetInParent()
+    if isinstance(message, Message):
+        given = {key: value for key in _KEYS if (value := getattr(message, key))}
+    else:
+        given = dict(scalars.known_keys(message, _KEYS, field=field))
+    for key in _TEXTS:
+        if key in given:
+            setattr(out, key, scalars.text(given[key], field=f"{field}.{key}"))
+    if given.get("data") is not None:
+        fill_struct(out.data, given["data"], field=f"{field}.data")
+    if given.get("metadata") is not None:
+        fill_struct(out.metadata, given["metadata"], field=f"{field}.metadata")
+    if given.get("timestamp") is not None:
+        out.timestamp.CopyFrom(scalars.timestamp(given["timestamp"], field=f"{field}.timestamp"))

@@ -1,0 +1,177 @@
+"""Strings, integers, enums, times and spans of time, checked and converted."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Generic, TypedDict, TypeVar
+
+from google.protobuf import duration_pb2, timestamp_pb2
+
+from sessions.v1 import sessions_pb2 as pb
+from sessions_client import _models as models
+from sessions_client._errors import Violation, refusal, refused
+
+if TYPE_CHECKING:
+    from google.protobuf.internal.enum_type_wrapper import _EnumTypeWrapper
+
+E = TypeVar("E", bound=StrEnum)
+V = TypeVar("V", bound=int)
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_RFC3339 = re.compile(
+    r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(?:([Zz])|([+-]\d\d:\d\d))", flags=re.ASCII
+)
+_FIRST_SECOND, _LAST_SECOND = -62_135_596_800, 253_402_300_799
+"""The years 1 to 9999 in UTC, which is what `google.protobuf.Timestamp` holds."""
+
+_NO_TIME = "is no time of the calendar between the years 1 and 9999."
+
+_LONGEST_SECONDS = 315_576_000_000
+"""The longest span that `google.protobuf.Duration` holds: 10,000 years."""
+
+
+class Target(TypedDict):
+    """The fields that every write to an existing session has."""
+
+    session_id: str
+    etag: str
+    request_id: str
+
+
+def text(value: object, *, field: str) -> str:
+    """A string for the wire, None being the empty one. Raises InvalidArgument for another type."""
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise refused(field, f"must be a string, not {type(value).__name__}.")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise refused(field, "holds half of a surrogate pair, which is no Unicode text.") from None
+    return value
+
+
+def new_request_id(given: str | None) -> str:
+    """The request id of a write: the caller's, or a new one, so that every write can be repeated safely."""
+    return text(given, field="request_id") or uuid.uuid4().hex
+
+
+def target(session_id: str, *, etag: str | None, request_id: str | None) -> Target:
+    """What every write to an existing session carries."""
+    return {
+        "session_id": text(session_id, field="session_id"),
+        "etag": text(etag, field="etag"),
+        "request_id": new_request_id(request_id),
+    }
+
+
+def integer(value: object, *, field: str, bits: int) -> int:
+    """A signed integer for the wire, None being 0. Raises InvalidArgument when it does not fit."""
+    if value is None:
+        return 0
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise refused(field, f"must be an integer, not {type(value).__name__}.")
+    if not -(2 ** (bits - 1)) <= value < 2 ** (bits - 1):
+        raise refused(field, f"must fit into {bits} bits.")
+    return value
+
+
+def known_keys(given: object, allowed: Iterable[str], *, field: str) -> Mapping[str, Any]:
+    """The mapping itself. Raises InvalidArgument for each key that is not allowed, naming those that are."""
+    if not isinstance(given, Mapping):
+        raise refused(field, f"must be a dict, not {type(given).__name__}.")
+    allowed = tuple(allowed)
+    unknown = [key for key in given if key not in allowed]
+    if unknown:
+        rule = f"is not a known key; the keys are {', '.join(allowed)}."
+        raise refusal([Violation(f"{field}.{key}", rule) for key in unknown])
+    return given
+
+
+class EnumCodec(Generic[E, V]):
+    """Between a string enum and an enum of the wire, whose names are those of the first with a prefix."""
+
+    def __init__(self, values: type[E], wire: _EnumTypeWrapper[V], prefix: str) -> None:
+        self._values = values
+        self._to_wire: dict[str, V] = {
+            str(value): wire.Value(prefix + name)
+            for name, value in values.__members__.items()
+            if name != "UNKNOWN"
+        }
+        self._from_wire: dict[int, E] = {number: values(name) for name, number in self._to_wire.items()}
+
+    def to_wire(self, value: object, *, field: str) -> V:
+        """The wire's number. Raises InvalidArgument, naming the values that there are."""
+        number = self._to_wire.get(value) if isinstance(value, str) else None
+        if number is None:
+            raise refused(field, f"must be one of {', '.join(self._to_wire)}.")
+        return number
+
+    def from_wire(self, number: int, *, default: str = "unknown") -> E:
+        """The enum's value; `default` for the wire's 0, `unknown` for a number from a later version."""
+        return self._from_wire.get(number) or self._values(default if number == 0 else "unknown")
+
+
+STATES = EnumCodec(models.SessionState, pb.SessionState, "SESSION_STATE_")
+IF_EXISTS = EnumCodec(models.IfExists, pb.IfExists, "IF_EXISTS_")
+OVERFLOWS = EnumCodec(models.Overflow, pb.Overflow, "OVERFLOW_")
+PERSISTENCES = EnumCodec(models.Persistence, pb.Persistence, "PERSISTENCE_")
+EXPIRY_ACTIONS = EnumCodec(models.ExpiryAction, pb.ExpiryAction, "EXPIRY_ACTION_")
+EVENT_TYPES = EnumCodec(models.EventType, pb.EventType, "EVENT_TYPE_")
+REASONS = EnumCodec(models.StateChangeReason, pb.StateChangeReason, "STATE_CHANGE_REASON_")
+
+
+def timestamp(value: object, *, field: str) -> timestamp_pb2.Timestamp:
+    """An instant from an aware datetime or an RFC 3339 text, the latter to the nanosecond. Raises
+    InvalidArgument."""
+    if isinstance(value, datetime):
+        if value.tzinfo is None:
+            raise refused(field, "needs a time zone; use `datetime.now(timezone.utc)`.")
+        return _instant(value, nanos=value.microsecond * 1000, field=field)
+    if not isinstance(value, str):
+        raise refused(field, f"must be a datetime or an RFC 3339 text, not {type(value).__name__}.")
+    parts = _RFC3339.fullmatch(value)
+    if parts is None:
+        raise refused(field, "must be an RFC 3339 time with an offset, such as `2024-01-01T00:00:00Z`.")
+    day, clock, fraction, _, offset = parts.groups()
+    try:
+        whole = datetime.fromisoformat(f"{day}T{clock}{offset or '+00:00'}")
+    except ValueError:
+        raise refused(field, _NO_TIME) from None
+    return _instant(whole, nanos=int((fraction or "").ljust(9, "0")), field=field)
+
+
+def read_timestamp(stamp: timestamp_pb2.Timestamp) -> datetime:
+    """The instant as an aware datetime in UTC, cut to the microsecond."""
+    return _EPOCH + timedelta(seconds=stamp.seconds, microseconds=stamp.nanos // 1000)
+
+
+def duration(value: object, *, field: str) -> duration_pb2.Duration:
+    """A span of time from a timedelta or seconds. Raises InvalidArgument for what is no span."""
+    if isinstance(value, bool) or not isinstance(value, (timedelta, int, float)):
+        raise refused(field, f"must be a timedelta or a number of seconds, not {type(value).__name__}.")
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    # Written so that NaN, which compares false with everything, is refused too.
+    if not abs(seconds) <= _LONGEST_SECONDS:
+        raise refused(field, "must be a finite number of seconds, at most 10,000 years.")
+    span = value if isinstance(value, timedelta) else timedelta(seconds=value)
+    out = duration_pb2.Duration()
+    out.FromTimedelta(span)
+    return out
+
+
+def read_duration(span: duration_pb2.Duration) -> timedelta:
+    """The span as a timedelta, cut to the microsecond."""
+    return timedelta(seconds=span.seconds, microseconds=int(span.nanos / 1000))
+
+
+def _instant(moment: datetime, *, nanos: int, field: str) -> timestamp_pb2.Timestamp:
+    since = moment - _EPOCH
+    seconds = since.days * 86_400 + since.seconds
+    if not _FIRST_SECOND <= seconds <= _LAST_SECOND:
+        raise refused(field, _NO_TIME)
+    return timestamp_pb2.Timestamp(seconds=seconds, nanos=nanos)

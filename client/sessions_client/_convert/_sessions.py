@@ -1,0 +1,245 @@
+"""Sessions: what the wire says of one, and the requests that create, change, find and move them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+from sessions.v1 import sessions_pb2 as pb
+from sessions_client._convert import _scalars as scalars
+from sessions_client._convert._json import fill_struct, read_struct
+from sessions_client._errors import refused
+from sessions_client._models import (
+    Overflow,
+    Persistence,
+    Session,
+    SessionConfig,
+    SessionConfigDict,
+    StorageOptions,
+    StorageOptionsDict,
+)
+
+_CONFIG_KEYS = tuple(field.name for field in fields(SessionConfig))
+_STORAGE_KEYS = tuple(field.name for field in fields(StorageOptions))
+
+ConfigInput = SessionConfig | SessionConfigDict
+StorageInput = StorageOptions | StorageOptionsDict
+
+
+def read_session(wire: pb.Session) -> Session:
+    """A session as the caller sees it."""
+    return Session(
+        id=wire.id,
+        user_id=wire.user_id,
+        state=scalars.STATES.from_wire(wire.state),
+        metadata=read_struct(wire.metadata),
+        config=_read_config(wire.config),
+        storage_options=_read_storage(wire.storage_options),
+        message_count=wire.message_count,
+        last_sequence=wire.last_sequence,
+        etag=wire.etag,
+        create_time=scalars.read_timestamp(wire.create_time) if wire.HasField("create_time") else None,
+        update_time=scalars.read_timestamp(wire.update_time) if wire.HasField("update_time") else None,
+        start_time=scalars.read_timestamp(wire.start_time) if wire.HasField("start_time") else None,
+        end_time=scalars.read_timestamp(wire.end_time) if wire.HasField("end_time") else None,
+        archive_time=scalars.read_timestamp(wire.archive_time) if wire.HasField("archive_time") else None,
+        expire_time=scalars.read_timestamp(wire.expire_time) if wire.HasField("expire_time") else None,
+    )
+
+
+def create_request(
+    user_id: str,
+    *,
+    metadata: Mapping[str, Any] | None,
+    config: ConfigInput | None,
+    storage_options: StorageInput | None,
+    session_id: str | None,
+    if_exists: str | None,
+    request_id: str | None,
+) -> pb.CreateSessionRequest:
+    request = pb.CreateSessionRequest(
+        user_id=scalars.text(user_id, field="user_id"),
+        session_id=scalars.text(session_id, field="session_id"),
+        request_id=scalars.new_request_id(request_id),
+    )
+    if metadata is not None:
+        fill_struct(request.metadata, metadata, field="metadata")
+    if config is not None:
+        _fill_config(request.config, _config_items(config))
+    if storage_options is not None:
+        _fill_storage(request.storage_options, _storage_items(storage_options))
+    if if_exists is not None:
+        request.if_exists = scalars.IF_EXISTS.to_wire(if_exists, field="if_exists")
+    return request
+
+
+def get_request(session_id: str) -> pb.GetSessionRequest:
+    return pb.GetSessionRequest(session_id=scalars.text(session_id, field="session_id"))
+
+
+def update_request(
+    session_id: str,
+    *,
+    metadata: Mapping[str, Any] | None,
+    config: ConfigInput | None,
+    storage_options: StorageInput | None,
+    update_mask: Sequence[str] | None,
+    etag: str | None,
+    request_id: str | None,
+) -> pb.UpdateSessionRequest:
+    """Without a mask, exactly what is given is changed: metadata as a whole, configuration key by key."""
+    request = pb.UpdateSessionRequest(**scalars.target(session_id, etag=etag, request_id=request_id))
+    given: list[str] = []
+    if metadata is not None:
+        fill_struct(request.session.metadata, metadata, field="metadata")
+        given.append("metadata")
+    if config is not None:
+        items = _config_items(config)
+        _fill_config(request.session.config, items)
+        given += [f"config.{key}" for key in items]
+    if storage_options is not None:
+        items = _storage_items(storage_options)
+        _fill_storage(request.session.storage_options, items)
+        given += [f"storage_options.{key}" for key in items]
+    paths = given if update_mask is None else _mask(update_mask)
+    if not paths:
+        raise refused("update_mask", "names nothing to change; give metadata=, config= or storage_options=.")
+    request.update_mask.paths.extend(paths)
+    return request
+
+
+def _mask(paths: str | Sequence[str]) -> list[str]:
+    if isinstance(paths, str):
+        raise refused("update_mask", f"must be a list of paths, such as `[{paths!r}]`.")
+    return [scalars.text(path, field="update_mask") for path in paths]
+
+
+def list_request(
+    *,
+    user_id: str | None,
+    status: str | Iterable[str] | None,
+    page_size: int | None,
+    page_token: str | None,
+    order_by: str | None,
+) -> pb.ListSessionsRequest:
+    return pb.ListSessionsRequest(
+        user_id=scalars.text(user_id, field="user_id"),
+        states=[scalars.STATES.to_wire(state, field="status") for state in _states(status)],
+        page_size=scalars.integer(page_size, field="page_size", bits=32),
+        page_token=scalars.text(page_token, field="page_token"),
+        order_by=scalars.text(order_by, field="order_by"),
+    )
+
+
+def search_request(
+    listing: pb.ListSessionsRequest, *, metadata_filter: Mapping[str, Any] | None
+) -> pb.SearchSessionsRequest:
+    """A search is a listing with a filter on top."""
+    request = pb.SearchSessionsRequest(
+        user_id=listing.user_id,
+        states=listing.states,
+        page_size=listing.page_size,
+        page_token=listing.page_token,
+        order_by=listing.order_by,
+    )
+    if metadata_filter is not None:
+        fill_struct(request.metadata_filter, metadata_filter, field="metadata_filter")
+    return request
+
+
+def delete_request(session_id: str, *, etag: str | None, request_id: str | None) -> pb.DeleteSessionRequest:
+    return pb.DeleteSessionRequest(**scalars.target(session_id, etag=etag, request_id=request_id))
+
+
+def list_page(request: pb.ListSessionsRequest, token: str) -> pb.ListSessionsRequest:
+    """The same request, for the page that begins at the token."""
+    page = pb.ListSessionsRequest()
+    page.CopyFrom(request)
+    page.page_token = token
+    return page
+
+
+def search_page(request: pb.SearchSessionsRequest, token: str) -> pb.SearchSessionsRequest:
+    """The same request, for the page that begins at the token."""
+    page = pb.SearchSessionsRequest()
+    page.CopyFrom(request)
+    page.page_token = token
+    return page
+
+
+def read_page(wire: pb.ListSessionsResponse | pb.SearchSessionsResponse) -> tuple[list[Session], str]:
+    """A page's sessions, and where the next page begins."""
+    return [read_session(session) for session in wire.sessions], wire.next_page_token
+
+
+def _states(status: str | Iterable[str] | None) -> tuple[str, ...]:
+    """The states of `status=`, which takes one or several."""
+    if status is None:
+        return ()
+    return (status,) if isinstance(status, str) else tuple(status)
+
+
+def _config_items(config: ConfigInput) -> dict[str, Any]:
+    if isinstance(config, SessionConfig):
+        return _set_fields(config, _CONFIG_KEYS)
+    return dict(scalars.known_keys(config, _CONFIG_KEYS, field="config"))
+
+
+def _storage_items(options: StorageInput) -> dict[str, Any]:
+    if isinstance(options, StorageOptions):
+        return _set_fields(options, _STORAGE_KEYS)
+    return dict(scalars.known_keys(options, _STORAGE_KEYS, field="storage_options"))
+
+
+def _set_fields(values: SessionConfig | StorageOptions, keys: Iterable[str]) -> dict[str, Any]:
+    return {key: value for key in keys if (value := getattr(values, key)) is not None}
+
+
+def _fill_config(out: pb.SessionConfig, items: Mapping[str, Any]) -> None:
+    out.SetInParent()
+    if items.get("timeout") is not None:
+        out.timeout.CopyFrom(scalars.duration(items["timeout"], field="config.timeout"))
+    out.max_messages = scalars.integer(items.get("max_messages"), field="config.max_messages", bits=32)
+    out.context_window = scalars.integer(items.get("context_window"), field="config.context_window", bits=32)
+    if items.get("overflow") is not None:
+        out.overflow = scalars.OVERFLOWS.to_wire(items["overflow"], field="config.overflow")
+
+
+def _fill_storage(out: pb.StorageOptions, items: Mapping[str, Any]) -> None:
+    out.SetInParent()
+    if items.get("persistence") is not None:
+        out.persistence = scalars.PERSISTENCES.to_wire(
+            items["persistence"], field="storage_options.persistence"
+        )
+    out.encryption = _flag(items.get("encryption"), field="storage_options.encryption")
+    if items.get("ttl") is not None:
+        out.ttl.CopyFrom(scalars.duration(items["ttl"], field="storage_options.ttl"))
+    if items.get("expiry_action") is not None:
+        out.expiry_action = scalars.EXPIRY_ACTIONS.to_wire(
+            items["expiry_action"], field="storage_options.expiry_action"
+        )
+
+
+def _flag(value: object, *, field: str) -> bool:
+    if value is not None and not isinstance(value, bool):
+        raise refused(field, f"must be True or False, not {type(value).__name__}.")
+    return bool(value)
+
+
+def _read_config(wire: pb.SessionConfig) -> SessionConfig:
+    return SessionConfig(
+        timeout=scalars.read_duration(wire.timeout) if wire.HasField("timeout") else None,
+        max_messages=wire.max_messages or None,
+        context_window=wire.context_window or None,
+        overflow=scalars.OVERFLOWS.from_wire(wire.overflow, default=Overflow.TRUNCATE_OLDEST),
+    )
+
+
+def _read_storage(wire: pb.StorageOptions) -> StorageOptions:
+    return StorageOptions(
+        persistence=scalars.PERSISTENCES.from_wire(wire.persistence, default=Persistence.PERMANENT),
+        encryption=wire.encryption,
+        ttl=scalars.read_duration(wire.ttl) if wire.HasField("ttl") else None,
+        expiry_action=scalars.EXPIRY_ACTIONS.from_wire(wire.expiry_action, default="retain"),
+    )

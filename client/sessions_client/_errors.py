@@ -1,0 +1,254 @@
+"""Everything a call can raise, and how a gRPC status becomes one of these.
+
+    SessionsError
+     +-- InvalidArgument     the request itself is wrong; also a ValueError, and raised before anything is sent
+     +-- Unauthenticated     the credential is missing or not valid
+     +-- PermissionDenied    the credential does not allow this
+     +-- NotFound            there is no such session
+     +-- AlreadyExists       the id is taken
+     +-- FailedPrecondition  the session's state does not allow this
+     +-- Aborted             the etag is stale; read again and retry
+     +-- OutOfRange          the position is ahead of the log, or older than what is kept
+     +-- ResourceExhausted   a limit is reached
+     +-- DataLoss            stored data failed its authentication
+     +-- Unavailable         the service cannot be reached now; retried before it is raised
+     +-- DeadlineExceeded    no answer within the timeout; also a TimeoutError
+
+Any other status is a plain SessionsError with its `code`. The text of an error is the server's sentence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from enum import StrEnum
+from typing import TYPE_CHECKING, NamedTuple, cast
+
+import grpc
+from google.protobuf.message import DecodeError
+from google.rpc import error_details_pb2, status_pb2
+
+if TYPE_CHECKING:
+    from google.protobuf import any_pb2
+
+_DOMAIN = "sessions.v1"
+_DETAILS_KEY = "grpc-status-details-bin"
+_NO_ANSWER = "The call did not finish within its timeout; try again, or give it a longer timeout=."
+
+
+class Code(StrEnum):
+    """The canonical status codes, which compare equal to their names."""
+
+    CANCELLED = "CANCELLED"
+    UNKNOWN = "UNKNOWN"
+    INVALID_ARGUMENT = "INVALID_ARGUMENT"
+    DEADLINE_EXCEEDED = "DEADLINE_EXCEEDED"
+    NOT_FOUND = "NOT_FOUND"
+    ALREADY_EXISTS = "ALREADY_EXISTS"
+    PERMISSION_DENIED = "PERMISSION_DENIED"
+    RESOURCE_EXHAUSTED = "RESOURCE_EXHAUSTED"
+    FAILED_PRECONDITION = "FAILED_PRECONDITION"
+    ABORTED = "ABORTED"
+    OUT_OF_RANGE = "OUT_OF_RANGE"
+    UNIMPLEMENTED = "UNIMPLEMENTED"
+    INTERNAL = "INTERNAL"
+    UNAVAILABLE = "UNAVAILABLE"
+    DATA_LOSS = "DATA_LOSS"
+    UNAUTHENTICATED = "UNAUTHENTICATED"
+
+
+class Violation(NamedTuple):
+    """One thing that is wrong with a request."""
+
+    field: str
+    """The field's path, such as `config.timeout` or `message.data.parts.0`."""
+    description: str
+
+
+class SessionsError(Exception):
+    """A call failed. `code` and `reason` are for programs, the text is for people."""
+
+    code: Code = Code.UNKNOWN
+    """The canonical status code; compares equal to its name, such as "NOT_FOUND"."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: Code | None = None,
+        reason: str = "",
+        metadata: Mapping[str, str] | None = None,
+        violations: Iterable[Violation] = (),
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        if code is not None:
+            self.code = code
+        self.message = message
+        self.reason = reason
+        """A name from the service's ErrorReason, such as "CURSOR_AHEAD"; empty when the service did not
+        answer."""
+        self.metadata = dict(metadata or {})
+        """Facts that belong to the reason, such as `current_etag` or `oldest_sequence`."""
+        self.violations: tuple[Violation, ...] = tuple(violations)
+        """Everything that is wrong with the request; empty unless the code is INVALID_ARGUMENT."""
+        self.retry_after = retry_after
+        """The seconds that the server asks to wait before the next try; None when it does not say."""
+
+
+class InvalidArgument(SessionsError, ValueError):
+    """The request is wrong, whatever the session's state; `violations` names every fault."""
+
+    code = Code.INVALID_ARGUMENT
+
+
+class Unauthenticated(SessionsError):
+    """The credential is missing, expired or not valid."""
+
+    code = Code.UNAUTHENTICATED
+
+
+class PermissionDenied(SessionsError):
+    """The credential is valid, but does not allow this call."""
+
+    code = Code.PERMISSION_DENIED
+
+
+class NotFound(SessionsError):
+    """There is no such session, or not for this tenant."""
+
+    code = Code.NOT_FOUND
+
+
+class AlreadyExists(SessionsError):
+    """A session or message with this id is there already."""
+
+    code = Code.ALREADY_EXISTS
+
+
+class FailedPrecondition(SessionsError):
+    """The session's state, the context's shape or the server's configuration does not allow this call."""
+
+    code = Code.FAILED_PRECONDITION
+
+
+class Aborted(SessionsError):
+    """The etag is stale; `metadata["current_etag"]` is the current one."""
+
+    code = Code.ABORTED
+
+
+class OutOfRange(SessionsError):
+    """A position is ahead of the log (CURSOR_AHEAD) or older than what is kept (EVENTS_COMPACTED)."""
+
+    code = Code.OUT_OF_RANGE
+
+
+class ResourceExhausted(SessionsError):
+    """A limit is reached: a size, the number of messages or streams, the disk."""
+
+    code = Code.RESOURCE_EXHAUSTED
+
+
+class DataLoss(SessionsError):
+    """Stored data failed its authentication; nothing was returned and nothing overwritten."""
+
+    code = Code.DATA_LOSS
+
+
+class Unavailable(SessionsError):
+    """The service could not be reached, and every retry within the timeout failed too."""
+
+    code = Code.UNAVAILABLE
+
+
+class DeadlineExceeded(SessionsError, TimeoutError):
+    """There was no answer in time. Whether a write took effect is not known; its retry with the same id is
+    safe."""
+
+    code = Code.DEADLINE_EXCEEDED
+
+
+_CLASSES: dict[Code, type[SessionsError]] = {
+    cls.code: cls
+    for cls in (
+        InvalidArgument,
+        Unauthenticated,
+        PermissionDenied,
+        NotFound,
+        AlreadyExists,
+        FailedPrecondition,
+        Aborted,
+        OutOfRange,
+        ResourceExhausted,
+        DataLoss,
+        Unavailable,
+        DeadlineExceeded,
+    )
+}
+
+
+def refusal(violations: Sequence[Violation]) -> InvalidArgument:
+    """The error for input that is refused before it is sent; it reads like the server's."""
+    text = "; ".join(f"{field}: {description}" for field, description in violations)
+    return InvalidArgument(text, reason="INVALID_REQUEST", violations=violations)
+
+
+def refused(field: str, description: str) -> InvalidArgument:
+    """The refusal of one field."""
+    return refusal([Violation(field, description)])
+
+
+def error_from(failure: grpc.RpcError) -> SessionsError:
+    """What a failed call raises, from the call's status and the details that came with it."""
+    code = Code[failure.code().name]
+    message = failure.details() or ""
+    info, violations, retry_after = _details(_trailing_metadata(failure))
+    if code is Code.DEADLINE_EXCEEDED and not info.reason:
+        message = _NO_ANSWER
+    return _CLASSES.get(code, SessionsError)(
+        message or f"The call failed with {code}.",
+        code=code,
+        reason=info.reason,
+        metadata=info.metadata,
+        violations=violations,
+        retry_after=retry_after,
+    )
+
+
+def _trailing_metadata(failure: grpc.RpcError) -> Iterable[tuple[str, str | bytes]]:
+    if isinstance(failure, grpc.Future) and failure.cancelled():
+        # Cancelled on this side: the server's status was never heard, and asking for its metadata would
+        # raise.
+        return ()
+    # Pairs in both of gRPC's interfaces, though their types differ.
+    return cast("Iterable[tuple[str, str | bytes]]", failure.trailing_metadata() or ())
+
+
+def _details(
+    metadata: Iterable[tuple[str, str | bytes]],
+) -> tuple[error_details_pb2.ErrorInfo, list[Violation], float | None]:
+    """The ErrorInfo (an empty one if there is none), the violations of a BadRequest, the delay of a
+    RetryInfo."""
+    info = error_details_pb2.ErrorInfo()
+    violations: list[Violation] = []
+    retry_after: float | None = None
+    for detail in _packed_details(metadata):
+        if detail.Is(error_details_pb2.ErrorInfo.DESCRIPTOR):
+            candidate = error_details_pb2.ErrorInfo.FromString(detail.value)
+            info = candidate if candidate.domain == _DOMAIN else info
+        elif detail.Is(error_details_pb2.BadRequest.DESCRIPTOR):
+            request = error_details_pb2.BadRequest.FromString(detail.value)
+            violations += [Violation(one.field, one.description) for one in request.field_violations]
+        elif detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR):
+            delay = error_details_pb2.RetryInfo.FromString(detail.value).retry_delay
+            retry_after = delay.seconds + delay.nanos / 1e9
+    return info, violations, retry_after
+
+
+def _packed_details(metadata: Iterable[tuple[str, str | bytes]]) -> Iterable[any_pb2.Any]:
+    packed = next((value for key, value in metadata if key == _DETAILS_KEY and isinstance(value, bytes)), b"")
+    try:
+        return cast("Iterable[any_pb2.Any]", status_pb2.Status.FromString(packed).details)
+    except DecodeError:
+        # Written by something else on the way; the code and the text still hold.
+        return ()

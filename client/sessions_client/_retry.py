@@ -1,0 +1,86 @@
+"""When a failed call is tried again, and how long it waits first. Pure: no clock, no sleep, no gRPC.
+
+One deadline spans all attempts. Only what is safe to repeat is repeated: reads, and writes under their
+request id."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from sessions_client._errors import Code, SessionsError, refused
+from sessions_client._models import Span
+
+_CONNECTION_LOST = {
+    Code.CANCELLED: "",
+    Code.INTERNAL: "RST_STREAM",
+    Code.UNKNOWN: "Stream removed",
+}
+"""How gRPC reports a connection that broke under a call, besides UNAVAILABLE: code and a part of the text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """Exponential backoff with full jitter: the wait is anything from 0 to a ceiling that doubles with each
+    attempt.
+
+    https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
+    """
+
+    base_seconds: float = 0.1
+    cap_seconds: float = 5.0
+    rng: Callable[[], float] = field(default=random.random, repr=False)
+    """Answers a number from 0 to 1."""
+
+    def delay(self, attempt: int) -> float:
+        """The wait after the given failed attempt, counted from 0."""
+        # The exponent is capped because a stream may fail for days.
+        return self.rng() * min(self.cap_seconds, self.base_seconds * 2.0 ** min(attempt, 30))
+
+
+def is_transient(error: SessionsError) -> bool:
+    """Whether trying again may help. What the service itself refused stays refused, but for UNAVAILABLE and
+    for a limit with a time after which to come back."""
+    if error.code is Code.UNAVAILABLE:
+        return True
+    if error.code is Code.RESOURCE_EXHAUSTED:
+        return error.retry_after is not None
+    return is_connection_loss(error)
+
+
+def is_connection_loss(error: SessionsError) -> bool:
+    """Whether the transport broke: the service gives every error of its own a reason, the transport gives
+    none."""
+    return (
+        not error.reason and error.code in _CONNECTION_LOST and _CONNECTION_LOST[error.code] in error.message
+    )
+
+
+def delay_before_retry(
+    error: SessionsError, *, attempt: int, remaining: float, backoff: Backoff
+) -> float | None:
+    """The seconds to wait before the next attempt, or None when the error is final or the deadline too
+    near."""
+    if not is_transient(error):
+        return None
+    delay = max(backoff.delay(attempt), error.retry_after or 0.0)
+    return delay if delay < remaining else None
+
+
+def delay_before_new_stream(error: SessionsError, *, attempt: int, backoff: Backoff) -> float | None:
+    """The seconds to wait before a stream that was established is opened again, or None when the error is
+    final. A stream has no deadline of its own, so one that was exceeded is a stream that fell silent."""
+    if error.code is Code.DEADLINE_EXCEEDED:
+        return backoff.delay(attempt)
+    return delay_before_retry(error, attempt=attempt, remaining=math.inf, backoff=backoff)
+
+
+def seconds_of(span: Span, *, name: str) -> float:
+    """A timeout as seconds. Raises InvalidArgument unless it is a finite, positive span."""
+    seconds: object = span.total_seconds() if isinstance(span, timedelta) else span
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 < seconds < math.inf:
+        raise refused(name, "must be a timedelta or a number of seconds greater than 0.")
+    return float(seconds)

@@ -1,0 +1,116 @@
+"""An exported session: what it holds, and its form as JSON.
+
+The records are kept exactly as the server sent them, because the server checks their digest when they come
+back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self
+
+from sessions_client._convert import _records as records, _transfer as transfer
+from sessions_client._errors import refused
+from sessions_client._models import JsonObject, Message, Session
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from sessions.v1 import sessions_pb2 as pb
+
+_FORMAT = "sessions.v1.export"
+
+
+class SessionData:
+    """A whole session: metadata, configuration, context and history. `import_` takes it, or its JSON.
+
+    It comes from `client.sessions.export(…)` or `SessionData.from_json(…)` and is not meant to be edited: the
+    server refuses what was altered."""
+
+    __slots__ = ("_records",)
+
+    def __init__(self, records: Sequence[pb.ExportRecord]) -> None:
+        if not transfer.begins_with_header(records):
+            raise refused("session_data", "does not begin with a header; give the whole export.")
+        self._records = tuple(records)
+
+    @property
+    def version(self) -> int:
+        """The version of the export's form."""
+        return transfer.read_header(self._records)[0]
+
+    @property
+    def export_time(self) -> datetime | None:
+        """When the session was exported."""
+        return transfer.read_header(self._records)[2]
+
+    @property
+    def session(self) -> Session:
+        """The session as it was when it was exported."""
+        return transfer.read_header(self._records)[1]
+
+    @property
+    def context(self) -> JsonObject:
+        """The context."""
+        return transfer.read_export_context(self._records)
+
+    @property
+    def messages(self) -> list[Message]:
+        """The history, oldest first."""
+        return list(transfer.read_export_messages(self._records))
+
+    def to_json(self, *, indent: int | None = None) -> str:
+        """The export as JSON text, from which `from_json` makes an equal one."""
+        document = {
+            "format": _FORMAT,
+            "records": [records.record_to_json(record) for record in self._records],
+        }
+        return json.dumps(document, ensure_ascii=False, indent=indent)
+
+    @classmethod
+    def from_json(cls, data: str | bytes | Mapping[str, Any]) -> Self:
+        """Reads what `to_json` wrote: the text, its UTF-8 bytes, or the dict that a JSON parser made of it.
+
+        Raises InvalidArgument, naming the path, for anything else. Whether the content is what was once
+        exported is for the server to check."""
+        document = data if isinstance(data, Mapping) else _parse(data)
+        if document.get("format") != _FORMAT or not isinstance(document.get("records"), list):
+            raise refused(
+                "session_data", f"is no export; its `format` must be `{_FORMAT}`, with a list of `records`."
+            )
+        return cls(
+            [
+                records.record_from_json(record, field=f"session_data.records.{index}")
+                for index, record in enumerate(document["records"])
+            ]
+        )
+
+    def __eq__(self, other: object) -> bool:
+        return self._records == other._records if isinstance(other, SessionData) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]  # the records are mutable messages
+
+    def __repr__(self) -> str:
+        return f"<SessionData of session {self.session.id!r}, {len(self._records)} records>"
+
+
+def _parse(data: str | bytes) -> Mapping[str, Any]:
+    if not isinstance(data, (str, bytes)):
+        raise refused("session_data", f"must be a SessionData or its JSON, not {type(data).__name__}.")
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError) as exc:
+        raise refused("session_data", "is not valid JSON.") from exc
+    if not isinstance(document, dict):
+        raise refused("session_data", "must be a JSON object.")
+    return document
+
+
+def session_data_of(given: SessionData | str | bytes | Mapping[str, Any]) -> SessionData:
+    """The data of `import_`, which takes it or its JSON."""
+    return given if isinstance(given, SessionData) else SessionData.from_json(given)
+
+
+def records_of(data: SessionData) -> Sequence[pb.ExportRecord]:
+    """The records to send."""
+    return data._records

@@ -1,0 +1,65 @@
+# Derived from sessions_client/_async/_client.py by client/unasync.py. Change that file, then run:
+#     python client/unasync.py
+"""The entrance: an address, a credential, and `sessions`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Self
+
+from sessions_client._models import Span
+from sessions_client._options import TLS, PathOrPem, TokenSource, call_metadata, target_of
+from sessions_client._sync._caller import Caller
+from sessions_client._sync._sessions import Sessions
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+
+class Client:
+    """A connection to the session service. One is enough for a whole program.
+
+    `target` is an address (`127.0.0.1:50051`, `dns:///sessions:50051`, `unix:/run/sessions.sock`), or
+    several: calls then go round robin over those that are up. Host names in a list are looked up once; a
+    `dns:///` name with several addresses is followed as it changes.
+
+    `token` is sent as a bearer token with every call; a function is asked for it each time. `tls` is True for
+    the well-known authorities, the path (or PEM bytes) of a CA of one's own, or a `TLS`. `metadata` goes
+    along with every call. `timeout` is the deadline of a call in seconds, or a `timedelta`, retries included.
+
+    Failures of the connection are retried until the deadline, with growing, jittered pauses. That is safe:
+    every write carries a request id, under which the server does it once.
+
+    Raises `InvalidArgument` for options that cannot be right. The first call connects, not the constructor.
+    """
+
+    def __init__(
+        self,
+        target: str | Sequence[str],
+        *,
+        token: TokenSource | None = None,
+        tls: bool | PathOrPem | TLS = False,
+        metadata: Mapping[str, str | bytes] | Iterable[tuple[str, str | bytes]] | None = None,
+        timeout: Span = 30.0,
+    ) -> None:
+        self._caller = Caller(
+            target_of(target, tls), metadata=call_metadata(token, metadata), timeout=timeout
+        )
+        self._sessions = Sessions(self._caller)
+
+    @property
+    def sessions(self) -> Sessions:
+        """Everything that can be done with sessions."""
+        return self._sessions
+
+    def close(self) -> None:
+        """Ends all subscriptions and closes the connection. The client cannot be used again."""
+        self._caller.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,54 @@
+# Derived from sessions_client/_async/_pager.py by client/unasync.py. Change that file, then run:
+#     python client/unasync.py
+"""Listings, page by page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sessions_client._models import Session
+from sessions_client._sync import _backend
+
+
+class Page(list[Session]):
+    """One page of a listing: a list of sessions that knows where the next page begins."""
+
+    def __init__(self, sessions: list[Session], *, next_page_token: str, fetch: _backend.FetchPage) -> None:
+        super().__init__(sessions)
+        self.next_page_token = next_page_token
+        """What `list(page_token=…)` takes to go on from here; empty after the last page."""
+        self._fetch = fetch
+
+    def next_page(self) -> Page | None:
+        """The page after this one, None after the last."""
+        return _load(self._fetch, self.next_page_token) if self.next_page_token else None
+
+
+class Pager(_backend.Startable[Page]):
+    """The sessions that a listing finds. Iterating it brings all pages, each fetched when it is reached."""
+
+    def __init__(self, fetch: _backend.FetchPage, *, page_token: str) -> None:
+        self._fetch = fetch
+        self._page_token = page_token
+        self._first: Page | None = None
+
+    def _start(self) -> Page:
+        if self._first is None:
+            self._first = _load(self._fetch, self._page_token)
+        return self._first
+
+    def __iter__(self) -> Iterator[Session]:
+        for page in self.pages():
+            yield from page
+
+    def pages(self) -> Iterator[Page]:
+        """The same, a page at a time."""
+        page: Page | None = self._start()
+        while page is not None:
+            yield page
+            page = page.next_page()
+
+
+def _load(fetch: _backend.FetchPage, page_token: str) -> Page:
+    sessions, next_page_token = fetch(page_token)
+    return Page(sessions, next_page_token=next_page_token, fetch=fetch)

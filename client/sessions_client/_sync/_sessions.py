@@ -1,0 +1,179 @@
+# Derived from sessions_client/_async/_sessions.py by client/unasync.py. Change that file, then run:
+#     python client/unasync.py
+"""`client.sessions`: creating, finding and changing sessions; the rest comes from the other resources."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+from sessions_client._convert import _sessions as convert
+from sessions_client._models import (
+    IfExists,
+    Session,
+    SessionConfig,
+    SessionConfigDict,
+    Span,
+    StateName,
+    StorageOptions,
+    StorageOptionsDict,
+)
+from sessions_client._sync import _backend
+from sessions_client._sync._contexts import Contexts
+from sessions_client._sync._lifecycle import Lifecycle
+from sessions_client._sync._messages import Messages
+from sessions_client._sync._pager import Pager
+from sessions_client._sync._streams import Streams
+
+
+class Sessions(Lifecycle, Contexts, Messages, Streams):
+    """Everything that can be done with sessions.
+
+    All methods take `timeout=`: seconds or a `timedelta`, instead of the client's own. Writes take
+    `request_id=`, up to 128 characters: the same id again within 24 hours has one effect and gets the first
+    answer. Without one the client makes one for each call, so that its own retries are safe. Writes that take
+    `etag=` fail with `Aborted` when what the etag was read from has changed since.
+
+    All methods raise `InvalidArgument` for bad input and `NotFound` for a session that is not there; the
+    other classes of the tree under `SessionsError` are named where they are special."""
+
+    def create(
+        self,
+        user_id: str,
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        config: SessionConfig | SessionConfigDict | None = None,
+        storage_options: StorageOptions | StorageOptionsDict | None = None,
+        session_id: str | None = None,
+        if_exists: IfExists | Literal["fail", "return"] | None = None,
+        request_id: str | None = None,
+        timeout: Span | None = None,
+    ) -> Session:
+        """Creates a session, in the state `created`.
+
+        `metadata` is a JSON object that `search` can look into. `config` takes `timeout` (idle time until the
+        session expires), `max_messages`, `context_window` and `overflow`; `storage_options` takes
+        `persistence`, `encryption`, `ttl` and `expiry_action`. Spans are seconds or `timedelta`, from 1
+        second to 10 years.
+
+        Raises AlreadyExists when `session_id` is taken, unless `if_exists="return"` asks for the session that
+        is there; FailedPrecondition for `encryption` on a server without keys."""
+        request = convert.create_request(
+            user_id,
+            metadata=metadata,
+            config=config,
+            storage_options=storage_options,
+            session_id=session_id,
+            if_exists=if_exists,
+            request_id=request_id,
+        )
+        response = self._caller.unary(self._caller.stub.CreateSession, request, timeout=timeout)
+        return convert.read_session(response.session)
+
+    def get(self, session_id: str, *, timeout: Span | None = None) -> Session:
+        """The session as it stands."""
+        request = convert.get_request(session_id)
+        response = self._caller.unary(self._caller.stub.GetSession, request, timeout=timeout)
+        return convert.read_session(response.session)
+
+    def update(
+        self,
+        session_id: str,
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        config: SessionConfig | SessionConfigDict | None = None,
+        storage_options: StorageOptions | StorageOptionsDict | None = None,
+        update_mask: Sequence[str] | None = None,
+        etag: str | None = None,
+        request_id: str | None = None,
+        timeout: Span | None = None,
+    ) -> Session:
+        """Changes what is given and leaves the rest.
+
+        `metadata` replaces the whole object; each key of `config` stands for itself, and None clears it. Of
+        `storage_options`, `ttl` and `expiry_action` can be changed.
+
+        With `update_mask` exactly the named paths are changed: `update_mask=["metadata.device"]` with
+        `metadata={"device": "tv"}` sets one key, and without the key in `metadata` removes it.
+
+        Raises FailedPrecondition in a state that does not allow it.
+        """
+        request = convert.update_request(
+            session_id,
+            metadata=metadata,
+            config=config,
+            storage_options=storage_options,
+            update_mask=update_mask,
+            etag=etag,
+            request_id=request_id,
+        )
+        response = self._caller.unary(self._caller.stub.UpdateSession, request, timeout=timeout)
+        return convert.read_session(response.session)
+
+    def delete(
+        self,
+        session_id: str,
+        *,
+        etag: str | None = None,
+        request_id: str | None = None,
+        timeout: Span | None = None,
+    ) -> None:
+        """Erases the session: metadata, context, history and events. Subscriptions end with a `deleted`
+        event."""
+        request = convert.delete_request(session_id, etag=etag, request_id=request_id)
+        self._caller.unary(self._caller.stub.DeleteSession, request, timeout=timeout)
+
+    def list(
+        self,
+        *,
+        user_id: str | None = None,
+        status: StateName | Iterable[StateName] | None = None,
+        order_by: str | None = None,
+        page_size: int | None = None,
+        page_token: str | None = None,
+        timeout: Span | None = None,
+    ) -> Pager:
+        """The sessions of a user, or of all users, in the given states.
+
+        Iterate the answer, and all pages come. `order_by` is `create_time` or `update_time`, with ` desc` for
+        the newest first. `page_size` is how many are fetched at once, 1,000 at most; `page_token` goes on
+        where an earlier listing of the same kind stopped."""
+        request = convert.list_request(
+            user_id=user_id, status=status, page_size=page_size, page_token=page_token, order_by=order_by
+        )
+
+        def fetch(token: str) -> _backend.PageParts:
+            page = convert.list_page(request, token)
+            response = self._caller.unary(self._caller.stub.ListSessions, page, timeout=timeout)
+            return convert.read_page(response)
+
+        return _backend.started(Pager(fetch, page_token=request.page_token))
+
+    def search(
+        self,
+        *,
+        metadata_filter: Mapping[str, Any] | None = None,
+        user_id: str | None = None,
+        status: StateName | Iterable[StateName] | None = None,
+        order_by: str | None = None,
+        page_size: int | None = None,
+        page_token: str | None = None,
+        timeout: Span | None = None,
+    ) -> Pager:
+        """The sessions whose metadata fits the filter; otherwise as `list`.
+
+        Each key of `metadata_filter` is a dotted path into the metadata, and all must hold. A plain value
+        means equality, an object means containment, and an object of operators compares: `{"visits": {"$gte":
+        3}}`. The operators are `$eq $ne $gt $gte $lt $lte $in $exists $contains`; an unknown one is refused.
+        """
+        listing = convert.list_request(
+            user_id=user_id, status=status, page_size=page_size, page_token=page_token, order_by=order_by
+        )
+        request = convert.search_request(listing, metadata_filter=metadata_filter)
+
+        def fetch(token: str) -> _backend.PageParts:
+            page = convert.search_page(request, token)
+            response = self._caller.unary(self._caller.stub.SearchSessions, page, timeout=timeout)
+            return convert.read_page(response)
+
+        return _backend.started(Pager(fetch, page_token=request.page_token))

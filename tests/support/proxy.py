@@ -1,0 +1,85 @@
+"""A TCP proxy on the loopback whose connections tests cut."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+CHUNK_BYTES = 64 * 1024
+
+Inspect = Callable[[bytes], bool]
+"""Looks at what a client sends; True cuts the connection once it was passed on."""
+
+
+class Proxy:
+    def __init__(self, host: str, port: int, *, cut_after: Inspect | None = None) -> None:
+        self._target = (host, port)
+        self._cut_after = cut_after
+        self._pairs: set[tuple[asyncio.StreamWriter, asyncio.StreamWriter]] = set()
+        self.port = 0
+        self.cuts = 0
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def cut(self) -> int:
+        """Resets every connection; answers how many there were."""
+        pairs, self._pairs = self._pairs, set()
+        for pair in pairs:
+            self._reset(pair)
+        return len(pairs)
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            upstream_reader, upstream_writer = await asyncio.open_connection(*self._target)
+        except OSError:
+            writer.transport.abort()
+            return
+        pair = (writer, upstream_writer)
+        self._pairs.add(pair)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._pump(reader, upstream_writer, pair, self._cut_after))
+                tasks.create_task(self._pump(upstream_reader, writer, pair, None))
+        finally:
+            self._pairs.discard(pair)
+            for end in pair:
+                end.transport.abort()
+
+    async def _pump(
+        self,
+        source: asyncio.StreamReader,
+        target: asyncio.StreamWriter,
+        pair: tuple[asyncio.StreamWriter, asyncio.StreamWriter],
+        cut_after: Inspect | None,
+    ) -> None:
+        with contextlib.suppress(OSError):
+            while data := await source.read(CHUNK_BYTES):
+                target.write(data)
+                await target.drain()
+                if cut_after is not None and cut_after(data):
+                    self._reset(pair)
+                    return
+            target.write_eof()
+
+    def _reset(self, pair: tuple[asyncio.StreamWriter, asyncio.StreamWriter]) -> None:
+        self.cuts += 1
+        for end in pair:
+            end.transport.abort()
+
+
+@asynccontextmanager
+async def proxy_to(host: str, port: int, *, cut_after: Inspect | None = None) -> AsyncIterator[Proxy]:
+    """A proxy in front of `host:port`, for as long as the context lasts."""
+    proxy = Proxy(host, port, cut_after=cut_after)
+    server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
+    proxy.port = server.sockets[0].getsockname()[1]
+    try:
+        yield proxy
+    finally:
+        server.close()
+        proxy.cut()
+        await server.wait_closed()

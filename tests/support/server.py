@@ -1,0 +1,131 @@
+"""A real server in a process of its own, on a free port of the loopback, for as long as a test needs it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from tests.support.clock import SharedClock
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCES = (ROOT / "generated", ROOT / "client", ROOT / "server", ROOT)
+START_SECONDS = 60
+
+
+class Server:
+    """A server process. `restart` brings it back on the same port with the same data."""
+
+    def __init__(self, folder: Path, *, env: Mapping[str, str], clock: SharedClock | None) -> None:
+        self._folder = folder
+        self._clock = clock
+        self._env = {"SESSIONS_LISTEN": "127.0.0.1:0", "SESSIONS_DATABASE_URL": sqlite_url(folder), **env}
+        self._process: subprocess.Popen[str] | None = None
+        self.address = ""
+        self.start()
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def port(self) -> int:
+        return int(self.address.rpartition(":")[2])
+
+    @property
+    def log(self) -> str:
+        """All that the server has written to standard error, over every start."""
+        return self._log_path.read_text(errors="replace")
+
+    @property
+    def _log_path(self) -> Path:
+        return self._folder / "server.log"
+
+    def start(self) -> None:
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("SESSIONS_")}
+        paths = os.pathsep.join(str(path) for path in SOURCES)
+        program = ["-m", "sessions_server", "serve"]
+        if self._clock is not None:
+            program = ["-m", "tests.support.clocked_server", str(self._clock.path)]
+        with self._log_path.open("a") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, *program],
+                cwd=self._folder,
+                env={**inherited, **self._env, "PYTHONPATH": paths},
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+        self.address = self._wait_until_ready()
+        self._env["SESSIONS_LISTEN"] = self.address
+
+    def stop(self) -> int:
+        """SIGTERM; answers the exit code."""
+        return self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self._end(signal.SIGKILL)
+
+    def restart(self) -> None:
+        self.kill()
+        self.start()
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def wait(self) -> int:
+        """Waits for the process to end by itself; answers the exit code."""
+        assert self._process is not None
+        code = self._process.wait(timeout=START_SECONDS)
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+        self._process = None
+        return code
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._process is not None:
+            self.stop()
+
+    def _end(self, number: signal.Signals) -> int:
+        self.signal(number)
+        return self.wait()
+
+    def _wait_until_ready(self) -> str:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        # A server that hangs before it is ready is killed, so that the read below ends.
+        guard = threading.Timer(START_SECONDS, self._process.kill)
+        guard.start()
+        line = self._process.stdout.readline()
+        guard.cancel()
+        ready, _, address = line.strip().rpartition(" ")
+        if ready != "listening on":
+            self.wait()
+            raise RuntimeError(f"the server did not start:\n{self.log}")
+        return address
+
+
+def start_server(
+    folder: Path, *, env: Mapping[str, str] | None = None, clock: SharedClock | None = None
+) -> Server:
+    """Starts a server whose files are in `folder`; `env` holds settings by full name, such as SESSIONS_TOKENS."""
+    return Server(folder, env=env or {}, clock=clock)
+
+
+def sqlite_url(folder: Path) -> str:
+    return f"sqlite+aiosqlite:///{folder / 'sessions.db'}"

@@ -1,0 +1,143 @@
+"""How a client reaches its servers: several of them, over TLS, from several event loops."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+import grpc
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from sessions.v1 import sessions_pb2 as pb
+from sessions_client import TLS, AsyncClient, Client, Unavailable
+from tests.support.flavours import open_client
+from tests.unit.client.scripted import ScriptedServer
+
+ANSWER = pb.GetSessionResponse(session=pb.Session(id="s"))
+
+
+@pytest.fixture
+def other() -> Iterator[ScriptedServer]:
+    server = ScriptedServer()
+    yield server
+    server.stop()
+
+
+async def test_calls_go_round_robin_over_the_servers_that_are_up(
+    flavour: str, server: ScriptedServer, other: ScriptedServer
+) -> None:
+    both = (server, other)
+    for one in both:
+        one.on("GetSession", ANSWER)
+    client = open_client(flavour, [one.address for one in both])
+    while not all(one.calls for one in both):
+        await client.sessions.get("s")
+    other.stop()
+    before = len(server.calls)
+    for _ in range(4):
+        await client.sessions.get("s")
+    assert len(server.calls) == before + 4
+    await client.close()
+    other.start()
+
+
+class Certificate(NamedTuple):
+    key: bytes
+    pem: bytes
+
+
+def self_signed(name: str) -> Certificate:
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    encoding, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    private = key.private_bytes(encoding, form, serialization.NoEncryption())
+    return Certificate(private, certificate.public_bytes(encoding))
+
+
+@pytest.fixture(scope="module")
+def certificates() -> tuple[Certificate, Certificate]:
+    """The server's and the client's."""
+    return self_signed("sessions.test"), self_signed("client.test")
+
+
+@pytest.fixture
+def secure_server(certificates: tuple[Certificate, Certificate]) -> Iterator[ScriptedServer]:
+    """Wants to see the client's certificate, and shows one for a name that is not its address."""
+    mine, clients = certificates
+    credentials = grpc.ssl_server_credentials([mine], root_certificates=clients.pem, require_client_auth=True)
+    server = ScriptedServer(credentials=credentials)
+    server.on("GetSession", ANSWER)
+    yield server
+    server.stop()
+
+
+async def test_tls_with_files_of_ones_own(
+    flavour: str, secure_server: ScriptedServer, certificates: tuple[Certificate, Certificate], tmp_path: Path
+) -> None:
+    mine, clients = certificates
+    for name, content in {"ca": mine.pem, "cert": clients.pem, "key": clients.key}.items():
+        (tmp_path / name).write_bytes(content)
+    tls = TLS(
+        ca=tmp_path / "ca", cert=str(tmp_path / "cert"), key=tmp_path / "key", server_name="sessions.test"
+    )
+    client = open_client(flavour, secure_server.address, tls=tls, token="t0k3n")
+    assert (await client.sessions.get("s")).id == "s"
+    assert secure_server.calls[0].metadata["authorization"] == "Bearer t0k3n"
+    await client.close()
+
+
+async def test_a_server_that_is_not_who_it_should_be_gets_no_call(
+    flavour: str, secure_server: ScriptedServer, certificates: tuple[Certificate, Certificate]
+) -> None:
+    client = open_client(flavour, secure_server.address, tls=certificates[1].pem, timeout=0.5)
+    with pytest.raises(Unavailable):
+        await client.sessions.get("s")
+    assert secure_server.calls == []
+    await client.close()
+
+
+def test_an_asynchronous_client_may_be_made_outside_the_loop_and_used_in_several(
+    server: ScriptedServer,
+) -> None:
+    server.on("GetSession", ANSWER)
+    client = AsyncClient(server.address)
+
+    async def use() -> str:
+        return (await client.sessions.get("s")).id
+
+    assert asyncio.run(use()) == "s"
+    assert asyncio.run(use()) == "s"
+    asyncio.run(client.close())
+
+
+def test_clients_are_context_managers(server: ScriptedServer) -> None:
+    async def use() -> None:
+        async with AsyncClient(server.address) as client:
+            await client.sessions.get("s")
+
+    server.on("GetSession", ANSWER)
+    asyncio.run(use())
+    with Client(server.address) as client:
+        client.sessions.get("s")
+    with pytest.raises(RuntimeError, match="closed"):
+        client.sessions.get("s")

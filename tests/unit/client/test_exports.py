@@ -1,0 +1,144 @@
+"""What the package shows of itself."""
+
+from __future__ import annotations
+
+import inspect
+from importlib.resources import files
+from typing import get_type_hints
+
+import pytest
+
+import sessions_client
+from sessions_client import (
+    AsyncSessions,
+    AsyncSubscription,
+    Event,
+    Message,
+    Session,
+    SessionConfig,
+    Sessions,
+    StateChangeData,
+    StorageOptions,
+    Subscription,
+)
+
+PUBLIC = [
+    "TLS",
+    "Aborted",
+    "AlreadyExists",
+    "Append",
+    "AsyncClient",
+    "AsyncPage",
+    "AsyncPager",
+    "AsyncSessions",
+    "AsyncSubscription",
+    "Change",
+    "ChangeDict",
+    "Client",
+    "Code",
+    "Context",
+    "ContextChangeData",
+    "CreatedData",
+    "DataLoss",
+    "DeadlineExceeded",
+    "DeletedData",
+    "Event",
+    "EventData",
+    "EventType",
+    "ExpiryAction",
+    "FailedPrecondition",
+    "History",
+    "HistoryClearedData",
+    "IfExists",
+    "ImportedData",
+    "Increment",
+    "InvalidArgument",
+    "Merge",
+    "Message",
+    "MessageDict",
+    "NotFound",
+    "OutOfRange",
+    "Overflow",
+    "Page",
+    "Pager",
+    "PermissionDenied",
+    "Persistence",
+    "Remove",
+    "ResourceExhausted",
+    "Session",
+    "SessionConfig",
+    "SessionConfigDict",
+    "SessionData",
+    "SessionState",
+    "Sessions",
+    "SessionsError",
+    "Set",
+    "StateChangeData",
+    "StateChangeReason",
+    "StorageOptions",
+    "StorageOptionsDict",
+    "Subscription",
+    "Unauthenticated",
+    "Unavailable",
+    "UpdatedData",
+    "Violation",
+]
+
+METHODS = [
+    "add_message",
+    "add_messages",
+    "archive",
+    "clear_history",
+    "create",
+    "delete",
+    "end",
+    "export",
+    "get",
+    "get_context",
+    "get_history",
+    "import_",
+    "list",
+    "pause",
+    "resume",
+    "search",
+    "set_context",
+    "start",
+    "subscribe",
+    "update",
+    "update_context",
+]
+
+
+def public(cls: type) -> list[str]:
+    return sorted(name for name in dir(cls) if not name.startswith("_"))
+
+
+def test_the_public_names_are_these_and_no_others() -> None:
+    assert sessions_client.__all__ == PUBLIC
+    shown = {name for name in vars(sessions_client) if not name.startswith("_")}
+    assert shown - {"annotations"} == set(PUBLIC)
+
+
+def test_everything_public_explains_itself() -> None:
+    for name in set(PUBLIC) - {"Change", "EventData"}:
+        assert inspect.getdoc(getattr(sessions_client, name)), name
+    for name in METHODS:
+        assert inspect.getdoc(getattr(AsyncSessions, name)), name
+
+
+@pytest.mark.parametrize("model", [Session, SessionConfig, StorageOptions, Message, Event, StateChangeData])
+def test_the_types_of_a_models_fields_can_be_read_at_run_time(model: type) -> None:
+    assert get_type_hints(model)
+
+
+def test_both_clients_have_the_same_methods_with_the_same_parameters() -> None:
+    assert public(AsyncSessions) == public(Sessions) == METHODS
+    assert public(AsyncSubscription) == public(Subscription) == ["close", "closed", "position", "wait"]
+    for name in METHODS:
+        assert list(inspect.signature(getattr(AsyncSessions, name)).parameters) == list(
+            inspect.signature(getattr(Sessions, name)).parameters
+        )
+
+
+def test_the_package_says_that_it_is_typed() -> None:
+    assert (files(sessions_client) / "py.typed").is_file()

@@ -1,0 +1,95 @@
+"""When a call is tried again, and after how long."""
+
+from __future__ import annotations
+
+import math
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given, strategies as st
+
+from sessions_client import Code, InvalidArgument, SessionsError
+from sessions_client._retry import Backoff, delay_before_new_stream, delay_before_retry, seconds_of
+
+LONGEST = Backoff(rng=lambda: 1.0)
+
+
+def error(code: Code, **details: Any) -> SessionsError:
+    return SessionsError(details.pop("message", "It failed."), code=code, **details)
+
+
+def delay(failed: SessionsError, *, attempt: int = 0, remaining: float = 30.0) -> float | None:
+    return delay_before_retry(failed, attempt=attempt, remaining=remaining, backoff=LONGEST)
+
+
+def test_the_ceiling_doubles_up_to_the_cap() -> None:
+    assert [LONGEST.delay(attempt) for attempt in range(8)] == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
+    assert LONGEST.delay(1_000_000) == 5.0
+
+
+@given(st.integers(0, 100), st.floats(0, 1))
+def test_the_jitter_is_full(attempt: int, chance: float) -> None:
+    ceiling = LONGEST.delay(attempt)
+    assert Backoff(rng=lambda: chance).delay(attempt) == pytest.approx(chance * ceiling)
+
+
+@pytest.mark.parametrize(
+    ("failed", "again"),
+    [
+        (error(Code.UNAVAILABLE), True),
+        (error(Code.UNAVAILABLE, reason="SHUTTING_DOWN"), True),
+        (error(Code.CANCELLED), True),
+        (error(Code.INTERNAL, message="Received RST_STREAM with error code 2"), True),
+        (error(Code.UNKNOWN, message="Stream removed"), True),
+        (error(Code.RESOURCE_EXHAUSTED, reason="TOO_MANY_STREAMS", retry_after=0.5), True),
+        (error(Code.RESOURCE_EXHAUSTED, reason="LIMIT_EXCEEDED"), False),
+        (error(Code.RESOURCE_EXHAUSTED, message="Received message larger than max"), False),
+        (error(Code.INTERNAL, reason="INTERNAL"), False),
+        (error(Code.INTERNAL, message="Exception deserializing response!"), False),
+        (error(Code.UNKNOWN, message="Unexpected error"), False),
+        (error(Code.CANCELLED, reason="INTERNAL"), False),
+        (error(Code.DEADLINE_EXCEEDED), False),
+        (error(Code.ABORTED, reason="ETAG_MISMATCH", retry_after=0.1), False),
+        (error(Code.OUT_OF_RANGE, reason="EVENTS_COMPACTED"), False),
+        (error(Code.FAILED_PRECONDITION, reason="INVALID_STATE"), False),
+        (error(Code.NOT_FOUND, reason="SESSION_NOT_FOUND"), False),
+        (error(Code.UNAUTHENTICATED), False),
+        (error(Code.UNIMPLEMENTED), False),
+        (error(Code.DATA_LOSS), False),
+    ],
+    ids=lambda value: (
+        f"{value.code} {value.reason or value}" if isinstance(value, SessionsError) else str(value)
+    ),
+)
+def test_only_what_may_pass_is_tried_again(failed: SessionsError, again: bool) -> None:
+    assert (delay(failed) is not None) is again
+
+
+def test_the_servers_wish_to_wait_is_a_minimum() -> None:
+    assert delay(error(Code.UNAVAILABLE, retry_after=2.0)) == 2.0
+    assert delay(error(Code.UNAVAILABLE, retry_after=0.01)) == 0.1
+
+
+def test_there_is_no_wait_that_the_deadline_would_cut() -> None:
+    assert delay(error(Code.UNAVAILABLE), remaining=0.1) is None
+    assert delay(error(Code.UNAVAILABLE), remaining=0.11) == 0.1
+    assert delay(error(Code.UNAVAILABLE, retry_after=60.0)) is None
+
+
+def test_a_stream_is_opened_again_for_as_long_as_it_takes_but_not_after_a_final_error() -> None:
+    for code in (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED):
+        assert delay_before_new_stream(error(code), attempt=10**6, backoff=LONGEST) == 5.0
+    for code in (Code.OUT_OF_RANGE, Code.NOT_FOUND, Code.UNAUTHENTICATED):
+        assert delay_before_new_stream(error(code, reason="X"), attempt=0, backoff=LONGEST) is None
+
+
+@pytest.mark.parametrize(("span", "seconds"), [(1, 1.0), (0.5, 0.5), (timedelta(minutes=1), 60.0)])
+def test_a_timeout_is_seconds_or_a_timedelta(span: Any, seconds: float) -> None:
+    assert seconds_of(span, name="timeout") == seconds
+
+
+@pytest.mark.parametrize("span", [0, -1, math.nan, math.inf, True, "30", timedelta(0)])
+def test_a_timeout_that_is_no_time_is_refused(span: Any) -> None:
+    with pytest.raises(InvalidArgument, match="timeout: must be"):
+        seconds_of(span, name="timeout")
