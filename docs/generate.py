@@ -1,0 +1,69 @@
+"""Writes the README's table of settings from the server's own settings, or checks it with --check.
+
+Invariant: what stands between the markers in README.md is a function of `sessions_server.settings` alone.
+"""
+
+from __future__ import annotations
+
+import sys
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sessions_server.settings import Settings
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+
+README = Path(__file__).resolve().parent.parent / "README.md"
+BEGIN = "<!-- settings: begin, written by `make fix-docs` -->"
+END = "<!-- settings: end -->"
+
+
+def table() -> str:
+    """The settings in the order of their definition, one row each."""
+    prefix = Settings.model_config.get("env_prefix", "")
+    rows = ["| Variable | Default | Meaning |", "|---|---|---|"]
+    for name, field in Settings.model_fields.items():
+        if not field.description:
+            sys.exit(f"The setting `{name}` has no description; give it one in settings.py.")
+        meaning = " ".join(field.description.split()).replace("|", r"\|")
+        rows.append(f"| `{prefix}{name.upper()}` | {default_of(field)} | {meaning} |")
+    return "\n".join(rows)
+
+
+def default_of(field: FieldInfo) -> str:
+    value: Any = field.get_default(call_default_factory=True)
+    if isinstance(value, Enum):
+        value = value.value
+    if value is None or value == "":
+        return "none"
+    if isinstance(value, bool):
+        value = str(value).lower()
+    return f"`{value}`"
+
+
+def render(text: str) -> str:
+    """The README with the table as it should be."""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        sys.exit(f"README.md has no place for the settings; add the lines `{BEGIN}` and `{END}`.")
+    return f"{before}{BEGIN}\n\n{table()}\n\n{END}{after}"
+
+
+def main(arguments: list[str]) -> str | None:
+    """Returns None when all is well, else the sentence that says what to do."""
+    if arguments not in ([], ["--check"]):
+        return "usage: python docs/generate.py [--check]"
+    text = README.read_text(encoding="utf-8")
+    wanted = render(text)
+    if not arguments:
+        README.write_text(wanted, encoding="utf-8", newline="\n")
+    elif text != wanted:
+        return "README.md does not list the settings as they are; run `make fix-docs`."
+    return None
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

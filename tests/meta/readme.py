@@ -1,0 +1,141 @@
+"""Does what a newcomer does with a README: pastes its blocks, one after another, and reads what they print.
+
+Which blocks those are is told by the word behind the fence:
+
+- `bash`: a script, run from the project's root. One that starts a server may end there: it is done when the server
+  says `listening on`, and the server goes on until the last block.
+- `python`: statements for one interpreter that all these blocks share; `await` may stand at the top level.
+- `text`, behind a `python` block: what that block prints, where `…` stands for any text.
+
+Every other word, such as `console` or `yaml`, is for reading only. The server listens on a free port and keeps its
+database in a temporary folder; where a block names the default address, that port stands in the block that is run.
+"""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import contextlib
+import inspect
+import io
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Coroutine, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+from tests.meta.tree import ROOT
+
+DEFAULT_ADDRESS = "127.0.0.1:50051"
+
+_FENCE = re.compile(r"^(?P<indent> *)(?P<fence>`{3,}|~{3,})\s*(?P<word>[\w+-]*)")
+
+
+class Block(NamedTuple):
+    word: str
+    text: str
+    line: int
+    """The line of its fence."""
+
+
+def blocks(markdown: str) -> Iterator[Block]:
+    """Every fenced block, without the indentation that it has inside a list."""
+    lines = enumerate(markdown.splitlines(), start=1)
+    for number, line in lines:
+        opening = _FENCE.match(line)
+        if opening is None:
+            continue
+        indent, fence = opening["indent"], opening["fence"]
+        text: list[str] = []
+        for _, inner in lines:
+            if re.fullmatch(rf"\s*{fence[0]}{{{len(fence)},}}\s*", inner):
+                break
+            text.append(inner.removeprefix(indent))
+        else:
+            raise ValueError(f"The block that begins in line {number} has no end.")
+        yield Block(opening["word"], "".join(f"{each}\n" for each in text), number)
+
+
+class Newcomer:
+    """Runs blocks as they are pasted. Leaves no process behind."""
+
+    def __init__(self, folder: Path) -> None:
+        self.address = DEFAULT_ADDRESS
+        self._folder = folder
+        self._here = folder / "project"
+        self._scripts: list[subprocess.Popen[str]] = []
+        self._names: dict[str, Any] = {"__name__": "__main__"}
+        self._runner = asyncio.Runner()
+
+    def __enter__(self) -> Self:
+        # The project as seen from a folder of its own, so that what a block writes does not land in the tree.
+        self._here.mkdir()
+        for entry in ROOT.iterdir():
+            (self._here / entry.name).symlink_to(entry)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._runner.close()
+        for script in self._scripts:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(script.pid, signal.SIGTERM)
+            script.communicate()
+
+    def paste(self, block: Block) -> str:
+        """Runs a block of `bash` or `python`; answers what it printed. Raises AssertionError when it fails."""
+        text = block.text.replace(DEFAULT_ADDRESS, self.address)
+        return self._bash(text) if block.word == "bash" else self._python(text, f"README.md:{block.line}")
+
+    def _bash(self, text: str) -> str:
+        with (self._folder / f"errors-{len(self._scripts)}").open("w+") as errors:
+            script = subprocess.Popen(
+                ["bash", "-euo", "pipefail", "-c", text],
+                cwd=self._here,
+                env=self._environment(),
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                start_new_session=True,
+            )
+            self._scripts.append(script)
+            printed = self._read(script)
+            if self.address not in printed:
+                assert script.wait() == 0, printed + Path(errors.name).read_text()
+        return printed
+
+    def _read(self, script: subprocess.Popen[str]) -> str:
+        """What a script prints until it ends, or until a server of its says where it listens."""
+        printed = ""
+        assert script.stdout is not None
+        for line in script.stdout:
+            printed += line
+            if listening := re.search(r"listening on (\S+)", line):
+                self.address = listening[1]
+                break
+        return printed
+
+    def _environment(self) -> dict[str, str]:
+        """The caller's environment without what belongs to this project, or to the make that runs the tests."""
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("SESSIONS_", "MAKE", "MFLAGS"))
+        }
+        database = f"sqlite+aiosqlite:///{self._folder / 'sessions.db'}"
+        return {**kept, "SESSIONS_LISTEN": "127.0.0.1:0", "SESSIONS_DATABASE_URL": database}
+
+    def _python(self, text: str, name: str) -> str:
+        code = compile(text, name, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            result: Coroutine[Any, Any, None] | None = eval(code, self._names)
+            if inspect.iscoroutine(result):
+                self._runner.run(result)
+        return printed.getvalue()
+
+
+def prints(expected: str, printed: str) -> bool:
+    """Whether a block printed what the README says, where `…` stands for any text."""
+    pattern = ".*".join(map(re.escape, expected.strip().split("…")))
+    return re.fullmatch(pattern, printed.strip(), re.DOTALL) is not None

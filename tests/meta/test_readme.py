@@ -1,0 +1,74 @@
+"""Whoever pastes the README's blocks sees what the README says."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from tests.meta.readme import DEFAULT_ADDRESS, Block, Newcomer, blocks, prints
+from tests.meta.tree import text_of
+
+README = list(blocks(text_of(Path("README.md"))))
+
+
+def test_the_readme_has_commands_and_code_to_paste() -> None:
+    words = [block.word for block in README]
+    assert {"bash", "python"} <= set(words)
+    assert words.index("bash") < words.index("python"), "the server has to be started before it is called"
+
+
+def test_the_readmes_blocks_do_what_it_says(tmp_path: Path) -> None:
+    assert README
+    with Newcomer(tmp_path) as newcomer:
+        for block, following in pairwise([*README, Block("", "", 0)]):
+            if block.word in ("bash", "python"):
+                printed = newcomer.paste(block)
+                if block.word == "python" and following.word == "text":
+                    assert prints(following.text, printed), (
+                        f"README.md:{following.line}: it prints {printed!r}"
+                    )
+        assert newcomer.address != DEFAULT_ADDRESS, "no block of README.md starts a server"
+
+
+def test_blocks_are_found_with_their_word_and_line() -> None:
+    markdown = "# T\n\n```bash\nmake\n```\n\n1. item\n\n   ~~~python\n   if x:\n       y\n   ~~~\n\n````\n```\n````\n"
+    assert list(blocks(markdown)) == [
+        Block("bash", "make\n", 3),
+        Block("python", "if x:\n    y\n", 9),
+        Block("", "```\n", 14),
+    ]
+
+
+def test_a_block_without_an_end_is_a_mistake() -> None:
+    with pytest.raises(ValueError, match="line 1"):
+        list(blocks("```python\nx = 1\n"))
+
+
+def test_python_blocks_share_their_names_and_may_await(tmp_path: Path) -> None:
+    with Newcomer(tmp_path) as newcomer:
+        newcomer.paste(Block("python", "import asyncio\nx = 20\n", 1))
+        assert newcomer.paste(Block("python", "print(await asyncio.sleep(0, x + 1))\n", 2)) == "21\n"
+
+
+def test_a_script_ends_at_its_first_failing_command(tmp_path: Path) -> None:
+    with Newcomer(tmp_path) as newcomer, pytest.raises(AssertionError, match="because"):
+        newcomer.paste(Block("bash", "echo because >&2\nfalse\ntrue\n", 1))
+
+
+def test_a_script_is_done_when_its_server_listens_and_later_blocks_call_that(tmp_path: Path) -> None:
+    with Newcomer(tmp_path) as newcomer:
+        newcomer.paste(Block("bash", "echo listening on 127.0.0.1:7\nexec tail -f /dev/null\n", 1))
+        assert newcomer.paste(Block("python", f"print('{DEFAULT_ADDRESS}')\n", 2)) == "127.0.0.1:7\n"
+
+
+def test_what_a_script_writes_does_not_land_in_the_tree(tmp_path: Path) -> None:
+    with Newcomer(tmp_path) as newcomer:
+        newcomer.paste(Block("bash", "test -f Makefile\necho x > written.txt\n", 1))
+    assert (tmp_path / "project" / "written.txt").exists()
+
+
+def test_an_ellipsis_stands_for_any_text() -> None:
+    assert prints("id: …\nstate: active\n", "id: 17\nstate: active\n")
+    assert not prints("id: …\nstate: active\n", "id: 17\nstate: paused\n")

@@ -1,0 +1,20 @@
+"""The README lists every setting as the server knows it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from docs import generate
+from tests.meta.tree import text_of
+
+
+def test_the_readme_lists_the_settings_as_they_are() -> None:
+    readme = text_of(Path("README.md"))
+    assert generate.render(readme) == readme
+
+
+def test_only_what_stands_between_the_markers_is_written() -> None:
+    written = generate.render(f"before\n{generate.BEGIN}\nold\n{generate.END}\nafter\n")
+    assert written.startswith(f"before\n{generate.BEGIN}\n")
+    assert written.endswith(f"{generate.END}\nafter\n")
+    assert "old" not in written

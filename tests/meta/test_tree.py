@@ -1,0 +1,48 @@
+"""What must stand nowhere in the tree, or in one place only."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.meta.tree import project_files, text_of, written_by_hand
+
+
+def places(pattern: str, paths: list[Path]) -> list[str]:
+    """`file:line` of every match."""
+    wanted = re.compile(pattern)
+    return [
+        f"{path}:{number}"
+        for path in paths
+        for number, line in enumerate(text_of(path).splitlines(), start=1)
+        if wanted.search(line)
+    ]
+
+
+# Each pattern is written so that it does not match its own line.
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        pytest.param(r"\b(TOD[O]|FIXM[E]|XX[X])\b", id="open ends"),
+        pytest.param(r"NotImplemente[d]Error|pas[s]  # stub", id="stubs"),
+        pytest.param(r"pytest\.ski[p]\(|mark\.ski[p]|mark\.xfai[l]|importorski[p]", id="skipped tests"),
+        pytest.param(r"(^|[^\w.])/(?:work|farm|root|home|Users)/", id="paths of one machine"),
+    ],
+)
+def test_no_file_holds(pattern: str) -> None:
+    assert places(pattern, written_by_hand()) == []
+
+
+def test_status_codes_are_named_in_one_file_of_the_server() -> None:
+    server = project_files("server/*.py")
+    elsewhere = [path for path in server if path != Path("server/sessions_server/rpc/errors.py")]
+    assert places(r"StatusCode\.[A-Z]", elsewhere) == []
+
+
+def test_sqlalchemy_is_imported_in_storage_and_the_composition_root_only() -> None:
+    package = Path("server/sessions_server")
+    allowed = [package / "app.py", *project_files("server/sessions_server/storage/*.py")]
+    elsewhere = [path for path in project_files("server/*.py") if path not in allowed]
+    assert places(r"^\s*(import|from) sqlalchemy", elsewhere) == []

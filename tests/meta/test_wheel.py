@@ -1,0 +1,80 @@
+"""The wheel that a clean checkout gives holds the three packages, and its client runs with nothing of the server's."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import venv
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+
+from tests.meta.tree import ROOT, project_files
+
+PACKAGES = {"sessions", "sessions_client", "sessions_server"}
+
+
+def run(*command: str | Path, cwd: Path) -> str:
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of what git would commit, so that a file which is ignored or forgotten is missed."""
+    target = tmp_path_factory.mktemp("checkout")
+    for path in project_files():
+        (target / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / path, target / path)
+    return target
+
+
+@pytest.fixture(scope="module")
+def wheel(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    target = tmp_path_factory.mktemp("wheel")
+    run(
+        sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", target, ".", cwd=checkout
+    )
+    [built] = target.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Python of an environment that has the wheel and its base dependencies, and nothing else."""
+    target = tmp_path_factory.mktemp("environment")
+    venv.create(target, with_pip=True)
+    python = target / "bin" / "python"
+    run(python, "-m", "pip", "install", "--quiet", wheel, cwd=target)
+    return python
+
+
+def test_the_wheel_holds_the_three_packages_and_nothing_else(wheel: Path) -> None:
+    with ZipFile(wheel) as archive:
+        tops = {name.split("/")[0] for name in archive.namelist()}
+    assert {top for top in tops if not top.endswith(".dist-info")} == PACKAGES
+
+
+def test_every_package_says_that_it_is_typed(wheel: Path) -> None:
+    with ZipFile(wheel) as archive:
+        assert {f"{package}/py.typed" for package in PACKAGES} <= set(archive.namelist())
+
+
+def test_the_wheel_holds_every_module_of_the_checkout(wheel: Path) -> None:
+    sources = ("generated/sessions/*", "client/sessions_client/*", "server/sessions_server/*")
+    expected = {path.relative_to(path.parts[0]).as_posix() for path in project_files(*sources)}
+    with ZipFile(wheel) as archive:
+        assert expected - set(archive.namelist()) == set()
+
+
+def test_the_client_imports_with_the_base_dependencies_alone(python: Path) -> None:
+    run(python, "-W", "error", "-c", "import sessions_client", cwd=python.parent)
+
+
+def test_the_base_dependencies_bring_nothing_of_the_servers(python: Path) -> None:
+    listed = run(python, "-m", "pip", "list", "--format", "freeze", cwd=python.parent).lower()
+    installed = {line.partition("==")[0] for line in listed.split()}
+    assert installed & {"sqlalchemy", "pydantic", "typer", "cryptography", "orjson"} == set()

@@ -1,0 +1,28 @@
+"""The files of the project, as git would commit them: what is ignored or not there any more does not count."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def project_files(*patterns: str) -> list[Path]:
+    """Paths below the project's root, tracked or not yet, that match one of git's patterns; all without a pattern."""
+    listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *patterns]
+    names = subprocess.run(listing, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split("\0")
+    return sorted(Path(name) for name in set(names) - {""} if (ROOT / name).is_file())
+
+
+def written_by_hand(*patterns: str) -> list[Path]:
+    """As `project_files`, without what is generated."""
+    return [
+        path
+        for path in project_files(*patterns)
+        if path.parts[0] != "generated" and "_sync" not in path.parts
+    ]
+
+
+def text_of(path: Path) -> str:
+    return (ROOT / path).read_text(encoding="utf-8", errors="replace")
