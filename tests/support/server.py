@@ -79,7 +79,7 @@ class Server:
         self.kill()
         self.start()
 
-    def signal(self, number: signal.Signals) -> None:
+    def send(self, number: signal.Signals) -> None:
         assert self._process is not None
         self._process.send_signal(number)
 
@@ -102,7 +102,7 @@ class Server:
             self.stop()
 
     def _end(self, number: signal.Signals) -> int:
-        self.signal(number)
+        self.send(number)
         return self.wait()
 
     def _wait_until_ready(self) -> str:

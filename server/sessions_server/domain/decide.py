@@ -211,9 +211,8 @@ def _write_context(
     _check_context(data, facts.limits)
     event = _event(facts, command, EventType.CONTEXT_CHANGE, ContextChange(paths))
     context = Context(data, event.sequence, facts.now)
-    return Decision(
-        _touched(facts, session, event), event.sequence, (event,), context=context, answer=context
-    )
+    after = _touched(facts, session, event, message_count=session.message_count)
+    return Decision(after, event.sequence, (event,), context=context, answer=context)
 
 
 def _check_context(data: JsonObject, limits: Limits) -> None:
@@ -258,8 +257,8 @@ def _add_messages(facts: Facts, command: c.AddMessages) -> Decision:
     if not events:
         return _unchanged(session, tuple(answer))
     drops = _overflow(session, len(events))
-    touched = _touched(facts, session, events[-1])
-    after = replace(touched, message_count=session.message_count + len(events) - drops)
+    count = session.message_count + len(events) - drops
+    after = _touched(facts, session, events[-1], message_count=count)
     return Decision(after, after.last_sequence, tuple(events), drops_oldest=drops, answer=tuple(answer))
 
 
@@ -281,7 +280,7 @@ def _clear_history(facts: Facts, command: c.ClearHistory) -> Decision:
     if session.message_count == 0:
         return _unchanged(session, 0)
     event = _event(facts, command, EventType.HISTORY_CLEARED, HistoryCleared(session.message_count))
-    after = replace(_touched(facts, session, event), message_count=0)
+    after = _touched(facts, session, event, message_count=0)
     return Decision(after, event.sequence, (event,), clears_history=True, answer=session.message_count)
 
 
@@ -360,9 +359,15 @@ def _event(
     return Event(command.key, sequence or _next(facts), kind, facts.now, request_id, data)
 
 
-def _touched(facts: Facts, session: Session, last: Event) -> Session:
+def _touched(facts: Facts, session: Session, last: Event, *, message_count: int) -> Session:
     """The session after a write of content: its idle timer starts anew, its etag stays."""
-    return replace(session, last_sequence=last.sequence, update_time=facts.now, active_time=facts.now)
+    return replace(
+        session,
+        message_count=message_count,
+        last_sequence=last.sequence,
+        update_time=facts.now,
+        active_time=facts.now,
+    )
 
 
 def _session_event(

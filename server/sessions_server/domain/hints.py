@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol, TypeAlias
 
 from sessions_server.domain.jsonbytes import dumps, loads
-from sessions_server.domain.models import Sequence, SessionKey
+from sessions_server.domain.models import Json, Sequence, SessionKey
 
 Hints: TypeAlias = Mapping[SessionKey, Sequence]
 
@@ -25,7 +25,7 @@ class Channel(Protocol):
 
 
 def packets(hints: Hints) -> Iterator[bytes]:
-    rows = [[*key, head] for key, head in hints.items()]
+    rows: list[Json] = [[key.tenant, key.session_id, head] for key, head in hints.items()]
     for start in range(0, len(rows), HINTS_PER_PACKET):
         yield dumps([*rows[start : start + HINTS_PER_PACKET]])
 

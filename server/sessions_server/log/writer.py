@@ -38,7 +38,7 @@ Series = Callable[[], Iterator[Command]]
 class Announce(Protocol):
     """Who wants to know what has become durable."""
 
-    def __call__(self, published: list[Published]) -> None: ...
+    def __call__(self, published: list[Published], /) -> object: ...
 
 
 @dataclass(slots=True, eq=False)

@@ -188,10 +188,19 @@ def _item_exists(value: Any, test: Callable[[Any], Test]) -> Test:
 
 
 def postgresql_condition(condition: Condition) -> Test:
-    path, operator, operand = condition
+    return cast(Test, _postgresql_test(_jsonb_at(condition.path), condition.operator, condition.operand))
+
+
+def _jsonb_at(path: tuple[str, ...]) -> Any:
+    if len(path) > MAX_DEPTH:
+        return sa.cast(sa.null(), JSONB)
     value: Any = sa.type_coerce(sessions.c.metadata, JSONB)
     for key in path:  # the operator with a text steps into objects only
         value = value.op("->", return_type=JSONB())(sa.cast(key, sa.Text))
+    return value
+
+
+def _postgresql_test(value: Any, operator: Operator, operand: Json) -> Any:
     if operator is Operator.EXISTS:
         return value.is_not(None) if operand is True else value.is_(sa.null())
     if operator is Operator.EQ:

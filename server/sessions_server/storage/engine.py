@@ -64,10 +64,8 @@ def parse_url(text: str) -> SqliteFile | URL:
     if url.drivername != SQLITE_DRIVER:
         raise _unknown()
     name = url.database or ":memory:"
-    if (
-        name in (":memory:", "file::memory:")
-        or (name.startswith("file:")
-        and url.query.get("mode") == "memory")
+    if name in (":memory:", "file::memory:") or (
+        name.startswith("file:") and url.query.get("mode") == "memory"
     ):
         return SqliteFile(None)
     return SqliteFile(Path(name.removeprefix("file:")))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import sqlalchemy as sa
 
@@ -200,11 +200,9 @@ class Loader:
             slot.requests[id_] = self._request(slot, stamp, stored, repeated.get((slot.key, stamp)))
 
     def _request(
-        self, slot: Slot, stamp: RequestStamp, stored: Seq[int | bytes], repeated: Command | None
+        self, slot: Slot, stamp: RequestStamp, stored: Seq[Any], repeated: Command | None
     ) -> StoredRequest:
         sealed, time, payload = stored
-        assert isinstance(time, int)
-        assert isinstance(payload, bytes)
         if repeated is None:  # the id was used for something else, and will be refused
             return StoredRequest(stamp, None, Micros(time))
         content = self._content(slot) if sealed else Content(self._cells, slot.key, None)

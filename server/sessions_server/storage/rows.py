@@ -34,6 +34,8 @@ SESSION_WIDTH: Final = len(SESSION_COLUMNS)
 _COLUMN: Final = {column.name: index for index, column in enumerate(SESSION_COLUMNS)}
 _DUE_TIME: Final = _COLUMN["due_time"]
 _COMPACT_TIME: Final = _COLUMN["compact_time"]
+_DATA_KEY: Final = _COLUMN["data_key"]
+_METADATA: Final = _COLUMN["metadata"]
 
 _STATES: Final = {str(value): value for value in State}
 _OVERFLOWS: Final = {str(value): value for value in Overflow}
@@ -44,17 +46,22 @@ _REASONS: Final = {str(value): value for value in StateReason}
 
 def session_from_row(row: Row) -> Session:
     """The session as stored, from a row that begins with SESSION_COLUMNS."""
+    # fmt: off
+    (
+        tenant, session_id, user_id, state, timeout, max_messages, context_window, overflow,
+        persistence, encryption, ttl, expiry_action,
+        message_count, last_sequence, revision, history_start, log_start,
+        create_time, update_time, active_time, start_time, end_time, archive_time, expiry_reason,
+    ) = row[:_DUE_TIME]
     return Session(
-        SessionKey(row[0], row[1]),
-        row[2],
-        _STATES[row[3]],
-        loads(row[30]),
-        SessionConfig(row[4], row[5], row[6], _OVERFLOWS[row[7]]),
-        StorageOptions(_PERSISTENCES[row[8]], bool(row[9]), row[10], _ACTIONS[row[11]]),
-        *row[12:23],
-        None if row[23] is None else _REASONS[row[23]],
-        row[29],
+        SessionKey(tenant, session_id), user_id, _STATES[state], loads(row[_METADATA]),
+        SessionConfig(timeout, max_messages, context_window, _OVERFLOWS[overflow]),
+        StorageOptions(_PERSISTENCES[persistence], bool(encryption), ttl, _ACTIONS[expiry_action]),
+        message_count, last_sequence, revision, history_start, log_start,
+        create_time, update_time, active_time, start_time, end_time, archive_time,
+        None if expiry_reason is None else _REASONS[expiry_reason], row[_DATA_KEY],
     )
+    # fmt: on
 
 
 def session_view(row: Row, now: Micros) -> Session | None:

@@ -66,7 +66,7 @@ class SqliteRunner:
         )
         self._gate = threading.Semaphore(READERS)
         self._readers = _Readers(path)
-        self._writer: Connection | None = None
+        self._opened: Connection | None = None
         self._to_scrub = False
         self._scrubbing: asyncio.Task[None] | None = None
 
@@ -120,27 +120,34 @@ class SqliteRunner:
     async def _hop(self, threads: ThreadPoolExecutor, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(threads, work)
 
+    @property
+    def _writer(self) -> Connection:
+        if self._opened is None:
+            raise Unavailable("The store is not open; start it first.")
+        return self._opened
+
     def _open(self) -> None:
         with translated():
-            self._writer = _connect(self._path, _WRITER_PRAGMAS)
-            sa.event.listen(self._writer.engine, "begin", _begin_immediate)
-            with self._writer.begin():
-                migrate(self._writer)
+            self._opened = connection = _connect(self._path, _WRITER_PRAGMAS)
+            sa.event.listen(connection.engine, "begin", _begin_immediate)
+            with connection.begin():
+                migrate(connection)
 
     def _close(self) -> None:
         self._readers.close()
-        if self._writer is not None:
-            with suppress(Unavailable):
-                self._truncate()
-            self._writer.close()
-            self._writer.engine.dispose()
+        if self._opened is None:
+            return
+        with suppress(Unavailable):
+            self._truncate()
+        self._opened.close()
+        self._opened.engine.dispose()
+        self._opened = None
 
     def _release(self) -> None:
         if self._lock is not None:
             self._lock.release()
 
     def _write(self, work: Callable[[Connection], T]) -> T:
-        assert self._writer is not None
         with translated(), self._writer.begin():
             return work(self._writer)
 
@@ -150,7 +157,6 @@ class SqliteRunner:
 
     def _truncate(self) -> bool:
         """Whether the log is empty now."""
-        assert self._writer is not None
         held = 0
         try:
             while held < READERS and self._gate.acquire(timeout=_GATE_SECONDS):

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from sessions_server.domain.errors import SetupError
 from sessions_server.security.files import (
-    SetupError,
     WatchedFile,
     create_private,
     read_guarded,
