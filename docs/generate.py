@@ -6,6 +6,7 @@ Invariant: what stands between the markers in README.md is a function of `sessio
 from __future__ import annotations
 
 import sys
+from datetime import timedelta
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,8 @@ def default_of(field: FieldInfo) -> str:
         value = value.value
     if value is None or value == "":
         return "none"
+    if isinstance(value, timedelta):
+        value = f"{value.total_seconds():g}"
     if isinstance(value, bool):
         value = str(value).lower()
     return f"`{value}`"

@@ -5,9 +5,18 @@ from __future__ import annotations
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def _from_seconds(value: object) -> object:
+    """A span as an operator writes it: a number of seconds."""
+    return float(value) if isinstance(value, str) else value
+
+
+Seconds = Annotated[timedelta, BeforeValidator(_from_seconds)]
 
 
 class LogFormat(StrEnum):
@@ -53,19 +62,19 @@ class Settings(BaseSettings):
         default=LogFormat.CONSOLE, description="`console` for people, `json` for programs."
     )
     log_level: str = Field(default="info", description="The least important level that is logged.")
-    drain_grace: timedelta = Field(
+    drain_grace: Seconds = Field(
         default=timedelta(seconds=10),
         description="How long calls in flight may take after SIGTERM, in seconds.",
     )
-    events_kept: timedelta = Field(
+    events_kept: Seconds = Field(
         default=timedelta(days=7),
         description="How long events that are no part of the history can be resumed from, in seconds.",
     )
-    sweep_interval: timedelta = Field(
+    sweep_interval: Seconds = Field(
         default=timedelta(seconds=1),
         description="How often expiries are recorded, in seconds; what callers see of them does not depend on it.",
     )
-    checkpoint_interval: timedelta = Field(
+    checkpoint_interval: Seconds = Field(
         default=timedelta(seconds=30),
         description="After how much quiet a subscriber gets a checkpoint, in seconds; 30 at most.",
         le=timedelta(seconds=30),
@@ -80,7 +89,7 @@ class Settings(BaseSettings):
         description="How replicas wake each other's subscribers: empty for PostgreSQL's own LISTEN and NOTIFY, or "
         "`nats://HOST:4222`.",
     )
-    poll_interval: timedelta = Field(
+    poll_interval: Seconds = Field(
         default=timedelta(milliseconds=500),
         gt=timedelta(0),
         description="On PostgreSQL, after how long a subscriber learns of an event whose wake-up was lost, in seconds.",

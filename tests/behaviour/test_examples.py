@@ -1,0 +1,149 @@
+"""The example programs do what they show, against a server process; those of other languages are built first.
+
+A program of another language is built in a copy of its folder under .cache, so that a second run finds what the first
+one built, and nothing is written to the tree.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from sessions_client import AsyncClient, Session
+from tests.meta.tree import ROOT, project_files
+from tests.support.server import SOURCES, Server
+
+BUILDS = ROOT / ".cache" / "examples"
+
+# What each program of another language is made and run with: the tools it needs, with the words that say where they
+# are from, and the commands that its folder's user would type.
+LANGUAGES = {
+    "go": ({"go": "Go 1.26 or later"}, [["go", "generate"], ["go", "run", "."]]),
+    "java": (
+        {"mvn": "Maven 3.8 or later", "javac": "JDK 17 or later"},
+        [["mvn", "-q", "compile", "exec:java"]],
+    ),
+    "node": ({"npm": "Node.js 20 or later"}, [["npm", "ci", "--silent"], ["npm", "start", "--silent"]]),
+    "rust": ({"cargo": "Rust 1.88 or later"}, [["cargo", "run", "--quiet"]]),
+}
+PRINTED = """\
+state SESSION_STATE_ACTIVE
+history user: Hello
+event 1 EVENT_TYPE_CREATED
+event 2 EVENT_TYPE_STATE_CHANGE
+event 3 EVENT_TYPE_MESSAGE
+event 4 EVENT_TYPE_CONTEXT_CHANGE
+event 5 EVENT_TYPE_DELETED
+"""
+
+
+def environment(server: Server) -> dict[str, str]:
+    """Finds the server, and the programs and packages of this project's environment."""
+    return {
+        **os.environ,
+        "SESSIONS_ADDRESS": server.address,
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+        "PYTHONPATH": os.pathsep.join(map(str, SOURCES)),
+    }
+
+
+def run(server: Server, *command: str, folder: Path) -> str:
+    done = subprocess.run(
+        command, cwd=folder, env=environment(server), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, f"{' '.join(command)}:\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def copy_of(example: str) -> Path:
+    """The example's folder beside the protos, as in the tree; what an earlier run built there is kept."""
+    BUILDS.mkdir(parents=True, exist_ok=True)
+    protos = BUILDS / "protos"
+    if not protos.is_symlink():
+        protos.symlink_to(ROOT / "protos")
+    for path in project_files(f"examples/{example}"):
+        target = BUILDS / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # With its time, by which build tools see what has changed.
+        shutil.copy2(ROOT / path, target)
+    return BUILDS / "examples" / example
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_client_built_from_the_protos_alone_goes_through_a_session(server: Server, language: str) -> None:
+    tools, commands = LANGUAGES[language]
+    missing = [name for tool, name in tools.items() if shutil.which(tool) is None]
+    assert missing == [], f"examples/{language} is built by this test; install {' and '.join(missing)}."
+    folder = copy_of(language)
+    for command in commands:
+        printed = run(server, *command, folder=folder)
+    assert re.sub(r"\x1b\[\d*m", "", printed) == PRINTED, "beside colours, which Maven puts there at its end"
+
+
+def test_the_quickstart_prints_a_conversation(server: Server) -> None:
+    printed = run(server, sys.executable, "examples/quickstart.py", folder=ROOT)
+    assert printed.splitlines() == [
+        "user: Hello",
+        "assistant: Good morning",
+        "turns: 1",
+        "state: ended",
+    ]
+
+
+def test_the_session_manager_prints_its_summary(server: Server) -> None:
+    printed = run(server, sys.executable, "examples/session_manager.py", folder=ROOT)
+    summary, exported = printed.splitlines()
+    assert summary.startswith("Session summary: {'session_id': ")
+    assert "'message_count': 1, 'final_state': 'processing'" in summary
+    assert exported.startswith("Exported: <SessionData of session ")
+
+
+@contextmanager
+def view(server: Server, session: Session, position: Path) -> Iterator[subprocess.Popen[str]]:
+    """The live view as a process, until the context ends."""
+    command = [sys.executable, "examples/subscribe.py", session.id, str(position)]
+    with subprocess.Popen(
+        command, cwd=ROOT, env=environment(server), stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
+
+
+def lines(process: subprocess.Popen[str], count: int) -> list[str]:
+    assert process.stdout is not None
+    return [process.stdout.readline().rstrip("\n") for _ in range(count)]
+
+
+@pytest.mark.parametrize("flavour", ["async"], indirect=True)
+async def test_the_live_view_goes_on_over_restarts_of_the_server_and_of_itself(
+    server: Server, client: AsyncClient, session: Session, tmp_path: Path
+) -> None:
+    position = tmp_path / "position.txt"
+    with view(server, session, position) as process:
+        await client.sessions.start(session.id)
+        assert lines(process, 2) == ["1 created", "2 created -> active"]
+        server.restart()
+        await client.sessions.add_message(session.id, role="user", content="Are you back?")
+        assert lines(process, 1) == ["3 user: Are you back?"]
+        await client.sessions.add_message(session.id, role="user", content="Good.")
+        assert lines(process, 1) == ["4 user: Good."]
+    await client.sessions.add_message(session.id, role="user", content="Did you miss this?")
+    with view(server, session, position) as process:
+        [shown] = lines(process, 1)
+        if shown == "4 user: Good.":
+            # Printed before, and stopped before it was noted.
+            [shown] = lines(process, 1)
+        assert shown == "5 user: Did you miss this?"
+        await client.sessions.delete(session.id)
+        assert lines(process, 1) == ["6 deleted"]
+        assert process.wait() == 0

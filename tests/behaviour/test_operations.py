@@ -1,0 +1,93 @@
+"""The commands of docs/operations.md, pasted as they stand there, do what it says of them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sessions_client import AsyncClient, NotFound, Unauthenticated
+from tests.meta.readme import blocks
+from tests.meta.tree import text_of
+from tests.support.server import sqlite_url, start_server
+
+COMMANDS = [block.text for block in blocks(text_of(Path("docs/operations.md"))) if block.word == "bash"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder as the page takes it for granted, with the project's environment in it."""
+    (tmp_path / ".venv").symlink_to(sys.prefix)
+    return tmp_path
+
+
+def paste(about: str, *, folder: Path) -> str:
+    """Runs the one block that holds `about`; answers what it shows on the terminal."""
+    [command] = [command for command in COMMANDS if about in command]
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", command],
+        cwd=folder,
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+async def test_a_backup_of_a_running_server_has_all_that_was_acknowledged(folder: Path) -> None:
+    with start_server(folder) as server:
+        async with AsyncClient(server.address) as client:
+            session = await client.sessions.create(user_id="u1", metadata={"device": "web"})
+            await client.sessions.add_message(session.id, role="user", content="before")
+            kept = await client.sessions.get(session.id)
+            paste("VACUUM INTO", folder=folder)
+            await client.sessions.add_message(session.id, role="user", content="after")
+    backup = folder / "backup.db"
+    assert backup.stat().st_mode & 0o077 == 0
+    (folder / "restored").mkdir()
+    backup.rename(folder / "restored" / "sessions.db")
+    with start_server(folder / "restored") as server:
+        async with AsyncClient(server.address) as client:
+            assert await client.sessions.get(session.id) == kept
+            history = await client.sessions.get_history(session.id)
+            assert [message.content for message in history] == ["before"]
+
+
+async def test_what_was_encrypted_before_a_rotation_can_be_read_after_it(folder: Path) -> None:
+    paste("keyring new", folder=folder)
+    env = {"SESSIONS_KEYRING": "keyring.json", "SESSIONS_DATABASE_URL": sqlite_url(folder)}
+    with start_server(folder, env=env) as server:
+        async with AsyncClient(server.address) as client:
+            old = await client.sessions.create(user_id="u1", storage_options={"encryption": True})
+            await client.sessions.set_context(old.id, context={"secret": "old"})
+            paste("keyring rotate", folder=folder)
+            server.restart()
+            new = await client.sessions.create(user_id="u1", storage_options={"encryption": True})
+            await client.sessions.set_context(new.id, context={"secret": "new"})
+            assert await client.sessions.get_context(old.id) == {"secret": "old"}
+            assert await client.sessions.get_context(new.id) == {"secret": "new"}
+
+
+async def test_a_token_opens_the_sessions_of_its_tenant_alone(folder: Path) -> None:
+    tokens = [paste("token new", folder=folder).split()[-1] for _ in range(2)]
+    entries = (folder / "tokens.toml").read_text()
+    assert entries.count("acme") == 2
+    (folder / "tokens.toml").write_text("other".join(entries.rsplit("acme", 1)))
+    with start_server(folder, env={"SESSIONS_TOKENS": "tokens.toml"}) as server:
+        async with (
+            AsyncClient(server.address) as nobody,
+            AsyncClient(server.address, token=tokens[0]) as acme,
+            AsyncClient(server.address, token=tokens[1]) as other,
+        ):
+            session = await acme.sessions.create(user_id="u1")
+            assert await acme.sessions.get(session.id) == session
+            with pytest.raises(NotFound):
+                await other.sessions.get(session.id)
+            with pytest.raises(Unauthenticated):
+                await nobody.sessions.get(session.id)
