@@ -18,6 +18,8 @@ class Proxy:
         self._target = (host, port)
         self._cut_after = cut_after
         self._pairs: set[tuple[asyncio.StreamWriter, asyncio.StreamWriter]] = set()
+        self._serving: set[asyncio.Future[None]] = set()
+        self._closed = False
         self.port = 0
         self.cuts = 0
 
@@ -32,13 +34,32 @@ class Proxy:
             self._reset(pair)
         return len(pairs)
 
+    async def close(self) -> None:
+        """Resets every connection, also those that are just being made, and waits until all have ended."""
+        self._closed = True
+        self.cut()
+        if self._serving:
+            await asyncio.wait(self._serving)
+
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        ended = asyncio.get_running_loop().create_future()
+        self._serving.add(ended)
+        try:
+            await self._serve(reader, writer)
+        finally:
+            self._serving.discard(ended)
+            ended.set_result(None)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             upstream_reader, upstream_writer = await asyncio.open_connection(*self._target)
         except OSError:
             writer.transport.abort()
             return
         pair = (writer, upstream_writer)
+        if self._closed:
+            self._reset(pair)
+            return
         self._pairs.add(pair)
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -81,5 +102,5 @@ async def proxy_to(host: str, port: int, *, cut_after: Inspect | None = None) ->
         yield proxy
     finally:
         server.close()
-        proxy.cut()
+        await proxy.close()
         await server.wait_closed()

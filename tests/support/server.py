@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -24,9 +24,11 @@ START_SECONDS = 60
 class Server:
     """A server process. `restart` brings it back on the same port with the same data."""
 
-    def __init__(self, folder: Path, *, env: Mapping[str, str], clock: SharedClock | None) -> None:
+    def __init__(
+        self, folder: Path, *, env: Mapping[str, str], clock: SharedClock | None, program: Sequence[str]
+    ) -> None:
         self._folder = folder
-        self._clock = clock
+        self._program = [*program, *([] if clock is None else [str(clock.path)])]
         self._env = {"SESSIONS_LISTEN": "127.0.0.1:0", "SESSIONS_DATABASE_URL": sqlite_url(folder), **env}
         self._process: subprocess.Popen[str] | None = None
         self.address = ""
@@ -53,12 +55,9 @@ class Server:
     def start(self) -> None:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("SESSIONS_")}
         paths = os.pathsep.join(str(path) for path in SOURCES)
-        program = ["-m", "sessions_server", "serve"]
-        if self._clock is not None:
-            program = ["-m", "tests.support.clocked_server", str(self._clock.path)]
         with self._log_path.open("a") as log:
             self._process = subprocess.Popen(
-                [sys.executable, *program],
+                [sys.executable, *self._program],
                 cwd=self._folder,
                 env={**inherited, **self._env, "PYTHONPATH": paths},
                 stdout=subprocess.PIPE,
@@ -121,10 +120,19 @@ class Server:
 
 
 def start_server(
-    folder: Path, *, env: Mapping[str, str] | None = None, clock: SharedClock | None = None
+    folder: Path,
+    *,
+    env: Mapping[str, str] | None = None,
+    clock: SharedClock | None = None,
+    program: Sequence[str] | None = None,
 ) -> Server:
-    """Starts a server whose files are in `folder`; `env` holds settings by full name, such as SESSIONS_TOKENS."""
-    return Server(folder, env=env or {}, clock=clock)
+    """Starts a server whose files are in `folder`; `env` holds settings by full name, such as SESSIONS_TOKENS.
+
+    `program` is what Python runs in place of the server's own program; the clock's file follows as an argument.
+    """
+    if program is None:
+        program = ["-m", "sessions_server", "serve"] if clock is None else ["-m", "tests.support.clocked_server"]
+    return Server(folder, env=env or {}, clock=clock, program=program)
 
 
 def sqlite_url(folder: Path) -> str:

@@ -407,7 +407,8 @@ class SessionServiceServicer(object):
         filtered out.
 
         A slow reader is not disconnected, and slows nobody else down. The stream ends with OK after a `deleted` event,
-        which is sent whatever `event_types` says. It ends with UNAVAILABLE when the server stops, with UNAUTHENTICATED
+        which is sent whatever `event_types` says, also to a caller who resumes from a position before the deletion; the
+        events in between are erased with the session. It ends with UNAVAILABLE when the server stops, with UNAUTHENTICATED
         soon after the credential has ended. Errors: CURSOR_AHEAD, EVENTS_COMPACTED (also in mid-stream; events are never
         left out in silence), TOO_MANY_STREAMS.
         """

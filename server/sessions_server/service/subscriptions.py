@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Protocol
 
-from sessions_server.domain.errors import CursorAhead, EventsCompacted
+from sessions_server.domain.errors import CursorAhead, EventsCompacted, SessionNotFound
 from sessions_server.domain.models import Deleted, Event, EventType, Sequence, SessionKey
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Subscriptions:
         EventsCompacted, KeyNotAvailable, DataCorrupted, and whatever the sink raises.
         """
         with self._hub.watch(key) as feed:  # before the first read, so that no wake-up is lost
-            head = (await self._store.session(key)).last_sequence
+            head = await self._head(key, after)
             cursor = head if after is None else after
             if cursor > head:
                 raise CursorAhead(
@@ -72,6 +72,15 @@ class Subscriptions:
                 )
             await sink.checkpoint(cursor)
             await self._run(_Cursor(key, feed, sink, kinds, cursor))
+
+    async def _head(self, key: SessionKey, after: Sequence | None) -> Sequence:
+        """The log's head. Of an erased session too, for whoever resumes from before its end: they missed it."""
+        if not after:
+            return (await self._store.session(key)).last_sequence
+        page = await self._store.log(key, after, 1)
+        if page.delete_time is not None and after >= page.head:
+            raise SessionNotFound
+        return page.head
 
     async def _run(self, cursor: _Cursor) -> None:
         loop = asyncio.get_running_loop()
