@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence as Seq
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, cast
 
 import sqlalchemy as sa
 
@@ -33,6 +33,8 @@ FEW: Final = 5_000
 """So many candidates are still looked at one by one. In a million sessions, more of them are so frequent that walking
 through the list in its order finds a page about as soon."""
 
+_FEW_RANGES: Final = 4
+
 _UNARCHIVED: Final = tuple(sorted(set(State) - {State.ARCHIVED}))
 
 _NOW: Final = sa.bindparam("now", type_=sa.BigInteger)
@@ -45,6 +47,15 @@ _UNLAPSED: Final = sa.or_(sessions.c.due_time.is_(None), sessions.c.due_time > _
 
 _IN_TENANT: Final = sessions.c.tenant == sa.bindparam("tenant")
 _OF_USER: Final = sessions.c.user_id == sa.bindparam("user_id")
+
+# As expressions that no index is made of: what has lapsed is to be found by its time, since it is always little.
+_LAPSED: Final = (
+    sessions.c.due_time <= _NOW,
+    sessions.c.tenant.concat(sa.literal_column("''")) == sa.bindparam("tenant"),
+)
+_LAPSED_OF_USER: Final = sessions.c.user_id.concat(sa.literal_column("''")) == sa.bindparam("user_id")
+
+_Sessions: TypeAlias = "sa.Select[Any] | sa.CompoundSelect[Any]"
 
 
 class _Shape(NamedTuple):
@@ -92,51 +103,67 @@ def _search(
 ) -> Seq[Row]:
     check(query.conditions)
     matches = [rules.backend.condition(condition) for condition in query.conditions]
-    fewest = _fewest(connection, query, parameters)
-    statement: sa.Select[Any]
-    if fewest is not None and fewest.one_term is not None and query.order.column == "create_time":
-        statement = _in_order_of_creation(shape, fewest, matches)
-    elif fewest is not None and _count(connection, _having(fewest), parameters) < FEW:
-        statement = _one_by_one(shape, _having(fewest), matches)
-    elif shape.of_user and _count(connection, _users_sessions(), parameters) < FEW:
-        statement = _one_by_one(shape, _users_sessions(), matches)
-    else:
-        statement = _list(shape, matches)
-    return connection.execute(statement, parameters).fetchall()
+    statement = _search_statement(connection, query, shape, parameters, matches)
+    return cast(Seq[Row], connection.execute(statement, parameters).fetchall())
 
 
-def _fewest(connection: Connection, query: ListQuery, parameters: dict[str, Any]) -> Candidates | None:
-    """The candidates to start from; there is no need to count when there is no choice."""
-    choices = [found for condition in query.conditions for found in candidates(condition)]
-    if len(choices) < 2:
-        return choices[0] if choices else None
-    counted = [
-        (_count(connection, _having(choice), parameters), index) for index, choice in enumerate(choices)
+def _search_statement(
+    connection: Connection,
+    query: ListQuery,
+    shape: _Shape,
+    parameters: dict[str, Any],
+    matches: list[ColumnElement[bool]],
+) -> sa.Select[Any]:
+    by_creation = query.order.column == "create_time"
+    choices = [
+        _narrowed(connection, found, parameters)
+        for condition in query.conditions
+        for found in candidates(condition)
     ]
-    return choices[min(counted)[1]]
+    ordered = [found for found in choices if found.one_term is not None] if by_creation else []
+    if len(choices) == len(ordered) == 1 and not shape.of_user:
+        return _in_order_of_creation(shape, choices[0], matches)  # no choice, so there is nothing to count
+    sets = [*([_users_sessions()] if shape.of_user else []), *map(_having, choices)]
+    counts = [_count(connection, found, parameters, most=FEW) for found in sets]
+    fewest = min(counts, default=FEW)
+    if fewest < FEW:
+        return _one_by_one(shape, sets[counts.index(fewest)], matches)
+    if ordered and not shape.of_user:
+        return _in_order_of_creation(shape, ordered[0], matches)
+    return _list(shape, matches)
 
 
-def _count(connection: Connection, found: sa.Select[Any], parameters: dict[str, Any]) -> int:
-    """How many there are, at most FEW."""
-    counted = sa.select(sa.func.count()).select_from(found.limit(FEW).subquery())
+def _narrowed(connection: Connection, found: Candidates, parameters: dict[str, Any]) -> Candidates:
+    """Without the ranges in which there is nothing: one term may be left, and its sessions are in order of creation."""
+    if not 1 < len(found.ranges) <= _FEW_RANGES:
+        return found
+    each = [found._replace(ranges=(one,)) for one in found.ranges]
+    filled = [one.ranges[0] for one in each if _count(connection, _having(one), parameters, most=1)]
+    return found._replace(ranges=tuple(filled)) if filled else each[0]
+
+
+def _count(connection: Connection, found: _Sessions, parameters: dict[str, Any], *, most: int) -> int:
+    """How many there are, counted no further than asked."""
+    counted = sa.select(sa.func.count()).select_from(found.limit(most).subquery())
     wanted = {"tenant": parameters["tenant"], "user_id": parameters["user_id"]}
     return int(connection.execute(counted, wanted).scalar_one())
 
 
-def _having(found: Candidates) -> sa.Select[Any]:
-    """The sessions with such a term."""
-    in_range = (
-        terms_table.c.term == low
-        if low == high
-        else sa.and_(terms_table.c.term >= low, terms_table.c.term <= high)
-        for low, high in found.ranges
-    )
-    return sa.select(terms_table.c.session_id).where(
-        terms_table.c.tenant == sa.bindparam("tenant"), terms_table.c.path == found.path, sa.or_(*in_range)
-    )
+def _having(found: Candidates) -> _Sessions:
+    """The sessions with such a term, perhaps more than once; each range by itself, so that each is one of the index."""
+    term = terms_table.c.term
+    exact = [low for low, high in found.ranges if low == high]
+    ranges = [sa.and_(term >= low, term <= high) for low, high in found.ranges if low != high]
+    parts = [
+        sa.select(terms_table.c.session_id).where(
+            terms_table.c.tenant == sa.bindparam("tenant"), terms_table.c.path == found.path, in_range
+        )
+        for in_range in (*([term.in_(exact)] if exact else []), *ranges)
+    ]
+    return sa.union_all(*parts) if len(parts) > 1 else parts[0]
 
 
-def _users_sessions() -> sa.Select[Any]:
+def _users_sessions() -> _Sessions:
     return sa.select(sessions.c.session_id).where(_IN_TENANT, _OF_USER)
 
 
@@ -160,9 +187,7 @@ def _in_order_of_creation(
     return _paged(statement, shape, *place)
 
 
-def _one_by_one(
-    shape: _Shape, found: sa.Select[Any], matches: Iterable[ColumnElement[bool]]
-) -> sa.Select[Any]:
+def _one_by_one(shape: _Shape, found: _Sessions, matches: Iterable[ColumnElement[bool]]) -> sa.Select[Any]:
     # An expression keeps SQLite, which does not know how few there are, from walking through the index of the order.
     place = (sessions.c[shape.order.column] + sa.literal_column("0"), sessions.c.session_id)
     statement = sa.select(*SESSION_COLUMNS).where(
@@ -184,11 +209,10 @@ def _list(shape: _Shape, matches: Iterable[ColumnElement[bool]] = ()) -> sa.Sele
     """The keys of a page from each state; of these, the first; then their rows."""
     matches = list(matches)
     place = (sessions.c[shape.order.column], sessions.c.session_id)
-    base = sa.select(place[0].label("place"), sessions.c.session_id).where(
-        _IN_TENANT, *([_OF_USER] if shape.of_user else []), *matches
-    )
-    parts = [base.where(sessions.c.state == state, _UNLAPSED) for state in shape.states]
-    parts.append(base.where(sessions.c.due_time <= _NOW, _is_now_in(shape.states)))
+    base = sa.select(place[0].label("place"), sessions.c.tenant, sessions.c.session_id).where(*matches)
+    in_state = base.where(_IN_TENANT, _UNLAPSED, *([_OF_USER] if shape.of_user else []))
+    lapsed = base.where(*_LAPSED, _is_now_in(shape.states), *([_LAPSED_OF_USER] if shape.of_user else []))
+    parts = [*(in_state.where(sessions.c.state == state) for state in shape.states), lapsed]
     pages = [sa.select(_paged(part, shape, *place).subquery()) for part in parts]
     merged = sa.union_all(*pages).subquery()
     first = (
@@ -196,11 +220,8 @@ def _list(shape: _Shape, matches: Iterable[ColumnElement[bool]] = ()) -> sa.Sele
         .limit(sa.bindparam("count"))
         .subquery()
     )
-    rows = (
-        sa.select(*SESSION_COLUMNS)
-        .select_from(first.join(sessions, sessions.c.session_id == first.c.session_id))
-        .where(_IN_TENANT)
-    )
+    same = sa.and_(sessions.c.tenant == first.c.tenant, sessions.c.session_id == first.c.session_id)
+    rows = sa.select(*SESSION_COLUMNS).select_from(first.join(sessions, same))
     return _ordered(rows, shape, first.c.place, first.c.session_id)
 
 

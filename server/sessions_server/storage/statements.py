@@ -8,6 +8,8 @@ A statement about many sessions takes them as one parameter, a JSON list, so its
 
 from __future__ import annotations
 
+import functools
+import itertools
 import re
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
@@ -64,8 +66,8 @@ class Prepared:
         if not rows:
             return
         text, _ = self._compiled(connection.dialect)
-        if connection.dialect.name == "sqlite" and isinstance(self._statement, sa.Insert):
-            _insert_together(connection, text, rows)
+        if connection.dialect.name == "sqlite" and not isinstance(self._statement, sa.Delete):
+            _run_together(connection, text, rows)
         else:
             connection.exec_driver_sql(text, rows)
 
@@ -104,19 +106,32 @@ _INSERTS: Final[dict[str, Callable[[sa.Table], Insert]]] = {
 }
 
 
-def _insert_together(connection: Connection, text: str, rows: list[tuple[Any, ...]]) -> None:
-    """Inserts many rows with few statements, each of a number of rows that is a power of two, so that few texts exist.
+def _run_together(connection: Connection, text: str, rows: list[tuple[Any, ...]]) -> None:
+    """Writes many rows with few statements, each of a number of rows that is a power of two, so that few texts exist.
 
     The driver lets go of the interpreter's lock at every statement, and under load must wait to get it back: row by
-    row that costs a batch more than the insertion does.
+    row that costs a batch more than the writing does.
     """
-    head, values, tail = _VALUES.split(text, maxsplit=1)
     start = 0
     while start < len(rows):
         count = min(_MOST_TOGETHER, 1 << ((len(rows) - start).bit_length() - 1))
-        together = f"{head}{', '.join([values] * count)}{tail}"
-        connection.exec_driver_sql(together, tuple(chain.from_iterable(rows[start : start + count])))
+        values = tuple(chain.from_iterable(rows[start : start + count]))
+        connection.exec_driver_sql(_together(text, count), values)
         start += count
+
+
+@functools.lru_cache
+def _together(text: str, count: int) -> str:
+    """The statement for so many rows: an insertion of several, or an update from their list."""
+    if count == 1:
+        return text
+    if text.startswith("INSERT"):
+        head, values, tail = _VALUES.split(text, maxsplit=1)
+        return f"{head}{', '.join([values] * count)}{tail}"
+    numbers = itertools.count(1)
+    joined = re.sub(r"\?", lambda _: f"given.column{next(numbers)}", text)
+    row = f"({', '.join('?' * (next(numbers) - 1))})"
+    return joined.replace(" WHERE ", f" FROM (VALUES {', '.join([row] * count)}) AS given WHERE ", 1)
 
 
 def _arranger(names: Sequence[str], fixed: dict[str, Any]) -> Arrange:
