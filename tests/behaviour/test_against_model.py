@@ -10,7 +10,17 @@ import pytest
 from hypothesis import HealthCheck, settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from sessions_client import Append, Client, Increment, Remove, Session, SessionsError
+from sessions_client import (
+    Append,
+    Client,
+    Increment,
+    MessageDict,
+    Overflow,
+    Remove,
+    Session,
+    SessionConfig,
+    SessionsError,
+)
 from tests.behaviour.model import VERBS, Model, Refused
 from tests.support.server import start_server
 
@@ -40,8 +50,8 @@ def machine_for(client: Client) -> type[RuleBasedStateMachine]:
 
         @initialize(max_messages=st.integers(1, 6), rejects=st.booleans())
         def create(self, *, max_messages: int, rejects: bool) -> None:
-            overflow = "reject" if rejects else "truncate_oldest"
-            config = {"max_messages": max_messages, "overflow": overflow}
+            overflow = Overflow.REJECT if rejects else Overflow.TRUNCATE_OLDEST
+            config = SessionConfig(max_messages=max_messages, overflow=overflow)
             self.session = client.sessions.create(user_id="u", config=config)
             self.model = Model(max_messages, rejects)
 
@@ -53,7 +63,7 @@ def machine_for(client: Client) -> type[RuleBasedStateMachine]:
 
         @rule(added=st.lists(contents, min_size=1, max_size=4))
         def add(self, added: list[str]) -> None:
-            batch = [{"role": "user", "content": content} for content in added]
+            batch: list[MessageDict] = [{"role": "user", "content": content} for content in added]
             self.both(
                 lambda: client.sessions.add_messages(self.session.id, messages=batch),
                 lambda: self.model.add(added),
