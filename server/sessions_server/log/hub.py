@@ -27,6 +27,8 @@ class Feed:
 
     def __init__(self) -> None:
         self.version = 0
+        self.erased_through = Sequence(0)
+        self.foreign = 0
         self.watchers = 0
         self._ring: deque[Event] = deque()
         self._characters = 0
@@ -55,9 +57,11 @@ class Feed:
             self._waiting.discard(woken)
 
     def publish(self, published: Published) -> None:
+        """What this process has made durable; without its events when they were too many to be kept in mind."""
         events = published.events
-        if self._ring and events and self._ring[-1].sequence + 1 != events[0].sequence:
-            self._forget_before(Sequence(self._ring[-1].sequence + 1))  # another replica wrote in between
+        self.erased_through = max(self.erased_through, published.erased_through)
+        if not events or (self._ring and self._ring[-1].sequence + 1 != events[0].sequence):
+            self._forget_ring()  # another replica wrote in between, or there are only the log's own events
         for event in events:
             self._ring.append(event)
             self._characters += _characters(event)
@@ -70,11 +74,13 @@ class Feed:
         """The log has reached a position, as another replica says."""
         if head > self._head and not (self._ring and self._ring[-1].sequence >= head):
             self._head = head
+            self.foreign += 1
             self.wake()
 
     def forget(self) -> None:
         """Whatever is at hand may be out of date; everyone looks into the log."""
-        self._forget_before(Sequence(self._ring[-1].sequence + 1) if self._ring else Sequence(0))
+        self._forget_ring()
+        self.foreign += 1
         self.wake()
 
     def wake(self) -> None:
@@ -82,6 +88,10 @@ class Feed:
         waiting, self._waiting = self._waiting, set()
         for woken in waiting:
             _wake(woken)
+
+    def _forget_ring(self) -> None:
+        self._ring.clear()
+        self._characters = 0
 
     def _forget_before(self, sequence: Sequence) -> None:
         while self._ring and self._ring[0].sequence < sequence:
@@ -117,10 +127,7 @@ class Hub:
         """What this process has just made durable."""
         for change in published:
             if (feed := self._feeds.get(change.key)) is not None:
-                if change.events:
-                    feed.publish(change)
-                else:
-                    feed.forget()
+                feed.publish(change)
 
     def hint(self, key: SessionKey, head: Sequence) -> None:
         if (feed := self._feeds.get(key)) is not None:

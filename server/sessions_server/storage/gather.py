@@ -1,8 +1,9 @@
 """Serves many concurrent reads by few: what is asked while a read is under way goes into the next one, together.
 
 Under load a read waits a moment for the callers that were just answered to ask again: a hop into a thread, or a round
-trip to a server, costs more than the reading of many rows. A question never joins a read that began before it was asked, so its answer has in it all that was acknowledged before.
-Equal questions of one read are asked once, and share one answer: a thousand subscribers of a session cost one read.
+trip to a server, costs more than the reading of many rows. A question never joins a read that began before it was
+asked, so its answer has in it all that was acknowledged before. Equal questions of one read are asked once, and share
+one answer: a thousand subscribers of a session cost one read.
 """
 
 from __future__ import annotations

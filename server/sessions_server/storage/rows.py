@@ -94,6 +94,8 @@ def schedule(session: Session) -> Schedule:
         return _NOTHING_DUE
     if first.state is None:
         return Schedule(first.at, schema.ERASED)
+    if session.storage.ttl is None:  # nothing comes after an idle timeout
+        return Schedule(first.at, first.state)
     after = lapse(session, first.at).session
     second = next_due(after) if after is not None else None
     if second is None:

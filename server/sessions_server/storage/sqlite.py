@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 READERS: Final = 4
+_OLDEST_SQLITE: Final = (3, 35)
 _PRIVATE: Final = 0o600
 _CHECKPOINT_PAGES: Final = 2_000
 _GATE_SECONDS: Final = 0.02
@@ -74,6 +76,11 @@ class SqliteRunner:
         return self._clock.now()
 
     async def start(self) -> None:
+        if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
+            raise StoreRefused(
+                f"Python was built with SQLite {sqlite3.sqlite_version}, and this server needs 3.35 or later; "
+                "use a newer Python, or a PostgreSQL database."
+            )
         if self._lock is not None:
             self._lock.acquire()
         try:
@@ -87,7 +94,7 @@ class SqliteRunner:
             self._scrubbing.cancel()
         if self._reading is not self._writing:
             await asyncio.to_thread(self._reading.shutdown)
-        with suppress(RuntimeError):  # closed already
+        with suppress(Unavailable):  # closed already
             await self._hop(self._writing, self._close)
         await asyncio.to_thread(self._writing.shutdown)
         self._release()
@@ -118,7 +125,11 @@ class SqliteRunner:
             self._to_scrub |= not done
 
     async def _hop(self, threads: ThreadPoolExecutor, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(threads, work)
+        try:
+            hop = asyncio.get_running_loop().run_in_executor(threads, work)
+        except RuntimeError:  # the threads were shut down
+            raise Unavailable("The store is closed; ask a server that is running.") from None
+        return await hop
 
     @property
     def _writer(self) -> Connection:
@@ -209,10 +220,11 @@ class _FileLock:
         path = self._database.with_name(self._database.name + ".lock")
         try:
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, _PRIVATE)
-            os.close(
-                os.open(self._database, os.O_RDWR | os.O_CREAT, _PRIVATE)
-            )  # so that only its owner reads it
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Made here, so that only its owner reads it. Not touched where it exists: in a process that has it open
+            # already, closing it once more would drop SQLite's own locks.
+            if not self._database.exists():
+                os.close(os.open(self._database, os.O_RDWR | os.O_CREAT, _PRIVATE))
         except BlockingIOError:
             self.release()
             raise StoreRefused(
@@ -237,7 +249,7 @@ def _connect(path: Path | None, pragmas: tuple[str, ...]) -> Connection:
     engine: Engine = sa.create_engine(
         sa.URL.create("sqlite+pysqlite", database=str(path) if path is not None else ":memory:"),
         poolclass=NullPool,
-        connect_args={"check_same_thread": False, "isolation_level": None},
+        connect_args={"check_same_thread": False, "isolation_level": None, "cached_statements": 1024},
         **engine_options(),
     )
     connection = engine.connect()

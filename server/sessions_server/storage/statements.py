@@ -107,20 +107,17 @@ _INSERTS: Final[dict[str, Callable[[sa.Table], Insert]]] = {
 
 
 def _run_together(connection: Connection, text: str, rows: list[tuple[Any, ...]]) -> None:
-    """Writes many rows with few statements, each of a number of rows that is a power of two, so that few texts exist.
+    """Writes many rows with one statement.
 
     The driver lets go of the interpreter's lock at every statement, and under load must wait to get it back: row by
     row that costs a batch more than the writing does.
     """
-    start = 0
-    while start < len(rows):
-        count = min(_MOST_TOGETHER, 1 << ((len(rows) - start).bit_length() - 1))
-        values = tuple(chain.from_iterable(rows[start : start + count]))
-        connection.exec_driver_sql(_together(text, count), values)
-        start += count
+    for start in range(0, len(rows), _MOST_TOGETHER):
+        some = rows[start : start + _MOST_TOGETHER]
+        connection.exec_driver_sql(_together(text, len(some)), tuple(chain.from_iterable(some)))
 
 
-@functools.lru_cache
+@functools.lru_cache(maxsize=8 * _MOST_TOGETHER)
 def _together(text: str, count: int) -> str:
     """The statement for so many rows: an insertion of several, or an update from their list."""
     if count == 1:

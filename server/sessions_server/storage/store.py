@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence as Seq
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Callable, Coroutine, Mapping, Sequence as Seq
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sessions_server.domain.limits import Limits
 from sessions_server.domain.models import Context, Micros, Sequence, Session, SessionKey
@@ -42,7 +42,7 @@ class Store:
     def __init__(self, runner: Runner, *, cells: Cells, limits: Limits) -> None:
         self._runner = runner
         self._rules = Rules(runner.backend, cells, limits)
-        self._writes: set[asyncio.Task[object]] = set()
+        self._running: set[asyncio.Task[Any]] = set()
         self._sessions = Gather(self._read_sessions)
         self._contexts = Gather(self._read_contexts)
         self._histories = Gather(self._read_histories)
@@ -54,20 +54,17 @@ class Store:
 
     async def close(self) -> None:
         """Waits for what runs, and lets go of the database. May be called twice."""
-        await asyncio.gather(*self._writes, return_exceptions=True)
+        await asyncio.gather(*self._running, return_exceptions=True)
         for gather in (self._sessions, self._contexts, self._histories, self._logs):
             await gather.close()
         await self._runner.close()
 
     async def ping(self) -> None:
         """Raises Unavailable when the database can not be reached."""
-        await self._runner.read(maintenance.ping, snapshot=False)
+        await self._read(maintenance.ping)
 
     async def transact(self, work: Callable[[Transaction], T]) -> T:
-        task = asyncio.get_running_loop().create_task(self._transact(work))
-        self._writes.add(task)
-        task.add_done_callback(self._ended)
-        return await asyncio.shield(task)
+        return await self._uncut(self._transact(work))
 
     async def session(self, key: SessionKey) -> Session:
         return await self._sessions.ask(key)
@@ -83,18 +80,16 @@ class Store:
 
     async def sessions(self, query: ListQuery) -> list[Session]:
         now = self._runner.now()
-        return await self._runner.read(
+        return await self._read(
             lambda connection: find_sessions(connection, query, rules=self._rules, now=now), snapshot=True
         )
 
     async def heads(self, keys: Seq[SessionKey]) -> Mapping[SessionKey, Sequence]:
-        return await self._runner.read(lambda connection: read.read_heads(connection, keys), snapshot=False)
+        return await self._read(lambda connection: read.read_heads(connection, keys))
 
     async def due(self, limit: int) -> list[SessionKey]:
         now = self._runner.now()
-        return await self._runner.read(
-            lambda connection: read.read_due(connection, limit, now=now), snapshot=False
-        )
+        return await self._read(lambda connection: read.read_due(connection, limit, now=now))
 
     async def purge_requests(self, limit: int) -> int:
         """Lets go of at most so many request ids that are older than a repeated one is looked for. Answers how many."""
@@ -120,9 +115,7 @@ class Store:
 
     async def keys(self, after: SessionKey | None, limit: int) -> list[SessionKey]:
         """The next sessions in the order of their keys; none at the end."""
-        return await self._runner.read(
-            lambda connection: maintenance.keys(connection, after, limit), snapshot=False
-        )
+        return await self._read(lambda connection: maintenance.keys(connection, after, limit))
 
     async def _transact(self, work: Callable[[Transaction], T]) -> T:
         def run(connection: Connection) -> tuple[T, bool]:
@@ -135,13 +128,26 @@ class Store:
         return outcome
 
     async def _maintain(self, work: Callable[[Connection, Micros | None], T]) -> T:
-        outcome = await self._runner.write(lambda connection: work(connection, self._runner.now()))
+        outcome = await self._uncut(
+            self._runner.write(lambda connection: work(connection, self._runner.now()))
+        )
         if outcome:
             self._runner.scrub_soon()
         return outcome
 
-    def _ended(self, task: asyncio.Task[object]) -> None:
-        self._writes.discard(task)
+    async def _read(self, work: Callable[[Connection], T], *, snapshot: bool = False) -> T:
+        return await self._uncut(self._runner.read(work, snapshot=snapshot))
+
+    async def _uncut(self, work: Coroutine[Any, Any, T]) -> T:
+        """Lets a caller go away without cutting its work: a connection whose statement is cut goes back to the pool
+        with its transaction open, see https://github.com/sqlalchemy/sqlalchemy/issues/13381."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+        return await asyncio.shield(task)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._running.discard(task)
         if not task.cancelled():
             task.exception()  # its caller may be gone, and nobody else asks
 
