@@ -1,0 +1,96 @@
+"""One suite, three stores: SQLite in memory, SQLite in a file, PostgreSQL. A test that leaves one out says why."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from sessions_server.domain.limits import Limits
+from sessions_server.domain.ports import Cells
+from sessions_server.security.cells import KeyringCells
+from sessions_server.security.keyring import create_keyring
+from sessions_server.storage.store import Store, open_store
+from tests.conformance.harness import Harness
+from tests.support.clock import HandClock
+from tests.support.postgres import Postgres, running_postgres
+
+TEMPLATE = "migrated"
+
+
+@pytest.fixture
+def clock() -> HandClock:
+    return HandClock()
+
+
+@pytest.fixture(scope="session")
+def cells(tmp_path_factory: pytest.TempPathFactory) -> Cells:
+    keyring = create_keyring(
+        tmp_path_factory.mktemp("keys") / "keyring", now=datetime(2026, 1, 1, tzinfo=UTC)
+    )
+    return KeyringCells(lambda: keyring)
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    with running_postgres(tmp_path_factory.mktemp("postgres") / "data") as server:
+        yield server
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def postgres(postgres_server: Postgres, cells: Cells) -> Postgres:
+    """The server, with a database whose tables each test's database copies."""
+    await postgres_server.execute(f"CREATE DATABASE {TEMPLATE}")
+    store = open_store(postgres_server.url(TEMPLATE), cells=cells, limits=Limits(), allow_unsafe=True)
+    await store.start()
+    await store.close()
+    return postgres_server
+
+
+@pytest_asyncio.fixture
+async def postgres_url(postgres: Postgres) -> str:
+    return postgres.url(await postgres.fresh_database(template=TEMPLATE))
+
+
+@pytest.fixture
+def file_url(tmp_path: Path) -> str:
+    return f"sqlite+aiosqlite:///{tmp_path / 'sessions.db'}"
+
+
+@pytest.fixture(params=["memory", "file", "postgres"])
+def url(request: pytest.FixtureRequest) -> str:
+    if request.param == "memory":
+        return "sqlite+aiosqlite:///:memory:"
+    found: str = request.getfixturevalue("file_url" if request.param == "file" else "postgres_url")
+    return found
+
+
+@pytest.fixture(params=["file", "postgres"])
+def lasting_url(request: pytest.FixtureRequest) -> str:
+    """Of the stores that outlive a process."""
+    found: str = request.getfixturevalue(f"{request.param}_url")
+    return found
+
+
+Opener = Callable[[str], Store]
+
+
+@pytest.fixture
+def opener(clock: HandClock, cells: Cells) -> Opener:
+    return lambda url: open_store(
+        url, cells=cells, limits=Limits(), clock=clock, pool_size=4, scrub_seconds=0.01, allow_unsafe=True
+    )
+
+
+@pytest_asyncio.fixture
+async def bench(url: str, opener: Opener, clock: HandClock) -> AsyncIterator[Harness]:
+    """A started store on each database in turn."""
+    store = opener(url)
+    await store.start()
+    try:
+        yield Harness(store, clock)
+    finally:
+        await store.close()

@@ -1,0 +1,144 @@
+"""What keeps the store small, and its keys fresh."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from sessions_server.domain import commands as c
+from sessions_server.domain.errors import EncryptionNotConfigured, KeyNotAvailable
+from sessions_server.domain.limits import Limits
+from sessions_server.domain.models import EventType, Sequence, SessionConfig, SessionKey
+from sessions_server.security.cells import KeyringCells
+from sessions_server.security.keyring import create_keyring, load_keyring, rotate_keyring
+from sessions_server.storage.store import open_store
+from tests.conformance.harness import KEY, OTHER, Harness, add, create, key, move, set_context, stamp
+from tests.support.clock import HandClock
+
+DAY = 24 * 3600
+
+
+async def compact(bench: Harness, limit: int = 10) -> None:
+    while await bench.store.compact(limit):
+        pass
+
+
+async def sequences(bench: Harness, key: SessionKey = KEY) -> list[int]:
+    page = await bench.store.log(key, Sequence(0), 1_000)
+    return [event.sequence for event in page.events]
+
+
+async def test_request_ids_are_let_go_of_after_a_day_a_few_at_a_time(bench: Harness) -> None:
+    await bench.apply(create(), *(add(f"m{number}", request=stamp(f"r{number}")) for number in range(5)))
+    bench.clock.turn(seconds=DAY - 1)
+    await bench.do(add("late", request=stamp("late")))
+    assert await bench.store.purge_requests(10) == 0
+    bench.clock.turn(seconds=1)
+    assert [await bench.store.purge_requests(3) for _ in range(3)] == [3, 2, 0]
+    await bench.do(add("late", request=stamp("late")))
+    assert (await bench.contents())[-1:] == ["late"]
+    assert len(await bench.contents()) == 6
+
+
+async def test_old_events_before_the_history_are_compacted(bench: Harness) -> None:
+    await bench.apply(create(), add("a", "b"), set_context({"k": 1}), c.ClearHistory(key=KEY), add("c"))
+    bench.clock.turn(seconds=7 * DAY, micros=-1)
+    await compact(bench)
+    assert await sequences(bench) == [1, 2, 3, 4, 5, 6]
+    bench.clock.turn(micros=1)
+    await compact(bench)
+    assert await sequences(bench) == [6]
+    page = await bench.store.log(KEY, Sequence(0), 10)
+    assert (page.log_start, page.head) == (6, 6)
+    assert await bench.contents() == ["c"]
+
+
+async def test_what_belongs_to_the_history_stays_and_so_does_all_that_follows_it(bench: Harness) -> None:
+    await bench.apply(create(), set_context({"k": 1}), add("a"), set_context({"k": 2}), move(c.Verb.START))
+    bench.clock.turn(seconds=30 * DAY)
+    await compact(bench)
+    assert await sequences(bench) == [3, 4, 5]
+    await bench.do(c.ClearHistory(key=KEY))
+    await compact(bench)
+    assert await sequences(bench) == [6]
+    bench.clock.turn(seconds=30 * DAY)
+    await compact(bench)
+    assert await sequences(bench) == []
+    assert (await bench.store.log(KEY, Sequence(6), 10)).log_start == 7
+    await bench.do(add("b"))
+    assert await sequences(bench) == [7]
+    assert await bench.contents() == ["b"]
+    await bench.do(c.ClearHistory(key=KEY))
+    bench.clock.turn(seconds=30 * DAY)
+    await compact(bench)
+    assert await sequences(bench) == []
+
+
+async def test_events_that_came_to_an_empty_log_are_compacted_in_their_turn(bench: Harness) -> None:
+    await bench.do(create())
+    bench.clock.turn(seconds=8 * DAY)
+    await compact(bench)
+    await bench.do(set_context({"k": 1}))
+    bench.clock.turn(seconds=8 * DAY)
+    await compact(bench)
+    assert await sequences(bench) == []
+
+
+async def test_a_history_of_bounded_length_is_compacted_as_it_moves_on(bench: Harness) -> None:
+    await bench.do(create(config=SessionConfig(max_messages=2)))
+    for day in range(20):
+        await bench.do(add(f"m{day}"))
+        bench.clock.turn(seconds=DAY)
+        await compact(bench)
+    assert await sequences(bench) == [16, 17, 18, 19, 20, 21]
+    assert await bench.contents() == ["m18", "m19"]
+
+
+async def test_compaction_looks_at_few_logs_at_a_time_and_at_none_twice(bench: Harness) -> None:
+    await bench.apply(*(create(key(f"s{number}")) for number in range(5)))
+    bench.clock.turn(seconds=8 * DAY)
+    assert [await bench.store.compact(2) for _ in range(4)] == [2, 2, 1, 0]
+
+
+async def test_all_keys_are_walked_through_in_order(bench: Harness) -> None:
+    keys = [key("a", "t2"), key("b", "t1"), key("a", "t1"), key("c", "t1")]
+    await bench.apply(*(create(each) for each in keys))
+    found: list[SessionKey] = []
+    while more := await bench.store.keys(found[-1] if found else None, 3):
+        found += more
+    assert found == sorted(keys)
+
+
+async def test_a_rotated_keyring_rewraps_every_data_key_and_nothing_else(
+    url: str, clock: HandClock, tmp_path: Path
+) -> None:
+    path, now = tmp_path / "keyring", datetime(2026, 1, 1, tzinfo=UTC)
+    create_keyring(path, now=now)
+    old = load_keyring(path)
+    new = rotate_keyring(path, now=now)
+    current = [old]
+    cells = KeyringCells(lambda: current[0])
+    store = open_store(url, cells=cells, limits=Limits(), clock=clock, allow_unsafe=True)
+    await store.start()
+    bench = Harness(store, clock)
+    await bench.apply(
+        *(create(each, data_key=cells.new_key(*each)) for each in (KEY, OTHER)),
+        create(key("plain")),
+        add("a"),
+    )
+    before = await store.session(KEY)
+    current[0] = new
+    looked_at: list[SessionKey] = []
+    while more := await store.rewrap(looked_at[-1] if looked_at else None, 1):
+        looked_at += more
+    assert looked_at == sorted([KEY, OTHER])
+    after = await store.session(KEY)
+    assert after.data_key not in (None, before.data_key)
+    assert (await store.log(KEY, Sequence(0), 9)).events[0].type is EventType.CREATED
+    assert await bench.contents() == ["a"]
+    current[0] = old
+    with pytest.raises((KeyNotAvailable, EncryptionNotConfigured)):
+        await bench.contents()
+    await store.close()

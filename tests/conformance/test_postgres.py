@@ -1,0 +1,196 @@
+"""PostgreSQL's own: several servers on one database, its clock, and what becomes of a lost connection."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from sessions_server.domain import commands as c
+from sessions_server.domain.errors import SessionExists, Unavailable
+from sessions_server.domain.limits import Limits
+from sessions_server.domain.models import Sequence, Session
+from sessions_server.domain.ports import Cells, Transaction
+from sessions_server.storage.errors import StoreRefused
+from sessions_server.storage.store import open_store
+from tests.conformance.conftest import Opener
+from tests.conformance.harness import KEY, OTHER, Harness, add, create, key, move
+from tests.support.clock import HandClock
+from tests.support.postgres import Postgres
+
+
+@pytest_asyncio.fixture
+async def replicas(postgres_url: str, opener: Opener, clock: HandClock) -> AsyncIterator[list[Harness]]:
+    """Three servers on one database."""
+    stores = [opener(postgres_url) for _ in range(3)]
+    for store in stores:
+        await store.start()
+    yield [Harness(store, clock) for store in stores]
+    for store in stores:
+        await store.close()
+
+
+async def test_many_servers_number_one_sessions_events_without_holes(replicas: list[Harness]) -> None:
+    await replicas[0].do(create())
+    await asyncio.gather(
+        *(bench.do(add(f"{place} {number}")) for number in range(15) for place, bench in enumerate(replicas))
+    )
+    for bench in replicas:
+        page = await bench.store.log(KEY, Sequence(0), 100)
+        assert [event.sequence for event in page.events] == list(range(1, 47))
+        assert (await bench.store.session(KEY)).last_sequence == 46
+
+
+async def test_of_creators_on_many_servers_one_wins_each_time(replicas: list[Harness]) -> None:
+    for number in range(10):
+        each = key(f"s{number}")
+        outcomes = await asyncio.gather(
+            *(bench.apply(create(each), add(f"{place}", key=each)) for place, bench in enumerate(replicas))
+        )
+        made = [outcome for outcome, _ in outcomes]
+        assert sum(isinstance(outcome, Session) for outcome in made) == 1
+        assert sum(isinstance(outcome, SessionExists) for outcome in made) == 2
+        assert (await replicas[0].store.session(each)).last_sequence == 4
+
+
+async def test_a_log_never_goes_back_while_servers_race_to_create_and_delete(replicas: list[Harness]) -> None:
+    async def churn(bench: Harness) -> int:
+        outcomes = [await bench.apply(create(), c.Delete(key=KEY), create()) for _ in range(8)]
+        outcomes += [await bench.apply(c.Delete(key=KEY)) for _ in range(2)]
+        return sum(not isinstance(outcome, Exception) for batch in outcomes for outcome in batch)
+
+    effects = await asyncio.gather(*map(churn, replicas))
+    assert (await replicas[0].store.heads([KEY]))[KEY] == sum(effects)
+
+
+async def test_servers_that_take_the_same_sessions_in_any_order_do_not_block_each_other(
+    replicas: list[Harness],
+) -> None:
+    await replicas[0].apply(create(), create(OTHER))
+    batches = [
+        bench.apply(*(add(f"{place} {number}", key=each) for each in (keys if number % 2 else keys[::-1])))
+        for place, (bench, keys) in enumerate(zip(replicas, [(KEY, OTHER), (OTHER, KEY)] * 2, strict=False))
+        for number in range(10)
+    ]
+    outcomes = await asyncio.gather(*batches)
+    assert not any(isinstance(outcome, Exception) for batch in outcomes for outcome in batch)
+
+
+async def test_a_request_repeated_on_another_server_has_one_effect(replicas: list[Harness]) -> None:
+    await replicas[0].do(create())
+    answers = await asyncio.gather(*(bench.do(move(c.Verb.START, request="r")) for bench in replicas))
+    assert all(answer == answers[0] for answer in answers)
+    assert (await replicas[0].store.session(KEY)).last_sequence == 2
+
+
+async def test_a_read_on_any_server_sees_what_another_acknowledged(replicas: list[Harness]) -> None:
+    one, other, _ = replicas
+    await one.do(create())
+    for number in range(20):
+        await one.do(add(f"m{number}"))
+        assert (await other.store.session(KEY)).message_count == number + 1
+
+
+async def test_the_instant_of_a_transaction_lies_after_the_locks_it_waited_for(
+    postgres_url: str, cells: Cells
+) -> None:
+    stores = [open_store(postgres_url, cells=cells, limits=Limits(), allow_unsafe=True) for _ in range(2)]
+    for store in stores:
+        await store.start()
+    replicas = [Harness(store, HandClock()) for store in stores]
+    await replicas[0].do(create())
+    writes = (
+        bench.do(add(f"{place} {number}")) for number in range(20) for place, bench in enumerate(replicas)
+    )
+    await asyncio.gather(*writes)
+    events = (await stores[0].log(KEY, Sequence(0), 100)).events
+    times = [event.time for event in events]
+    assert (len(times), times) == (41, sorted(times))
+    for store in stores:
+        await store.close()
+
+
+async def test_servers_that_start_together_migrate_once(postgres: Postgres, opener: Opener) -> None:
+    url = postgres.url(await postgres.fresh_database())
+    stores = [opener(url) for _ in range(4)]
+    await asyncio.gather(*(store.start() for store in stores))
+    await asyncio.gather(*(store.ping() for store in stores))
+    for store in stores:
+        await store.close()
+
+
+async def test_a_transaction_that_loses_to_another_is_run_again(postgres_url: str, opener: Opener) -> None:
+    store = opener(postgres_url)
+    await store.start()
+    attempts = 0
+
+    def work(transaction: Transaction) -> None:
+        nonlocal attempts
+        attempts += 1
+        workspace = transaction.load([create()])
+        workspace.apply(create())
+        transaction.save(workspace)
+        if attempts == 1:
+            raise lost
+
+    lost = serialization_failure()
+    await store.transact(work)
+    assert attempts == 2
+    assert (await store.session(KEY)).last_sequence == 1
+    await store.close()
+
+
+def serialization_failure() -> Exception:
+    import sqlalchemy as sa
+
+    class Refused(Exception):
+        sqlstate = "40001"
+
+    return sa.exc.DBAPIError("", None, Refused())
+
+
+async def test_connections_that_died_in_the_pool_are_not_noticed_by_callers(
+    postgres: Postgres, postgres_url: str, opener: Opener, clock: HandClock
+) -> None:
+    store = opener(postgres_url)
+    await store.start()
+    bench = Harness(store, clock)
+    await bench.apply(create(), add("a"))
+    await cut_all(postgres)
+    assert await bench.contents() == ["a"]
+    await cut_all(postgres)
+    await bench.do(add("b"))
+    await cut_all(postgres)
+    assert (await store.session(KEY)).message_count == 2
+    await store.close()
+
+
+async def test_a_database_out_of_reach_is_unavailable(postgres: Postgres, opener: Opener) -> None:
+    for url in (postgres.url("does_not_exist"), "postgresql+asyncpg://u@127.0.0.1:9/d"):
+        store = opener(url)
+        with pytest.raises(Unavailable):
+            await store.start()
+        with pytest.raises(Unavailable):
+            await store.session(KEY)
+        with pytest.raises(Unavailable):
+            await store.ping()
+        await store.close()
+
+
+async def test_a_database_that_may_lose_what_it_acknowledged_is_refused(
+    postgres_url: str, cells: Cells
+) -> None:
+    # The tests' own server has fsync off.
+    store = open_store(postgres_url, cells=cells, limits=Limits())
+    with pytest.raises(StoreRefused, match="fsync is off"):
+        await store.start()
+    await store.close()
+
+
+async def cut_all(postgres: Postgres) -> None:
+    await postgres.execute(
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+        "WHERE pid <> pg_backend_pid() AND application_name = 'sessions-server'"
+    )

@@ -1,0 +1,176 @@
+"""Reads of one session: context, history, log and heads, alone and many at once."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from sessions_server.domain import commands as c
+from sessions_server.domain.errors import KeyNotAvailable, SessionNotFound
+from sessions_server.domain.limits import Limits
+from sessions_server.domain.models import SECOND, Context, JsonObject, Micros, Sequence, SessionConfig
+from sessions_server.domain.ports import Cells, HistoryQuery
+from sessions_server.security.cells import NoKeyring
+from sessions_server.storage.store import open_store
+from tests.conformance.conftest import Opener
+from tests.conformance.harness import KEY, OTHER, Harness, add, create, key, list_of, set_context, texts
+from tests.support.clock import HandClock
+
+TEN = tuple(f"m{number}" for number in range(10))
+
+
+async def test_a_context_that_was_never_written_is_empty(bench: Harness) -> None:
+    await bench.do(create())
+    assert await bench.store.context(KEY) == Context({}, Sequence(0), bench.clock.now())
+
+
+@pytest.mark.parametrize("encrypted", [False, True], ids=["plain", "encrypted"])
+async def test_a_context_comes_back_equal(bench: Harness, cells: Cells, encrypted: bool) -> None:
+    data: JsonObject = {
+        "nul": "a\u0000b",
+        "a\u0000b": 1,
+        "deep": {"list": [1, 1.5, None, True, {"x": []}]},
+        "": "",
+    }
+    await bench.do(create(data_key=cells.new_key(*KEY) if encrypted else None))
+    written = await bench.do(set_context(data))
+    assert await bench.store.context(KEY) == written == Context(data, Sequence(2), bench.clock.now())
+    bench.clock.turn(seconds=1)
+    await bench.do(set_context({}))
+    assert (await bench.store.context(KEY)).data == {}
+
+
+async def test_a_history_is_paged_backwards_and_forwards_without_a_gap(bench: Harness) -> None:
+    await bench.do(create())
+    for text in TEN:
+        await bench.apply(add(text), set_context({"after": text}))
+    newest = await bench.store.history(KEY, HistoryQuery(4))
+    assert (texts(newest.messages), newest.has_more) == (list(TEN[6:]), True)
+    older = await bench.store.history(KEY, HistoryQuery(4, before=newest.messages[0].sequence))
+    assert (texts(older.messages), older.has_more) == (list(TEN[2:6]), True)
+    oldest = await bench.store.history(KEY, HistoryQuery(4, before=older.messages[0].sequence))
+    assert (texts(oldest.messages), oldest.has_more) == (list(TEN[:2]), False)
+    forwards = await bench.store.history(KEY, HistoryQuery(3, after=Sequence(0)))
+    assert (texts(forwards.messages), forwards.has_more) == (list(TEN[:3]), True)
+    last = await bench.store.history(KEY, HistoryQuery(7, after=forwards.messages[-1].sequence))
+    assert (texts(last.messages), last.has_more) == (list(TEN[3:]), False)
+    between = HistoryQuery(9, after=oldest.messages[0].sequence, before=newest.messages[0].sequence)
+    assert texts((await bench.store.history(KEY, between)).messages) == list(TEN[1:6])
+
+
+async def test_a_history_without_a_limit_is_the_sessions_window(bench: Harness) -> None:
+    await bench.apply(create(config=SessionConfig(context_window=2)), create(OTHER), add(*TEN))
+    assert texts((await bench.store.history(KEY, HistoryQuery())).messages) == list(TEN[-2:])
+    await bench.do(add(*(f"n{number}" for number in range(120)), key=OTHER))
+    page = await bench.store.history(OTHER, HistoryQuery())
+    assert (len(page.messages), page.has_more) == (Limits().default_window, True)
+
+
+async def test_a_log_is_read_from_any_position(bench: Harness) -> None:
+    await bench.apply(create(), add(*TEN))
+    page = await bench.store.log(KEY, Sequence(4), 3)
+    assert [event.sequence for event in page.events] == [5, 6, 7]
+    assert (page.head, page.log_start, page.delete_time) == (11, 1, None)
+    assert (await bench.store.log(KEY, Sequence(11), 3)).events == ()
+    beyond = await bench.store.log(KEY, Sequence(99), 3)
+    assert (beyond.events, beyond.head) == ((), 11)
+    with pytest.raises(SessionNotFound):
+        await bench.store.log(OTHER, Sequence(0), 3)
+
+
+async def test_heads_are_known_of_living_and_erased_sessions(bench: Harness) -> None:
+    await bench.apply(create(), add("a"), create(OTHER), c.Delete(key=OTHER))
+    assert await bench.store.heads([KEY, OTHER, key("never")]) == {KEY: 2, OTHER: 2}
+    assert await bench.store.heads([]) == {}
+
+
+async def test_many_concurrent_reads_each_get_their_own_answer(bench: Harness) -> None:
+    keys = [key(f"s{number}") for number in range(20)]
+    await bench.apply(
+        *(command for each in keys for command in (create(each), add(f"of {each.session_id}", key=each)))
+    )
+    wanted = [each for each in (*keys, key("missing")) for _ in range(5)]
+    sessions = asyncio.gather(*map(bench.store.session, wanted), return_exceptions=True)
+    contexts = asyncio.gather(*map(bench.store.context, wanted), return_exceptions=True)
+    histories = asyncio.gather(
+        *(bench.store.history(each, HistoryQuery(number % 3)) for number, each in enumerate(wanted)),
+        return_exceptions=True,
+    )
+    logs = asyncio.gather(*(bench.store.log(each, Sequence(1), 9) for each in wanted), return_exceptions=True)
+    for each, session, context, history, log in zip(
+        wanted, await sessions, await contexts, await histories, await logs, strict=True
+    ):
+        if each not in keys:
+            assert all(isinstance(answer, SessionNotFound) for answer in (session, context, history, log))
+            continue
+        assert not isinstance(session, BaseException)
+        assert not isinstance(context, BaseException)
+        assert not isinstance(history, BaseException)
+        assert not isinstance(log, BaseException)
+        assert session.key == each
+        assert texts(history.messages) == [f"of {each.session_id}"]
+        assert [event.key for event in log.events] == [each]
+
+
+async def test_a_read_sees_every_write_that_was_acknowledged_before_it(bench: Harness) -> None:
+    await bench.do(create())
+    stop = asyncio.Event()
+    acknowledged = 0
+
+    async def read() -> None:
+        while not stop.is_set():
+            least = acknowledged
+            assert (await bench.store.session(KEY)).message_count >= least
+            assert (await bench.store.log(KEY, Sequence(0), 1)).head >= least
+            assert len(await bench.contents()) >= least
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(8):
+            group.create_task(read())
+        for number in range(30):
+            await bench.do(add(f"m{number}"))
+            acknowledged = number + 1
+        stop.set()
+
+
+async def test_one_sessions_missing_key_is_nobody_elses_error(
+    lasting_url: str, opener: Opener, clock: HandClock, cells: Cells
+) -> None:
+    store = opener(lasting_url)
+    await store.start()
+    await Harness(store, clock).apply(
+        create(data_key=cells.new_key(*KEY)),
+        add("a"),
+        set_context({"k": 1}),
+        create(OTHER),
+        add("b", key=OTHER),
+    )
+    await store.close()
+    store = open_store(lasting_url, cells=NoKeyring(), limits=Limits(), clock=clock, allow_unsafe=True)
+    await store.start()
+    bench = Harness(store, clock)
+    outcomes = await asyncio.gather(
+        bench.store.session(KEY),
+        bench.store.context(OTHER),
+        bench.contents(OTHER),
+        bench.store.context(KEY),
+        bench.contents(),
+        bench.store.log(KEY, Sequence(0), 9),
+        bench.do(add("c")),
+        return_exceptions=True,
+    )
+    assert [isinstance(outcome, KeyNotAvailable) for outcome in outcomes] == [False] * 3 + [True] * 4
+    await store.close()
+
+
+async def test_reads_use_the_databases_own_clock_when_none_is_given(lasting_url: str, cells: Cells) -> None:
+    store = open_store(lasting_url, cells=cells, limits=Limits(), allow_unsafe=True)
+    await store.start()
+    bench = Harness(store, HandClock())
+    await bench.do(create(config=SessionConfig(timeout=Micros(1 * SECOND))))
+    made = await store.session(KEY)
+    assert made.create_time > HandClock().now()
+    assert await bench.listed(list_of()) == ["s"]
+    await store.ping()
+    await store.close()

@@ -1,0 +1,110 @@
+"""Request ids: one effect and the first answer, for a day, whatever happens to the session meanwhile."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from sessions_server.domain import commands as c
+from sessions_server.domain.errors import RequestIdReused, SessionNotFound
+from sessions_server.domain.models import SECOND, Answer, Micros, Persistence, Session, StorageOptions
+from sessions_server.domain.ports import Cells
+from tests.conformance.harness import KEY, OTHER, Harness, add, create, move, set_context, stamp
+
+DAY = 24 * 3600
+
+
+def seen(answer: Answer) -> Answer:
+    """What a caller sees of an answer: not the wrapped key."""
+    return replace(answer, data_key=None) if isinstance(answer, Session) else answer
+
+
+TEMPORARY = StorageOptions(persistence=Persistence.TEMPORARY, ttl=Micros(3_600 * SECOND), encryption=True)
+
+
+REPEATED: dict[str, c.Command] = {
+    "a message": add("again", request=stamp("r")),
+    "several messages": add("one", "two", request=stamp("r")),
+    "a context": set_context({"deep": {"value": [1, 2.5, "x"]}}, request="r"),
+    "a move": move(c.Verb.START, request="r"),
+    "a clear": c.ClearHistory(key=KEY, request=stamp("r")),
+    "a deletion": c.Delete(key=KEY, request=stamp("r")),
+}
+
+
+@pytest.mark.parametrize("command", REPEATED.values(), ids=REPEATED.keys())
+@pytest.mark.parametrize("encrypted", [False, True], ids=["plain", "encrypted"])
+async def test_a_repeated_request_has_one_effect_and_the_first_answer(
+    bench: Harness, cells: Cells, command: c.Command, encrypted: bool
+) -> None:
+    await bench.apply(create(data_key=cells.new_key(*KEY) if encrypted else None), add("a", "b"))
+    first = await bench.do(command)
+    head = (await bench.store.heads([KEY]))[KEY]
+    bench.clock.turn(seconds=DAY - 1)
+    assert await bench.do(command) == seen(first)
+    assert (await bench.store.heads([KEY]))[KEY] == head
+
+
+async def test_a_repeated_create_answers_the_session_as_it_was(bench: Harness) -> None:
+    first = await bench.do(create(request="r"))
+    await bench.apply(add("a"), move(c.Verb.START))
+    assert await bench.do(create(request="r")) == seen(first)
+
+
+async def test_a_request_id_repeated_within_one_batch_has_one_effect(bench: Harness) -> None:
+    command = add("a", request=stamp("r"))
+    _, *answers = await bench.apply(create(), *[command] * 32)
+    assert all(answer == answers[0] for answer in answers)
+    assert await bench.contents() == ["a"]
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        add("a", request=stamp("r", payload=b"another")),
+        add("a", "b", request=stamp("r", payload=b"another")),
+        move(c.Verb.START, request="r"),
+    ],
+    ids=["another payload", "more messages", "another method"],
+)
+async def test_a_request_id_used_for_something_else_is_refused(bench: Harness, second: c.Command) -> None:
+    await bench.apply(create(), add("a", request=stamp("r", method="AddMessage")))
+    with pytest.raises(RequestIdReused):
+        await bench.do(second)
+    assert await bench.contents() == ["a"]
+
+
+async def test_a_request_id_is_judged_anew_after_a_day(bench: Harness) -> None:
+    await bench.apply(create(), add("a", request=stamp("r")))
+    bench.clock.turn(seconds=DAY)
+    await bench.do(add("b", request=stamp("r")))
+    assert await bench.contents() == ["a", "b"]
+    assert await bench.do(add("b", request=stamp("r"))) is not None
+    assert await bench.contents() == ["a", "b"]
+
+
+async def test_request_ids_belong_to_their_session(bench: Harness) -> None:
+    await bench.apply(
+        create(), create(OTHER), add("a", request=stamp("r")), add("b", key=OTHER, request=stamp("r"))
+    )
+    assert await bench.contents(OTHER) == ["b"]
+
+
+async def test_a_refused_command_does_not_use_up_its_request_id(bench: Harness) -> None:
+    with pytest.raises(SessionNotFound):
+        await bench.do(add("a", request=stamp("r")))
+    await bench.do(create())
+    await bench.do(add("a", request=stamp("r")))
+    assert await bench.contents() == ["a"]
+
+
+async def test_an_answer_recorded_at_the_end_of_a_session_outlives_its_key(
+    bench: Harness, cells: Cells
+) -> None:
+    ended = move(c.Verb.END, request="r")
+    temporary = create(storage=TEMPORARY, data_key=cells.new_key(*KEY))
+    await bench.do(temporary)
+    first = await bench.do(ended)
+    await bench.do(replace(temporary, data_key=cells.new_key(*KEY)))
+    assert await bench.do(ended) == seen(first)

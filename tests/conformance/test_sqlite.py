@@ -1,0 +1,207 @@
+"""SQLite's own: one process, files, and what its connections may do. No other store has these."""
+
+from __future__ import annotations
+
+import asyncio
+import stat
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from sessions_server.domain.errors import DataCorrupted, StorageFull, Unavailable
+from sessions_server.domain.limits import Limits
+from sessions_server.domain.ports import Cells
+from sessions_server.storage.errors import StoreRefused
+from sessions_server.storage.sqlite import SqliteRunner
+from sessions_server.storage.store import Store
+from tests.conformance.conftest import Opener
+from tests.conformance.harness import KEY, Harness, add, create, list_of
+from tests.support.clock import HandClock
+
+OPEN_IT = """
+import asyncio, sys
+from sessions_server.domain.limits import Limits
+from sessions_server.security.cells import NoKeyring
+from sessions_server.storage.errors import StoreRefused
+from sessions_server.storage.store import open_store
+
+async def main():
+    store = open_store(sys.argv[1], cells=NoKeyring(), limits=Limits())
+    try:
+        await store.start()
+    except StoreRefused as refusal:
+        print(refusal)
+    finally:
+        await store.close()
+
+asyncio.run(main())
+"""
+
+
+def opened_elsewhere(url: str) -> str:
+    """What a second process says when it opens the database."""
+    return subprocess.run(
+        [sys.executable, "-c", OPEN_IT, url], capture_output=True, text=True, check=True
+    ).stdout
+
+
+async def test_a_second_process_on_the_same_file_is_refused_and_says_why(
+    file_url: str, opener: Opener
+) -> None:
+    store = opener(file_url)
+    await store.start()
+    refusal = await asyncio.to_thread(opened_elsewhere, file_url)
+    assert "Another process uses the database" in refusal
+    second = opener(file_url)
+    with pytest.raises(StoreRefused, match="Another process"):
+        await second.start()
+    await second.close()
+    await store.close()
+    assert await asyncio.to_thread(opened_elsewhere, file_url) == ""
+
+
+async def test_a_database_is_there_again_after_a_restart(
+    file_url: str, opener: Opener, clock: HandClock
+) -> None:
+    store = opener(file_url)
+    await store.start()
+    made = await Harness(store, clock).do(create())
+    await store.close()
+    store = opener(file_url)
+    await store.start()
+    assert await store.session(KEY) == made
+    await store.close()
+
+
+async def test_a_closed_store_is_unavailable(file_url: str, opener: Opener, clock: HandClock) -> None:
+    # A closed PostgreSQL pool opens new connections when it is asked.
+    store = opener(file_url)
+    await store.start()
+    await store.close()
+    for call in (store.session(KEY), store.ping(), Harness(store, clock).do(create())):
+        with pytest.raises(Unavailable):
+            await call
+
+
+async def test_only_the_owner_can_read_the_files(file_url: str, opener: Opener, tmp_path: Path) -> None:
+    store = opener(file_url)
+    await store.start()
+    await Harness(store, HandClock()).do(create())
+    modes = modes_of_files(tmp_path)
+    assert set(modes) == {"sessions.db", "sessions.db-wal", "sessions.db-shm", "sessions.db.lock"}
+    assert set(modes.values()) == {0o600}
+    await store.close()
+
+
+async def test_a_folder_that_does_not_exist_is_refused_with_a_sentence(
+    tmp_path: Path, opener: Opener
+) -> None:
+    store = opener(f"sqlite+aiosqlite:///{tmp_path / 'nowhere' / 'sessions.db'}")
+    with pytest.raises(StoreRefused, match=r"can not be opened .* check that its folder exists"):
+        await store.start()
+    await store.close()
+
+
+async def test_a_file_that_is_no_database_is_left_as_it_is(tmp_path: Path, opener: Opener) -> None:
+    path = tmp_path / "sessions.db"
+    path.write_bytes(b"something else entirely " * 100)
+    store = opener(f"sqlite+aiosqlite:///{path}")
+    with pytest.raises(DataCorrupted):
+        await store.start()
+    await store.close()
+    assert path.read_bytes() == b"something else entirely " * 100
+
+
+@pytest.mark.parametrize(
+    "url", ["sqlite+aiosqlite://", "sqlite+aiosqlite:///:memory:", "sqlite+aiosqlite:///file::memory:"]
+)
+async def test_a_database_in_memory_is_shared_by_all_reads_and_writes(
+    url: str, opener: Opener, clock: HandClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    store = opener(url)
+    await store.start()
+    bench = Harness(store, clock)
+    await bench.do(create())
+    results = await asyncio.gather(
+        *(bench.do(add(f"m{number}")) for number in range(20)), store.sessions(list_of())
+    )
+    assert len(results) == 21
+    assert len(await bench.contents()) == 20
+    await store.close()
+    assert modes_of_files(tmp_path) == {}
+
+
+async def test_a_relative_path_is_taken_from_the_working_directory(
+    opener: Opener, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    store = opener("sqlite+aiosqlite:///here.db")
+    await store.start()
+    await store.close()
+    assert "here.db" in modes_of_files(tmp_path)
+
+
+async def test_a_full_disk_refuses_writes_and_recovers_by_itself(
+    on_file: SqliteRunner, bench_on_file: Harness
+) -> None:
+    bench = bench_on_file
+    await bench.apply(create(), add("a"))
+    await pragma(
+        on_file, "max_page_count = 1"
+    )  # the least that SQLite takes is what it has; it fails as a full disk does
+    with pytest.raises(StorageFull):
+        await bench.do(add(*(f"{number} " + "x" * 10_000 for number in range(50))))
+    assert await bench.contents() == ["a"]
+    await pragma(on_file, "max_page_count = 1000000")
+    await bench.do(add("b"))
+    assert await bench.contents() == ["a", "b"]
+
+
+async def test_a_reading_connection_can_neither_write_nor_checkpoint(
+    on_file: SqliteRunner, bench_on_file: Harness
+) -> None:
+    await bench_on_file.do(create())
+    with pytest.raises(Unavailable):
+        await on_file.read(
+            lambda connection: connection.exec_driver_sql("DELETE FROM sessions"), snapshot=True
+        )
+    assert await bench_on_file.listed(list_of()) == ["s"]
+    threshold = await on_file.read(
+        lambda connection: connection.exec_driver_sql("PRAGMA wal_autocheckpoint").scalar(), snapshot=True
+    )
+    assert threshold == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("journal_mode", "wal"), ("synchronous", 2), ("secure_delete", 1)], ids=str
+)
+async def test_what_was_acknowledged_is_durable_and_what_was_erased_is_overwritten(
+    on_file: SqliteRunner, bench_on_file: Harness, name: str, value: object
+) -> None:
+    assert await pragma(on_file, name) == value
+
+
+def modes_of_files(folder: Path) -> dict[str, int]:
+    return {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
+
+
+@pytest.fixture
+def on_file(tmp_path: Path, clock: HandClock) -> SqliteRunner:
+    return SqliteRunner(tmp_path / "sessions.db", clock=clock, scrub_seconds=0.01)
+
+
+@pytest_asyncio.fixture
+async def bench_on_file(on_file: SqliteRunner, clock: HandClock, cells: Cells) -> AsyncIterator[Harness]:
+    store = Store(on_file, cells=cells, limits=Limits())
+    await store.start()
+    yield Harness(store, clock)
+    await store.close()
+
+
+async def pragma(runner: SqliteRunner, text: str) -> object:
+    return await runner.write(lambda connection: connection.exec_driver_sql(f"PRAGMA {text}").scalar())

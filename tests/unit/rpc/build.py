@@ -1,0 +1,137 @@
+"""Requests of the wire and values of the domain, with everything set or with only what is needed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from google.protobuf.struct_pb2 import Struct, Value
+
+from sessions.v1 import sessions_pb2 as pb
+from sessions_server.domain.limits import Limits
+from sessions_server.domain.models import (
+    SECOND,
+    ClaimedTime,
+    Context,
+    ExpiryAction,
+    JsonObject,
+    Message,
+    MessageBody,
+    Micros,
+    Overflow,
+    Persistence,
+    Sequence,
+    Session,
+    SessionConfig,
+    SessionKey,
+    State,
+    StorageOptions,
+)
+
+LIMITS = Limits()
+TENANT = "acme"
+T0 = Micros(1_700_000_000 * SECOND + 123_456)
+
+FULL_OBJECT: JsonObject = {
+    "text": "snow \N{SNOWMAN}",
+    "number": 1.5,
+    "integer": 7,
+    "yes": True,
+    "nothing": None,
+    "list": [1, "two", [], {}],
+    "object": {"nested": {"deep": False}},
+}
+
+
+def struct(**values: Any) -> Struct:
+    made = Struct()
+    made.update(values)
+    return made
+
+
+def numbered(number: float) -> Struct:
+    return Struct(fields={"n": Value(number_value=number)})
+
+
+def nested(levels: int) -> Struct:
+    """An object that nests so many levels, itself counted."""
+    made = Struct()
+    for _ in range(levels - 1):
+        made = Struct(fields={"a": Value(struct_value=made)})
+    return made
+
+
+def full_session() -> Session:
+    """A session with everything set, as no single session would have it."""
+    return Session(
+        key=SessionKey(TENANT, "s-1"),
+        user_id="u-1",
+        state=State.ARCHIVED,
+        metadata=FULL_OBJECT,
+        config=SessionConfig(Micros(3600 * SECOND + 5), 100, 10, Overflow.REJECT),
+        storage=StorageOptions(Persistence.TEMPORARY, True, Micros(86_400 * SECOND), ExpiryAction.DELETE),
+        message_count=3,
+        last_sequence=Sequence(9),
+        revision=Sequence(8),
+        history_start=Sequence(2),
+        log_start=Sequence(2),
+        create_time=T0,
+        update_time=Micros(T0 + 1),
+        active_time=Micros(T0 + 1),
+        start_time=Micros(T0 + 2),
+        end_time=Micros(T0 + 3),
+        archive_time=Micros(T0 + 4),
+        data_key=b"wrapped",
+    )
+
+
+def full_body() -> MessageBody:
+    return MessageBody(
+        "user",
+        "Hello",
+        "Ann",
+        "call-1",
+        FULL_OBJECT,
+        {"source": "web"},
+        ClaimedTime(1_700_000_000, 999_999_999),
+    )
+
+
+def full_message(message_id: str = "m-1", *, sequence: int = 4) -> Message:
+    return Message(message_id, Sequence(sequence), T0, full_body())
+
+
+def full_context() -> Context:
+    return Context(FULL_OBJECT, Sequence(5), T0)
+
+
+def wire_message(**changes: Any) -> pb.Message:
+    """The least that can be added."""
+    return pb.Message(**{"role": "user", "content": "Hello", **changes})
+
+
+def full_wire_message() -> pb.Message:
+    made = wire_message(
+        id="m-1",
+        sequence=7,
+        name="Ann",
+        tool_call_id="call-1",
+        data=struct(parts=["a"]),
+        metadata=struct(source="web"),
+    )
+    made.timestamp.seconds, made.timestamp.nanos = 1_700_000_000, 999_999_999
+    made.create_time.seconds = 1
+    return made
+
+
+def full_config() -> pb.SessionConfig:
+    made = pb.SessionConfig(max_messages=100, context_window=10, overflow=pb.OVERFLOW_REJECT)
+    made.timeout.seconds = 3600
+    return made
+
+
+def full_storage() -> pb.StorageOptions:
+    made = pb.StorageOptions(
+        persistence=pb.PERSISTENCE_TEMPORARY, encryption=True, expiry_action=pb.EXPIRY_ACTION_DELETE
+    )
+    made.ttl.seconds = 7200
+    return made

@@ -1,0 +1,122 @@
+"""JSON values: what is accepted comes back equal, what a double can not hold is refused."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from google.protobuf.struct_pb2 import ListValue, Struct, Value
+from hypothesis import given, strategies as st
+
+from sessions_server.domain.limits import MAX_SAFE_INTEGER
+from sessions_server.domain.models import JsonObject
+from sessions_server.rpc.convert.values import Refuse, put_object, read_struct
+from tests.unit.rpc.build import FULL_OBJECT, nested, numbered
+
+scalars = (
+    st.none()
+    | st.booleans()
+    | st.text()
+    | st.integers(-MAX_SAFE_INTEGER, MAX_SAFE_INTEGER)
+    | st.floats(-MAX_SAFE_INTEGER, MAX_SAFE_INTEGER)
+)
+values = st.recursive(
+    scalars, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=20
+)
+
+
+def refused(struct: Struct, *, nul: bool = True) -> list[str]:
+    sentences: list[str] = []
+    read_struct(struct, Refuse(sentences.append, nul=nul))
+    return sentences
+
+
+def through_the_wire(value: JsonObject) -> JsonObject:
+    struct = Struct()
+    put_object(struct, value)
+    sentences: list[str] = []
+    read = read_struct(Struct.FromString(struct.SerializeToString()), Refuse(sentences.append))
+    assert sentences == []
+    return read
+
+
+@given(st.dictionaries(st.text(), values, max_size=5))
+def test_every_accepted_object_comes_back_equal(value: JsonObject) -> None:
+    assert through_the_wire(value) == value
+
+
+def test_integral_numbers_come_back_as_int_and_others_as_float() -> None:
+    read = through_the_wire({"i": 3, "f": 3.5, "whole": 3.0, "yes": True})
+    assert {key: type(value) for key, value in read.items()} == {
+        "i": int,
+        "f": float,
+        "whole": int,
+        "yes": bool,
+    }
+
+
+def test_an_empty_object_and_an_empty_list_stay_what_they_are() -> None:
+    assert through_the_wire({"o": {}, "l": []}) == {"o": {}, "l": []}
+
+
+def test_texts_may_hold_nul_where_it_is_allowed() -> None:
+    value: JsonObject = {"a\0b": "c\0d"}
+    assert through_the_wire(value) == value
+
+
+@pytest.mark.parametrize(
+    "number",
+    [math.nan, math.inf, -math.inf, 2.0**53, -(2.0**53), 1e300],
+)
+def test_a_number_that_a_double_can_not_hold_exactly_is_refused(number: float) -> None:
+    (sentence,) = refused(numbered(number))
+    assert "as a string" in sentence
+
+
+@pytest.mark.parametrize("number", [MAX_SAFE_INTEGER, -MAX_SAFE_INTEGER, 0.1, 5e-324, 1e15 + 0.5])
+def test_a_number_that_a_double_holds_exactly_is_accepted(number: float) -> None:
+    assert refused(numbered(number)) == []
+
+
+def test_json_may_nest_32_levels_and_no_more() -> None:
+    assert refused(nested(32)) == []
+    assert any("levels" in sentence for sentence in refused(nested(33)))
+
+
+def test_lists_count_as_levels_too() -> None:
+    value = Value(list_value=ListValue())
+    for _ in range(31):
+        value = Value(list_value=ListValue(values=[value]))
+    assert any("levels" in sentence for sentence in refused(Struct(fields={"a": value})))
+
+
+def test_a_value_without_a_kind_is_refused() -> None:
+    assert len(refused(Struct(fields={"a": Value()}))) == 1
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param({"a\0": "x"}, id="in a key"),
+        pytest.param({"a": "x\0"}, id="in a value"),
+        pytest.param({"a": {"b\0": 1}}, id="in a deep key"),
+        pytest.param({"a": ["x\0"]}, id="in a list"),
+    ],
+)
+def test_texts_that_databases_search_may_not_hold_nul(value: dict[str, Any]) -> None:
+    struct = Struct()
+    put_object(struct, value)
+    assert any("U+0000" in sentence for sentence in refused(struct, nul=False))
+
+
+def test_an_object_is_present_on_the_wire_even_if_it_is_empty() -> None:
+    value = Value()
+    put_object(value.struct_value, {})
+    assert value.HasField("struct_value")
+
+
+def test_conversion_does_not_touch_what_it_is_given() -> None:
+    before = repr(FULL_OBJECT)
+    put_object(Struct(), FULL_OBJECT)
+    assert repr(FULL_OBJECT) == before

@@ -1,0 +1,118 @@
+"""What the databases refuse, in the domain's words."""
+
+from __future__ import annotations
+
+import sqlite3
+
+import pytest
+import sqlalchemy as sa
+
+from sessions_server.domain.errors import (
+    DataCorrupted,
+    MessageExists,
+    SessionNotFound,
+    StorageFull,
+    Unavailable,
+)
+from sessions_server.storage.errors import connection_lost, lost_to_another, translated
+
+
+class PostgresError(Exception):
+    """As asyncpg's errors look: a state, perhaps a constraint."""
+
+    def __init__(self, sqlstate: str, constraint_name: str = "") -> None:
+        super().__init__("a text with a secret in it")
+        self.sqlstate = sqlstate
+        self.constraint_name = constraint_name
+
+
+def wrapped(error: Exception, *, lost: bool = False) -> sa.exc.DBAPIError:
+    """As SQLAlchemy hands it on: the driver's error, caused by asyncpg's."""
+    driver = PostgresError(getattr(error, "sqlstate", "")) if isinstance(error, PostgresError) else error
+    driver.__cause__ = error if driver is not error else None
+    return sa.exc.DBAPIError("SELECT 1", None, driver, connection_invalidated=lost)
+
+
+def sqlite_error(code: int, text: str = "") -> sqlite3.OperationalError:
+    error = sqlite3.OperationalError(text or "a text with a secret in it")
+    error.sqlite_errorcode = code
+    return error
+
+
+MEANINGS: dict[str, tuple[Exception, type[Exception]]] = {
+    "SQLite's disk is full": (wrapped(sqlite_error(sqlite3.SQLITE_FULL)), StorageFull),
+    "SQLite's file is damaged": (wrapped(sqlite_error(sqlite3.SQLITE_CORRUPT)), DataCorrupted),
+    "SQLite's file is locked": (wrapped(sqlite_error(sqlite3.SQLITE_BUSY)), Unavailable),
+    "SQLite's disk fails": (wrapped(sqlite_error(sqlite3.SQLITE_IOERR | 4 << 8)), Unavailable),
+    "a pragma's disk fails": (sqlite_error(sqlite3.SQLITE_IOERR), Unavailable),
+    "a message id twice, on SQLite": (
+        wrapped(
+            sqlite_error(
+                sqlite3.SQLITE_CONSTRAINT | 8 << 8,
+                "UNIQUE constraint failed: log.tenant, log.session_id, log.message_id",
+            )
+        ),
+        MessageExists,
+    ),
+    "a message id twice, on PostgreSQL": (
+        wrapped(PostgresError("23505", "uq_log_message_id")),
+        MessageExists,
+    ),
+    "PostgreSQL's disk is full": (wrapped(PostgresError("53100")), StorageFull),
+    "PostgreSQL's page is damaged": (wrapped(PostgresError("XX001")), DataCorrupted),
+    "PostgreSQL shuts down": (wrapped(PostgresError("57P01")), Unavailable),
+    "PostgreSQL became a replica": (wrapped(PostgresError("25006")), Unavailable),
+    "a lock was waited for too long": (wrapped(PostgresError("55P03")), Unavailable),
+    "PostgreSQL starts": (PostgresError("57P03"), Unavailable),
+    "a connection was lost": (wrapped(PostgresError(""), lost=True), Unavailable),
+    "nobody listens": (ConnectionRefusedError(), Unavailable),
+    "a connection took too long": (TimeoutError(), Unavailable),
+    "the pool is used up": (sa.exc.TimeoutError(), Unavailable),
+}
+
+
+@pytest.mark.parametrize(("error", "meaning"), MEANINGS.values(), ids=MEANINGS.keys())
+def test_an_error_of_the_database_is_raised_in_the_domains_words(
+    error: Exception, meaning: type[Exception]
+) -> None:
+    with pytest.raises(meaning) as raised, translated():
+        raise error
+    assert "secret" not in str(raised.value)
+    assert raised.value.__cause__ is error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        SessionNotFound(),
+        ValueError(),
+        wrapped(sqlite_error(sqlite3.SQLITE_ERROR)),
+        wrapped(PostgresError("42601")),
+    ],
+    ids=["the domain's own", "a mistake", "wrong SQL on SQLite", "wrong SQL on PostgreSQL"],
+)
+def test_what_is_no_refusal_is_raised_as_it_is(error: Exception) -> None:
+    with pytest.raises(type(error)) as raised, translated():
+        raise error
+    assert raised.value is error
+
+
+@pytest.mark.parametrize(
+    ("error", "again"),
+    [
+        (PostgresError("40001"), True),
+        (PostgresError("40P01"), True),
+        (PostgresError("23505", "pk_sessions"), True),
+        (PostgresError("23505", "uq_log_message_id"), False),
+        (PostgresError("57P01"), False),
+    ],
+    ids=["serialization", "deadlock", "created twice", "a message id twice", "shut down"],
+)
+def test_a_transaction_is_run_again_only_when_another_came_first(error: PostgresError, again: bool) -> None:
+    assert lost_to_another(wrapped(error)) is again
+
+
+def test_a_lost_connection_is_known_as_such() -> None:
+    assert connection_lost(wrapped(PostgresError("08006"), lost=True))
+    assert not connection_lost(wrapped(PostgresError("40001")))
+    assert not connection_lost(ValueError())

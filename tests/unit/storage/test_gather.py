@@ -1,0 +1,92 @@
+"""Gathering: many concurrent questions, few reads, and no answer from before the question."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from sessions_server.storage.gather import Gather
+
+
+class Source:
+    """Answers a question with how often it was read; a read goes on until it is let go."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[str]] = []
+        self.begun = asyncio.Event()
+        self.free = asyncio.Event()
+        self.free.set()
+
+    async def read(self, questions: list[str]) -> Sequence[int | Exception]:
+        self.batches.append(questions)
+        number = len(self.batches)
+        self.begun.set()
+        await self.free.wait()
+        if "broken" in questions:
+            raise ConnectionError
+        return [ValueError(question) if question == "wrong" else number for question in questions]
+
+
+@pytest.fixture
+def source() -> Source:
+    return Source()
+
+
+async def test_questions_of_one_moment_share_a_read(source: Source) -> None:
+    gather = Gather(source.read)
+    assert await asyncio.gather(*map(gather.ask, "abc")) == [1, 1, 1]
+    assert source.batches == [["a", "b", "c"]]
+
+
+async def test_a_question_never_joins_a_read_that_began_before_it(source: Source) -> None:
+    gather = Gather(source.read)
+    source.free.clear()
+    first = asyncio.create_task(gather.ask("a"))
+    await source.begun.wait()
+    later = [asyncio.create_task(gather.ask(question)) for question in "ab"]
+    await asyncio.sleep(0)
+    assert source.batches == [["a"]]
+    source.free.set()
+    assert await first == 1
+    assert await asyncio.gather(*later) == [2, 2]
+    assert source.batches == [["a"], ["a", "b"]]
+
+
+async def test_each_question_gets_its_own_error(source: Source) -> None:
+    gather = Gather(source.read)
+    good, wrong = await asyncio.gather(gather.ask("a"), gather.ask("wrong"), return_exceptions=True)
+    assert good == 1
+    assert isinstance(wrong, ValueError)
+
+
+async def test_a_read_that_fails_fails_its_questions_and_no_later_one(source: Source) -> None:
+    gather = Gather(source.read)
+    outcomes = await asyncio.gather(gather.ask("a"), gather.ask("broken"), return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [ConnectionError, ConnectionError]
+    assert await gather.ask("a") == 2
+
+
+async def test_a_caller_that_goes_away_takes_nobody_with_it(source: Source) -> None:
+    gather = Gather(source.read)
+    source.free.clear()
+    tasks = [asyncio.create_task(gather.ask(question)) for question in "abc"]
+    await source.begun.wait()
+    tasks[1].cancel()
+    source.free.set()
+    outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [outcomes[0], type(outcomes[1]), outcomes[2]] == [1, asyncio.CancelledError, 1]
+
+
+async def test_closing_waits_for_the_read_that_is_under_way(source: Source) -> None:
+    gather = Gather(source.read)
+    source.free.clear()
+    asked = asyncio.create_task(gather.ask("a"))
+    await source.begun.wait()
+    closing = asyncio.create_task(gather.close())
+    await asyncio.sleep(0)
+    assert not closing.done()
+    source.free.set()
+    await closing
+    assert await asked == 1
