@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 import uuid_utils
 
 from sessions_server.domain.context import MISSING, Missing, Path, lookup
-from sessions_server.domain.models import Answer, Context, Json, Message, Session, SessionKey
+from sessions_server.domain.models import Answer, Context, Json, Message, MessageDraft, Session, SessionKey
 from sessions_server.service.pages import Page, next_token, resume
+from sessions_server.domain import commands as c
 
 if TYPE_CHECKING:
-    from sessions_server.domain import commands as c
     from sessions_server.domain.ports import Cells, HistoryPage, HistoryQuery, ListQuery, ReadStore
 
 
@@ -63,9 +63,11 @@ class Sessions:
     async def add_messages(self, command: c.AddMessages) -> tuple[Message, ...]:
         """Adds messages in order, all or none. Raises SessionNotFound, InvalidState, MessageExists, HistoryFull."""
         drafts = tuple(
-            draft if draft.chosen else replace(draft, id=str(uuid_utils.uuid7())) for draft in command.drafts
+            draft if draft.chosen else MessageDraft(str(uuid_utils.uuid7()), draft.body)
+            for draft in command.drafts
         )
-        return cast("tuple[Message, ...]", await self._commands.submit(replace(command, drafts=drafts)))
+        command = c.AddMessages(key=command.key, request=command.request, drafts=drafts)
+        return cast("tuple[Message, ...]", await self._commands.submit(command))
 
     async def clear_history(self, command: c.ClearHistory) -> int:
         """How many messages were cleared. Raises SessionNotFound, InvalidState."""

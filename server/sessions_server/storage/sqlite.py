@@ -249,7 +249,7 @@ def _connect(path: Path | None, pragmas: tuple[str, ...]) -> Connection:
     engine: Engine = sa.create_engine(
         sa.URL.create("sqlite+pysqlite", database=str(path) if path is not None else ":memory:"),
         poolclass=NullPool,
-        connect_args={"check_same_thread": False, "isolation_level": None, "cached_statements": 1024},
+        connect_args={"check_same_thread": False, "isolation_level": None, "cached_statements": 1_024},
         **engine_options(),
     )
     connection = engine.connect()
