@@ -125,3 +125,18 @@ async def test_an_export_that_was_altered_changes_nothing(
     with pytest.raises(InvalidArgument):
         await client.sessions.import_(target.id, session_data=document)
     assert await client.sessions.get(target.id) == target
+
+
+async def test_large_messages_come_in_pages_and_records_that_a_client_takes(
+    client: AsyncClient, session: Session
+) -> None:
+    contents = [str(number) * 200_000 for number in range(9)]
+    for content in contents:
+        await client.sessions.add_message(session.id, role="user", content=content)
+    newest = await client.sessions.get_history(session.id, limit=9)
+    assert newest.has_more
+    assert [message.content for message in newest] == contents[-len(newest) :]
+    data = await client.sessions.export(session.id)
+    await client.sessions.clear_history(session.id)
+    await client.sessions.import_(session.id, session_data=data)
+    assert [message.content for message in (await client.sessions.export(session.id)).messages] == contents

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
@@ -36,28 +36,28 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def recorded_statements() -> Iterator[dict[str, Any]]:
-    """Every statement that is run meanwhile, with the parameters of one of its runs."""
-    seen: dict[str, Any] = {}
+def recorded_statements() -> Iterator[set[str]]:
+    """Every statement that is run meanwhile, by connections opened meanwhile, with its parameters written out."""
+    seen: set[str] = set()
 
-    def record(_connection: Any, _cursor: Any, text: str, parameters: Any, _context: Any, many: bool) -> None:
-        seen[text] = parameters[0] if many else parameters
+    def trace(connection: sqlite3.Connection, _record: object) -> None:
+        connection.set_trace_callback(seen.add)
 
-    sa.event.listen(sa.Engine, "before_cursor_execute", record)
+    sa.event.listen(sa.Engine, "connect", trace)
     try:
         yield seen
     finally:
-        sa.event.remove(sa.Engine, "before_cursor_execute", record)
+        sa.event.remove(sa.Engine, "connect", trace)
 
 
-def whole_tables(database: Path, statements: dict[str, Any]) -> list[tuple[str, str]]:
+def whole_tables(database: Path, statements: set[str]) -> list[tuple[str, str]]:
     """The statements that scan a table, or all that a tenant has in it, each with the step that does."""
     with closing(sqlite3.connect(database)) as connection:
         return [
             (text, step)
-            for text, parameters in statements.items()
-            if text.startswith(("SELECT", "INSERT", "UPDATE", "DELETE", "WITH"))
-            for *_, step in connection.execute(f"EXPLAIN QUERY PLAN {text}", parameters)
+            for text in statements
+            if text.startswith(("SELECT", "INSERT", "UPDATE", "DELETE", "WITH")) and "alembic" not in text
+            for *_, step in connection.execute(f"EXPLAIN QUERY PLAN {text}")
             if step.removeprefix("SCAN ").split(" ")[0] in metadata.tables or step.endswith("(tenant=?)")
         ]
 

@@ -1241,7 +1241,7 @@ class GetHistoryRequest(_message.Message):
     """Required. The session's id."""
     limit: _builtins.int
     """Optional. The most messages to return. Default: the session's `config.context_window`, else 100. Above 1,000 means
-    1,000; negative is INVALID_ARGUMENT.
+    1,000; negative is INVALID_ARGUMENT. Fewer are returned where they hold about 1 MiB; `has_more` tells.
     """
     before_sequence: _builtins.int
     """Optional. Returns the newest messages before this sequence. To page backwards give the `sequence` of the first
@@ -1728,7 +1728,7 @@ class Context(_message.Message):
     """Output only. Changes with every change of the context, and with nothing else. `0` when it was never written."""
     @_builtins.property
     def data(self) -> _struct_pb2.Struct:
-        """Output only. The whole object."""
+        """Output only. The whole object; empty in the answer of GetContext with a path."""
 
     @_builtins.property
     def update_time(self) -> _timestamp_pb2.Timestamp:

@@ -29,6 +29,8 @@ class Limits:
     messages_per_add: int = 1_000
     page_size: int = 1_000
     default_page_size: int = 100
+    page_bytes: int = MIB
+    """About how much message content, as JSON, one answer carries: gRPC clients take 4 MiB unless told otherwise."""
     default_window: int = 100
     shortest_span: Micros = SECOND
     longest_span: Micros = Micros(10 * YEAR)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 import uuid_utils
 
+from sessions_server.domain import commands as c
 from sessions_server.domain.context import MISSING, Missing, Path, lookup
 from sessions_server.domain.models import Answer, Context, Json, Message, MessageDraft, Session, SessionKey
 from sessions_server.service.pages import Page, next_token, resume
-from sessions_server.domain import commands as c
 
 if TYPE_CHECKING:
     from sessions_server.domain.ports import Cells, HistoryPage, HistoryQuery, ListQuery, ReadStore

@@ -235,8 +235,19 @@ def _page(
     rules: Rules, key: SessionKey, position: _Position, rows: list[Any], limit: int, forward: bool
 ) -> HistoryPage:
     content = Content(rules.cells, key, position.data_key)
-    kept = rows[:limit] if forward else rows[:limit][::-1]
-    return HistoryPage(tuple(content.message(*row) for row in kept), len(rows) > limit)
+    count = _fitting(rows[:limit], rules.limits.page_bytes)
+    kept = rows[:count] if forward else rows[:count][::-1]
+    return HistoryPage(tuple(content.message(*row) for row in kept), len(rows) > count)
+
+
+def _fitting(rows: list[Any], page_bytes: int) -> int:
+    """How many messages one answer can carry: at least one, so that paging goes on."""
+    total = 0
+    for count, (*_, payload) in enumerate(rows):
+        total += len(payload)
+        if total > page_bytes and count:
+            return count
+    return len(rows)
 
 
 def read_logs(
