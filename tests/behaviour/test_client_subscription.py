@@ -165,7 +165,8 @@ async def test_a_callback_lives_through_a_restart(flavour: str, mortal: Server) 
     await asyncio.to_thread(mortal.kill)
     await asyncio.to_thread(mortal.start)
     await say(client, session, "two")
-    assert await asyncio.to_thread(heard_two.wait, 30)  # a deletion erases the log, and what was not heard yet
+    # A deletion erases the log, and what was not heard yet.
+    assert await asyncio.to_thread(heard_two.wait, 30)
     await client.sessions.delete(session.id)
     assert await asyncio.to_thread(done.wait, 30)
     await subscription.wait()

@@ -51,6 +51,10 @@ class Failure:
         context.abort(self.code, self.message)
 
 
+LOST = Failure(grpc.StatusCode.UNAVAILABLE)
+"""What a broken connection looks like."""
+
+
 @dataclass(frozen=True)
 class Call:
     """One call as it came in."""
@@ -164,6 +168,16 @@ class Stream:
                 item.abort(context)
             else:
                 yield item
+
+
+def finished(*responses: pb.SubscribeResponse, failure: Failure | None = None) -> Stream:
+    """A stream that sends these and then ends, with an error or well."""
+    stream = Stream(*responses)
+    if failure is None:
+        stream.end()
+    else:
+        stream.fail(failure)
+    return stream
 
 
 def checkpoint(sequence: int) -> pb.SubscribeResponse:

@@ -22,9 +22,8 @@ from sessions_client import (
 from sessions_client._async._caller import AsyncCaller
 from sessions_client._options import target_of
 from tests.support.flavours import open_client
-from tests.unit.client.scripted import Failure, ScriptedServer
+from tests.unit.client.scripted import LOST, Failure, ScriptedServer
 
-LOST = Failure(grpc.StatusCode.UNAVAILABLE)
 SESSION = pb.Session(id="s", user_id="u")
 
 WRITES: dict[str, tuple[Callable[[AsyncClient], Any], Any]] = {
