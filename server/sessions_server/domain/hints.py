@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence as Seq
 from typing import Protocol, TypeAlias
 
 from sessions_server.domain.jsonbytes import dumps, loads
@@ -15,13 +15,13 @@ HINTS_PER_PACKET = 16
 
 
 class Channel(Protocol):
-    """Carries hints between replicas: at most once, in any order."""
+    """Carries packets of hints between replicas: at most once, in any order."""
 
-    async def send(self, hints: Hints) -> None:
-        """A hint that can not be sent is lost; nothing is raised for it."""
+    async def send(self, packets: Seq[bytes]) -> None:
+        """Packets that can not be sent are lost; nothing is raised for them."""
 
-    async def listen(self, received: Callable[[Hints], None], missed: Callable[[], None]) -> None:
-        """Hands on what arrives, until cancelled. Calls `missed` whenever hints may have been lost on the way."""
+    async def listen(self, received: Callable[[bytes], None], missed: Callable[[], None]) -> None:
+        """Hands on what arrives, until cancelled. Calls `missed` whenever packets may have been lost on the way."""
 
 
 def packets(hints: Hints) -> Iterator[bytes]:
@@ -30,5 +30,16 @@ def packets(hints: Hints) -> Iterator[bytes]:
         yield dumps([*rows[start : start + HINTS_PER_PACKET]])
 
 
-def read_packet(packet: bytes | str) -> Hints:
-    return {SessionKey(tenant, session_id): Sequence(head) for tenant, session_id, head in loads(packet)}
+def read_packet(packet: bytes) -> Hints:
+    """What a packet says. Raises ValueError for one that no replica sends."""
+    rows = loads(packet)
+    if not isinstance(rows, list):
+        raise ValueError("A packet of hints is a list.")
+    return dict(map(_hint, rows))
+
+
+def _hint(row: Json) -> tuple[SessionKey, Sequence]:
+    match row:
+        case [str(tenant), str(session_id), int(head)]:
+            return SessionKey(tenant, session_id), Sequence(head)
+    raise ValueError("A hint is a tenant, a session and a position.")

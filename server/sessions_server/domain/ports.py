@@ -162,8 +162,9 @@ class ReadStore(Protocol):
         """Raises KeyNotAvailable, DataCorrupted."""
 
     async def log(self, key: SessionKey, after: Sequence, limit: int) -> LogPage:
-        """Events after a position, from one snapshot. Raises SessionNotFound for an id that never was, KeyNotAvailable,
-        DataCorrupted. A session that is to be treated as erased, but is not yet, answers as if nothing came after."""
+        """Events after a position, from one snapshot: at most so many, and fewer where they are large. Raises
+        SessionNotFound for an id that never was, KeyNotAvailable, DataCorrupted. A session that is to be treated as
+        erased, but is not yet, answers as if nothing came after."""
 
     async def sessions(self, query: ListQuery) -> list[Session]:
         """One page in the asked order, ties by session id."""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from sessions_server.domain.jsonbytes import dumps
 from sessions_server.domain.models import Event, Message, Sequence, SessionKey
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 RING_EVENTS = 1024
 RING_CHARACTERS = 1_000_000
-"""About how much message content a ring holds."""
+"""About how much a ring holds in all."""
 
 
 class Feed:
@@ -31,6 +32,7 @@ class Feed:
         self.foreign = 0
         self.watchers = 0
         self._ring: deque[Event] = deque()
+        self._weights: deque[int] = deque()
         self._characters = 0
         self._head = Sequence(0)
         self._waiting: set[asyncio.Future[None]] = set()
@@ -64,7 +66,8 @@ class Feed:
             self._forget_ring()  # another replica wrote in between, or there are only the log's own events
         for event in events:
             self._ring.append(event)
-            self._characters += _characters(event)
+            self._weights.append(_characters(event))
+            self._characters += self._weights[-1]
         self._forget_before(Sequence(published.erased_through + 1))
         while len(self._ring) > RING_EVENTS or self._characters > RING_CHARACTERS:
             self._forget_oldest()
@@ -91,6 +94,7 @@ class Feed:
 
     def _forget_ring(self) -> None:
         self._ring.clear()
+        self._weights.clear()
         self._characters = 0
 
     def _forget_before(self, sequence: Sequence) -> None:
@@ -98,7 +102,8 @@ class Feed:
             self._forget_oldest()
 
     def _forget_oldest(self) -> None:
-        self._characters -= _characters(self._ring.popleft())
+        self._ring.popleft()
+        self._characters -= self._weights.popleft()
 
 
 class Hub:
@@ -145,5 +150,9 @@ def _wake(woken: asyncio.Future[None]) -> None:
 
 
 def _characters(event: Event) -> int:
-    """A message's size, by its text; what its data holds is counted as a flat sum, since it is seldom large."""
-    return 200 + len(event.data.body.content) if isinstance(event.data, Message) else 200
+    """How much an event weighs in memory, roughly: a flat sum, and of a message its text and its JSON."""
+    if not isinstance(event.data, Message):
+        return 200
+    body = event.data.body
+    values = (value for value in (body.data, body.metadata) if value is not None)
+    return 200 + len(body.content) + sum(len(dumps(value)) for value in values)

@@ -1,70 +1,100 @@
-"""Carries hints over NATS, for fleets that are too large for every replica to listen on the database."""
+"""Carries hints over NATS, for fleets that are too large for every replica to listen on the database.
+
+One subject has the hints of all replicas, so let no other deployment use the same NATS account.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import logging
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence as Seq
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
-from sessions_server.domain.hints import Hints, packets, read_packet
+from sessions_server.domain.errors import SetupError
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
+    from nats.aio.msg import Msg
 
 logger = logging.getLogger(__name__)
 
-SUBJECT = "sessions.wakeups"
-RETRY_SECONDS = 1.0
+SUBJECT: Final = "sessions.wakeups"
+SCHEMES: Final = ("nats", "tls", "ws", "wss")
+RETRY_SECONDS: Final = 1.0
 
 
 class NatsChannel:
+    """Raises SetupError for what is no address of a NATS server, and where the client for NATS is missing."""
+
     def __init__(self, url: str) -> None:
+        if urlsplit(url).scheme not in SCHEMES:
+            raise SetupError(
+                "Wake-ups go over PostgreSQL, when nothing is set, or over NATS; give SESSIONS_WAKEUPS an address "
+                "such as nats://127.0.0.1:4222, or leave it out."
+            )
+        if importlib.util.find_spec("nats") is None:
+            raise SetupError("Wake-ups over NATS need the package nats-py; install sessions[server,nats].")
         self._url = url
         self._client: Client | None = None
 
-    async def send(self, hints: Hints) -> None:
-        """A hint that can not be sent is lost; nothing is raised for it."""
+    async def send(self, packets: Seq[bytes]) -> None:
+        """Packets that can not be sent are lost; nothing is raised for them."""
         from nats.errors import Error
 
-        if self._client is None:
+        client = self._client
+        if client is None or not client.is_connected:
             return
         try:
-            for packet in packets(hints):
-                await self._client.publish(SUBJECT, packet)
-        except Error as error:
+            for packet in packets:
+                await client.publish(SUBJECT, packet)
+        except (OSError, Error) as error:
             logger.warning("wake-ups could not be sent: %s", error)
 
-    async def listen(self, received: Callable[[Hints], None], missed: Callable[[], None]) -> None:
-        """Hands on what arrives, until cancelled; the client reconnects by itself, for ever."""
+    async def listen(self, received: Callable[[bytes], None], missed: Callable[[], None]) -> None:
+        """Hands on what arrives, until cancelled; connects for ever, since hints are never worth a failed start, and
+        says each time that packets were missed."""
+        while True:
+            await self._listen_once(received, missed)
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def _listen_once(self, received: Callable[[bytes], None], missed: Callable[[], None]) -> None:
+        """Over restarts of NATS, until it closes the connection for good, as it does when access is taken back."""
+        from nats.aio.client import Client
+        from nats.errors import Error, SlowConsumerError
+
+        closed = asyncio.Event()
+
+        async def take(message: Msg) -> None:
+            received(message.data)
 
         async def reconnected() -> None:
             missed()
 
+        async def ended() -> None:
+            closed.set()
+
         async def failed(error: Exception) -> None:
             logger.warning("NATS: %s", error)
+            if isinstance(error, SlowConsumerError):
+                missed()
 
-        self._client = client = await self._connect(reconnected, failed)
+        self._client = client = Client()
         try:
-            subscription = await client.subscribe(SUBJECT)
+            await client.connect(
+                self._url,
+                name="sessions-server",
+                no_echo=True,
+                max_reconnect_attempts=-1,
+                reconnected_cb=reconnected,
+                closed_cb=ended,
+                error_cb=failed,
+            )
+            await client.subscribe(SUBJECT, cb=take)
             missed()
-            async for message in subscription.messages:
-                received(read_packet(message.data))
+            await closed.wait()
+        except (OSError, Error) as error:
+            logger.warning("NATS can not be used: %s", error)
         finally:
             await client.close()
-
-    async def _connect(
-        self, reconnected: Callable[[], Awaitable[None]], failed: Callable[[Exception], Awaitable[None]]
-    ) -> Client:
-        """The first connection is tried for ever, like every later one: hints are never worth a failed start."""
-        import nats
-        from nats.errors import Error
-
-        while True:
-            try:
-                return await nats.connect(
-                    self._url, max_reconnect_attempts=-1, reconnected_cb=reconnected, error_cb=failed
-                )
-            except (OSError, Error) as error:
-                logger.warning("NATS can not be reached: %s", error)
-                await asyncio.sleep(RETRY_SECONDS)

@@ -2,7 +2,7 @@
 
 A hint is only (session, head), sent after the commit and never inside it, and coalesced: while one is on its way the
 newest head of each session waits. The poller asks the store for the heads of the watched sessions, so that a
-subscriber learns of an event even when every hint is lost.
+subscriber learns of an event even when every hint is lost; nothing that befalls it is its end.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from sessions_server.domain.errors import DomainError
-from sessions_server.domain.hints import Channel, Hints
+from sessions_server.domain.hints import Channel, Hints, packets, read_packet
 from sessions_server.domain.models import Sequence, SessionKey
 
 if TYPE_CHECKING:
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from sessions_server.log.hub import Hub
 
 logger = logging.getLogger(__name__)
+
+HEADS_AT_ONCE = 1_000
+"""For how many sessions one query asks, so that neither the database nor this process is busy with it for long."""
 
 
 class Wakeups:
@@ -45,7 +48,7 @@ class Wakeups:
         """Sends, receives and polls until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._send())
-            tasks.create_task(self._channel.listen(self._received, self._hub.forget_all))
+            tasks.create_task(self._channel.listen(self._receive, self._hub.forget_all))
             tasks.create_task(self._poll())
 
     async def _send(self) -> None:
@@ -53,17 +56,27 @@ class Wakeups:
             await self._pending.wait()
             self._pending.clear()
             hints, self._outgoing = self._outgoing, {}
-            await self._channel.send(hints)
+            if hints:
+                await self._channel.send(list(packets(hints)))
+
+    def _receive(self, packet: bytes) -> None:
+        try:
+            self._pass_on(read_packet(packet))
+        except ValueError as error:
+            logger.warning("a wake-up that no replica of this release sends was ignored: %s", error)
 
     async def _poll(self) -> None:
         while True:
             await asyncio.sleep(self._poll_seconds)
-            if watched := self._hub.watched():
-                try:
-                    self._received(await self._store.heads(watched))
-                except DomainError as error:
-                    logger.warning("the heads of the watched sessions could not be read: %s", error)
+            watched = self._hub.watched()
+            try:
+                for start in range(0, len(watched), HEADS_AT_ONCE):
+                    self._pass_on(await self._store.heads(watched[start : start + HEADS_AT_ONCE]))
+            except DomainError as error:
+                logger.warning("the heads of the watched sessions could not be read: %s", error)
+            except Exception:
+                logger.exception("the heads of the watched sessions could not be read")
 
-    def _received(self, hints: Hints) -> None:
+    def _pass_on(self, hints: Hints) -> None:
         for key, head in hints.items():
             self._hub.hint(key, head)

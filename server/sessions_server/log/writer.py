@@ -126,9 +126,10 @@ class Writer:
         except Exception as error:
             await self._recover(batch, error)
             return
-        self._announce(published)
+        # The callers first, so that their answers do not queue behind a thousand watchers. Nobody runs in between.
         for entry, outcome in zip(batch, outcomes, strict=True):
             _settle(entry, outcome)
+        self._announce(published)
 
     async def _recover(self, batch: list[_Entry], error: Exception) -> None:
         """A transaction was lost. Finds the command that broke it by trying each alone, unless none can succeed now."""

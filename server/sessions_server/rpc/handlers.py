@@ -21,7 +21,7 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
 from sessions.v1 import sessions_pb2 as pb
-from sessions_server.domain.errors import LimitExceeded
+from sessions_server.domain.errors import DomainError, LimitExceeded, ShuttingDown
 from sessions_server.domain.models import Micros
 from sessions_server.domain.ports import Access, Caller, Clock
 from sessions_server.rpc.errors import (
@@ -223,20 +223,22 @@ class Handlers(grpc.GenericRpcHandler):
             raise asyncio.CancelledError from error
         known = as_domain_error(error, request_id=call.request_id)
         code, message, trailers = refusal(known)
-        self._finished(call, code.name, cause=error if isinstance(known, Internal) else None)
+        self._finished(call, code.name, known, cause=error if isinstance(known, Internal) else None)
         try:
             await context.abort(code, message, trailers)
         except grpc.aio.InternalError as failure:  # the caller went away before it could be told
             raise asyncio.CancelledError from failure
 
-    def _finished(self, call: _Call, code: str, *, cause: BaseException | None = None) -> None:
+    def _finished(
+        self, call: _Call, code: str, error: DomainError | None = None, *, cause: BaseException | None = None
+    ) -> None:
         """Counts the call, and writes its one line of log. Neither holds anything of its content."""
         seconds = time.perf_counter() - call.started
         method = call.method
         self._metrics.handled(method.name, code)
         if method.unary:
             self._metrics.took(method.name, seconds)
-        level = _level(method, code, cause)
+        level = _level(method, code, error)
         if _levels.isEnabledFor(level):
             logger.log(
                 level,
@@ -310,9 +312,10 @@ def _caller_is_gone(error: BaseException) -> bool:
     return isinstance(error, grpc.aio.BaseError)
 
 
-def _level(method: Method, code: str, cause: BaseException | None) -> int:
-    if cause is not None:
+def _level(method: Method, code: str, error: DomainError | None) -> int:
+    """Faults of the server stand out; what callers do does not, nor the end that every stream has some day."""
+    if isinstance(error, Internal):
         return logging.ERROR
-    if code in FAULTS:
+    if code in FAULTS and not isinstance(error, ShuttingDown):
         return logging.WARNING
-    return logging.DEBUG if code is OK and method.unary else logging.INFO
+    return logging.DEBUG if code == OK and method.unary else logging.INFO

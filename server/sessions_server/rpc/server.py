@@ -7,10 +7,9 @@ watched, and another takes its place on the same port within a second.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import grpc
 
@@ -25,8 +24,11 @@ from sessions_server.rpc.tracing import Tracing
 
 logger = logging.getLogger(__name__)
 
-WATCH_SECONDS: Final = 0.1
-"""How often the server is looked at, whether it still takes calls."""
+WATCH_SECONDS: Final = 0.2
+"""How often the server is looked at, whether it still takes calls; most often it is seen at once."""
+
+REBIND_SECONDS: Final = (0.001, 0.25)
+"""After how long the port of a server that broke is tried again while it is not free: at first, and at most."""
 
 BROKEN_GRACE_SECONDS: Final = 5.0
 """How long calls of a server that broke may take to finish, while its successor serves."""
@@ -42,6 +44,10 @@ OPTIONS: Final = (
     ("grpc.keepalive_permit_without_calls", 1),
     # Clients may ask as often whether this server is there.
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    # Calls wait for the event loop longer than in servers with threads. Of more than 1,000 that wait, gRPC would cancel
+    # some at random, also when it is one peer's flood that fills the queue.
+    ("grpc.server.max_pending_requests", 50_000),
+    ("grpc.server.max_pending_requests_hard_limit", 100_000),
 )
 
 
@@ -86,6 +92,7 @@ class RpcServer:
             UnknownMethods(metrics),
         ]
         self._server: grpc.aio.Server | None = None
+        self._started: set[asyncio.Task[Any]] = set()
         self._leaving: set[grpc.aio.Server] = set()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -112,8 +119,10 @@ class RpcServer:
     async def _serve(self) -> None:
         server = grpc.aio.server(handlers=self._handlers, options=OPTIONS)
         port = self._bind(server)
+        others = asyncio.all_tasks()
         self._server = server
         await server.start()
+        self._started = asyncio.all_tasks() - others
         self.address = f"{self.address.rpartition(':')[0]}:{port}"
 
     def _bind(self, server: grpc.aio.Server) -> int:
@@ -133,19 +142,32 @@ class RpcServer:
         `wait_for_termination` does not tell: a server that broke waits for its open calls first, which may be for ever.
         """
         async with asyncio.TaskGroup() as leaving:
-            while True:
+            while (server := self._server) is not None:
+                await self._broken(server)
+                logger.error("the RPC server broke; another is started on %s", self.address)
+                self._server = None
+                self._streams.end_all()
+                leaving.create_task(self._leave(server))
+                await self._serve_again()
+
+    async def _serve_again(self) -> None:
+        pause, longest = REBIND_SECONDS
+        while True:
+            try:
+                return await self._serve()
+            except SetupError:
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, longest)
+
+    async def _broken(self, server: grpc.aio.Server) -> None:
+        """Returns when the server takes no more calls."""
+        while _is_running(server):
+            # The task that takes the calls is one of these. It ends when the server breaks, which is seen at once.
+            self._started = {task for task in self._started if not task.done()}
+            if self._started:
+                await asyncio.wait(self._started, timeout=WATCH_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            else:
                 await asyncio.sleep(WATCH_SECONDS)
-                broken = self._server
-                if broken is not None and not _is_running(broken):
-                    logger.error("the RPC server broke; another is started on %s", self.address)
-                    self._server = None
-                    self._streams.end_all()
-                    leaving.create_task(self._leave(broken))
-                if self._server is None:
-                    with contextlib.suppress(
-                        SetupError
-                    ):  # the port is not free yet; tried again at the next look
-                        await self._serve()
 
     async def _leave(self, broken: grpc.aio.Server) -> None:
         self._leaving.add(broken)

@@ -10,12 +10,14 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, TYPE_CHECKING, Protocol
 
 from sessions_server.domain.errors import SessionNotFound, SetupError, Unavailable
-from sessions_server.domain.models import SessionKey
 from sessions_server.domain.transfer import Footer, Header, Record, decode_record, encode_record
-from sessions_server.service.transfer import Transfers
+
+if TYPE_CHECKING:
+    from sessions_server.domain.models import SessionKey
+    from sessions_server.service.transfer import Transfers
 
 KEYS_PER_STEP = 256
 

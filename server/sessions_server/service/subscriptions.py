@@ -11,7 +11,7 @@ from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Protocol
 
 from sessions_server.domain.errors import CursorAhead, EventsCompacted, SessionNotFound
-from sessions_server.domain.models import Deleted, Event, EventType, Sequence, SessionKey
+from sessions_server.domain.models import Deleted, Event, EventType, Message, Sequence, SessionKey
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sessions_server.domain.ports import LogPage, ReadStore
 
 BATCH = 256
-"""How many events a follower reads from the log at a time."""
+"""How many events a follower reads from the log at a time, at most."""
 
 
 class Feed(Protocol):
@@ -27,12 +27,19 @@ class Feed(Protocol):
 
     version: int
     """Grows with every wake-up."""
+    erased_through: Sequence
+    """A message up to this position that still has content was read before it was erased."""
+    foreign: int
+    """Grows when another replica has written, which may have erased what was read before."""
 
     def recent(self, after: Sequence) -> list[Event] | None:
         """The events after a position if they are all at hand; empty at the head; None: ask the log."""
 
     async def changed(self, since: int, timeout_seconds: float) -> None:
         """Returns when the version is no longer `since`, or after the timeout."""
+
+    def hint(self, head: Sequence) -> None:
+        """The log has reached a position: if what is at hand does not, it is out of date."""
 
 
 class Hub(Protocol):
@@ -64,6 +71,7 @@ class Subscriptions:
         """
         with self._hub.watch(key) as feed:  # before the first read, so that no wake-up is lost
             head = await self._head(key, after)
+            feed.hint(head)
             cursor = head if after is None else after
             if cursor > head:
                 raise CursorAhead(
@@ -83,25 +91,26 @@ class Subscriptions:
         return page.head
 
     async def _run(self, cursor: _Cursor) -> None:
-        loop = asyncio.get_running_loop()
+        loop, feed = asyncio.get_running_loop(), cursor.feed
         quiet_since = loop.time()
-        while True:
-            seen = cursor.feed.version  # before reading: what comes in between wakes the wait below
-            events = cursor.feed.recent(cursor.position)
+        while not cursor.ended:
+            seen, foreign = (
+                feed.version,
+                feed.foreign,
+            )  # before reading: what comes in between is not slept through
+            events = feed.recent(cursor.position)
             if events is None:
-                page = await self._store.log(cursor.key, cursor.position, BATCH)
+                page = await self._store.log(cursor.key, cursor.position, cursor.batch)
                 events = _checked(cursor.key, page, cursor.position)
-            shown = [await cursor.take(event) for event in events]
-            if events and events[-1].type is EventType.DELETED:
-                return
-            if any(shown):
+                cursor.batch = _next_batch(page)
+            if await cursor.show(events, foreign):
                 quiet_since = loop.time()
             quiet = loop.time() - quiet_since
-            if quiet >= self._checkpoint_seconds:
+            if quiet >= self._checkpoint_seconds and not cursor.ended:
                 await cursor.sink.checkpoint(cursor.position)
                 quiet_since, quiet = loop.time(), 0.0
             if not events:
-                await cursor.feed.changed(seen, self._checkpoint_seconds - quiet)
+                await feed.changed(seen, self._checkpoint_seconds - quiet)
 
 
 class _Cursor:
@@ -115,6 +124,20 @@ class _Cursor:
         self.sink = sink
         self.kinds = kinds
         self.position = position
+        self.batch = BATCH
+        self.ended = False
+
+    async def show(self, events: list[Event], foreign: int) -> bool:
+        """Takes events one by one, until the next may have been erased since they were read: a stream can stand still
+        for long between two of them. What is left is then to be read again. Answers whether any was shown."""
+        shown = False
+        for event in events:
+            if isinstance(event.data, Message) and event.sequence <= self.feed.erased_through:
+                break
+            shown |= await self.take(event)
+            if self.feed.foreign != foreign:
+                break
+        return shown
 
     async def take(self, event: Event) -> bool:
         """Shows an event if it is of a kind that was asked for, and only then moves on. Whether it was shown."""
@@ -122,7 +145,14 @@ class _Cursor:
         if wanted:
             await self.sink.event(event)
         self.position = event.sequence
+        self.ended = event.type is EventType.DELETED
         return wanted
+
+
+def _next_batch(page: LogPage) -> int:
+    """Where the store cut a page short because its events are large, not many more are asked for the next time."""
+    is_last = not page.events or page.events[-1].sequence >= page.head
+    return BATCH if is_last else min(BATCH, 2 * len(page.events))
 
 
 def _checked(key: SessionKey, page: LogPage, after: Sequence) -> list[Event]:

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence as Seq
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
-
-from sessions_server.domain.hints import Hints, packets, read_packet
 
 if TYPE_CHECKING:
     import asyncpg
@@ -23,27 +21,39 @@ logger = logging.getLogger(__name__)
 
 CHANNEL = "sessions_wakeups"
 PING_SECONDS = 5.0
+"""How often the listening connection is asked for a sign of life, and how long any answer may take."""
+
 RETRY_SECONDS = 1.0
+
+# A notification is a commit of its own. Nobody waits for it to be on the disk: what it tells of is there already.
+_PREPARE_SENDER = "SET synchronous_commit = off"
+_NOTIFY = "SELECT pg_notify($1, packet) FROM unnest($2::text[]) AS packet"
 
 
 class NotifyChannel:
     def __init__(self, database_url: str) -> None:
-        url = sa.make_url(database_url).set(drivername="postgresql")
-        self._dsn = url.render_as_string(hide_password=False)
+        url = sa.make_url(database_url)
+        _, options = url.get_dialect()().create_connect_args(url)
+        # What SQLAlchemy alone understands; there are no prepared statements here.
+        for name in ("prepared_statement_cache_size", "prepared_statement_name_func"):
+            options.pop(name, None)
+        self._options: dict[str, Any] = {"timeout": PING_SECONDS, **options, "statement_cache_size": 0}
         self._sender: asyncpg.Connection | None = None
 
-    async def send(self, hints: Hints) -> None:
-        """A hint that can not be sent is lost; nothing is raised for it."""
+    async def send(self, packets: Seq[bytes]) -> None:
+        """Packets that can not be sent are lost; nothing is raised for them."""
         try:
             if self._sender is None or self._sender.is_closed():
                 self._sender = await self._connect()
-            rows = [(CHANNEL, packet.decode()) for packet in packets(hints)]
-            await self._sender.executemany("SELECT pg_notify($1, $2)", rows)
+                await self._sender.execute(_PREPARE_SENDER, timeout=PING_SECONDS)
+            texts = [packet.decode() for packet in packets]
+            await self._sender.execute(_NOTIFY, CHANNEL, texts, timeout=PING_SECONDS)
         except _lost() as error:
             logger.warning("wake-ups could not be sent: %s", type(error).__name__)
+            self._drop_sender()
 
-    async def listen(self, received: Callable[[Hints], None], missed: Callable[[], None]) -> None:
-        """Hands on what arrives, until cancelled; reconnects for ever, and says each time that hints were missed."""
+    async def listen(self, received: Callable[[bytes], None], missed: Callable[[], None]) -> None:
+        """Hands on what arrives, until cancelled; reconnects for ever, and says each time that packets were missed."""
         try:
             while True:
                 try:
@@ -52,27 +62,42 @@ class NotifyChannel:
                     logger.warning("the connection for wake-ups was lost: %s", type(error).__name__)
                 await asyncio.sleep(RETRY_SECONDS)
         finally:
-            if self._sender is not None:
-                self._sender.terminate()
+            self._drop_sender()
 
-    async def _listen_once(self, received: Callable[[Hints], None], missed: Callable[[], None]) -> None:
+    async def _listen_once(self, received: Callable[[bytes], None], missed: Callable[[], None]) -> None:
+        """Returns when the connection has ended, or raises what it ended with."""
+
         def take(_connection: Any, _process: int, _channel: str, payload: object) -> None:
-            received(read_packet(str(payload)))
+            received(str(payload).encode())
 
         connection = await self._connect()
+        ended = asyncio.Event()
         try:
+            connection.add_termination_listener(lambda _connection: ended.set())
             await connection.add_listener(CHANNEL, take)
             missed()
-            while True:
-                await asyncio.sleep(PING_SECONDS)
+            while not await _is_set(ended, within_seconds=PING_SECONDS):
                 await connection.execute("SELECT 1", timeout=PING_SECONDS)
         finally:
             connection.terminate()
 
+    def _drop_sender(self) -> None:
+        if self._sender is not None:
+            self._sender.terminate()
+            self._sender = None
+
     async def _connect(self) -> asyncpg.Connection:
         import asyncpg
 
-        return await asyncpg.connect(self._dsn, timeout=PING_SECONDS, statement_cache_size=0)
+        return await asyncpg.connect(**self._options)
+
+
+async def _is_set(event: asyncio.Event, *, within_seconds: float) -> bool:
+    try:
+        async with asyncio.timeout(within_seconds):
+            return await event.wait()
+    except TimeoutError:
+        return False
 
 
 def _lost() -> tuple[type[BaseException], ...]:

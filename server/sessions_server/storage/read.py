@@ -241,10 +241,10 @@ def _page(
 
 
 def _fitting(rows: list[Any], page_bytes: int) -> int:
-    """How many messages one answer can carry: at least one, so that paging goes on."""
+    """How many rows make a page: at least one, so that paging goes on."""
     total = 0
     for count, (*_, payload) in enumerate(rows):
-        total += len(payload)
+        total += len(payload or b"")
         if total > page_bytes and count:
             return count
     return len(rows)
@@ -288,7 +288,8 @@ def _log_page(
     if position.erased:
         return LogPage((), min(after, position.last_sequence), position.log_start, None)
     content = Content(rules.cells, key, position.data_key)
-    events: tuple[Event, ...] = tuple(content.event(row) for row in rows)
+    count = _fitting(rows, rules.limits.page_bytes)
+    events: tuple[Event, ...] = tuple(content.event(row) for row in rows[:count])
     return LogPage(events, position.last_sequence, position.log_start, None)
 
 

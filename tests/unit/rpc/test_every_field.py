@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from google.protobuf.descriptor import FieldDescriptor
-from google.protobuf.message import Message as WireMessage
 from google.protobuf.struct_pb2 import Value
 
 from sessions.v1 import sessions_pb2 as pb
@@ -50,8 +48,11 @@ from tests.unit.rpc.build import (
     struct,
 )
 
+if TYPE_CHECKING:
+    from google.protobuf.message import Message as WireMessage
 
-def leaf(field: FieldDescriptor) -> bool:
+
+def leaf(field: Any) -> bool:
     """Scalars, and messages that are one value to us: times, spans, JSON."""
     return field.message_type is None or field.message_type.file.package == "google.protobuf"
 
@@ -155,6 +156,15 @@ def test_every_field_of_an_export_is_filled() -> None:
     assert kinds == {field.name for field in pb.ExportRecord.DESCRIPTOR.fields}
 
 
+OPERATIONS: dict[str, dict[str, Any]] = {
+    "set": {"set": Value(number_value=1)},
+    "remove": {"remove": True},
+    "increment": {"increment": 2.5},
+    "append": {"append": Value(string_value="x")},
+    "merge": {"merge": struct(k="v")},
+}
+
+
 def change_of_context(**operation: Any) -> pb.ContextChange:
     return pb.ContextChange(path="a.b", **operation)
 
@@ -222,16 +232,9 @@ REQUESTS: list[tuple[WireMessage, Callable[..., Any], set[str]]] = [
         (
             pb.UpdateContextRequest(session_id="s-1", etag="3", changes=[change_of_context(**operation)]),
             content.read_update_context,
-            {f"changes.{name}" for name in ("set", "remove", "increment", "append", "merge")}
-            - {f"changes.{kind}"},
+            {f"changes.{name}" for name in OPERATIONS} - {f"changes.{kind}"},
         )
-        for kind, operation in {
-            "set": {"set": Value(number_value=1)},
-            "remove": {"remove": True},
-            "increment": {"increment": 2.5},
-            "append": {"append": Value(string_value="x")},
-            "merge": {"merge": struct(k="v")},
-        }.items()
+        for kind, operation in OPERATIONS.items()
     ),
     (pb.GetContextRequest(session_id="s-1", path="a.b"), content.read_get_context, set()),
     (

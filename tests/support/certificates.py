@@ -1,0 +1,65 @@
+"""Certificates for tests: an authority of one's own, and what it signs. In memory only."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+LOOPBACK = x509.SubjectAlternativeName(
+    [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """PEM."""
+
+    certificate: bytes
+    key: bytes
+
+
+def _name(text: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
+
+
+def _new_key() -> ec.EllipticCurvePrivateKey:
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+@dataclass
+class Authority:
+    name: x509.Name = field(default_factory=lambda: _name("test authority"))
+    _key: ec.EllipticCurvePrivateKey = field(default_factory=_new_key)
+
+    @property
+    def certificate(self) -> bytes:
+        return self._sign(self.name, self._key, x509.BasicConstraints(ca=True, path_length=None))
+
+    def issue(self, name: str = "localhost") -> Pair:
+        """A certificate for the loopback, good for both ends of a connection."""
+        key = _new_key()
+        secret = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        return Pair(self._sign(_name(name), key, LOOPBACK), secret)
+
+    def _sign(self, name: x509.Name, key: ec.EllipticCurvePrivateKey, extension: x509.ExtensionType) -> bytes:
+        now = datetime.now(UTC)
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(name)
+            .issuer_name(self.name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - timedelta(days=1))
+            .not_valid_after(now + timedelta(days=1))
+            .add_extension(extension, critical=isinstance(extension, x509.BasicConstraints))
+        )
+        signed = builder.sign(self._key, hashes.SHA256())
+        return signed.public_bytes(serialization.Encoding.PEM)

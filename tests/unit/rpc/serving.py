@@ -1,0 +1,116 @@
+"""Handlers behind a real port of this process, with methods that a test writes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+from google.rpc import error_details_pb2, status_pb2
+
+from sessions.v1 import sessions_pb2 as pb, sessions_pb2_grpc
+from sessions_server.domain.errors import PermissionDenied, Unauthenticated
+from sessions_server.domain.models import Micros
+from sessions_server.domain.ports import Access, Caller
+from sessions_server.rpc.handlers import SERVICE, Handlers, UnknownMethods
+from sessions_server.rpc.metrics import Metrics
+from sessions_server.rpc.streams import StreamLimits, Streams
+from sessions_server.rpc.tracing import Tracing
+from tests.support.clock import HandClock
+
+READER, WRITER = "reader", "writer"
+
+
+class Doorkeeper:
+    """Knows two callers by their first names, until they are forgotten."""
+
+    def __init__(self) -> None:
+        self.known = {READER: Access.READ, WRITER: Access.WRITE}
+
+    def authenticate(
+        self, authorization: Sequence[bytes | str], *, now: Micros, needed: Access = Access.READ
+    ) -> Caller:
+        access = self.known.get(str(authorization[0])) if len(authorization) == 1 else None
+        if access is None:
+            raise Unauthenticated("Who are you?")
+        if needed is Access.WRITE and access is Access.READ:
+            raise PermissionDenied("You may only read.")
+        return Caller("acme", access, str(authorization[0]))
+
+
+class Methods:
+    """A servicer whose methods answer nothing, but for those that a test gives."""
+
+    def __init__(self, **methods: Callable[..., Awaitable[Any]]) -> None:
+        for method in SERVICE.methods:
+            setattr(self, method.name, methods.get(method.name, self._nothing(method.name)))
+
+    @staticmethod
+    def _nothing(name: str) -> Callable[..., Awaitable[Any]]:
+        async def answer(*_: object) -> Any:
+            return getattr(pb, f"{name}Response")()
+
+        return answer
+
+
+@dataclass
+class Serving:
+    channel: grpc.aio.Channel
+    stub: sessions_pb2_grpc.SessionServiceAsyncStub
+    streams: Streams
+    metrics: Metrics = field(default_factory=Metrics)
+    doorkeeper: Doorkeeper = field(default_factory=Doorkeeper)
+
+    async def call(self, method: str, raw: bytes = b"", *, who: str = WRITER) -> bytes:
+        """A unary call of bytes."""
+        call: Any = self.channel.unary_unary(f"/{SERVICE.full_name}/{method}")
+        return bytes(await call(raw, metadata=authorization(who)))
+
+    def count(self, method: str, code: str) -> float | None:
+        return self.metrics.registry.get_sample_value(
+            "sessions_rpc_handled_total", {"method": method, "code": code}
+        )
+
+
+def authorization(*values: str) -> tuple[tuple[str, str], ...]:
+    return tuple(("authorization", value) for value in values)
+
+
+@asynccontextmanager
+async def serving(
+    *,
+    limits: StreamLimits | None = None,
+    tracing: Tracing | None = None,
+    **methods: Callable[..., Awaitable[Any]],
+) -> AsyncIterator[Serving]:
+    doorkeeper, metrics, streams = Doorkeeper(), Metrics(), Streams(limits or StreamLimits())
+    handlers = Handlers(
+        Methods(**methods),
+        authenticator=doorkeeper,
+        clock=HandClock(),
+        metrics=metrics,
+        streams=streams,
+        tracing=tracing,
+    )
+    options = (("grpc.max_receive_message_length", 8 * 1024 * 1024), ("grpc.so_reuseport", 0))
+    server = grpc.aio.server(handlers=[handlers, UnknownMethods(metrics)], options=options)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        stub: Any = sessions_pb2_grpc.SessionServiceStub(channel)
+        yield Serving(channel, stub, streams, metrics, doorkeeper)
+    await server.stop(None)
+
+
+def reason_of(error: grpc.aio.AioRpcError) -> str:
+    return str(info_of(error).reason)
+
+
+def info_of(error: grpc.aio.AioRpcError) -> error_details_pb2.ErrorInfo:
+    details = dict(error.trailing_metadata() or ()).get("grpc-status-details-bin", b"")
+    info = error_details_pb2.ErrorInfo()
+    for detail in status_pb2.Status.FromString(details).details:
+        detail.Unpack(info)
+    return info

@@ -1,0 +1,103 @@
+"""Refusals on the wire: one code for each reason, details that a program reads, and never too much of them."""
+
+from __future__ import annotations
+
+import asyncio
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2, status_pb2
+
+from sessions.v1 import errors_pb2
+from sessions_server.domain.errors import (
+    DomainError,
+    EtagMismatch,
+    InvalidRequest,
+    Reason,
+    SessionNotFound,
+    Unavailable,
+    Violation,
+)
+from sessions_server.rpc.errors import CODES, DETAILS_BYTES, as_domain_error, clip, refusal
+
+
+def status_of(error: DomainError) -> status_pb2.Status:
+    ((key, details),) = refusal(error).trailers
+    assert key == "grpc-status-details-bin"
+    return status_pb2.Status.FromString(details)
+
+
+def info_of(error: DomainError) -> error_details_pb2.ErrorInfo:
+    info = error_details_pb2.ErrorInfo()
+    assert status_of(error).details[0].Unpack(info)
+    return info
+
+
+def bad_request_of(error: DomainError) -> error_details_pb2.BadRequest:
+    details = error_details_pb2.BadRequest()
+    assert status_of(error).details[1].Unpack(details)
+    return details
+
+
+def test_the_reasons_are_those_of_the_wire() -> None:
+    names = errors_pb2.ErrorReason.DESCRIPTOR.values_by_name
+    wire = {name.removeprefix("ERROR_REASON_") for name in names}
+    assert {reason.value for reason in Reason} == wire - {"UNSPECIFIED"}
+
+
+def test_every_reason_has_a_code_and_none_is_an_unknown_one() -> None:
+    assert set(CODES) == set(Reason)
+    assert not {grpc.StatusCode.UNKNOWN, grpc.StatusCode.OK, grpc.StatusCode.CANCELLED} & set(CODES.values())
+
+
+def test_a_refusal_says_the_same_in_its_status_and_in_its_details() -> None:
+    error = EtagMismatch("18")
+    code, message, _ = refusal(error)
+    status = status_of(error)
+    assert (code.value[0], message) == (status.code, status.message)
+    info = info_of(error)
+    assert (info.reason, info.domain) == ("ETAG_MISMATCH", "sessions.v1")
+    assert dict(info.metadata) == {"current_etag": "18"}
+
+
+def test_every_violation_is_in_the_details() -> None:
+    error = InvalidRequest([Violation("a", "Give one."), Violation("b.c", "Give another.")])
+    violations = bad_request_of(error).field_violations
+    assert [(each.field, each.description) for each in violations] == list(error.violations)
+    assert refusal(error).message == "a: Give one.; b.c: Give another."
+
+
+def test_only_an_invalid_request_has_violations() -> None:
+    assert len(status_of(SessionNotFound()).details) == 1
+
+
+def test_details_stay_small_however_much_is_wrong() -> None:
+    error = InvalidRequest(Violation(f"field[{n}]", "Give less. " * 20) for n in range(1000))
+    code, message, ((_, details),) = refusal(error)
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
+    assert len(message.encode()) <= 1024
+    assert len(details) <= DETAILS_BYTES
+    assert len(bad_request_of(error).field_violations) > 5
+
+
+def test_a_missing_session_and_a_foreign_one_look_alike_to_the_last_byte() -> None:
+    assert refusal(SessionNotFound()) == refusal(SessionNotFound())
+
+
+@pytest.mark.parametrize("text", ["short", "x" * 64, "\N{SNOWMAN}" * 64, "\N{GRINNING FACE}" * 64])
+def test_a_text_is_clipped_between_characters(text: str) -> None:
+    clipped = clip(text, 64)
+    assert len(clipped.encode()) <= 64
+    assert text.startswith(clipped.removesuffix("…"))
+
+
+def test_an_unexpected_error_shows_nothing_but_a_request_id() -> None:
+    error = as_domain_error(ValueError("postgresql://user:secret@db/x"), request_id="r-1")
+    assert error.reason is Reason.INTERNAL
+    assert "secret" not in repr(refusal(error))
+    assert dict(info_of(error).metadata) == {"request_id": "r-1"}
+    assert "r-1" in error.message
+
+
+def test_what_was_cut_off_beneath_a_call_is_worth_repeating() -> None:
+    assert isinstance(as_domain_error(asyncio.CancelledError(), request_id=""), Unavailable)

@@ -1,0 +1,196 @@
+"""Records of an export: they come back as they went out, and one that was altered anywhere is refused."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from google.protobuf.message import DecodeError, Message as WireMessage
+
+from sessions.v1 import sessions_pb2 as pb
+from sessions_server.domain.errors import InvalidRequest, LimitExceeded
+from sessions_server.domain.models import Sequence, State, StateReason
+from sessions_server.domain.transfer import ContextRecord, Footer, Header, MessagesRecord, Record
+from sessions_server.rpc.convert.imports import ImportRequest, read_import
+from sessions_server.rpc.convert.records import put_record, read_record
+from tests.unit.rpc.build import FULL_OBJECT, LIMITS, T0, TENANT, full_message, full_session
+
+HEADER = Header(1, full_session(), T0)
+CONTEXT = ContextRecord(FULL_OBJECT)
+MESSAGES = MessagesRecord((full_message("m-1", sequence=4), full_message("m-2", sequence=5)))
+FOOTER = Footer(2, 3, b"\x01" * 32)
+RECORDS = [HEADER, CONTEXT, MESSAGES, FOOTER]
+
+
+def wire(record: Record) -> pb.ExportRecord:
+    target = pb.ExportRecord()
+    put_record(target, record)
+    return pb.ExportRecord.FromString(target.SerializeToString())
+
+
+def read(given: pb.ExportRecord) -> Record:
+    return read_record(given, tenant=TENANT, limits=LIMITS)
+
+
+@pytest.mark.parametrize("record", RECORDS[1:], ids=lambda record: type(record).__name__)
+def test_a_record_comes_back_as_it_went_out(record: Record) -> None:
+    assert read(wire(record)) == record
+
+
+def test_a_header_comes_back_with_all_that_a_caller_may_see_of_the_session() -> None:
+    seen = replace(full_session(), history_start=Sequence(0), log_start=Sequence(0), data_key=None)
+    assert read(wire(HEADER)) == replace(HEADER, session=seen)
+
+
+def test_a_session_that_expired_can_be_resumed_where_it_is_imported() -> None:
+    record = read(wire(replace(HEADER, session=replace(full_session(), state=State.EXPIRED))))
+    assert isinstance(record, Header)
+    assert record.session.expiry_reason is StateReason.IDLE_TIMEOUT
+
+
+def flipped(raw: bytes) -> Iterator[bytes]:
+    """The bytes with each single bit turned."""
+    for place in range(len(raw)):
+        for bit in range(8):
+            yield raw[:place] + bytes([raw[place] ^ 1 << bit]) + raw[place + 1 :]
+
+
+def meaning(record: Record) -> Record:
+    return read(wire(record))
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda record: type(record).__name__)
+def test_every_bit_that_is_flipped_is_refused_or_changes_what_the_digest_sees(record: Record) -> None:
+    whole = meaning(record)
+    unnoticed = []
+    for raw in flipped(wire(record).SerializeToString()):
+        try:
+            altered = pb.ExportRecord.FromString(raw)
+            if altered != wire(record) and read(altered) == whole:
+                unnoticed.append(raw)
+        except (DecodeError, InvalidRequest, LimitExceeded):
+            pass
+    assert unnoticed == []
+
+
+def clear(record: pb.ExportRecord, path: str) -> None:
+    target: WireMessage = record
+    *parents, name = path.split(".")
+    for parent in parents:
+        target = getattr(target, parent)
+    target.ClearField(name)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "header.session.expire_time",
+        "header.session.storage_options.ttl",
+        "header.session.storage_options.expiry_action",
+        "header.session.etag",
+        "header.session.state",
+        "header.session.id",
+        "header.session.metadata",
+        "header.version",
+        "header.session",
+        "header",
+    ],
+)
+def test_a_header_that_lacks_something_is_refused(path: str) -> None:
+    record = wire(HEADER)
+    clear(record, path)
+    with pytest.raises(InvalidRequest):
+        read(record)
+
+
+def test_an_export_of_a_later_version_is_refused_for_its_version() -> None:
+    record = wire(HEADER)
+    record.header.version = 2
+    with pytest.raises(InvalidRequest) as caught:
+        read(record)
+    assert caught.value.violations[0].field == "record.header.version"
+
+
+def test_a_record_with_fields_that_this_server_does_not_know_is_refused() -> None:
+    raw = wire(CONTEXT).SerializeToString() + b"\xa2\x06\x03abc"
+    with pytest.raises(InvalidRequest):
+        read(pb.ExportRecord.FromString(raw))
+
+
+def test_a_time_that_is_finer_than_the_server_keeps_is_refused() -> None:
+    record = wire(MESSAGES)
+    record.messages.messages[0].create_time.nanos += 1
+    with pytest.raises(InvalidRequest):
+        read(record)
+
+
+def test_an_imported_message_keeps_to_the_limits_of_an_added_one() -> None:
+    record = wire(MESSAGES)
+    record.messages.messages[1].content = "x" * 262_145
+    with pytest.raises(LimitExceeded) as caught:
+        read(record)
+    assert caught.value.metadata == {"field": "record.messages.messages[1].content"}
+
+
+async def stream(*requests: pb.ImportSessionRequest) -> AsyncIterator[pb.ImportSessionRequest]:
+    for request in requests:
+        yield request
+
+
+async def read_all(*requests: pb.ImportSessionRequest) -> tuple[ImportRequest, list[Record]]:
+    read = await read_import(stream(*requests), tenant=TENANT, limits=LIMITS)
+    return read, [record async for record in read.records]
+
+
+def request(record: Record | None = None, **fields: Any) -> pb.ImportSessionRequest:
+    return pb.ImportSessionRequest(record=wire(record) if record else None, **fields)
+
+
+async def test_what_concerns_the_whole_import_stands_in_the_first_request() -> None:
+    first = request(HEADER, session_id="s-2", request_id="r-1")
+    first.if_exists = pb.IF_EXISTS_FAIL
+    read, records = await read_all(first, request(CONTEXT), request(FOOTER))
+    assert (read.key, read.request_id, read.fail_if_exists) == ((TENANT, "s-2"), "r-1", True)
+    assert [type(record) for record in records] == [Header, ContextRecord, Footer]
+
+
+async def test_the_first_request_may_come_before_the_header() -> None:
+    _, records = await read_all(request(session_id="s-2"), request(HEADER), request(CONTEXT))
+    assert [type(record) for record in records] == [Header, ContextRecord]
+
+
+async def test_a_later_request_may_repeat_the_first_but_not_contradict_it() -> None:
+    first = request(HEADER, session_id="s-2", request_id="r-1")
+    await read_all(first, request(CONTEXT, session_id="s-2", request_id="r-1"))
+    for other in ({"session_id": "s-3"}, {"request_id": "r-2"}):
+        with pytest.raises(InvalidRequest) as caught:
+            await read_all(first, request(CONTEXT, **other))
+        assert [violation.field for violation in caught.value.violations] == list(other)
+
+
+@pytest.mark.parametrize(
+    ("requests", "fields"),
+    [
+        pytest.param([], ["session_id"], id="nothing at all"),
+        pytest.param([request(HEADER)], ["session_id"], id="no session"),
+        pytest.param(
+            [request(HEADER, session_id="s", request_id="x" * 129)], ["request_id"], id="a long request id"
+        ),
+        pytest.param(
+            [pb.ImportSessionRequest(session_id="s", if_exists=pb.IF_EXISTS_RETURN)],
+            ["if_exists"],
+            id="return",
+        ),
+        pytest.param(
+            [request(HEADER, session_id="s"), pb.ImportSessionRequest()],
+            ["record"],
+            id="a request without a record",
+        ),
+    ],
+)
+async def test_an_import_is_refused_for(requests: list[pb.ImportSessionRequest], fields: list[str]) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        await read_all(*requests)
+    assert [violation.field for violation in caught.value.violations] == fields

@@ -1,0 +1,262 @@
+"""The server as a whole: its port, its health, its recovery, its end."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+from sessions.v1 import sessions_pb2 as pb, sessions_pb2_grpc
+from sessions_server.domain.errors import SetupError
+from sessions_server.domain.ports import Caller
+from sessions_server.rpc.handlers import Write
+from sessions_server.rpc.metrics import Metrics
+from sessions_server.rpc.server import RpcServer, Tls
+from sessions_server.rpc.servicer import Servicer
+from tests.support.certificates import Authority, Pair
+from tests.support.clock import HandClock
+from tests.support.http2 import Answer, Http2, framed
+from tests.unit.rpc.serving import WRITER, Doorkeeper, Methods, authorization, reason_of
+
+CHECKPOINT = pb.SubscribeResponse(checkpoint=pb.Checkpoint(sequence=1)).SerializeToString()
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+async def subscribe(_: pb.SubscribeRequest, __: Caller, write: Write) -> None:
+    await write(CHECKPOINT)
+    await asyncio.Event().wait()
+
+
+async def flood(_: pb.SubscribeRequest, __: Caller, write: Write) -> None:
+    while True:
+        await write(CHECKPOINT * 1000)
+
+
+def make_server(bind: str = "127.0.0.1:0", *, tls: Tls | None = None, **methods: Any) -> RpcServer:
+    return RpcServer(
+        bind,
+        servicer=cast(Servicer, Methods(**{"Subscribe": subscribe, **methods})),
+        authenticator=Doorkeeper(),
+        clock=HandClock(),
+        metrics=Metrics(),
+        tls=tls,
+    )
+
+
+@asynccontextmanager
+async def running(
+    *, grace_seconds: float = 30.0, tls: Tls | None = None, **methods: Any
+) -> AsyncIterator[RpcServer]:
+    server = make_server(tls=tls, **methods)
+    await server.start()
+    try:
+        yield server
+    finally:
+        await server.stop(grace_seconds)
+
+
+class Client:
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self.sessions: Any = sessions_pb2_grpc.SessionServiceStub(channel)
+        self.health: Any = health_pb2_grpc.HealthStub(channel)
+        self.reflection: Any = reflection_pb2_grpc.ServerReflectionStub(cast("grpc.Channel", channel))
+
+    def subscribe(self) -> Any:
+        return self.sessions.Subscribe(pb.SubscribeRequest(), metadata=authorization(WRITER))
+
+    async def get(self) -> Any:
+        return await self.sessions.GetSession(
+            pb.GetSessionRequest(), metadata=authorization(WRITER), wait_for_ready=True
+        )
+
+    async def healthy(self, service: str = "") -> int:
+        return int((await self.health.Check(health_pb2.HealthCheckRequest(service=service))).status)
+
+
+def call_raw(address: str, path: bytes) -> Answer:
+    with Http2(address) as raw:
+        return raw.call(path, framed(b""))
+
+
+# A server that comes back is looked for more often than every second.
+RECONNECT = (("grpc.initial_reconnect_backoff_ms", 100),)
+
+
+@asynccontextmanager
+async def client_of(server: RpcServer) -> AsyncIterator[Client]:
+    async with grpc.aio.insecure_channel(server.address, options=RECONNECT) as channel:
+        yield Client(channel)
+
+
+async def test_port_0_becomes_a_free_port() -> None:
+    async with running() as server, client_of(server) as client:
+        host, _, port = server.address.rpartition(":")
+        assert (host, int(port) > 0) == ("127.0.0.1", True)
+        await client.get()
+
+
+async def test_a_port_that_is_taken_is_refused_with_a_sentence() -> None:
+    async with running() as first:
+        with pytest.raises(SetupError, match="give a free address and port"):
+            await make_server(first.address).start()
+
+
+async def test_health_speaks_for_the_whole_and_for_the_service() -> None:
+    async with running() as server, client_of(server) as client:
+        names = ("", "sessions.v1.SessionService")
+        assert [await client.healthy(name) for name in names] == [SERVING, SERVING]
+        await server.set_serving(False)
+        assert [await client.healthy(name) for name in names] == [NOT_SERVING, NOT_SERVING]
+        await server.set_serving(True)
+        assert await client.healthy() == SERVING
+        listed = await client.health.List(health_pb2.HealthListRequest())  # type: ignore[attr-defined]
+        assert set(listed.statuses) == set(names)
+
+
+async def test_health_does_not_know_what_is_not_served() -> None:
+    async with running() as server, client_of(server) as client:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await client.healthy("no.such.Service")
+        assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+        watch = client.health.Watch(health_pb2.HealthCheckRequest(service="no.such.Service"))
+        assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+
+
+async def test_who_watches_health_sees_every_change_and_then_the_end() -> None:
+    async with running() as server, client_of(server) as client:
+        watch = client.health.Watch(health_pb2.HealthCheckRequest())
+        seen = [(await watch.read()).status]
+        for serving in (False, True):
+            await server.set_serving(serving)
+            seen.append((await watch.read()).status)
+        await server.stop(30)
+        seen.append((await watch.read()).status)
+        assert seen == [SERVING, NOT_SERVING, SERVING, NOT_SERVING]
+        assert await watch.read() is grpc.aio.EOF
+
+
+async def test_reflection_names_every_service() -> None:
+    async with running() as server, client_of(server) as client:
+        call = client.reflection.ServerReflectionInfo()
+        await call.write(reflection_pb2.ServerReflectionRequest(list_services=""))
+        listed = {service.name for service in (await call.read()).list_services_response.service}
+        await call.done_writing()
+    assert listed == {
+        "sessions.v1.SessionService",
+        "grpc.health.v1.Health",
+        "grpc.reflection.v1alpha.ServerReflection",
+    }
+
+
+async def test_the_end_tells_every_stream_and_does_not_wait_for_the_grace() -> None:
+    loop = asyncio.get_running_loop()
+    async with running(grace_seconds=3600) as server, client_of(server) as client:
+        calls = [client.subscribe() for _ in range(3)]
+        for call in calls:
+            await call.read()
+        began = loop.time()
+        await server.stop(3600)
+        assert loop.time() - began < 3600
+        for call in calls:
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await call.read()
+            assert reason_of(caught.value) == "SHUTTING_DOWN"
+
+
+async def test_a_call_in_flight_is_finished_within_the_grace() -> None:
+    began, go_on = asyncio.Event(), asyncio.Event()
+
+    async def wait(*_: object) -> pb.GetSessionResponse:
+        began.set()
+        await go_on.wait()
+        return pb.GetSessionResponse(session=pb.Session(id="done"))
+
+    async with running(GetSession=wait) as server, client_of(server) as client:
+        call = asyncio.create_task(client.get())
+        await began.wait()
+        stopping = asyncio.create_task(server.stop(3600))
+        go_on.set()
+        assert (await call).session.id == "done"
+        await stopping
+
+
+async def test_a_reader_that_reads_nothing_does_not_outlive_the_grace() -> None:
+    async with running(grace_seconds=0.2, Subscribe=flood) as server:
+        with Http2(server.address) as raw:
+            stream = raw.open(
+                b"/sessions.v1.SessionService/Subscribe", headers=[(b"authorization", b"writer")]
+            )
+            raw.send(stream, framed(b""))
+            await server.stop(0.2)
+
+
+async def test_a_path_that_is_not_utf_8_stops_the_service_for_no_longer_than_a_retry() -> None:
+    async with running() as server, client_of(server) as client:
+        address = server.address
+        watch = client.subscribe()
+        await watch.read()
+        for _ in range(3):
+            answer = await asyncio.to_thread(call_raw, address, b"/\xff\xfe/x")
+            assert answer.broken or answer.code != 0
+            await client.get()
+        assert server.address == address
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await watch.read()
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+        again = client.subscribe()
+        await again.read()
+        assert await client.healthy() == SERVING
+
+
+async def test_a_second_server_does_not_silently_share_the_port() -> None:
+    async with running() as server:
+        port = int(server.address.rpartition(":")[2])
+        with socket.socket() as other:
+            other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            with pytest.raises(OSError, match="in use"):
+                other.bind(("127.0.0.1", port))
+
+
+@asynccontextmanager
+async def secure_client(server: RpcServer, ca: bytes, pair: Pair | None = None) -> AsyncIterator[Client]:
+    own = (pair.key, pair.certificate) if pair else (None, None)
+    async with grpc.aio.secure_channel(server.address, grpc.ssl_channel_credentials(ca, *own)) as channel:
+        yield Client(channel)
+
+
+async def test_a_certificate_makes_the_server_speak_tls() -> None:
+    ours = Authority()
+    pair = ours.issue()
+    async with running(tls=Tls(pair.certificate, pair.key)) as server:
+        async with secure_client(server, ours.certificate) as client:
+            assert await client.healthy() == SERVING
+        async with client_of(server) as client:
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await client.healthy()
+            assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_an_authority_for_clients_keeps_those_out_that_it_has_not_signed() -> None:
+    ours, theirs = Authority(), Authority()
+    pair = ours.issue()
+    async with running(tls=Tls(pair.certificate, pair.key, ours.certificate)) as server:
+        async with secure_client(server, ours.certificate, ours.issue("client")) as client:
+            assert await client.healthy() == SERVING
+        for stranger in (None, theirs.issue("client")):
+            async with secure_client(server, ours.certificate, stranger) as client:
+                with pytest.raises(grpc.aio.AioRpcError) as caught:
+                    await client.healthy()
+                assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_a_certificate_that_is_none_is_refused_with_a_sentence() -> None:
+    with pytest.raises(SetupError, match="certificate"):
+        await make_server(tls=Tls(b"nothing", b"nothing")).start()

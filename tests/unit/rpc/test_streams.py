@@ -1,0 +1,117 @@
+"""Open streams: how many there may be, and that each is told why it was ended."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import pytest
+
+from sessions_server.domain.errors import ShuttingDown, TooManyStreams, Unauthenticated
+from sessions_server.domain.ports import Caller
+from sessions_server.rpc.streams import Recheck, StreamLimits, Streams
+
+ANN, BEN = Caller("acme", subject="ann"), Caller("acme", subject="ben")
+
+
+def holds() -> None:
+    """A credential that holds."""
+
+
+def ended() -> None:
+    raise Unauthenticated("The credential has ended.")
+
+
+class Held:
+    """A stream that waits until it is ended."""
+
+    def __init__(self, streams: Streams, caller: Caller = ANN, recheck: Recheck = holds) -> None:
+        self._opened = asyncio.Event()
+        self._streams = streams
+        self.task = asyncio.create_task(self._run(caller, recheck))
+
+    async def _run(self, caller: Caller, recheck: Recheck) -> None:
+        with self._streams.open(caller, recheck):
+            self._opened.set()
+            await asyncio.Event().wait()
+
+    async def opened(self) -> Held:
+        await self._opened.wait()
+        return self
+
+
+@contextmanager
+def opened(streams: Streams, *callers: Caller) -> Iterator[None]:
+    with ExitStack() as stack:
+        for caller in callers:
+            stack.enter_context(streams.open(caller, holds))
+        yield
+
+
+async def test_a_credential_may_have_so_many_streams_and_no_more() -> None:
+    streams = Streams(StreamLimits(in_all=10, per_caller=2))
+    with opened(streams, ANN, ANN, BEN):
+        with pytest.raises(TooManyStreams), opened(streams, ANN):
+            pass
+        with opened(streams, BEN):
+            assert len(streams) == 4
+
+
+async def test_the_server_takes_so_many_streams_and_no_more() -> None:
+    streams = Streams(StreamLimits(in_all=2, per_caller=2))
+    with opened(streams, ANN, BEN), pytest.raises(TooManyStreams), opened(streams, BEN):
+        pass
+
+
+async def test_a_stream_that_ends_makes_room_for_another() -> None:
+    streams = Streams(StreamLimits(in_all=1, per_caller=1))
+    for _ in range(3):
+        with opened(streams, ANN):
+            pass
+    assert len(streams) == 0
+
+
+async def test_at_the_end_every_stream_is_told_that_the_server_stops() -> None:
+    streams = Streams(StreamLimits())
+    held = [await Held(streams, caller).opened() for caller in (ANN, BEN)]
+    streams.end_all()
+    outcomes = await asyncio.gather(*(each.task for each in held), return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [ShuttingDown, ShuttingDown]
+    assert len(streams) == 0
+
+
+async def test_a_stream_outlives_its_credential_only_until_it_is_judged_again() -> None:
+    streams = Streams(StreamLimits())
+    good, bad = await Held(streams).opened(), await Held(streams, recheck=ended).opened()
+    streams.recheck()
+    with pytest.raises(Unauthenticated):
+        await bad.task
+    assert not good.task.done()
+    good.task.cancel()
+
+
+async def test_credentials_are_judged_again_by_themselves() -> None:
+    streams = Streams(StreamLimits(), recheck_seconds=0)
+    watching = asyncio.create_task(streams.run())
+    with pytest.raises(Unauthenticated):
+        await Held(streams, recheck=ended).task
+    watching.cancel()
+
+
+async def test_a_stream_whose_caller_cancels_is_simply_cancelled() -> None:
+    streams = Streams(StreamLimits())
+    held = await Held(streams).opened()
+    held.task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await held.task
+    assert len(streams) == 0
+
+
+async def test_the_first_reason_to_end_a_stream_is_the_one_that_it_is_told() -> None:
+    streams = Streams(StreamLimits())
+    held = await Held(streams, recheck=ended).opened()
+    streams.recheck()
+    streams.end_all()
+    with pytest.raises(Unauthenticated):
+        await held.task
