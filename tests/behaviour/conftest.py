@@ -1,21 +1,53 @@
-"""One server for the tests of a module, and a client of either flavour that talks to it."""
+"""The servers of a module's tests, and a client of either flavour that calls them all in turn.
+
+Every test of a client runs against one server on SQLite, one on PostgreSQL, and three of them on one PostgreSQL.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator, Iterator
+from typing import Final
 
 import pytest
 
 from sessions_client import AsyncClient, Session
 from tests.support.flavours import FLAVOURS, open_client
+from tests.support.postgres import Postgres
+from tests.support.replicas import running_replicas
 from tests.support.server import Server, start_server
+
+SQLITE: Final = "sqlite"
+REPLICAS: Final = {"postgres": 1, "replicas": 3}
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with start_server(tmp_path_factory.mktemp("server")) as server:
-        yield server
+def settings() -> dict[str, str]:
+    """What the module's servers are started with, by full name."""
+    return {}
+
+
+@pytest.fixture(scope="module", params=[SQLITE, *REPLICAS])
+def deployment(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, settings: dict[str, str]
+) -> Iterator[list[Server]]:
+    folder = tmp_path_factory.mktemp("deployment")
+    if request.param == SQLITE:
+        with start_server(folder, env=settings) as server:
+            yield [server]
+        return
+    postgres: Postgres = request.getfixturevalue("postgres_server")
+    url = postgres.url(asyncio.run(postgres.fresh_database()))
+    env = {**settings, "SESSIONS_ALLOW_UNSAFE_DURABILITY": "true"}  # nobody pulls the plug
+    with running_replicas(folder, count=REPLICAS[request.param], database_url=url, env=env) as servers:
+        yield servers
+
+
+@pytest.fixture(scope="module")
+def server(deployment: list[Server]) -> Server:
+    """One of them."""
+    return deployment[0]
 
 
 @pytest.fixture(params=FLAVOURS)
@@ -24,8 +56,8 @@ def flavour(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-async def client(flavour: str, server: Server) -> AsyncIterator[AsyncClient]:
-    client = open_client(flavour, server.address)
+async def client(flavour: str, deployment: list[Server]) -> AsyncIterator[AsyncClient]:
+    client = open_client(flavour, [server.address for server in deployment])
     yield client
     await client.close()
 

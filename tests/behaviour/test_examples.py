@@ -19,7 +19,7 @@ import pytest
 
 from sessions_client import AsyncClient, Session
 from tests.meta.tree import ROOT, project_files
-from tests.support.server import SOURCES, Server
+from tests.support.server import SOURCES, Server, start_server
 
 BUILDS = ROOT / ".cache" / "examples"
 
@@ -43,6 +43,13 @@ event 3 EVENT_TYPE_MESSAGE
 event 4 EVENT_TYPE_CONTEXT_CHANGE
 event 5 EVENT_TYPE_DELETED
 """
+
+
+@pytest.fixture(scope="module")
+def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
+    """One server is enough: what is shown here are the programs."""
+    with start_server(tmp_path_factory.mktemp("server")) as server:
+        yield [server]
 
 
 def environment(server: Server) -> dict[str, str]:

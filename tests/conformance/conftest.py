@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from sessions_server.security.keyring import create_keyring
 from sessions_server.storage.store import Store, open_store
 from tests.conformance.harness import Harness
 from tests.support.clock import HandClock
-from tests.support.postgres import Postgres, running_postgres
+from tests.support.postgres import Postgres
 
 TEMPLATE = "migrated"
 
@@ -32,12 +32,6 @@ def cells(tmp_path_factory: pytest.TempPathFactory) -> Cells:
         tmp_path_factory.mktemp("keys") / "keyring", now=datetime(2026, 1, 1, tzinfo=UTC)
     )
     return KeyringCells(lambda: keyring)
-
-
-@pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
-    with running_postgres(tmp_path_factory.mktemp("postgres") / "data") as server:
-        yield server
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
@@ -49,7 +49,7 @@ class Answer:
 
 
 class Http2:
-    """One connection. Everything that is sent is sent at once."""
+    """One connection. What is sent leaves without delay, but for what is sent within `at_once`."""
 
     def __init__(self, address: str) -> None:
         host, _, port = address.rpartition(":")
@@ -59,6 +59,7 @@ class Http2:
         )
         self._connection = H2Connection(config)
         self._answers: dict[int, Answer] = {}
+        self._held = False
         self._connection.initiate_connection()
         self._flush()
 
@@ -128,11 +129,23 @@ class Http2:
         self._connection.ping(b"12345678")
         self._flush()
 
+    @contextlib.contextmanager
+    def at_once(self) -> Iterator[None]:
+        """What is sent in here leaves in one go, at its end."""
+        self._held = True
+        try:
+            yield
+        finally:
+            self._held = False
+            self._flush()
+
     def _over(self, stream: int) -> bool:
         answer = self._answers[stream]
         return answer.ended or answer.broken
 
     def _flush(self) -> None:
+        if self._held:
+            return
         try:
             self._socket.sendall(self._connection.data_to_send())
         except ConnectionError:

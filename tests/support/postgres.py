@@ -126,18 +126,18 @@ class Postgres:
         self._run("pg_ctl", "--pgdata", str(self._data), "--wait", *options, action)
 
     def _run(self, program: str, *arguments: str) -> None:
-        done = subprocess.run(
-            [str(self._programs / program), *arguments],
-            cwd=self._folder,
-            env={"PATH": os.environ["PATH"], "LC_ALL": "C"},
-            # Not a pipe, which the server would inherit and keep open.
-            stdout=(output := tempfile.TemporaryFile()),
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            check=False,
-            **self._account,
-        )
-        with output:
+        # Its output goes to a file. A pipe would be inherited by the server, and never end.
+        with tempfile.TemporaryFile() as output:
+            done = subprocess.run(
+                [str(self._programs / program), *arguments],
+                cwd=self._folder,
+                env={"PATH": os.environ["PATH"], "LC_ALL": "C"},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                check=False,
+                **self._account,
+            )
             output.seek(0)
             if done.returncode:
                 said = output.read().decode(errors="replace")
@@ -178,8 +178,10 @@ def _programs(folder: Path) -> Path:
     brought = _brought()
     if not _account() or all(parent.stat().st_mode & 0o001 for parent in brought.parents):
         return brought / "bin"
-    shutil.copytree(brought, folder / "postgresql", symlinks=True)
-    return folder / "postgresql" / "bin"
+    # Its libraries stand beside the package, where the programs look for them.
+    for part in (brought, brought.parent.with_suffix(".libs")):
+        shutil.copytree(part, folder / part.relative_to(brought.parents[1]), symlinks=True)
+    return folder / brought.relative_to(brought.parents[1]) / "bin"
 
 
 def _brought() -> Path:

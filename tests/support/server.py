@@ -131,7 +131,9 @@ def start_server(
     `program` is what Python runs in place of the server's own program; the clock's file follows as an argument.
     """
     if program is None:
-        program = ["-m", "sessions_server", "serve"] if clock is None else ["-m", "tests.support.clocked_server"]
+        program = (
+            ["-m", "sessions_server", "serve"] if clock is None else ["-m", "tests.support.clocked_server"]
+        )
     return Server(folder, env=env or {}, clock=clock, program=program)
 
 

@@ -54,7 +54,7 @@ class Caller:
         self.channel.close()
 
     def __getattr__(self, method: str) -> Callable[..., Any]:
-        request_type = getattr(pb, f"{method}Request")
+        request_type: Any = getattr(pb, f"{method}Request")
 
         def call(request: Any = None, **fields: Any) -> Any:
             asked = request if request is not None else request_type(**fields)
@@ -66,7 +66,7 @@ class Caller:
         self, method: str, body: bytes, metadata: Iterable[tuple[str, str | bytes]] | None = None
     ) -> bytes:
         """A unary call of bytes."""
-        call = self.channel.unary_unary(f"{SERVICE}{method}" if "/" not in method else method)
+        call: Any = self.channel.unary_unary(f"{SERVICE}{method}" if "/" not in method else method)
         return bytes(call(body, metadata=self.metadata if metadata is None else tuple(metadata)))
 
     def session(self, **fields: Any) -> pb.Session:
@@ -118,9 +118,8 @@ def refused(call: Callable[..., Any], *arguments: Any, **fields: Any) -> Refusal
 
 
 def _finish(answer: Any) -> None:
-    if isinstance(answer, grpc.RpcError) and hasattr(answer, "__next__"):
-        for _ in answer:
-            pass
+    if hasattr(answer, "__next__"):
+        list(answer)
 
 
 def refusal_of(error: Any) -> Refusal:

@@ -7,6 +7,7 @@ import re
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
 import pytest
 
 from sessions.v1 import errors_pb2, sessions_pb2 as pb

@@ -6,11 +6,11 @@ import gzip
 import zlib
 from pathlib import Path
 
-import psutil
 import pytest
 
 from sessions.v1 import sessions_pb2 as pb
 from tests.support.http2 import Http2, framed
+from tests.support.processes import memory_bytes
 from tests.support.server import Server, start_server
 from tests.wire.stubs import SERVICE, Caller
 
@@ -18,10 +18,6 @@ MIB = 1024 * 1024
 INVALID_ARGUMENT, RESOURCE_EXHAUSTED, UNIMPLEMENTED = 3, 8, 12
 GET = f"{SERVICE}GetSession".encode()
 GZIP = [(b"grpc-encoding", b"gzip")]
-
-
-def memory(server: Server) -> int:
-    return int(psutil.Process(server.pid).memory_info().rss)
 
 
 def bomb(size: int) -> bytes:
@@ -76,11 +72,11 @@ def test_a_compressed_request_is_read(server: Server, session: str) -> None:
 
 def test_a_bomb_does_not_go_off(server: Server, caller: Caller) -> None:
     packed = bomb(1024 * MIB)
-    before = memory(server)
+    before = memory_bytes(server.pid)
     with Http2(server.address) as raw:
         answer = raw.call(GET, framed(packed, compressed=True), headers=GZIP)
     assert answer.code == RESOURCE_EXHAUSTED
-    assert memory(server) - before < 64 * MIB
+    assert memory_bytes(server.pid) - before < 64 * MIB
     caller.session()
 
 
@@ -101,12 +97,22 @@ def test_calls_that_never_say_anything_hold_nobody_up(server: Server, caller: Ca
         assert caller.GetSession(session_id=session).session.id == session
 
 
+def test_many_calls_at_once_are_all_answered(server: Server, session: str) -> None:
+    body = get(session)
+    with Http2(server.address) as raw:
+        with raw.at_once():
+            streams = [raw.open(GET) for _ in range(4000)]
+            for stream in streams:
+                raw.send(stream, body)
+        assert {raw.answer(stream).code for stream in streams} == {0}
+
+
 def test_streams_that_are_opened_and_reset_leave_nothing_behind(
     server: Server, caller: Caller, session: str
 ) -> None:
     subscribe = f"{SERVICE}Subscribe".encode()
     body = framed(pb.SubscribeRequest(session_id=session).SerializeToString())
-    before = memory(server)
+    before = memory_bytes(server.pid)
     for _ in range(10):
         with Http2(server.address) as raw:
             for _ in range(500):
@@ -117,16 +123,16 @@ def test_streams_that_are_opened_and_reset_leave_nothing_behind(
                 raw.reset(stream)
     caller.StartSession(session_id=session)
     assert [event.sequence for event in caller.log(session)] == [1, 2]
-    assert memory(server) - before < 64 * MIB
+    assert memory_bytes(server.pid) - before < 64 * MIB
 
 
 def test_a_flood_of_pings_hurts_only_its_own_connection(server: Server, caller: Caller, session: str) -> None:
-    before = memory(server)
+    before = memory_bytes(server.pid)
     with Http2(server.address) as raw:
         for _ in range(5_000):
             raw.ping()
     assert caller.GetSession(session_id=session).session.id == session
-    assert memory(server) - before < 64 * MIB
+    assert memory_bytes(server.pid) - before < 64 * MIB
 
 
 def test_a_path_that_is_not_utf_8_does_not_end_the_service(tmp_path: Path) -> None:

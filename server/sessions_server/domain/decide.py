@@ -313,7 +313,13 @@ def _import(facts: Facts, command: c.Import) -> Decision:
         revision=event.sequence,
         active_time=facts.now,
     )
-    return Decision(session, event.sequence, (event,), context, clears_history=True, answer=session)
+    # The messages follow in the same transaction; the first answer is already that to the whole import.
+    whole = replace(
+        session,
+        message_count=command.message_count,
+        last_sequence=Sequence(event.sequence + command.message_count),
+    )
+    return Decision(session, event.sequence, (event,), context, clears_history=True, answer=whole)
 
 
 def _import_messages(facts: Facts, command: c.ImportMessages) -> Decision:

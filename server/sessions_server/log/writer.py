@@ -65,7 +65,7 @@ class Writer:
         return await self._enqueue(command)
 
     async def submit_series(self, commands: Series) -> Answer:
-        """Decides the commands one after another in one transaction, and answers what the last of them answered.
+        """Decides the commands one after another in one transaction, and answers what the first of them answered.
 
         Stops after the first when it has no effect, as a repeated request has none. Any refusal undoes all of them.
         """
@@ -163,7 +163,8 @@ def _decide_series(tx: Transaction, batch: list[_Entry]) -> tuple[list[Answer | 
     for entry in batch:
         for command in entry.work() if callable(entry.work) else ():
             workspace = tx.load([command])
-            answer = workspace.apply(command)
+            outcome = workspace.apply(command)
+            answer = outcome if answer is None else answer
             changes = tx.save(workspace)
             if not changes:
                 break

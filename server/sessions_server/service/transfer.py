@@ -27,7 +27,7 @@ class Series(Protocol):
     """Where commands that belong together are made durable as one."""
 
     async def submit_series(self, commands: Callable[[], Iterator[c.Command]]) -> Answer:
-        """Decides the commands one after another in one transaction, and answers what the last of them answered.
+        """Decides the commands one after another in one transaction, and answers what the first of them answered.
 
         Stops after the first when it has no effect, as a repeated request has none. Any refusal undoes all of them.
         """

@@ -39,12 +39,14 @@ class NotifyChannel:
             options.pop(name, None)
         self._options: dict[str, Any] = {"timeout": PING_SECONDS, **options, "statement_cache_size": 0}
         self._sender: asyncpg.Connection | None = None
+        self._sender_process: int | None = None
 
     async def send(self, packets: Seq[bytes]) -> None:
         """Packets that can not be sent are lost; nothing is raised for them."""
         try:
             if self._sender is None or self._sender.is_closed():
                 self._sender = await self._connect()
+                self._sender_process = self._sender.get_server_pid()
                 await self._sender.execute(_PREPARE_SENDER, timeout=PING_SECONDS)
             texts = [packet.decode() for packet in packets]
             await self._sender.execute(_NOTIFY, CHANNEL, texts, timeout=PING_SECONDS)
@@ -67,8 +69,9 @@ class NotifyChannel:
     async def _listen_once(self, received: Callable[[bytes], None], missed: Callable[[], None]) -> None:
         """Returns when the connection has ended, or raises what it ended with."""
 
-        def take(_connection: Any, _process: int, _channel: str, payload: object) -> None:
-            received(str(payload).encode())
+        def take(_connection: Any, process: int, _channel: str, payload: object) -> None:
+            if process != self._sender_process:  # our own come back too
+                received(str(payload).encode())
 
         connection = await self._connect()
         ended = asyncio.Event()

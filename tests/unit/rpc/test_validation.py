@@ -1,100 +1,31 @@
-"""What is refused: every violation at once, sizes before everything else, nothing of the caller's text repeated."""
+"""Requests about sessions that are refused: every violation at once, and nothing of the caller's text repeated."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.struct_pb2 import Struct, Value
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from sessions.v1 import sessions_pb2 as pb
 from sessions_server.domain.commands import Verb
-from sessions_server.domain.errors import InvalidRequest, LimitExceeded
-from sessions_server.domain.limits import Limits
+from sessions_server.domain.errors import InvalidRequest
 from sessions_server.rpc.convert import content, lists, sessions
 from sessions_server.rpc.convert.common import read_named
-from tests.unit.rpc.build import LIMITS, TENANT, nested, numbered, struct, wire_message
-
-BAD_IDS = {
-    "too long": "x" * 129,
-    "a path": "../../etc/passwd",
-    "nul": "a\0b",
-    "an emoji": "\N{GRINNING FACE}",
-    "sql": "'; DROP TABLE sessions;--",
-    "a space": "a b",
-    "a line break": "a\n",
-}
-BAD_SPANS = {
-    "nothing": Duration(),
-    "negative": Duration(seconds=-5),
-    "a nanosecond": Duration(nanos=1),
-    "just too short": Duration(nanos=999_999_999),
-    "10,000 years": Duration(seconds=315_360_000_000),
-    "just too long": Duration(seconds=315_360_001),
-    "mixed signs": Duration(seconds=5, nanos=-1),
-    "nanos out of range": Duration(seconds=5, nanos=2_000_000_000),
-    "seconds out of range": Duration(seconds=2**62),
-}
-BAD_TIMES = {
-    "before the year 1": Timestamp(seconds=-62_135_596_801),
-    "after the year 9999": Timestamp(seconds=253_402_300_800),
-    "negative nanos": Timestamp(nanos=-1),
-    "nanos out of range": Timestamp(nanos=1_000_000_000),
-}
-BAD_PATHS = {
-    "a dot": ".",
-    "an empty part": "a..b",
-    "a bad escape": "/a/~2",
-    "5,000 parts": "a." * 4999 + "a",
-    "33 parts": "a." * 32 + "a",
-}
-
-Read = Callable[[], Any]
-
-
-def violations(read: Callable[..., Any], request: Any, *, limits: Limits = LIMITS) -> list[str]:
-    """The fields that are at fault."""
-    with pytest.raises(InvalidRequest) as caught:
-        read(request, tenant=TENANT, limits=limits)
-    assert all(sentence.endswith((".", "@ -")) for _, sentence in caught.value.violations)
-    return [field for field, _ in caught.value.violations]
-
-
-def too_large(read: Callable[..., Any], request: Any, *, limits: Limits = LIMITS) -> str:
-    with pytest.raises(LimitExceeded) as caught:
-        read(request, tenant=TENANT, limits=limits)
-    return caught.value.metadata["field"]
-
-
-def accepted(read: Callable[..., Any], request: Any, *, limits: Limits = LIMITS) -> Any:
-    return read(request, tenant=TENANT, limits=limits)
-
-
-def create(**fields: Any) -> pb.CreateSessionRequest:
-    return pb.CreateSessionRequest(**{"user_id": "u-1", **fields})
-
-
-def change(**fields: Any) -> pb.UpdateContextRequest:
-    return pb.UpdateContextRequest(session_id="s-1", changes=[pb.ContextChange(**{"path": "a", **fields})])
-
-
-def add(**fields: Any) -> pb.AddMessageRequest:
-    return pb.AddMessageRequest(session_id="s-1", message=wire_message(**fields))
-
-
-def update(*paths: str, **session: Any) -> pb.UpdateSessionRequest:
-    request = pb.UpdateSessionRequest(session_id="s-1", session=pb.Session(**session))
-    request.update_mask.paths.extend(paths)
-    return request
-
-
-def text_value(text: str) -> Value:
-    return Value(string_value=text)
+from tests.unit.rpc.build import LIMITS, TENANT, nested, numbered, struct
+from tests.unit.rpc.reading import (
+    BAD_IDS,
+    BAD_SPANS,
+    accepted,
+    add,
+    change,
+    create,
+    update,
+    violations,
+)
 
 
 @pytest.mark.parametrize(
@@ -310,218 +241,6 @@ def test_a_page_has_100_sessions_by_default_and_1000_at_most() -> None:
         accepted(lists.read_list, pb.ListSessionsRequest(page_size=size)).limit for size in (0, 7, 2**31 - 1)
     ]
     assert sizes == [100, 7, 1000]
-
-
-@pytest.mark.parametrize(
-    ("fields", "at_fault"),
-    [
-        pytest.param({"remove": False}, ["changes[0].remove"], id="remove: false"),
-        pytest.param({}, ["changes[0]"], id="no operation"),
-        pytest.param({"path": "", "set": text_value("x")}, ["changes[0].path"], id="set at the root"),
-        pytest.param({"path": "", "remove": True}, ["changes[0].path"], id="remove the root"),
-        pytest.param({"increment": math.nan}, ["changes[0].increment"], id="increment by nan"),
-        pytest.param({"increment": 2.0**60}, ["changes[0].increment"], id="increment by too much"),
-        pytest.param({"set": Value()}, ["changes[0].set"], id="a value without a kind"),
-        pytest.param({"set": Value(number_value=math.inf)}, ["changes[0].set"], id="infinity"),
-        pytest.param({"append": Value(number_value=-math.inf)}, ["changes[0].append"], id="minus infinity"),
-        pytest.param({"set": Value(struct_value=nested(33))}, ["changes[0].set"], id="a deep value"),
-        pytest.param({"merge": nested(33)}, ["changes[0].merge"], id="a deep merge"),
-        *(
-            pytest.param({"path": path, "remove": True}, ["changes[0].path"], id=name)
-            for name, path in BAD_PATHS.items()
-        ),
-    ],
-)
-def test_a_change_of_a_context_is_refused_for(fields: dict[str, Any], at_fault: list[str]) -> None:
-    assert violations(content.read_update_context, change(**fields)) == at_fault
-
-
-@pytest.mark.parametrize("count", [0, 101])
-def test_an_update_has_1_to_100_changes(count: int) -> None:
-    request = pb.UpdateContextRequest(
-        session_id="s-1", changes=[pb.ContextChange(path="a", remove=True)] * count
-    )
-    assert violations(content.read_update_context, request) == ["changes"]
-
-
-def test_the_place_of_a_bad_change_is_named() -> None:
-    good, bad = pb.ContextChange(path="a", remove=True), pb.ContextChange(path="a..b", remove=True)
-    request = pb.UpdateContextRequest(session_id="s-1", changes=[good, good, good, bad])
-    assert violations(content.read_update_context, request) == ["changes[3].path"]
-
-
-@pytest.mark.parametrize("path", [pytest.param(path, id=name) for name, path in BAD_PATHS.items()])
-def test_a_path_that_is_none_is_refused_when_reading_too(path: str) -> None:
-    assert violations(content.read_get_context, pb.GetContextRequest(session_id="s-1", path=path)) == ["path"]
-
-
-@pytest.mark.parametrize("key", ["__proto__", "$", "a')) DROP TABLE", "{1,2}", "a\0b"])
-def test_odd_keys_are_plain_keys_in_a_context(key: str) -> None:
-    command = accepted(content.read_update_context, change(path=key, set=text_value("x")))
-    assert command.changes[0].path == (key,)
-
-
-@pytest.mark.parametrize(
-    ("fields", "at_fault"),
-    [
-        pytest.param({"role": ""}, ["message.role"], id="no role and no data"),
-        pytest.param({"role": "x" * 65}, ["message.role"], id="a long role"),
-        pytest.param({"content": ""}, ["message"], id="neither content nor data"),
-        pytest.param({"name": "x" * 257}, ["message.name"], id="a long name"),
-        pytest.param({"tool_call_id": "x" * 257}, ["message.tool_call_id"], id="a long tool call"),
-        pytest.param({"data": numbered(math.nan)}, ["message.data"], id="nan in data"),
-        pytest.param({"metadata": nested(33)}, ["message.metadata"], id="deep metadata"),
-        *(
-            pytest.param({"timestamp": time}, ["message.timestamp"], id=name)
-            for name, time in BAD_TIMES.items()
-        ),
-    ],
-)
-def test_a_message_is_refused_for(fields: dict[str, Any], at_fault: list[str]) -> None:
-    assert violations(content.read_add_message, add(**fields)) == at_fault
-
-
-def test_a_request_without_a_message_is_refused() -> None:
-    found = violations(content.read_add_message, pb.AddMessageRequest(session_id="s-1"))
-    assert found[0] == "message"
-
-
-def test_a_message_with_data_needs_no_role_and_no_content() -> None:
-    command = accepted(content.read_add_message, add(role="", content="", data=struct(parts=[1])))
-    assert command.drafts[0].body.data == {"parts": [1]}
-
-
-def test_empty_data_is_data() -> None:
-    assert accepted(content.read_add_message, add(content="", data=Struct())).drafts[0].body.data == {}
-
-
-def test_content_and_message_metadata_may_hold_nul() -> None:
-    body = accepted(content.read_add_message, add(content="a\0b", metadata=struct(k="\0"))).drafts[0].body
-    assert (body.content, body.metadata) == ("a\0b", {"k": "\0"})
-
-
-@pytest.mark.parametrize("count", [0, 1001])
-def test_a_batch_has_1_to_1000_messages(count: int) -> None:
-    request = pb.AddMessagesRequest(session_id="s-1", messages=[wire_message()] * count)
-    assert violations(content.read_add_messages, request) == ["messages"]
-
-
-def test_the_bad_message_among_fifty_is_named() -> None:
-    messages = [wire_message() for _ in range(50)]
-    messages[31].role = ""
-    request = pb.AddMessagesRequest(session_id="s-1", messages=messages)
-    assert violations(content.read_add_messages, request) == ["messages[31].role"]
-
-
-@pytest.mark.parametrize("field", ["limit", "before_sequence", "after_sequence"])
-def test_a_page_of_history_has_no_negative_bounds(field: str) -> None:
-    request = pb.GetHistoryRequest(session_id="s-1", **{field: -1})
-    assert violations(content.read_get_history, request) == [field]
-
-
-def test_a_page_of_history_has_1000_messages_at_most() -> None:
-    request = pb.GetHistoryRequest(session_id="s-1", limit=2**31 - 1)
-    assert accepted(content.read_get_history, request)[1].limit == 1000
-
-
-@pytest.mark.parametrize(
-    ("fields", "at_fault"),
-    [
-        pytest.param({"after_sequence": -1}, ["after_sequence"], id="a negative position"),
-        pytest.param({"event_types": [99]}, ["event_types"], id="an unknown type"),
-        pytest.param({"event_types": [0]}, ["event_types"], id="the unspecified type"),
-    ],
-)
-def test_a_subscription_is_refused_for(fields: dict[str, Any], at_fault: list[str]) -> None:
-    assert violations(content.read_subscribe, pb.SubscribeRequest(session_id="s-1", **fields)) == at_fault
-
-
-def test_an_absent_position_is_not_the_position_0() -> None:
-    requests = (pb.SubscribeRequest(session_id="s"), pb.SubscribeRequest(session_id="s", after_sequence=0))
-    assert [accepted(content.read_subscribe, request)[2] for request in requests] == [None, 0]
-
-
-@pytest.mark.parametrize(
-    ("read", "request_", "field"),
-    [
-        pytest.param(content.read_add_message, add(content="x" * 262_145), "message.content", id="content"),
-        pytest.param(
-            content.read_add_message,
-            add(content="\N{SNOWMAN}" * 87_382),
-            "message.content",
-            id="content in bytes",
-        ),
-        pytest.param(content.read_add_message, add(data=struct(a="x" * 262_144)), "message.data", id="data"),
-        pytest.param(
-            content.read_add_message,
-            add(metadata=struct(a="x" * 65_536)),
-            "message.metadata",
-            id="message metadata",
-        ),
-        pytest.param(
-            content.read_add_message,
-            add(metadata=struct(**{f"k{n}": n for n in range(257)})),
-            "message.metadata",
-            id="keys of message metadata",
-        ),
-        pytest.param(
-            sessions.read_create, create(metadata=struct(a="x" * 65_536)), "metadata", id="metadata"
-        ),
-        pytest.param(
-            sessions.read_create,
-            create(metadata=struct(**{f"k{n}": n for n in range(257)})),
-            "metadata",
-            id="keys of metadata",
-        ),
-        pytest.param(
-            sessions.read_update,
-            update("metadata", metadata=struct(a="x" * 65_536)),
-            "session.metadata",
-            id="metadata of an update",
-        ),
-        pytest.param(
-            content.read_set_context,
-            pb.SetContextRequest(session_id="s", context=struct(a="x" * 1_048_576)),
-            "context",
-            id="context",
-        ),
-        pytest.param(
-            content.read_set_context,
-            pb.SetContextRequest(session_id="s", context=struct(**{f"k{n}": n for n in range(10_001)})),
-            "context",
-            id="keys of a context",
-        ),
-        pytest.param(
-            content.read_update_context,
-            change(set=text_value("x" * 1_048_576)),
-            "changes[0].set",
-            id="a value of a context",
-        ),
-    ],
-)
-def test_what_is_too_large_is_refused_for_its_size(
-    read: Callable[..., Any], request_: Any, field: str
-) -> None:
-    assert too_large(read, request_) == field
-
-
-def test_what_is_just_not_too_large_is_accepted() -> None:
-    assert accepted(content.read_add_message, add(content="x" * 262_144))
-    context = struct(a="x" * (1_048_576 - len('{"a":""}')))
-    assert accepted(content.read_set_context, pb.SetContextRequest(session_id="s", context=context))
-
-
-def test_a_size_is_told_before_anything_else_is() -> None:
-    request = add(content="x" * 262_145, role="", name="x" * 257)
-    request.session_id = "no id"
-    assert too_large(content.read_add_message, request) == "message.content"
-
-
-def test_the_limits_are_those_of_the_deployment() -> None:
-    limits = replace(LIMITS, content_bytes=3, messages_per_add=1, context_changes=1)
-    assert too_large(content.read_add_message, add(content="four"), limits=limits) == "message.content"
-    two = pb.AddMessagesRequest(session_id="s", messages=[wire_message(content="x")] * 2)
-    assert violations(content.read_add_messages, two, limits=limits) == ["messages"]
 
 
 def test_temporary_data_gets_a_ttl_of_a_day_and_is_deleted_then() -> None:

@@ -1,0 +1,16 @@
+"""What tests of several folders share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.postgres import Postgres, running_postgres
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Postgres]:
+    """One PostgreSQL for all tests that do not harm it. It does not wait for the disk: none of them pulls its plug."""
+    with running_postgres() as server:
+        yield server

@@ -1,0 +1,174 @@
+"""Writers and readers of many sessions on several replicas, which are killed while PostgreSQL crashes and recovers.
+
+Every write is tried under its request id until it is acknowledged, so that the logs hold the acknowledged writes and
+nothing else, if the service keeps its promises.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple, TypeVar
+
+from sessions_client import AsyncClient, DeadlineExceeded, Event, Unavailable
+from tests.support.postgres import Postgres
+from tests.support.server import Server
+
+T = TypeVar("T")
+
+WRITER_CLIENTS: Final = 4
+KILL_SECONDS: Final = 2.0
+COUNTER: Final = "count"
+
+
+@dataclass(frozen=True)
+class Plan:
+    sessions: int
+    writers: int
+    kills: int
+    crashes: int
+    """Of PostgreSQL, each after one of the first kills."""
+    seed: int = 1
+
+
+class Write(NamedTuple):
+    """An acknowledged one: its event's place and what was written."""
+
+    session_id: str
+    sequence: int
+    content: str
+    """Of a message; empty for an increment of the context's counter."""
+
+
+@dataclass
+class Reader:
+    session_id: str
+    replica: int
+    received: list[Event] = field(default_factory=list)
+
+
+@dataclass
+class Outcome:
+    acknowledged: list[Write] = field(default_factory=list)
+    readers: list[Reader] = field(default_factory=list)
+    logs: dict[str, list[Event]] = field(default_factory=dict)
+    counters: dict[str, int] = field(default_factory=dict)
+    kills: int = 0
+    crashes: int = 0
+
+
+async def run(servers: Sequence[Server], postgres: Postgres, plan: Plan) -> Outcome:
+    """Ends when every reader has its session's last event."""
+    addresses = [server.address for server in servers]
+    async with AsyncExitStack() as stack:
+        writing = [await stack.enter_async_context(AsyncClient(addresses)) for _ in range(WRITER_CLIENTS)]
+        reading = [await stack.enter_async_context(AsyncClient(address)) for address in addresses]
+        return await _Storm(servers, postgres, plan, writing, reading).run()
+
+
+class _Storm:
+    def __init__(
+        self,
+        servers: Sequence[Server],
+        postgres: Postgres,
+        plan: Plan,
+        writing: Sequence[AsyncClient],
+        reading: Sequence[AsyncClient],
+    ) -> None:
+        self._servers = servers
+        self._postgres = postgres
+        self._plan = plan
+        self._writing = writing
+        self._reading = reading
+        self._sessions = [f"session-{number}" for number in range(plan.sessions)]
+        self._outcome = Outcome()
+        self._is_over = False
+
+    async def run(self) -> Outcome:
+        client = self._writing[0]
+        await asyncio.gather(
+            *(client.sessions.create("storm", session_id=session_id) for session_id in self._sessions)
+        )
+        async with asyncio.TaskGroup() as readers:
+            for session_id in self._sessions:
+                for replica in range(len(self._servers)):
+                    readers.create_task(self._read(session_id, replica))
+            async with asyncio.TaskGroup() as work:
+                for number in range(self._plan.writers):
+                    work.create_task(self._write(number))
+                work.create_task(self._harm())
+            await asyncio.gather(*map(self._end, self._sessions))
+        for session_id in self._sessions:
+            self._outcome.logs[session_id] = await self._read_log(session_id)
+            context = await client.sessions.get_context(session_id)
+            self._outcome.counters[session_id] = context.get(COUNTER, 0)
+        return self._outcome
+
+    async def _harm(self) -> None:
+        """Kills one replica after another, every two seconds; after some of the kills PostgreSQL crashes."""
+        loop = asyncio.get_running_loop()
+        for number in range(self._plan.kills):
+            next_kill = loop.time() + KILL_SECONDS
+            await asyncio.to_thread(self._servers[number % len(self._servers)].restart)
+            self._outcome.kills += 1
+            if number < self._plan.crashes:
+                await asyncio.to_thread(self._postgres.restart, "immediate")
+                self._outcome.crashes += 1
+            await asyncio.sleep(max(next_kill - loop.time(), 0))
+        self._is_over = True
+
+    async def _write(self, number: int) -> None:
+        sessions = self._writing[number % len(self._writing)].sessions
+        rng = random.Random(f"{self._plan.seed} {number}")
+        count = 0
+        while not self._is_over:
+            session_id, count = rng.choice(self._sessions), count + 1
+            content = request_id = f"writer {number}, write {count}"
+            if rng.random() < 0.25:
+                context = await until_done(
+                    lambda chosen=session_id, request_id=request_id: sessions.update_context(
+                        chosen, changes=[{"path": COUNTER, "increment": 1}], request_id=request_id
+                    )
+                )
+                self._acknowledge(session_id, int(context.etag), "")
+                continue
+            message = await until_done(
+                lambda chosen=session_id, content=content, request_id=request_id: sessions.add_message(
+                    chosen, role="user", content=content, request_id=request_id
+                )
+            )
+            assert message.content == content
+            self._acknowledge(session_id, message.sequence, content)
+
+    def _acknowledge(self, session_id: str, sequence: int, content: str) -> None:
+        self._outcome.acknowledged.append(Write(session_id, sequence, content))
+
+    async def _end(self, session_id: str) -> None:
+        await until_done(lambda: self._writing[0].sessions.end(session_id, request_id=f"end {session_id}"))
+
+    async def _read(self, session_id: str, replica: int) -> None:
+        reader = Reader(session_id, replica)
+        self._outcome.readers.append(reader)
+        client = self._reading[replica]
+        async with client.sessions.subscribe(session_id, after_sequence=0) as subscription:
+            async for event in subscription:
+                reader.received.append(event)
+                if event.type == "state_change":
+                    return
+
+    async def _read_log(self, session_id: str) -> list[Event]:
+        session = await self._reading[0].sessions.get(session_id)
+        async with self._reading[0].sessions.subscribe(session_id, after_sequence=0) as subscription:
+            return [await anext(subscription) for _ in range(session.last_sequence)]
+
+
+async def until_done(write: Callable[[], Awaitable[T]]) -> T:
+    """Tries again, under the same request id, for as long as nobody answers."""
+    while True:
+        try:
+            return await write()
+        except (Unavailable, DeadlineExceeded):
+            continue

@@ -1,0 +1,80 @@
+"""The server's own program with one fault built into its subscriptions, to show that the harness finds such a fault.
+
+Its argument names the fault. Everything else is the server as it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Set as AbstractSet
+from typing import Final
+
+from sessions_server import app
+from sessions_server.domain.models import Event, EventType, Sequence, SessionKey
+from sessions_server.service import subscriptions
+from sessions_server.service.subscriptions import BATCH, Sink, Subscriptions
+from sessions_server.settings import Settings
+from tests.support.clocked_server import announce
+
+LIES_EVERY: Final = 5
+REGISTERS_AFTER_READING: Final = "registers after reading"
+MOVES_BEFORE_WRITING: Final = "moves before writing"
+
+
+class RegistersAfterReading(Subscriptions):
+    """Reads the log to its end, registers, and goes on live: what is committed in between, nobody shows.
+
+    The gap is kept open until something falls into it.
+    """
+
+    async def follow(
+        self, key: SessionKey, sink: Sink, *, kinds: AbstractSet[EventType], after: Sequence | None
+    ) -> None:
+        begins = Sequence(after or 0)
+        stored = list((await self._store.log(key, begins, BATCH)).events)
+        head = stored[-1].sequence if stored else begins
+        while (await self._store.session(key)).last_sequence == head:  # noqa: ASYNC110  # nobody tells it
+            await asyncio.sleep(0.001)
+        await super().follow(key, _FromTheLogFirst(sink, begins, stored), kinds=kinds, after=None)
+
+
+class _FromTheLogFirst:
+    """Puts what was read before the first thing that comes live."""
+
+    def __init__(self, sink: Sink, begins: Sequence, stored: list[Event]) -> None:
+        self._sink = sink
+        self._begins = begins
+        self._stored = stored
+
+    async def event(self, event: Event) -> None:
+        await self._sink.event(event)
+
+    async def checkpoint(self, position: Sequence) -> None:
+        """The first is that of the live part; here it is where the stream begins."""
+        stored, self._stored = self._stored, []
+        await self._sink.checkpoint(self._begins if stored else position)
+        for event in stored:
+            await self._sink.event(event)
+
+
+class MovesBeforeWriting(subscriptions._Cursor):
+    """Moves its position before the event is written; for every fifth message a checkpoint falls due in between."""
+
+    async def take(self, event: Event) -> bool:
+        self.position = event.sequence
+        if event.type is EventType.MESSAGE and event.sequence % LIES_EVERY == 0:
+            await self.sink.checkpoint(self.position)
+        return await super().take(event)
+
+
+def main() -> None:
+    if sys.argv[1] == REGISTERS_AFTER_READING:
+        vars(app)["Subscriptions"] = RegistersAfterReading
+    else:
+        vars(subscriptions)["_Cursor"] = MovesBeforeWriting
+    asyncio.run(app.serve(Settings(), ready=announce))
+
+
+if __name__ == "__main__":
+    main()

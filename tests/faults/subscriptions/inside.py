@@ -1,0 +1,67 @@
+"""What a server process holds: its memory, and what an inspected one tells of itself."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Final, TypeAlias, TypeVar
+
+from tests.support.clock import SharedClock
+from tests.support.server import Server, start_server
+
+T = TypeVar("T")
+
+Counts: TypeAlias = dict[str, float]
+
+_LISTEN, _TIME_WAIT = "0A", "06"
+_LOOKS: Final = 600
+_LOOK_SECONDS: Final = 0.05
+
+
+def resident_bytes(server: Server) -> int:
+    pages = Path(f"/proc/{server.pid}/statm").read_text().split()[1]
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+def connections(server: Server) -> int:
+    """The TCP connections that the server's end of has not been closed, as the kernel knows them.
+
+    Not the process's open sockets: gRPC holds on to some for a while after their connection has ended.
+    """
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    ends = [(int(row[1].rpartition(":")[2], 16), row[3]) for row in rows]
+    return sum(port == server.port and state not in (_LISTEN, _TIME_WAIT) for port, state in ends)
+
+
+class Inspected:
+    """A server that can be asked what it holds, and whose clock is turned by hand."""
+
+    def __init__(self, folder: Path, *, env: dict[str, str] | None = None) -> None:
+        self._path = folder / "counts.json"
+        self.clock = SharedClock(folder / "clock")
+        program = ["-m", "tests.faults.subscriptions.inspected_server", str(self._path)]
+        self.server = start_server(folder, env=env, clock=self.clock, program=program)
+
+    async def counts(self) -> Counts:
+        self._path.unlink(missing_ok=True)
+        self.server.send(signal.SIGUSR1)
+        told = await eventually(self._told, lambda text: text is not None)
+        assert told is not None, "the server does not tell what it holds"
+        counts: Counts = json.loads(told)
+        return {**counts, "connections": connections(self.server)}
+
+    async def _told(self) -> str | None:
+        return self._path.read_text() if self._path.exists() else None
+
+
+async def eventually(look: Callable[[], Awaitable[T]], wanted: Callable[[T], bool]) -> T:
+    """Looks again and again until it sees what is wanted; answers what it saw last, wanted or not."""
+    for _ in range(_LOOKS):
+        if wanted(seen := await look()):
+            return seen
+        await asyncio.sleep(_LOOK_SECONDS)
+    return await look()

@@ -1,0 +1,64 @@
+"""The server's own program, which tells at SIGUSR1 what it holds, and judges credentials of open streams often.
+
+Its arguments are the file to write the counts to, and the clock's file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import json
+import signal
+import sys
+from pathlib import Path
+from typing import Final
+
+from sessions_server import app
+from sessions_server.log.hub import Hub
+from sessions_server.rpc import server as rpc_server
+from sessions_server.rpc.metrics import Metrics
+from sessions_server.rpc.streams import Streams
+from sessions_server.settings import Settings
+from tests.support.clock import SharedClock
+from tests.support.clocked_server import announce
+
+RECHECK_SECONDS: Final = 0.05
+
+
+class Inspector:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._hub = Hub()
+        self._metrics = Metrics()
+
+    def install(self) -> None:
+        """Has the composition root use parts that are known here."""
+        vars(app)["Hub"] = lambda: self._hub
+        vars(app)["Metrics"] = lambda: self._metrics
+        vars(rpc_server)["Streams"] = functools.partial(Streams, recheck_seconds=RECHECK_SECONDS)
+
+    def ready(self, address: str) -> None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, self._tell)
+        announce(address)
+
+    def _tell(self) -> None:
+        counts = {
+            "tasks": len(asyncio.all_tasks()),
+            "watched sessions": len(self._hub.watched()),
+            "open streams": self._metrics.registry.get_sample_value(
+                "sessions_rpc_open_streams", {"method": "Subscribe"}
+            ),
+        }
+        unfinished = self._path.with_suffix(".unfinished")
+        unfinished.write_text(json.dumps(counts))
+        unfinished.rename(self._path)
+
+
+def main() -> None:
+    inspector = Inspector(Path(sys.argv[1]))
+    inspector.install()
+    asyncio.run(app.serve(Settings(), clock=SharedClock(Path(sys.argv[2])), ready=inspector.ready))
+
+
+if __name__ == "__main__":
+    main()

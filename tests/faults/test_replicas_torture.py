@@ -1,0 +1,48 @@
+"""Three replicas while they are killed one after another, PostgreSQL crashes, and wake-ups between them get lost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.replicas.storm import Plan, run
+from tests.faults.replicas.verdict import Verdict, judge
+from tests.faults.subscriptions.figures import show
+from tests.support.postgres import Postgres, running_postgres
+from tests.support.replicas import running_replicas
+
+REPLICAS = 3
+PLAN = Plan(sessions=64, writers=32, kills=5, crashes=3)
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Postgres]:
+    with running_postgres(durable=True) as postgres:
+        yield postgres
+
+
+@pytest.mark.parametrize("percent", [0, 50, 100])
+def test_nothing_is_lost_doubled_or_missing(
+    postgres: Postgres, percent: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = postgres.url(asyncio.run(postgres.fresh_database()))
+    program = ["-m", "tests.faults.replicas.lossy_server", str(percent)]
+    with running_replicas(tmp_path, count=REPLICAS, database_url=url, program=program) as servers:
+        outcome = asyncio.run(run(servers, postgres, PLAN))
+    verdict = judge(outcome)
+    readers = Counter(reader.replica for reader in outcome.readers)
+    received = sum(len(reader.received) for reader in outcome.readers)
+    show(
+        capsys,
+        f"{percent} % of the wake-ups lost, {outcome.kills} times kill -9, {outcome.crashes} crashes of PostgreSQL: "
+        f"{len(outcome.acknowledged)} acknowledged writes, lost {verdict.lost}, duplicates {verdict.duplicates}, "
+        f"holes {verdict.holes}; {len(outcome.readers)} subscribers, {received} deliveries, missing "
+        f"{verdict.missing}, repeated or out of order {verdict.repeated}",
+    )
+    assert (outcome.kills, outcome.crashes) == (PLAN.kills, PLAN.crashes)
+    assert readers == dict.fromkeys(range(REPLICAS), PLAN.sessions)
+    assert verdict == Verdict()

@@ -1,0 +1,84 @@
+"""A thousand subscribers of one session, of which one does not read: the others and the writer do not notice."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import pytest
+
+from sessions.v1 import sessions_pb2 as pb
+from sessions_client import AsyncClient
+from tests.faults.subscriptions.crowd import Crowd, crowd
+from tests.faults.subscriptions.figures import show
+from tests.faults.subscriptions.inside import resident_bytes
+from tests.faults.subscriptions.shut_stream import WINDOW, shut_stream
+from tests.support.server import Server, start_server
+
+READERS: Final = 999
+ROUNDS: Final = 60
+CONTENT: Final = "x" * 4096
+MEMORY: Final = 32 * 2**20
+"""How much the server may grow by the rounds with a reader that stands still. It keeps about 1 MB for the session and
+as much for the reader; the rest is room for what SQLite, gRPC and the allocator keep of a thousand busy streams."""
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    with start_server(tmp_path) as server:
+        yield server
+
+
+class Times(NamedTuple):
+    """Medians, in milliseconds."""
+
+    write: float
+    """Until the writer has its answer."""
+    delivery: float
+    """Until the last reader has the event as well."""
+
+
+async def write(client: AsyncClient, session: str, readers: Crowd, *, written: int) -> Times:
+    """ROUNDS messages, each once every reader has the one before; the log had `written` of them."""
+    writes, deliveries = [], []
+    for number in range(written + 1, written + ROUNDS + 1):
+        begun = time.perf_counter()
+        await client.sessions.add_message(session, role="user", content=CONTENT)
+        writes.append(time.perf_counter() - begun)
+        await readers.until_each_has(number)
+        deliveries.append(time.perf_counter() - begun)
+    return Times(statistics.median(writes) * 1000, statistics.median(deliveries) * 1000)
+
+
+async def test_one_of_a_thousand_that_does_not_read_costs_the_others_nothing(
+    server: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with AsyncClient(server.address) as client:
+        session = (await client.sessions.create("u")).id
+        request = pb.SubscribeRequest(session_id=session, after_sequence=1)
+        async with crowd(server.address, request, readers=READERS) as readers:
+            await write(client, session, readers, written=0)
+            all_read = await write(client, session, readers, written=ROUNDS)
+            async with shut_stream(server.port, request) as stalled:
+                memory = resident_bytes(server)
+                one_stalls = await write(client, session, readers, written=2 * ROUNDS)
+                grown = resident_bytes(server) - memory
+                had = stalled.received_bytes
+                stalled.open()
+                caught_up = [await stalled.event() for _ in range(3 * ROUNDS)]
+    show(
+        capsys,
+        f"{READERS} readers and one that does not read, {ROUNDS} messages of 4 KiB; a write takes "
+        f"{one_stalls.write:.1f} ms, {all_read.write:.1f} ms without it; to reach all readers "
+        f"{one_stalls.delivery:.0f} ms, {all_read.delivery:.0f} ms without it; server {grown / 2**20:+.1f} MiB; "
+        f"missing {3 * ROUNDS - len(readers.events)}, readers that got anything else {readers.odd_ones}",
+    )
+    expected = list(range(2, 3 * ROUNDS + 2))
+    assert readers.sequences() == expected
+    assert readers.odd_ones == 0
+    assert had <= WINDOW
+    assert [event.sequence for event in caught_up] == expected
+    assert grown < MEMORY

@@ -1,0 +1,157 @@
+"""What one replica's subscribers are shown when another one has written: late, perhaps, but nothing that was erased."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import pytest
+
+from sessions_server.domain import commands as c
+from sessions_server.domain.limits import Limits
+from sessions_server.domain.models import Event, EventType, Message, Sequence
+from sessions_server.log.hub import Hub
+from sessions_server.security.cells import open_cells
+from sessions_server.service.subscriptions import Subscriptions
+from sessions_server.storage.store import open_store
+from tests.conformance.harness import KEY, Harness, add, create
+from tests.support.clock import HandClock
+
+FOREVER = 3600.0
+
+
+@dataclass
+class Replica:
+    """One replica's hub and subscriptions, over a database that it shares with others."""
+
+    log: Harness
+    hub: Hub
+
+    async def writes(self, command: c.Command) -> None:
+        await self.log.do(command)
+        self.hub.publish(self.log.published)
+
+    async def another_writes(self, command: c.Command, *, hinted: bool) -> None:
+        await self.log.do(command)
+        if hinted:
+            self.hub.hint(KEY, self.log.published[-1].head)
+
+    @asynccontextmanager
+    async def reader(self, after: int | None = 0) -> AsyncIterator[Reader]:
+        """Is established, and has taken one event at most."""
+        subscriptions = Subscriptions(store=self.log.store, hub=self.hub, checkpoint_seconds=FOREVER)
+        reader, position = Reader(), None if after is None else Sequence(after)
+        following = asyncio.create_task(subscriptions.follow(KEY, reader, kinds=frozenset(), after=position))
+        await reader.established.wait()
+        yield reader
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+
+
+@dataclass
+class Reader:
+    """Takes the first event, and each further one once it is let."""
+
+    events: list[Event] = field(default_factory=list)
+    established: asyncio.Event = field(default_factory=asyncio.Event)
+    stands_still: asyncio.Event = field(default_factory=asyncio.Event)
+    goes_on: asyncio.Event = field(default_factory=asyncio.Event)
+    _grown: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    async def checkpoint(self, position: Sequence) -> None:
+        self.established.set()
+
+    async def event(self, event: Event) -> None:
+        async with self._grown:
+            self.events.append(event)
+            self._grown.notify_all()
+        self.stands_still.set()
+        await self.goes_on.wait()
+
+    async def has_through(self, sequence: int) -> None:
+        async with self._grown:
+            await self._grown.wait_for(lambda: bool(self.events) and self.events[-1].sequence >= sequence)
+
+    def shown(self) -> list[tuple[int, str | None]]:
+        """The sequences, and the text of every message that came with it."""
+        return [
+            (one.sequence, one.data.body.content if isinstance(one.data, Message) else None)
+            for one in self.events
+        ]
+
+
+@pytest.fixture
+async def replica() -> AsyncIterator[Replica]:
+    clock = HandClock()
+    store = open_store("sqlite+aiosqlite:///:memory:", cells=open_cells(None), limits=Limits(), clock=clock)
+    await store.start()
+    replica = Replica(Harness(store, clock), Hub())
+    await replica.writes(create())
+    yield replica
+    await store.close()
+
+
+CLEAR = c.ClearHistory(key=KEY)
+
+
+async def test_an_event_of_another_replica_is_shown_in_its_place(replica: Replica) -> None:
+    async with replica.reader(after=None) as reader:
+        reader.goes_on.set()
+        await replica.writes(add("two"))
+        await reader.has_through(2)
+        await replica.another_writes(add("three"), hinted=False)
+        await replica.writes(add("four"))
+        await replica.another_writes(add("five"), hinted=True)
+        await reader.has_through(5)
+        assert reader.shown() == [(2, "two"), (3, "three"), (4, "four"), (5, "five")]
+
+
+async def test_what_another_replica_clears_while_a_stream_stands_still_comes_without_content(
+    replica: Replica,
+) -> None:
+    await replica.writes(add("two", "three", "four"))
+    async with replica.reader(after=1) as reader:
+        await reader.stands_still.wait()
+        await replica.another_writes(CLEAR, hinted=True)
+        reader.goes_on.set()
+        await reader.has_through(5)
+        assert reader.shown() == [(2, "two"), (3, None), (4, None), (5, None)]
+
+
+async def test_what_another_replica_has_cleared_is_not_at_hand_for_a_new_stream_although_no_hint_came(
+    replica: Replica,
+) -> None:
+    async with replica.reader(after=None):
+        await replica.writes(add("two", "three"))
+        await replica.another_writes(CLEAR, hinted=False)
+        async with replica.reader(after=1) as reader:
+            reader.goes_on.set()
+            await reader.has_through(4)
+            assert reader.shown() == [(2, None), (3, None), (4, None)]
+
+
+async def test_lost_hints_send_every_stream_to_the_log(replica: Replica) -> None:
+    async with replica.reader(after=None) as reader:
+        reader.goes_on.set()
+        await replica.another_writes(add("two"), hinted=False)
+        replica.hub.forget_all()
+        await reader.has_through(2)
+        assert reader.shown() == [(2, "two")]
+
+
+async def test_the_session_is_watched_before_anything_is_read_and_no_longer_than_the_stream(
+    replica: Replica,
+) -> None:
+    async with replica.reader():
+        assert replica.hub.watched() == [KEY]
+    assert replica.hub.watched() == []
+
+
+async def test_a_deletion_by_another_replica_ends_the_stream(replica: Replica) -> None:
+    async with replica.reader(after=None) as reader:
+        reader.goes_on.set()
+        await replica.another_writes(c.Delete(key=KEY), hinted=True)
+        await reader.has_through(2)
+        assert [event.type for event in reader.events] == [EventType.DELETED]
