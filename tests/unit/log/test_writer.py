@@ -174,7 +174,11 @@ async def test_a_series_happens_as_a_whole_or_not_at_all(log: Running) -> None:
     with pytest.raises(InvalidState):
         await log.writer.submit_series(refused)
     assert (await log.store.session(key("s"))).last_sequence == 1
-    series = [c.Move(key=key("s"), verb=c.Verb.START), add("s", "a"), c.Move(key=key("s"), verb=c.Verb.END)]
+    series: list[c.Command] = [
+        c.Move(key=key("s"), verb=c.Verb.START),
+        add("s", "a"),
+        c.Move(key=key("s"), verb=c.Verb.END),
+    ]
     started = await log.writer.submit_series(lambda: iter(series))
     assert isinstance(started, Session)
     assert (started.state, started.last_sequence) == ("active", 2), "the answer is that of the first command"
