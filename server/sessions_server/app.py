@@ -10,16 +10,16 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sessions_server.domain.errors import DomainError, SetupError
-from sessions_server.domain.hints import Channel
 from sessions_server.domain.limits import Limits
 from sessions_server.domain.models import Micros
-from sessions_server.domain.ports import Cells, Clock
 from sessions_server.log.hub import Hub
 from sessions_server.log.nats import NatsChannel
 from sessions_server.log.wakeups import Wakeups
 from sessions_server.log.writer import Announce, Writer
+from sessions_server.logs import configure_logging
 from sessions_server.rpc.metrics import Metrics
 from sessions_server.rpc.server import RpcServer, Tls
 from sessions_server.rpc.servicer import Servicer
@@ -30,9 +30,13 @@ from sessions_server.service.expiry import Sweeper
 from sessions_server.service.sessions import Sessions
 from sessions_server.service.subscriptions import Subscriptions
 from sessions_server.service.transfer import Transfers
-from sessions_server.settings import Settings
 from sessions_server.storage.notify import NotifyChannel
 from sessions_server.storage.store import Store, SystemClock, open_store
+
+if TYPE_CHECKING:
+    from sessions_server.domain.hints import Channel
+    from sessions_server.domain.ports import Cells, Clock
+    from sessions_server.settings import Settings
 
 HEALTH_SECONDS = 1.0
 """How often the store is asked whether it is there."""
@@ -55,6 +59,7 @@ async def serve(settings: Settings, *, ready: Callable[[str], None], clock: Cloc
     Raises SetupError when a setting, a file or the database can not be used.
     """
     check_exposure(settings)
+    configure_logging(settings)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

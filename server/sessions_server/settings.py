@@ -24,6 +24,13 @@ class LogFormat(StrEnum):
     JSON = "json"
 
 
+class LogLevel(StrEnum):
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
 class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="SESSIONS_", frozen=True)
 
@@ -61,7 +68,9 @@ class Settings(BaseSettings):
     log_format: LogFormat = Field(
         default=LogFormat.CONSOLE, description="`console` for people, `json` for programs."
     )
-    log_level: str = Field(default="info", description="The least important level that is logged.")
+    log_level: LogLevel = Field(
+        default=LogLevel.INFO, description="The least important level that is logged."
+    )
     drain_grace: Seconds = Field(
         default=timedelta(seconds=10),
         description="How long calls in flight may take after SIGTERM, in seconds.",

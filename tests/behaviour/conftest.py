@@ -8,15 +8,17 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Iterator
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from sessions_client import AsyncClient, Session
 from tests.support.flavours import FLAVOURS, open_client
-from tests.support.postgres import Postgres
 from tests.support.replicas import running_replicas
 from tests.support.server import Server, start_server
+
+if TYPE_CHECKING:
+    from sessions_client import AsyncClient, Session
+    from tests.support.postgres import Postgres
 
 SQLITE: Final = "sqlite"
 REPLICAS: Final = {"postgres": 1, "replicas": 3}

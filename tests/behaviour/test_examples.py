@@ -14,12 +14,15 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from sessions_client import AsyncClient, Session
 from tests.meta.tree import ROOT, project_files
 from tests.support.server import SOURCES, Server, start_server
+
+if TYPE_CHECKING:
+    from sessions_client import AsyncClient, Session
 
 BUILDS = ROOT / ".cache" / "examples"
 

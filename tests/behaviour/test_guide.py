@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import CodeType, SimpleNamespace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 from typer.testing import CliRunner
@@ -21,7 +21,9 @@ from typer.testing import CliRunner
 from sessions_client import AsyncClient, Client, NotFound, Session, StateChangeData
 from sessions_server.__main__ import cli
 from tests.support.flavours import FLAVOURS
-from tests.support.server import Server
+
+if TYPE_CHECKING:
+    from tests.support.server import Server
 
 SNIPPETS = {
     path.stem: path.read_text(encoding="utf-8") for path in Path(__file__).with_name("guide").iterdir()

@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import pytest_asyncio
 
 from sessions_server.domain.limits import Limits
-from sessions_server.domain.ports import Cells
 from sessions_server.security.cells import KeyringCells
 from sessions_server.security.keyring import create_keyring
 from sessions_server.storage.store import Store, open_store
 from tests.conformance.harness import Harness
 from tests.support.clock import HandClock
-from tests.support.postgres import Postgres
+
+if TYPE_CHECKING:
+    from sessions_server.domain.ports import Cells
+    from tests.support.postgres import Postgres
 
 TEMPLATE = "migrated"
 

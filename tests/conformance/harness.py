@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence as Seq
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from sessions_server.domain import commands as c
 from sessions_server.domain.filters import Condition, parse_filter
@@ -21,9 +22,11 @@ from sessions_server.domain.models import (
     StorageOptions,
 )
 from sessions_server.domain.ports import HistoryQuery, ListQuery, OrderBy, Transaction
-from sessions_server.domain.workspace import Published
-from sessions_server.storage.store import Store
-from tests.support.clock import HandClock
+
+if TYPE_CHECKING:
+    from sessions_server.domain.workspace import Published
+    from sessions_server.storage.store import Store
+    from tests.support.clock import HandClock
 
 KEY = SessionKey("default", "s")
 OTHER = SessionKey("default", "other")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -24,9 +25,11 @@ from sessions_server.domain.models import (
     StorageOptions,
 )
 from sessions_server.domain.ports import Cells, HistoryQuery
-from tests.conformance.conftest import Opener
 from tests.conformance.harness import KEY, OTHER, Harness, add, create, list_of, move, set_context, stamp
-from tests.support.clock import HandClock
+
+if TYPE_CHECKING:
+    from tests.conformance.conftest import Opener
+    from tests.support.clock import HandClock
 
 SHORT = SessionConfig(max_messages=3, overflow=Overflow.TRUNCATE_OLDEST)
 TEMPORARY = StorageOptions(persistence=Persistence.TEMPORARY, ttl=Micros(60 * SECOND))

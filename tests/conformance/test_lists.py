@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from typing import TYPE_CHECKING
 
 import pytest
 
 from sessions_server.domain import commands as c
 from sessions_server.domain.models import SECOND, JsonObject, Micros, Session, SessionConfig, State
-from sessions_server.domain.ports import ListQuery
 from sessions_server.storage import search
 from tests.conformance.harness import Harness, add, create, key, list_of, move
+
+if TYPE_CHECKING:
+    from sessions_server.domain.ports import ListQuery
 
 ORDERS = ["create_time", "create_time desc", "update_time", "update_time desc"]
 

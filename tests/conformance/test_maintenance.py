@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -15,7 +16,9 @@ from sessions_server.security.cells import KeyringCells
 from sessions_server.security.keyring import create_keyring, load_keyring, rotate_keyring
 from sessions_server.storage.store import open_store
 from tests.conformance.harness import KEY, OTHER, Harness, add, create, key, move, set_context, stamp
-from tests.support.clock import HandClock
+
+if TYPE_CHECKING:
+    from tests.support.clock import HandClock
 
 DAY = 24 * 3600
 

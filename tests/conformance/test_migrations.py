@@ -17,13 +17,14 @@ from sessions_server.storage import migrations
 from sessions_server.storage.engine import SqliteFile, parse_url
 from sessions_server.storage.errors import StoreRefused
 from sessions_server.storage.postgres import PostgresRunner
-from sessions_server.storage.runner import Runner
 from sessions_server.storage.schema import metadata
 from sessions_server.storage.sqlite import SqliteRunner
-from tests.support.clock import HandClock
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
+
+    from sessions_server.storage.runner import Runner
+    from tests.support.clock import HandClock
 
 
 @pytest_asyncio.fixture

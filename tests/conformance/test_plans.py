@@ -16,7 +16,6 @@ from sessions_server.domain.models import SECOND, JsonObject, Micros, Sequence, 
 from sessions_server.domain.ports import Cells, HistoryQuery
 from sessions_server.storage import search
 from sessions_server.storage.schema import metadata
-from tests.conformance.conftest import Opener
 from tests.conformance.harness import (
     KEY,
     OTHER,
@@ -29,10 +28,12 @@ from tests.conformance.harness import (
     set_context,
     stamp,
 )
-from tests.support.clock import HandClock
 
 if TYPE_CHECKING:
     import pytest
+
+    from tests.conformance.conftest import Opener
+    from tests.support.clock import HandClock
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
 
 import pytest
 import pytest_asyncio
@@ -12,13 +13,15 @@ from sessions_server.domain import commands as c
 from sessions_server.domain.errors import SessionExists, Unavailable
 from sessions_server.domain.limits import Limits
 from sessions_server.domain.models import Sequence, Session
-from sessions_server.domain.ports import Cells, Transaction
 from sessions_server.storage.errors import StoreRefused
 from sessions_server.storage.store import open_store
-from tests.conformance.conftest import Opener
 from tests.conformance.harness import KEY, OTHER, Harness, add, create, key, move
 from tests.support.clock import HandClock
-from tests.support.postgres import Postgres
+
+if TYPE_CHECKING:
+    from sessions_server.domain.ports import Cells, Transaction
+    from tests.conformance.conftest import Opener
+    from tests.support.postgres import Postgres
 
 
 @pytest_asyncio.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -13,9 +14,11 @@ from sessions_server.domain.models import SECOND, Context, JsonObject, Micros, S
 from sessions_server.domain.ports import Cells, HistoryQuery
 from sessions_server.security.cells import NoKeyring
 from sessions_server.storage.store import open_store
-from tests.conformance.conftest import Opener
 from tests.conformance.harness import KEY, OTHER, Harness, add, create, key, list_of, set_context, texts
 from tests.support.clock import HandClock
+
+if TYPE_CHECKING:
+    from tests.conformance.conftest import Opener
 
 TEN = tuple(f"m{number}" for number in range(10))
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 
 from sessions_server.domain import commands as c
 from sessions_server.domain.errors import RequestIdReused, SessionNotFound
 from sessions_server.domain.models import SECOND, Answer, Micros, Persistence, Session, StorageOptions
-from sessions_server.domain.ports import Cells
 from tests.conformance.harness import KEY, OTHER, Harness, add, create, move, set_context, stamp
+
+if TYPE_CHECKING:
+    from sessions_server.domain.ports import Cells
 
 DAY = 24 * 3600
 

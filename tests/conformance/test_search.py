@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 import pytest
 import pytest_asyncio
@@ -12,10 +13,12 @@ from sessions_server.domain import commands as c
 from sessions_server.domain.errors import InvalidRequest
 from sessions_server.domain.filters import Condition, Operator, parse_filter
 from sessions_server.domain.models import Json, JsonObject, SessionConfig, StorageOptions
-from tests.conformance.conftest import Opener
 from tests.conformance.harness import KEY, Harness, create, key, list_of
-from tests.support.clock import HandClock
 from tests.support.filters import satisfies
+
+if TYPE_CHECKING:
+    from tests.conformance.conftest import Opener
+    from tests.support.clock import HandClock
 
 STORED: list[JsonObject] = [
     {},

@@ -8,19 +8,22 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import pytest_asyncio
 
 from sessions_server.domain.errors import DataCorrupted, StorageFull, Unavailable
 from sessions_server.domain.limits import Limits
-from sessions_server.domain.ports import Cells
 from sessions_server.storage.errors import StoreRefused
 from sessions_server.storage.sqlite import SqliteRunner
 from sessions_server.storage.store import Store
-from tests.conformance.conftest import Opener
 from tests.conformance.harness import KEY, Harness, add, create, list_of
 from tests.support.clock import HandClock
+
+if TYPE_CHECKING:
+    from sessions_server.domain.ports import Cells
+    from tests.conformance.conftest import Opener
 
 OPEN_IT = """
 import asyncio, sys

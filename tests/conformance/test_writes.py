@@ -108,7 +108,7 @@ async def test_a_refused_command_leaves_its_batch_untouched(bench: Harness) -> N
     )
     assert isinstance(made, Session)
     assert isinstance(refused, EtagMismatch)
-    assert texts(cast(tuple[Message, ...], added)) == ["a"]
+    assert texts(cast("tuple[Message, ...]", added)) == ["a"]
     assert (await bench.store.session(KEY)).last_sequence == 2
 
 

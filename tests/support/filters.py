@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from operator import ge, gt, le, lt
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sessions_server.domain.filters import Condition, Operator
-from sessions_server.domain.models import Json, JsonObject
+
+if TYPE_CHECKING:
+    from sessions_server.domain.models import Json, JsonObject
 
 _NOWHERE = object()
 

@@ -20,7 +20,7 @@ def open_client(flavour: str, target: Any, **options: Any) -> AsyncClient:
     """A client of the flavour. It is typed as the asynchronous one, whose interface both have here."""
     if flavour == "async":
         return AsyncClient(target, **options)
-    return cast(AsyncClient, _Threaded(Client(target, **options)))
+    return cast("AsyncClient", _Threaded(Client(target, **options)))
 
 
 class _Threaded:

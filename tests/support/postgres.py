@@ -18,7 +18,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, Literal, TypedDict
+from typing import Any, Final, Literal
 
 import asyncpg
 
@@ -33,12 +33,6 @@ _CONNECTIONS: Final = 200
 _INITDB: Final = ("--username", ROLE, "--auth", "trust", "--encoding", "UTF8", "--locale", "C", "--no-sync")
 
 
-class _Account(TypedDict, total=False):
-    user: int
-    group: int
-    extra_groups: list[int]
-
-
 class Postgres:
     """A server of its own, reached over the loopback. It keeps its port and its data over restarts.
 
@@ -48,7 +42,6 @@ class Postgres:
     def __init__(self, folder: Path, programs: Path, *, durable: bool) -> None:
         self._folder = folder
         self._programs = programs
-        self._account = _account()
         self._numbers = itertools.count(1)
         self.port = _free_port()
         self._run("initdb", *_INITDB, "--pgdata", str(self._data))
@@ -102,15 +95,14 @@ class Postgres:
     @contextmanager
     def running(self) -> Iterator[None]:
         """Runs it; stops and removes it in the end, also when this process is killed: a guard sees its input end."""
-        command = [str(self._programs / "pg_ctl"), "--pgdata", str(self._data), "--mode", "immediate", "stop"]
+        stop = [str(self._programs / "pg_ctl"), "--pgdata", str(self._data), "--mode", "immediate", "stop"]
         guard = subprocess.Popen(
-            ["/bin/sh", "-c", 'read -r _; "$@"; rm -rf -- "$PWD"', "guard", *command],
+            [*_as_account(), "/bin/sh", "-c", 'read -r _; "$@"; rm -rf -- "$PWD"', "guard", *stop],
             cwd=self._folder,
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
-            **self._account,
         )
         try:
             self.start()
@@ -129,14 +121,13 @@ class Postgres:
         # Its output goes to a file. A pipe would be inherited by the server, and never end.
         with tempfile.TemporaryFile() as output:
             done = subprocess.run(
-                [str(self._programs / program), *arguments],
+                [*_as_account(), str(self._programs / program), *arguments],
                 cwd=self._folder,
                 env={"PATH": os.environ["PATH"], "LC_ALL": "C"},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 check=False,
-                **self._account,
             )
             output.seek(0)
             if done.returncode:
@@ -149,8 +140,8 @@ def running_postgres(*, durable: bool = False) -> Iterator[Postgres]:
     """A running server, stopped and removed in the end. One that can not be started is an error."""
     folder = Path(tempfile.mkdtemp(prefix="sessions-postgres-"))
     try:
-        if account := _account():
-            os.chown(folder, account["user"], account["group"])
+        if os.geteuid() == 0:
+            os.chown(folder, *_nobody())
         postgres = Postgres(folder, _programs(folder), durable=durable)
         with postgres.running():
             yield postgres
@@ -158,12 +149,20 @@ def running_postgres(*, durable: bool = False) -> Iterator[Postgres]:
         shutil.rmtree(folder, ignore_errors=True)  # the guard has removed all that is the server's
 
 
-def _account() -> _Account:
-    """Whom PostgreSQL runs as: whoever runs the tests, but never root."""
+def _as_account() -> list[str]:
+    """What a command begins with to run as whoever runs the tests, but never as root.
+
+    Not the `user` of subprocess: with that it forks in earnest, which a process that has used gRPC does not survive.
+    """
     if os.geteuid():
-        return {}
+        return []
+    user, group = _nobody()
+    return ["setpriv", f"--reuid={user}", f"--regid={group}", "--clear-groups"]
+
+
+def _nobody() -> tuple[int, int]:
     nobody = pwd.getpwnam("nobody")
-    return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+    return nobody.pw_uid, nobody.pw_gid
 
 
 def _programs(folder: Path) -> Path:
@@ -176,7 +175,7 @@ def _programs(folder: Path) -> Path:
     if installed:
         return installed[-1].parent
     brought = _brought()
-    if not _account() or all(parent.stat().st_mode & 0o001 for parent in brought.parents):
+    if os.geteuid() or all(parent.stat().st_mode & 0o001 for parent in brought.parents):
         return brought / "bin"
     # Its libraries stand beside the package, where the programs look for them.
     for part in (brought, brought.parent.with_suffix(".libs")):

@@ -6,9 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from tests.support.clock import SharedClock
 from tests.support.server import Server, start_server
+
+if TYPE_CHECKING:
+    from tests.support.clock import SharedClock
 
 
 @contextmanager

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
 
 from sessions.v1 import sessions_pb2 as pb
 from tests.support.http2 import Http2, framed
-from tests.support.server import Server
 from tests.wire.deployments import EXPIRED, READER, WRITER
 from tests.wire.stubs import SERVICE, Caller, Refusal, message, refusal_of, refused
+
+if TYPE_CHECKING:
+    from tests.support.server import Server
 
 Headers = Iterable[tuple[str, str | bytes]]
 

@@ -411,11 +411,11 @@ class UpdateSessionRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Required. What to change: `metadata` (as a whole), `metadata.<key>` (one key of the top level, which may itself
+        """Optional. What to change: `metadata` (as a whole), `metadata.<key>` (one key of the top level, which may itself
         hold dots; removed if it is absent from `session.metadata`), `config`, `config.<field>`, `storage_options.ttl`,
         `storage_options.expiry_action`. A named field that is absent from `session` is set to its default. Anything else
-        is INVALID_ARGUMENT, an empty mask too: nothing is erased by omission. A TEMPORARY session keeps a ttl and its
-        expiry_action.
+        is INVALID_ARGUMENT. Without a mask the fields that `session` holds are changed, so nothing is erased by omission.
+        A TEMPORARY session keeps a ttl and its expiry_action.
         """
 
     def __init__(

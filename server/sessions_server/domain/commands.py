@@ -108,6 +108,8 @@ class Import(Base):
     message_count: int
     data_key: bytes | None = None
     fail_if_exists: bool = False
+    moved: bool = False
+    """The session moves here from another database: its positions and its idle timer go on from where they were."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,23 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sessions_server.domain import commands as c, lifecycle
-from sessions_server.domain.context import Change, Merge, apply, format_path, measure
+from sessions_server.domain.context import Change, Merge, apply, format_path
 from sessions_server.domain.errors import (
     EtagMismatch,
     HistoryFull,
     InvalidRequest,
-    LimitExceeded,
+    InvalidState,
     MessageExists,
     RequestIdReused,
     SessionExists,
     SessionNotFound,
     Violation,
 )
-from sessions_server.domain.jsonbytes import dumps
-from sessions_server.domain.limits import MAX_DEPTH, Limits
 from sessions_server.domain.models import (
     Answer,
     Context,
@@ -49,6 +47,10 @@ from sessions_server.domain.models import (
     StorageOptions,
     Updated,
 )
+from sessions_server.domain.sizes import check_context, check_metadata
+
+if TYPE_CHECKING:
+    from sessions_server.domain.limits import Limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +140,7 @@ def _update(facts: Facts, command: c.Update) -> Decision:
             config = replace(config, **{rest: getattr(command.config, rest)}) if rest else command.config
         else:
             storage = _storage_after(storage, command.storage, rest)
-    _check_metadata(metadata, facts.limits)
+    check_metadata(metadata, facts.limits)
     changed = replace(session, metadata=metadata, config=config, storage=storage, update_time=facts.now)
     return _session_event(facts, command, changed, EventType.UPDATED, Updated(command.paths))
 
@@ -157,15 +159,6 @@ def _storage_after(storage: StorageOptions, given: StorageOptions, field: str) -
         )
         raise InvalidRequest([Violation(f"session.storage_options.{field}", sentence)])
     return replace(storage, **{field: getattr(given, field)})
-
-
-def _check_metadata(metadata: JsonObject, limits: Limits) -> None:
-    if measure(metadata)[0] > limits.metadata_keys or len(dumps(metadata)) > limits.metadata_bytes:
-        raise LimitExceeded(
-            f"Metadata holds at most {limits.metadata_keys} keys and {limits.metadata_bytes} bytes of JSON; "
-            "remove some of it, or keep it in the context.",
-            field="metadata",
-        )
 
 
 def _move(facts: Facts, command: c.Move) -> Decision:
@@ -208,25 +201,11 @@ def _write_context(
     before = facts.context or Context({}, Sequence(0), session.create_time)
     _match_etag(command, before.revision)
     data = write(before.data)
-    _check_context(data, facts.limits)
+    check_context(data, facts.limits)
     event = _event(facts, command, EventType.CONTEXT_CHANGE, ContextChange(paths))
     context = Context(data, event.sequence, facts.now)
     after = _touched(facts, session, event, message_count=session.message_count)
     return Decision(after, event.sequence, (event,), context=context, answer=context)
-
-
-def _check_context(data: JsonObject, limits: Limits) -> None:
-    keys, depth = measure(data)
-    if depth > MAX_DEPTH:
-        raise InvalidRequest(
-            [Violation("context", f"JSON nests at most {MAX_DEPTH} levels; make it flatter.")]
-        )
-    if keys > limits.context_keys or len(dumps(data)) > limits.context_bytes:
-        raise LimitExceeded(
-            f"A context holds at most {limits.context_keys} keys and {limits.context_bytes} bytes of JSON; "
-            "remove what is no longer needed.",
-            field="context",
-        )
 
 
 def _changed_paths(change: Change) -> tuple[str, ...]:
@@ -290,36 +269,41 @@ def _import(facts: Facts, command: c.Import) -> Decision:
         raise SessionExists(
             "A session with this id exists; choose another session_id or set if_exists to REPLACE."
         )
-    event = _event(facts, command, EventType.IMPORTED, Imported(command.message_count))
-    context = Context(command.context, event.sequence, facts.now)
     _check_metadata(command.exported.metadata, facts.limits)
     _check_context(command.context, facts.limits)
+    exported, now = command.exported, facts.now
+    head = max(facts.last_sequence, exported.last_sequence) if command.moved else facts.last_sequence
+    at = Sequence(head + 1)
+    event = _event(facts, command, EventType.IMPORTED, Imported(command.message_count), at)
     if existing is None:
         base = replace(
-            command.exported,
-            key=command.key,
-            history_start=event.sequence,
-            log_start=event.sequence,
-            data_key=command.data_key,
+            exported, key=command.key, history_start=at, log_start=at, data_key=command.data_key
         )
     else:
         lifecycle.require_content_writable(existing)
-        exported = command.exported
-        base = replace(existing, metadata=exported.metadata, config=exported.config, update_time=facts.now)
-    session = replace(
-        base,
-        message_count=0,
-        last_sequence=event.sequence,
-        revision=event.sequence,
-        active_time=facts.now,
+        base = replace(existing, metadata=exported.metadata, config=exported.config, update_time=now)
+    active_time = exported.active_time if command.moved else now
+    session = replace(base, message_count=0, last_sequence=at, revision=at, active_time=active_time)
+    return _with_expiry(facts, session, event, Context(command.context, at, now))
+
+
+def _with_expiry(facts: Facts, session: Session, event: Event, context: Context) -> Decision:
+    """The decision that brings in a session, with what the clock has done to it since it was exported."""
+    lapsed = lapse(session, facts.now)
+    if lapsed.session is None:
+        raise InvalidState(
+            "The exported session's ttl is over, and with it goes all its data; create a new session instead.",
+            state=State.EXPIRED.upper(),
+        )
+    events = (event, *lapsed.events)
+    return Decision(
+        lapsed.session,
+        lapsed.last_sequence,
+        events,
+        context,
+        clears_history=True,
+        answer=lapsed.session,
     )
-    # The messages follow in the same transaction; the first answer is already that to the whole import.
-    whole = replace(
-        session,
-        message_count=command.message_count,
-        last_sequence=Sequence(event.sequence + command.message_count),
-    )
-    return Decision(session, event.sequence, (event,), context, clears_history=True, answer=whole)
 
 
 def _import_messages(facts: Facts, command: c.ImportMessages) -> Decision:

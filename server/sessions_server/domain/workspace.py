@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sessions_server.domain.decide import Decision, Facts, decide
 from sessions_server.domain.errors import RequestIdReused
-from sessions_server.domain.expiry import lapse
+from sessions_server.domain.expiry import lapse, view
 from sessions_server.domain.models import (
     Answer,
     Context,
@@ -91,7 +91,7 @@ class Workspace:
         """Applies one command. Answers as the first call with the same request id was answered. Raises DomainError."""
         slot = self.slots[command.key]
         stamp = command.request
-        if stamp is not None and (first := slot.requests.get(stamp.id)) is not None:
+        if stamp is not None and (first := slot.requests.get(stamp.id)) is not None and not self._is_over(slot):
             return _replayed(first, stamp)
         self._lapse(slot)
         facts = Facts(self.now, self.limits, slot.session, slot.last_sequence, slot.context, slot.messages)
@@ -102,6 +102,10 @@ class Workspace:
             slot.new_requests.append(request)
             slot.changed = True
         return decision.answer
+
+    def _is_over(self, slot: Slot) -> bool:
+        """Whether the session is to be treated as erased, and with it what it has answered."""
+        return slot.session is not None and view(slot.session, self.now) is None
 
     def _lapse(self, slot: Slot) -> None:
         if slot.session is None:

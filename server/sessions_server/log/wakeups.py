@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from sessions_server.domain.errors import DomainError
 from sessions_server.domain.hints import Channel, Hints, packets, read_packet
-from sessions_server.domain.models import Sequence, SessionKey
 
 if TYPE_CHECKING:
+    from sessions_server.domain.models import Sequence, SessionKey
     from sessions_server.domain.ports import ReadStore
     from sessions_server.domain.workspace import Published
     from sessions_server.log.hub import Hub

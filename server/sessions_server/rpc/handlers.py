@@ -22,7 +22,6 @@ from google.protobuf.message_factory import GetMessageClass
 
 from sessions.v1 import sessions_pb2 as pb
 from sessions_server.domain.errors import DomainError, LimitExceeded, ShuttingDown
-from sessions_server.domain.models import Micros
 from sessions_server.domain.ports import Access, Caller, Clock
 from sessions_server.rpc.errors import (
     CANCELLED,
@@ -34,12 +33,14 @@ from sessions_server.rpc.errors import (
     malformed,
     refusal,
 )
-from sessions_server.rpc.metrics import Metrics
-from sessions_server.rpc.streams import Streams
-from sessions_server.rpc.tracing import Tracing
 
 if TYPE_CHECKING:
     from google.protobuf.descriptor import MethodDescriptor
+
+    from sessions_server.domain.models import Micros
+    from sessions_server.rpc.metrics import Metrics
+    from sessions_server.rpc.streams import Streams
+    from sessions_server.rpc.tracing import Tracing
 
 SERVICE: Final = pb.DESCRIPTOR.services_by_name["SessionService"]
 REQUEST_BYTES: Final = 4 * 1024 * 1024

@@ -9,18 +9,20 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 
 from sessions_server.domain.errors import SetupError
-from sessions_server.domain.ports import Clock
 from sessions_server.rpc.handlers import REQUEST_BYTES, SERVICE, Authenticator, Handlers, UnknownMethods
-from sessions_server.rpc.metrics import Metrics
-from sessions_server.rpc.servicer import Servicer
 from sessions_server.rpc.standard import Health, standard_services
 from sessions_server.rpc.streams import StreamLimits, Streams
 from sessions_server.rpc.tracing import Tracing
+
+if TYPE_CHECKING:
+    from sessions_server.domain.ports import Clock
+    from sessions_server.rpc.metrics import Metrics
+    from sessions_server.rpc.servicer import Servicer
 
 logger = logging.getLogger(__name__)
 

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from sessions.v1 import sessions_pb2 as pb
 from sessions_server.domain.commands import Verb
-from sessions_server.domain.limits import Limits
-from sessions_server.domain.models import Event, Sequence, Session
-from sessions_server.domain.ports import Caller
-from sessions_server.domain.transfer import Record
 from sessions_server.rpc.convert.answers import (
     put_context,
     put_context_part,
@@ -42,10 +38,16 @@ from sessions_server.rpc.convert.sessions import (
     read_move,
     read_update,
 )
-from sessions_server.rpc.handlers import Write
-from sessions_server.service.sessions import Sessions
-from sessions_server.service.subscriptions import Subscriptions
-from sessions_server.service.transfer import Transfers
+
+if TYPE_CHECKING:
+    from sessions_server.domain.limits import Limits
+    from sessions_server.domain.models import Event, Sequence, Session
+    from sessions_server.domain.ports import Caller
+    from sessions_server.domain.transfer import Record
+    from sessions_server.rpc.handlers import Write
+    from sessions_server.service.sessions import Sessions
+    from sessions_server.service.subscriptions import Subscriptions
+    from sessions_server.service.transfer import Transfers
 
 
 class Servicer:

@@ -11,10 +11,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from sessions_server.domain.errors import DomainError, ShuttingDown, TooManyStreams
-from sessions_server.domain.ports import Caller
+
+if TYPE_CHECKING:
+    from sessions_server.domain.ports import Caller
 
 RECHECK_SECONDS: Final = 30.0
 """How often the credentials of open streams are judged again; a stream outlives its own by less than a minute."""

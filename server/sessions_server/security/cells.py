@@ -30,12 +30,13 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from sessions_server.domain.errors import DataCorrupted, EncryptionNotConfigured, KeyNotAvailable
-from sessions_server.domain.ports import Cell, Cells
 from sessions_server.security.files import WatchedFile
 from sessions_server.security.keyring import KEY_BYTES, Keyring, load_keyring
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from sessions_server.domain.ports import Cell, Cells
 
 _FORMAT: Final = 1
 _FORMAT_BYTE: Final = bytes([_FORMAT])

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from operator import ge, gt, le, lt
-from typing import Any, Final, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
@@ -22,8 +22,10 @@ from sessions_server.domain.errors import InvalidRequest, Violation
 from sessions_server.domain.filters import Condition, Operator
 from sessions_server.domain.jsonbytes import canonical
 from sessions_server.domain.limits import MAX_DEPTH
-from sessions_server.domain.models import Json
 from sessions_server.storage.schema import sessions
+
+if TYPE_CHECKING:
+    from sessions_server.domain.models import Json
 
 Test: TypeAlias = ColumnElement[bool]
 
@@ -96,7 +98,7 @@ def _sqlite_test(value: Any, operator: Operator, operand: Json) -> Test:
     if operator is Operator.EQ:
         return _equals(value, operand)
     if operator is Operator.IN:
-        return sa.or_(*(_equals(value, item) for item in cast(list[Json], operand)))
+        return sa.or_(*(_equals(value, item) for item in cast("list[Json]", operand)))
     if operator is Operator.CONTAINS:
         return _sqlite_contains(value, operand)
     same_type = value.type == "text" if isinstance(operand, str) else value.type.in_(("integer", "real"))
@@ -188,7 +190,7 @@ def _item_exists(value: Any, test: Callable[[Any], Test]) -> Test:
 
 
 def postgresql_condition(condition: Condition) -> Test:
-    return cast(Test, _postgresql_test(_jsonb_at(condition.path), condition.operator, condition.operand))
+    return cast("Test", _postgresql_test(_jsonb_at(condition.path), condition.operator, condition.operand))
 
 
 def _jsonb_at(path: tuple[str, ...]) -> Any:
@@ -208,7 +210,7 @@ def _postgresql_test(value: Any, operator: Operator, operand: Json) -> Any:
     if operator is Operator.NE:
         return value.is_distinct_from(_jsonb(operand))
     if operator is Operator.IN:
-        return sa.or_(*(value == _jsonb(item) for item in cast(list[Json], operand)))
+        return sa.or_(*(value == _jsonb(item) for item in cast("list[Json]", operand)))
     if operator is Operator.CONTAINS:
         return _postgresql_contains(value, operand)
     if isinstance(operand, str):

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from sessions_server.domain.filters import Condition
 from sessions_server.storage.conditions import postgresql_condition, sqlite_condition
 from sessions_server.storage.errors import StoreRefused
 from sessions_server.storage.statements import Prepared, item, listed
+
+if TYPE_CHECKING:
+    from sessions_server.domain.filters import Condition
 
 SQLITE_DRIVER: Final = "sqlite+aiosqlite"
 POSTGRESQL_DRIVER: Final = "postgresql+asyncpg"

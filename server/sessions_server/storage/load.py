@@ -10,12 +10,9 @@ import sqlalchemy as sa
 
 from sessions_server.domain.commands import AddMessages, Command, RequestStamp
 from sessions_server.domain.decide import needs_context
-from sessions_server.domain.limits import Limits
 from sessions_server.domain.models import MessageBody, Micros, Sequence, Session, SessionKey
-from sessions_server.domain.ports import Cells
 from sessions_server.domain.workspace import Slot, StoredRequest, Workspace
 from sessions_server.storage.content import Content
-from sessions_server.storage.engine import Backend
 from sessions_server.storage.rows import SESSION_COLUMNS, SESSION_WIDTH, compact_time, session_from_row
 from sessions_server.storage.schema import contexts, log, requests, sessions, tombstones
 from sessions_server.storage.statements import (
@@ -30,6 +27,10 @@ from sessions_server.storage.statements import (
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
+
+    from sessions_server.domain.limits import Limits
+    from sessions_server.domain.ports import Cells
+    from sessions_server.storage.engine import Backend
 
 _keys = listed("keys")
 

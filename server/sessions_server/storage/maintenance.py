@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING, Final
 
 import sqlalchemy as sa
 
-from sessions_server.domain.limits import Limits
 from sessions_server.domain.models import Micros, SessionKey
-from sessions_server.domain.ports import Cells
 from sessions_server.storage.schema import log, requests, sessions
 from sessions_server.storage.statements import Prepared, Row, read_clock
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
+
+    from sessions_server.domain.limits import Limits
+    from sessions_server.domain.ports import Cells
 
 _EVENTS_AT_ONCE: Final = 10_000
 """How many events of one log are let go of at once; the rest follows at the next time."""

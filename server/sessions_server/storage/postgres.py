@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from sessions_server.domain.models import Micros
-from sessions_server.domain.ports import Clock
 from sessions_server.storage.engine import POSTGRESQL, Backend, engine_options
 from sessions_server.storage.errors import StoreRefused, connection_lost, lost_to_another, translated
 from sessions_server.storage.migrations import migrate
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL, Connection
+
+    from sessions_server.domain.models import Micros
+    from sessions_server.domain.ports import Clock
 
 T = TypeVar("T")
 

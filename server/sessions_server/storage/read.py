@@ -27,10 +27,11 @@ from sessions_server.storage.statements import (
     listed,
     read_clock,
 )
-from sessions_server.storage.transaction import Rules
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
+
+    from sessions_server.storage.transaction import Rules
 
 T = TypeVar("T")
 Outcome: TypeAlias = "T | DomainError"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import sqlalchemy as sa
 
@@ -22,7 +22,9 @@ from sessions_server.domain.models import (
     StorageOptions,
 )
 from sessions_server.storage import schema
-from sessions_server.storage.statements import Row
+
+if TYPE_CHECKING:
+    from sessions_server.storage.statements import Row
 
 SESSION_COLUMNS: Final = tuple(
     # As text on PostgreSQL too, where the driver's own reading of jsonb differs between versions.

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from sessions_server.domain.models import Micros
-from sessions_server.storage.engine import Backend
-
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
+
+    from sessions_server.domain.models import Micros
+    from sessions_server.storage.engine import Backend
 
 T = TypeVar("T")
 

@@ -13,19 +13,20 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import sqlalchemy as sa
 
 from sessions_server.domain.models import Message, Sequence, Session, SessionKey
-from sessions_server.domain.ports import Cells
 from sessions_server.domain.workspace import Published, Slot
 from sessions_server.storage import rows
 from sessions_server.storage.conditions import stored_json
 from sessions_server.storage.content import Content
-from sessions_server.storage.engine import Backend
-from sessions_server.storage.load import Loaded
 from sessions_server.storage.schema import contexts, log, metadata_terms, requests, sessions, tombstones
 from sessions_server.storage.statements import Prepared, Upsert, as_list, item, listed
 from sessions_server.storage.terms import Term, terms
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
+
+    from sessions_server.domain.ports import Cells
+    from sessions_server.storage.engine import Backend
+    from sessions_server.storage.load import Loaded
 
 Values: TypeAlias = list[tuple[Any, ...]]
 

@@ -17,17 +17,18 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, cast
 import sqlalchemy as sa
 
 from sessions_server.domain.models import Micros, Session, State
-from sessions_server.domain.ports import ListQuery, OrderBy
 from sessions_server.storage.conditions import check
 from sessions_server.storage.rows import SESSION_COLUMNS, session_view
 from sessions_server.storage.schema import metadata_terms as terms_table, sessions
 from sessions_server.storage.statements import Prepared, Row, read_clock
 from sessions_server.storage.terms import Candidates, candidates
-from sessions_server.storage.transaction import Rules
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
     from sqlalchemy.sql.expression import ColumnElement
+
+    from sessions_server.domain.ports import ListQuery, OrderBy
+    from sessions_server.storage.transaction import Rules
 
 FEW: Final = 5_000
 """So many candidates are still looked at one by one. In a million sessions, more of them are so frequent that walking
@@ -104,7 +105,7 @@ def _search(
     check(query.conditions)
     matches = [rules.backend.condition(condition) for condition in query.conditions]
     statement = _search_statement(connection, query, shape, parameters, matches)
-    return cast(Seq[Row], connection.execute(statement, parameters).fetchall())
+    return cast("Seq[Row]", connection.execute(statement, parameters).fetchall())
 
 
 def _search_statement(

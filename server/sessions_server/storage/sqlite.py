@@ -22,14 +22,15 @@ import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
 from sessions_server.domain.errors import Unavailable
-from sessions_server.domain.models import Micros
-from sessions_server.domain.ports import Clock
 from sessions_server.storage.engine import SQLITE, Backend, engine_options
 from sessions_server.storage.errors import StoreRefused, translated
 from sessions_server.storage.migrations import migrate
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
+
+    from sessions_server.domain.models import Micros
+    from sessions_server.domain.ports import Clock
 
 T = TypeVar("T")
 
@@ -40,7 +41,7 @@ _CHECKPOINT_PAGES: Final = 2_000
 _GATE_SECONDS: Final = 0.02
 """How long readers may be held up, at most, so that the log can be emptied; then another time is waited for."""
 
-_WRITER_PRAGMAS: Final = (
+WRITER_PRAGMAS: Final = (
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",
     "PRAGMA secure_delete = ON",
@@ -139,7 +140,7 @@ class SqliteRunner:
 
     def _open(self) -> None:
         with translated():
-            self._opened = connection = _connect(self._path, _WRITER_PRAGMAS)
+            self._opened = connection = _connect(self._path, WRITER_PRAGMAS)
             sa.event.listen(connection.engine, "begin", _begin_immediate)
             with connection.begin():
                 migrate(connection)

@@ -51,7 +51,7 @@ class Prepared:
     def rows(self, connection: Connection, **parameters: Any) -> Sequence[Row]:
         text, arrange = self._compiled(connection.dialect)
         found = _execute(connection, text, arrange(parameters)).fetchall()
-        return cast(Sequence[Row], found)
+        return cast("Sequence[Row]", found)
 
     def first(self, connection: Connection, **parameters: Any) -> Row | None:
         rows = self.rows(connection, **parameters)

@@ -11,27 +11,28 @@ import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence as Seq
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sessions_server.domain.limits import Limits
 from sessions_server.domain.models import Context, Micros, Sequence, Session, SessionKey
-from sessions_server.domain.ports import (
-    Cells,
-    Clock,
-    HistoryPage,
-    HistoryQuery,
-    ListQuery,
-    LogPage,
-    Transaction,
-)
 from sessions_server.storage import maintenance, read
 from sessions_server.storage.engine import SqliteFile, parse_url
 from sessions_server.storage.gather import Gather
-from sessions_server.storage.runner import Runner
 from sessions_server.storage.search import find_sessions
 from sessions_server.storage.sqlite import SqliteRunner
 from sessions_server.storage.transaction import Rules, StoreTransaction
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
+
+    from sessions_server.domain.limits import Limits
+    from sessions_server.domain.ports import (
+        Cells,
+        Clock,
+        HistoryPage,
+        HistoryQuery,
+        ListQuery,
+        LogPage,
+        Transaction,
+    )
+    from sessions_server.storage.runner import Runner
 
 T = TypeVar("T")
 

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator
-from typing import Final, NamedTuple, TypeAlias, cast
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias, cast
 
 from sessions_server.domain.filters import Condition, Operator
-from sessions_server.domain.models import Json, JsonObject
+
+if TYPE_CHECKING:
+    from sessions_server.domain.models import Json, JsonObject
 
 _PATH_CHARACTERS: Final = 128
 _TEXT_CHARACTERS: Final = 64
@@ -120,7 +122,7 @@ def _equal(path: Path, operand: Json) -> list[Candidates]:
 
 
 def _in(path: Path, operand: Json) -> list[Candidates]:
-    return [_exactly(path, *{_scalar(item) for item in cast(list[Plain], operand)})]
+    return [_exactly(path, *{_scalar(item) for item in cast("list[Plain]", operand)})]
 
 
 def _exists(path: Path, operand: Json) -> list[Candidates]:
@@ -129,12 +131,12 @@ def _exists(path: Path, operand: Json) -> list[Candidates]:
 
 def _above(path: Path, operand: Json) -> list[Candidates]:
     highest = _TEXTS[1] if isinstance(operand, str) else _NUMBERS[1]
-    return [Candidates(_joined(path), ((_scalar(cast(Plain, operand)), highest),))]
+    return [Candidates(_joined(path), ((_scalar(cast("Plain", operand)), highest),))]
 
 
 def _below(path: Path, operand: Json) -> list[Candidates]:
     lowest = _TEXTS[0] if isinstance(operand, str) else _NUMBERS[0]
-    return [Candidates(_joined(path), ((lowest, _scalar(cast(Plain, operand))),))]
+    return [Candidates(_joined(path), ((lowest, _scalar(cast("Plain", operand))),))]
 
 
 def _contains(path: Path, operand: Json) -> list[Candidates]:

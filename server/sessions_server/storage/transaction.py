@@ -6,17 +6,18 @@ from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sessions_server.domain.commands import Command
-from sessions_server.domain.limits import Limits
-from sessions_server.domain.models import Micros
-from sessions_server.domain.ports import Cells
-from sessions_server.domain.workspace import Published, Workspace
-from sessions_server.storage.engine import Backend
 from sessions_server.storage.load import Loaded, Loader
 from sessions_server.storage.save import Saver
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
+
+    from sessions_server.domain.commands import Command
+    from sessions_server.domain.limits import Limits
+    from sessions_server.domain.models import Micros
+    from sessions_server.domain.ports import Cells
+    from sessions_server.domain.workspace import Published, Workspace
+    from sessions_server.storage.engine import Backend
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,17 +11,23 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
-from sessions_client import AsyncClient, DeadlineExceeded, Event, Unavailable
-from tests.support.postgres import Postgres
-from tests.support.server import Server
+from sessions_client import AsyncClient, DeadlineExceeded, Event, Increment, Unavailable
+
+if TYPE_CHECKING:
+    from tests.support.postgres import Postgres
+    from tests.support.server import Server
 
 T = TypeVar("T")
 
 WRITER_CLIENTS: Final = 4
 KILL_SECONDS: Final = 2.0
+CRASH_SECONDS: Final = 2.5
 COUNTER: Final = "count"
+INCREMENTS: Final = 0.25
+"""How many of the writes are increments of it."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +36,7 @@ class Plan:
     writers: int
     kills: int
     crashes: int
-    """Of PostgreSQL, each after one of the first kills."""
+    """Of PostgreSQL."""
     seed: int = 1
 
 
@@ -101,47 +107,51 @@ class _Storm:
                     work.create_task(self._write(number))
                 work.create_task(self._harm())
             await asyncio.gather(*map(self._end, self._sessions))
-        for session_id in self._sessions:
-            self._outcome.logs[session_id] = await self._read_log(session_id)
-            context = await client.sessions.get_context(session_id)
-            self._outcome.counters[session_id] = context.get(COUNTER, 0)
+        await asyncio.gather(*map(self._read_log, self._sessions))
         return self._outcome
 
     async def _harm(self) -> None:
-        """Kills one replica after another, every two seconds; after some of the kills PostgreSQL crashes."""
+        async with asyncio.TaskGroup() as harm:
+            harm.create_task(self._kill())
+            harm.create_task(self._crash())
+        self._is_over = True
+
+    async def _kill(self) -> None:
+        """Kills one replica after another, every two seconds."""
         loop = asyncio.get_running_loop()
         for number in range(self._plan.kills):
             next_kill = loop.time() + KILL_SECONDS
-            await asyncio.to_thread(self._servers[number % len(self._servers)].restart)
+            server = self._servers[number % len(self._servers)]
+            server.kill()
             self._outcome.kills += 1
-            if number < self._plan.crashes:
-                await asyncio.to_thread(self._postgres.restart, "immediate")
-                self._outcome.crashes += 1
+            await asyncio.to_thread(_start_again, server)
             await asyncio.sleep(max(next_kill - loop.time(), 0))
-        self._is_over = True
+
+    async def _crash(self) -> None:
+        for _ in range(self._plan.crashes):
+            await asyncio.sleep(CRASH_SECONDS)
+            await asyncio.to_thread(self._postgres.restart, "immediate")
+            self._outcome.crashes += 1
 
     async def _write(self, number: int) -> None:
+        """Writes to one session after another, each time a message or an increment of the context's counter."""
         sessions = self._writing[number % len(self._writing)].sessions
         rng = random.Random(f"{self._plan.seed} {number}")
         count = 0
         while not self._is_over:
             session_id, count = rng.choice(self._sessions), count + 1
-            content = request_id = f"writer {number}, write {count}"
-            if rng.random() < 0.25:
-                context = await until_done(
-                    lambda chosen=session_id, request_id=request_id: sessions.update_context(
-                        chosen, changes=[{"path": COUNTER, "increment": 1}], request_id=request_id
-                    )
+            content = f"writer {number}, write {count}"
+            if rng.random() < INCREMENTS:
+                changes = [Increment(COUNTER, 1)]
+                change = partial(sessions.update_context, session_id, changes=changes, request_id=content)
+                self._acknowledge(session_id, int((await until_done(change)).etag), "")
+            else:
+                add = partial(
+                    sessions.add_message, session_id, role="user", content=content, request_id=content
                 )
-                self._acknowledge(session_id, int(context.etag), "")
-                continue
-            message = await until_done(
-                lambda chosen=session_id, content=content, request_id=request_id: sessions.add_message(
-                    chosen, role="user", content=content, request_id=request_id
-                )
-            )
-            assert message.content == content
-            self._acknowledge(session_id, message.sequence, content)
+                message = await until_done(add)
+                assert message.content == content
+                self._acknowledge(session_id, message.sequence, content)
 
     def _acknowledge(self, session_id: str, sequence: int, content: str) -> None:
         self._outcome.acknowledged.append(Write(session_id, sequence, content))
@@ -159,10 +169,23 @@ class _Storm:
                 if event.type == "state_change":
                     return
 
-    async def _read_log(self, session_id: str) -> list[Event]:
-        session = await self._reading[0].sessions.get(session_id)
-        async with self._reading[0].sessions.subscribe(session_id, after_sequence=0) as subscription:
-            return [await anext(subscription) for _ in range(session.last_sequence)]
+    async def _read_log(self, session_id: str) -> None:
+        sessions = self._reading[0].sessions
+        head = (await sessions.get(session_id)).last_sequence
+        async with sessions.subscribe(session_id, after_sequence=0) as subscription:
+            self._outcome.logs[session_id] = [await anext(subscription) for _ in range(head)]
+        context = await sessions.get_context(session_id)
+        self._outcome.counters[session_id] = context.get(COUNTER, 0)
+
+
+def _start_again(server: Server) -> None:
+    """As whoever supervises it would: a server that finds no database when it starts, ends."""
+    while True:
+        try:
+            server.start()
+        except RuntimeError:
+            continue
+        return
 
 
 async def until_done(write: Callable[[], Awaitable[T]]) -> T:

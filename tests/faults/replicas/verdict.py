@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
 
 from sessions_client import Event, Message
-from tests.faults.replicas.storm import Outcome, Reader
+
+if TYPE_CHECKING:
+    from tests.faults.replicas.storm import Outcome, Reader
 
 
 @dataclass
@@ -52,9 +56,7 @@ def _judge_reader(verdict: Verdict, reader: Reader, log: list[Event]) -> None:
     received = {event.sequence: event for event in reader.received}
     verdict.missing += sum(received.get(sequence) != event for sequence, event in logged.items())
     sequences = [event.sequence for event in reader.received]
-    verdict.repeated += sum(
-        later <= earlier for earlier, later in zip(sequences, sequences[1:], strict=False)
-    )
+    verdict.repeated += sum(later <= earlier for earlier, later in pairwise(sequences))
 
 
 def _content(event: Event) -> str:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from sessions_client import AsyncClient, Event, EventType
 from tests.faults.subscriptions.readers import STYLES, Reader
@@ -15,7 +16,9 @@ from tests.faults.subscriptions.verdict import Verdict, judge_log, judge_reader,
 from tests.faults.subscriptions.writers import KINDS, LAST_KINDS, SessionWriter
 from tests.support.flavours import open_client
 from tests.support.proxy import Proxy, proxy_to
-from tests.support.server import Server
+
+if TYPE_CHECKING:
+    from tests.support.server import Server
 
 CONNECTIONS = 10
 THREADED = 2

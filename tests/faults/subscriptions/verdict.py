@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 from sessions_client import Event, EventType, Message
-from tests.faults.subscriptions.readers import Reader
+
+if TYPE_CHECKING:
+    from tests.faults.subscriptions.readers import Reader
 
 
 @dataclass
@@ -66,13 +69,13 @@ def _asked(reader: Reader, event: Event) -> bool:
 
 
 def _outlived(reader: Reader, wanted: dict[int, Event], deletion: Event) -> dict[int, Event]:
-    """Without what the deletion erased before the reader had come to it, and without the deletion itself for a reader
-    that had no stream at the time: it was answered NOT_FOUND."""
+    """Without what the deletion erased before the reader had come to it. And without the deletion itself for a reader
+    that stood before the first event and had no stream at the time: to the server it is like one that never was."""
     through = max(
         (event.sequence for event in reader.received if event.type is not EventType.DELETED), default=0
     )
     kept = {sequence: event for sequence, event in wanted.items() if sequence <= through}
-    return kept if reader.gone else {**kept, deletion.sequence: deletion}
+    return kept if reader.gone and not reader.received else {**kept, deletion.sequence: deletion}
 
 
 def _same(received: Event, logged: Event) -> bool:

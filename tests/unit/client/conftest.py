@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 
-from sessions_client import AsyncClient
 from tests.support.flavours import FLAVOURS, open_client
 from tests.unit.client.scripted import ScriptedServer
+
+if TYPE_CHECKING:
+    from sessions_client import AsyncClient
 
 
 @pytest.fixture

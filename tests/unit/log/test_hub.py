@@ -61,6 +61,29 @@ def test_the_ring_is_bounded_by_events_and_by_content() -> None:
     assert at_hand(feed, RING_EVENTS + 10) is None
 
 
+def test_what_a_ring_holds_is_measured_with_the_json_of_its_messages() -> None:
+    feed = Feed()
+    for at in range(1, 21):
+        body = MessageBody("user", data={"picture": "x" * 200_000})
+        made = Message(f"m{at}", Sequence(at), Micros(0), body)
+        publish(feed, [Event(KEY, Sequence(at), EventType.MESSAGE, Micros(0), "", made)])
+    assert at_hand(feed, 15) is None
+    assert at_hand(feed, 16) == [17, 18, 19, 20]
+
+
+def test_readers_learn_what_they_hold_too_long() -> None:
+    feed = Feed()
+    publish(feed, events(1, 4))
+    publish(feed, events(5, 5), erased_through=3)
+    publish(feed, events(6, 6))
+    assert (feed.erased_through, feed.foreign) == (3, 0)
+    feed.hint(Sequence(6))
+    assert feed.foreign == 0, "this replica's own events are no news"
+    feed.hint(Sequence(7))
+    feed.forget()
+    assert feed.foreign == 2
+
+
 def test_content_that_was_erased_is_not_at_hand_any_more() -> None:
     feed = Feed()
     publish(feed, events(1, 4))

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -26,12 +27,14 @@ from sessions_server.domain.models import (
     SessionKey,
     StorageOptions,
 )
-from sessions_server.domain.ports import Cells
-from sessions_server.domain.workspace import Published
 from sessions_server.log.writer import Writer
 from sessions_server.security.cells import open_cells
 from sessions_server.security.keyring import create_keyring
 from sessions_server.storage.store import Store, open_store
+
+if TYPE_CHECKING:
+    from sessions_server.domain.ports import Cells
+    from sessions_server.domain.workspace import Published
 
 
 @dataclass
@@ -194,3 +197,25 @@ async def test_a_writer_that_is_closed_finishes_what_it_took_and_takes_no_more(t
         assert all(isinstance(answer, tuple) for answer in await asyncio.gather(*calls))
         with pytest.raises(ShuttingDown):
             await log.writer.submit(add("s", "late"))
+
+
+async def test_callers_are_answered_before_the_watchers_are_woken(log: Running) -> None:
+    order: list[str] = []
+    woken = asyncio.Event()
+
+    async def watch() -> None:
+        await woken.wait()
+        order.append("watcher")
+
+    async def call(writer: Writer) -> None:
+        await writer.submit(create("s"))
+        order.append("caller")
+
+    writer = Writer(log.store, announce=lambda _: woken.set())
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(writer.run())
+        tasks.create_task(watch())
+        await call(writer)
+        await woken.wait()
+        writer.close()
+    assert order == ["caller", "watcher"]

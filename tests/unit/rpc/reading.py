@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from google.protobuf.duration_pb2 import Duration
@@ -12,8 +12,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from sessions.v1 import sessions_pb2 as pb
 from sessions_server.domain.errors import InvalidRequest, LimitExceeded
-from sessions_server.domain.limits import Limits
 from tests.unit.rpc.build import LIMITS, TENANT, wire_message
+
+if TYPE_CHECKING:
+    from sessions_server.domain.limits import Limits
 
 BAD_IDS = {
     "too long": "x" * 129,

@@ -5,20 +5,22 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 from google.rpc import error_details_pb2, status_pb2
 
 from sessions.v1 import sessions_pb2 as pb, sessions_pb2_grpc
 from sessions_server.domain.errors import PermissionDenied, Unauthenticated
-from sessions_server.domain.models import Micros
 from sessions_server.domain.ports import Access, Caller
 from sessions_server.rpc.handlers import SERVICE, Handlers, UnknownMethods
 from sessions_server.rpc.metrics import Metrics
 from sessions_server.rpc.streams import StreamLimits, Streams
-from sessions_server.rpc.tracing import Tracing
 from tests.support.clock import HandClock
+
+if TYPE_CHECKING:
+    from sessions_server.domain.models import Micros
+    from sessions_server.rpc.tracing import Tracing
 
 READER, WRITER = "reader", "writer"
 

@@ -6,7 +6,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import grpc
 import pytest
@@ -15,15 +15,17 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from sessions.v1 import sessions_pb2 as pb, sessions_pb2_grpc
 from sessions_server.domain.errors import SetupError
-from sessions_server.domain.ports import Caller
-from sessions_server.rpc.handlers import Write
 from sessions_server.rpc.metrics import Metrics
 from sessions_server.rpc.server import RpcServer, Tls
-from sessions_server.rpc.servicer import Servicer
 from tests.support.certificates import Authority, Pair
 from tests.support.clock import HandClock
 from tests.support.http2 import Answer, Http2, framed
 from tests.unit.rpc.serving import WRITER, Doorkeeper, Methods, authorization, reason_of
+
+if TYPE_CHECKING:
+    from sessions_server.domain.ports import Caller
+    from sessions_server.rpc.handlers import Write
+    from sessions_server.rpc.servicer import Servicer
 
 CHECKPOINT = pb.SubscribeResponse(checkpoint=pb.Checkpoint(sequence=1)).SerializeToString()
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -43,7 +45,7 @@ async def flood(_: pb.SubscribeRequest, __: Caller, write: Write) -> None:
 def make_server(bind: str = "127.0.0.1:0", *, tls: Tls | None = None, **methods: Any) -> RpcServer:
     return RpcServer(
         bind,
-        servicer=cast(Servicer, Methods(**{"Subscribe": subscribe, **methods})),
+        servicer=cast("Servicer", Methods(**{"Subscribe": subscribe, **methods})),
         authenticator=Doorkeeper(),
         clock=HandClock(),
         metrics=Metrics(),

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from google.protobuf.struct_pb2 import ListValue, Struct, Value
 from hypothesis import given, strategies as st
 
 from sessions_server.domain.limits import MAX_SAFE_INTEGER
-from sessions_server.domain.models import JsonObject
 from sessions_server.rpc.convert.values import Refuse, put_object, read_struct
 from tests.unit.rpc.build import FULL_OBJECT, nested, numbered
+
+if TYPE_CHECKING:
+    from sessions_server.domain.models import JsonObject
 
 scalars = (
     st.none()

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 from hypothesis import example, given, strategies as st
 
 from sessions_server.domain.filters import Condition, Operator
-from sessions_server.domain.models import Json, JsonObject
 from sessions_server.storage.terms import Candidates, Term, candidates, terms
 from tests.support.filters import satisfies
+
+if TYPE_CHECKING:
+    from sessions_server.domain.models import Json, JsonObject
 
 keys = st.sampled_from(["a", "b", "a.b", "", "k" * 200])
 plain: st.SearchStrategy[Json] = (

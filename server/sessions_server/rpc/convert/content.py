@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sessions.v1 import sessions_pb2 as pb
 from sessions_server.domain import commands as c
 from sessions_server.domain.context import Append, Change, Increment, Merge, Operation, Path, Remove, Set
 from sessions_server.domain.models import EventType, MessageBody, MessageDraft, Sequence, SessionKey
@@ -16,6 +15,7 @@ from sessions_server.rpc.validate import NAME_CHARACTERS, ROLE_CHARACTERS, Check
 if TYPE_CHECKING:
     from collections.abc import Sequence as Seq
 
+    from sessions.v1 import sessions_pb2 as pb
     from sessions_server.domain.limits import Limits
 
 

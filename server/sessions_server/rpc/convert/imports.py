@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from sessions.v1 import sessions_pb2 as pb
 from sessions_server.domain.errors import InvalidRequest, Violation
-from sessions_server.domain.limits import Limits
-from sessions_server.domain.models import SessionKey
-from sessions_server.domain.transfer import Record
 from sessions_server.rpc.convert.common import read_key
 from sessions_server.rpc.convert.records import read_record
 from sessions_server.rpc.validate import REQUEST_ID_CHARACTERS, Check
+
+if TYPE_CHECKING:
+    from sessions_server.domain.limits import Limits
+    from sessions_server.domain.models import SessionKey
+    from sessions_server.domain.transfer import Record
 
 
 class ImportRequest(NamedTuple):

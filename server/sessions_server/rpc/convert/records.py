@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from sessions.v1 import sessions_pb2 as pb
 from sessions_server.domain.errors import InvalidRequest, Violation
-from sessions_server.domain.limits import Limits
 from sessions_server.domain.models import (
     Message,
     Micros,
@@ -37,6 +36,8 @@ from sessions_server.rpc.validate import Check
 
 if TYPE_CHECKING:
     from google.protobuf.timestamp_pb2 import Timestamp
+
+    from sessions_server.domain.limits import Limits
 
 _ALTERED: Final = "This record is not as it was exported; send every record unchanged."
 _SEQUENCE_DIGITS: Final = 18

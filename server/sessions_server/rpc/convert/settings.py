@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from sessions.v1 import sessions_pb2 as pb
 from sessions_server.domain.models import (
     ExpiryAction,
@@ -20,7 +22,9 @@ from sessions_server.rpc.convert.scalars import (
     PERSISTENCES,
     put_span,
 )
-from sessions_server.rpc.validate import Check
+
+if TYPE_CHECKING:
+    from sessions_server.rpc.validate import Check
 
 
 def read_config(check: Check, field: str, given: pb.SessionConfig) -> SessionConfig:

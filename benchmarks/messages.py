@@ -1,0 +1,63 @@
+"""What the measurements send: always the same message of 308 bytes, and the frames in which gRPC carries it."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Final
+
+from benchmarks.text import CONTENT, ROLE
+from sessions.v1 import sessions_pb2 as pb
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message as Proto
+
+SERVICE: Final = "benchmarks.Echo"
+MESSAGE_BYTES: Final = 308
+BATCH: Final = 50
+FRAME_BYTES: Final = 5
+
+
+def message() -> pb.Message:
+    """A message of MESSAGE_BYTES, as a caller sends it."""
+    made = pb.Message(role=ROLE, content=CONTENT)
+    if made.ByteSize() != MESSAGE_BYTES:
+        raise ValueError(f"The message has {made.ByteSize()} bytes; change how long its text is.")
+    return made
+
+
+def add_message(session_id: str) -> pb.AddMessageRequest:
+    return pb.AddMessageRequest(session_id=session_id, message=message())
+
+
+def add_messages(session_id: str, *, count: int = BATCH) -> pb.AddMessagesRequest:
+    return pb.AddMessagesRequest(session_id=session_id, messages=[message()] * count)
+
+
+def ten_messages() -> pb.GetHistoryResponse:
+    """The answer of GetHistory(10), with what the server adds to each message."""
+    answer = pb.GetHistoryResponse(has_more=True)
+    for sequence in range(1_000, 1_010):
+        stored = answer.messages.add()
+        stored.CopyFrom(message())
+        stored.id = f"0190f2c4-7a6b-7c3d-8e2f-{sequence:012}"
+        stored.sequence = sequence
+        stored.create_time.FromMicroseconds(1_767_225_600_123_456)
+    return answer
+
+
+def framed(request: Proto) -> bytes:
+    """The request as the body of a gRPC call."""
+    data = request.SerializeToString()
+    return struct.pack(">BI", 0, len(data)) + data
+
+
+def _stream_event() -> bytes:
+    event = pb.Event(
+        session_id="0190f2c4-7a6b-7c3d-8e2f-000000000000", sequence=1_000, type=pb.EVENT_TYPE_MESSAGE
+    )
+    event.time.FromMicroseconds(1_767_225_600_123_456)
+    event.message.CopyFrom(ten_messages().messages[0])
+    return pb.SubscribeResponse(event=event).SerializeToString()
+
+
+STREAM_EVENT: Final = _stream_event()

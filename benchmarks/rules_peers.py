@@ -1,0 +1,102 @@
+"""Measures the libraries that keep conversations in process, each in an environment of its own with pinned versions.
+
+They pay for no network and answer their own process only, so what they are compared with is the harder task.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+import venv
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from benchmarks.ours import Ours
+from benchmarks.plan import Plan
+from benchmarks.processes import ROOT, scratch
+from benchmarks.report import Finding
+from benchmarks.rules_calls import ours
+
+ENVIRONMENTS: Final = ROOT / ".cache" / "bench-peers"
+PINS: Final = ROOT / "benchmarks" / "peers"
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    program: str
+    """Its module in `benchmarks.peers`."""
+    environment: str
+    """Where it runs, and the file of pinned versions that makes it."""
+    what: str
+    asked: float
+
+
+PEERS: Final = (
+    Peer("openai_sqlalchemy", "openai_agents", "OpenAI Agents SDK SQLAlchemySession", 20),
+    Peer("google_adk", "google_adk", "Google ADK DatabaseSessionService", 20),
+    Peer("openai_sqlite", "openai_agents", "OpenAI Agents SDK SQLiteSession", 2),
+    Peer("langgraph", "langgraph", "LangGraph AsyncSqliteSaver", 2),
+)
+
+
+def peers(plan: Plan) -> list[Finding]:
+    """Four libraries that store a message on SQLite in process, beside our durable adds."""
+    pythons = {peer.environment: _python(peer.environment) for peer in PEERS}
+    with ours() as server:
+        sessions = server.sessions()
+        server.load_adds(sessions, seconds=plan.seconds / 2)
+        return [_beside(plan, server, sessions, peer, pythons[peer.environment]) for peer in PEERS]
+
+
+def _beside(plan: Plan, server: Ours, sessions: list[str], peer: Peer, python: Path) -> Finding:
+    """Both in turn. The peer counts with whichever is its better rate, that of one caller or that of 64."""
+    own: list[float] = []
+    alone: list[float] = []
+    together: list[float] = []
+    for _ in range(max(plan.rounds - 2, 1)):
+        own.append(server.load_adds(sessions, seconds=plan.seconds).rate)
+        found = _rates(peer, python, seconds=plan.seconds)
+        alone.append(found["1"])
+        together.append(found["64"])
+    ratio = statistics.median(ours / max(pair) for ours, *pair in zip(own, alone, together, strict=True))
+    numbers = {
+        "ours, 64 callers": own,
+        "peer, 1 caller": alone,
+        "peer, 64 callers": together,
+        "unit": "messages/s",
+    }
+    what = f"durable AddMessage, 64 callers, beside {peer.what} in process"
+    return Finding(f"peer_{peer.program}", what, peer.asked, ratio, at_least=True, numbers=numbers)
+
+
+def _rates(peer: Peer, python: Path, *, seconds: float) -> dict[str, float]:
+    with scratch() as folder:
+        done = subprocess.run(
+            [python, "-W", "ignore", "-m", f"benchmarks.peers.{peer.program}", folder, str(seconds)],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    if done.returncode != 0:
+        raise RuntimeError(f"{peer.what} could not be measured:\n{done.stderr}")
+    rates: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return rates
+
+
+def _python(environment: str) -> Path:
+    """The interpreter of an environment that has exactly the pinned versions; made anew when these change."""
+    home = ENVIRONMENTS / environment
+    python, mark = home / "bin" / "python", home / "pins.txt"
+    pins = (PINS / f"{environment}.txt").read_text(encoding="utf-8")
+    if not mark.is_file() or mark.read_text(encoding="utf-8") != pins:
+        shutil.rmtree(home, ignore_errors=True)
+        venv.create(home, with_pip=True)
+        install = [str(python), "-m", "pip", "install", "--quiet", "-r", str(PINS / f"{environment}.txt")]
+        subprocess.run(install, check=True, stdout=sys.stderr)
+        mark.write_text(pins, encoding="utf-8")
+    return python

@@ -1,0 +1,162 @@
+"""Measures what subscribers see: how fast a write reaches a thousand of them, how soon one, and what one costs."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+import grpc
+
+from benchmarks import messages
+from benchmarks.crowd import Crowd, crowd
+from benchmarks.messages import SERVICE as BARE
+from benchmarks.ours import SERVICE, Ours, connected
+from benchmarks.plan import Plan
+from benchmarks.processes import Server, echo_server, scratch, sessions_server
+from benchmarks.report import Finding, Rounds
+from benchmarks.rules_calls import ours
+from sessions.v1 import sessions_pb2 as pb
+
+SUBSCRIBERS: Final = 1_000
+WRITES_PER_SECOND: Final = 20
+"""For how many writes a second of the plan is reckoned; they follow each other as fast as all have received."""
+IDLE_SUBSCRIBERS: Final = 2_000
+MOST_BYTES: Final = 40_000
+STARTS: Final = 5
+
+Publish = Callable[[], Awaitable[object]]
+Caller = Callable[[pb.AddMessageRequest], Awaitable[bytes]]
+
+
+def fan_out(plan: Plan) -> list[Finding]:
+    """One write to a thousand subscribers, beside a bare stream server."""
+    with ours() as server, echo_server() as bare:
+        found = asyncio.run(_fan_out(plan, server, bare.address))
+    what = f"one AddMessage to {SUBSCRIBERS:,} subscribers, beside a bare stream"
+    numbers = {"bare stream in events/s": found.first, "ours in events/s": found.second}
+    return [Finding("fan_out", what, 0.6, found.ratio, at_least=True, numbers=numbers)]
+
+
+async def _fan_out(plan: Plan, server: Ours, bare: str) -> Rounds:
+    session = server.session()
+    add, subscribe = messages.add_message(session), pb.SubscribeRequest(session_id=session)
+    writes = max(int(plan.seconds * WRITES_PER_SECOND), 1)
+    found = Rounds([], [])
+    async with (
+        grpc.aio.insecure_channel(bare) as bare_channel,
+        grpc.aio.insecure_channel(server.address) as channel,
+    ):
+        publish, write = _caller(bare_channel, f"{BARE}/Publish"), _caller(channel, f"{SERVICE}/AddMessage")
+        with crowd() as first, crowd() as second:
+            await first.subscribe(bare, f"{BARE}/Subscribe", [subscribe] * SUBSCRIBERS)
+            await second.subscribe(server.address, f"{SERVICE}/Subscribe", [subscribe] * SUBSCRIBERS)
+            for counts in (False, *[True] * plan.rounds):
+                one = await _events_per_second(first, lambda: publish(add), writes=writes)
+                two = await _events_per_second(second, lambda: write(add), writes=writes)
+                if counts:
+                    found.first.append(one)
+                    found.second.append(two)
+    return found
+
+
+async def _events_per_second(listening: Crowd, publish: Publish, *, writes: int) -> float:
+    before = listening.received
+    started = time.perf_counter()
+    for number in range(1, writes + 1):
+        await publish()
+        await listening.until(before + number * SUBSCRIBERS)
+    return writes * SUBSCRIBERS / (time.perf_counter() - started)
+
+
+@dataclass(frozen=True, slots=True)
+class _Receipts:
+    echo_seconds: list[float]
+    receipt_seconds: list[float]
+
+
+def receipt(plan: Plan) -> list[Finding]:
+    """How soon the only subscriber of a quiet server receives a write."""
+    with ours() as server, echo_server() as bare:
+        found = asyncio.run(_receipts(plan, server, bare.address))
+    echo = statistics.median(found.echo_seconds) * 1_000
+    p50, p99 = (statistics.quantiles(found.receipt_seconds, n=100)[at - 1] * 1_000 for at in (50, 99))
+    what = "commit to receipt by an idle subscriber, p99; the echo's p50 counts as 1 ms at least"
+    numbers = {"echo p50 in ms": echo, "receipt p50 in ms": p50, "receipt p99 in ms": p99}
+    return [Finding("receipt", what, 10 * max(echo, 1), p99, at_least=False, unit="ms", numbers=numbers)]
+
+
+async def _receipts(plan: Plan, server: Ours, bare: str) -> _Receipts:
+    """The event's time is set before its commit, so what is measured has the commit in it."""
+    session = server.session()
+    add, subscribe = messages.add_message(session), pb.SubscribeRequest(session_id=session)
+    found = _Receipts([], [])
+
+    def heard(message: bytes) -> None:
+        arrived = time.time()
+        response = pb.SubscribeResponse.FromString(message)
+        if response.HasField("event"):
+            found.receipt_seconds.append(arrived - response.event.time.ToMicroseconds() / 1_000_000)
+
+    async with (
+        grpc.aio.insecure_channel(bare) as bare_channel,
+        grpc.aio.insecure_channel(server.address) as channel,
+    ):
+        echo, write = _caller(bare_channel, f"{BARE}/Echo"), _caller(channel, f"{SERVICE}/AddMessage")
+        with crowd(heard=heard) as listening:
+            await listening.subscribe(server.address, f"{SERVICE}/Subscribe", [subscribe])
+            for _ in range(plan.repeats):
+                started = time.perf_counter()
+                await echo(add)
+                found.echo_seconds.append(time.perf_counter() - started)
+                wanted = listening.received + 1
+                await write(add)
+                await listening.until(wanted)
+    return found
+
+
+def _caller(channel: grpc.aio.Channel, method: str) -> Caller:
+    """Calls the method and does not look at its answer."""
+    call: grpc.aio.UnaryUnaryMultiCallable[pb.AddMessageRequest, bytes] = channel.unary_unary(
+        f"/{method}", pb.AddMessageRequest.SerializeToString
+    )
+    return call
+
+
+def memory(plan: Plan) -> list[Finding]:
+    """What an idle subscriber costs in memory."""
+    with scratch() as folder, sessions_server(folder) as process, connected(process.address) as server:
+        before, after = asyncio.run(_memory(server, process))
+    each = (after - before) / IDLE_SUBSCRIBERS / 1_000
+    what = f"memory of an idle subscriber, {IDLE_SUBSCRIBERS:,} on as many sessions"
+    numbers = {"resident bytes before": before, "resident bytes after": after}
+    return [Finding("memory", what, MOST_BYTES / 1_000, each, at_least=False, unit="KB", numbers=numbers)]
+
+
+async def _memory(server: Ours, process: Server) -> tuple[int, int]:
+    requests = [pb.SubscribeRequest(session_id=server.session()) for _ in range(IDLE_SUBSCRIBERS)]
+    with crowd() as warming:
+        await warming.subscribe(server.address, f"{SERVICE}/Subscribe", requests[:100])
+    with crowd() as listening:
+        before = process.resident_bytes()
+        await listening.subscribe(server.address, f"{SERVICE}/Subscribe", requests)
+        return before, process.resident_bytes()
+
+
+def start(plan: Plan) -> list[Finding]:
+    """How long a server takes from its start on an empty folder to its first answer."""
+    seconds = [_start() for _ in range(STARTS)]
+    what = "start of the server on an empty folder to its first answer"
+    measured = statistics.median(seconds)
+    return [Finding("start", what, 1.5, measured, at_least=False, unit="s", numbers={"starts in s": seconds})]
+
+
+def _start() -> float:
+    with scratch() as folder:
+        started = time.perf_counter()
+        with sessions_server(folder) as process, connected(process.address) as server:
+            server.session()
+            return time.perf_counter() - started

@@ -1,0 +1,83 @@
+"""`make bench`: measures what is promised about speed, and fails when a promise is not kept.
+
+All bounds stand in the measurements, as ratios to what else ran on this machine within the same minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from benchmarks.plan import Plan
+    from benchmarks.report import Finding
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def measurements() -> dict[str, Callable[[Plan], list[Finding]]]:
+    from benchmarks import rules_calls, rules_peers, rules_streams
+
+    every = (
+        rules_calls.add_message,
+        rules_calls.add_message_postgres,
+        rules_peers.peers,
+        rules_calls.get_session,
+        rules_calls.get_context,
+        rules_calls.get_history,
+        rules_calls.add_messages,
+        rules_streams.fan_out,
+        rules_streams.receipt,
+        rules_streams.memory,
+        rules_streams.start,
+    )
+    return {each.__name__: each for each in every}
+
+
+def parse(known: dict[str, Callable[[Plan], list[Finding]]]) -> argparse.Namespace:
+    names = "\n".join(f"  {name:22} {each.__doc__}" for name, each in known.items())
+    parser = argparse.ArgumentParser(
+        prog="benchmarks/run.py",
+        description=__doc__,
+        epilog=f"measurements:\n{names}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--only", action="append", choices=list(known), metavar="NAME", help="only this; repeatable"
+    )
+    parser.add_argument("--quick", action="store_true", help="shorter, and less certain")
+    parser.add_argument(
+        "--output", type=Path, default=ROOT / "benchmarks" / "results.json", help="where to write"
+    )
+    return parser.parse_args()
+
+
+def main() -> int:
+    from rich.console import Console
+
+    from benchmarks import load, plan, report
+
+    known = measurements()
+    options = parse(known)
+    console = Console()
+    started = time.monotonic()
+    h2load = load.prepare()
+    findings: list[Finding] = []
+    for name in options.only or known:
+        with console.status(f"measuring {name}"):
+            findings += known[name](plan.QUICK if options.quick else plan.FULL)
+        console.print(f"measured {name} ({time.monotonic() - started:.0f} s)")
+    report.show(console, findings)
+    report.write(options.output, findings, h2load=h2load, seconds=time.monotonic() - started)
+    return 0 if all(finding.met for finding in findings) else 1
+
+
+if __name__ == "__main__":
+    # Run as a file, Python looks for modules beside it only.
+    sys.path[:0] = [str(ROOT / source) for source in ("generated", ".")]
+    sys.exit(main())

@@ -1,0 +1,78 @@
+"""A server that is killed or told to stop under load: what it acknowledged is there, and a repeat changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from pathlib import Path
+from typing import Final
+
+import grpc
+import pytest
+
+from sessions.v1 import sessions_pb2 as pb, sessions_pb2_grpc as pb_grpc
+from tests.faults.durability.load import Load, check_histories, check_repeats, started_sessions, stub_of
+from tests.faults.subscriptions.figures import show
+from tests.support.server import Server, start_server
+
+WRITERS: Final = 32
+SESSIONS: Final = 4
+KILLS: Final = 3
+ACKNOWLEDGED_BEFORE_THE_END: Final = 400
+
+
+async def write_until(number: signal.Signals, server: Server, load: Load, *, name: str) -> int:
+    """Sends the signal in the midst of the writes; answers the exit code."""
+    enough = len(load.acknowledged) + ACKNOWLEDGED_BEFORE_THE_END
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(load.write_until_refused(WRITERS, name=name))
+        await load.reached(enough)
+        server.send(number)
+        return await asyncio.to_thread(server.wait)
+
+
+async def test_what_was_acknowledged_survives_kill_9_and_a_repeat_has_one_effect_and_one_answer(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with start_server(tmp_path) as server:
+        session_ids = await started_sessions(server, SESSIONS)
+        in_doubt = 0
+        async with stub_of(server) as stub:
+            load = Load(stub, session_ids)
+            for kill in range(KILLS):
+                assert await write_until(signal.SIGKILL, server, load, name=f"run-{kill}") == -signal.SIGKILL
+                server.start()
+                await check_histories(server, load)
+                async with stub_of(server) as fresh:
+                    in_doubt += len(load.attempts) - len(load.acknowledged)
+                    await check_repeats(fresh, load.attempts)
+                assert await check_histories(server, load) == len(load.attempts)
+        show(
+            capsys,
+            f"kill -9: {KILLS} kills, {len(load.attempts)} messages, {in_doubt} of them in doubt, none lost",
+        )
+        assert in_doubt > 0
+
+
+async def test_a_server_that_is_told_to_stop_under_load_keeps_its_word_and_leaves_within_the_grace(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # A grace far longer than the wait for the process, which therefore ends before its grace does.
+    with start_server(tmp_path, env={"SESSIONS_DRAIN_GRACE": "3600"}) as server:
+        session_ids = await started_sessions(server, SESSIONS)
+        async with stub_of(server) as stub:
+            load = Load(stub, session_ids)
+            watching = asyncio.create_task(ending_of_a_stream(stub, session_ids[0]))
+            assert await write_until(signal.SIGTERM, server, load, name="run") == 0
+            assert await watching == grpc.StatusCode.UNAVAILABLE
+        assert load.refusals == {grpc.StatusCode.UNAVAILABLE}
+        server.start()
+        stored = await check_histories(server, load)
+        show(capsys, f"SIGTERM: {len(load.acknowledged)} messages acknowledged, {stored} stored")
+
+
+async def ending_of_a_stream(stub: pb_grpc.SessionServiceAsyncStub, session_id: str) -> grpc.StatusCode:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        async for _ in stub.Subscribe(pb.SubscribeRequest(session_id=session_id)):
+            pass
+    return caught.value.code()
