@@ -42,6 +42,7 @@ def configure_logging(settings: Settings) -> None:
             ],
         )
     )
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells of every start at length
     logging.basicConfig(handlers=[handler], level=settings.log_level.upper(), force=True)
 
 
