@@ -16,7 +16,7 @@ from tests.support.postgres import Postgres, running_postgres
 from tests.support.replicas import running_replicas
 
 REPLICAS = 3
-PLAN = Plan(sessions=64, writers=32, kills=5, crashes=3)
+PLAN = Plan(sessions=64, writers=32, kills=4, crashes=3)
 
 
 @pytest.fixture(scope="module")

@@ -1,19 +1,43 @@
-"""The wheel that a clean checkout gives holds the three packages, and its client runs with nothing of the server's."""
+"""The wheel that a clean checkout gives holds the three packages, and its client runs with nothing of the server's.
+
+It does so with the newest of its dependencies, and with the oldest that the project says it can do with.
+"""
 
 from __future__ import annotations
 
 import shutil
 import subprocess
 import sys
+import tomllib
 import venv
+from collections.abc import Iterator
 from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
 
-from tests.meta.tree import ROOT, project_files
+from tests.meta.tree import ROOT, project_files, text_of
+from tests.support.server import Server, start_server
 
 PACKAGES = {"sessions", "sessions_client", "sessions_server"}
+
+CONVERSATION = """
+import sys
+from sessions_client import Client
+
+with Client(sys.argv[1]) as client:
+    session = client.sessions.create(user_id="u1", metadata={"device": "web"})
+    added = client.sessions.add_message(session.id, role="user", content="Hello")
+    assert [message.content for message in client.sessions.get_history(session.id)] == ["Hello"]
+    with client.sessions.subscribe(session.id, event_types=["message"], after_sequence=0) as events:
+        assert next(events).sequence == added.sequence
+"""
+
+
+def oldest_dependencies() -> list[str]:
+    """What the client needs, each pinned to the oldest version that the project allows."""
+    needed = tomllib.loads(text_of(Path("pyproject.toml")))["project"]["dependencies"]
+    return [requirement.replace(">=", "==") for requirement in needed]
 
 
 def run(*command: str | Path, cwd: Path) -> str:
@@ -42,14 +66,21 @@ def wheel(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
-@pytest.fixture(scope="module")
-def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module", params=["newest", "oldest"])
+def python(request: pytest.FixtureRequest, wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The Python of an environment that has the wheel and its base dependencies, and nothing else."""
     target = tmp_path_factory.mktemp("environment")
     venv.create(target, with_pip=True)
     python = target / "bin" / "python"
-    run(python, "-m", "pip", "install", "--quiet", wheel, cwd=target)
+    pins = oldest_dependencies() if request.param == "oldest" else []
+    run(python, "-m", "pip", "install", "--quiet", wheel, *pins, cwd=target)
     return python
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with start_server(tmp_path_factory.mktemp("server")) as server:
+        yield server
 
 
 def test_the_wheel_holds_the_three_packages_and_nothing_else(wheel: Path) -> None:
@@ -78,3 +109,7 @@ def test_the_base_dependencies_bring_nothing_of_the_servers(python: Path) -> Non
     listed = run(python, "-m", "pip", "list", "--format", "freeze", cwd=python.parent).lower()
     installed = {line.partition("==")[0] for line in listed.split()}
     assert installed & {"sqlalchemy", "pydantic", "typer", "cryptography", "orjson"} == set()
+
+
+def test_the_client_of_the_wheel_holds_a_conversation(python: Path, server: Server) -> None:
+    run(python, "-W", "error", "-c", CONVERSATION, server.address, cwd=python.parent)

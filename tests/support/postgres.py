@@ -10,9 +10,7 @@ import importlib.util
 import itertools
 import os
 import pwd
-import random
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -22,10 +20,9 @@ from typing import Any, Final, Literal
 
 import asyncpg
 
+from tests.support.ports import HOST, free_port
+
 ROLE: Final = "postgres"
-HOST: Final = "127.0.0.1"
-# Below those that systems hand out, so that nobody takes the port while the server is restarted.
-PORTS: Final = range(15_000, 32_000)
 
 Mode = Literal["fast", "immediate"]
 
@@ -43,7 +40,7 @@ class Postgres:
         self._folder = folder
         self._programs = programs
         self._numbers = itertools.count(1)
-        self.port = _free_port()
+        self.port = free_port()
         self._run("initdb", *_INITDB, "--pgdata", str(self._data))
         with (self._data / "postgresql.conf").open("a") as settings:
             settings.write(
@@ -189,14 +186,3 @@ def _brought() -> Path:
     if package is None or package.origin is None:
         raise RuntimeError("there is no PostgreSQL for the tests: run `make setup`, or install one")
     return max(Path(package.origin).parent.glob("pginstall*"))
-
-
-def _free_port() -> int:
-    for port in random.sample(PORTS, len(PORTS)):
-        with socket.socket() as probe:
-            try:
-                probe.bind((HOST, port))
-            except OSError:
-                continue
-            return port
-    raise RuntimeError("no port is free for PostgreSQL")

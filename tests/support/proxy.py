@@ -10,13 +10,20 @@ from contextlib import asynccontextmanager
 CHUNK_BYTES = 64 * 1024
 
 Inspect = Callable[[bytes], bool]
-"""Looks at what a client sends; True cuts the connection once it was passed on."""
+"""Looks at what a client sends; True cuts the connection, before that is passed on or after it."""
+
+
+def _never(_data: bytes) -> bool:
+    return False
 
 
 class Proxy:
-    def __init__(self, host: str, port: int, *, cut_after: Inspect | None = None) -> None:
+    def __init__(
+        self, host: str, port: int, *, cut_before: Inspect | None = None, cut_after: Inspect | None = None
+    ) -> None:
         self._target = (host, port)
-        self._cut_after = cut_after
+        self._cut_before = cut_before or _never
+        self._cut_after = cut_after or _never
         self._pairs: set[tuple[asyncio.StreamWriter, asyncio.StreamWriter]] = set()
         self._serving: set[asyncio.Future[None]] = set()
         self._closed = False
@@ -63,8 +70,10 @@ class Proxy:
         self._pairs.add(pair)
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._pump(reader, upstream_writer, pair, self._cut_after))
-                tasks.create_task(self._pump(upstream_reader, writer, pair, None))
+                tasks.create_task(
+                    self._pump(reader, upstream_writer, pair, self._cut_before, self._cut_after)
+                )
+                tasks.create_task(self._pump(upstream_reader, writer, pair, _never, _never))
         finally:
             self._pairs.discard(pair)
             for end in pair:
@@ -75,13 +84,17 @@ class Proxy:
         source: asyncio.StreamReader,
         target: asyncio.StreamWriter,
         pair: tuple[asyncio.StreamWriter, asyncio.StreamWriter],
-        cut_after: Inspect | None,
+        cut_before: Inspect,
+        cut_after: Inspect,
     ) -> None:
         with contextlib.suppress(OSError):
             while data := await source.read(CHUNK_BYTES):
+                if cut_before(data):
+                    self._reset(pair)
+                    return
                 target.write(data)
                 await target.drain()
-                if cut_after is not None and cut_after(data):
+                if cut_after(data):
                     self._reset(pair)
                     return
             target.write_eof()
@@ -93,9 +106,11 @@ class Proxy:
 
 
 @asynccontextmanager
-async def proxy_to(host: str, port: int, *, cut_after: Inspect | None = None) -> AsyncIterator[Proxy]:
+async def proxy_to(
+    host: str, port: int, *, cut_before: Inspect | None = None, cut_after: Inspect | None = None
+) -> AsyncIterator[Proxy]:
     """A proxy in front of `host:port`, for as long as the context lasts."""
-    proxy = Proxy(host, port, cut_after=cut_after)
+    proxy = Proxy(host, port, cut_before=cut_before, cut_after=cut_after)
     server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
     proxy.port = server.sockets[0].getsockname()[1]
     try:

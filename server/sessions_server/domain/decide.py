@@ -23,6 +23,7 @@ from sessions_server.domain.errors import (
     SessionNotFound,
     Violation,
 )
+from sessions_server.domain.expiry import lapse
 from sessions_server.domain.models import (
     Answer,
     Context,
@@ -269,40 +270,34 @@ def _import(facts: Facts, command: c.Import) -> Decision:
         raise SessionExists(
             "A session with this id exists; choose another session_id or set if_exists to REPLACE."
         )
-    _check_metadata(command.exported.metadata, facts.limits)
-    _check_context(command.context, facts.limits)
+    check_metadata(command.exported.metadata, facts.limits)
+    check_context(command.context, facts.limits)
     exported, now = command.exported, facts.now
     head = max(facts.last_sequence, exported.last_sequence) if command.moved else facts.last_sequence
     at = Sequence(head + 1)
-    event = _event(facts, command, EventType.IMPORTED, Imported(command.message_count), at)
     if existing is None:
-        base = replace(
-            exported, key=command.key, history_start=at, log_start=at, data_key=command.data_key
-        )
+        base = replace(exported, key=command.key, history_start=at, log_start=at, data_key=command.data_key)
     else:
         lifecycle.require_content_writable(existing)
         base = replace(existing, metadata=exported.metadata, config=exported.config, update_time=now)
     active_time = exported.active_time if command.moved else now
     session = replace(base, message_count=0, last_sequence=at, revision=at, active_time=active_time)
-    return _with_expiry(facts, session, event, Context(command.context, at, now))
-
-
-def _with_expiry(facts: Facts, session: Session, event: Event, context: Context) -> Decision:
-    """The decision that brings in a session, with what the clock has done to it since it was exported."""
-    lapsed = lapse(session, facts.now)
+    event = _event(facts, command, EventType.IMPORTED, Imported(command.message_count), at)
+    lapsed = lapse(session, now)
     if lapsed.session is None:
         raise InvalidState(
-            "The exported session's ttl is over, and with it goes all its data; create a new session instead.",
+            "The exported session's ttl is over, and all its data with it; create a new session instead.",
             state=State.EXPIRED.upper(),
         )
-    events = (event, *lapsed.events)
+    last = Sequence(lapsed.last_sequence + command.message_count)
     return Decision(
         lapsed.session,
         lapsed.last_sequence,
-        events,
-        context,
+        (event, *lapsed.events),
+        Context(command.context, at, now),
         clears_history=True,
-        answer=lapsed.session,
+        # As it will be when all its messages have come, which happens in the same transaction or not at all.
+        answer=replace(lapsed.session, message_count=command.message_count, last_sequence=last),
     )
 
 

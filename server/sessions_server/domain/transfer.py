@@ -57,7 +57,6 @@ class Checker:
         self._records = 0
         self._messages = 0
         self._last_sequence = 0
-        self._ids: set[str] = set()
         self.finished = False
 
     def footer(self) -> Footer:
@@ -86,12 +85,11 @@ class Checker:
 
     def _take_messages(self, messages: tuple[Message, ...]) -> None:
         for message in messages:
-            if message.sequence <= self._last_sequence or message.id in self._ids or not message.id:
+            if message.sequence <= self._last_sequence:
                 raise _refused(
                     "The messages are doubled or not in the order of the export; send them as exported."
                 )
             self._last_sequence = message.sequence
-            self._ids.add(message.id)
         self._messages += len(messages)
 
     def _finish(self, footer: Footer) -> None:

@@ -91,7 +91,11 @@ class Workspace:
         """Applies one command. Answers as the first call with the same request id was answered. Raises DomainError."""
         slot = self.slots[command.key]
         stamp = command.request
-        if stamp is not None and (first := slot.requests.get(stamp.id)) is not None and not self._is_over(slot):
+        if (
+            stamp is not None
+            and (first := slot.requests.get(stamp.id)) is not None
+            and not self._is_over(slot)
+        ):
             return _replayed(first, stamp)
         self._lapse(slot)
         facts = Facts(self.now, self.limits, slot.session, slot.last_sequence, slot.context, slot.messages)

@@ -110,6 +110,9 @@ class Handlers(grpc.GenericRpcHandler):
         self._metrics = metrics
         self._streams = streams
         self._tracing = tracing
+        self._stopping = False
+        self.arrived = 0
+        """How many calls came so far."""
         self._handlers = {
             _path(method): self._handler(method, getattr(servicer, method.name)) for method in SERVICE.methods
         }
@@ -118,6 +121,10 @@ class Handlers(grpc.GenericRpcHandler):
         self, handler_call_details: grpc.HandlerCallDetails
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
         return self._handlers.get(handler_call_details.method)
+
+    def refuse_new(self) -> None:
+        """From now on every new call ends with SHUTTING_DOWN; those that are open go on."""
+        self._stopping = True
 
     def _handler(
         self, descriptor: MethodDescriptor, run: Callable[..., Awaitable[Any]]
@@ -187,6 +194,9 @@ class Handlers(grpc.GenericRpcHandler):
         return handle
 
     def _admit(self, call: _Call, authorization: Sequence[bytes | str]) -> Caller:
+        self.arrived += 1
+        if self._stopping:
+            raise ShuttingDown("The server is stopping; retry, and another one will answer.")
         caller = self._authenticator.authenticate(
             authorization, now=self._clock.now(), needed=call.method.needed
         )

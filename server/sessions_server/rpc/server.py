@@ -7,6 +7,7 @@ watched, and another takes its place on the same port within a second.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -31,6 +32,12 @@ WATCH_SECONDS: Final = 0.2
 
 REBIND_SECONDS: Final = (0.001, 0.25)
 """After how long the port of a server that broke is tried again while it is not free: at first, and at most."""
+
+LULL_SECONDS: Final = 0.1
+"""How long no call may have come before a server that stops closes its connections."""
+
+LONGEST_REFUSING_SECONDS: Final = 1.0
+"""How long a server that stops waits for a lull, at most."""
 
 BROKEN_GRACE_SECONDS: Final = 5.0
 """How long calls of a server that broke may take to finish, while its successor serves."""
@@ -80,7 +87,7 @@ class RpcServer:
         self._tls = tls
         self._streams = Streams(stream_limits or StreamLimits())
         self._health = Health(SERVICE.full_name)
-        methods = Handlers(
+        self._methods = Handlers(
             servicer,
             authenticator=authenticator,
             clock=clock,
@@ -89,7 +96,7 @@ class RpcServer:
             tracing=Tracing.configured(),
         )
         self._handlers = [
-            methods,
+            self._methods,
             *standard_services(self._health, SERVICE.full_name),
             UnknownMethods(metrics),
         ]
@@ -109,14 +116,26 @@ class RpcServer:
         self._health.set_serving(serving)
 
     async def stop(self, grace_seconds: float) -> None:
-        """Says NOT_SERVING, ends the streams, lets calls finish for so long, cuts what is left."""
+        """Says NOT_SERVING, refuses new calls, ends the streams, lets calls finish for so long, cuts what is left."""
         self._health.stop()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._methods.refuse_new()
         self._streams.end_all()
+        await self._wait_for_a_lull(min(grace_seconds, LONGEST_REFUSING_SECONDS))
         servers = [*self._leaving] if self._server is None else [*self._leaving, self._server]
         await asyncio.gather(*(server.stop(grace_seconds) for server in servers))
+
+    async def _wait_for_a_lull(self, longest_seconds: float) -> None:
+        """Returns when hardly a call can be on its way: those that gRPC has received but not yet handed over when it is
+        told to stop end as CANCELLED, which no caller could tell from a cancellation of its own."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(longest_seconds):
+                arrived = -1
+                while arrived != self._methods.arrived:
+                    arrived = self._methods.arrived
+                    await asyncio.sleep(LULL_SECONDS)
 
     async def _serve(self) -> None:
         server = grpc.aio.server(handlers=self._handlers, options=OPTIONS)

@@ -1,138 +1,121 @@
 """Moves all sessions of a database to a file, and from a file into a database, which may be of the other kind.
 
-The file holds one record a line, a session's records together and closed by its footer. Both ways can be cut off at any
-point and called again: an export goes on after the last whole session in the file, an import after the last one whose
-end it has noted beside the file. The file holds content in clear, so it is made for its owner's eyes only.
+Both ways can be cut off at any point and called again: an export goes on behind the last whole session in the file, an
+import passes over what its database has already. A session comes in under its tenant and id, with its messages, context,
+metadata and times, and its log goes on behind the position that it had; its older events are not moved.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import AsyncIterator, Callable
-from pathlib import Path
-from typing import IO, TYPE_CHECKING, Protocol
+from collections.abc import Callable, Mapping, Sequence as Seq
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from sessions_server.domain.errors import SessionNotFound, SetupError, Unavailable
-from sessions_server.domain.transfer import Footer, Header, Record, decode_record, encode_record
+from sessions_server.domain.errors import DomainError, InvalidState, SessionNotFound, SetupError
+from sessions_server.service.transfer import HistoryChanged
 
 if TYPE_CHECKING:
-    from sessions_server.domain.models import SessionKey
+    from sessions_server.domain.models import Sequence, Session, SessionKey
+    from sessions_server.domain.transfer import Header
+    from sessions_server.service.dump_file import DumpReader, DumpWriter
     from sessions_server.service.transfer import Transfers
 
 KEYS_PER_STEP = 256
 
 Progress = Callable[[int], None]
-"""Told, after each session, how many sessions (export) or bytes (import) are behind."""
+"""Told, now and then, how many sessions (export) or bytes of the file (import) are behind."""
 
 
-class Keys(Protocol):
+class Source(Protocol):
     async def keys(self, after: SessionKey | None, limit: int) -> list[SessionKey]:
-        """Keys of stored sessions in their order, of every tenant, from after a key on."""
+        """The next sessions of all tenants, in the order of their keys; none at the end."""
 
 
-async def export_all(store: Keys, transfers: Transfers, path: Path, *, progress: Progress) -> int:
-    """Appends what the file does not hold yet; answers how many sessions that were."""
-    count, last = 0, _cut_to_whole_sessions(path)
-    with open(path, "ab", opener=_private) as file:  # noqa: ASYNC230  # nobody else waits
-        while keys := await store.keys(last, KEYS_PER_STEP):
-            for key in keys:
-                count += await _export_one(transfers, key, file)
-                progress(count)
-            last = keys[-1]
-            file.flush()
-            os.fsync(file.fileno())
+class Target(Protocol):
+    async def session(self, key: SessionKey) -> Session:
+        """Raises SessionNotFound."""
+
+    async def heads(self, keys: Seq[SessionKey]) -> Mapping[SessionKey, Sequence]:
+        """The logs' heads, of erased sessions too; a key that never was is left out."""
+
+
+class Imported(NamedTuple):
+    added: int
+    there: int
+    """Sessions that had come with an earlier import from the file."""
+    over: int
+    """Sessions whose ttl has ended since they were exported, and whose data went with it."""
+
+
+async def export_all(source: Source, transfers: Transfers, writer: DumpWriter, *, progress: Progress) -> int:
+    """Appends what the file does not hold yet and finishes it; answers how many sessions the file holds.
+
+    Raises SetupError for a session that can not be read: without it the file would not be whole.
+    """
+    last, count = writer.reached
+    while keys := await source.keys(last, KEYS_PER_STEP):
+        for key in keys:
+            count += await _export_one(transfers, key, writer)
+            progress(count)
+        last = keys[-1]
+        writer.sync()
+    writer.finish(count)
     return count
 
 
-async def _export_one(transfers: Transfers, key: SessionKey, file: IO[bytes]) -> int:
-    """Appends one session as a whole or not at all; again from its start when its history changed meanwhile."""
-    start = file.tell()
+async def _export_one(transfers: Transfers, key: SessionKey, writer: DumpWriter) -> int:
+    """How many sessions that added: none if it was erased meanwhile. Begins anew when its history changed."""
     while True:
         try:
-            async for record in transfers.export(key):
-                file.write(encode_record(record) + b"\n")
-            return 1
-        except (SessionNotFound, Unavailable) as error:
-            file.flush()
-            file.truncate(start)
-            if isinstance(error, SessionNotFound):
-                return 0
+            await writer.add(transfers.export(key))
+        except HistoryChanged:
+            continue
+        except SessionNotFound:
+            return 0
+        except DomainError as error:
+            raise _stopped_at(key, error) from error
+        return 1
 
 
-async def import_all(transfers: Transfers, path: Path, *, progress: Progress) -> int:
-    """Imports what was not imported yet, under the tenants and ids of the export; answers how many sessions that were.
+async def import_all(
+    target: Target, transfers: Transfers, reader: DumpReader, *, progress: Progress
+) -> Imported:
+    """Brings in every session of the file that is not there yet.
 
-    Raises SetupError for a file that is not an export, SessionExists where a session of the same id stands already.
+    Raises SetupError when an id is taken by another session, or a session can not be read or stored; what came before
+    it stays.
     """
-    note = path.with_name(path.name + ".imported")
-    count = 0
-    with path.open("rb") as file:
-        file.seek(int(note.read_text()) if note.exists() else 0)
-        while line := file.readline():
-            header, at = _header(line), file.tell()
-            await transfers.import_(
-                header.session.key,
-                records=_one_session(header, file),
-                fail_if_exists=True,
-                request_id=f"import-{at}",
-            )
-            count += 1
-            _replace(note, str(file.tell()))
-            progress(file.tell())
-    note.unlink(missing_ok=True)
-    return count
+    added = there = over = 0
+    for header in reader.headers():
+        if await _is_there(target, header.session):
+            there += 1
+        elif await _import_one(transfers, header, reader):
+            added += 1
+        else:
+            over += 1
+        progress(reader.position)
+    return Imported(added, there, over)
 
 
-def _header(line: bytes) -> Header:
-    record = _read(line)
-    if not isinstance(record, Header):
-        raise _not_an_export()
-    return record
-
-
-async def _one_session(header: Header, file: IO[bytes]) -> AsyncIterator[Record]:
-    yield header
-    while line := file.readline():  # a loop over the file itself would hide its position
-        record = _read(line)
-        yield record
-        if isinstance(record, Footer):
-            return
-
-
-def _read(line: bytes) -> Record:
+async def _is_there(target: Target, session: Session) -> bool:
+    """Whether the session came with an earlier import, even if it has been erased since: its log had gone on."""
     try:
-        return decode_record(line)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise _not_an_export() from error
+        found = await target.session(session.key)
+    except SessionNotFound:
+        return (await target.heads([session.key])).get(session.key, 0) > session.last_sequence
+    return found.create_time == session.create_time
 
 
-def _cut_to_whole_sessions(path: Path) -> SessionKey | None:
-    """Takes off what follows the last footer; answers the key of the last session that is whole."""
-    last: SessionKey | None = None
-    end = 0
-    if not path.exists():
-        return None
-    with path.open("r+b") as file:
-        key: SessionKey | None = None
-        while (line := file.readline()).endswith(b"\n"):
-            record = _read(line)
-            if isinstance(record, Header):
-                key = record.session.key
-            elif isinstance(record, Footer):
-                last, end = key, file.tell()
-        file.truncate(end)
-    return last
+async def _import_one(transfers: Transfers, header: Header, reader: DumpReader) -> bool:
+    """False when nothing was left of the session."""
+    key = header.session.key
+    try:
+        await transfers.move_in(key, reader.records(header))
+    except InvalidState:
+        return False
+    except DomainError as error:
+        raise _stopped_at(key, error) from error
+    return True
 
 
-def _private(name: str, flags: int) -> int:
-    return os.open(name, flags, 0o600)
-
-
-def _replace(path: Path, text: str) -> None:
-    fresh = path.with_name(path.name + ".new")
-    fresh.write_text(text)
-    fresh.replace(path)
-
-
-def _not_an_export() -> SetupError:
-    return SetupError("The file is not a whole export of this program; export again, or name another file.")
+def _stopped_at(key: SessionKey, error: DomainError) -> SetupError:
+    return SetupError(f"Stopped at session {key.session_id} of tenant {key.tenant}: {error}")

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 import grpc
 
@@ -93,7 +93,7 @@ class Load:
 async def stub_of(server: Server) -> AsyncIterator[pb_grpc.SessionServiceAsyncStub]:
     options = [("grpc.use_local_subchannel_pool", 1)]
     async with grpc.aio.insecure_channel(server.address, options=options) as channel:
-        yield cast("pb_grpc.SessionServiceAsyncStub", pb_grpc.SessionServiceStub(channel))
+        yield pb_grpc.SessionServiceStub(channel)
 
 
 async def started_sessions(server: Server, count: int) -> list[str]:

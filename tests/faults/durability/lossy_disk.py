@@ -6,11 +6,13 @@ the worst that a disk with a cache of its own may do.
 
 from __future__ import annotations
 
-import random
 from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import apsw
+
+if TYPE_CHECKING:
+    import random
 
 SECTOR_BYTES: Final = 512
 
@@ -101,8 +103,8 @@ class LossyDisk(apsw.VFS):
         return name
 
 
-class OpenFile:
-    """The methods that SQLite calls. Locks are not needed: there is one connection."""
+class OpenFile(apsw.VFSFile):
+    """Locks are not needed: there is one connection."""
 
     def __init__(self, disk: LossyDisk, content: Content) -> None:
         self._disk = disk

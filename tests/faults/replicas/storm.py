@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 WRITER_CLIENTS: Final = 4
 KILL_SECONDS: Final = 2.0
-CRASH_SECONDS: Final = 2.5
+CRASH_SECONDS: Final = 1.8
 COUNTER: Final = "count"
 INCREMENTS: Final = 0.25
 """How many of the writes are increments of it."""

@@ -1,0 +1,85 @@
+"""Brings the data keys of all encrypted sessions under the keyring's current key, while the service goes on.
+
+Only wrapped keys are written, a few at a time. A keyring counts as done when a walk through all sessions has found
+nothing to do: whoever wrapped a key just before the rotation may have stored it behind the walker.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from sessions_server.domain.errors import DomainError
+    from sessions_server.domain.models import SessionKey
+    from sessions_server.domain.ports import Rewrapped
+
+logger = logging.getLogger(__name__)
+
+
+class Keyring(Protocol):
+    def keyring(self) -> object:
+        """Another object whenever the keyring has changed; None without one."""
+
+
+class DataKeys(Protocol):
+    async def rewrap(self, after: SessionKey | None, limit: int) -> Rewrapped:
+        """Brings the next encrypted sessions, in the order of their keys, under the current key. Raises Unavailable,
+        StorageFull."""
+
+
+class Rewrapper:
+    """Walks through all encrypted sessions whenever the keyring has changed, and once after a start."""
+
+    def __init__(self, *, cells: Keyring, store: DataKeys) -> None:
+        self._cells = cells
+        self._store = store
+        self._done: object = None
+        self._begin(None)
+        self.changed = 0
+        """How many data keys were rewrapped in all."""
+
+    @property
+    def is_done(self) -> bool:
+        return self._cells.keyring() is self._done
+
+    @property
+    def failed(self) -> int:
+        """How many data keys of this walk, or the last one, could not be opened, and stay as they are."""
+        return self._failed
+
+    async def step(self, limit: int) -> int:
+        """Looks at the next sessions, at most so many; answers at how many. 0 at the end of a walk, and when done."""
+        keyring = self._cells.keyring()
+        if keyring is self._done:
+            return 0
+        if keyring is not self._keyring:
+            self._begin(keyring)
+        found = await self._store.rewrap(self._after, limit)
+        self._after = found.last
+        self._changed += found.changed
+        self._note_failures(found.failures)
+        if found.last is None:
+            self._end(keyring)
+        return found.looked_at
+
+    def _begin(self, keyring: object) -> None:
+        self._keyring = keyring
+        self._after: SessionKey | None = None
+        self._changed = self._failed = 0
+
+    def _end(self, keyring: object) -> None:
+        self.changed += self._changed
+        if self._changed:
+            self._begin(keyring)
+            return
+        self._done = keyring
+        if self._failed:
+            logger.warning("%s data keys are not under the current key, and need older ones", self._failed)
+        else:
+            logger.info("all data keys are under the current key; %s were rewrapped", self.changed)
+
+    def _note_failures(self, failures: tuple[DomainError, ...]) -> None:
+        if failures and not self._failed:
+            logger.warning("a data key can not be rewrapped: %s", failures[0])
+        self._failed += len(failures)

@@ -1,0 +1,72 @@
+"""A disk that is really full: writes are refused with their reason, reads go on, and space makes all well again."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import grpc
+import pytest
+
+from sessions_client import AsyncClient, ResourceExhausted
+from tests.faults.durability.load import Load, check_histories, check_repeats, started_sessions, stub_of
+from tests.faults.durability.on_small_disk import as_seen_by
+from tests.faults.subscriptions.figures import show
+from tests.support.server import Server, sqlite_url, start_server
+
+DISK_BYTES: Final = 8 * 1024 * 1024
+ROOM_BYTES: Final = 1024 * 1024
+CONTENT_BYTES: Final = 8 * 1024
+LARGE_BYTES: Final = 128 * 1024
+WRITERS: Final = 32
+SESSIONS: Final = 4
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Path:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    return disk
+
+
+@pytest.fixture
+def server(tmp_path: Path, disk: Path) -> Iterator[Server]:
+    program = ["-m", "tests.faults.durability.on_small_disk", str(disk), str(DISK_BYTES)]
+    env = {"SESSIONS_DATABASE_URL": sqlite_url(disk)}
+    with start_server(tmp_path, env=env, program=program) as server:
+        yield server
+
+
+@pytest.fixture
+def ballast(server: Server, disk: Path) -> Path:
+    """A file that leaves little room on the server's disk."""
+    ballast = as_seen_by(server.pid, disk) / "ballast"
+    with ballast.open("wb") as file:
+        status = os.fstatvfs(file.fileno())
+        os.posix_fallocate(file.fileno(), 0, status.f_bavail * status.f_frsize - ROOM_BYTES)
+    return ballast
+
+
+async def test_on_a_full_disk_writes_are_refused_reads_go_on_and_space_makes_all_well(
+    server: Server, ballast: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    session_ids = await started_sessions(server, SESSIONS)
+    async with stub_of(server) as stub, AsyncClient(server.address) as client:
+        load = Load(stub, session_ids)
+        await load.write_until_refused(WRITERS, name="run", content_bytes=CONTENT_BYTES)
+        assert load.refusals == {grpc.StatusCode.RESOURCE_EXHAUSTED}
+        with pytest.raises(ResourceExhausted) as refused:
+            await client.sessions.add_message(session_ids[0], role="user", content="x" * LARGE_BYTES)
+        assert refused.value.reason == "STORAGE_FULL"
+        stored = await check_histories(server, load)
+        assert stored == len(load.acknowledged) > 0
+        await asyncio.to_thread(ballast.unlink)
+        await check_repeats(stub, load.attempts)
+        assert await check_histories(server, load) == len(load.attempts)
+    show(
+        capsys,
+        f"disk full: {stored} messages acknowledged and read, {len(load.attempts) - stored} refused, then stored",
+    )

@@ -1,0 +1,23 @@
+"""Ports for servers that have to be told one, and come back on the same after a restart."""
+
+from __future__ import annotations
+
+import random
+import socket
+from typing import Final
+
+HOST: Final = "127.0.0.1"
+
+# Below those that systems hand out, so that nobody takes one while its server is restarted.
+PORTS: Final = range(15_000, 32_000)
+
+
+def free_port() -> int:
+    for port in random.sample(PORTS, len(PORTS)):
+        with socket.socket() as probe:
+            try:
+                probe.bind((HOST, port))
+            except OSError:
+                continue
+            return port
+    raise RuntimeError(f"no port from {PORTS.start} to {PORTS.stop - 1} is free")
