@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import signal
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -27,6 +27,7 @@ from sessions_server.rpc.streams import StreamLimits
 from sessions_server.security.cells import open_cells
 from sessions_server.security.tokens import open_authenticator
 from sessions_server.service.expiry import Sweeper
+from sessions_server.service.rewrap import Rewrapper
 from sessions_server.service.sessions import Sessions
 from sessions_server.service.subscriptions import Subscriptions
 from sessions_server.service.transfer import Transfers
@@ -51,6 +52,7 @@ class Core:
     sessions: Sessions
     transfers: Transfers
     limits: Limits
+    cells: Cells
 
 
 async def serve(settings: Settings, *, ready: Callable[[str], None], clock: Clock | None = None) -> None:
@@ -92,10 +94,22 @@ async def running_core(settings: Settings, *, clock: Clock | None = None) -> Asy
     )
     await store.start()
     try:
-        async with _running_log(settings, store, cells, limits, clock or SystemClock()) as core:
-            yield core
+        with _ungrouped():
+            async with _running_log(settings, store, cells, limits, clock or SystemClock()) as core:
+                yield core
     finally:
         await store.close()
+
+
+@contextmanager
+def _ungrouped() -> Iterator[None]:
+    """Raises what went wrong by itself, where a task group makes a group of it."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        if len(group.exceptions) > 1:
+            raise
+        raise group.exceptions[0] from None
 
 
 @asynccontextmanager
@@ -107,7 +121,11 @@ async def _running_log(
     announce: Announce = wakeups.announce if wakeups is not None else hub.publish
     writer = Writer(store, announce=announce)
     sweeper = Sweeper(
-        commands=writer, store=store, upkeep=store, interval_seconds=settings.sweep_interval.total_seconds()
+        commands=writer,
+        store=store,
+        upkeep=store,
+        rewrapper=Rewrapper(cells=cells, store=store),
+        interval_seconds=settings.sweep_interval.total_seconds(),
     )
     async with asyncio.TaskGroup() as tasks:
         writing = tasks.create_task(writer.run())
@@ -121,6 +139,7 @@ async def _running_log(
                 sessions=Sessions(commands=writer, store=store, cells=cells),
                 transfers=Transfers(commands=writer, store=store, cells=cells, clock=clock),
                 limits=limits,
+                cells=cells,
             )
         finally:
             for helper in helpers:

@@ -133,10 +133,13 @@ async def test_a_rotated_keyring_rewraps_every_data_key_and_nothing_else(
     )
     before = await store.session(KEY)
     current[0] = new
-    looked_at: list[SessionKey] = []
-    while more := await store.rewrap(looked_at[-1] if looked_at else None, 1):
-        looked_at += more
-    assert looked_at == sorted([KEY, OTHER])
+    steps = [await store.rewrap(None, 1)]
+    while steps[-1].last is not None:
+        steps.append(await store.rewrap(steps[-1].last, 1))
+    assert [step.last for step in steps] == [*sorted([KEY, OTHER]), None]
+    assert [(step.looked_at, step.changed) for step in steps] == [(1, 1), (1, 1), (0, 0)]
+    assert (await store.rewrap(None, 9))[1:] == (2, 0, ())
+    assert await store.counts() == (3, 2)
     after = await store.session(KEY)
     assert after.data_key not in (None, before.data_key)
     assert (await store.log(KEY, Sequence(0), 9)).events[0].type is EventType.CREATED

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from sessions_server.domain.commands import Command
+    from sessions_server.domain.errors import DomainError
     from sessions_server.domain.filters import Condition
     from sessions_server.domain.models import (
         Context,
@@ -59,6 +60,9 @@ class Cell(NamedTuple):
 class Cells(Protocol):
     """Encrypts and decrypts single values with a session's own data key. Called from several threads."""
 
+    def keyring(self) -> object:
+        """Another object whenever the keyring has changed; None without one."""
+
     def new_key(self, tenant: str, session_id: str) -> bytes:
         """A fresh data key, wrapped by the keyring's current key. Raises EncryptionNotConfigured."""
 
@@ -70,6 +74,17 @@ class Cells(Protocol):
 
     def rewrap(self, tenant: str, session_id: str, wrapped: bytes) -> bytes | None:
         """The same data key under the keyring's current key; None when it is already. Raises as `open`."""
+
+
+class Rewrapped(NamedTuple):
+    """What one step of a walk through the encrypted sessions came to."""
+
+    last: SessionKey | None
+    """The last session that was looked at; None: there are no more."""
+    looked_at: int
+    changed: int
+    failures: tuple[DomainError, ...]
+    """Why data keys could not be opened, which stay as they are."""
 
 
 class Transaction(Protocol):

@@ -69,6 +69,9 @@ class KeyringCells:
         # the keyring had wrapped, nor another session's data key.
         self._data_key = lru_cache(maxsize=cached_keys)(_data_key)
 
+    def keyring(self) -> object:
+        return self._keyring()
+
     def new_key(self, tenant: str, session_id: str) -> bytes:
         secret = AESGCM.generate_key(bit_length=8 * KEY_BYTES)
         return _wrap(self._keyring(), tenant, session_id, os.urandom(_DATA_KEY_ID_BYTES), secret)
@@ -98,6 +101,9 @@ class KeyringCells:
 
 class NoKeyring:
     """A server without a keyring: it makes no encrypted session and can not read one made before."""
+
+    def keyring(self) -> object:
+        return None
 
     def new_key(self, tenant: str, session_id: str) -> bytes:
         raise EncryptionNotConfigured(

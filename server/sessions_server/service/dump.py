@@ -1,8 +1,8 @@
 """Moves all sessions of a database to a file, and from a file into a database, which may be of the other kind.
 
-Both ways can be cut off at any point and called again: an export goes on behind the last whole session in the file, an
-import passes over what its database has already. A session comes in under its tenant and id, with its messages, context,
-metadata and times, and its log goes on behind the position that it had; its older events are not moved.
+Both ways can be cut off at any point and called again: an export goes on behind the last whole session in the file,
+an import passes over what its database has already. A session comes in under its tenant and id, with its messages,
+context, metadata and times, and its log goes on behind the position that it had; its older events are not moved.
 """
 
 from __future__ import annotations

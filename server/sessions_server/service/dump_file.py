@@ -43,7 +43,7 @@ class Reached(NamedTuple):
     """How far an unfinished file goes."""
 
     last: SessionKey | None
-    count: int
+    sessions: int
 
 
 class DumpWriter:
@@ -113,6 +113,10 @@ class DumpReader:
         self._file = file
         self._path = path
         self._cells = cells
+
+    @property
+    def size(self) -> int:
+        return os.fstat(self._file.fileno()).st_size
 
     @property
     def position(self) -> int:
@@ -201,7 +205,7 @@ def _cut_to_whole_sessions(path: Path, file: IO[bytes]) -> Reached:
         if line.startswith(b'["header"') and isinstance(header := _record(path, line), Header):
             key = header.session.key
         elif line.startswith(_CLOSING):
-            reached, end = Reached(key, reached.count + 1), file.tell()
+            reached, end = Reached(key, reached.sessions + 1), file.tell()
     file.truncate(end)
     file.seek(end)
     return reached

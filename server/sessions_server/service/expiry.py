@@ -8,10 +8,12 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Protocol
 
 from sessions_server.domain.commands import Expire
-from sessions_server.domain.errors import DomainError
+from sessions_server.domain.errors import DomainError, ShuttingDown, Unavailable
 
 if TYPE_CHECKING:
+    from sessions_server.domain.models import SessionKey
     from sessions_server.domain.ports import ReadStore
+    from sessions_server.service.rewrap import Rewrapper
     from sessions_server.service.sessions import Commands
 
 logger = logging.getLogger(__name__)
@@ -32,37 +34,59 @@ class Sweeper:
     """Runs beside the service in every replica. Several at once do no harm: the writer decides each expiry."""
 
     def __init__(
-        self, *, commands: Commands, store: ReadStore, upkeep: Upkeep, interval_seconds: float
+        self,
+        *,
+        commands: Commands,
+        store: ReadStore,
+        upkeep: Upkeep,
+        rewrapper: Rewrapper,
+        interval_seconds: float,
     ) -> None:
         self._commands = commands
         self._store = store
         self._upkeep = upkeep
+        self._rewrapper = rewrapper
         self._interval_seconds = interval_seconds
+        self._stuck: dict[SessionKey, DomainError] = {}
+        self._known_stuck = 0
 
     async def run(self) -> None:
         """Sweeps until cancelled."""
         while True:
-            for step in (self.expire, self._purge, self._compact):
+            await self._drain_expiries()
+            for step in (self._upkeep.purge_requests, self._upkeep.compact, self._rewrapper.step):
                 await _drain(step)
             await asyncio.sleep(self._interval_seconds)
 
-    async def expire(self) -> int:
-        """Records the expiries that are due, at most STEP of them; answers how many it looked at."""
-        keys = await self._store.due(STEP)
-        await asyncio.gather(*(self._commands.submit(Expire(key=key)) for key in keys))
+    async def expire(self, limit: int) -> int:
+        """Records expiries that are due, at most so many; answers how many it tried."""
+        due = await self._store.due(limit + len(self._stuck))
+        keys = [key for key in due if key not in self._stuck][:limit]
+        commands = (self._commands.submit(Expire(key=key)) for key in keys)
+        for key, outcome in zip(keys, await asyncio.gather(*commands, return_exceptions=True), strict=True):
+            if isinstance(outcome, BaseException):
+                if not isinstance(outcome, DomainError) or isinstance(outcome, Unavailable | ShuttingDown):
+                    raise outcome
+                self._stuck[key] = outcome
         return len(keys)
 
-    async def _purge(self) -> int:
-        return await self._upkeep.purge_requests(STEP)
+    async def _drain_expiries(self) -> None:
+        """What can not be recorded, because its key is missing, say, does not keep the rest from being so."""
+        self._stuck.clear()
+        await _drain(self.expire)
+        if self._stuck and len(self._stuck) != self._known_stuck:
+            example = next(iter(self._stuck.values()))
+            logger.warning("%s expiries can not be recorded: %s", len(self._stuck), example)
+        self._known_stuck = len(self._stuck)
 
-    async def _compact(self) -> int:
-        return await self._upkeep.compact(STEP)
 
-
-async def _drain(step: Callable[[], Awaitable[int]]) -> None:
-    """Repeats a step while it finds work. A step that fails is tried again at the next sweep."""
+async def _drain(step: Callable[[int], Awaitable[int]]) -> None:
+    """Repeats a step while it finds work. A step that fails is tried again at the next sweep: no failure of it is worth
+    the end of the service."""
     try:
-        while await step():
+        while await step(STEP):
             pass
     except DomainError as error:
         logger.warning("a sweep was cut short: %s", error)
+    except Exception:
+        logger.exception("a sweep was cut short")

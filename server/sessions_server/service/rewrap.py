@@ -35,9 +35,15 @@ class Rewrapper:
         self._cells = cells
         self._store = store
         self._done: object = None
-        self._begin(None)
+        self._keyring: object = None
+        """Whose walk this is."""
+        self._after: SessionKey | None = None
+        self._changed = 0
+        self._failed = 0
         self.changed = 0
         """How many data keys were rewrapped in all."""
+        self.failure: DomainError | None = None
+        """Why the first of those could not be opened that this walk has come to, or the last one came to."""
 
     @property
     def is_done(self) -> bool:
@@ -65,8 +71,9 @@ class Rewrapper:
 
     def _begin(self, keyring: object) -> None:
         self._keyring = keyring
-        self._after: SessionKey | None = None
+        self._after = None
         self._changed = self._failed = 0
+        self.failure = None
 
     def _end(self, keyring: object) -> None:
         self.changed += self._changed
@@ -75,11 +82,12 @@ class Rewrapper:
             return
         self._done = keyring
         if self._failed:
-            logger.warning("%s data keys are not under the current key, and need older ones", self._failed)
+            logger.warning(
+                "%s data keys can not be brought under the current key: %s", self._failed, self.failure
+            )
         else:
             logger.info("all data keys are under the current key; %s were rewrapped", self.changed)
 
     def _note_failures(self, failures: tuple[DomainError, ...]) -> None:
-        if failures and not self._failed:
-            logger.warning("a data key can not be rewrapped: %s", failures[0])
+        self.failure = self.failure or (failures[0] if failures else None)
         self._failed += len(failures)

@@ -24,6 +24,10 @@ class StoreRefused(SetupError):
     """The store can not be opened as it is configured. A sentence that says what to do; nothing was changed."""
 
 
+class StoreInUse(StoreRefused):
+    """Another process has the database, which only one may have."""
+
+
 _SQLITE_DAMAGED: Final = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _SQLITE_PRIMARY_CODE: Final = 0xFF
 _MESSAGE_ID_COLUMNS: Final = "log.tenant, log.session_id, log.message_id"

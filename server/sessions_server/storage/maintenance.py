@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 import sqlalchemy as sa
 
+from sessions_server.domain.errors import DomainError
 from sessions_server.domain.models import Micros, SessionKey
+from sessions_server.domain.ports import Rewrapped
 from sessions_server.storage.schema import log, requests, sessions
 from sessions_server.storage.statements import Prepared, Row, read_clock
 
@@ -43,16 +45,19 @@ _ENCRYPTED: Final = Prepared(
     .where(_AFTER, sessions.c.data_key.is_not(None))
     .order_by(*_KEY)
     .limit(sa.bindparam("count"))
-    .with_for_update()
 )
 
 _IS_SESSION: Final = (
     sessions.c.tenant == sa.bindparam("key_tenant"),
     sessions.c.session_id == sa.bindparam("key_session_id"),
 )
-_SET_DATA_KEY: Final = Prepared(
-    sessions.update().values(data_key=sa.bindparam("new_data_key")).where(*_IS_SESSION)
+_REPLACE_DATA_KEY: Final = Prepared(
+    sessions.update()
+    .values(data_key=sa.bindparam("new_data_key", type_=sessions.c.data_key.type))
+    .where(*_IS_SESSION, sessions.c.data_key == sa.bindparam("old_data_key", type_=sessions.c.data_key.type))
 )
+_COUNTED: Final[tuple[sa.ColumnElement[Any], ...]] = (sa.func.count(), sa.func.count(sessions.c.data_key))
+_COUNTS: Final = Prepared(sa.select(*_COUNTED).select_from(sessions))
 
 # Another server may be compacting the same sessions, or writing to them: then it is their turn.
 _COMPACTABLE: Final = Prepared(
@@ -78,6 +83,11 @@ _SET_LOG_START: Final = Prepared(
     .values(log_start=sa.bindparam("new_log_start"), compact_time=sa.bindparam("new_compact_time"))
     .where(*_IS_SESSION)
 )
+
+
+class Counts(NamedTuple):
+    sessions: int
+    encrypted: int
 
 
 def ping(connection: Connection) -> None:
@@ -111,14 +121,38 @@ def _compact_log(connection: Connection, row: Row, until: Micros) -> None:
     _LET_GO.run(connection, **key, start=start)
 
 
-def rewrap(connection: Connection, after: SessionKey | None, limit: int, *, cells: Cells) -> list[SessionKey]:
+Fresh: TypeAlias = "tuple[bytes, str, str, bytes]"
+"""A data key under the current key, the session that it belongs to, and the data key as it is stored."""
+
+
+def find_stale_data_keys(
+    connection: Connection, after: SessionKey | None, limit: int, *, cells: Cells
+) -> tuple[Rewrapped, list[Fresh]]:
+    """Looks at the next encrypted sessions and wraps anew what is not under the current key. Locks nothing."""
     rows = _ENCRYPTED.rows(connection, **_place(after), count=limit)
-    fresh = [
-        (cells.rewrap(tenant, session_id, data_key), tenant, session_id)
-        for tenant, session_id, data_key in rows
-    ]
-    _SET_DATA_KEY.many(connection, [row for row in fresh if row[0] is not None])
-    return [SessionKey(row[0], row[1]) for row in rows]
+    fresh: list[Fresh] = []
+    failures: list[DomainError] = []
+    for tenant, session_id, stored in rows:
+        old = bytes(stored)
+        try:
+            new = cells.rewrap(tenant, session_id, old)
+        except DomainError as error:
+            failures.append(error)
+        else:
+            fresh += [(new, tenant, session_id, old)] if new is not None else []
+    last = SessionKey(*rows[-1][:2]) if rows else None
+    return Rewrapped(last, len(rows), len(fresh), tuple(failures)), fresh
+
+
+def replace_data_keys(connection: Connection, fresh: list[Fresh]) -> int:
+    """Of a session that was created anew meanwhile, or rewrapped by another replica, the data key stays. Answers how
+    many it was given."""
+    _REPLACE_DATA_KEY.many(connection, [*fresh])
+    return len(fresh)
+
+
+def counts(connection: Connection) -> Counts:
+    return Counts(*_COUNTS.rows(connection)[0])
 
 
 def keys(connection: Connection, after: SessionKey | None, limit: int) -> list[SessionKey]:

@@ -37,7 +37,12 @@ class NotifyChannel:
         # What SQLAlchemy alone understands; there are no prepared statements here.
         for name in ("prepared_statement_cache_size", "prepared_statement_name_func"):
             options.pop(name, None)
-        self._options: dict[str, Any] = {"timeout": PING_SECONDS, **options, "statement_cache_size": 0}
+        self._options: dict[str, Any] = {
+            "timeout": PING_SECONDS,
+            "server_settings": {"application_name": "sessions-server wake-ups"},
+            "statement_cache_size": 0,
+            **options,
+        }
         self._sender: asyncpg.Connection | None = None
         self._sender_process: int | None = None
 

@@ -23,7 +23,7 @@ from sqlalchemy.pool import NullPool
 
 from sessions_server.domain.errors import Unavailable
 from sessions_server.storage.engine import SQLITE, Backend, engine_options
-from sessions_server.storage.errors import StoreRefused, translated
+from sessions_server.storage.errors import StoreInUse, StoreRefused, translated
 from sessions_server.storage.migrations import migrate
 
 if TYPE_CHECKING:
@@ -228,7 +228,7 @@ class _FileLock:
                 os.close(os.open(self._database, os.O_RDWR | os.O_CREAT, _PRIVATE))
         except BlockingIOError:
             self.release()
-            raise StoreRefused(
+            raise StoreInUse(
                 f"Another process uses the database {self._database}; stop it first, or give this one another "
                 "database. Several servers can share a PostgreSQL database."
             ) from None

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         HistoryQuery,
         ListQuery,
         LogPage,
+        Rewrapped,
         Transaction,
     )
     from sessions_server.storage.runner import Runner
@@ -107,12 +108,21 @@ class Store:
             lambda connection, now: maintenance.compact(connection, limit, limits=self._rules.limits, now=now)
         )
 
-    async def rewrap(self, after: SessionKey | None, limit: int) -> list[SessionKey]:
-        """Wraps the data keys of the next encrypted sessions with the keyring's current key. Answers which sessions it
-        looked at, in the order of their keys; none at the end. Raises KeyNotAvailable, DataCorrupted."""
-        return await self._maintain(
-            lambda connection, _: maintenance.rewrap(connection, after, limit, cells=self._rules.cells)
+    async def rewrap(self, after: SessionKey | None, limit: int) -> Rewrapped:
+        """Wraps the data keys of the next encrypted sessions, in the order of their keys, with the keyring's current
+        key. Those that can not be opened stay as they are."""
+        found, fresh = await self._read(
+            lambda connection: maintenance.find_stale_data_keys(
+                connection, after, limit, cells=self._rules.cells
+            )
         )
+        if fresh:
+            await self._maintain(lambda connection, _: maintenance.replace_data_keys(connection, fresh))
+        return found
+
+    async def counts(self) -> maintenance.Counts:
+        """How many sessions there are."""
+        return await self._read(maintenance.counts)
 
     async def keys(self, after: SessionKey | None, limit: int) -> list[SessionKey]:
         """The next sessions in the order of their keys; none at the end."""

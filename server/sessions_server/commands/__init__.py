@@ -1,0 +1,1 @@
+"""The sub-commands of the command line. Each parses, calls and prints; what it does stands below."""

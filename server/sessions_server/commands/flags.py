@@ -1,0 +1,66 @@
+"""Settings as flags: each setting of a command is a flag of the same name, or comes from the environment."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from pydantic import ValidationError
+
+from sessions_server.domain.errors import SetupError
+from sessions_server.settings import Settings
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+
+DATABASE = ("database_url", "keyring", "allow_unsafe_durability")
+"""What a command needs that opens the database."""
+
+_PREFIX = Settings.model_config.get("env_prefix", "")
+
+
+def with_settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Gives the command, as its parameter `settings`, all settings, and flags for the named ones."""
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        def run(**given: Any) -> None:
+            flags = {name: given.pop(name) for name in names}
+            command(settings=_settings(flags), **given)
+
+        own = inspect.signature(command, eval_str=True).parameters.values()
+        parameters = [parameter for parameter in own if parameter.name != "settings"]
+        parameters += [_parameter(name, Settings.model_fields[name]) for name in names]
+        run.__doc__, run.__name__ = command.__doc__, command.__name__
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # where typer reads the flags
+        return run
+
+    return decorate
+
+
+def _settings(flags: dict[str, Any]) -> Settings:
+    try:
+        return Settings(**{name: value for name, value in flags.items() if value is not None})
+    except ValidationError as error:
+        raise SetupError(
+            " ".join(_sentence(str(item["loc"][0]), item["msg"]) for item in error.errors())
+        ) from None
+
+
+def _sentence(name: str, problem: str) -> str:
+    name = name.lower().removeprefix(_PREFIX.lower())
+    reason = problem.removeprefix("Value error, ")
+    return f"{_flag(name)} ({_PREFIX}{name.upper()}) can not be used: {reason}; see --help."
+
+
+def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
+    kind = bool if field.annotation is bool else str
+    text = f"{field.description or ''} [{_PREFIX}{name.upper()}]".replace("`", "")
+    option = typer.Option(_flag(name), help=text, show_default=False)
+    annotation = Annotated[kind | None, option]  # type: ignore[valid-type]  # the type is chosen above
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")

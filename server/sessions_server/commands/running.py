@@ -1,0 +1,58 @@
+"""Runs what is asynchronous on a database, and shows how far it has come."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from sessions_server.domain.errors import SetupError
+
+if TYPE_CHECKING:
+    from sessions_server.settings import Settings
+
+T = TypeVar("T")
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Runs on uvloop where it is installed; it is an extra. Nothing is logged unless the work says where."""
+    logging.getLogger().addHandler(logging.NullHandler())
+    with asyncio.Runner(loop_factory=_new_loop) as runner:
+        return runner.run(work)
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
+
+
+def require_database(settings: Settings) -> None:
+    """Raises SetupError where opening the database would make a new one."""
+    from sessions_server.storage.engine import SqliteFile, parse_url
+
+    place = parse_url(settings.database_url)
+    if isinstance(place, SqliteFile) and not (place.path and place.path.exists()):
+        raise SetupError(
+            f"There is no database at {settings.database_url}; name one with --database-url or SESSIONS_DATABASE_URL."
+        )
+
+
+@contextmanager
+def progress(label: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar on standard error, where that is a terminal; it is told how much of the total is behind."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(label, total=total)
+        yield lambda behind: bar.update(task, completed=behind)

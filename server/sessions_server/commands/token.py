@@ -1,0 +1,35 @@
+"""`sessions-server token`: makes the credentials that callers show."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from sessions_server.domain.ports import Access
+
+token = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Makes the bearer tokens that callers show."
+)
+
+
+@token.callback()
+def group() -> None:
+    """Without this, a group of one command would be that command."""
+
+
+@token.command("new")
+def new(
+    tenant: Annotated[str, typer.Option(help="Whose sessions the token opens.")],
+    access: Annotated[Access, typer.Option(help="What it allows.")] = Access.WRITE,
+    name: Annotated[str, typer.Option(help="Whom the logs name.")] = "",
+) -> None:
+    """Makes a token, and shows it once.
+
+    On standard output stands the entry for the file that SESSIONS_TOKENS names; it does not hold the token.
+    """
+    from sessions_server.security.tokens import new_token
+
+    made = new_token(tenant=tenant, access=access, name=name)
+    typer.echo(f"The token, shown this once: {made.token}", err=True)
+    typer.echo(made.entry)
