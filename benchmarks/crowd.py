@@ -40,6 +40,7 @@ class Crowd:
         self._heard = heard
         self._wanted = 0
         self._reached: asyncio.Future[None] | None = None
+        self._ended: BenchmarkError | None = None
         self._transports: list[asyncio.Transport] = []
 
     async def subscribe(self, address: str, method: str, requests: Sequence[Proto]) -> None:
@@ -61,6 +62,8 @@ class Crowd:
 
     async def until(self, received: int) -> None:
         """Returns when so many messages were received in all. Raises BenchmarkError when a stream ends."""
+        if self._ended is not None:
+            raise self._ended
         if self.received < received:
             self._wanted, self._reached = received, asyncio.get_running_loop().create_future()
             await self._reached
@@ -77,8 +80,9 @@ class Crowd:
             self._reached.set_result(None)
 
     def end(self, what: str) -> None:
+        self._ended = BenchmarkError(f"The server ended a subscription ({what}).")
         if self._reached is not None and not self._reached.done():
-            self._reached.set_exception(BenchmarkError(f"The server ended a subscription ({what})."))
+            self._reached.set_exception(self._ended)
 
 
 @contextmanager

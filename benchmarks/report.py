@@ -64,15 +64,24 @@ class Rounds:
 
 
 def alternate(first: Callable[[], float], second: Callable[[], float], *, rounds: int) -> Rounds:
+    """Every second round begins with the second side, so that neither gains from what drifts."""
     found = Rounds([], [])
-    for _ in range(rounds):
-        found.first.append(first())
-        found.second.append(second())
+    for number in range(rounds):
+        if number % 2:
+            two = second()
+            one = first()
+        else:
+            one = first()
+            two = second()
+        found.first.append(one)
+        found.second.append(two)
     return found
 
 
 def show(console: Console, findings: Sequence[Finding]) -> None:
-    table = Table("Measurement", "What", "Asked", "Measured", "", title="Ratios within this run")
+    table = Table(title="Ratios within this run")
+    for heading in ("Measurement", "What", "Asked", "Measured", ""):
+        table.add_column(heading, no_wrap=heading != "What")
     for finding in findings:
         sign = "≥" if finding.at_least else "≤"
         table.add_row(
@@ -117,7 +126,12 @@ def _figure(value: float, unit: str) -> str:
 
 
 def _machine() -> dict[str, Any]:
-    return {"cores": os.cpu_count(), "system": platform.system(), "processor": platform.machine()}
+    return {
+        "cores": os.cpu_count(),
+        "system": platform.system(),
+        "processor": platform.machine(),
+        "load average of the last 15 minutes": round(os.getloadavg()[2], 2),
+    }
 
 
 def _versions() -> dict[str, str]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import statistics
 import subprocess
 import sys
 import venv
@@ -18,7 +17,7 @@ from typing import Final
 from benchmarks.ours import Ours
 from benchmarks.plan import Plan
 from benchmarks.processes import ROOT, scratch
-from benchmarks.report import Finding
+from benchmarks.report import Finding, Rounds
 from benchmarks.rules_calls import ours
 
 ENVIRONMENTS: Final = ROOT / ".cache" / "bench-peers"
@@ -53,23 +52,23 @@ def peers(plan: Plan) -> list[Finding]:
 
 
 def _beside(plan: Plan, server: Ours, sessions: list[str], peer: Peer, python: Path) -> Finding:
-    """Both in turn. The peer counts with whichever is its better rate, that of one caller or that of 64."""
+    """Both in turn, each with 64 callers on four sessions."""
     own: list[float] = []
-    alone: list[float] = []
     together: list[float] = []
+    alone: list[float] = []
     for _ in range(max(plan.rounds - 2, 1)):
         own.append(server.load_adds(sessions, seconds=plan.seconds).rate)
         found = _rates(peer, python, seconds=plan.seconds)
         alone.append(found["1"])
         together.append(found["64"])
-    ratio = statistics.median(ours / max(pair) for ours, *pair in zip(own, alone, together, strict=True))
+    ratio = Rounds(together, own).ratio
     numbers = {
         "ours, 64 callers": own,
         "peer, 1 caller": alone,
         "peer, 64 callers": together,
         "unit": "messages/s",
     }
-    what = f"durable AddMessage, 64 callers, beside {peer.what} in process"
+    what = f"durable AddMessage beside {peer.what} in process, 64 callers both"
     return Finding(f"peer_{peer.program}", what, peer.asked, ratio, at_least=True, numbers=numbers)
 
 

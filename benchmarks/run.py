@@ -6,6 +6,7 @@ All bounds stand in the measurements, as ratios to what else ran on this machine
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import time
 from pathlib import Path
@@ -18,10 +19,11 @@ if TYPE_CHECKING:
     from benchmarks.report import Finding
 
 ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results.json"
 
 
 def measurements() -> dict[str, Callable[[Plan], list[Finding]]]:
-    from benchmarks import rules_calls, rules_peers, rules_streams
+    from benchmarks import rules_calls, rules_growth, rules_peers, rules_streams
 
     every = (
         rules_calls.add_message,
@@ -33,6 +35,8 @@ def measurements() -> dict[str, Callable[[Plan], list[Finding]]]:
         rules_calls.add_messages,
         rules_streams.fan_out,
         rules_streams.receipt,
+        rules_growth.growth_messages,
+        rules_growth.growth_pages,
         rules_streams.memory,
         rules_streams.start,
     )
@@ -57,23 +61,32 @@ def parse(known: dict[str, Callable[[Plan], list[Finding]]]) -> argparse.Namespa
     return parser.parse_args()
 
 
-def main() -> int:
+def main() -> int | str:
+    """Answers the exit code, or the sentence that says why nothing could be measured."""
     from rich.console import Console
 
     from benchmarks import load, plan, report
 
+    # So that a run which is stopped takes its servers and its databases with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
     known = measurements()
     options = parse(known)
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 120)
     started = time.monotonic()
-    h2load = load.prepare()
     findings: list[Finding] = []
-    for name in options.only or known:
-        with console.status(f"measuring {name}"):
-            findings += known[name](plan.QUICK if options.quick else plan.FULL)
-        console.print(f"measured {name} ({time.monotonic() - started:.0f} s)")
+    try:
+        h2load = load.prepare()
+        for name in options.only or known:
+            with console.status(f"measuring {name}"):
+                findings += known[name](plan.QUICK if options.quick else plan.FULL)
+            console.print(f"measured {name} ({time.monotonic() - started:.0f} s)")
+    except load.BenchmarkError as error:
+        return str(error)
     report.show(console, findings)
-    report.write(options.output, findings, h2load=h2load, seconds=time.monotonic() - started)
+    # A part of a run, or a hasty one, does not replace the results of a whole one.
+    output = options.output or (None if options.only or options.quick else RESULTS)
+    if output is not None:
+        report.write(output, findings, h2load=h2load, seconds=time.monotonic() - started)
     return 0 if all(finding.met for finding in findings) else 1
 
 
