@@ -36,6 +36,8 @@ class Feed:
         self._characters = 0
         self._head = Sequence(0)
         self._waiting: set[asyncio.Future[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
 
     def recent(self, after: Sequence) -> list[Event] | None:
         """The events after a position if they are all at hand; empty at the head; None: ask the log."""
@@ -45,17 +47,16 @@ class Feed:
         return [self._ring[index] for index in range(skipped, len(self._ring))]
 
     async def changed(self, since: int, timeout_seconds: float) -> None:
-        """Returns when the version is no longer `since`, or after the timeout."""
+        """Returns when the version is no longer `since`, after the timeout at the latest; at times without cause."""
         if self.version != since or timeout_seconds <= 0:
             return
         loop = asyncio.get_running_loop()
+        self._look_up_at(loop, loop.time() + timeout_seconds)
         woken = loop.create_future()
         self._waiting.add(woken)
-        timer = loop.call_later(timeout_seconds, _wake, woken)
         try:
             await woken
         finally:
-            timer.cancel()
             self._waiting.discard(woken)
 
     def publish(self, published: Published) -> None:
@@ -86,8 +87,26 @@ class Feed:
         self.foreign += 1
         self.wake()
 
+    def close(self) -> None:
+        """Nobody watches any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+
     def wake(self) -> None:
         self.version += 1
+        self._wake_waiting()
+
+    def _look_up_at(self, loop: asyncio.AbstractEventLoop, when: float) -> None:
+        """Has one timer wake all that wait: with a timer for each, an event would cost every watcher a new one."""
+        if self._timer is None or when < self._timer_at:
+            self.close()
+            self._timer, self._timer_at = loop.call_at(when, self._look_up), when
+
+    def _look_up(self) -> None:
+        self._timer = None
+        self._wake_waiting()
+
+    def _wake_waiting(self) -> None:
         waiting, self._waiting = self._waiting, set()
         for woken in waiting:
             _wake(woken)
@@ -123,6 +142,7 @@ class Hub:
         finally:
             feed.watchers -= 1
             if not feed.watchers:
+                feed.close()
                 del self._feeds[key]
 
     def watched(self) -> list[SessionKey]:

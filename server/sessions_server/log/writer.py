@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 MAX_BATCH = 512
 
-GATHER_SECONDS = 0.004
+GATHER_SECONDS = 0.010
 """How long the writer waits, under load only, for the callers that it has just answered to come again. Without it,
 every commit would take the few commands that came during the one before, and pay a disk flush for them."""
 
@@ -78,7 +78,7 @@ class Writer:
             batch = self._take()
             if batch:
                 await self._commit(batch)
-            self._wanted = max(len(batch), 1)
+            self._wanted = max(len(batch) + len(self._waiting), 1)
 
     def close(self) -> None:
         """Takes no more commands; `run` returns when those that were taken are answered."""
@@ -95,7 +95,7 @@ class Writer:
         return await entry.answer
 
     async def _gather(self) -> None:
-        """Waits for a command, and under load for about as many as there were in the last batch."""
+        """Waits for a command, and under load for all the callers that were seen at the last batch."""
         if len(self._waiting) < self._wanted and not self._closing:
             self._ready.clear()
             if self._wanted == 1:
