@@ -138,6 +138,8 @@ class LogPage(NamedTuple):
     """The first position that is kept; above `after` + 1 when events were compacted."""
     delete_time: Micros | None
     """When the session was erased; None: it lives. Of an erased session no events are left, only the head."""
+    fleeting: bool = False
+    """The clock will erase the session some day; from then on nothing may be shown that was read before."""
 
 
 class OrderBy(NamedTuple):

@@ -99,10 +99,10 @@ class Subscriptions:
                 feed.foreign,
             )  # before reading: what comes in between is not slept through
             events = feed.recent(cursor.position)
-            if events is None:
+            if events is None or (cursor.fleeting and not _has_end(events)):
                 page = await self._store.log(cursor.key, cursor.position, cursor.batch)
                 events = _checked(cursor.key, page, cursor.position)
-                cursor.batch = _next_batch(page)
+                cursor.batch, cursor.fleeting = _next_batch(page), page.fleeting
             if await cursor.show(events, foreign):
                 quiet_since = loop.time()
             quiet = loop.time() - quiet_since
@@ -125,6 +125,8 @@ class _Cursor:
         self.kinds = kinds
         self.position = position
         self.batch = BATCH
+        self.fleeting = True
+        """What is at hand may be of a session that the clock has erased; the log knows. At first nobody else does."""
         self.ended = False
 
     async def show(self, events: list[Event], foreign: int) -> bool:
@@ -135,7 +137,7 @@ class _Cursor:
             if isinstance(event.data, Message) and event.sequence <= self.feed.erased_through:
                 break
             shown |= await self.take(event)
-            if self.feed.foreign != foreign:
+            if self.feed.foreign != foreign or event.type is EventType.UPDATED:
                 break
         return shown
 
@@ -145,8 +147,14 @@ class _Cursor:
         if wanted:
             await self.sink.event(event)
         self.position = event.sequence
+        self.fleeting |= event.type is EventType.UPDATED  # of its ttl, perhaps
         self.ended = event.type is EventType.DELETED
         return wanted
+
+
+def _has_end(events: list[Event]) -> bool:
+    """Whether the session has been erased, after which only what may still be seen is at hand."""
+    return bool(events) and events[-1].type is EventType.DELETED
 
 
 def _next_batch(page: LogPage) -> int:

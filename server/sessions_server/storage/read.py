@@ -50,6 +50,8 @@ _ERASED: Final = (
     == ERASED
 )
 
+_FLEETING: Final = sa.or_(sessions.c.due_state == ERASED, sessions.c.last_due_state == ERASED)
+
 _CONTEXTS: Final = Prepared(
     sa.select(
         sessions.c.tenant,
@@ -79,6 +81,7 @@ _POSITIONS: Final = Prepared(
         sessions.c.log_start,
         sessions.c.history_start,
         sessions.c.context_window,
+        _FLEETING,
     )
     .select_from(_keys)
     .join(sessions, _is_key)
@@ -287,11 +290,11 @@ def _log_page(
             raise SessionNotFound
         return erased
     if position.erased:
-        return LogPage((), min(after, position.last_sequence), position.log_start, None)
+        return LogPage((), min(after, position.last_sequence), position.log_start, None, fleeting=True)
     content = Content(rules.cells, key, position.data_key)
     count = _fitting(rows, rules.limits.page_bytes)
     events: tuple[Event, ...] = tuple(content.event(row) for row in rows[:count])
-    return LogPage(events, position.last_sequence, position.log_start, None)
+    return LogPage(events, position.last_sequence, position.log_start, None, bool(position.fleeting))
 
 
 def read_heads(connection: Connection, keys: Seq[SessionKey]) -> dict[SessionKey, Sequence]:
@@ -315,6 +318,8 @@ class _Position(NamedTuple):
     log_start: Sequence
     history_start: Sequence
     context_window: int
+    fleeting: bool | None
+    """Whether the clock will erase the session; None where it will do nothing to it."""
 
 
 def _positions(
