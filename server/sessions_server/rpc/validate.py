@@ -116,6 +116,12 @@ class Check:
             self.wrong(field, "Give a time in the years 1 to 9999, with 0 to 999,999,999 nanoseconds.")
         return ClaimedTime(given.seconds, given.nanos)
 
+    def creation(self, field: str, given: Timestamp) -> None:
+        """When a session was created: the end of its ttl has to be a time too, or no list could show it."""
+        self.time(field, given)
+        if given.seconds > _LAST_SECOND - self.limits.longest_span // SECOND:
+            self.wrong(field, "Give a time that lies longer before the year 10000 than any ttl.")
+
     def path(self, field: str, text: str) -> Path:
         try:
             return parse_path(text)

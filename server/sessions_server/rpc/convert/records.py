@@ -120,6 +120,7 @@ def _read_session(check: Check, given: pb.Session, tenant: str) -> Session:
     check.metadata_size(f"{field}.metadata", metadata)
     state = check.known(f"{field}.state", given.state, STATE_NAMES) or State.CREATED
     update_time = _instant(check, f"{field}.update_time", given.update_time)
+    check.creation(f"{field}.create_time", given.create_time)
     return Session(
         key=SessionKey(tenant, check.id(f"{field}.id", given.id)),
         user_id=check.user_id(f"{field}.user_id", given.user_id),
@@ -132,7 +133,7 @@ def _read_session(check: Check, given: pb.Session, tenant: str) -> Session:
         revision=_read_etag(check, f"{field}.etag", given.etag),
         history_start=Sequence(0),
         log_start=Sequence(0),
-        create_time=_instant(check, f"{field}.create_time", given.create_time),
+        create_time=read_time(given.create_time),
         update_time=update_time,
         active_time=update_time,
         start_time=_instant_of(check, field, given, "start_time"),
