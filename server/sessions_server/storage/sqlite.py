@@ -144,6 +144,8 @@ class SqliteRunner:
             sa.event.listen(connection.engine, "begin", _begin_immediate)
             with connection.begin():
                 migrate(connection)
+            # The process before may have been killed between an erasure and the emptying of the log that is due then.
+            self._truncate()
 
     def _close(self) -> None:
         self._readers.close()

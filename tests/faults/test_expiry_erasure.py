@@ -1,0 +1,160 @@
+"""What is erased leaves the disk: the database's file and its write-ahead log, also when the server is killed at once.
+
+What is looked for are canaries, texts that stand nowhere else. PostgreSQL's vacuum takes them away, at its own time.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sessions.v1 import sessions_pb2 as pb
+from sessions_server.security.keyring import create_keyring
+from tests.faults.subscriptions.figures import show
+from tests.faults.subscriptions.inside import eventually
+from tests.support.clock import SharedClock
+from tests.support.server import Server, start_server
+from tests.wire.stubs import Caller, message, struct
+
+CANARIES = 200
+TTL_SECONDS = 60
+TEMPORARY = {"storage_options": {"persistence": pb.PERSISTENCE_TEMPORARY, "ttl": {"seconds": TTL_SECONDS}}}
+
+
+@dataclass
+class Place:
+    """A server, a caller, and the folder where all its files are."""
+
+    folder: Path
+    server: Server
+    caller: Caller
+    clock: SharedClock
+
+    def found(self, canaries: list[str]) -> int:
+        """How many of them stand anywhere in the server's files."""
+        stored = b"".join(path.read_bytes() for path in self.folder.iterdir() if path.is_file())
+        return sum(canary.encode() in stored for canary in canaries)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    folder = tmp_path / "server"
+    folder.mkdir()
+    clock = SharedClock(tmp_path / "clock")
+    with (
+        start_server(folder, env={"SESSIONS_SWEEP_INTERVAL": "0.05"}, clock=clock) as server,
+        Caller(server) as caller,
+    ):
+        yield Place(folder, server, caller, clock)
+
+
+def fill(place: Place, name: str, **fields: Any) -> list[str]:
+    """A session with canaries wherever it has content; answers them."""
+    canaries = [f"canary-{name}-{number}-" for number in range(CANARIES)]
+    metadata, context, *texts = canaries
+    session = place.caller.session(session_id=name, metadata=struct({"canary": metadata}), **fields)
+    place.caller.SetContext(session_id=session.id, context=struct({"canary": context}), request_id="c")
+    messages = [message(text, data=struct({"canary": text})) for text in texts]
+    place.caller.AddMessages(session_id=session.id, messages=messages, request_id="m")
+    return canaries
+
+
+def in_history(canaries: list[str]) -> list[str]:
+    return canaries[2:]
+
+
+Erase = Callable[[Place, str], object]
+
+
+def truncate(place: Place, name: str) -> None:
+    place.caller.UpdateSession(
+        session_id=name,
+        session=pb.Session(config=pb.SessionConfig(max_messages=1)),
+        update_mask={"paths": ["config.max_messages"]},
+    )
+    place.caller.AddMessage(session_id=name, message=message("the only one"))
+
+
+def replace(place: Place, name: str) -> None:
+    place.caller.import_(name, place.caller.export(place.caller.new_id()))
+
+
+WHOLE: dict[str, Erase] = {
+    "delete": lambda place, name: place.caller.DeleteSession(session_id=name),
+    "end": lambda place, name: place.caller.EndSession(session_id=name),
+    "ttl": lambda place, name: place.clock.turn(seconds=TTL_SECONDS),
+}
+"""What erases a temporary session."""
+
+HISTORY: dict[str, Erase] = {
+    "clear": lambda place, name: place.caller.ClearHistory(session_id=name),
+    "truncate": truncate,
+    "replace": replace,
+}
+"""What erases a history."""
+
+
+async def test_erased_content_leaves_the_files_of_a_running_server(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    canaries = {name: fill(place, name, **TEMPORARY) for name in {**WHOLE, **HISTORY}}
+    kept = fill(place, "kept")
+    for name, of_session in canaries.items():
+        assert place.found(of_session) == CANARIES, "the search finds what is there"
+        if name in HISTORY:
+            canaries[name] = in_history(of_session)
+    for name, erase in {**HISTORY, **WHOLE}.items():
+        erase(place, name)
+    erased = [canary for of_session in canaries.values() for canary in of_session]
+
+    async def look() -> int:
+        return place.found(erased)
+
+    left = await eventually(look, lambda found: found == 0)
+    show(
+        capsys,
+        f"{len(erased)} canaries, erased in {len(canaries)} ways: {left} are left in the database, its "
+        f"write-ahead log and the server's log; {place.found(kept)} of {CANARIES} others are still there",
+    )
+    assert (left, place.found(kept)) == (0, CANARIES)
+
+
+async def test_erased_content_leaves_the_files_though_the_server_is_killed_at_once(place: Place) -> None:
+    ways = {name: erase for name, erase in {**HISTORY, **WHOLE}.items() if name != "ttl"}
+    canaries = {name: fill(place, name, **TEMPORARY) for name in ways}
+    for name, erase in ways.items():
+        erase(place, name)
+    place.server.restart()
+    erased = [
+        canary for name, all_ in canaries.items() for canary in (all_ if name in WHOLE else in_history(all_))
+    ]
+
+    async def look() -> int:
+        return place.found(erased)
+
+    assert await eventually(look, lambda found: found == 0) == 0
+
+
+async def test_with_an_encrypted_session_goes_its_data_key(tmp_path: Path) -> None:
+    create_keyring(tmp_path / "keyring", now=datetime.now(UTC))
+    folder = tmp_path / "server"
+    folder.mkdir()
+    env = {"SESSIONS_KEYRING": str(tmp_path / "keyring")}
+    with start_server(folder, env=env) as server, Caller(server) as caller:
+        session = caller.new_id(storage_options={"encryption": True})
+        with closing(sqlite3.connect(folder / "sessions.db")) as database:
+            [[data_key]] = database.execute("SELECT data_key FROM sessions")
+
+        async def look() -> int:
+            return sum(data_key in path.read_bytes() for path in folder.iterdir())
+
+        assert await look() > 0
+        caller.DeleteSession(session_id=session)
+        assert await eventually(look, lambda found: found == 0) == 0
