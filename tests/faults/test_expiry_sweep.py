@@ -1,0 +1,192 @@
+"""The sweeper records each expiry once, with its event, however many sweep at once and however often."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from sessions_server.domain import commands as c
+from sessions_server.domain.models import (
+    SECOND,
+    Deleted,
+    Event,
+    ExpiryAction,
+    Micros,
+    Persistence,
+    Sequence,
+    SessionConfig,
+    SessionKey,
+    StateChange,
+    StorageOptions,
+)
+from sessions_server.security.cells import KeyringCells, NoKeyring
+from sessions_server.security.keyring import Keyring, create_keyring, load_keyring, rotate_keyring
+from tests.faults.expiry.replica import Replica, running_replica
+from tests.faults.subscriptions.figures import show
+from tests.faults.subscriptions.inside import eventually
+from tests.support.clock import START, HandClock
+from tests.support.postgres import running_postgres
+from tests.support.server import sqlite_url
+
+if TYPE_CHECKING:
+    from sessions_server.domain.ports import Cells
+
+SESSIONS = 600
+STEP = 50
+LAST_SECOND = 1_000
+
+OPTIONS = [
+    StorageOptions(),
+    StorageOptions(ttl=Micros(40 * SECOND)),
+    StorageOptions(ttl=Micros(40 * SECOND), expiry_action=ExpiryAction.ARCHIVE),
+    StorageOptions(ttl=Micros(40 * SECOND), expiry_action=ExpiryAction.DELETE),
+    StorageOptions(Persistence.TEMPORARY, ttl=Micros(40 * SECOND), expiry_action=ExpiryAction.DELETE),
+]
+TIMEOUTS = [None, Micros(20 * SECOND), Micros(60 * SECOND)]
+
+
+def key(number: int | str) -> SessionKey:
+    return SessionKey("default", f"s{number}")
+
+
+def create(key: SessionKey, storage: StorageOptions, timeout: Micros | None, **more: object) -> c.Create:
+    config = SessionConfig(timeout=timeout)
+    return c.Create(key=key, user_id="u", metadata={}, config=config, storage=storage, **more)  # type: ignore[arg-type]  # what Create takes
+
+
+def expected_events(storage: StorageOptions, timeout: Micros | None) -> list[tuple[str, float]]:
+    """What the clock does to a session that nobody touches: what becomes of it, and after how many seconds."""
+    ttl = storage.ttl
+    events: list[tuple[str, float]] = []
+    if timeout is not None and (ttl is None or timeout < ttl):
+        events.append(("expired", timeout / SECOND))
+    if ttl is not None:
+        outcome = {ExpiryAction.DELETE: "deleted", ExpiryAction.ARCHIVE: "archived"}
+        events.append((outcome.get(storage.expiry_action, "expired"), ttl / SECOND))
+    return events
+
+
+def seen(event: Event) -> tuple[str, float]:
+    match event.data:
+        case StateChange(state):
+            return str(state), (event.time - START) / SECOND
+        case Deleted():
+            return "deleted", (event.time - START) / SECOND
+    raise AssertionError("the clock does nothing else")
+
+
+@pytest.fixture
+def clock() -> HandClock:
+    return HandClock()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+async def replicas(
+    request: pytest.FixtureRequest, tmp_path: Path, clock: HandClock
+) -> AsyncIterator[list[Replica]]:
+    """Two sweepers over one database: on SQLite in one process, on PostgreSQL as two replicas have them."""
+    async with AsyncExitStack() as stack:
+        if request.param == "sqlite":
+            url, count = sqlite_url(tmp_path), 1
+        else:
+            postgres = stack.enter_context(running_postgres())
+            url, count = postgres.url(await postgres.fresh_database()), 2
+        found = [
+            await stack.enter_async_context(running_replica(url, clock, NoKeyring())) for _ in range(count)
+        ]
+        yield [found[0], found[-1]]
+
+
+async def sweep(replicas: list[Replica]) -> int:
+    """Both at once, until nothing is left; answers how many steps found something."""
+    steps = 0
+    while any(await asyncio.gather(*(replica.sweeper.expire(STEP) for replica in replicas))):
+        steps += 1
+    return steps
+
+
+async def test_each_expiry_is_one_event_whoever_sweeps_and_how_often(
+    replicas: list[Replica], clock: HandClock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = random.Random(7)
+    made = {key(number): (rng.choice(OPTIONS), rng.choice(TIMEOUTS)) for number in range(SESSIONS)}
+    await asyncio.gather(
+        *(replicas[0].writer.submit(create(name, *options)) for name, options in made.items())
+    )
+    for second in (19, 20, 39, 40, 60, LAST_SECOND):
+        clock.turn_to(Micros(START + second * SECOND))
+        await sweep(replicas)
+        assert await sweep(replicas) == 0, "a second sweep finds nothing"
+    told = {id(replica): replica.published for replica in replicas}
+    events = Counter(
+        (event.key, *seen(event))
+        for published in told.values()
+        for change in published
+        for event in change.events
+        if event.sequence > 1
+    )
+    expected = Counter(
+        (name, *event) for name, options in made.items() for event in expected_events(*options)
+    )
+    assert events == expected
+    await check_logs(replicas[0], made)
+    show(capsys, f"{SESSIONS} sessions, two sweepers at once: {events.total()} expiries, each recorded once")
+
+
+async def check_logs(replica: Replica, made: dict[SessionKey, tuple[StorageOptions, Micros | None]]) -> None:
+    """The log says what watchers were told; of an erased session only its head is left."""
+    for name, options in made.items():
+        expected = expected_events(*options)
+        page = await replica.store.log(name, Sequence(1), 10)
+        if expected[-1:] and expected[-1][0] == "deleted":
+            assert (page.events, page.head) == ((), 1 + len(expected))
+        else:
+            assert [seen(event) for event in page.events] == expected
+
+
+async def test_what_can_not_be_recorded_does_not_keep_the_rest_from_it(
+    tmp_path: Path, clock: HandClock
+) -> None:
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    create_keyring(tmp_path / "keyring", now=now)
+    lost = load_keyring(tmp_path / "keyring")
+    current: list[Keyring] = [lost]
+    cells: Cells = KeyringCells(lambda: current[0])
+    encrypted = StorageOptions(encryption=True)
+    async with running_replica(sqlite_url(tmp_path), clock, cells) as replica:
+        for number in range(2 * STEP + 1):
+            made = create(key(number), encrypted, TIMEOUTS[1], data_key=cells.new_key(*key(number)))
+            await replica.writer.submit(made)
+        clock.turn(seconds=1)
+        (tmp_path / "other").mkdir()
+        create_keyring(tmp_path / "other" / "keyring", now=now)
+        current[0] = rotated_without_the_first(tmp_path / "other" / "keyring", now)
+        for number in range(1, 4):
+            await replica.writer.submit(create(key(f"plain{number}"), OPTIONS[0], TIMEOUTS[1]))
+        clock.turn(seconds=LAST_SECOND)
+        assert await sweep([replica]) >= 3
+        for number in range(1, 4):
+            assert (await replica.store.log(key(f"plain{number}"), Sequence(0), 9)).head == 2
+        current[0] = lost
+        sweeping = asyncio.create_task(replica.sweeper.run())
+        assert await eventually(lambda: replica.store.due(1), lambda due: not due) == []
+        sweeping.cancel()
+        assert (await replica.store.log(key(0), Sequence(0), 9)).head == 2
+
+
+def rotated_without_the_first(path: Path, now: datetime) -> Keyring:
+    """A keyring that does not have key 1."""
+    rotate_keyring(path, now=now)
+    document = json.loads(path.read_text())
+    del document["keys"][0]
+    path.write_text(json.dumps(document))
+    return load_keyring(path)
