@@ -93,6 +93,7 @@ async def import_all(
         else:
             over += 1
         progress(reader.position)
+    progress(reader.position)
     return Imported(added, there, over)
 
 

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple
 
-from sessions_server.domain.errors import SetupError
+from sessions_server.domain.errors import EncryptionNotConfigured, KeyNotAvailable, SetupError
 from sessions_server.domain.jsonbytes import dumps, loads
 from sessions_server.domain.transfer import Footer, Header, Record, decode_record, encode_record
 from sessions_server.service.sealing import Envelope, Plain, Sealed, sealed
@@ -84,9 +84,17 @@ class DumpWriter:
         self._file.write(encode_record(header) + b"\n")
         if not header.session.storage.encryption:
             return Plain()
-        envelope = sealed(self._cells, header.session.key, COLUMN)
+        envelope = self._sealed(header.session.key)
         self._file.write(dumps(["key", b64encode(envelope.data_key).decode()]) + b"\n")
         return envelope
+
+    def _sealed(self, key: SessionKey) -> Sealed:
+        try:
+            return sealed(self._cells, key, COLUMN)
+        except EncryptionNotConfigured:
+            raise KeyNotAvailable(
+                "It is encrypted and there is no keyring; set SESSIONS_KEYRING to the keyring that it was created with."
+            ) from None
 
     def _write(self, record: Record, envelope: Envelope) -> None:
         line = encode_record(record)

@@ -1,0 +1,76 @@
+"""The server's program, run as an operator runs it."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from contextlib import chdir, redirect_stderr, redirect_stdout
+from pathlib import Path
+from unittest import mock
+
+from sessions_server.__main__ import main
+from tests.support.server import SOURCES
+
+
+def environment(env: Mapping[str, str] | None = None) -> dict[str, str]:
+    """What the program inherits: no settings but the given ones."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("SESSIONS_")}
+    return {**inherited, "PYTHONPATH": os.pathsep.join(map(str, SOURCES)), "COLUMNS": "100", **(env or {})}
+
+
+def command(*arguments: str | Path) -> list[str]:
+    return [sys.executable, "-m", "sessions_server", *map(str, arguments)]
+
+
+def run(
+    *arguments: str | Path, folder: Path, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Runs it to its end, whatever that is."""
+    return subprocess.run(
+        command(*arguments), cwd=folder, env=environment(env), capture_output=True, text=True, check=False
+    )
+
+
+def run_here(
+    *arguments: str | Path, folder: Path, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """As `run`, in this process: it begins at once, and nothing else may go on meanwhile."""
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    argv = ["sessions-server", *map(str, arguments)]
+    with (
+        mock.patch.object(sys, "argv", argv),
+        mock.patch.dict(os.environ, environment(env), clear=True),
+        chdir(folder),
+        redirect_stdout(out),
+        redirect_stderr(err),
+    ):
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else int(end.code is not None)
+            if isinstance(end.code, str):
+                err.write(f"{end.code}\n")
+    return subprocess.CompletedProcess(argv, code, out.getvalue(), err.getvalue())
+
+
+def said(*arguments: str | Path, folder: Path, env: Mapping[str, str] | None = None) -> str:
+    """What a run that goes well prints, in one line."""
+    return line_of(run(*arguments, folder=folder, env=env))
+
+
+def line_of(done: subprocess.CompletedProcess[str]) -> str:
+    """The one line of a run that went well."""
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    [line] = done.stdout.splitlines()
+    return line
+
+
+def sentence_of(done: subprocess.CompletedProcess[str]) -> str:
+    """The one sentence of a run that failed."""
+    assert (done.returncode, done.stdout) == (1, ""), done.stderr
+    [line] = done.stderr.splitlines()
+    assert line.startswith("sessions-server: ")
+    return line.removeprefix("sessions-server: ")
