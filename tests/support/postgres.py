@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 import asyncpg
+import psutil
 
 from tests.support.ports import HOST, free_port
 
@@ -63,12 +64,12 @@ class Postgres:
         await self.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
         return name
 
-    async def execute(self, statement: str, *, database: str = "postgres") -> None:
-        await self.fetch(statement, database=database)
+    async def execute(self, statement: str, *, database: str = "postgres", role: str = ROLE) -> None:
+        await self.fetch(statement, database=database, role=role)
 
-    async def fetch(self, statement: str, *, database: str = "postgres") -> list[Any]:
+    async def fetch(self, statement: str, *, database: str = "postgres", role: str = ROLE) -> list[Any]:
         """The rows that it answers."""
-        connection = await asyncpg.connect(user=ROLE, host=HOST, port=self.port, database=database, ssl=False)
+        connection = await asyncpg.connect(user=role, host=HOST, port=self.port, database=database, ssl=False)
         try:
             rows: list[Any] = await connection.fetch(statement)
             return rows
@@ -88,6 +89,19 @@ class Postgres:
     def restart(self, mode: Mode = "immediate") -> None:
         self.stop(mode)
         self.start()
+
+    @contextmanager
+    def silent(self) -> Iterator[None]:
+        """Keeps its connections and says nothing, as if the network swallowed every byte."""
+        postmaster = psutil.Process(int((self._data / "postmaster.pid").read_text().split()[0]))
+        processes = [postmaster, *postmaster.children(recursive=True)]
+        for process in processes:
+            process.suspend()
+        try:
+            yield
+        finally:
+            for process in processes:
+                process.resume()
 
     @contextmanager
     def running(self) -> Iterator[None]:

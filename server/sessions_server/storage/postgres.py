@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import random
 from asyncio import sleep
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from sessions_server.storage.engine import POSTGRESQL, Backend, engine_options
 from sessions_server.storage.errors import StoreRefused, connection_lost, lost_to_another, translated
@@ -31,6 +32,8 @@ _FIRST_WAIT_SECONDS: Final = 0.005
 
 _CONNECT_SECONDS: Final = 10
 _POOL_SECONDS: Final = 10
+_COMMAND_SECONDS: Final = 35
+"""How long an answer may take: longer than a statement may run, so only a database that keeps silent takes longer."""
 
 # Set by a statement, not when connecting: a pooler between refuses what it does not know. All statements of this
 # server follow indexes; a planner that does not know the tables' sizes yet, or how much a filter leaves, must not
@@ -50,9 +53,10 @@ class PostgresRunner:
     backend: Backend = POSTGRESQL
 
     def __init__(self, url: URL, *, clock: Clock | None, pool_size: int, allow_unsafe: bool) -> None:
+        self._url = url
         self._clock = clock
         self._allow_unsafe = allow_unsafe
-        self._engine = _create_engine(url, pool_size)
+        self._engine = _create_engine(url, pool_size, command_seconds=_COMMAND_SECONDS)
         self._single = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         self._snapshot = self._engine.execution_options(
             isolation_level="REPEATABLE READ", postgresql_readonly=True
@@ -65,14 +69,18 @@ class PostgresRunner:
         with translated():
             async with self._single.connect() as connection:
                 await connection.run_sync(self._check_durability)
-            await self._in_transaction(migrate)
+            migrating = _create_engine(self._url, 1, command_seconds=None)  # it may take its time
+            try:
+                await _in_transaction(migrating, migrate)
+            finally:
+                await migrating.dispose()
 
     async def close(self) -> None:
         await self._engine.dispose()
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         with translated():
-            return await self._in_transaction(work)
+            return await _in_transaction(self._engine, work)
 
     async def read(self, work: Callable[[Connection], T], *, snapshot: bool) -> T:
         engine = self._snapshot if snapshot else self._single
@@ -87,24 +95,6 @@ class PostgresRunner:
     def scrub_soon(self) -> None:
         """Nothing to do: PostgreSQL's vacuum removes what was erased."""
 
-    async def _in_transaction(self, work: Callable[[Connection], T]) -> T:
-        """Tries again when another transaction came first, or when a connection had died in the pool. Not when it died
-        during the commit: then nobody knows what has happened."""
-        for attempt in range(1, _ATTEMPTS + 1):
-            committing = False
-            try:
-                async with self._engine.connect() as connection:
-                    outcome = await connection.run_sync(work)
-                    committing = True
-                    await connection.commit()
-                    return outcome
-            except sa.exc.DBAPIError as error:
-                again = lost_to_another(error) or (connection_lost(error) and not committing)
-                if not again or attempt == _ATTEMPTS:
-                    raise
-            await sleep(random.uniform(0, _FIRST_WAIT_SECONDS * 2**attempt))
-        raise AssertionError("the last attempt answers or raises")
-
     def _check_durability(self, connection: Connection) -> None:
         """Refuses a database that may lose what it has acknowledged."""
         if self._allow_unsafe:
@@ -116,12 +106,42 @@ class PostgresRunner:
                 )
 
 
+async def _in_transaction(engine: AsyncEngine, work: Callable[[Connection], T]) -> T:
+    """Tries again when another transaction came first, or when a connection had died in the pool. Not when it died
+    during the commit: then nobody knows what has happened."""
+    for attempt in range(1, _ATTEMPTS + 1):
+        committing = False
+        try:
+            async with _connected(engine) as connection:
+                outcome = await connection.run_sync(work)
+                committing = True
+                await connection.commit()
+                return outcome
+        except sa.exc.DBAPIError as error:
+            again = lost_to_another(error) or (connection_lost(error) and not committing)
+            if not again or attempt == _ATTEMPTS:
+                raise
+        await sleep(random.uniform(0, _FIRST_WAIT_SECONDS * 2**attempt))
+    raise AssertionError("the last attempt answers or raises")
+
+
 async def _run(engine: AsyncEngine, work: Callable[[Connection], T]) -> T:
-    async with engine.connect() as connection:
+    async with _connected(engine) as connection:
         return await connection.run_sync(work)
 
 
-def _create_engine(url: URL, pool_size: int) -> AsyncEngine:
+@asynccontextmanager
+async def _connected(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """A connection from the pool. It does not go back there, and is asked for nothing more, once it kept silent."""
+    async with engine.connect() as connection:
+        try:
+            yield connection
+        except TimeoutError:
+            await connection.invalidate()
+            raise
+
+
+def _create_engine(url: URL, pool_size: int, *, command_seconds: float | None) -> AsyncEngine:
     engine = create_async_engine(
         url,
         pool_size=pool_size,
@@ -129,6 +149,7 @@ def _create_engine(url: URL, pool_size: int) -> AsyncEngine:
         pool_timeout=_POOL_SECONDS,
         connect_args={
             "timeout": _CONNECT_SECONDS,
+            "command_timeout": command_seconds,
             "server_settings": {"application_name": "sessions-server"},
         },
         **engine_options(),
