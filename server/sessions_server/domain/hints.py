@@ -32,14 +32,14 @@ def packets(hints: Hints) -> Iterator[bytes]:
 
 def read_packet(packet: bytes) -> Hints:
     """What a packet says. Raises ValueError for one that no replica sends."""
-    rows = loads(packet)
-    if not isinstance(rows, list):
-        raise ValueError("A packet of hints is a list.")
-    return dict(map(_hint, rows))
+    try:
+        return dict(map(_hint, loads(packet)))
+    except (TypeError, ValueError) as error:
+        raise ValueError("A packet of hints is a list of tenants, sessions and positions.") from error
 
 
 def _hint(row: Json) -> tuple[SessionKey, Sequence]:
     match row:
         case [str(tenant), str(session_id), int(head)]:
             return SessionKey(tenant, session_id), Sequence(head)
-    raise ValueError("A hint is a tenant, a session and a position.")
+    raise ValueError

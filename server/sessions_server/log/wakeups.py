@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from sessions_server.domain.errors import DomainError
@@ -24,6 +25,10 @@ logger = logging.getLogger(__name__)
 
 HEADS_AT_ONCE = 1_000
 """For how many sessions one query asks, so that neither the database nor this process is busy with it for long."""
+
+RESTS_PER_POLL = 20
+LONGEST_REST_SECONDS = 10.0
+"""Where very many sessions are watched, polling rests so many times as long as it took, and the database is spared."""
 
 
 class Wakeups:
@@ -66,16 +71,24 @@ class Wakeups:
             logger.warning("a wake-up that no replica of this release sends was ignored: %s", error)
 
     async def _poll(self) -> None:
+        rest = self._poll_seconds
         while True:
-            await asyncio.sleep(self._poll_seconds)
-            watched = self._hub.watched()
+            await asyncio.sleep(rest)
+            rest = self._poll_seconds
+            began = monotonic()
             try:
-                for start in range(0, len(watched), HEADS_AT_ONCE):
-                    self._pass_on(await self._store.heads(watched[start : start + HEADS_AT_ONCE]))
+                await self._look()
             except DomainError as error:
                 logger.warning("the heads of the watched sessions could not be read: %s", error)
             except Exception:
                 logger.exception("the heads of the watched sessions could not be read")
+            else:
+                rest = max(rest, min((monotonic() - began) * RESTS_PER_POLL, LONGEST_REST_SECONDS))
+
+    async def _look(self) -> None:
+        watched = self._hub.watched()
+        for start in range(0, len(watched), HEADS_AT_ONCE):
+            self._pass_on(await self._store.heads(watched[start : start + HEADS_AT_ONCE]))
 
     def _pass_on(self, hints: Hints) -> None:
         for key, head in hints.items():

@@ -1,0 +1,141 @@
+"""Wake-ups between replicas: what is sent, what is understood, and the poller that outlives everything."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence as Seq
+from contextlib import ExitStack, asynccontextmanager
+from typing import Any, cast
+
+import pytest
+
+from sessions_server.domain.errors import SetupError, Unavailable
+from sessions_server.domain.hints import Hints, packets, read_packet
+from sessions_server.domain.models import Sequence, SessionKey
+from sessions_server.domain.workspace import Published
+from sessions_server.log.hub import Hub
+from sessions_server.log.nats import NatsChannel
+from sessions_server.log.wakeups import HEADS_AT_ONCE, Wakeups
+
+KEY = SessionKey("default", "s")
+LONGEST = "x" * 128
+NOTIFY_BYTES = 8_000
+
+
+def hints(**heads: int) -> Hints:
+    return {SessionKey("default", name): Sequence(head) for name, head in heads.items()}
+
+
+def test_a_packet_of_the_longest_ids_fits_into_a_notification() -> None:
+    many = {SessionKey(LONGEST, f"{number:0128}"): Sequence(2**53) for number in range(100)}
+    sent = list(packets(many))
+    assert max(map(len, sent)) < NOTIFY_BYTES
+    assert {key: head for packet in sent for key, head in read_packet(packet).items()} == many
+
+
+@pytest.mark.parametrize(
+    "packet", [b"", b"\xff", b'{"t":1}', b"1", b"[1]", b'[["t","s"]]', b'[["t","s","1"]]', b'[["t","s",1,2]]']
+)
+def test_what_no_replica_sends_is_refused(packet: bytes) -> None:
+    with pytest.raises(ValueError, match="a list of tenants, sessions and positions"):
+        read_packet(packet)
+
+
+class Wire:
+    """A channel to no other replica: keeps what is sent, once it is let, and hands on what a test puts in."""
+
+    def __init__(self) -> None:
+        self.sent: list[list[bytes]] = []
+        self.lets = asyncio.Event()
+        self.receive: Callable[[bytes], None] = lambda _packet: None
+
+    async def send(self, packets: Seq[bytes]) -> None:
+        self.sent.append(list(packets))
+        await self.lets.wait()
+
+    async def listen(self, received: Callable[[bytes], None], missed: Callable[[], None]) -> None:
+        self.receive = received
+        await asyncio.Event().wait()
+
+
+class Heads:
+    """A store that is asked for heads only; answers one after another, then the last again and again."""
+
+    def __init__(self, *answers: Hints | Exception) -> None:
+        self._answers = list(answers)
+        self.asked: list[int] = []
+        self.was_asked = asyncio.Semaphore(0)
+
+    async def heads(self, keys: Seq[SessionKey]) -> Hints:
+        self.asked.append(len(keys))
+        self.was_asked.release()
+        answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+@asynccontextmanager
+async def running(
+    hub: Hub, wire: Wire, store: Heads | None = None, *, poll_seconds: float = 3600
+) -> AsyncIterator[Wakeups]:
+    wakeups = Wakeups(hub, channel=wire, store=cast(Any, store or Heads({})), poll_seconds=poll_seconds)
+    task = asyncio.create_task(wakeups.run())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    yield wakeups
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_what_is_published_while_a_hint_is_on_its_way_goes_together_with_the_newest_heads() -> None:
+    wire = Wire()
+    async with running(Hub(), wire) as wakeups:
+        for head in range(1, 6):
+            for name in ("a", "b"):
+                key = SessionKey("default", name)
+                wakeups.announce([Published(key, [], Sequence(head), Sequence(0))])
+            await asyncio.sleep(0)
+        wire.lets.set()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    first, second = ([read_packet(packet) for packet in packets] for packets in wire.sent)
+    assert first == [hints(a=1, b=1)]
+    assert second == [hints(a=5, b=5)]
+
+
+async def test_a_packet_that_is_none_is_ignored_and_the_next_one_wakes() -> None:
+    hub, wire = Hub(), Wire()
+    async with running(hub, wire):
+        with hub.watch(KEY) as feed:
+            wire.receive(b"nonsense")
+            assert feed.version == 0
+            wire.receive(next(packets(hints(s=3))))
+            assert feed.version == 1
+
+
+async def test_whatever_befalls_a_poll_the_next_one_finds_what_is_new() -> None:
+    hub, store = Hub(), Heads(Unavailable("away"), RuntimeError("odd"), hints(s=3))
+    async with running(hub, Wire(), store, poll_seconds=0.001):
+        with hub.watch(KEY) as feed:
+            await feed.changed(since=0, timeout_seconds=3600)
+            assert feed.recent(Sequence(2)) is None, "the log has it"
+    assert len(store.asked) >= 3
+
+
+async def test_a_poll_asks_for_many_sessions_in_portions() -> None:
+    hub, store = Hub(), Heads({})
+    with ExitStack() as watched:
+        for number in range(HEADS_AT_ONCE + 1):
+            watched.enter_context(hub.watch(SessionKey("default", f"s{number}")))
+        async with running(hub, Wire(), store, poll_seconds=0.001):
+            await store.was_asked.acquire()
+            await store.was_asked.acquire()
+    assert store.asked[:2] == [HEADS_AT_ONCE, 1]
+
+
+@pytest.mark.parametrize("url", ["redis://127.0.0.1", "127.0.0.1:4222", "http://127.0.0.1"])
+def test_only_addresses_of_nats_are_taken(url: str) -> None:
+    with pytest.raises(SetupError, match="such as nats://"):
+        NatsChannel(url)
