@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.replicas.storm import Plan, run
+from sessions_client import Event, EventType, Message
+from tests.faults.replicas.storm import Outcome, Plan, Reader, Write, run
 from tests.faults.replicas.verdict import Verdict, judge
 from tests.faults.subscriptions.figures import show
 from tests.support.postgres import Postgres, running_postgres
@@ -46,3 +47,44 @@ def test_nothing_is_lost_doubled_or_missing(
     assert (outcome.kills, outcome.crashes) == (PLAN.kills, PLAN.crashes)
     assert readers == dict.fromkeys(range(REPLICAS), PLAN.sessions)
     assert verdict == Verdict()
+
+
+def message(sequence: int, content: str) -> Event:
+    data = Message(id=content, sequence=sequence, role="user", content=content)
+    return Event(
+        session_id="s",
+        sequence=sequence,
+        type=EventType.MESSAGE,
+        time=None,
+        request_id="",
+        erased=False,
+        data=data,
+    )
+
+
+A, B, C = message(1, "a"), message(2, "b"), message(3, "c")
+
+
+@pytest.mark.parametrize(
+    ("log", "received", "expected"),
+    [
+        ([A, B, C], [A, B, C], Verdict()),
+        ([A, B], [A, B], Verdict(lost=1)),
+        ([A, B, message(3, "x")], [A, B, message(3, "x")], Verdict(lost=1)),
+        ([A, B, C, message(4, "a")], [A, B, C, message(4, "a")], Verdict(duplicates=2)),
+        ([A, B, C], [A, C], Verdict(missing=1)),
+        ([A, B, C], [A, B, message(3, "x")], Verdict(missing=1)),
+        ([A, B, C], [A, B, B, C], Verdict(repeated=1)),
+        ([A, B, C], [B, A, C], Verdict(repeated=1)),
+    ],
+    ids=["no fault", "lost", "altered", "doubled", "missed", "other than the log", "twice", "out of order"],
+)
+def test_the_verdict_finds_each_fault(log: list[Event], received: list[Event], expected: Verdict) -> None:
+    acknowledged = [Write("s", at, content) for at, content in enumerate("abc", start=1)]
+    reader = Reader("s", replica=0, received=received)
+    assert judge(Outcome(acknowledged, [reader], {"s": log}, {"s": 0})) == expected
+
+
+def test_the_verdict_finds_holes_and_wrong_counters() -> None:
+    outcome = Outcome([Write("s", 1, "a"), Write("s", 3, "c")], [], {"s": [A, C]}, {"s": 2})
+    assert judge(outcome) == Verdict(holes=1, duplicates=2)
