@@ -74,6 +74,19 @@ async def test_what_was_encrypted_before_a_rotation_can_be_read_after_it(folder:
             assert await client.sessions.get_context(new.id) == {"secret": "new"}
 
 
+async def test_all_sessions_move_to_another_database(folder: Path) -> None:
+    with start_server(folder) as server:
+        async with AsyncClient(server.address) as client:
+            session = await client.sessions.create(user_id="u1", metadata={"device": "web"})
+            await client.sessions.add_message(session.id, role="user", content="moves")
+    paste("export sessions.dump", folder=folder)
+    moved = {"SESSIONS_DATABASE_URL": f"sqlite+aiosqlite:///{folder / 'moved.db'}"}
+    with start_server(folder, env=moved) as server:
+        async with AsyncClient(server.address) as client:
+            assert (await client.sessions.get(session.id)).metadata == {"device": "web"}
+            assert [each.content for each in await client.sessions.get_history(session.id)] == ["moves"]
+
+
 async def test_a_token_opens_the_sessions_of_its_tenant_alone(folder: Path) -> None:
     tokens = [paste("token new", folder=folder).split()[-1] for _ in range(2)]
     entries = (folder / "tokens.toml").read_text()

@@ -1,0 +1,95 @@
+"""What the page on scaling says of the tables is true, and its reckoning follows from what is measured."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from sessions_server.storage import schema
+from tests.meta.readme import blocks
+from tests.meta.tree import ROOT, text_of
+
+PAGE = text_of(Path("docs/scaling.md"))
+TABLES = schema.metadata.tables
+STATEMENT = re.compile(
+    r"SELECT create_distributed_table\('(?P<table>\w+)', '(?P<column>\w+)'(, colocate_with => '(?P<beside>\w+)')?\);"
+)
+RESULTS = {
+    "numbers": {
+        "add_message_postgres": {"ours in calls/s": [900.0, 1_000.0, 1_100.0]},
+        "get_history": {"ours in calls/s": [2_000.0]},
+        "fan_out": {"ours in events/s": [10_000.0]},
+        "memory": {"resident bytes before": 100_000_000, "resident bytes after": 140_000_000},
+    },
+    "figures": [{"name": "memory", "measured": 20.0}],
+    "machine": {"cores": 2},
+}
+
+
+def distributed() -> list[tuple[str, str, str | None]]:
+    """The tables that the page distributes: name, column, and the table beside which it comes to lie."""
+    (block,) = (block for block in blocks(PAGE) if block.word == "sql")
+    matches = [STATEMENT.fullmatch(line) for line in block.text.splitlines()]
+    assert all(matches), "each line is one statement of the known form"
+    return [(match["table"], match["column"], match["beside"]) for match in matches if match]
+
+
+def test_every_table_is_distributed_by_session_and_beside_the_others() -> None:
+    (first, column, beside), *others = distributed()
+    assert (column, beside) == ("session_id", None)
+    assert all(other[1:] == (column, first) for other in others)
+    assert {first, *(name for name, _, _ in others)} == set(TABLES)
+
+
+@pytest.mark.parametrize("table", TABLES.values(), ids=str)
+def test_every_unique_key_has_the_distribution_column_and_no_table_points_to_another(table: sa.Table) -> None:
+    keys = [set(index.columns.keys()) for index in table.indexes if index.unique]
+    keys += [set(one.columns.keys()) for one in table.constraints if isinstance(one, sa.UniqueConstraint)]
+    assert [column.name for column in table.primary_key][:2] == ["tenant", "session_id"]
+    assert all("session_id" in key for key in keys)
+    assert not table.foreign_keys
+
+
+def reckon(path: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "docs/capacity.py", "--results", str(path), *options]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_the_reckoning_follows_from_what_was_measured(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps(RESULTS))
+    done = reckon(path, "--sessions", "600000", "--messages", "1", "--reads", "2", "--watchers", "0.5")
+    assert done.returncode == 0, done.stderr
+    title, *lines = done.stdout.splitlines()
+    assert title == "600,000 active sessions, on machines of 2 cores like the measured one"
+    values = {what: value for what, value, _ in (re.split(r"  +", line, maxsplit=2) for line in lines)}
+    assert values == {
+        "messages added per second": "10,000",
+        "histories read per second": "20,000",
+        "events delivered per second": "5,000",
+        "one server adds per second": "1,000",
+        "one server reads per second": "2,000",
+        "one server delivers per second": "10,000",
+        "replicas for the calls": "41",  # (10 + 10 + 0.5) / 0.5
+        "replicas for the streams": "15",  # 300,000 / 20,000
+        "databases": "20",
+        "replicas of each database": "3",
+        "replicas in all": "60",
+        "connections to each database": "30",
+        "memory of a replica in MB": "200",  # 100 + 5,000 x 0.02
+    }
+
+
+def test_a_measurement_that_is_missing_is_named_with_its_cure(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps({**RESULTS, "numbers": {"memory": {}}}))
+    done = reckon(path)
+    assert done.returncode == 1
+    assert "add_message_postgres, get_history, fan_out; run `make bench`" in done.stderr
+    assert "run `make bench`" in reckon(tmp_path / "none.json").stderr
