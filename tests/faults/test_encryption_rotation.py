@@ -29,7 +29,8 @@ SESSIONS = 300
 """More than one step of a walk."""
 
 NEVER = "1000000"
-REWRAPPED = f"all data keys are under the current key; {SESSIONS} were rewrapped"
+UNDER_CURRENT_KEY = "all data keys are under the current key"
+REWRAPPED = f"{UNDER_CURRENT_KEY}; {SESSIONS} were rewrapped"
 
 
 @pytest.fixture
@@ -65,6 +66,10 @@ async def fill(client: AsyncClient, count: int) -> list[str]:
         return made.id
 
     return list(await asyncio.gather(*(one(number) for number in range(count))))
+
+
+async def until_logged(server: Server, text: str) -> None:
+    await eventually(lambda: asyncio.to_thread(lambda: server.log), lambda log: text in log)
 
 
 async def check_all_can_be_read(client: AsyncClient, ids: list[str]) -> None:
@@ -130,7 +135,7 @@ async def test_a_running_server_brings_all_sessions_under_a_new_key(
             rounds = await reading
             ids += await fill(client, 10)
             assert await look() == {2: SESSIONS + 10}
-        await eventually(lambda: asyncio.to_thread(lambda: server.log), lambda log: REWRAPPED in log)
+        await until_logged(server, REWRAPPED)
         await check_the_old_key_can_go(server, keyring, ids)
         assert REWRAPPED in server.log
     show(
@@ -156,6 +161,7 @@ async def test_the_command_line_does_it_beside_servers_on_postgresql(
         "SESSIONS_ALLOW_UNSAFE_DURABILITY": "true",
     }
     with start_server(tmp_path, env={**env, "SESSIONS_SWEEP_INTERVAL": NEVER}) as server:
+        await until_logged(server, UNDER_CURRENT_KEY)  # from now on it leaves the keys to the command
         async with AsyncClient(server.address) as client:
             ids = await fill(client, SESSIONS)
             done = asyncio.Event()
@@ -175,6 +181,7 @@ async def test_the_command_line_does_it_on_sqlite_once_the_server_is_stopped(
 ) -> None:
     env = {"SESSIONS_KEYRING": str(keyring), "SESSIONS_DATABASE_URL": sqlite_url(tmp_path)}
     with start_server(tmp_path, env={**env, "SESSIONS_SWEEP_INTERVAL": NEVER}) as server:
+        await until_logged(server, UNDER_CURRENT_KEY)  # from now on it leaves the keys to the command
         async with AsyncClient(server.address) as client:
             ids = await fill(client, 3)
         rotate(keyring)

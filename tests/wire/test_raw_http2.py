@@ -156,5 +156,5 @@ def until_served(server: Server, session: str) -> None:
             with Http2(server.address) as raw:
                 if raw.call(GET, get(session)).code == 0:
                     return
-        except ConnectionRefusedError:
+        except (ConnectionRefusedError, ConnectionResetError):  # between the old listener and the new one
             continue
