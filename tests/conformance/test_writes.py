@@ -142,6 +142,26 @@ async def test_a_cleared_message_gives_its_id_back(bench: Harness) -> None:
     assert await bench.contents() == ["b"]
 
 
+async def test_a_message_that_was_pushed_out_of_the_history_gives_its_id_back_within_a_batch_too(
+    bench: Harness,
+) -> None:
+    await bench.apply(
+        create(config=SessionConfig(max_messages=3)), *(add_chosen(each, each) for each in "abc")
+    )
+    await bench.apply(set_context({}), *(add_chosen(each, each) for each in "dbea"))
+    assert await bench.contents() == ["d", "e", "a"]
+
+
+async def test_an_update_of_a_batch_counts_for_the_messages_behind_it(bench: Harness) -> None:
+    await bench.apply(create(), *(add_chosen(each, each) for each in "abc"))
+    config = SessionConfig(max_messages=2)
+    limited = c.Update(
+        key=KEY, paths=("config.max_messages",), metadata={}, config=config, storage=StorageOptions()
+    )
+    await bench.apply(limited, *(add_chosen(each, each) for each in "dba"))
+    assert await bench.contents() == ["b", "a"]
+
+
 async def test_a_log_goes_on_after_the_head_of_an_erased_session(bench: Harness) -> None:
     await bench.apply(create(), add("a", "b"))
     await bench.do(c.Delete(key=KEY))
@@ -259,7 +279,7 @@ async def test_an_import_replaces_a_session_in_one_transaction(bench: Harness, c
         def work(transaction: Transaction) -> None:
             commands: list[c.Command] = [
                 c.Import(key=KEY, exported=exported, context={"new": 1}, message_count=6),
-                *(c.ImportMessages(key=KEY, messages=part) for part in rounds),
+                *(c.ImportMessages(key=KEY, messages=part, request_id="import") for part in rounds),
             ]
             for command in commands:
                 workspace = transaction.load([command])
@@ -273,6 +293,8 @@ async def test_an_import_replaces_a_session_in_one_transaction(bench: Harness, c
     assert await bench.contents() == ["old"]
     await replaced(messages[:3], messages[3:])
     page = await bench.store.history(KEY, HistoryQuery(9))
+    log = await bench.store.log(KEY, Sequence(0), 100)
+    assert {event.request_id for event in log.events if event.type is EventType.MESSAGE} == {"import", ""}
     assert [(each.id, each.create_time, each.sequence) for each in page.messages] == [
         (f"m{number}", number, number + 5) for number in range(6)
     ]

@@ -117,6 +117,8 @@ class ImportMessages(Base):
     """Appends exported messages, in the same transaction as their `Import`."""
 
     messages: tuple[Message, ...]
+    request_id: str = ""
+    """That of the `Import`, for the events. It is recorded there, so it is no `request` here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

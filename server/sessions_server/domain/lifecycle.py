@@ -69,10 +69,10 @@ def require_content_writable(session: Session) -> None:
         )
 
 
-def require_settings_writable(session: Session) -> None:
+def require_settings_writable(session: Session, now: Micros) -> None:
     if session.state not in SETTINGS_WRITABLE:
         raise _refused(session, "An ARCHIVED session is read-only; create a new session instead.")
-    if session.expiry_reason is StateReason.TTL:
+    if session.expire_time is not None and session.expire_time <= now:
         raise _refused(
             session, "The session's ttl is over and it is read-only; create a new session instead."
         )

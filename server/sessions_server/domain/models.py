@@ -123,7 +123,7 @@ class ClaimedTime(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class MessageBody:
-    """What a caller says in a message. Two messages are the same when their bodies are equal."""
+    """What a caller says in a message."""
 
     role: str = ""
     content: str = ""

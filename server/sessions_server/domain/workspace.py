@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from sessions_server.domain.decide import Decision, Facts, decide
+from sessions_server.domain.decide import decide
+from sessions_server.domain.decision import Decision, Facts
 from sessions_server.domain.errors import RequestIdReused
 from sessions_server.domain.expiry import lapse, view
 from sessions_server.domain.models import (
@@ -46,7 +47,12 @@ class Slot:
     last_sequence: Sequence = Sequence(0)
     context: Context | None = None
     messages: dict[str, Message] = field(default_factory=dict)
-    """Stored messages whose ids the commands name."""
+    """Messages of the history whose ids the commands name, or have brought."""
+    places: dict[str, int] = field(default_factory=dict)
+    """Where those stand in the history: 0 is the first that the commands add, what was stored before is below. Of a
+    stored one this may be left out when nothing leaves the history for new messages."""
+    added: int = 0
+    """How many messages the commands have added: the place of the next one."""
     requests: dict[str, StoredRequest] = field(default_factory=dict)
     """Recorded request ids that the commands name."""
 
@@ -128,6 +134,7 @@ class Workspace:
             slot.cleared_through = slot.last_sequence
             slot.dropped_oldest = 0
             slot.messages.clear()
+            slot.places.clear()
         slot.published.extend(decision.events)
         slot.log.extend(decision.events)
         slot.dropped_oldest += decision.drops_oldest
@@ -138,8 +145,12 @@ class Workspace:
         for event in decision.events:
             if isinstance(event.data, Message):
                 slot.messages[event.data.id] = event.data
+                slot.places[event.data.id] = slot.added
+                slot.added += 1
         if decision.session is None:
             _erase(slot)
+        elif decision.drops_oldest:
+            _forget_dropped(slot, decision.session.message_count)
 
 
 def _replayed(first: StoredRequest, stamp: c.RequestStamp) -> Answer:
@@ -151,12 +162,20 @@ def _replayed(first: StoredRequest, stamp: c.RequestStamp) -> Answer:
     return first.answer
 
 
+def _forget_dropped(slot: Slot, message_count: int) -> None:
+    """What is no part of the history any more is no message that a later command could mean."""
+    first = slot.added - message_count
+    for message_id in [each for each, place in slot.places.items() if place < first]:
+        del slot.messages[message_id], slot.places[message_id]
+
+
 def _erase(slot: Slot) -> None:
     """Nothing of the session is kept but the position of its log's head."""
     slot.erased = True
     slot.context, slot.context_changed = None, False
     slot.cleared_through, slot.dropped_oldest = Sequence(0), 0
     slot.messages.clear()
+    slot.places.clear()
     slot.requests.clear()
     slot.new_requests.clear()
     slot.log.clear()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import sqlalchemy as sa
 
-from sessions_server.domain.commands import AddMessages, Command, RequestStamp
+from sessions_server.domain.commands import AddMessages, Command, RequestStamp, Update
 from sessions_server.domain.decide import needs_context
 from sessions_server.domain.models import MessageBody, Micros, Sequence, Session, SessionKey
 from sessions_server.domain.workspace import Slot, StoredRequest, Workspace
@@ -21,6 +21,7 @@ from sessions_server.storage.statements import (
     Row,
     as_list,
     is_listed,
+    item,
     listed,
     read_clock,
 )
@@ -64,6 +65,25 @@ _FIND_MESSAGES: Final = Prepared(
     sa.select(log.c.tenant, log.c.session_id, log.c.sequence, log.c.message_id, log.c.time, log.c.payload)
     .select_from(_keys)
     .join(log, is_listed(_keys, log.c.tenant, log.c.session_id, log.c.message_id))
+)
+
+_behind = log.alias("behind")
+_COUNT_BEHIND: Final = Prepared(
+    sa.select(
+        item(_keys, 0),
+        item(_keys, 1),
+        item(_keys, 2),
+        sa.select(sa.func.count())
+        .select_from(_behind)
+        .where(
+            _behind.c.tenant == item(_keys, 0),
+            _behind.c.session_id == item(_keys, 1),
+            _behind.c.sequence > item(_keys, 3, sa.BigInteger()),
+            _behind.c.message_id.is_not(None),
+        )
+        .correlate(_keys)
+        .scalar_subquery(),
+    ).select_from(_keys)
 )
 
 _FIND_REQUESTS: Final = Prepared(
@@ -184,6 +204,23 @@ class Loader:
             slot = loaded.workspace.slots[SessionKey(tenant, session_id)]
             message = self._content(slot).message(*stored)
             slot.messages[message.id] = message
+        self._take_places(loaded, {command.key for command in commands if isinstance(command, Update)})
+
+    def _take_places(self, loaded: Loaded, updated: set[SessionKey]) -> None:
+        """Where new messages push stored ones out of the history, or may do so after an update, it has to be known
+        which."""
+        asked = [
+            (*slot.key, message.id, message.sequence)
+            for slot in loaded.workspace.slots.values()
+            if slot.session is not None and (slot.session.config.max_messages or slot.key in updated)
+            for message in slot.messages.values()
+        ]
+        if not asked:
+            return
+        for tenant, session_id, message_id, behind in _COUNT_BEHIND.rows(
+            self._connection, keys=as_list(asked)
+        ):
+            loaded.workspace.slots[SessionKey(tenant, session_id)].places[message_id] = -1 - behind
 
     def _take_requests(self, loaded: Loaded, commands: Seq[Command]) -> None:
         stamped = [(command, command.request) for command in commands if command.request is not None]

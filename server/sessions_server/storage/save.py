@@ -1,7 +1,8 @@
 """Writes what a batch of commands has changed, with one statement per table and kind of change.
 
-The order matters: what is erased goes first; then the new events come; then messages lose their content; the sessions'
-rows, which say where the history begins, come after that. A session's content and its events change together or not.
+The order matters: what is erased goes first; then messages that left the history lose their content, which makes their
+ids free; then the new events come; the sessions' rows, which say where the history begins, come after that. A session's
+content and its events change together or not.
 """
 
 from __future__ import annotations
@@ -128,8 +129,9 @@ class Saver:
 
     def save(self) -> list[Published]:
         self._erase()
-        self._add_events()
-        histories = self._clear_messages()
+        starts = self._clear_messages()
+        self._add_events(starts)
+        histories = {slot.key: self._history(slot, starts) for slot in self._slots}
         self._write_sessions(histories)
         self._write_contexts()
         self._write_requests()
@@ -151,7 +153,62 @@ class Saver:
         ]
         _DROP_TOMBSTONE.many(self._connection, list(again))
 
-    def _add_events(self) -> None:
+    def _clear_messages(self) -> dict[SessionKey, Sequence]:
+        """Takes content from the stored messages that left the history; answers where each history begins now."""
+        starts: dict[SessionKey, Sequence] = {}
+        cleared: Values = []
+        shortened: list[Slot] = []
+        for slot in self._slots:
+            if slot.session is None:
+                continue
+            first, through = slot.session.history_start, slot.cleared_through
+            starts[slot.key] = max(first, Sequence(through + 1))
+            count, head = self._stored_messages(slot)
+            if slot.dropped_oldest < count:
+                shortened += [slot] if slot.dropped_oldest else []
+                continue
+            if slot.stored and not slot.erased and (count or through >= first):
+                cleared.append((*slot.key, first, head))
+            if slot.dropped_oldest:
+                starts[slot.key] = _new_first(slot, slot.dropped_oldest - count)
+        for key, first_kept in self._first_kept(shortened, starts):
+            cleared.append((*key, starts[key], first_kept - 1))
+            starts[key] = first_kept
+        _CLEAR_MESSAGES.many(self._connection, cleared)
+        self.erased_content |= bool(cleared)
+        return starts
+
+    def _stored_messages(self, slot: Slot) -> tuple[int, Sequence]:
+        """How many messages of the history are stored, but for what the batch has cleared, and the log's head then."""
+        stored = self._loaded.stored.get(slot.key)
+        if stored is None or slot.erased:
+            return 0, Sequence(0)
+        return 0 if slot.cleared_through else stored.session.message_count, stored.session.last_sequence
+
+    def _first_kept(
+        self, slots: list[Slot], starts: dict[SessionKey, Sequence]
+    ) -> list[tuple[SessionKey, Sequence]]:
+        """Of each history of which a part of the stored messages stays, the first that does."""
+        if not slots:
+            return []
+        if self._backend.joins_laterally:
+            asked = as_list((*slot.key, starts[slot.key], slot.dropped_oldest) for slot in slots)
+            rows = _FIRST_KEPT_OF_MANY.rows(self._connection, keys=asked)
+            return [(SessionKey(*key), Sequence(first)) for *key, first in rows]
+        return [(slot.key, self._first_kept_of(slot, starts[slot.key])) for slot in slots]
+
+    def _first_kept_of(self, slot: Slot, first: Sequence) -> Sequence:
+        tenant, session_id = slot.key
+        [[kept]] = _FIRST_KEPT.rows(
+            self._connection,
+            key_tenant=tenant,
+            key_session_id=session_id,
+            first=first,
+            dropped=slot.dropped_oldest,
+        )
+        return Sequence(kept)
+
+    def _add_events(self, starts: dict[SessionKey, Sequence]) -> None:
         values: Values = []
         for slot in self._slots:
             content = self._content(slot)
@@ -160,58 +217,12 @@ class Saver:
                 message_id = payload = None
                 if not isinstance(data, Message):
                     payload = content.payload_cell(sequence, data) if data is not None else None
-                elif sequence > slot.cleared_through:  # what was cleared in the same batch is never written
+                elif sequence >= starts[slot.key]:  # what left the history in the same batch is never written
                     message_id, payload = data.id, content.payload_cell(sequence, data)
                 values.append(
                     (*slot.key, sequence, event.type, message_id, event.request_id, event.time, payload)
                 )
         _ADD_EVENTS.many(self._connection, values)
-
-    def _clear_messages(self) -> dict[SessionKey, rows.History]:
-        """Takes content from the messages that left the history; answers where each history begins now."""
-        starts: dict[SessionKey, Sequence] = {}
-        cleared: Values = []
-        for slot in self._slots:
-            if slot.session is not None:
-                first, through = slot.session.history_start, slot.cleared_through
-                starts[slot.key] = max(first, Sequence(through + 1)) if through else first
-                if slot.stored and not slot.erased and through >= first:
-                    cleared.append((*slot.key, first, through))
-        for key, first_kept in self._first_kept(starts):
-            cleared.append((*key, starts[key], first_kept - 1))
-            starts[key] = first_kept
-        _CLEAR_MESSAGES.many(self._connection, cleared)
-        self.erased_content |= bool(cleared)
-        return {slot.key: self._history(slot, starts) for slot in self._slots}
-
-    def _first_kept(self, starts: dict[SessionKey, Sequence]) -> list[tuple[SessionKey, Sequence]]:
-        """Of each history that is too long, its first message that stays."""
-        dropping = [slot for slot in self._slots if slot.dropped_oldest and slot.session is not None]
-        if not dropping:
-            return []
-        if self._backend.joins_laterally:
-            asked = as_list((*slot.key, starts[slot.key], slot.dropped_oldest) for slot in dropping)
-            found = {
-                SessionKey(row[0], row[1]): row[2]
-                for row in _FIRST_KEPT_OF_MANY.rows(self._connection, keys=asked)
-            }
-        else:
-            found = {slot.key: self._first_kept_of(slot, starts[slot.key]) for slot in dropping}
-        return [
-            (slot.key, Sequence(found[slot.key] if found[slot.key] is not None else slot.last_sequence + 1))
-            for slot in dropping
-        ]
-
-    def _first_kept_of(self, slot: Slot, first: Sequence) -> int | None:
-        tenant, session_id = slot.key
-        row = _FIRST_KEPT.first(
-            self._connection,
-            key_tenant=tenant,
-            key_session_id=session_id,
-            first=first,
-            dropped=slot.dropped_oldest,
-        )
-        return None if row is None else row[0]
 
     def _history(self, slot: Slot, starts: dict[SessionKey, Sequence]) -> rows.History:
         stored = self._loaded.stored.get(slot.key) if not slot.erased else None
@@ -295,6 +306,13 @@ class Saver:
 
     def _content(self, slot: Slot) -> Content:
         return Content(self._cells, slot.key, slot.session.data_key if slot.session is not None else None)
+
+
+def _new_first(slot: Slot, dropped: int) -> Sequence:
+    """Where a history begins that holds new messages only, the first of them left out."""
+    added = [event.sequence for event in slot.log if isinstance(event.data, Message)]
+    added = [sequence for sequence in added if sequence > slot.cleared_through]
+    return added[dropped] if dropped < len(added) else Sequence(slot.last_sequence + 1)
 
 
 def _same_settings(session: Session, before: Session) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -13,6 +13,7 @@ from sessions_server.domain.errors import (
     DomainError,
     EtagMismatch,
     HistoryFull,
+    InvalidRequest,
     InvalidState,
     LimitExceeded,
     MessageExists,
@@ -24,9 +25,13 @@ from sessions_server.domain.lifecycle import TRANSITIONS
 from sessions_server.domain.limits import Limits
 from sessions_server.domain.models import (
     SECOND,
+    ClaimedTime,
     Context,
     ContextChange,
     EventType,
+    ExpiryAction,
+    MessageBody,
+    MessageDraft,
     Micros,
     Overflow,
     Persistence,
@@ -131,6 +136,47 @@ def test_a_message_id_is_stored_once() -> None:
     assert sequences(space) == [2, 3]
 
 
+def body(**given: Any) -> MessageBody:
+    return replace(
+        MessageBody("user", "a", data={"n": 1}, metadata={}, timestamp=ClaimedTime(1, 1_500)), **given
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "is_same"),
+    [
+        (body(), True),
+        (body(data={"n": 1.0}), False),
+        (body(data={"n": True}), False),
+        (body(data=None), False),
+        (body(metadata=None), True),
+        (body(metadata={"a": 1}), False),
+        (body(timestamp=ClaimedTime(1, 1_999)), True),
+        (body(timestamp=ClaimedTime(1, 2_000)), False),
+        (body(timestamp=None), False),
+    ],
+)
+def test_a_message_is_the_same_when_it_says_the_same(given: MessageBody, is_same: bool) -> None:
+    space = workspace(session())
+    first = space.apply(c.AddMessages(key=KEY, drafts=(MessageDraft("m", body(), chosen=True),)))
+    again = c.AddMessages(key=KEY, drafts=(MessageDraft("m", given, chosen=True),))
+    if is_same:
+        assert space.apply(again) == first
+        return
+    with pytest.raises(MessageExists):
+        space.apply(again)
+
+
+def test_the_id_of_a_message_that_has_left_the_history_is_free() -> None:
+    space = workspace(session(config=SessionConfig(max_messages=2)))
+    space.apply(add("a", "b"))
+    space.apply(add("c"))
+    space.apply(add("b", "c"))  # they are still there
+    assert sequences(space) == [2, 3, 4]
+    space.apply(add("a"))
+    assert sequences(space) == [2, 3, 4, 5]
+
+
 def test_the_oldest_messages_leave_a_full_history() -> None:
     space = workspace(session(config=SessionConfig(max_messages=2), message_count=2))
     space.apply(add("a", "b", "c"))
@@ -203,6 +249,58 @@ def test_an_update_changes_what_it_names_and_nothing_else() -> None:
     assert isinstance(updated := space.apply(wanted), Session)
     assert updated.metadata == {"b": 2, "c": 3}
     assert updated.config == SessionConfig(max_messages=5, context_window=7)
+
+
+def update(**given: Any) -> c.Update:
+    made = c.Update(key=KEY, paths=(), metadata={}, config=SessionConfig(), storage=StorageOptions())
+    return replace(made, **given)
+
+
+def test_an_update_that_ends_a_session_by_its_own_answer_says_so() -> None:
+    space = workspace(session(), now=Micros(T0 + 10 * SECOND))
+    idle = update(paths=("config.timeout",), config=SessionConfig(timeout=Micros(5 * SECOND)))
+    assert isinstance(expired := space.apply(idle), Session)
+    assert (expired.state, expired.last_sequence, expired.revision) == (State.EXPIRED, 3, 3)
+    assert types(space) == [EventType.UPDATED, EventType.STATE_CHANGE]
+
+
+def test_an_update_that_deletes_a_session_answers_how_it_was() -> None:
+    space = workspace(session(), now=Micros(T0 + 10 * SECOND))
+    storage = StorageOptions(ttl=Micros(5 * SECOND), expiry_action=ExpiryAction.DELETE)
+    paths = ("storage_options.ttl", "storage_options.expiry_action")
+    assert isinstance(answer := space.apply(update(paths=paths, storage=storage)), Session)
+    assert answer.state is State.ACTIVE
+    assert types(space) == [EventType.UPDATED, EventType.DELETED]
+    assert space.slots[KEY].session is None
+
+
+@pytest.mark.parametrize("state", [State.ENDED, State.EXPIRED])
+def test_nothing_changes_after_the_end_of_the_ttl(state: State) -> None:
+    storage = StorageOptions(ttl=Micros(5 * SECOND))
+    space = workspace(session(state=state, storage=storage), now=Micros(T0 + 5 * SECOND - 1))
+    space.apply(update(paths=("metadata.a",), metadata={"a": 1}))
+    space.now = Micros(T0 + 5 * SECOND)
+    with pytest.raises(InvalidState):
+        space.apply(update(paths=("metadata.a",), metadata={"a": 2}))
+
+
+def test_a_temporary_session_may_be_told_what_it_does_anyway() -> None:
+    storage = StorageOptions(
+        Persistence.TEMPORARY, ttl=Micros(60 * SECOND), expiry_action=ExpiryAction.DELETE
+    )
+    space = workspace(session(storage=storage))
+    paths = ("storage_options.ttl", "storage_options.expiry_action")
+    assert isinstance(space.apply(update(paths=paths, storage=storage)), Session)
+    for other in (replace(storage, expiry_action=ExpiryAction.RETAIN), replace(storage, ttl=None)):
+        with pytest.raises(InvalidRequest):
+            space.apply(update(paths=paths, storage=other))
+
+
+def test_every_event_of_a_call_has_its_request_id() -> None:
+    storage = StorageOptions(Persistence.TEMPORARY, ttl=Micros(60 * SECOND))
+    space = workspace(session(storage=storage))
+    space.apply(c.Move(key=KEY, verb=c.Verb.END, request=stamp("end")))
+    assert [event.request_id for event in space.slots[KEY].published] == ["end", "end"]
 
 
 def test_a_stale_etag_of_the_session_is_refused() -> None:
