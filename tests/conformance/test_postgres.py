@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
+import asyncpg
 import pytest
 import pytest_asyncio
 
@@ -17,6 +18,8 @@ from sessions_server.storage.errors import StoreRefused
 from sessions_server.storage.store import open_store
 from tests.conformance.harness import KEY, OTHER, Harness, add, create, key, move
 from tests.support.clock import HandClock
+from tests.support.ports import HOST
+from tests.support.postgres import ROLE
 
 if TYPE_CHECKING:
     from sessions_server.domain.ports import Cells, Transaction
@@ -113,6 +116,33 @@ async def test_the_instant_of_a_transaction_lies_after_the_locks_it_waited_for(
     assert (len(times), times) == (41, sorted(times))
     for store in stores:
         await store.close()
+
+
+async def test_the_instant_lies_after_the_wait_for_an_id_that_another_is_creating(
+    postgres: Postgres, postgres_url: str, cells: Cells
+) -> None:
+    store = open_store(postgres_url, cells=cells, limits=Limits(), allow_unsafe=True)
+    await store.start()
+    bench = Harness(store, HandClock())
+    await bench.do(create())
+    database = postgres_url.rpartition("/")[2]
+    other = await asyncpg.connect(user=ROLE, host=HOST, port=postgres.port, database=database, ssl=False)
+    async with other.transaction():
+        await other.execute("SELECT pg_advisory_xact_lock(hashtextextended('default/other', 0))")
+        waiting = asyncio.create_task(bench.apply(move(c.Verb.START), create(OTHER)))
+        while not await other.fetchval(
+            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        ):
+            pass
+        released = await other.fetchval(
+            "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT)"
+        )
+    started, created = await waiting
+    await other.close()
+    assert isinstance(started, Session)
+    assert isinstance(created, Session)
+    assert started.update_time == created.create_time > released
+    await store.close()
 
 
 async def test_servers_that_start_together_migrate_once(postgres: Postgres, opener: Opener) -> None:

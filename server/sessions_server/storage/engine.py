@@ -13,7 +13,7 @@ from sqlalchemy.exc import ArgumentError
 
 from sessions_server.storage.conditions import postgresql_condition, sqlite_condition
 from sessions_server.storage.errors import StoreRefused
-from sessions_server.storage.statements import Prepared, item, listed
+from sessions_server.storage.statements import WRITE_NOW, Prepared, item, listed
 
 if TYPE_CHECKING:
     from sessions_server.domain.filters import Condition
@@ -25,7 +25,8 @@ POSTGRESQL_DRIVER: Final = "postgresql+asyncpg"
 @dataclass(frozen=True, slots=True)
 class Backend:
     lock_absent: Prepared | None
-    """Locks the keys of sessions that have no row to be locked. None where there is but one writer."""
+    """Locks the keys of sessions that have no row to be locked; with each comes the time when it was locked. None where
+    there is but one writer."""
     condition: Callable[[Condition], sa.ColumnElement[bool]]
     """A metadata condition in the database's SQL."""
     joins_laterally: bool
@@ -33,17 +34,20 @@ class Backend:
 
 
 _absent = listed("keys")
+_locked = (
+    sa.select(
+        sa.func.pg_advisory_xact_lock(
+            sa.func.hashtextextended(item(_absent, 0) + "/" + item(_absent, 1), 0)
+        ).label("locked")
+    )
+    .select_from(_absent)
+    .cte("locked")
+)
 
 SQLITE: Final = Backend(lock_absent=None, condition=sqlite_condition, joins_laterally=False)
 
 POSTGRESQL: Final = Backend(
-    lock_absent=Prepared(
-        sa.select(
-            sa.func.pg_advisory_xact_lock(
-                sa.func.hashtextextended(item(_absent, 0) + "/" + item(_absent, 1), 0)
-            )
-        )
-    ),
+    lock_absent=Prepared(sa.select(_locked, WRITE_NOW)),
     condition=postgresql_condition,
     joins_laterally=True,
 )

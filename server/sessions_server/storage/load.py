@@ -13,7 +13,7 @@ from sessions_server.domain.decide import needs_context
 from sessions_server.domain.models import MessageBody, Micros, Sequence, Session, SessionKey
 from sessions_server.domain.workspace import Slot, StoredRequest, Workspace
 from sessions_server.storage.content import Content
-from sessions_server.storage.rows import SESSION_COLUMNS, SESSION_WIDTH, compact_time, session_from_row
+from sessions_server.storage.rows import SESSION_COLUMNS, compact_time, session_from_row
 from sessions_server.storage.schema import contexts, log, requests, sessions, tombstones
 from sessions_server.storage.statements import (
     WRITE_NOW,
@@ -129,7 +129,7 @@ class Loader:
         self._backend = backend
         self._cells = cells
         self._limits = limits
-        self._now = now
+        self._given_now = self._now = now
 
     @property
     def now(self) -> Micros:
@@ -140,6 +140,7 @@ class Loader:
     def load(self, commands: Seq[Command]) -> Loaded:
         keys = sorted({command.key for command in commands})
         rows = self._lock(keys)
+        self._given_now = self.now  # a transaction that loads again goes on judging by this instant
         loaded = Loaded(Workspace(self.now, self._limits, {key: Slot(key) for key in keys}))
         for row in rows:
             self._take_session(loaded, row)
@@ -150,18 +151,21 @@ class Loader:
         return loaded
 
     def _lock(self, keys: list[SessionKey]) -> list[Row]:
-        rows = self._locked_rows(keys)
+        rows = self._wait_for(_LOCK_SESSIONS, keys)
         if self._backend.lock_absent is not None and len(rows) < len(keys):
             found = {(row[0], row[1]) for row in rows}
             absent = [key for key in keys if key not in found]
-            self._backend.lock_absent.rows(self._connection, keys=as_list(absent))
-            rows += self._locked_rows(absent)  # by another transaction, before it gave up its lock
+            self._wait_for(self._backend.lock_absent, absent)
+            rows += self._wait_for(
+                _LOCK_SESSIONS, absent
+            )  # by another transaction, before it gave up its lock
         return rows
 
-    def _locked_rows(self, keys: list[SessionKey]) -> list[Row]:
-        rows = list(_LOCK_SESSIONS.rows(self._connection, keys=as_list(keys), now=self._now))
-        if rows and self._now is None:
-            self._now = max(row[SESSION_WIDTH] for row in rows)
+    def _wait_for(self, lock: Prepared, keys: list[SessionKey]) -> list[Row]:
+        """Moves `now`, if it is the database's, to when the last lock was there: others may have written till then."""
+        rows = list(lock.rows(self._connection, keys=as_list(keys), now=self._given_now))
+        if rows and self._given_now is None:
+            self._now = max(row[-1] for row in rows)
         return rows
 
     def _take_session(self, loaded: Loaded, row: Row) -> None:
