@@ -28,6 +28,8 @@ class Proxy:
         self._serving: set[asyncio.Future[None]] = set()
         self._closed = False
         self.port = 0
+        self.connections = 0
+        """How many there have been."""
         self.cuts = 0
 
     @property
@@ -64,6 +66,7 @@ class Proxy:
             writer.transport.abort()
             return
         pair = (writer, upstream_writer)
+        self.connections += 1
         if self._closed:
             self._reset(pair)
             return

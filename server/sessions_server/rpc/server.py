@@ -51,6 +51,9 @@ OPTIONS: Final = (
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.keepalive_permit_without_calls", 1),
+    # Who is cut off looks the servers' addresses up anew, and so finds replicas that have come since. Calls may finish.
+    ("grpc.max_connection_age_ms", 30 * 60_000),
+    ("grpc.max_connection_age_grace_ms", 10 * 60_000),
     # Clients may ask as often whether this server is there.
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     # Calls wait for the event loop longer than in servers with threads. Of more than 1,000 that wait, gRPC would cancel
