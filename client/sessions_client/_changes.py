@@ -5,7 +5,7 @@ with dots."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypedDict
 
@@ -66,7 +66,7 @@ class ChangeDict(TypedDict, total=False):
     merge: Mapping[str, Any]
 
 
-Change: TypeAlias = Set | Remove | Increment | Append | Merge | ChangeDict
+Change: TypeAlias = Set | Remove | Increment | Append | Merge | ChangeDict | Mapping[str, Any]
 
 
 def changes_of(
@@ -74,8 +74,8 @@ def changes_of(
     path: str | None,
     value: Any,
     context: Mapping[str, Any] | None,
-    changes: Sequence[Change] | NotGiven,
-) -> Sequence[Change]:
+    changes: Iterable[Change] | NotGiven,
+) -> Iterable[Change]:
     """The changes of the three forms of `update_context`. Raises InvalidArgument unless exactly one form is
     used."""
     by_path = path is not None or value is not NOT_GIVEN

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime  # noqa: TC003  # for whoever asks for the type hints at run time
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from sessions_client._models import EventType, Message, SessionState, StateChangeReason
 
@@ -77,8 +77,7 @@ EventData: TypeAlias = (
 class Event:
     """One committed change of a session.
 
-    Of a `message` event `data` is the `Message`; of `state_change` a `StateChangeData`; and so on. Typed code
-    tells them apart with `isinstance(event.data, Message)`."""
+    Of a `message` event `data` is the `Message`; of `state_change` a `StateChangeData`; and so on."""
 
     session_id: str
     sequence: int
@@ -89,5 +88,7 @@ class Event:
     """The request id of the call that caused the change; empty for a timer's change."""
     erased: bool
     """The message's content was cleared or truncated since; `data` is then a `Message` without content."""
-    data: EventData | None
-    """None only when `type` is `unknown`."""
+    data: Any
+    """One of `EventData`, as `type` says; None only when that is `unknown`. It is typed as Any, because a type
+    checker does not conclude from `event.type == "message"` what it is; `isinstance(event.data, Message)` it
+    understands."""

@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from sessions_client._convert._events import subscribe_request
-from sessions_client._errors import DeadlineExceeded, refused
+from sessions_client._convert._scalars import each
+from sessions_client._errors import DeadlineExceeded
 from sessions_client._events import Event
 
 if TYPE_CHECKING:
@@ -36,9 +37,7 @@ class Cursor:
         self, session_id: str, *, event_types: Iterable[str] | None, after_sequence: int | None
     ) -> None:
         self.session_id = session_id
-        if isinstance(event_types, str):
-            raise refused("event_types", f"must be a list of types, such as `[{str(event_types)!r}]`.")
-        self._event_types = tuple(event_types or ())
+        self._event_types = () if event_types is None else tuple(each(event_types, field="event_types"))
         self.position = after_sequence
         """Everything up to here was handed over; None: nothing yet, begin with the next event."""
         # Bad input is refused here, not when the stream is opened.

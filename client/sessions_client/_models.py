@@ -12,6 +12,8 @@ from datetime import datetime, timedelta
 from enum import Enum, StrEnum
 from typing import Any, Final, Literal, TypeAlias, TypedDict
 
+from sessions_client._errors import refused
+
 JsonObject: TypeAlias = dict[str, Any]
 """A JSON object: string keys; values are None, bool, int, float, str, lists and objects of the same."""
 
@@ -103,22 +105,6 @@ class StateChangeReason(StrEnum):
     UNKNOWN = "unknown"
 
 
-StateName: TypeAlias = SessionState | Literal["created", "active", "paused", "ended", "expired", "archived"]
-EventTypeName: TypeAlias = (
-    EventType
-    | Literal[
-        "created",
-        "message",
-        "state_change",
-        "context_change",
-        "updated",
-        "history_cleared",
-        "imported",
-        "deleted",
-    ]
-)
-
-
 class SessionConfigDict(TypedDict, total=False):
     """`config=` as a plain dict; the keys of `SessionConfig`."""
 
@@ -151,29 +137,92 @@ class MessageDict(TypedDict, total=False):
     timestamp: datetime | str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# The constructors are written out because they take more than the fields show: seconds for a span, a name for an
+# enum. A `replace` of the `dataclasses` module works as ever.
+@dataclass(frozen=True, slots=True, init=False)
 class SessionConfig:
-    """How a session behaves."""
+    """How a session behaves. `create` takes the server's default for what is None; `update` leaves that as it
+    is (a plain dict with a None clears it)."""
 
-    timeout: timedelta | None = None
-    """The idle time after which the session expires; None: never."""
-    max_messages: int | None = None
-    """How many messages the history holds; None: no limit."""
-    context_window: int | None = None
+    timeout: timedelta | None
+    """The idle time after which the session expires; of a session that was read None is: never."""
+    max_messages: int | None
+    """How many messages the history holds; of a session that was read None is: no limit."""
+    context_window: int | None
     """How many messages `get_history` answers when not told; None: the server's default, 100."""
-    overflow: Overflow = Overflow.TRUNCATE_OLDEST
+    overflow: Overflow | None
+    """A session that was read always says which; the default is `truncate_oldest`."""
+
+    def __init__(
+        self,
+        *,
+        timeout: Span | None = None,
+        max_messages: int | None = None,
+        context_window: int | None = None,
+        overflow: Overflow | Literal["truncate_oldest", "reject"] | None = None,
+    ) -> None:
+        _assign(
+            self,
+            timeout=_span(timeout, name="timeout"),
+            max_messages=max_messages,
+            context_window=context_window,
+            overflow=_member(Overflow, overflow),
+        )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, init=False)
 class StorageOptions:
-    """How a session is stored."""
+    """How a session is stored. After the creation only `ttl` and `expiry_action` can be changed: `update`
+    looks at those of the two that are not None, and at nothing else here."""
 
-    persistence: Persistence = Persistence.PERMANENT
-    encryption: bool = False
+    persistence: Persistence
+    encryption: bool
     """Context and message content are encrypted at rest; metadata is not, since it can be searched."""
-    ttl: timedelta | None = None
-    """Lifetime counted from `create_time`; None: without end."""
-    expiry_action: ExpiryAction = ExpiryAction.RETAIN
+    ttl: timedelta | None
+    """Lifetime counted from `create_time`; of a session that was read None is: without end."""
+    expiry_action: ExpiryAction | None
+    """A session that was read always says which; the default is `retain`."""
+
+    def __init__(
+        self,
+        *,
+        persistence: Persistence | Literal["permanent", "temporary"] = Persistence.PERMANENT,
+        encryption: bool = False,
+        ttl: Span | None = None,
+        expiry_action: ExpiryAction | Literal["retain", "archive", "delete"] | None = None,
+    ) -> None:
+        _assign(
+            self,
+            persistence=_member(Persistence, persistence),
+            encryption=encryption,
+            ttl=_span(ttl, name="ttl"),
+            expiry_action=_member(ExpiryAction, expiry_action),
+        )
+
+
+def _assign(frozen: object, **values: object) -> None:
+    """What the constructor of a frozen class may do, and nobody else."""
+    for name, value in values.items():
+        object.__setattr__(frozen, name, value)
+
+
+def _span(value: object, *, name: str) -> object:
+    """Seconds as a timedelta. What is neither is kept, for the request to refuse it with its path."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return value
+    try:
+        return timedelta(seconds=value)
+    except (OverflowError, ValueError):
+        raise refused(name, "must be a finite number of seconds, at most 10,000 years.") from None
+
+
+def _member(kind: type[StrEnum], value: str | None) -> object:
+    """A name as the enum's member. What is neither is kept, for the request to refuse it with its path."""
+    return kind(value) if isinstance(value, str) and value in set(kind) else value
+
+
+ConfigInput: TypeAlias = SessionConfig | SessionConfigDict | Mapping[str, Any]
+StorageInput: TypeAlias = StorageOptions | StorageOptionsDict | Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,6 +249,10 @@ class Session:
     expire_time: datetime | None = None
     """The end of the `ttl`; None: without end."""
 
+    def __hash__(self) -> int:
+        """By the id alone, since metadata is a dict; two states of one session are unequal, with one hash."""
+        return hash(self.id)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
@@ -218,6 +271,13 @@ class Message:
     timestamp: datetime | None = None
     """The sender's own claim, to the microsecond; plain data to the server."""
     create_time: datetime | None = None
+
+    def __hash__(self) -> int:
+        """By the id alone, since data and metadata are dicts."""
+        return hash(self.id)
+
+
+MessageInput: TypeAlias = Message | MessageDict | Mapping[str, Any]
 
 
 class Context(dict[str, Any]):

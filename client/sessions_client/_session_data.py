@@ -68,7 +68,7 @@ class SessionData:
         return json.dumps(document, ensure_ascii=False, indent=indent)
 
     @classmethod
-    def from_json(cls, data: str | bytes | Mapping[str, Any]) -> Self:
+    def from_json(cls, data: str | bytes | bytearray | Mapping[str, Any]) -> Self:
         """Reads what `to_json` wrote: the text, its UTF-8 bytes, or the dict that a JSON parser made of it.
 
         Raises InvalidArgument, naming the path, for anything else. Whether the content is what was once
@@ -94,8 +94,8 @@ class SessionData:
         return f"<SessionData of session {self.session.id!r}, {len(self._records)} records>"
 
 
-def _parse(data: str | bytes) -> Mapping[str, Any]:
-    if not isinstance(data, (str, bytes)):
+def _parse(data: str | bytes | bytearray) -> Mapping[str, Any]:
+    if not isinstance(data, (str, bytes, bytearray)):
         raise refused("session_data", f"must be a SessionData or its JSON, not {type(data).__name__}.")
     try:
         document = json.loads(data)
@@ -106,7 +106,7 @@ def _parse(data: str | bytes) -> Mapping[str, Any]:
     return document
 
 
-def session_data_of(given: SessionData | str | bytes | Mapping[str, Any]) -> SessionData:
+def session_data_of(given: SessionData | str | bytes | bytearray | Mapping[str, Any]) -> SessionData:
     """The data of `import_`, which takes it or its JSON."""
     return given if isinstance(given, SessionData) else SessionData.from_json(given)
 

@@ -126,6 +126,16 @@ async def test_a_path_that_is_none_is_refused(client: AsyncClient, session: Sess
         await client.sessions.update_context(session.id, path=path, value=1)
 
 
+@pytest.mark.parametrize("path", ["list.5", "text.inside"])
+async def test_a_path_past_the_end_of_a_list_or_through_a_scalar_cannot_be_read(
+    client: AsyncClient, session: Session, path: str
+) -> None:
+    await client.sessions.set_context(session.id, context={"list": [1], "text": "x"})
+    with pytest.raises(FailedPrecondition):
+        await client.sessions.get_context(session.id, path=path)
+    assert not (await client.sessions.get_context(session.id, path="nowhere.inside")).has_value
+
+
 async def test_a_context_that_is_too_large_is_refused(client: AsyncClient, session: Session) -> None:
     with pytest.raises(ResourceExhausted) as caught:
         await client.sessions.set_context(session.id, context={"a": "x" * 2**20})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -16,8 +17,10 @@ from sessions_client import (
     FailedPrecondition,
     InvalidArgument,
     NotFound,
+    ResourceExhausted,
     Session,
     SessionConfig,
+    StorageOptions,
 )
 
 
@@ -114,6 +117,41 @@ async def test_an_update_changes_what_is_given_and_nothing_else(client: AsyncCli
     )
     assert updated.config.timeout is None
     assert updated.storage_options.ttl == timedelta(hours=1)
+
+
+async def test_an_update_with_an_object_changes_what_was_given_and_erases_nothing(
+    client: AsyncClient, user_id: str
+) -> None:
+    session = await client.sessions.create(user_id, config={"max_messages": 2, "overflow": "reject"})
+    await client.sessions.add_messages(session.id, messages=[{"role": "user", "content": "x"}] * 2)
+    updated = await client.sessions.update(session.id, config=SessionConfig(context_window=3))
+    assert (updated.config.overflow, updated.config.context_window) == ("reject", 3)
+    with pytest.raises(ResourceExhausted):
+        await client.sessions.add_message(session.id, role="user", content="one too many")
+    assert len(await client.sessions.get_history(session.id)) == 2
+
+
+async def test_options_that_were_read_can_be_given_back_with_a_change(
+    client: AsyncClient, user_id: str
+) -> None:
+    session = await client.sessions.create(user_id, storage_options={"ttl": 3600, "expiry_action": "archive"})
+    updated = await client.sessions.update(
+        session.id,
+        config=dataclasses.replace(session.config, context_window=5),
+        storage_options=dataclasses.replace(session.storage_options, ttl=timedelta(hours=2)),
+    )
+    assert updated.config == dataclasses.replace(session.config, context_window=5)
+    assert updated.storage_options == dataclasses.replace(session.storage_options, ttl=timedelta(hours=2))
+    updated = await client.sessions.update(session.id, storage_options=StorageOptions(ttl=timedelta(hours=3)))
+    assert updated.storage_options.expiry_action == "archive"
+
+
+async def test_objects_that_say_nothing_create_what_nothing_creates(
+    client: AsyncClient, user_id: str
+) -> None:
+    plain = await client.sessions.create(user_id)
+    session = await client.sessions.create(user_id, config=SessionConfig(), storage_options=StorageOptions())
+    assert (session.config, session.storage_options) == (plain.config, plain.storage_options)
 
 
 async def test_a_stale_etag_is_refused_with_the_current_one(client: AsyncClient, session: Session) -> None:

@@ -71,7 +71,7 @@ async def test_a_temporary_session_lives_a_day_unless_told_and_shows_it(
         ({"persistence": "temporary"}, timedelta(days=1)),
         ({"persistence": "temporary", "ttl": HOUR}, timedelta(hours=1)),
     ):
-        session = await client.sessions.create(user_id, storage_options=options)  # type: ignore[arg-type]  # a plain dict
+        session = await client.sessions.create(user_id, storage_options=options)
         assert session.storage_options.ttl == ttl
         assert session.storage_options.expiry_action == "delete"
         assert session.create_time is not None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, overload
 
 from sessions_client._async._caller import AsyncResource
@@ -39,7 +39,8 @@ class AsyncContexts(AsyncResource):
         """The context, a `dict` with `etag` and `update_time`.
 
         With a `path` only what stands there is sent: the answer's `value`, the dict itself being empty.
-        `has_value` tells a missing value from a null."""
+        `has_value` tells a missing value from a null. Raises FailedPrecondition for a path through a scalar or
+        past the end of a list, as a write would."""
         request = convert.get_request(session_id, path=path)
         response = await self._caller.unary(self._caller.stub.GetContext, request, timeout=timeout)
         return convert.read_context(response.context)
@@ -72,7 +73,7 @@ class AsyncContexts(AsyncResource):
         self,
         session_id: str,
         *,
-        changes: Sequence[Change],
+        changes: Iterable[Change],
         etag: str | None = None,
         request_id: str | None = None,
         timeout: Span | None = None,
@@ -85,7 +86,7 @@ class AsyncContexts(AsyncResource):
         path: str | None = None,
         value: Any = NOT_GIVEN,
         context: Mapping[str, Any] | None = None,
-        changes: Sequence[Change] | NotGiven = NOT_GIVEN,
+        changes: Iterable[Change] | NotGiven = NOT_GIVEN,
         etag: str | None = None,
         request_id: str | None = None,
         timeout: Span | None = None,

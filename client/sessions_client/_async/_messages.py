@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, overload
 
 from sessions_client._async._caller import AsyncResource
 from sessions_client._convert import _messages as convert
-from sessions_client._models import History, Message, MessageDict, Span
+from sessions_client._models import History, Message, MessageInput, Span
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -22,7 +22,24 @@ class AsyncMessages(AsyncResource):
         self,
         session_id: str,
         *,
-        message: Message | MessageDict,
+        message: MessageInput,
+        request_id: str | None = None,
+        timeout: Span | None = None,
+    ) -> Message: ...
+
+    @overload
+    async def add_message(
+        self,
+        session_id: str,
+        *,
+        data: Mapping[str, Any],
+        role: str | None = None,
+        content: str | None = None,
+        id: str | None = None,
+        name: str | None = None,
+        tool_call_id: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        timestamp: datetime | str | None = None,
         request_id: str | None = None,
         timeout: Span | None = None,
     ) -> Message: ...
@@ -48,7 +65,7 @@ class AsyncMessages(AsyncResource):
         self,
         session_id: str,
         *,
-        message: Message | MessageDict | None = None,
+        message: MessageInput | None = None,
         role: str | None = None,
         content: str | None = None,
         id: str | None = None,
@@ -87,7 +104,7 @@ class AsyncMessages(AsyncResource):
         self,
         session_id: str,
         *,
-        messages: Sequence[Message | MessageDict],
+        messages: Iterable[MessageInput],
         request_id: str | None = None,
         timeout: Span | None = None,
     ) -> list[Message]:

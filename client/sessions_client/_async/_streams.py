@@ -13,7 +13,7 @@ from sessions_client._convert._sessions import read_session
 from sessions_client._errors import refused
 from sessions_client._events import Event
 from sessions_client._follow import Cursor
-from sessions_client._models import EventTypeName, IfExists, Session, Span
+from sessions_client._models import IfExists, Session, Span
 from sessions_client._session_data import SessionData, records_of, session_data_of
 
 
@@ -24,7 +24,7 @@ class AsyncStreams(AsyncResource):
         self,
         session_id: str,
         *,
-        event_types: Iterable[EventTypeName] | None = None,
+        event_types: Iterable[str] | None = None,
         callback: Callable[[Event], object] | None = None,
         after_sequence: int | None = None,
         timeout: Span | None = None,
@@ -32,8 +32,11 @@ class AsyncStreams(AsyncResource):
         """Follows the session's events: those after `after_sequence`, then live; without it, from now on.
 
         Iterate the answer, or give a `callback`, a plain function or an `async def`: events are then
-        delivered to it in the background. `event_types` picks some types; None takes all. `timeout` limits
-        how long it takes to be subscribed, not the subscription.
+        delivered to it in the background. A `Client` runs an `async def` on an event loop that stands still
+        between two events, so that what it starts, it should also await.
+
+        `event_types` is a list of types; None takes all. `timeout` limits how long it takes to be subscribed,
+        not the subscription.
 
         Raises OutOfRange for a position ahead of the log, or older than the events that are kept.
         """
@@ -58,7 +61,7 @@ class AsyncStreams(AsyncResource):
         self,
         session_id: str,
         *,
-        session_data: SessionData | str | bytes | Mapping[str, Any],
+        session_data: SessionData | str | bytes | bytearray | Mapping[str, Any],
         if_exists: IfExists | Literal["fail", "replace"] | None = None,
         request_id: str | None = None,
         timeout: Span | None = None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sessions.v1 import sessions_pb2 as pb
@@ -41,10 +41,10 @@ def set_request(
 
 
 def update_request(
-    session_id: str, *, changes: Sequence[Change], etag: str | None, request_id: str | None
+    session_id: str, *, changes: Iterable[Change], etag: str | None, request_id: str | None
 ) -> pb.UpdateContextRequest:
     request = pb.UpdateContextRequest(**scalars.target(session_id, etag=etag, request_id=request_id))
-    for index, change in enumerate(changes):
+    for index, change in enumerate(scalars.each(changes, field="changes")):
         _fill_change(request.changes.add(), change, field=f"changes.{index}")
     return request
 

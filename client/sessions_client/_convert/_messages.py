@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, cast
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from sessions.v1 import sessions_pb2 as pb
 from sessions_client._convert import _scalars as scalars
 from sessions_client._convert._json import fill_struct, read_struct
 from sessions_client._errors import refused
-from sessions_client._models import Message, MessageDict
+from sessions_client._models import Message, MessageDict, MessageInput
 
 _KEYS = tuple(MessageDict.__annotations__)
 _TEXTS = ("id", "role", "content", "name", "tool_call_id")
-
-MessageInput = Message | MessageDict
 
 
 def read_message(wire: pb.Message) -> Message:
@@ -43,13 +41,13 @@ def add_request(session_id: str, *, message: MessageInput, request_id: str | Non
 
 
 def add_all_request(
-    session_id: str, *, messages: Sequence[MessageInput], request_id: str | None
+    session_id: str, *, messages: Iterable[MessageInput], request_id: str | None
 ) -> pb.AddMessagesRequest:
     request = pb.AddMessagesRequest(
         session_id=scalars.text(session_id, field="session_id"),
         request_id=scalars.new_request_id(request_id),
     )
-    for index, message in enumerate(messages):
+    for index, message in enumerate(scalars.each(messages, field="messages")):
         _fill_message(request.messages.add(), message, field=f"messages.{index}")
     return request
 
@@ -79,7 +77,7 @@ def one_message(message: MessageInput | None, parts: dict[str, Any]) -> MessageI
     """The message of `add_message`, which takes it whole or in parts. Raises InvalidArgument for both."""
     given = {key: value for key, value in parts.items() if value is not None}
     if message is None:
-        return cast(MessageDict, given)
+        return given
     if given:
         raise refused("message", f"must hold the whole message; put {', '.join(given)} into it.")
     return message
@@ -87,10 +85,7 @@ def one_message(message: MessageInput | None, parts: dict[str, Any]) -> MessageI
 
 def _fill_message(out: pb.Message, message: MessageInput, *, field: str) -> None:
     out.SetInParent()
-    if isinstance(message, Message):
-        given = {key: value for key in _KEYS if (value := getattr(message, key))}
-    else:
-        given = dict(scalars.known_keys(message, _KEYS, field=field))
+    given = _given(message, field=field)
     for key in _TEXTS:
         if key in given:
             setattr(out, key, scalars.text(given[key], field=f"{field}.{key}"))
@@ -100,3 +95,11 @@ def _fill_message(out: pb.Message, message: MessageInput, *, field: str) -> None
         fill_struct(out.metadata, given["metadata"], field=f"{field}.metadata")
     if given.get("timestamp") is not None:
         out.timestamp.CopyFrom(scalars.timestamp(given["timestamp"], field=f"{field}.timestamp"))
+
+
+def _given(message: MessageInput, *, field: str) -> Mapping[str, Any]:
+    if not isinstance(message, Message):
+        return scalars.known_keys(message, _KEYS, field=field)
+    values = {key: getattr(message, key) for key in _KEYS}
+    # An empty field was not given, but for `data`, where that is None.
+    return {key: value for key, value in values.items() if value or (key == "data" and value is not None)}

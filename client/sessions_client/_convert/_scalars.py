@@ -13,12 +13,14 @@ from google.protobuf import duration_pb2, timestamp_pb2
 
 from sessions.v1 import sessions_pb2 as pb
 from sessions_client import _models as models
-from sessions_client._errors import Violation, refusal, refused
+from sessions_client._errors import ResourceExhausted, Violation, refusal, refused
 
 if TYPE_CHECKING:
     from google.protobuf.internal.enum_type_wrapper import _EnumTypeWrapper
+    from google.protobuf.message import Message
 
 E = TypeVar("E", bound=StrEnum)
+T = TypeVar("T")
 V = TypeVar("V", bound=int)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -32,6 +34,10 @@ _NO_TIME = "is no time of the calendar between the years 1 and 9999."
 
 _LONGEST_SECONDS = 315_576_000_000
 """The longest span that `google.protobuf.Duration` holds: 10,000 years."""
+
+
+MAX_REQUEST_BYTES = 4 * 1024 * 1024
+"""The largest request that the service takes."""
 
 
 class Target(TypedDict):
@@ -78,6 +84,27 @@ def integer(value: object, *, field: str, bits: int) -> int:
     if not -(2 ** (bits - 1)) <= value < 2 ** (bits - 1):
         raise refused(field, f"must fit into {bits} bits.")
     return value
+
+
+def each(given: Iterable[T], *, field: str) -> list[T]:
+    """The items of a list or another iterable. Raises InvalidArgument for a single string or what is none."""
+    if isinstance(given, str):
+        raise refused(field, f"must be a list, such as `[{str(given)!r}]`.")
+    if isinstance(given, (bytes, Mapping)) or not isinstance(given, Iterable):
+        raise refused(field, f"must be a list, not {type(given).__name__}.")
+    return list(given)
+
+
+def check_size(request: Message) -> None:
+    """Raises ResourceExhausted for a request that is too large. Said here, because gRPC's own refusal comes
+    after all of it was sent, and has no reason."""
+    size = request.ByteSize()
+    if size > MAX_REQUEST_BYTES:
+        raise ResourceExhausted(
+            f"The request has {size:,} bytes; send at most 4 MiB at once, in several calls if need be.",
+            reason="LIMIT_EXCEEDED",
+            metadata={"field": "request"},
+        )
 
 
 def known_keys(given: object, allowed: Iterable[str], *, field: str) -> Mapping[str, Any]:

@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import Any
 
 from sessions.v1 import sessions_pb2 as pb
 from sessions_client._convert import _scalars as scalars
 from sessions_client._convert._json import fill_struct, read_struct
-from sessions_client._errors import refused
+from sessions_client._errors import Violation, refusal, refused
 from sessions_client._models import (
+    ConfigInput,
+    ExpiryAction,
     Overflow,
     Persistence,
     Session,
     SessionConfig,
-    SessionConfigDict,
+    StorageInput,
     StorageOptions,
-    StorageOptionsDict,
 )
 
 _CONFIG_KEYS = tuple(field.name for field in fields(SessionConfig))
 _STORAGE_KEYS = tuple(field.name for field in fields(StorageOptions))
-
-ConfigInput = SessionConfig | SessionConfigDict
-StorageInput = StorageOptions | StorageOptionsDict
+_CHANGEABLE_STORAGE_KEYS = ("ttl", "expiry_action")
 
 
 def read_session(wire: pb.Session) -> Session:
@@ -84,11 +83,12 @@ def update_request(
     metadata: Mapping[str, Any] | None,
     config: ConfigInput | None,
     storage_options: StorageInput | None,
-    update_mask: Sequence[str] | None,
+    update_mask: Iterable[str] | None,
     etag: str | None,
     request_id: str | None,
 ) -> pb.UpdateSessionRequest:
-    """Without a mask, exactly what is given is changed: metadata as a whole, configuration key by key."""
+    """Without a mask, exactly what is given is changed: metadata as a whole, configuration key by key, and of
+    the storage options what can be changed."""
     request = pb.UpdateSessionRequest(**scalars.target(session_id, etag=etag, request_id=request_id))
     given: list[str] = []
     if metadata is not None:
@@ -101,7 +101,9 @@ def update_request(
     if storage_options is not None:
         items = _storage_items(storage_options)
         _fill_storage(request.session.storage_options, items)
-        given += [f"storage_options.{key}" for key in items]
+        given += [f"storage_options.{key}" for key in _CHANGEABLE_STORAGE_KEYS if key in items]
+        if update_mask is None and not isinstance(storage_options, StorageOptions):
+            _check_changeable(items)
     paths = given if update_mask is None else _mask(update_mask)
     if not paths:
         raise refused("update_mask", "names nothing to change; give metadata=, config= or storage_options=.")
@@ -109,10 +111,16 @@ def update_request(
     return request
 
 
-def _mask(paths: str | Sequence[str]) -> list[str]:
-    if isinstance(paths, str):
-        raise refused("update_mask", f"must be a list of paths, such as `[{paths!r}]`.")
-    return [scalars.text(path, field="update_mask") for path in paths]
+def _check_changeable(storage_options: Mapping[str, Any]) -> None:
+    """An object carries all its options along; a dict names what it wants."""
+    fixed = [key for key in storage_options if key not in _CHANGEABLE_STORAGE_KEYS]
+    if fixed:
+        rule = "is fixed when the session is created; leave it out, or create another session."
+        raise refusal([Violation(f"storage_options.{key}", rule) for key in fixed])
+
+
+def _mask(paths: Iterable[str]) -> list[str]:
+    return [scalars.text(path, field="update_mask") for path in scalars.each(paths, field="update_mask")]
 
 
 def list_request(
@@ -177,7 +185,7 @@ def _states(status: str | Iterable[str] | None) -> tuple[str, ...]:
     """The states of `status=`, which takes one or several."""
     if status is None:
         return ()
-    return (status,) if isinstance(status, str) else tuple(status)
+    return (status,) if isinstance(status, str) else tuple(scalars.each(status, field="status"))
 
 
 def _config_items(config: ConfigInput) -> dict[str, Any]:
@@ -241,5 +249,5 @@ def _read_storage(wire: pb.StorageOptions) -> StorageOptions:
         persistence=scalars.PERSISTENCES.from_wire(wire.persistence, default=Persistence.PERMANENT),
         encryption=wire.encryption,
         ttl=scalars.read_duration(wire.ttl) if wire.HasField("ttl") else None,
-        expiry_action=scalars.EXPIRY_ACTIONS.from_wire(wire.expiry_action, default="retain"),
+        expiry_action=scalars.EXPIRY_ACTIONS.from_wire(wire.expiry_action, default=ExpiryAction.RETAIN),
     )

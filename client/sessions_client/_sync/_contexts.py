@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, overload
 
 from sessions_client._changes import Change, changes_of
@@ -41,7 +41,8 @@ class Contexts(Resource):
         """The context, a `dict` with `etag` and `update_time`.
 
         With a `path` only what stands there is sent: the answer's `value`, the dict itself being empty.
-        `has_value` tells a missing value from a null."""
+        `has_value` tells a missing value from a null. Raises FailedPrecondition for a path through a scalar or
+        past the end of a list, as a write would."""
         request = convert.get_request(session_id, path=path)
         response = self._caller.unary(self._caller.stub.GetContext, request, timeout=timeout)
         return convert.read_context(response.context)
@@ -74,7 +75,7 @@ class Contexts(Resource):
         self,
         session_id: str,
         *,
-        changes: Sequence[Change],
+        changes: Iterable[Change],
         etag: str | None = None,
         request_id: str | None = None,
         timeout: Span | None = None,
@@ -87,7 +88,7 @@ class Contexts(Resource):
         path: str | None = None,
         value: Any = NOT_GIVEN,
         context: Mapping[str, Any] | None = None,
-        changes: Sequence[Change] | NotGiven = NOT_GIVEN,
+        changes: Iterable[Change] | NotGiven = NOT_GIVEN,
         etag: str | None = None,
         request_id: str | None = None,
         timeout: Span | None = None,

@@ -4,20 +4,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from sessions_client._convert import _sessions as convert
-from sessions_client._models import (
-    IfExists,
-    Session,
-    SessionConfig,
-    SessionConfigDict,
-    Span,
-    StateName,
-    StorageOptions,
-    StorageOptionsDict,
-)
+from sessions_client._models import ConfigInput, IfExists, Session, Span, StorageInput
 from sessions_client._sync import _backend
 from sessions_client._sync._contexts import Contexts
 from sessions_client._sync._lifecycle import Lifecycle
@@ -42,8 +33,8 @@ class Sessions(Lifecycle, Contexts, Messages, Streams):
         user_id: str,
         *,
         metadata: Mapping[str, Any] | None = None,
-        config: SessionConfig | SessionConfigDict | None = None,
-        storage_options: StorageOptions | StorageOptionsDict | None = None,
+        config: ConfigInput | None = None,
+        storage_options: StorageInput | None = None,
         session_id: str | None = None,
         if_exists: IfExists | Literal["fail", "return"] | None = None,
         request_id: str | None = None,
@@ -81,9 +72,9 @@ class Sessions(Lifecycle, Contexts, Messages, Streams):
         session_id: str,
         *,
         metadata: Mapping[str, Any] | None = None,
-        config: SessionConfig | SessionConfigDict | None = None,
-        storage_options: StorageOptions | StorageOptionsDict | None = None,
-        update_mask: Sequence[str] | None = None,
+        config: ConfigInput | None = None,
+        storage_options: StorageInput | None = None,
+        update_mask: Iterable[str] | None = None,
         etag: str | None = None,
         request_id: str | None = None,
         timeout: Span | None = None,
@@ -91,7 +82,10 @@ class Sessions(Lifecycle, Contexts, Messages, Streams):
         """Changes what is given and leaves the rest.
 
         `metadata` replaces the whole object; each key of `config` stands for itself, and None clears it. Of
-        `storage_options`, `ttl` and `expiry_action` can be changed.
+        `storage_options`, `ttl` and `expiry_action` can be changed; a dict that names the others is refused.
+
+        Of a `SessionConfig` or `StorageOptions` the fields count that are not None, so that what was read can
+        be given back with a change: `config=dataclasses.replace(session.config, context_window=20)`.
 
         With `update_mask` exactly the named paths are changed: `update_mask=["metadata.device"]` with
         `metadata={"device": "tv"}` sets one key, and without the key in `metadata` removes it.
@@ -127,13 +121,13 @@ class Sessions(Lifecycle, Contexts, Messages, Streams):
         self,
         *,
         user_id: str | None = None,
-        status: StateName | Iterable[StateName] | None = None,
+        status: str | Iterable[str] | None = None,
         order_by: str | None = None,
         page_size: int | None = None,
         page_token: str | None = None,
         timeout: Span | None = None,
     ) -> Pager:
-        """The sessions of a user, or of all users, in the given states.
+        """The sessions of a user, or of all users, in the given states: `status="active"`, or a list of them.
 
         Iterate the answer, and all pages come. `order_by` is `create_time` or `update_time`, with ` desc` for
         the newest first. `page_size` is how many are fetched at once, 1,000 at most; `page_token` goes on
@@ -154,7 +148,7 @@ class Sessions(Lifecycle, Contexts, Messages, Streams):
         *,
         metadata_filter: Mapping[str, Any] | None = None,
         user_id: str | None = None,
-        status: StateName | Iterable[StateName] | None = None,
+        status: str | Iterable[str] | None = None,
         order_by: str | None = None,
         page_size: int | None = None,
         page_token: str | None = None,

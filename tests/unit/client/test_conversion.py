@@ -87,8 +87,8 @@ def test_the_nested_fields_of_a_session_arrive() -> None:
 
 def test_a_session_that_says_nothing_of_its_options_has_the_defaults() -> None:
     session = _sessions.read_session(pb.Session(id="s", user_id="u"))
-    assert session.config == SessionConfig()
-    assert session.storage_options == StorageOptions()
+    assert session.config == SessionConfig(overflow="truncate_oldest")
+    assert session.storage_options == StorageOptions(expiry_action="retain")
     assert session.expire_time is None
 
 
@@ -212,7 +212,6 @@ UPDATE: dict[str, Any] = {
     [
         ({"metadata": {}}, ["metadata"]),
         ({"config": {"timeout": 60, "max_messages": None}}, ["config.timeout", "config.max_messages"]),
-        ({"config": SessionConfig(max_messages=5)}, ["config.max_messages", "config.overflow"]),
         ({"storage_options": {"ttl": 60}}, ["storage_options.ttl"]),
         ({"metadata": {"device": "tv"}, "update_mask": ["metadata.device"]}, ["metadata.device"]),
     ],
@@ -221,7 +220,9 @@ def test_an_update_names_exactly_what_is_given(given: Any, paths: list[str]) -> 
     assert list(_sessions.update_request("s", **UPDATE | given).update_mask.paths) == paths
 
 
-@pytest.mark.parametrize("given", [{}, {"config": {}}, {"update_mask": []}, {"update_mask": "metadata"}])
+@pytest.mark.parametrize(
+    "given", [{}, {"config": {}}, {"update_mask": []}, {"update_mask": "metadata"}, {"update_mask": 5}]
+)
 def test_an_update_of_nothing_is_refused(given: Any) -> None:
     with pytest.raises(InvalidArgument, match="update_mask"):
         _sessions.update_request("s", **UPDATE | given)
@@ -335,6 +336,13 @@ def test_a_message_that_makes_no_sense_is_refused_by_name(message: Any, field: s
     with pytest.raises(InvalidArgument) as caught:
         add_message(message)
     assert [violation.field for violation in caught.value.violations] == [field]
+
+
+def test_an_empty_data_is_data_however_it_is_given() -> None:
+    parts = _messages.one_message(None, {"role": "user", "data": {}})
+    for message in (Message(role="user", data={}), {"role": "user", "data": {}}, parts):
+        assert add_message(message).HasField("data")
+    assert not add_message(Message(role="user")).HasField("data")
 
 
 def test_a_message_is_given_whole_or_in_parts_but_not_both() -> None:

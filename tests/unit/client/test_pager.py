@@ -70,7 +70,7 @@ async def test_a_page_that_fails_is_fetched_again(client: AsyncClient, server: S
 
 async def test_bad_filters_are_refused_by_the_call_itself(client: AsyncClient) -> None:
     with pytest.raises(InvalidArgument, match="status"):
-        await client.sessions.list(status="sleeping")  # type: ignore[arg-type]  # that is the test
+        await client.sessions.list(status="sleeping")
 
 
 async def test_awaiting_the_asynchronous_pager_gives_the_first_page(server: ScriptedServer) -> None:

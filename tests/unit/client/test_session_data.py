@@ -49,7 +49,11 @@ def test_an_export_shows_what_it_holds() -> None:
     assert "'s'" in repr(data)
 
 
-@pytest.mark.parametrize("form", [str, str.encode, json.loads], ids=["text", "bytes", "dict"])
+@pytest.mark.parametrize(
+    "form",
+    [str, str.encode, lambda text: bytearray(text.encode()), json.loads],
+    ids=["text", "bytes", "bytearray", "dict"],
+)
 def test_its_json_brings_back_every_bit(form: Any) -> None:
     data = SessionData(records())
     back = SessionData.from_json(form(data.to_json(indent=2)))

@@ -7,6 +7,8 @@ no use for. `test_typing.py` runs it.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
 from typing import assert_type
 
 from sessions_client import (
@@ -22,9 +24,14 @@ from sessions_client import (
     Message,
     Page,
     Pager,
+    Persistence,
     Session,
+    SessionConfig,
     SessionData,
+    SessionState,
     Set,
+    StateChangeData,
+    StorageOptions,
     Subscription,
 )
 
@@ -61,6 +68,40 @@ def synchronous(client: Client) -> None:
     assert_type(client.sessions.import_("t", session_data=client.sessions.export("s").to_json()), Session)
 
 
+def ordinary_variables(client: Client, status: str) -> None:
+    config = {"timeout": 3600}
+    options = {"ttl": 86400, "expiry_action": "archive"}
+    messages = [{"role": "user", "content": "x"}, {"role": "tool", "content": "y"}]
+    types = ["message"]
+    changes = [{"path": "a", "set": 1}, {"path": "b", "remove": True}]
+    client.sessions.create("u", config=config, storage_options=options)
+    client.sessions.update("s", config=config, storage_options=options, update_mask=("config",))
+    client.sessions.add_message("s", message=messages[0])
+    client.sessions.add_messages("s", messages=messages)
+    client.sessions.add_messages("s", messages=(Message(role="user", content=text) for text in "ab"))
+    client.sessions.update_context("s", changes=changes)
+    client.sessions.list(status=status)
+    client.sessions.search(status=[status])
+    client.sessions.subscribe("s", event_types=types).close()
+    client.sessions.import_("s", session_data=bytearray())
+    assert_type(client.sessions.add_message("s", data={"parts": []}), Message)
+
+
+def options(session: Session) -> None:
+    assert_type(SessionConfig(timeout=3600, overflow="reject").timeout, timedelta | None)
+    assert_type(StorageOptions(ttl=86400.0, persistence="temporary").persistence, Persistence)
+    assert_type(replace(session.config, timeout=timedelta(hours=1)), SessionConfig)
+
+
+async def handler_of_the_guide(event: Event) -> None:
+    if event.type == "message":
+        print(f"Content: {event.data.content}")  # noqa: T201  # as the guide has it
+    elif event.type == "state_change":
+        print(event.data.state)  # noqa: T201  # as the guide has it
+    if isinstance(event.data, StateChangeData):
+        assert_type(event.data.state, SessionState)
+
+
 async def asynchronous(client: AsyncClient) -> None:
     assert_type(await client.sessions.create(user_id="u"), Session)
     pager: AsyncPager = client.sessions.list()
@@ -78,17 +119,18 @@ async def asynchronous(client: AsyncClient) -> None:
 
 def mistakes(client: Client) -> None:
     client.sessions.create()  # type: ignore[call-arg]
-    client.sessions.create("u", config={"timeot": 3600})  # type: ignore[arg-type]
-    client.sessions.create("u", storage_options={"persistence": "forever"})  # type: ignore[arg-type]
+    client.sessions.create("u", config={1: 3600})  # type: ignore[dict-item]
+    SessionConfig(timeot=3600)  # type: ignore[call-arg]
+    StorageOptions(persistence="forever")  # type: ignore[arg-type]
     client.sessions.create("u", {"device": "web"})  # type: ignore[call-arg]
-    client.sessions.list(status="sleeping")  # type: ignore[arg-type]
-    client.sessions.add_message("s", message={"rolle": "user"})  # type: ignore[call-overload]
+    client.sessions.list(status=5)  # type: ignore[arg-type]
+    client.sessions.add_message("s", message="Hello")  # type: ignore[call-overload]
     client.sessions.add_message("s")  # type: ignore[call-overload]
     client.sessions.update_context("s", path="a")  # type: ignore[call-overload]
     client.sessions.update_context("s", path="a", value=1, context={})  # type: ignore[call-overload]
     client.sessions.update_context("s", changes=[Increment("a", "1")])  # type: ignore[arg-type]
     client.sessions.subscribe("s", callback=of_messages)  # type: ignore[arg-type]
-    client.sessions.subscribe("s", event_types=["massage"])  # type: ignore[list-item]
+    client.sessions.subscribe("s", event_types=[5])  # type: ignore[list-item]
     client.sessions.import_("s", session_data=5)  # type: ignore[arg-type]
     _ = client.sessions.get("s").sate  # type: ignore[attr-defined]
     Client("a", timeout="30")  # type: ignore[arg-type]
