@@ -198,6 +198,19 @@ def refused(field: str, description: str) -> InvalidArgument:
     return refusal([Violation(field, description)])
 
 
+def closed() -> RuntimeError:
+    """What every use of a client raises that was closed, also when it was closed during a call."""
+    return RuntimeError("This client is closed; make a new one.")
+
+
+def callback_cancelled() -> RuntimeError:
+    """What a callback that ends with CancelledError counts as; raised as it is, it would look like the
+    cancellation of whoever waits for the subscription."""
+    return RuntimeError(
+        "The callback ended with CancelledError; catch it there when it awaits cancelled tasks."
+    )
+
+
 def error_from(failure: grpc.RpcError) -> SessionsError:
     """What a failed call raises, from the call's status and the details that came with it."""
     code = Code[failure.code().name]

@@ -21,6 +21,14 @@ _CONNECTION_LOST = {
 }
 """How gRPC reports a connection that broke under a call, besides UNAVAILABLE: code and a part of the text."""
 
+SHORTEST_ATTEMPT_SECONDS = 0.02
+"""With less time than this no further attempt is begun."""
+
+SQUEEZED_ATTEMPT_SECONDS = 1.0
+"""An attempt that began with less time than this says little when the deadline cut it."""
+
+LONGEST_TIMEOUT_SECONDS = 365 * 86_400.0
+
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
@@ -63,11 +71,21 @@ def delay_before_retry(
     error: SessionsError, *, attempt: int, remaining: float, backoff: Backoff
 ) -> float | None:
     """The seconds to wait before the next attempt, or None when the error is final or the deadline too
-    near."""
-    if not is_transient(error):
+    near.
+
+    A wait takes half of the time that is left at most, so that there are attempts until shortly before the
+    deadline. Only a time to come back that the server itself names beyond it ends the attempts at once."""
+    wanted = error.retry_after or 0.0
+    if not is_transient(error) or remaining < SHORTEST_ATTEMPT_SECONDS or wanted >= remaining:
         return None
-    delay = max(backoff.delay(attempt), error.retry_after or 0.0)
-    return delay if delay < remaining else None
+    return max(min(backoff.delay(attempt), remaining / 2), wanted)
+
+
+def error_to_raise(error: SessionsError, *, before: SessionsError | None, had: float) -> SessionsError:
+    """What a call raises whose last attempt failed. When the deadline cut an attempt for which there was
+    hardly time any more, the failure before it tells the caller more than that nothing was heard."""
+    squeezed = error.code is Code.DEADLINE_EXCEEDED and not error.reason and had < SQUEEZED_ATTEMPT_SECONDS
+    return before if squeezed and before is not None else error
 
 
 def delay_before_new_stream(error: SessionsError, *, attempt: int, backoff: Backoff) -> float | None:
@@ -79,8 +97,10 @@ def delay_before_new_stream(error: SessionsError, *, attempt: int, backoff: Back
 
 
 def seconds_of(span: Span, *, name: str) -> float:
-    """A timeout as seconds. Raises InvalidArgument unless it is a finite, positive span."""
+    """A timeout as seconds, a year at most, which is as good as none. Raises InvalidArgument unless it is a
+    finite, positive span."""
     seconds: object = span.total_seconds() if isinstance(span, timedelta) else span
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 < seconds < math.inf:
         raise refused(name, "must be a timedelta or a number of seconds greater than 0.")
-    return float(seconds)
+    # gRPC fails a call at once whose deadline its clock cannot hold.
+    return float(min(seconds, LONGEST_TIMEOUT_SECONDS))

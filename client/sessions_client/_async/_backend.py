@@ -6,14 +6,16 @@ from __future__ import annotations
 import asyncio
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 import grpc
 import grpc.aio
 
 from sessions.v1 import sessions_pb2_grpc as pb_grpc
-from sessions_client._errors import Code, SessionsError, error_from
+from sessions_client._errors import Code, SessionsError, callback_cancelled, closed, error_from
 from sessions_client._events import Event
 from sessions_client._follow import silence
 from sessions_client._models import Session
@@ -33,11 +35,12 @@ PageParts: TypeAlias = tuple[list[Session], str]
 FetchPage: TypeAlias = Callable[[str], Awaitable[PageParts]]
 EventCall: TypeAlias = "grpc.aio.UnaryStreamCall[pb.SubscribeRequest, pb.SubscribeResponse]"
 
-sleep = asyncio.sleep
-
 # asyncio itself keeps only weak references to tasks:
 # https://docs.python.org/3/library/asyncio-task.html#asyncio.create_task
 _running: set[asyncio.Task[None]] = set()
+
+# Set in a worker and in the tasks that its callback starts.
+_in_worker: ContextVar[bool] = ContextVar("_in_worker", default=False)
 
 
 class Connection:
@@ -47,23 +50,64 @@ class Connection:
         self._target = target
         self._loop: asyncio.AbstractEventLoop | None = None
         self._channel: grpc.aio.Channel | None = None
+        self._pauses: set[Signal] = set()
         self._closed = False
 
     @property
     def stub(self) -> Stub:
         """The service's methods. Raises RuntimeError when the client is closed."""
-        if self._closed:
-            raise RuntimeError("This client is closed; make a new one.")
+        self.check_open()
         loop = asyncio.get_running_loop()
         if self._channel is None or self._loop is not loop:
             self._channel, self._loop = _open(self._target), loop
             self._stub = pb_grpc.SessionServiceStub(self._channel)
         return self._stub
 
+    def check_open(self) -> None:
+        """Raises RuntimeError when the client is closed."""
+        if self._closed:
+            raise closed()
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Around a call: what gRPC raises because the channel was closed under it becomes the RuntimeError
+        that says so."""
+        try:
+            yield
+        except (grpc.RpcError, grpc.aio.UsageError, asyncio.CancelledError) as failure:
+            if self._closed and _comes_of_closing(failure):
+                raise closed() from None
+            raise
+
+    async def pause(self, seconds: float) -> None:
+        """Sleeps. Raises RuntimeError when the client is closed meanwhile."""
+        # One for each pause, since a client may be used in several event loops and a signal may not.
+        waking = Signal()
+        self._pauses.add(waking)
+        try:
+            await waking.wait(seconds)
+        finally:
+            self._pauses.discard(waking)
+        self.check_open()
+
     async def close(self) -> None:
         self._closed = True
+        for waking in list(self._pauses):
+            waking.set()
         if self._channel is not None:
             await self._channel.close()
+
+
+def _comes_of_closing(failure: BaseException) -> bool:
+    if isinstance(failure, grpc.RpcError):
+        return failure.code() is grpc.StatusCode.CANCELLED
+    # gRPC raises CancelledError for a call that was cancelled by the closing, not only for a task that was.
+    return isinstance(failure, grpc.aio.UsageError) or not _is_being_cancelled()
+
+
+def _is_being_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _open(target: Target) -> grpc.aio.Channel:
@@ -128,8 +172,7 @@ class Stream:
             raise error_from(failure) from failure
         except asyncio.CancelledError:
             # gRPC raises this for a stream that was cancelled here, not only for a task that was.
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
+            if _is_being_cancelled():
                 raise
             raise self._cancellation(patience) from None
         finally:
@@ -156,9 +199,14 @@ class Courier:
         self._callback = callback
 
     async def hand_over(self, event: Event) -> None:
-        result = self._callback(event)
-        if inspect.isawaitable(result):
-            await result
+        try:
+            result = self._callback(event)
+            if inspect.isawaitable(result):
+                await result
+        except asyncio.CancelledError as exc:
+            if _is_being_cancelled():
+                raise
+            raise callback_cancelled() from exc
 
     def close(self) -> None:
         """Nothing of its own to close."""
@@ -181,4 +229,15 @@ class Worker:
 
 
 async def _run(run: Callable[[], Awaitable[None]]) -> None:
+    _in_worker.set(True)
     await run()
+
+
+def in_worker() -> bool:
+    """Whether the caller is a worker, or was started by a callback in one."""
+    return _in_worker.get()
+
+
+def is_interruption(exc: BaseException) -> bool:
+    """Whether the worker itself is being ended from outside, which is no error of what it runs."""
+    return isinstance(exc, (asyncio.CancelledError, GeneratorExit))

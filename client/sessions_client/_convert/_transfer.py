@@ -30,6 +30,8 @@ def import_requests(
     first.request_id = scalars.new_request_id(request_id)
     if if_exists is not None:
         first.if_exists = scalars.IF_EXISTS.to_wire(if_exists, field="if_exists")
+    for request in requests:
+        scalars.check_size(request)
     return requests
 
 

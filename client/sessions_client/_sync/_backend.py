@@ -9,22 +9,22 @@ import threading
 import time
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar
 
 import grpc
 import grpc.experimental
 
 from sessions.v1 import sessions_pb2_grpc as pb_grpc
-from sessions_client._errors import error_from
+from sessions_client._errors import SessionsError, callback_cancelled, closed, error_from
 from sessions_client._events import Event
 from sessions_client._follow import silence
 from sessions_client._models import Session
 from sessions_client._options import Target
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from sessions.v1 import sessions_pb2 as pb
 
 T = TypeVar("T")
@@ -37,7 +37,8 @@ Attempt: TypeAlias = Callable[[float], T]
 PageParts: TypeAlias = tuple[list[Session], str]
 FetchPage: TypeAlias = Callable[[str], PageParts]
 
-sleep = time.sleep
+# Set in a worker's thread and in the tasks that its callback starts.
+_in_worker: ContextVar[bool] = ContextVar("_in_worker", default=False)
 
 
 class EventCall(Protocol):
@@ -52,20 +53,47 @@ class Connection:
     """The channel. gRPC connects it with the first call."""
 
     def __init__(self, target: Target) -> None:
-        self._closed = False
+        self._closing = Signal()
         self._channel = _open(target)
         self._stub = pb_grpc.SessionServiceStub(self._channel)
 
     @property
     def stub(self) -> Stub:
         """The service's methods. Raises RuntimeError when the client is closed."""
-        if self._closed:
-            raise RuntimeError("This client is closed; make a new one.")
+        self.check_open()
         return self._stub
 
+    def check_open(self) -> None:
+        """Raises RuntimeError when the client is closed."""
+        if self._closing.is_set():
+            raise closed()
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Around a call: what gRPC raises because the channel was closed under it becomes the RuntimeError
+        that says so."""
+        try:
+            yield
+        except (grpc.RpcError, ValueError) as failure:
+            if self._closing.is_set() and _comes_of_closing(failure):
+                raise closed() from None
+            raise
+
+    def pause(self, seconds: float) -> None:
+        """Sleeps. Raises RuntimeError when the client is closed meanwhile."""
+        self._closing.wait(seconds)
+        self.check_open()
+
     def close(self) -> None:
-        self._closed = True
+        self._closing.set()
         self._channel.close()
+
+
+def _comes_of_closing(failure: grpc.RpcError | ValueError) -> bool:
+    # A closed channel refuses a call with a ValueError, which what the client raises itself may be too.
+    if isinstance(failure, grpc.RpcError):
+        return failure.code() is grpc.StatusCode.CANCELLED
+    return not isinstance(failure, SessionsError)
 
 
 def _open(target: Target) -> grpc.Channel:
@@ -205,10 +233,13 @@ class Courier:
         self._runner: asyncio.Runner | None = None
 
     def hand_over(self, event: Event) -> None:
-        result = self._callback(event)
-        if inspect.isawaitable(result):
-            self._runner = self._runner or asyncio.Runner()
-            self._runner.run(_complete(result))
+        try:
+            result = self._callback(event)
+            if inspect.isawaitable(result):
+                self._runner = self._runner or asyncio.Runner()
+                self._runner.run(_complete(result))
+        except asyncio.CancelledError as exc:
+            raise callback_cancelled() from exc
 
     def close(self) -> None:
         if self._runner is not None:
@@ -224,7 +255,7 @@ class Worker:
 
     def __init__(self, run: Callable[[], None], *, name: str) -> None:
         # A daemon: a subscription that was not closed does not keep the program from ending.
-        self._thread = threading.Thread(target=run, name=name, daemon=True)
+        self._thread = threading.Thread(target=_run, args=(run,), name=name, daemon=True)
         self._thread.start()
 
     def is_current(self) -> bool:
@@ -233,3 +264,18 @@ class Worker:
 
     def join(self) -> None:
         self._thread.join()
+
+
+def _run(run: Callable[[], None]) -> None:
+    _in_worker.set(True)
+    run()
+
+
+def in_worker() -> bool:
+    """Whether the caller is a worker, or was started by a callback in one."""
+    return _in_worker.get()
+
+
+def is_interruption(exc: BaseException) -> bool:
+    """Nothing ends a thread from outside."""
+    return False

@@ -10,18 +10,21 @@ from weakref import WeakSet
 
 import grpc
 
+from sessions_client._convert._scalars import check_size
 from sessions_client._deadline import Deadline
-from sessions_client._errors import error_from
+from sessions_client._errors import SessionsError, error_from
 from sessions_client._models import Span
 from sessions_client._options import Metadata, Target
-from sessions_client._retry import Backoff, delay_before_retry, seconds_of
+from sessions_client._retry import Backoff, delay_before_retry, error_to_raise, seconds_of
 from sessions_client._sync import _backend
 
 if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
     from sessions_client._sync._subscription import Subscription
 
 T = TypeVar("T")
-Request = TypeVar("Request")
+Request = TypeVar("Request", bound="Message")
 Response = TypeVar("Response")
 
 
@@ -29,7 +32,7 @@ class Caller:
     """The connection of one client, and everything that is the same for all its calls."""
 
     def __init__(self, target: Target, *, metadata: Callable[[], Metadata], timeout: Span) -> None:
-        self._connection = _backend.Connection(target)
+        self.connection = _backend.Connection(target)
         self.metadata = metadata
         self.backoff = Backoff()
         self.subscriptions: WeakSet[Subscription] = WeakSet()
@@ -38,7 +41,7 @@ class Caller:
     @property
     def stub(self) -> _backend.Stub:
         """The service's methods, on the connection that is open."""
-        return self._connection.stub
+        return self.connection.stub
 
     def deadline(self, timeout: Span | None) -> Deadline:
         """The deadline of a call that begins now; None takes the client's own timeout."""
@@ -48,7 +51,8 @@ class Caller:
         self, method: _backend.UnaryMethod[Request, Response], request: Request, *, timeout: Span | None
     ) -> Response:
         """One request, one response. The request must be safe to repeat: a read, or a write with a request
-        id."""
+        id. Raises ResourceExhausted for a request that no server takes."""
+        check_size(request)
 
         def attempt(remaining: float) -> Response:
             return method(request, timeout=remaining, metadata=self.metadata())
@@ -57,26 +61,33 @@ class Caller:
 
     def repeat(self, attempt: _backend.Attempt[T], *, timeout: Span | None) -> T:
         """Tries until it succeeds. Raises the SessionsError of the last attempt when that is final, or when
-        no time is left for another."""
+        no time is left for another; RuntimeError when the client is closed meanwhile."""
         deadline = self.deadline(timeout)
         failures = 0
+        before: SessionsError | None = None
         while True:
+            had = deadline.remaining()
             try:
-                return attempt(deadline.remaining())
+                with self.connection.in_use():
+                    return attempt(had)
             except grpc.RpcError as failure:
                 error = error_from(failure)
                 delay = delay_before_retry(
                     error, attempt=failures, remaining=deadline.remaining(), backoff=self.backoff
                 )
                 if delay is None:
-                    raise error from failure
-            failures += 1
-            _backend.sleep(delay)
+                    raise error_to_raise(error, before=before, had=had) from failure
+            failures, before = failures + 1, error
+            self.connection.pause(delay)
 
     def close(self) -> None:
-        for subscription in list(self.subscriptions):
+        subscriptions = list(self.subscriptions)
+        # All are ended before one is waited for: a callback that runs may be closing this client as well.
+        for subscription in subscriptions:
+            subscription._end()
+        for subscription in subscriptions:
             subscription._shut()
-        self._connection.close()
+        self.connection.close()
 
 
 class Resource:

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import functools
 import logging
+import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self
 
 from sessions_client._convert._events import Checkpoint, read_response
@@ -19,7 +21,7 @@ from sessions_client._errors import SessionsError
 from sessions_client._events import Event
 from sessions_client._follow import PATIENCE_SECONDS, Cursor
 from sessions_client._models import Span
-from sessions_client._retry import delay_before_new_stream, delay_before_retry
+from sessions_client._retry import delay_before_new_stream, delay_before_retry, error_to_raise
 from sessions_client._sync import _backend
 
 if TYPE_CHECKING:
@@ -56,13 +58,16 @@ class Subscription(_backend.Startable["Subscription"]):
         self._cursor = cursor
         self._callback = callback
         self._timeout = timeout
+        self._touched = False
         self._started = False
+        self._turn = threading.Lock()
         self._stop = _backend.Signal()
         self._stream: _backend.Stream | None = None
         self._early: Event | None = None
         self._failures = 0
+        self._broken: SessionsError | None = None
         self._worker: _backend.Worker | None = None
-        self._failure: Exception | None = None
+        self._failure: BaseException | None = None
 
     @property
     def position(self) -> int | None:
@@ -78,15 +83,18 @@ class Subscription(_backend.Startable["Subscription"]):
     def wait(self) -> None:
         """Waits until the delivery to the callback has ended. Raises what ended it, unless that was the
         session's deletion or `close()`."""
-        self._establish()
-        if self._worker is None:
+        if self._callback is None:
             raise RuntimeError("This subscription has no callback to wait for; iterate it.")
-        self._worker.join()
+        self._establish()
+        if self._worker is not None:
+            if self._worker.is_current():
+                raise RuntimeError("A callback cannot wait for its own subscription; close it there instead.")
+            self._worker.join()
         self._raise_failure()
 
     def close(self) -> None:
-        """Ends the subscription. Waits for a callback that is running, and raises what the callback
-        raised."""
+        """Ends the subscription. Waits for a callback that is running, unless it is called in a callback
+        itself, and raises what the callback raised."""
         self._shut()
         self._raise_failure()
 
@@ -111,14 +119,15 @@ class Subscription(_backend.Startable["Subscription"]):
                 "The events of this subscription go to its callback; subscribe without one to iterate."
             )
         self._establish()
-        event = self._next()
-        if event is None:
-            raise StopIteration
-        self._cursor.advance(event.sequence)
-        return event
+        with self._taking_turns():
+            event = self._next()
+            if event is None:
+                raise StopIteration
+            self._cursor.advance(event.sequence)
+            return event
 
     def __del__(self) -> None:
-        if self._callback is not None and not self._started and not self._stop.is_set():
+        if self._callback is not None and not self._touched and not self._stop.is_set():
             warnings.warn(
                 "A subscription with a callback was never awaited nor entered.", RuntimeWarning, stacklevel=2
             )
@@ -128,20 +137,38 @@ class Subscription(_backend.Startable["Subscription"]):
         return self
 
     def _establish(self) -> None:
+        self._touched = True
         if self._started:
             return
-        if self._stop.is_set():
-            raise RuntimeError("This subscription could not be established; subscribe again.")
-        self._caller.subscriptions.add(self)
-        first = self._receive(self._caller.deadline(self._timeout))
-        if isinstance(first, Checkpoint):
-            self._cursor.advance(first.sequence)
-        else:
-            self._early = first
-        self._started = True
-        if self._callback is not None:
-            deliver = functools.partial(self._deliver, self._callback)
-            self._worker = _backend.Worker(deliver, name=f"sessions-subscription-{self._cursor.session_id}")
+        with self._taking_turns():
+            if self._stop.is_set():
+                raise RuntimeError("This subscription could not be established; subscribe again.")
+            self._caller.subscriptions.add(self)
+            first = self._receive(self._caller.deadline(self._timeout))
+            if first is None:
+                self._caller.connection.check_open()
+            elif isinstance(first, Checkpoint):
+                self._cursor.advance(first.sequence)
+            else:
+                self._early = first
+            self._started = True
+            if self._callback is not None and not self._stop.is_set():
+                deliver = functools.partial(self._deliver, self._callback)
+                self._worker = _backend.Worker(
+                    deliver, name=f"sessions-subscription-{self._cursor.session_id}"
+                )
+
+    @contextmanager
+    def _taking_turns(self) -> Iterator[None]:
+        """Two that read at once would take each other's events, and lose the order."""
+        if not self._turn.acquire(blocking=False):
+            raise RuntimeError(
+                "This subscription is being read already; subscribe once more for a second reader."
+            )
+        try:
+            yield
+        finally:
+            self._turn.release()
 
     def _deliver(self, callback: Callable[[Event], object]) -> None:
         courier = _backend.Courier(callback)
@@ -149,7 +176,10 @@ class Subscription(_backend.Startable["Subscription"]):
             while (event := self._next()) is not None:
                 courier.hand_over(event)
                 self._cursor.advance(event.sequence)
-        except Exception as exc:
+        except BaseException as exc:
+            # Also what is no Exception, such as SystemExit, which nobody would see in the background.
+            if _backend.is_interruption(exc):
+                raise
             self._failure = exc
             logger.exception(
                 "The subscription to session %s has ended with an error.", self._cursor.session_id
@@ -173,22 +203,23 @@ class Subscription(_backend.Startable["Subscription"]):
     def _receive(self, deadline: Deadline | None) -> Event | Checkpoint | None:
         """What the stream brings next, on a new stream if need be; None at the end."""
         while not self._stop.is_set():
+            patience = _patience(deadline)
             try:
                 stream = self._stream or self._open()
                 if self._stop.is_set():
                     # Closed from elsewhere while the stream was being opened.
                     break
-                response = stream.read(patience=_patience(deadline))
+                response = stream.read(patience=patience)
             except SessionsError as error:
                 self._drop()
-                self._pause(error, deadline)
+                self._pause(error, deadline, patience)
                 continue
             except BaseException:
                 # The caller's own interruption. The read that it cut is gone; the next one begins at the
                 # cursor.
                 self._drop()
                 raise
-            self._failures = 0
+            self._failures, self._broken = 0, None
             if response is None:
                 self._end()
             elif (item := read_response(response)) is not None:
@@ -198,11 +229,12 @@ class Subscription(_backend.Startable["Subscription"]):
 
     def _open(self) -> _backend.Stream:
         caller = self._caller
-        call = caller.stub.Subscribe(self._cursor.request(), metadata=caller.metadata())
-        self._stream = _backend.Stream(call)
+        with caller.connection.in_use():
+            call = caller.stub.Subscribe(self._cursor.request(), metadata=caller.metadata())
+            self._stream = _backend.Stream(call)
         return self._stream
 
-    def _pause(self, error: SessionsError, deadline: Deadline | None) -> None:
+    def _pause(self, error: SessionsError, deadline: Deadline | None, had: float) -> None:
         """Waits before the next stream. Raises the error instead when that is final or the deadline too
         near."""
         if self._stop.is_set():
@@ -215,8 +247,8 @@ class Subscription(_backend.Startable["Subscription"]):
             delay = delay_before_retry(error, attempt=attempt, remaining=remaining, backoff=backoff)
         if delay is None:
             self._end()
-            raise error
-        self._failures += 1
+            raise error_to_raise(error, before=self._broken, had=had)
+        self._failures, self._broken = self._failures + 1, error
         logger.info(
             "The stream of session %s broke (%s); a new one follows.", self._cursor.session_id, error.code
         )
@@ -225,7 +257,8 @@ class Subscription(_backend.Startable["Subscription"]):
     def _shut(self) -> None:
         self._started = True
         self._end()
-        if self._worker is not None and not self._worker.is_current():
+        # Two callbacks that wait for each other's end would wait for ever.
+        if self._worker is not None and not _backend.in_worker():
             self._worker.join()
 
     def _end(self) -> None:

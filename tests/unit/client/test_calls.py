@@ -17,6 +17,8 @@ from sessions_client import (
     FailedPrecondition,
     InvalidArgument,
     ResourceExhausted,
+    SessionData,
+    Set,
     Unavailable,
 )
 from sessions_client._async._caller import AsyncCaller
@@ -196,6 +198,48 @@ async def test_bad_input_is_refused_before_anything_is_sent(
     with pytest.raises(InvalidArgument, match="timeout"):
         await client.sessions.get("s", timeout=0)
     assert server.calls == []
+
+
+@pytest.mark.parametrize(
+    ("call", "field"),
+    [
+        (lambda sessions: sessions.update_context("s", changes=None), "changes"),
+        (lambda sessions: sessions.update_context("s", changes=Set("a", 1)), "changes"),
+        (lambda sessions: sessions.add_messages("s", messages=None), "messages"),
+        (lambda sessions: sessions.add_messages("s", messages={"role": "user"}), "messages"),
+        (lambda sessions: sessions.list(status=5), "status"),
+        (lambda sessions: sessions.search(status=b"active"), "status"),
+        (lambda sessions: sessions.update("s", update_mask=5), "update_mask"),
+        (lambda sessions: sessions.import_("s", session_data=5), "session_data"),
+    ],
+    ids=str,
+)
+async def test_what_is_no_list_is_refused_by_name(call: Any, field: str, client: AsyncClient) -> None:
+    with pytest.raises(InvalidArgument, match=f"{field}: must be a"):
+        await call(client.sessions)
+
+
+async def test_a_request_that_no_server_takes_is_not_sent(
+    client: AsyncClient, server: ScriptedServer
+) -> None:
+    context = {"text": "x" * (4 * 1024 * 1024)}
+    records = [
+        pb.ExportRecord(header=pb.ExportHeader(version=1)),
+        pb.ExportRecord(messages=pb.ExportMessages(messages=[pb.Message(content=context["text"])])),
+    ]
+    for call in (
+        client.sessions.set_context("s", context=context),
+        client.sessions.import_("s", session_data=SessionData(records)),
+    ):
+        with pytest.raises(ResourceExhausted, match="send at most 4 MiB") as caught:
+            await call
+        assert caught.value.reason == "LIMIT_EXCEEDED"
+    assert server.calls == []
+
+
+async def test_a_very_long_timeout_is_no_reason_to_fail(client: AsyncClient, server: ScriptedServer) -> None:
+    server.on("GetSession", pb.GetSessionResponse(session=SESSION))
+    assert (await client.sessions.get("s", timeout=1e10)).id == "s"
 
 
 async def test_a_closed_client_says_so(client: AsyncClient) -> None:

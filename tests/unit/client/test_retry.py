@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import math
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, strategies as st
 
 from sessions_client import Code, InvalidArgument, SessionsError
-from sessions_client._retry import Backoff, delay_before_new_stream, delay_before_retry, seconds_of
+from sessions_client._retry import (
+    Backoff,
+    delay_before_new_stream,
+    delay_before_retry,
+    error_to_raise,
+    seconds_of,
+)
+
+if TYPE_CHECKING:
+    from random import Random
 
 LONGEST = Backoff(rng=lambda: 1.0)
 
@@ -71,10 +80,36 @@ def test_the_servers_wish_to_wait_is_a_minimum() -> None:
     assert delay(error(Code.UNAVAILABLE, retry_after=0.01)) == 0.1
 
 
-def test_there_is_no_wait_that_the_deadline_would_cut() -> None:
-    assert delay(error(Code.UNAVAILABLE), remaining=0.1) is None
-    assert delay(error(Code.UNAVAILABLE), remaining=0.11) == 0.1
-    assert delay(error(Code.UNAVAILABLE, retry_after=60.0)) is None
+def test_a_wait_takes_half_of_what_is_left_at_most() -> None:
+    assert delay(error(Code.UNAVAILABLE), remaining=0.1) == 0.05
+    assert delay(error(Code.UNAVAILABLE), remaining=0.2) == 0.1
+    assert delay(error(Code.UNAVAILABLE), attempt=20, remaining=6.0) == 3.0
+    assert delay(error(Code.UNAVAILABLE), remaining=0.019) is None
+
+
+def test_a_time_to_come_back_beyond_the_deadline_ends_it_at_once() -> None:
+    assert delay(error(Code.UNAVAILABLE, retry_after=29.0)) == 29.0
+    assert delay(error(Code.UNAVAILABLE, retry_after=30.0)) is None
+
+
+@given(st.floats(0.1, 60), st.randoms(use_true_random=False))
+def test_the_attempts_go_on_until_the_deadline(timeout: float, chance: Random) -> None:
+    backoff, left = Backoff(rng=chance.random), timeout
+    for attempt in range(10_000):
+        wait = delay_before_retry(error(Code.UNAVAILABLE), attempt=attempt, remaining=left, backoff=backoff)
+        if wait is None:
+            break
+        left -= wait + 0.001
+    assert left < 0.02
+
+
+def test_an_attempt_that_the_deadline_left_no_time_for_does_not_hide_the_failure_before() -> None:
+    before, cut = error(Code.UNAVAILABLE), error(Code.DEADLINE_EXCEEDED)
+    assert error_to_raise(cut, before=before, had=0.1) is before
+    assert error_to_raise(cut, before=before, had=5.0) is cut
+    assert error_to_raise(cut, before=None, had=0.1) is cut
+    final = error(Code.NOT_FOUND, reason="SESSION_NOT_FOUND")
+    assert error_to_raise(final, before=before, had=0.1) is final
 
 
 def test_a_stream_is_opened_again_for_as_long_as_it_takes_but_not_after_a_final_error() -> None:
@@ -87,6 +122,11 @@ def test_a_stream_is_opened_again_for_as_long_as_it_takes_but_not_after_a_final_
 @pytest.mark.parametrize(("span", "seconds"), [(1, 1.0), (0.5, 0.5), (timedelta(minutes=1), 60.0)])
 def test_a_timeout_is_seconds_or_a_timedelta(span: Any, seconds: float) -> None:
     assert seconds_of(span, name="timeout") == seconds
+
+
+@pytest.mark.parametrize("span", [1e10, 1e300, timedelta.max])
+def test_a_timeout_that_is_too_long_for_a_clock_is_a_year(span: Any) -> None:
+    assert seconds_of(span, name="timeout") == timedelta(days=365).total_seconds()
 
 
 @pytest.mark.parametrize("span", [0, -1, math.nan, math.inf, True, "30", timedelta(0)])

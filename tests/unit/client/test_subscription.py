@@ -197,6 +197,7 @@ async def test_a_service_that_says_nothing_cannot_be_subscribed_to(
     "options",
     [
         {"event_types": "message"},
+        {"event_types": 5},
         {"event_types": ["nope"]},
         {"after_sequence": "1"},
         {"callback": 5},
@@ -209,6 +210,20 @@ async def test_bad_input_is_refused_before_anything_is_sent(
     with pytest.raises(InvalidArgument):
         _ = await client.sessions.subscribe("s", **options)
     assert server.calls == []
+
+
+async def test_two_cannot_read_it_at_once(client: AsyncClient, server: ScriptedServer) -> None:
+    stream = Stream(checkpoint(3))
+    server.on("Subscribe", stream)
+    subscription = await client.sessions.subscribe("s")
+    readers = [asyncio.create_task(anext(subscription)) for _ in range(2)]
+    refused, reading = await asyncio.wait(readers, return_when=asyncio.FIRST_COMPLETED)
+    with pytest.raises(RuntimeError, match="being read already"):
+        await refused.pop()
+    stream.send(message_event(4), message_event(5))
+    assert (await reading.pop()).sequence == 4
+    assert (await anext(subscription)).sequence == 5
+    await subscription.close()
 
 
 async def test_closing_it_wakes_a_reader_that_waits(client: AsyncClient, server: ScriptedServer) -> None:

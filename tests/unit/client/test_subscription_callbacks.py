@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import subprocess
 import sys
 import threading
+import warnings
+import weakref
 from typing import Any
 
 import grpc
@@ -108,6 +111,70 @@ async def test_an_error_of_the_callback_stops_the_delivery_and_is_logged_and_rai
     logged = [record for record in caplog.records if record.name == "sessions_client"]
     assert [record.levelno for record in logged] == [logging.ERROR]
     await subscription.close()
+
+
+async def test_a_callback_that_ends_with_a_cancellation_ends_the_delivery_with_an_error(
+    client: AsyncClient, server: ScriptedServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def callback(event: Event) -> None:
+        task = asyncio.create_task(asyncio.sleep(60))
+        task.cancel()
+        await task
+
+    server.on("Subscribe", Stream(checkpoint(3), message_event(4)))
+    subscription = await client.sessions.subscribe("s", callback=callback)
+    with pytest.raises(RuntimeError, match="ended with CancelledError") as caught:
+        await subscription.wait()
+    assert isinstance(caught.value.__cause__, asyncio.CancelledError)
+    assert subscription.closed
+    assert [record.levelno for record in caplog.records if record.name == "sessions_client"] == [
+        logging.ERROR
+    ]
+
+
+async def test_a_callback_that_wants_to_end_the_program_is_heard(
+    client: AsyncClient, server: ScriptedServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    def callback(event: Event) -> None:
+        sys.exit(3)
+
+    server.on("Subscribe", Stream(checkpoint(3), message_event(4)))
+    subscription = await client.sessions.subscribe("s", callback=callback)
+    outcome = await asyncio.gather(_caught(subscription.wait()))
+    assert [str(one) for one in outcome] == ["3"]
+    assert subscription.closed
+    assert "has ended with an error" in caplog.text
+
+
+async def _caught(call: Any) -> BaseException | None:
+    try:
+        await call
+    except SystemExit as exc:
+        return exc
+    return None
+
+
+async def test_a_worker_that_is_cancelled_with_its_loop_has_not_failed(
+    server: ScriptedServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    stream = Stream(checkpoint(3), message_event(4))
+    server.on("Subscribe", stream)
+    client = AsyncClient(server.address)
+    entered = asyncio.Event()
+
+    async def callback(event: Event) -> None:
+        entered.set()
+        await asyncio.Event().wait()
+
+    subscription = await client.sessions.subscribe("s", callback=callback)
+    await entered.wait()
+    for task in asyncio.all_tasks():
+        if task.get_name().startswith("sessions-subscription"):
+            task.cancel()
+    await subscription.wait()
+    assert subscription.closed
+    assert caplog.records == []
+    await client.close()
 
 
 async def test_an_error_of_the_callback_is_raised_by_close(
@@ -224,6 +291,25 @@ async def test_an_asynchronous_callback_may_close_its_own_subscription(server: S
     assert seen == [4]
 
 
+async def test_waiting_for_a_subscription_that_was_closed_returns(
+    client: AsyncClient, server: ScriptedServer
+) -> None:
+    server.on("Subscribe", Stream(checkpoint(3)))
+    subscription = await client.sessions.subscribe("s", callback=Receiver())
+    await subscription.close()
+    await subscription.wait()
+
+
+async def test_waiting_for_a_subscription_that_was_closed_before_it_began_returns(
+    server: ScriptedServer,
+) -> None:
+    async with AsyncClient(server.address) as client:
+        subscription = client.sessions.subscribe("s", callback=Receiver())
+        await subscription.close()
+        await subscription.wait()
+    assert server.calls == []
+
+
 async def test_closing_the_client_ends_its_subscriptions(flavour: str, server: ScriptedServer) -> None:
     server.on("Subscribe", Stream(checkpoint(3)))
     client = open_client(flavour, server.address)
@@ -238,6 +324,26 @@ async def test_a_callback_whose_subscription_was_never_entered_is_warned_of(serv
         with pytest.warns(RuntimeWarning, match="never awaited"):
             client.sessions.subscribe("s", callback=Receiver())  # type: ignore[unused-awaitable]  # that is the test
     assert server.calls == []
+
+
+async def test_a_subscription_that_could_not_begin_in_time_is_not_warned_of(server: ScriptedServer) -> None:
+    server.on("Subscribe", Stream())
+    async with AsyncClient(server.address) as client:
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            seen = await _out_of_time(client)
+            while seen() is not None:
+                await asyncio.sleep(0)
+                gc.collect()
+    assert warned == []
+
+
+async def _out_of_time(client: AsyncClient) -> weakref.ref[Any]:
+    subscription = client.sessions.subscribe("s", callback=Receiver())
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.1):
+            await subscription.wait()
+    return weakref.ref(subscription)
 
 
 def test_a_program_ends_though_its_subscription_was_not_closed(server: ScriptedServer) -> None:
