@@ -1,13 +1,17 @@
 """How a channel is opened: addresses, TLS, channel options and the metadata of every call. Pure but for
-reading the TLS files and looking up host names."""
+reading the TLS files and looking up host names.
+
+What cannot be right is refused here with a sentence: gRPC would take most of it, and never connect."""
 
 from __future__ import annotations
 
+import inspect
 import ipaddress
 import json
 import os
+import re
 import socket
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
@@ -17,10 +21,21 @@ import grpc
 from sessions_client._errors import refused
 
 Metadata: TypeAlias = tuple[tuple[str, str | bytes], ...]
+MetadataInput: TypeAlias = Mapping[str, str | bytes] | Iterable[tuple[str, str | bytes]]
 PathOrPem: TypeAlias = str | os.PathLike[str] | bytes
+"""A file's path, or the content of such a file as bytes or text."""
 TokenSource: TypeAlias = str | Callable[[], str]
 
 _ROUND_ROBIN = json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})
+
+_SCHEMES = ("dns", "unix", "unix-abstract", "vsock", "ipv4", "ipv6", "xds")
+"""How a target may begin that is gRPC's own to read: https://grpc.github.io/grpc/core/md_doc_naming.html"""
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
+_HOST_AND_PORT = re.compile(r"(\[[^\s\[\]]+\]|[^\s:/,@\[\]]+):([0-9]{1,5})")
+_METADATA_KEY = re.compile(r"[0-9a-z_.-]+")
+_CERTIFICATE = re.compile(rb"-----BEGIN ([A-Z0-9]+ )*CERTIFICATE-----")
+_PRIVATE_KEY = re.compile(rb"-----BEGIN ([A-Z0-9]+ )*PRIVATE KEY-----")
 
 _OPTIONS: tuple[tuple[str, str | int], ...] = (
     # A page of history may be larger than gRPC's default of 4 MiB.
@@ -58,12 +73,9 @@ class Target:
     credentials: grpc.ChannelCredentials | None
 
 
-def target_of(addresses: str | Sequence[str], tls: bool | PathOrPem | TLS) -> Target:
-    """Reads the constructor's `target` and `tls`. Raises InvalidArgument for an address that names no
-    port."""
-    several = [addresses] if isinstance(addresses, str) else list(addresses)
-    if not several or not all(several):
-        raise refused("target", "must be an address such as `127.0.0.1:50051`, or several in a list.")
+def target_of(addresses: str | Iterable[str], tls: bool | PathOrPem | TLS) -> Target:
+    """Reads the constructor's `target` and `tls`. Raises InvalidArgument for what leads nowhere."""
+    several = _addresses(addresses)
     address = several[0] if len(several) == 1 else _list_target(several)
     options = _OPTIONS
     if len(several) > 1 or address.startswith("dns:"):
@@ -71,38 +83,103 @@ def target_of(addresses: str | Sequence[str], tls: bool | PathOrPem | TLS) -> Ta
     settings = _tls_settings(tls)
     if settings is None:
         return Target(address, options, None)
-    if settings.server_name:
-        options += (("grpc.ssl_target_name_override", settings.server_name),)
+    server_name = settings.server_name or (_common_host(several) if len(several) > 1 else None)
+    if server_name:
+        options += (("grpc.ssl_target_name_override", server_name),)
     return Target(address, options, _credentials(settings))
 
 
-def call_metadata(
-    token: TokenSource | None, metadata: Mapping[str, str | bytes] | Iterable[tuple[str, str | bytes]] | None
-) -> Callable[[], Metadata]:
-    """What answers the metadata of the next call. Raises InvalidArgument for two credentials or a bad key."""
-    pairs = tuple(metadata.items() if isinstance(metadata, Mapping) else metadata or ())
-    for key, value in pairs:
-        _check_pair(key, value)
+def _addresses(given: object) -> list[str]:
+    if isinstance(given, (bytes, Mapping)) or not isinstance(given, Iterable):
+        raise refused("target", f"must be an address or a list of addresses, not {type(given).__name__}.")
+    several = [given] if isinstance(given, str) else list(given)
+    if not several or not all(isinstance(one, str) and one for one in several):
+        raise refused("target", "must be an address such as `127.0.0.1:50051`, or several in a list.")
+    if len(several) > 1 or not _is_grpcs_own(several[0]):
+        for one in several:
+            _host_and_port(one)
+    return several
+
+
+def _is_grpcs_own(address: str) -> bool:
+    """Whether it begins with a scheme that gRPC reads. Raises InvalidArgument for one of the web."""
+    scheme = _SCHEME.match(address)
+    if scheme is None:
+        return False
+    if scheme[1] not in _SCHEMES and address.startswith("//", scheme.end()):
+        raise refused(
+            "target",
+            f"cannot begin with `{scheme[1]}://`; write host and port alone, such as `127.0.0.1:50051`, "
+            "and say `tls=True` for TLS.",
+        )
+    return scheme[1] in _SCHEMES
+
+
+def _host_and_port(address: str) -> tuple[str, int]:
+    parts = _HOST_AND_PORT.fullmatch(address)
+    if parts is None:
+        raise refused(
+            "target", f"`{address}` must be a host and a port, such as `10.0.0.1:50051` or `[::1]:50051`."
+        )
+    host, port = parts[1].strip("[]"), int(parts[2])
+    if not 0 < port < 2**16:
+        raise refused("target", f"the port of `{address}` must be from 1 to 65535.")
+    return host, port
+
+
+def call_metadata(token: TokenSource | None, metadata: MetadataInput | None) -> Callable[[], Metadata]:
+    """What answers the metadata of the next call. Raises InvalidArgument for two credentials or for what gRPC
+    could not send."""
+    pairs = _pairs(metadata)
     if token is None:
         return lambda: pairs
     if any(key == "authorization" for key, _ in pairs):
         raise refused("metadata", "must not carry `authorization` beside token=; give one of the two.")
-    if isinstance(token, str):
-        fixed = (*pairs, _bearer(token))
-        return lambda: fixed
-    return lambda: (*pairs, _bearer(token()))
+    if callable(token):
+        return lambda: (*pairs, _bearer(token()))
+    fixed = (*pairs, _bearer(token))
+    return lambda: fixed
 
 
-def _bearer(token: str) -> tuple[str, str]:
+def _bearer(token: object) -> tuple[str, str]:
+    if inspect.iscoroutine(token):
+        token.close()
+        raise refused("token", "must be a plain function, not an `async def`; it is asked with each call.")
+    if not isinstance(token, str):
+        raise refused(
+            "token", f"must be a string, or a function that answers one, not {type(token).__name__}."
+        )
     # Said here, because gRPC's own refusal would show the token.
     if not (token.isascii() and token.isprintable() and token):
         raise refused("token", "must be printable ASCII text.")
     return "authorization", f"Bearer {token}"
 
 
+def _pairs(metadata: object) -> Metadata:
+    given = metadata.items() if isinstance(metadata, Mapping) else () if metadata is None else metadata
+    if isinstance(given, (str, bytes)) or not isinstance(given, Iterable):
+        raise refused("metadata", "must be a dict, or a list of pairs of a key and a value.")
+    return tuple(_pair(one) for one in given)
+
+
+def _pair(pair: object) -> tuple[str, str | bytes]:
+    match pair:
+        case (str() as key, (str() | bytes()) as value):
+            _check_pair(key, value)
+            return key, value
+        case (str() as key, value):
+            raise refused("metadata", f"the value of `{key}` must be text, not {type(value).__name__}.")
+        case _:
+            raise refused("metadata", "must be a dict, or a list of pairs of a key and a value.")
+
+
 def _check_pair(key: str, value: str | bytes) -> None:
     if key != key.lower():
         raise refused("metadata", f"keys are lower case; write `{key.lower()}`.")
+    if not _METADATA_KEY.fullmatch(key):
+        raise refused("metadata", f"the key {key!r} must consist of the characters `a-z 0-9 _ . -`.")
+    if key.startswith("grpc-"):
+        raise refused("metadata", f"the key `{key}` belongs to gRPC; choose one without `grpc-`.")
     if key.endswith("-bin") != isinstance(value, bytes):
         raise refused(
             "metadata", f"`{key}` is text or bytes as its name says: bytes only under a key in `-bin`."
@@ -113,7 +190,7 @@ def _check_pair(key: str, value: str | bytes) -> None:
         )
 
 
-def _list_target(addresses: Sequence[str]) -> str:
+def _list_target(addresses: Iterable[str]) -> str:
     """gRPC's form for a list of IP addresses; host names are looked up once, here."""
     resolved = [_resolve(one) for one in addresses]
     if all(isinstance(ip, ipaddress.IPv4Address) for ip, _ in resolved):
@@ -121,43 +198,72 @@ def _list_target(addresses: Sequence[str]) -> str:
     return "ipv6:" + ",".join(f"[{_mapped(ip)}]:{port}" for ip, port in resolved)
 
 
+def _common_host(addresses: Iterable[str]) -> str:
+    """The name that all servers of a list must show. gRPC checks one name for all, and would take the list
+    itself for it."""
+    hosts = {_host_and_port(one)[0] for one in addresses}
+    if len(hosts) > 1:
+        raise refused(
+            "tls",
+            "the servers of a list must share one name; give it as `TLS(server_name=…)`, or call them by one "
+            "`dns:///` name that has all their addresses.",
+        )
+    return hosts.pop()
+
+
 def _mapped(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
     return f"::ffff:{ip}" if isinstance(ip, ipaddress.IPv4Address) else str(ip)
 
 
 def _resolve(address: str) -> tuple[ipaddress.IPv4Address | ipaddress.IPv6Address, int]:
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal():
-        raise refused(
-            "target", "one of several addresses must be a host and a port, such as `10.0.0.1:50051`."
-        )
-    host = host.strip("[]")
+    host, port = _host_and_port(address)
     try:
-        return ipaddress.ip_address(host), int(port)
+        return ipaddress.ip_address(host), port
     except ValueError:
-        return ipaddress.ip_address(_look_up(host)), int(port)
+        return ipaddress.ip_address(_look_up(host)), port
 
 
 def _look_up(host: str) -> str:
     try:
         answers = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except OSError as exc:
+    except (OSError, UnicodeError) as exc:
         raise refused("target", f"the host name `{host}` has no address; check it.") from exc
     families = {family: str(where[0]) for family, _, _, _, where in reversed(answers)}
     return families.get(socket.AF_INET) or next(iter(families.values()))
 
 
-def _tls_settings(tls: bool | PathOrPem | TLS) -> TLS | None:
+def _tls_settings(tls: object) -> TLS | None:
     if isinstance(tls, bool):
         return TLS() if tls else None
-    return tls if isinstance(tls, TLS) else TLS(ca=tls)
+    if isinstance(tls, (str, bytes, os.PathLike)):
+        return TLS(ca=tls)
+    if not isinstance(tls, TLS):
+        raise refused("tls", f"must be True, False, a CA or a `TLS`, not {type(tls).__name__}.")
+    return tls
 
 
 def _credentials(tls: TLS) -> grpc.ChannelCredentials:
     if (tls.cert is None) != (tls.key is None):
         raise refused("tls", "`cert` and `key` belong together; give both or neither.")
-    return grpc.ssl_channel_credentials(_pem(tls.ca), _pem(tls.key), _pem(tls.cert))
+    ca, cert = (_pem(one, _CERTIFICATE, what="certificate") for one in (tls.ca, tls.cert))
+    return grpc.ssl_channel_credentials(ca, _pem(tls.key, _PRIVATE_KEY, what="private key"), cert)
 
 
-def _pem(source: PathOrPem | None) -> bytes | None:
-    return source if source is None or isinstance(source, bytes) else Path(source).read_bytes()
+def _pem(source: PathOrPem | None, beginning: re.Pattern[bytes], *, what: str) -> bytes | None:
+    if source is None:
+        return None
+    content = _content(source)
+    if not beginning.search(content):
+        raise refused("tls", f"holds no {what} in PEM form; give the path of a PEM file, or its content.")
+    return content
+
+
+def _content(source: PathOrPem) -> bytes:
+    if isinstance(source, bytes):
+        return source
+    if isinstance(source, str) and "-----BEGIN " in source:
+        return source.encode()
+    try:
+        return Path(source).read_bytes()
+    except (OSError, ValueError) as exc:
+        raise refused("tls", f"the file `{source}` cannot be read; give the path of a PEM file.") from exc

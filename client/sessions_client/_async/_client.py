@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Self
 
 from sessions_client._async._caller import AsyncCaller
 from sessions_client._async._sessions import AsyncSessions
 from sessions_client._models import Span
-from sessions_client._options import TLS, PathOrPem, TokenSource, call_metadata, target_of
+from sessions_client._options import TLS, MetadataInput, PathOrPem, TokenSource, call_metadata, target_of
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -22,8 +22,10 @@ class AsyncClient:
     `dns:///` name with several addresses is followed as it changes.
 
     `token` is sent as a bearer token with every call; a function is asked for it each time. `tls` is True for
-    the well-known authorities, the path (or PEM bytes) of a CA of one's own, or a `TLS`. `metadata` goes
-    along with every call. `timeout` is the deadline of a call in seconds, or a `timedelta`, retries included.
+    the well-known authorities, the path (or the content) of a CA of one's own, or a `TLS`. With TLS all
+    servers of a list must have certificates for one name: the host that the addresses share, or
+    `TLS(server_name=…)`. `metadata` goes along with every call. `timeout` is the deadline of a call in
+    seconds, or a `timedelta`, retries included.
 
     Failures of the connection are retried until the deadline, with growing, jittered pauses. That is safe:
     every write carries a request id, under which the server does it once.
@@ -33,11 +35,11 @@ class AsyncClient:
 
     def __init__(
         self,
-        target: str | Sequence[str],
+        target: str | Iterable[str],
         *,
         token: TokenSource | None = None,
         tls: bool | PathOrPem | TLS = False,
-        metadata: Mapping[str, str | bytes] | Iterable[tuple[str, str | bytes]] | None = None,
+        metadata: MetadataInput | None = None,
         timeout: Span = 30.0,
     ) -> None:
         self._caller = AsyncCaller(

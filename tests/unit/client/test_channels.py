@@ -116,6 +116,19 @@ async def test_a_server_that_is_not_who_it_should_be_gets_no_call(
     await client.close()
 
 
+async def test_servers_of_a_list_show_the_name_that_their_addresses_share(flavour: str) -> None:
+    mine = self_signed("localhost")
+    servers = [ScriptedServer(credentials=grpc.ssl_server_credentials([mine])) for _ in range(2)]
+    for one in servers:
+        one.on("GetSession", ANSWER)
+    addresses = [one.address.replace("127.0.0.1", "localhost") for one in servers]
+    client = open_client(flavour, addresses, tls=mine.pem, timeout=5)
+    assert (await client.sessions.get("s")).id == "s"
+    await client.close()
+    for one in servers:
+        one.stop()
+
+
 def test_an_asynchronous_client_may_be_made_outside_the_loop_and_used_in_several(
     server: ScriptedServer,
 ) -> None:

@@ -10,6 +10,9 @@ import pytest
 from sessions_client import TLS, AsyncClient, Client, InvalidArgument
 from sessions_client._options import call_metadata, target_of
 
+PEM = b"-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
+KEY = b"-----BEGIN EC PRIVATE KEY-----\nMIIB\n-----END EC PRIVATE KEY-----\n"
+
 
 def options(target: Any, tls: Any = False) -> dict[str, Any]:
     return dict(target_of(target, tls).options)
@@ -23,6 +26,10 @@ def options(target: Any, tls: Any = False) -> dict[str, Any]:
         (["10.0.0.1:1", "10.0.0.2:2"], "ipv4:10.0.0.1:1,10.0.0.2:2"),
         (["[::1]:1", "10.0.0.2:2"], "ipv6:[::1]:1,[::ffff:10.0.0.2]:2"),
         (["127.0.0.1:1", "localhost:2"], "ipv4:127.0.0.1:1,127.0.0.1:2"),
+        (("127.0.0.1:1",), "127.0.0.1:1"),
+        ("[::1]:50051", "[::1]:50051"),
+        ("dns:///sessions", "dns:///sessions"),
+        ("unix:/run/sessions.sock", "unix:/run/sessions.sock"),
     ],
 )
 def test_one_address_is_taken_as_it_is_and_several_become_a_list(given: Any, address: str) -> None:
@@ -38,18 +45,104 @@ def test_calls_go_round_robin_where_there_may_be_several_servers(given: Any, spr
 
 
 @pytest.mark.parametrize(
-    "given", ["", [], [""], ["10.0.0.1:1", "no-port"], ["10.0.0.1:1", "nowhere.invalid:1"]]
+    "given",
+    [
+        "",
+        [],
+        [""],
+        ["10.0.0.1:1", "no-port"],
+        ["10.0.0.1:1", "nowhere.invalid:1"],
+        ["10.0.0.1:1", "unix:/run/sessions.sock"],
+        5,
+        None,
+        b"10.0.0.1:1",
+        {"10.0.0.1:1": 1},
+        ["10.0.0.1:1", 5],
+        "localhost",
+        "10.0.0.1",
+        "localhost:",
+        ":50051",
+        "localhost:http",
+        "localhost:0",
+        "localhost:99999",
+        "::1:50051",
+        "10.0.0.1:1,10.0.0.2:1",
+        "user@localhost:1",
+        "http://localhost:50051",
+        "https://localhost:50051/",
+        "grpc://localhost:50051",
+    ],
 )
 def test_an_address_that_leads_nowhere_is_refused(given: Any) -> None:
     with pytest.raises(InvalidArgument, match="target"):
         target_of(given, False)
 
 
-@pytest.mark.parametrize("tls", [True, TLS(), "ca.pem", b"ca", TLS(ca=b"ca", server_name="sessions")])
+def test_a_web_address_is_answered_with_what_to_write() -> None:
+    with pytest.raises(InvalidArgument, match=r"write host and port alone.* `tls=True`"):
+        target_of("https://localhost:50051", False)
+
+
+@pytest.mark.parametrize(
+    "tls",
+    [
+        True,
+        TLS(),
+        "ca.pem",
+        Path("ca.pem"),
+        PEM,
+        PEM.decode(),
+        TLS(ca=PEM, server_name="sessions"),
+        TLS(cert=PEM, key=KEY.decode()),
+    ],
+    ids=repr,
+)
 def test_tls_takes_yes_a_ca_or_all_of_it(tls: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "ca.pem").write_bytes(b"ca")
+    (tmp_path / "ca.pem").write_bytes(PEM)
     assert target_of("localhost:1", tls).credentials is not None
+
+
+@pytest.mark.parametrize(
+    "tls",
+    [
+        None,
+        5,
+        b"garbage",
+        b"",
+        "nowhere.pem",
+        "a\0b",
+        ".",
+        KEY,
+        TLS(ca=b"garbage"),
+        TLS(cert=PEM, key=PEM),
+        TLS(cert=KEY, key=KEY),
+    ],
+)
+def test_tls_that_is_none_is_refused(tls: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InvalidArgument, match="tls"):
+        target_of("localhost:1", tls)
+
+
+@pytest.mark.parametrize(
+    ("addresses", "name"),
+    [
+        (["localhost:1", "localhost:2"], "localhost"),
+        (["127.0.0.1:1", "127.0.0.1:2"], "127.0.0.1"),
+        (["[::1]:1", "[::1]:2"], "::1"),
+    ],
+)
+def test_the_servers_of_a_list_are_known_by_the_host_that_they_share(addresses: list[str], name: str) -> None:
+    assert options(addresses, True)["grpc.ssl_target_name_override"] == name
+    assert options(addresses, TLS(server_name="x"))["grpc.ssl_target_name_override"] == "x"
+    assert "grpc.ssl_target_name_override" not in options(addresses)
+
+
+def test_the_servers_of_a_list_without_a_name_in_common_need_one() -> None:
+    with pytest.raises(InvalidArgument, match=r"TLS\(server_name=…\).*dns:///"):
+        target_of(["localhost:1", "127.0.0.1:2"], True)
+    assert target_of(["localhost:1", "127.0.0.1:2"], TLS(server_name="sessions")).credentials is not None
 
 
 def test_the_name_in_the_certificate_may_differ_from_the_address() -> None:
@@ -85,6 +178,17 @@ def test_a_token_source_is_asked_each_time() -> None:
         (None, {"x-team": "a\nb"}),
         (None, {"x-team": b"a"}),
         (None, {"x-team-bin": "a"}),
+        (None, {"x-team": 1}),
+        (None, {"x-team": None}),
+        (None, {"bad key": "a"}),
+        (None, {"": "a"}),
+        (None, {"ü": "a"}),
+        (None, {1: "a"}),
+        (None, {"grpc-timeout": "1S"}),
+        (None, [("a", "b", "c")]),
+        (None, ["ab"]),
+        (None, "abc"),
+        (None, 5),
     ],
 )
 def test_metadata_that_grpc_could_not_send_is_refused(token: str | None, metadata: Any) -> None:
@@ -97,6 +201,30 @@ def test_a_token_that_grpc_could_not_send_is_refused_and_not_shown(token: str) -
     with pytest.raises(InvalidArgument) as caught:
         call_metadata(token, None)
     assert "cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("token", [5, b"t0k3n", ["t0k3n"]])
+def test_a_token_of_the_wrong_type_is_refused(token: Any) -> None:
+    with pytest.raises(InvalidArgument, match="token: must be a string, or a function"):
+        call_metadata(token, None)
+
+
+async def _asynchronous_token() -> str:
+    return "t0k3n"
+
+
+@pytest.mark.parametrize(
+    ("source", "sentence"),
+    [
+        (lambda: None, "not NoneType"),
+        (lambda: b"t0k3n", "not bytes"),
+        (_asynchronous_token, "must be a plain function"),
+    ],
+)
+def test_a_token_source_that_answers_no_token_is_refused_by_the_call(source: Any, sentence: str) -> None:
+    metadata = call_metadata(source, None)
+    with pytest.raises(InvalidArgument, match=sentence):
+        metadata()
 
 
 @pytest.mark.parametrize("client", [Client, AsyncClient])
