@@ -29,7 +29,7 @@ class NatsChannel:
     """Raises SetupError for what is no address of a NATS server, and where the client for NATS is missing."""
 
     def __init__(self, url: str) -> None:
-        if urlsplit(url).scheme not in SCHEMES:
+        if not _is_address(url):
             raise SetupError(
                 "Wake-ups go over PostgreSQL, when nothing is set, or over NATS; give SESSIONS_WAKEUPS an address "
                 "such as nats://127.0.0.1:4222, or leave it out."
@@ -41,15 +41,13 @@ class NatsChannel:
 
     async def send(self, packets: Seq[bytes]) -> None:
         """Packets that can not be sent are lost; nothing is raised for them."""
-        from nats.errors import Error
-
         client = self._client
         if client is None or not client.is_connected:
             return
         try:
             for packet in packets:
                 await client.publish(SUBJECT, packet)
-        except (OSError, Error) as error:
+        except Exception as error:
             logger.warning("wake-ups could not be sent: %s", error)
 
     async def listen(self, received: Callable[[bytes], None], missed: Callable[[], None]) -> None:
@@ -62,7 +60,7 @@ class NatsChannel:
     async def _listen_once(self, received: Callable[[bytes], None], missed: Callable[[], None]) -> None:
         """Over restarts of NATS, until it closes the connection for good, as it does when access is taken back."""
         from nats.aio.client import Client
-        from nats.errors import Error, SlowConsumerError
+        from nats.errors import SlowConsumerError
 
         closed = asyncio.Event()
 
@@ -94,7 +92,22 @@ class NatsChannel:
             await client.subscribe(SUBJECT, cb=take)
             missed()
             await closed.wait()
-        except (OSError, Error) as error:
+        except Exception as error:
             logger.warning("NATS can not be used: %s", error)
         finally:
-            await client.close()
+            await _close(client)
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in SCHEMES and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is none, or brackets around what is no address
+        return False
+
+
+async def _close(client: Client) -> None:
+    try:
+        await client.close()
+    except Exception as error:  # it was never connected, or the connection is gone already
+        logger.debug("the connection with NATS was not closed in order: %s", error)

@@ -2,7 +2,8 @@
 
 A hint is only (session, head), sent after the commit and never inside it, and coalesced: while one is on its way the
 newest head of each session waits. The poller asks the store for the heads of the watched sessions, so that a
-subscriber learns of an event even when every hint is lost; nothing that befalls it is its end.
+subscriber learns of an event even when every hint is lost. Nothing that befalls sending, receiving or polling is its
+end, nor the server's.
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ LONGEST_REST_SECONDS = 10.0
 """Where very many sessions are watched, polling rests so many times as long as it took, and the database is spared."""
 
 
+LISTEN_AGAIN_SECONDS = 1.0
+
+
 class Wakeups:
     """Joins this process's writer, its hub and the other replicas."""
 
@@ -53,7 +57,7 @@ class Wakeups:
         """Sends, receives and polls until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._send())
-            tasks.create_task(self._channel.listen(self._receive, self._hub.forget_all))
+            tasks.create_task(self._listen())
             tasks.create_task(self._poll())
 
     async def _send(self) -> None:
@@ -61,8 +65,19 @@ class Wakeups:
             await self._pending.wait()
             self._pending.clear()
             hints, self._outgoing = self._outgoing, {}
-            if hints:
-                await self._channel.send(list(packets(hints)))
+            try:
+                if hints:
+                    await self._channel.send(list(packets(hints)))
+            except Exception:
+                logger.exception("wake-ups could not be sent")
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                await self._channel.listen(self._receive, self._hub.forget_all)
+            except Exception:
+                logger.exception("wake-ups can not be received; it is tried again")
+            await asyncio.sleep(LISTEN_AGAIN_SECONDS)
 
     def _receive(self, packet: bytes) -> None:
         try:

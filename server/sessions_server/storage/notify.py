@@ -2,7 +2,8 @@
 
 A notification inside the write transaction would take a lock that all replicas share, and end group commit's gain; so
 hints go out after it. The listening connection is asked for a sign of life: one that died in silence would otherwise
-look like a quiet one. It must reach PostgreSQL itself, or a pooler in session mode.
+look like a quiet one. It must reach PostgreSQL itself, or a pooler in session mode. Whatever a connection raises, it is
+taken for lost and made anew: asyncpg's errors have no common root, and hints are not worth a replica's end.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class NotifyChannel:
                 await self._sender.execute(_PREPARE_SENDER, timeout=PING_SECONDS)
             texts = [packet.decode() for packet in packets]
             await self._sender.execute(_NOTIFY, CHANNEL, texts, timeout=PING_SECONDS)
-        except _lost() as error:
+        except Exception as error:
             logger.warning("wake-ups could not be sent: %s", type(error).__name__)
             self._drop_sender()
 
@@ -65,7 +66,7 @@ class NotifyChannel:
             while True:
                 try:
                     await self._listen_once(received, missed)
-                except _lost() as error:
+                except Exception as error:
                     logger.warning("the connection for wake-ups was lost: %s", type(error).__name__)
                 await asyncio.sleep(RETRY_SECONDS)
         finally:
@@ -106,10 +107,3 @@ async def _is_set(event: asyncio.Event, *, within_seconds: float) -> bool:
             return await event.wait()
     except TimeoutError:
         return False
-
-
-def _lost() -> tuple[type[BaseException], ...]:
-    """What a lost connection raises."""
-    import asyncpg
-
-    return (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Sequence as Seq
 from contextlib import ExitStack, asynccontextmanager
 from typing import Any, cast
 
+import asyncpg
 import pytest
 
 from sessions_server.domain.errors import SetupError, Unavailable
@@ -16,6 +17,7 @@ from sessions_server.domain.workspace import Published
 from sessions_server.log.hub import Hub
 from sessions_server.log.nats import NatsChannel
 from sessions_server.log.wakeups import HEADS_AT_ONCE, Wakeups
+from sessions_server.storage.notify import NotifyChannel
 
 KEY = SessionKey("default", "s")
 LONGEST = "x" * 128
@@ -135,7 +137,101 @@ async def test_a_poll_asks_for_many_sessions_in_portions() -> None:
     assert store.asked[:2] == [HEADS_AT_ONCE, 1]
 
 
-@pytest.mark.parametrize("url", ["redis://127.0.0.1", "127.0.0.1:4222", "http://127.0.0.1"])
+class Broken(Wire):
+    """Raises the first time that it sends, and the first time that it listens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.failed = asyncio.Semaphore(0)
+        self.listening, self.sending = asyncio.Event(), asyncio.Event()
+        self._to_fail = {"send", "listen"}
+
+    async def send(self, packets: Seq[bytes]) -> None:
+        self._fail_once("send")
+        self.sending.set()
+        await super().send(packets)
+
+    async def listen(self, received: Callable[[bytes], None], missed: Callable[[], None]) -> None:
+        self._fail_once("listen")
+        self.listening.set()
+        await super().listen(received, missed)
+
+    def _fail_once(self, what: str) -> None:
+        if what in self._to_fail:
+            self._to_fail.remove(what)
+            self.failed.release()
+            raise AssertionError("nobody expected this")
+
+
+async def test_a_channel_that_raises_what_nobody_expected_is_used_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sessions_server.log.wakeups.LISTEN_AGAIN_SECONDS", 0.001)
+    wire = Broken()
+    async with running(Hub(), wire) as wakeups:
+        wakeups.announce([Published(KEY, [], Sequence(1), Sequence(0))])
+        for _ in range(2):
+            await wire.failed.acquire()
+        wakeups.announce([Published(KEY, [], Sequence(2), Sequence(0))])
+        await wire.listening.wait()
+        await wire.sending.wait()
+        wire.lets.set()
+    assert [read_packet(packet) for packet in wire.sent[0]] == [hints(s=2)]
+
+
+async def test_a_connection_for_notifications_may_fail_in_any_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also as it does while none of the hosts takes writes, which asyncpg raises as a plain exception."""
+    tried = asyncio.Semaphore(0)
+
+    async def connect(**_: object) -> None:
+        tried.release()
+        raise asyncpg.TargetServerAttributeNotMatched("no host is writable")
+
+    monkeypatch.setattr("asyncpg.connect", connect)
+    monkeypatch.setattr("sessions_server.storage.notify.RETRY_SECONDS", 0.001)
+    channel = NotifyChannel("postgresql+asyncpg://u@/d?host=h:1&target_session_attrs=read-write")
+    listening = asyncio.create_task(channel.listen(lambda _packet: None, lambda: None))
+    await channel.send([b"[]"])
+    for _ in range(4):
+        await tried.acquire()
+    listening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await listening
+
+
+async def test_a_client_of_nats_may_fail_in_any_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = asyncio.Semaphore(0)
+
+    async def fail(*_: object, **__: object) -> None:
+        tried.release()
+        raise AssertionError("nobody expected this")
+
+    for method in ("connect", "close"):
+        monkeypatch.setattr(f"nats.aio.client.Client.{method}", fail)
+    monkeypatch.setattr("sessions_server.log.nats.RETRY_SECONDS", 0.001)
+    listening = asyncio.create_task(
+        NatsChannel("nats://127.0.0.1:4222").listen(lambda _packet: None, lambda: None)
+    )
+    for _ in range(5):
+        await tried.acquire()
+    listening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await listening
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://127.0.0.1",
+        "127.0.0.1:4222",
+        "http://127.0.0.1",
+        "nats://",
+        "nats://127.0.0.1:abc",
+        "nats://127.0.0.1:70000",
+        "nats://:4222",
+        "nats://[::1",
+    ],
+)
 def test_only_addresses_of_nats_are_taken(url: str) -> None:
     with pytest.raises(SetupError, match="such as nats://"):
         NatsChannel(url)
