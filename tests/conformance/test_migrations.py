@@ -42,7 +42,8 @@ async def runner(url: str, clock: HandClock) -> AsyncIterator[Runner]:
 
 async def test_the_migrated_tables_are_those_of_the_schema(runner: Runner) -> None:
     def differences(connection: Connection) -> list[Any]:
-        found: list[Any] = compare_metadata(MigrationContext.configure(connection), metadata)
+        options = {"version_table": migrations.VERSION_TABLE}
+        found: list[Any] = compare_metadata(MigrationContext.configure(connection, opts=options), metadata)
         return found
 
     assert await runner.write(differences) == []
@@ -71,16 +72,81 @@ async def test_the_first_migration_can_be_undone(runner: Runner) -> None:
         migrations.migrate(connection)
         return left
 
-    assert await runner.write(undo_and_redo) == ["alembic_version"]
+    assert await runner.write(undo_and_redo) == [migrations.VERSION_TABLE]
     await runner.write(migrations.migrate)
 
 
 async def test_a_database_of_a_newer_release_is_refused(runner: Runner) -> None:
-    await runner.write(
-        lambda connection: connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
-    )
+    await run(runner, f"UPDATE {migrations.VERSION_TABLE} SET version_num = '9999'")
     with pytest.raises(StoreRefused, match="newer release"):
         await runner.write(migrations.migrate)
+
+
+async def test_a_database_whose_tables_went_is_refused(runner: Runner) -> None:
+    await run(runner, "DROP TABLE log", "DROP TABLE contexts")
+    with pytest.raises(StoreRefused, match="lacks tables that were made in it: contexts, log; restore"):
+        await runner.write(migrations.migrate)
+
+
+async def test_a_database_from_before_the_first_release_is_taken_over(runner: Runner) -> None:
+    await run(
+        runner,
+        f"ALTER TABLE {migrations.VERSION_TABLE} RENAME TO alembic_version",
+        "INSERT INTO requests VALUES ('t', 's', 'r', 'm', '', 0, 0, '')",
+    )
+    await runner.write(migrations.migrate)
+    await runner.write(migrations.migrate)
+    kept = await runner.read(
+        lambda connection: connection.execute(sa.text("SELECT request_id FROM requests")).all(), snapshot=True
+    )
+    assert kept == [("r",)]
+
+
+@pytest.mark.parametrize("revision", ["0001", "0002"])
+async def test_another_programs_version_is_left_as_it_is(runner: Runner, revision: str) -> None:
+    await run(runner, *drop_all(), *alembic_of_another(revision))
+    await runner.write(migrations.migrate)
+    assert await runner.write(lambda connection: metadata.tables.keys() <= set(tables_of(connection)))
+    await run(runner, "SELECT count(*) FROM sessions")
+    others = await runner.read(
+        lambda connection: connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar(),
+        snapshot=True,
+    )
+    assert others == revision
+
+
+@pytest.mark.parametrize("revision", ["", "0001"], ids=["no version", "another program's version"])
+async def test_another_programs_tables_are_refused_and_left_as_they_are(
+    runner: Runner, revision: str
+) -> None:
+    await run(runner, *drop_all(), *alembic_of_another(revision), "CREATE TABLE sessions (a INTEGER)")
+    before = await runner.write(tables_of)
+    with pytest.raises(StoreRefused, match="holds tables of another program: sessions; give this server a"):
+        await runner.write(migrations.migrate)
+    assert await runner.write(tables_of) == before
+
+
+def drop_all() -> list[str]:
+    return [f"DROP TABLE {name}" for name in (*metadata.tables, migrations.VERSION_TABLE)]
+
+
+def alembic_of_another(revision: str) -> list[str]:
+    if not revision:
+        return []
+    made = "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"
+    return [made, f"INSERT INTO alembic_version VALUES ('{revision}')"]
+
+
+def tables_of(connection: Connection) -> list[str]:
+    return sorted(sa.inspect(connection).get_table_names())
+
+
+async def run(runner: Runner, *statements: str) -> None:
+    def work(connection: Connection) -> None:
+        for statement in statements:
+            connection.execute(sa.text(statement))
+
+    await runner.write(work)
 
 
 def test_the_head_that_needs_no_migration_is_the_last_one() -> None:
