@@ -2,21 +2,64 @@
 
 from __future__ import annotations
 
+import difflib
+import re
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PREFIX: Final = "SESSIONS_"
+"""What the names of all variables begin with."""
+
+_LONGEST_SECONDS: Final = 10 * 365 * 24 * 3600
+_LARGEST_PORT: Final = 65_535
+
+_OF_A_SERVICE: Final = re.compile(r"SERVICE_(HOST|PORT(_.*)?)|PORT_\d+_(TCP|UDP)(_.*)?")
+"""What Kubernetes sets in every container for a Service that is called `sessions`, without the prefix; and `PORT`."""
 
 
 def _from_seconds(value: object) -> object:
     """A span as an operator writes it: a number of seconds."""
-    return float(value) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = float("nan")
+    if not abs(seconds) <= _LONGEST_SECONDS:
+        raise ValueError("give a number of seconds without a unit, such as 0.5, of ten years at most")
+    return seconds
+
+
+def _at_least(seconds: float) -> AfterValidator:
+    def check(span: timedelta) -> timedelta:
+        if span < timedelta(seconds=seconds):
+            raise ValueError(f"give at least {seconds:g} seconds")
+        return span
+
+    return AfterValidator(check)
+
+
+def _with_port(address: str) -> str:
+    host, colon, port = address.rpartition(":")
+    if not (colon and host and port.isascii() and port.isdecimal() and int(port) <= _LARGEST_PORT):
+        raise ValueError(
+            f"give a host and a port from 0 to {_LARGEST_PORT}, such as 127.0.0.1:50051 or [::1]:50051"
+        )
+    return address
+
+
+def _with_port_if_any(address: str) -> str:
+    return _with_port(address) if address else address
 
 
 Seconds = Annotated[timedelta, BeforeValidator(_from_seconds)]
+Address = Annotated[str, AfterValidator(_with_port)]
 
 
 class LogFormat(StrEnum):
@@ -32,9 +75,9 @@ class LogLevel(StrEnum):
 
 
 class Settings(BaseSettings):
-    model_config = SettingsConfigDict(env_prefix="SESSIONS_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True)
 
-    listen: str = Field(
+    listen: Address = Field(
         default="127.0.0.1:50051",
         description="Address and port to serve on; port 0 picks a free one.",
     )
@@ -61,7 +104,7 @@ class Settings(BaseSettings):
         default=False,
         description="Serve beyond loopback without TLS or without authentication.",
     )
-    metrics_listen: str = Field(
+    metrics_listen: Annotated[str, AfterValidator(_with_port_if_any)] = Field(
         default="",
         description="Address and port of the Prometheus metrics, such as `127.0.0.1:9464`.",
     )
@@ -71,15 +114,15 @@ class Settings(BaseSettings):
     log_level: LogLevel = Field(
         default=LogLevel.INFO, description="The least important level that is logged."
     )
-    drain_grace: Seconds = Field(
+    drain_grace: Annotated[Seconds, _at_least(0)] = Field(
         default=timedelta(seconds=10),
         description="How long calls in flight may take after SIGTERM, in seconds.",
     )
-    events_kept: Seconds = Field(
+    events_kept: Annotated[Seconds, _at_least(0)] = Field(
         default=timedelta(days=7),
         description="How long events that are no part of the history can be resumed from, in seconds.",
     )
-    sweep_interval: Seconds = Field(
+    sweep_interval: Annotated[Seconds, _at_least(0.01)] = Field(
         default=timedelta(seconds=1),
         description="How often expiries are recorded, in seconds; what callers see of them does not depend on it.",
     )
@@ -108,3 +151,22 @@ class Settings(BaseSettings):
         default=False,
         description="Start on a PostgreSQL whose `fsync` or `synchronous_commit` is off, and which may lose writes.",
     )
+
+
+def unknown_variables(environment: Mapping[str, str]) -> Iterator[str]:
+    """A sentence for each variable that looks like a setting and is none; never with its value."""
+    known = [name.upper() for name in Settings.model_fields]
+    for name, value in environment.items():
+        rest = name.upper().removeprefix(PREFIX)
+        if rest == name.upper() or rest in known or _is_of_a_service(rest, value):
+            continue
+        close = difflib.get_close_matches(rest, known, n=1)
+        yield f"{name} is not a setting of this server and has no effect" + (
+            f"; perhaps {PREFIX}{close[0]} is meant."
+            if close
+            else "; `sessions-server serve --help` lists them."
+        )
+
+
+def _is_of_a_service(rest: str, value: str) -> bool:
+    return _OF_A_SERVICE.fullmatch(rest) is not None or (rest == "PORT" and "://" in value)

@@ -10,15 +10,13 @@ import typer
 from pydantic import ValidationError
 
 from sessions_server.domain.errors import SetupError
-from sessions_server.settings import Settings
+from sessions_server.settings import PREFIX, Settings
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
 DATABASE = ("database_url", "keyring", "allow_unsafe_durability")
 """What a command needs that opens the database."""
-
-_PREFIX = Settings.model_config.get("env_prefix", "")
 
 
 def with_settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -49,14 +47,14 @@ def _settings(flags: dict[str, Any]) -> Settings:
 
 
 def _sentence(name: str, problem: str) -> str:
-    name = name.lower().removeprefix(_PREFIX.lower())
+    name = name.lower().removeprefix(PREFIX.lower())
     reason = problem.removeprefix("Value error, ")
-    return f"{_flag(name)} ({_PREFIX}{name.upper()}) can not be used: {reason}; see --help."
+    return f"{_flag(name)} ({PREFIX}{name.upper()}) can not be used: {reason}; see --help."
 
 
 def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
     kind = bool if field.annotation is bool else str
-    text = f"{field.description or ''} [{_PREFIX}{name.upper()}]".replace("`", "")
+    text = f"{field.description or ''} [{PREFIX}{name.upper()}]".replace("`", "")
     option = typer.Option(_flag(name), help=text, show_default=False)
     annotation = Annotated[kind | None, option]  # type: ignore[valid-type]  # the type is chosen above
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
