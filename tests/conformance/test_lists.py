@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from sessions_server.domain import commands as c
-from sessions_server.domain.models import SECOND, JsonObject, Micros, Session, SessionConfig, State
+from sessions_server.domain.models import (
+    SECOND,
+    ExpiryAction,
+    JsonObject,
+    Micros,
+    Session,
+    SessionConfig,
+    State,
+    StorageOptions,
+)
 from sessions_server.storage import search
 from tests.conformance.harness import Harness, add, create, key, list_of, move
 
@@ -83,6 +92,36 @@ async def test_a_page_mixes_recorded_and_unrecorded_expiries_in_order(bench: Har
     assert await pages(bench, 2) == list("abcdef")
     assert await pages(bench, 1, states=[State.EXPIRED]) == list("ace")
     assert await pages(bench, 1, states=[State.CREATED]) == list("bdf")
+
+
+@pytest.mark.parametrize("order", ["update_time", "update_time desc"])
+@pytest.mark.parametrize("metadata_filter", [{}, {"all": True}], ids=["list", "search"])
+async def test_an_expiry_is_an_update_wherever_a_page_begins_and_whether_or_not_it_is_recorded(
+    bench: Harness, order: str, metadata_filter: JsonObject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    idle = SessionConfig(timeout=Micros(10 * SECOND))
+    kept = StorageOptions(ttl=Micros(20 * SECOND), expiry_action=ExpiryAction.RETAIN)
+    for name in "abcdefg":
+        bench.clock.turn(seconds=1)
+        new = create(
+            key(name),
+            metadata={"all": True},
+            config=idle if name in "ace" else SessionConfig(),
+            storage=kept if name in "ef" else StorageOptions(),
+        )
+        await bench.do(new)
+    for name in "gdb":
+        bench.clock.turn(seconds=1)
+        await bench.do(add("x", key=key(name)))
+    bench.clock.turn(seconds=60)
+    expected = "gdbacef"[:: -1 if order.endswith("desc") else 1]
+    for recorded in ("", "a", "ace"):
+        await bench.apply(*(c.Expire(key=key(name)) for name in recorded))
+        for few in (search.FEW, 2):
+            monkeypatch.setattr(search, "FEW", few)
+            for limit in (1, 2, 7):
+                found = await pages(bench, limit, order=order, metadata_filter=metadata_filter)
+                assert "".join(found) == expected, (recorded, few, limit)
 
 
 async def test_another_tenants_sessions_are_never_listed(bench: Harness) -> None:

@@ -44,6 +44,11 @@ _STATE_NOW: Final = sa.case(
     (sessions.c.due_time <= _NOW, sessions.c.due_state),
     else_=sessions.c.state,
 )
+_UPDATE_TIME_NOW: Final = sa.case(
+    (sessions.c.last_due_time <= _NOW, sessions.c.last_due_time),
+    (sessions.c.due_time <= _NOW, sessions.c.due_time),
+    else_=sessions.c.update_time,
+)
 _UNLAPSED: Final = sa.or_(sessions.c.due_time.is_(None), sessions.c.due_time > _NOW)
 
 _IN_TENANT: Final = sessions.c.tenant == sa.bindparam("tenant")
@@ -190,11 +195,16 @@ def _in_order_of_creation(
 
 def _one_by_one(shape: _Shape, found: _Sessions, matches: Iterable[ColumnElement[bool]]) -> sa.Select[Any]:
     # An expression keeps SQLite, which does not know how few there are, from walking through the index of the order.
-    place = (sessions.c[shape.order.column] + sa.literal_column("0"), sessions.c.session_id)
+    place = (_time_now(shape) + sa.literal_column("0"), sessions.c.session_id)
     statement = sa.select(*SESSION_COLUMNS).where(
         _IN_TENANT, sessions.c.session_id.in_(found), *_filters(shape, matches)
     )
     return _paged(statement, shape, *place)
+
+
+def _time_now(shape: _Shape) -> ColumnElement[Any]:
+    """What a page is ordered by, as it is shown: an expiry is an update also before it is recorded."""
+    return _UPDATE_TIME_NOW if shape.order.column == "update_time" else sessions.c[shape.order.column]
 
 
 def _is_now_in(states: Iterable[State]) -> ColumnElement[bool]:
@@ -209,12 +219,12 @@ def _filters(shape: _Shape, matches: Iterable[ColumnElement[bool]]) -> list[Colu
 def _list(shape: _Shape, matches: Iterable[ColumnElement[bool]] = ()) -> sa.Select[Any]:
     """The keys of a page from each state; of these, the first; then their rows."""
     matches = list(matches)
-    place = (sessions.c[shape.order.column], sessions.c.session_id)
-    base = sa.select(place[0].label("place"), sessions.c.tenant, sessions.c.session_id).where(*matches)
-    in_state = base.where(_IN_TENANT, _UNLAPSED, *([_OF_USER] if shape.of_user else []))
-    lapsed = base.where(*_LAPSED, _is_now_in(shape.states), *([_LAPSED_OF_USER] if shape.of_user else []))
-    parts = [*(in_state.where(sessions.c.state == state) for state in shape.states), lapsed]
-    pages = [sa.select(_paged(part, shape, *place).subquery()) for part in parts]
+    time: ColumnElement[Any] = sessions.c[shape.order.column]
+    unlapsed = _keys_at(time, matches).where(_IN_TENANT, _UNLAPSED, *([_OF_USER] if shape.of_user else []))
+    pages = [_page_of_keys(unlapsed.where(sessions.c.state == state), shape, time) for state in shape.states]
+    time = _time_now(shape)
+    lapsed = _keys_at(time, matches).where(*_LAPSED, *([_LAPSED_OF_USER] if shape.of_user else []))
+    pages.append(_page_of_keys(lapsed.where(_is_now_in(shape.states)), shape, time))
     merged = sa.union_all(*pages).subquery()
     first = (
         _ordered(sa.select(merged), shape, merged.c.place, merged.c.session_id)
@@ -224,6 +234,14 @@ def _list(shape: _Shape, matches: Iterable[ColumnElement[bool]] = ()) -> sa.Sele
     same = sa.and_(sessions.c.tenant == first.c.tenant, sessions.c.session_id == first.c.session_id)
     rows = sa.select(*SESSION_COLUMNS).select_from(first.join(sessions, same))
     return _ordered(rows, shape, first.c.place, first.c.session_id)
+
+
+def _keys_at(time: ColumnElement[Any], matches: list[ColumnElement[bool]]) -> sa.Select[Any]:
+    return sa.select(time.label("place"), sessions.c.tenant, sessions.c.session_id).where(*matches)
+
+
+def _page_of_keys(keys: sa.Select[Any], shape: _Shape, time: ColumnElement[Any]) -> sa.Select[Any]:
+    return sa.select(_paged(keys, shape, time, sessions.c.session_id).subquery())
 
 
 @lru_cache(maxsize=256)
