@@ -12,6 +12,14 @@ if TYPE_CHECKING:
 
 MAX_CONDITIONS = 32
 
+_PLACE_SENTENCE = (
+    'Give a path and under it the operators, such as `{"age": {"$gte": 18}}`; all conditions have to hold.'
+)
+_WITHIN_SENTENCE = (
+    "Operators stand directly under a dotted path, such as `a.b`, not inside an object or a list; "
+    "to compare with keys that begin with `$` use `$eq`."
+)
+
 
 class Operator(StrEnum):
     EQ = "$eq"
@@ -43,13 +51,17 @@ def parse_filter(raw: JsonObject) -> tuple[Condition, ...]:
             violations.append(
                 _violation(key, "A metadata path is dotted, without empty parts, such as `device.os`.")
             )
-        elif isinstance(wanted, dict) and any(name.startswith("$") for name in wanted):
+        elif path[0].startswith("$") and path[0] != "$":
+            violations.append(_violation(key, _PLACE_SENTENCE))
+        elif isinstance(wanted, dict) and _has_operator(wanted):
             for name, operand in wanted.items():
                 problem = _problem(name, operand)
                 if problem:
                     violations.append(_violation(key, problem))
                 else:
                     conditions.append(Condition(path, Operator(name), operand))
+        elif _is_operator_within(wanted):
+            violations.append(_violation(key, _WITHIN_SENTENCE))
         elif isinstance(wanted, dict):
             conditions.append(Condition(path, Operator.CONTAINS, wanted))
         else:
@@ -65,6 +77,17 @@ def _violation(key: str, sentence: str) -> Violation:
     return Violation("metadata_filter", sentence)
 
 
+def _has_operator(wanted: JsonObject) -> bool:
+    return any(name.startswith("$") for name in wanted)
+
+
+def _is_operator_within(wanted: Json) -> bool:
+    """Whether anything in a value that is to be contained looks like an operator, which it would not be."""
+    if isinstance(wanted, dict):
+        return _has_operator(wanted) or any(map(_is_operator_within, wanted.values()))
+    return isinstance(wanted, list) and any(map(_is_operator_within, wanted))
+
+
 def _problem(name: str, operand: Json) -> str:
     if name not in list(Operator):
         return f"Unknown operator; use one of {', '.join(Operator)}."
@@ -72,6 +95,8 @@ def _problem(name: str, operand: Json) -> str:
         return "`$in` takes a list of 1 to 100 values."
     if name == Operator.IN and any(isinstance(item, (dict, list)) for item in operand):  # type: ignore[union-attr]
         return "`$in` compares plain values, not objects or lists."
+    if name == Operator.CONTAINS and _is_operator_within(operand):
+        return _WITHIN_SENTENCE
     if name == Operator.EXISTS and not isinstance(operand, bool):
         return "`$exists` takes true or false."
     if name in (Operator.GT, Operator.GTE, Operator.LT, Operator.LTE) and (
