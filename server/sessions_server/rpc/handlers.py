@@ -168,7 +168,7 @@ class Handlers(grpc.GenericRpcHandler):
                 caller = self._admit(call, authorization)
                 request = self._read(call, raw)
                 with self._stream(method, authorization, caller):
-                    await run(request, caller, context.write)
+                    await run(request, caller, _unbroken_at_first(context.write))
             except (Exception, asyncio.CancelledError) as error:
                 await self._refuse(call, context, error)
             self._finished(call, OK)
@@ -313,6 +313,30 @@ def _parser(message: type[Message]) -> Parse:
 
 def _authorization(context: Context) -> list[bytes | str]:
     return [value for key, value in context.invocation_metadata() or () if key == "authorization"]
+
+
+def _unbroken_at_first(write: Write) -> Write:
+    """Lets the first response go out before its stream can be ended from outside.
+
+    gRPC notes only at the end of that write that the headers are sent; a status before it would bring them again, which
+    fails, and then the call never ends.
+    """
+    is_first = True
+
+    async def write_on(response: bytes) -> None:
+        nonlocal is_first
+        if not is_first:
+            await write(response)
+            return
+        is_first = False
+        writing = asyncio.ensure_future(write(response))
+        try:
+            await asyncio.shield(writing)
+        except asyncio.CancelledError:
+            await asyncio.gather(writing, return_exceptions=True)
+            raise
+
+    return write_on
 
 
 def _caller_is_gone(error: BaseException) -> bool:

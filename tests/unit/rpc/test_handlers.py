@@ -195,6 +195,19 @@ async def test_a_stream_that_is_ended_from_outside_says_why() -> None:
     assert reason_of(caught.value) == "UNAUTHENTICATED"
 
 
+async def test_a_stream_that_is_ended_during_its_first_response_says_why_after_it() -> None:
+    async def subscribe_and_be_ended(_: pb.SubscribeRequest, __: Caller, write: Write) -> None:
+        asyncio.get_running_loop().call_soon(server.streams.end_all)
+        await write(pb.SubscribeResponse().SerializeToString())
+
+    async with serving(Subscribe=subscribe_and_be_ended) as server, asyncio.timeout(10):
+        call = server.stub.Subscribe(pb.SubscribeRequest(), metadata=authorization(READER))
+        assert await call.read() == pb.SubscribeResponse()
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call.read()
+    assert reason_of(caught.value) == "SHUTTING_DOWN"
+
+
 async def test_the_open_streams_are_counted_and_bounded() -> None:
     async with serving(Subscribe=subscribe, limits=StreamLimits(1, 1)) as server:
         call = server.stub.Subscribe(pb.SubscribeRequest(), metadata=authorization(READER))
