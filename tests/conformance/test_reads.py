@@ -8,11 +8,27 @@ from typing import TYPE_CHECKING
 import pytest
 
 from sessions_server.domain import commands as c
-from sessions_server.domain.errors import KeyNotAvailable, SessionNotFound
+from sessions_server.domain.errors import CursorAhead, EventsCompacted, KeyNotAvailable, SessionNotFound
 from sessions_server.domain.limits import Limits
-from sessions_server.domain.models import SECOND, Context, JsonObject, Micros, Sequence, SessionConfig
+from sessions_server.domain.models import (
+    SECOND,
+    Context,
+    Event,
+    EventType,
+    ExpiryAction,
+    JsonObject,
+    MessageBody,
+    MessageDraft,
+    Micros,
+    Persistence,
+    Sequence,
+    SessionConfig,
+    StorageOptions,
+)
 from sessions_server.domain.ports import Cells, HistoryQuery
+from sessions_server.log.hub import Hub
 from sessions_server.security.cells import NoKeyring
+from sessions_server.service.subscriptions import Subscriptions
 from sessions_server.storage.store import open_store
 from tests.conformance.harness import KEY, OTHER, Harness, add, create, key, list_of, set_context, texts
 from tests.support.clock import HandClock
@@ -70,6 +86,24 @@ async def test_a_history_without_a_limit_is_the_sessions_window(bench: Harness) 
     assert (len(page.messages), page.has_more) == (Limits().default_window, True)
 
 
+@pytest.mark.parametrize("encrypted", [False, True], ids=["plain", "encrypted"])
+async def test_a_page_of_a_history_is_cut_by_what_it_takes_on_the_wire(
+    bench: Harness, cells: Cells, encrypted: bool
+) -> None:
+    await bench.do(create(data_key=cells.new_key(*KEY) if encrypted else None))
+    bodies = [
+        MessageBody("user", data={"zeros": [0] * 30_000}) for _ in range(8)
+    ]  # as JSON 60 KB, else 330 KB
+    drafts = tuple(MessageDraft(f"m{number}", body) for number, body in enumerate(bodies))
+    await bench.do(c.AddMessages(key=KEY, drafts=drafts))
+    newest = await bench.store.history(KEY, HistoryQuery(1_000))
+    assert ([each.id for each in newest.messages], newest.has_more) == (["m5", "m6", "m7"], True)
+    oldest = await bench.store.history(KEY, HistoryQuery(1_000, after=Sequence(0)))
+    assert ([each.id for each in oldest.messages], oldest.has_more) == (["m0", "m1", "m2"], True)
+    last = await bench.store.history(KEY, HistoryQuery(1_000, after=Sequence(7)))
+    assert ([each.id for each in last.messages], last.has_more) == (["m6", "m7"], False)
+
+
 async def test_a_log_is_read_from_any_position(bench: Harness) -> None:
     await bench.apply(create(), add(*TEN))
     page = await bench.store.log(KEY, Sequence(4), 3)
@@ -80,6 +114,80 @@ async def test_a_log_is_read_from_any_position(bench: Harness) -> None:
     assert (beyond.events, beyond.head) == ((), 11)
     with pytest.raises(SessionNotFound):
         await bench.store.log(OTHER, Sequence(0), 3)
+
+
+class Enough(Exception):
+    """A follower was told of the last event that a test wants to see."""
+
+
+class Shown:
+    """What a follower is told."""
+
+    def __init__(self, *, last: int = 0) -> None:
+        self.told: list[tuple[int, EventType | None]] = []
+        self._last = last
+
+    async def event(self, event: Event) -> None:
+        self.told.append((event.sequence, event.type))
+        if event.sequence == self._last:
+            raise Enough
+
+    async def checkpoint(self, position: Sequence) -> None:
+        self.told.append((position, None))
+
+
+async def follow(bench: Harness, shown: Shown, after: int) -> None:
+    subscriptions = Subscriptions(store=bench.store, hub=Hub(), checkpoint_seconds=0.01)
+    await subscriptions.follow(KEY, shown, kinds=frozenset(), after=Sequence(after))
+
+
+@pytest.mark.parametrize("after", [0, 1, 2])
+async def test_a_position_that_was_compacted_is_refused_before_any_word_of_success(
+    bench: Harness, after: int
+) -> None:
+    await bench.apply(create(), set_context({"k": 1}), set_context({"k": 2}), add("m"))
+    bench.clock.turn(seconds=8 * 24 * 3600)
+    while await bench.store.compact(10):
+        pass
+    shown = Shown()
+    with pytest.raises(EventsCompacted) as caught:
+        await follow(bench, shown, after)
+    assert (shown.told, caught.value.metadata) == ([], {"oldest_sequence": "4"})
+
+
+async def test_a_follower_is_told_its_position_and_then_what_came_after_it(bench: Harness) -> None:
+    await bench.apply(create(), add(*TEN), c.Delete(key=KEY), create(), add("a", "b"))
+    shown = Shown(last=15)
+    with pytest.raises(Enough):
+        await follow(bench, shown, 13)
+    assert shown.told == [(13, None), (14, EventType.MESSAGE), (15, EventType.MESSAGE)]
+
+
+@pytest.mark.parametrize(
+    "storage",
+    [
+        StorageOptions(Persistence.TEMPORARY, ttl=Micros(20 * SECOND)),
+        StorageOptions(ttl=Micros(20 * SECOND), expiry_action=ExpiryAction.DELETE),
+    ],
+    ids=["temporary", "to be deleted"],
+)
+async def test_no_position_beyond_an_erased_session_tells_that_it_was_there(
+    bench: Harness, storage: StorageOptions
+) -> None:
+    await bench.do(create(storage=storage))
+    with pytest.raises(CursorAhead):
+        await follow(bench, Shown(), 2)
+    bench.clock.turn(seconds=20)
+    for after in (2, 3, 2**62):
+        with pytest.raises(SessionNotFound):
+            await follow(bench, Shown(), after)
+    await bench.do(c.Expire(key=KEY))
+    for after in (2, 3, 2**62):
+        with pytest.raises(SessionNotFound):
+            await follow(bench, Shown(), after)
+    shown = Shown()
+    await follow(bench, shown, 1)
+    assert shown.told == [(1, None), (2, EventType.DELETED)]
 
 
 async def test_heads_are_known_of_living_and_erased_sessions(bench: Harness) -> None:

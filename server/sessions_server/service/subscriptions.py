@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Set as AbstractSet
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from sessions_server.domain.errors import CursorAhead, EventsCompacted, SessionNotFound
 from sessions_server.domain.models import Deleted, Event, EventType, Message, Sequence, SessionKey
@@ -70,39 +70,55 @@ class Subscriptions:
         EventsCompacted, KeyNotAvailable, DataCorrupted, and whatever the sink raises.
         """
         with self._hub.watch(key) as feed:  # before the first read, so that no wake-up is lost
-            head = await self._head(key, after)
-            feed.hint(head)
-            cursor = head if after is None else after
-            if cursor > head:
-                raise CursorAhead(
-                    "after_sequence lies beyond the session's last event; subscribe without it, or from last_sequence.",
-                    last_sequence=str(head),
-                )
-            await sink.checkpoint(cursor)
-            await self._run(_Cursor(key, feed, sink, kinds, cursor))
+            cursor = _Cursor(key, feed, sink, kinds)
+            first = await self._begin(cursor, after)
+            await sink.checkpoint(cursor.position)
+            await self._run(cursor, first)
 
-    async def _head(self, key: SessionKey, after: Sequence | None) -> Sequence:
-        """The log's head. Of an erased session too, for whoever resumes from before its end: they missed it."""
+    async def _begin(self, cursor: _Cursor, after: Sequence | None) -> _Batch | None:
+        """Puts the cursor at its place, and finds what a position is refused for before the caller hears of success.
+
+        The log of an erased session is read too, for whoever resumes from before its end: they missed it. Answers what
+        was read, unless there was nothing to read or it may be out of date already.
+        """
+        feed = cursor.feed
         if not after:
-            return (await self._store.session(key)).last_sequence
-        page = await self._store.log(key, after, 1)
+            head = (await self._store.session(cursor.key)).last_sequence
+            feed.hint(head)
+            if after is None:
+                cursor.position = head
+                return None
+        cursor.position = after
+        seen = feed.version
+        page = await self._store.log(cursor.key, after, cursor.batch)
         if page.delete_time is not None and after >= page.head:
             raise SessionNotFound
-        return page.head
+        is_current = feed.version == seen
+        feed.hint(page.head)  # which the page goes up to, so that it is no news to this follower
+        if after > page.head:
+            raise CursorAhead(
+                "after_sequence lies beyond the session's last event; subscribe without it, or from last_sequence.",
+                last_sequence=str(page.head),
+            )
+        events = cursor.read(page)
+        return _Batch(events, feed.version, feed.foreign) if is_current else None
 
-    async def _run(self, cursor: _Cursor) -> None:
-        loop, feed = asyncio.get_running_loop(), cursor.feed
+    async def _next(self, cursor: _Cursor) -> _Batch:
+        feed = cursor.feed
+        seen, foreign = feed.version, feed.foreign
+        events = feed.recent(cursor.position)
+        if events is None or (cursor.fleeting and not _has_end(events)):
+            events = cursor.read(await self._store.log(cursor.key, cursor.position, cursor.batch))
+        return _Batch(events, seen, foreign)
+
+    async def _run(self, cursor: _Cursor, first: _Batch | None) -> None:
+        loop = asyncio.get_running_loop()
         quiet_since = loop.time()
+        # What came in while the first checkpoint was sent may have erased what was read before it.
+        batch = first if first is not None and first.seen == cursor.feed.version else None
         while not cursor.ended:
-            seen, foreign = (
-                feed.version,
-                feed.foreign,
-            )  # before reading: what comes in between is not slept through
-            events = feed.recent(cursor.position)
-            if events is None or (cursor.fleeting and not _has_end(events)):
-                page = await self._store.log(cursor.key, cursor.position, cursor.batch)
-                events = _checked(cursor.key, page, cursor.position)
-                cursor.batch, cursor.fleeting = _next_batch(page), page.fleeting
+            events, seen, foreign = batch or await self._next(cursor)
+            batch = None
             if await cursor.show(events, foreign):
                 quiet_since = loop.time()
             quiet = loop.time() - quiet_since
@@ -110,24 +126,37 @@ class Subscriptions:
                 await cursor.sink.checkpoint(cursor.position)
                 quiet_since, quiet = loop.time(), 0.0
             if not events:
-                await feed.changed(seen, self._checkpoint_seconds - quiet)
+                await cursor.feed.changed(seen, self._checkpoint_seconds - quiet)
+
+
+class _Batch(NamedTuple):
+    events: list[Event]
+    """In their order, none left out; empty at the head."""
+    seen: int
+    """The feed's version from before the reading, so that what comes in between is not slept through."""
+    foreign: int
+    """The feed's count of foreign writes from before the reading."""
 
 
 class _Cursor:
     """One follower's place in a log."""
 
-    def __init__(
-        self, key: SessionKey, feed: Feed, sink: Sink, kinds: AbstractSet[EventType], position: Sequence
-    ) -> None:
+    def __init__(self, key: SessionKey, feed: Feed, sink: Sink, kinds: AbstractSet[EventType]) -> None:
         self.key = key
         self.feed = feed
         self.sink = sink
         self.kinds = kinds
-        self.position = position
+        self.position = Sequence(0)
         self.batch = BATCH
         self.fleeting = True
         """What is at hand may be of a session that the clock has erased; the log knows. At first nobody else does."""
         self.ended = False
+
+    def read(self, page: LogPage) -> list[Event]:
+        """What a page of the log brings; knows then how to ask for the next one. Raises EventsCompacted."""
+        events = _checked(self.key, page, self.position)
+        self.batch, self.fleeting = _next_batch(page), page.fleeting
+        return events
 
     async def show(self, events: list[Event], foreign: int) -> bool:
         """Takes events one by one, until the next may have been erased since they were read: a stream can stand still

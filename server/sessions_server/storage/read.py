@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from sessions_server.domain.errors import DomainError, SessionNotFound
 from sessions_server.domain.models import Context, Event, Micros, Sequence, Session, SessionKey
 from sessions_server.domain.ports import HistoryPage, HistoryQuery, LogPage
+from sessions_server.domain.sizes import body_bytes, fitting
 from sessions_server.storage.content import Content
 from sessions_server.storage.rows import SESSION_COLUMNS, SESSION_WIDTH, session_view
 from sessions_server.storage.schema import ERASED, contexts, log, sessions, tombstones
@@ -239,19 +240,15 @@ def _page(
     rules: Rules, key: SessionKey, position: _Position, rows: list[Any], limit: int, forward: bool
 ) -> HistoryPage:
     content = Content(rules.cells, key, position.data_key)
-    count = _fitting(rows[:limit], rules.limits.page_bytes)
-    kept = rows[:count] if forward else rows[:count][::-1]
-    return HistoryPage(tuple(content.message(*row) for row in kept), len(rows) > count)
+    stored = rows[: _fitting(rows[:limit], rules.limits.page_bytes)]
+    found = [content.message(*row) for row in stored]
+    messages = found[: fitting((body_bytes(each.body) for each in found), rules.limits.page_bytes)]
+    return HistoryPage(tuple(messages if forward else messages[::-1]), len(rows) > len(messages))
 
 
 def _fitting(rows: list[Any], page_bytes: int) -> int:
-    """How many rows make a page: at least one, so that paging goes on."""
-    total = 0
-    for count, (*_, payload) in enumerate(rows):
-        total += len(payload or b"")
-        if total > page_bytes and count:
-            return count
-    return len(rows)
+    """How many rows are not too large together, as they are stored."""
+    return fitting((len(payload or b"") for *_, payload in rows), page_bytes)
 
 
 def read_logs(
@@ -290,7 +287,9 @@ def _log_page(
             raise SessionNotFound
         return erased
     if position.erased:
-        return LogPage((), min(after, position.last_sequence), position.log_start, None, fleeting=True)
+        if after > position.last_sequence:
+            raise SessionNotFound  # nobody has come so far: this is no one who missed its end
+        return LogPage((), after, position.log_start, None, fleeting=True)
     content = Content(rules.cells, key, position.data_key)
     count = _fitting(rows, rules.limits.page_bytes)
     events: tuple[Event, ...] = tuple(content.event(row) for row in rows[:count])
