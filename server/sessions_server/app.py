@@ -138,7 +138,7 @@ async def _running_log(
             yield Core(
                 store=store,
                 hub=hub,
-                sessions=Sessions(commands=writer, store=store, cells=cells),
+                sessions=Sessions(commands=writer, store=store, cells=cells, limits=limits),
                 transfers=Transfers(commands=writer, store=store, cells=cells, clock=clock),
                 limits=limits,
                 cells=cells,

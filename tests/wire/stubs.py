@@ -40,8 +40,8 @@ class Refusal:
 class Caller:
     """One caller of a server. A method is called by its name and the fields of its request."""
 
-    def __init__(self, server: Server, *tokens: str) -> None:
-        self.channel = grpc.insecure_channel(server.address, options=OPTIONS)
+    def __init__(self, server: Server, *tokens: str, options: Iterable[tuple[str, int]] = OPTIONS) -> None:
+        self.channel = grpc.insecure_channel(server.address, options=tuple(options))
         self.metadata = tuple(("authorization", f"Bearer {token}") for token in tokens)
         self._stub: Any = sessions_pb2_grpc.SessionServiceStub(self.channel)
 

@@ -68,6 +68,15 @@ def test_a_chosen_id_is_created_once_and_the_same_request_gets_its_first_answer(
     assert caller.session(user_id="u", session_id="chosen", if_exists=pb.IF_EXISTS_RETURN).state == 2
 
 
+def test_an_existing_session_is_returned_though_no_new_one_could_be_encrypted(caller: Caller) -> None:
+    session = caller.session()
+    wanted = {"storage_options": {"encryption": True}, "if_exists": pb.IF_EXISTS_RETURN}
+    assert caller.session(session_id=session.id, **wanted) == session
+    for fields in ({"session_id": f"{session.id}-new"}, {"request_id": f"{session.id}-new"}):
+        refusal = refused(caller.CreateSession, user_id="u", **wanted, **fields)
+        assert refusal.reason == "ENCRYPTION_NOT_CONFIGURED"
+
+
 def test_a_request_id_without_a_session_id_finds_the_session_that_it_created(caller: Caller) -> None:
     first, second = (caller.session(request_id="derived") for _ in range(2))
     assert first == second
@@ -91,6 +100,18 @@ def test_a_request_id_without_a_session_id_finds_the_session_that_it_created(cal
             {"metadata_filter": struct({"a": {"$where": "1"}})},
             "metadata_filter",
             id="an operator",
+        ),
+        pytest.param(
+            "SearchSessions",
+            {"metadata_filter": struct({"$or": [{"a": 1}]})},
+            "metadata_filter",
+            id="an operator at the top",
+        ),
+        pytest.param(
+            "SearchSessions",
+            {"metadata_filter": struct({"a": {"b": {"$gt": 1}}})},
+            "metadata_filter",
+            id="an operator in an object",
         ),
     ],
 )
@@ -144,6 +165,21 @@ def test_a_token_that_was_cut_or_flipped_is_refused(
     cuts = [token[:length] for length in range(1, len(token))]
     for bad in [base64.urlsafe_b64encode(flip).decode().rstrip("=") for flip in flips] + cuts:
         assert refused(caller.ListSessions, **query, page_token=bad).fields == ["page_token"]
+
+
+def test_a_token_that_is_spelled_in_another_way_is_refused(
+    caller: Caller, paged: tuple[dict[str, Any], str]
+) -> None:
+    query, token = paged
+    user = query["user_id"]
+    while len(token) % 4 == 0:  # then its last character has no unused bits
+        caller.session(user_id=user, session_id=f"{user[6:]}{'x' * len(token)}"[-128:])
+        token = caller.ListSessions(**query).next_page_token
+    digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    last = token[:-1] + digits[digits.index(token[-1]) ^ 1]
+    for bad in (f"{token}=", f"{token}==", f"{token}\n", f" {token}", f"{token}\N{SNOWMAN}", last):
+        assert refused(caller.ListSessions, **query, page_token=bad).fields == ["page_token"], bad
+    assert len(caller.ListSessions(**query, page_token=token).sessions) == 1
 
 
 @pytest.mark.parametrize(

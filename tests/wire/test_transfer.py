@@ -52,6 +52,18 @@ def test_an_import_recreates_what_was_exported(caller: Caller, source: str) -> N
     assert caller.context(imported.id).data == caller.context(source).data
 
 
+def test_a_negative_zero_is_kept_and_moved(caller: Caller, target: str) -> None:
+    odd = struct({"n": -0.0})
+    caller.SetContext(session_id=target, context=odd)
+    caller.AddMessage(session_id=target, message=message(data=odd, metadata=odd))
+    caller.UpdateSession(session_id=target, session={"metadata": odd})
+    copy = caller.import_(f"{target}-copy", caller.export(target)).id
+    for session in (target, copy):
+        added = caller.history(session)[-1]
+        kept = (caller.context(session).data, added.data, added.metadata)
+        assert [repr(values["n"]) for values in kept] == ["-0.0"] * 3
+
+
 def test_an_import_can_be_repeated_safely(caller: Caller, source: str) -> None:
     records = caller.export(source)
     first, again = (caller.import_(f"{source}-copy", records, request_id="r-1") for _ in range(2))

@@ -474,7 +474,7 @@ class ListSessionsRequest(_message.Message):
     """Optional. Lists only this user's sessions. Default: every user's."""
     page_size: _builtins.int
     """Optional. The most sessions in a page. Default: 100. Above 1,000 means 1,000; negative is INVALID_ARGUMENT. A page
-    may hold fewer.
+    may hold fewer: it ends at about 1 MiB.
     """
     page_token: _builtins.str
     """Optional. The `next_page_token` of the page before, sent with the same query; only `page_size` may differ. Default:
@@ -549,7 +549,7 @@ class SearchSessionsRequest(_message.Message):
     """Optional. Finds only this user's sessions. Default: every user's."""
     page_size: _builtins.int
     """Optional. The most sessions in a page. Default: 100. Above 1,000 means 1,000; negative is INVALID_ARGUMENT. A page
-    may hold fewer.
+    may hold fewer: it ends at about 1 MiB.
     """
     page_token: _builtins.str
     """Optional. The `next_page_token` of the page before, sent with the same query; only `page_size` may differ. Default:
@@ -577,7 +577,9 @@ class SearchSessionsRequest(_message.Message):
         `$in` equal to one of a list of 1 to 100 plain values; `$exists` present (true) or absent (false); `$contains` an
         object contained in the object, a value held by the list, or a text within the text that stands there.
 
-        Comparisons are typed: `true` is not `1`, and `"1"` is not `1`. An unknown operator is INVALID_ARGUMENT.
+        Comparisons are typed: `true` is not `1`, and `"1"` is not `1`. An unknown operator is INVALID_ARGUMENT, and so is
+        one that stands elsewhere than directly under a path: what begins with `$` is taken as it is only within `$eq` and
+        `$ne`.
         """
 
     def __init__(
@@ -961,7 +963,9 @@ class SetContextRequest(_message.Message):
     """Optional. Makes the call safe to repeat; see SessionService. At most 128 characters."""
     @_builtins.property
     def context(self) -> _struct_pb2.Struct:
-        """Optional. The whole new context, at most 1 MiB of JSON and 10,000 keys. Default: empty."""
+        """Optional. The whole new context, at most 1 MiB of JSON, 3.5 MiB as a Struct, and 10,000 keys. Default: empty. In a
+        Struct every number of a list takes 11 bytes.
+        """
 
     def __init__(
         self,
@@ -1022,7 +1026,7 @@ class UpdateContextRequest(_message.Message):
     @_builtins.property
     def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___ContextChange]:
         """Required. 1 to 100 changes, applied in this order, all or none. Afterwards the context may have at most 1 MiB of
-        JSON and 10,000 keys.
+        JSON, 3.5 MiB as a Struct, and 10,000 keys.
         """
 
     def __init__(
@@ -1186,7 +1190,9 @@ class AddMessagesRequest(_message.Message):
     """Optional. Makes the call safe to repeat; see SessionService. At most 128 characters."""
     @_builtins.property
     def messages(self) -> _containers.RepeatedCompositeFieldContainer[Global___Message]:
-        """Required. 1 to 1,000 messages, in the order in which they are to be added."""
+        """Required. 1 to 1,000 messages, in the order in which they are to be added. With the ids and times that they get,
+        all of them have to fit into one answer of 4 MiB; otherwise the call is LIMIT_EXCEEDED and adds none.
+        """
 
     def __init__(
         self,
@@ -1850,9 +1856,9 @@ class Message(_message.Message):
     content: _builtins.str
     """Optional. The text, at most 256 KiB of UTF-8. A message has `content` or `data` or both."""
     name: _builtins.str
-    """Optional. The speaker's name, where several have the same role."""
+    """Optional. The speaker's name, where several have the same role: at most 256 characters."""
     tool_call_id: _builtins.str
-    """Optional. The tool call that this message answers."""
+    """Optional. The tool call that this message answers: at most 256 characters."""
     @_builtins.property
     def data(self) -> _struct_pb2.Struct:
         """Optional. The message in its provider's own form, such as tool calls or parts that are not text: at most 256 KiB of

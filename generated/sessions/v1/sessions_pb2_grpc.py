@@ -53,6 +53,7 @@ class SessionServiceStub(object):
     comes back equal to what was sent; what a double can not hold exactly is INVALID_ARGUMENT: NaN, an infinity, and an
     integral number beyond ±(2^53 - 1), which is to be sent as a string. The other limits stand at their fields. A size
     over its limit is RESOURCE_EXHAUSTED with the reason LIMIT_EXCEEDED, anything else out of range is INVALID_ARGUMENT.
+    Every answer, event and record stays below 4 MiB, which is what gRPC clients take unless told otherwise.
 
     # Writing safely
 
@@ -214,6 +215,7 @@ class SessionServiceServicer(object):
     comes back equal to what was sent; what a double can not hold exactly is INVALID_ARGUMENT: NaN, an infinity, and an
     integral number beyond ±(2^53 - 1), which is to be sent as a string. The other limits stand at their fields. A size
     over its limit is RESOURCE_EXHAUSTED with the reason LIMIT_EXCEEDED, anything else out of range is INVALID_ARGUMENT.
+    Every answer, event and record stays below 4 MiB, which is what gRPC clients take unless told otherwise.
 
     # Writing safely
 
@@ -583,6 +585,7 @@ class SessionService(object):
     comes back equal to what was sent; what a double can not hold exactly is INVALID_ARGUMENT: NaN, an infinity, and an
     integral number beyond ±(2^53 - 1), which is to be sent as a string. The other limits stand at their fields. A size
     over its limit is RESOURCE_EXHAUSTED with the reason LIMIT_EXCEEDED, anything else out of range is INVALID_ARGUMENT.
+    Every answer, event and record stays below 4 MiB, which is what gRPC clients take unless told otherwise.
 
     # Writing safely
 

@@ -29,8 +29,13 @@ class Limits:
     messages_per_add: int = 1_000
     page_size: int = 1_000
     default_page_size: int = 100
+    answer_bytes: int = 4 * MIB
+    """What gRPC clients take in one answer unless told otherwise."""
+    wire_bytes: int = 7 * MIB // 2
+    """The most that one stored value takes in an answer, with room for what stands beside it. Metadata, data and
+    content of a message are so limited that they stay below together."""
     page_bytes: int = MIB
-    """About how much message content, as JSON, one answer carries: gRPC clients take 4 MiB unless told otherwise."""
+    """About how much metadata or message content, as it is on the wire, one page carries."""
     default_window: int = 100
     shortest_span: Micros = SECOND
     longest_span: Micros = Micros(10 * YEAR)

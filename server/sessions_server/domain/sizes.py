@@ -1,8 +1,12 @@
-"""What fits: the sizes of metadata and contexts, judged on what would be stored."""
+"""What fits: the sizes of metadata and contexts, judged on what would be stored, and what pages and answers can carry.
+
+JSON grows on its way to the wire: as a Struct a number of one digit takes 11 bytes and not 2.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final
 
 from sessions_server.domain.context import measure
 from sessions_server.domain.errors import InvalidRequest, LimitExceeded, Violation
@@ -10,7 +14,10 @@ from sessions_server.domain.jsonbytes import dumps
 from sessions_server.domain.limits import MAX_DEPTH, Limits
 
 if TYPE_CHECKING:
-    from sessions_server.domain.models import JsonObject
+    from sessions_server.domain.models import Json, JsonObject, MessageBody
+
+GROWTH: Final = 6
+"""So many times the JSON's bytes a Struct has at most."""
 
 
 def check_metadata(metadata: JsonObject, limits: Limits) -> None:
@@ -28,9 +35,59 @@ def check_context(data: JsonObject, limits: Limits) -> None:
         raise InvalidRequest(
             [Violation("context", f"JSON nests at most {MAX_DEPTH} levels; make it flatter.")]
         )
-    if keys > limits.context_keys or len(dumps(data)) > limits.context_bytes:
+    size = len(dumps(data))
+    if keys > limits.context_keys or size > limits.context_bytes:
         raise LimitExceeded(
             f"A context holds at most {limits.context_keys} keys and {limits.context_bytes} bytes of JSON; "
             "remove what is no longer needed.",
             field="context",
         )
+    if size * GROWTH > limits.wire_bytes and struct_bytes(data) > limits.wire_bytes:
+        raise LimitExceeded(
+            f"A context takes at most {limits.wire_bytes} bytes as a Struct, where every number takes 11 in a list; "
+            "remove what is no longer needed, or keep long lists of numbers as texts.",
+            field="context",
+        )
+
+
+def fitting(sizes: Iterable[int], most: int) -> int:
+    """How many of the items with these sizes make a page: at least the first, so that paging goes on."""
+    total = count = 0
+    for size in sizes:
+        total += size
+        if total > most and count:
+            break
+        count += 1
+    return count
+
+
+def body_bytes(body: MessageBody) -> int:
+    """About what a message takes on the wire."""
+    size = len(body.role) + len(body.content.encode()) + len(body.name) + len(body.tool_call_id)
+    for values in (body.data, body.metadata):
+        if values is not None:
+            size += struct_bytes(values)
+    return size
+
+
+def struct_bytes(values: JsonObject) -> int:
+    """What an object takes as a google.protobuf.Struct."""
+    return sum(
+        _framed(_framed(len(key.encode())) + _framed(_value_bytes(value))) for key, value in values.items()
+    )
+
+
+def _value_bytes(value: Json) -> int:
+    """What a value takes as a google.protobuf.Value."""
+    if isinstance(value, str):
+        return _framed(len(value.encode()))
+    if isinstance(value, dict):
+        return _framed(struct_bytes(value))
+    if isinstance(value, list):
+        return _framed(sum(_framed(_value_bytes(item)) for item in value))
+    return 2 if value is None or isinstance(value, bool) else 9
+
+
+def _framed(size: int) -> int:
+    """What a field with a length takes: its tag, the length in groups of 7 bits, and the content."""
+    return 1 + max(1, (size.bit_length() + 6) // 7) + size

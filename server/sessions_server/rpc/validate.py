@@ -27,7 +27,6 @@ T = TypeVar("T")
 ROLE_CHARACTERS: Final = 64
 NAME_CHARACTERS: Final = 256
 REQUEST_ID_CHARACTERS: Final = 128
-ETAG_CHARACTERS: Final = 256
 VIOLATIONS: Final = 64
 """More than fit into an answer; a request may have a million."""
 
@@ -129,16 +128,16 @@ class Check:
             self.wrong(field, str(error))
             return ()
 
-    def json_object(self, field: str, given: Struct, *, nul: bool = True) -> JsonObject:
-        """The object that a Struct stands for. `nul`: whether its texts may hold U+0000."""
-        return read_struct(given, self._refuse(field, nul=nul))
+    def json_object(self, field: str, given: Struct, *, searched: bool = False) -> JsonObject:
+        """The object that a Struct stands for. `searched`: whether databases are to search it."""
+        return read_struct(given, self._refuse(field, searched=searched))
 
     def json_number(self, field: str, given: float) -> int | float:
-        return read_number(given, self._refuse(field, nul=True))
+        return read_number(given, self._refuse(field))
 
     def context_value(self, field: str, given: Value) -> Json:
         """A part of a context, which may not be larger than a whole one."""
-        value = read_value(given, self._refuse(field, nul=True), MAX_DEPTH)
+        value = read_value(given, self._refuse(field), MAX_DEPTH)
         self.context_size(field, value)
         return value
 
@@ -161,8 +160,8 @@ class Check:
         if measure(value)[0] > self.limits.metadata_keys:
             self.too_large(field, f"Give at most {self.limits.metadata_keys} keys here.")
 
-    def _refuse(self, field: str, *, nul: bool) -> Refuse:
+    def _refuse(self, field: str, *, searched: bool = False) -> Refuse:
         def wrong(sentence: str) -> None:
             self.wrong(field, sentence)
 
-        return Refuse(wrong, nul=nul)
+        return Refuse(wrong, searched=searched)

@@ -1,4 +1,4 @@
-"""Page tokens: where the next page starts, bound to the query that it continues."""
+"""Pages of sessions, and their tokens: where the next page starts, bound to the query that it continues."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from sessions_server.domain.errors import InvalidRequest, Violation
 from sessions_server.domain.jsonbytes import canonical, dumps, loads
 from sessions_server.domain.models import Json, Micros, Session
+from sessions_server.domain.sizes import fitting, struct_bytes
 
 if TYPE_CHECKING:
     from sessions_server.domain.ports import ListQuery
@@ -23,25 +24,49 @@ class Page(NamedTuple):
     """Empty on the last page, and only there."""
 
 
-def next_token(query: ListQuery, last: Session) -> str:
+def page_of(query: ListQuery, found: list[Session], most_bytes: int) -> Page:
+    """As many of the sessions as fit, of which one more was looked for than is to be shown."""
+    count = fitting((_bytes(session) for session in found[: query.limit]), most_bytes)
+    sessions = found[:count]
+    return Page(sessions, _next_token(query, sessions[-1]) if len(found) > count else "")
+
+
+def _bytes(session: Session) -> int:
+    """About what a session takes on the wire; what all of them have in common is little beside a page."""
+    return struct_bytes(session.metadata) + len(session.user_id)
+
+
+def _next_token(query: ListQuery, last: Session) -> str:
     at = last.create_time if query.order.column == "create_time" else last.update_time
     position = dumps([at, last.key.session_id])
-    return base64.urlsafe_b64encode(_digest(query, position) + position).decode().rstrip("=")
+    return _text(_digest(query, position) + position)
 
 
 def resume(query: ListQuery, token: str) -> ListQuery:
     """The query from where its token points on. Raises InvalidRequest for a token of another query, or of none."""
     if not token:
         return query
-    try:
-        raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
-    except ValueError:
-        raise _refused() from None
+    raw = read_token(token)
     digest, position = raw[:_DIGEST_BYTES], raw[_DIGEST_BYTES:]
     if not hmac.compare_digest(digest, _digest(query, position)):
         raise _refused()
     at, session_id = loads(position)
     return query._replace(after=(Micros(at), session_id))
+
+
+def read_token(token: str) -> bytes:
+    """What a token spells, of whatever query it is. Raises InvalidRequest for a text that is none."""
+    try:
+        raw = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
+    except ValueError:
+        raise _refused() from None
+    if _text(raw) != token:  # decoding passes over padding, foreign characters and the last one's unused bits
+        raise _refused()
+    return raw
+
+
+def _text(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
 
 
 def _digest(query: ListQuery, position: bytes) -> bytes:

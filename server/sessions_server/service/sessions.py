@@ -10,10 +10,12 @@ import uuid_utils
 
 from sessions_server.domain import commands as c
 from sessions_server.domain.context import MISSING, Missing, Path, lookup
+from sessions_server.domain.errors import EncryptionNotConfigured, SessionNotFound
 from sessions_server.domain.models import Answer, Context, Json, Message, MessageDraft, Session, SessionKey
-from sessions_server.service.pages import Page, next_token, resume
+from sessions_server.service.pages import Page, page_of, resume
 
 if TYPE_CHECKING:
+    from sessions_server.domain.limits import Limits
     from sessions_server.domain.ports import Cells, HistoryPage, HistoryQuery, ListQuery, ReadStore
 
 
@@ -32,10 +34,11 @@ class ContextRead(NamedTuple):
 
 
 class Sessions:
-    def __init__(self, *, commands: Commands, store: ReadStore, cells: Cells) -> None:
+    def __init__(self, *, commands: Commands, store: ReadStore, cells: Cells, limits: Limits) -> None:
         self._commands = commands
         self._store = store
         self._cells = cells
+        self._limits = limits
 
     async def create(self, command: c.Create) -> Session:
         """Creates a session; an empty session id is replaced by a new one. Raises SessionExists,
@@ -44,9 +47,24 @@ class Sessions:
         if not key.session_id:
             derived = command.request is not None
             key = SessionKey(key.tenant, _new_id(key.tenant, command.request))
-        data_key = self._cells.new_key(*key) if command.storage.encryption else None
-        command = replace(command, key=key, id_is_derived=derived, data_key=data_key)
+        command = replace(command, key=key, id_is_derived=derived)
+        if command.storage.encryption:
+            try:
+                command = replace(command, data_key=self._cells.new_key(*key))
+            except EncryptionNotConfigured:
+                if (existing := await self._existing(command)) is None:
+                    raise
+                return existing
         return cast("Session", await self._commands.submit(command))
+
+    async def _existing(self, command: c.Create) -> Session | None:
+        """The session that the caller takes instead of a new one, which can not be created."""
+        if not command.return_existing or command.id_is_derived:
+            return None
+        try:
+            return await self._store.session(command.key)
+        except SessionNotFound:
+            return None
 
     async def change(self, command: c.Update | c.Move) -> Session:
         """Changes the session itself. Raises SessionNotFound, InvalidState, EtagMismatch."""
@@ -90,8 +108,7 @@ class Sessions:
         """One page of the sessions that match. Raises InvalidRequest for a token that is not of this query."""
         asked = resume(query, token)
         found = await self._store.sessions(asked._replace(limit=asked.limit + 1))
-        sessions = found[: asked.limit]
-        return Page(sessions, next_token(query, sessions[-1]) if len(found) > asked.limit else "")
+        return page_of(query, found, self._limits.page_bytes)
 
 
 def _new_id(tenant: str, request: c.RequestStamp | None) -> str:

@@ -172,7 +172,8 @@ def _import_commands(opening: c.Import, spool: Spool) -> Iterator[c.Command]:
         if isinstance(record, ContextRecord):
             yield replace(opening, context=record.data)
         elif isinstance(record, MessagesRecord):
-            yield c.ImportMessages(key=opening.key, messages=record.messages)
+            request_id = opening.request.id if opening.request else ""
+            yield c.ImportMessages(key=opening.key, messages=record.messages, request_id=request_id)
 
 
 def _refused(sentence: str) -> InvalidRequest:

@@ -237,3 +237,35 @@ def test_the_limits_are_those_of_the_deployment() -> None:
     assert too_large(content.read_add_message, add(content="four"), limits=limits) == "message.content"
     two = pb.AddMessagesRequest(session_id="s", messages=[wire_message(content="x")] * 2)
     assert violations(content.read_add_messages, two, limits=limits) == ["messages"]
+
+
+def test_messages_whose_answer_would_not_fit_are_refused() -> None:
+    def read(size: int) -> pb.AddMessagesRequest:
+        request = pb.AddMessagesRequest(session_id="s-1", messages=[wire_message()] * 1_000)
+        request.messages[0].content = "x" * (size - request.ByteSize())
+        return request
+
+    limits = replace(LIMITS, answer_bytes=300_000)
+    assert len(accepted(content.read_add_messages, read(219_000), limits=limits).drafts) == 1_000
+    assert too_large(content.read_add_messages, read(221_000), limits=limits) == "messages"
+
+
+@pytest.mark.parametrize("keys", [0, 1, 1_000])
+def test_changed_paths_that_fit_into_no_event_are_refused(keys: int) -> None:
+    limits = replace(LIMITS, wire_bytes=100_000)
+    merge = struct(**{f"k{number}": 1 for number in range(keys)})
+    longest = 50_000 // max(1, keys) - 10
+    accepted(content.read_update_context, change(path="a" * longest, merge=merge), limits=limits)
+    request = change(path="a" * (longest + 20), merge=merge)
+    assert too_large(content.read_update_context, request, limits=limits) == "changes"
+
+
+def test_an_update_mask_that_fits_into_no_event_is_refused() -> None:
+    limits = replace(LIMITS, wire_bytes=1_000)
+    accepted(sessions.read_update, update("metadata." + "a" * 900), limits=limits)
+    assert too_large(sessions.read_update, update("metadata." + "a" * 1_000), limits=limits) == "update_mask"
+
+
+def test_any_text_may_be_given_as_an_etag() -> None:
+    request = pb.SetContextRequest(session_id="s-1", etag="x" * 5_000)
+    assert accepted(content.read_set_context, request).etag == "x" * 5_000

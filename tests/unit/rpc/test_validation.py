@@ -212,6 +212,12 @@ def test_a_path_that_is_named_twice_counts_once() -> None:
         pytest.param({"states": [99]}, ["states"], id="an unknown state"),
         pytest.param({"states": [0]}, ["states"], id="the unspecified state"),
         pytest.param({"user_id": "a\nb"}, ["user_id"], id="a control character"),
+        pytest.param({"page_token": "QUJD="}, ["page_token"], id="a token of garbage"),
+        pytest.param(
+            {"page_token": "!", "order_by": "zz", "page_size": -1},
+            ["order_by", "page_token", "page_size"],
+            id="everything",
+        ),
     ],
 )
 def test_a_list_is_refused_for(fields: dict[str, Any], at_fault: list[str]) -> None:

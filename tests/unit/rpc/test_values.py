@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from google.protobuf.struct_pb2 import ListValue, Struct, Value
 from hypothesis import given, strategies as st
 
-from sessions_server.domain.limits import MAX_SAFE_INTEGER
+from sessions_server.domain.jsonbytes import dumps
+from sessions_server.domain.limits import MAX_SAFE_INTEGER, Limits
+from sessions_server.domain.sizes import GROWTH, struct_bytes
 from sessions_server.rpc.convert.values import Refuse, put_object, read_struct
 from tests.unit.rpc.build import FULL_OBJECT, nested, numbered
 
@@ -28,9 +30,9 @@ values = st.recursive(
 )
 
 
-def refused(struct: Struct, *, nul: bool = True) -> list[str]:
+def refused(struct: Struct, *, searched: bool = False) -> list[str]:
     sentences: list[str] = []
-    read_struct(struct, Refuse(sentences.append, nul=nul))
+    read_struct(struct, Refuse(sentences.append, searched=searched))
     return sentences
 
 
@@ -46,6 +48,35 @@ def through_the_wire(value: JsonObject) -> JsonObject:
 @given(st.dictionaries(st.text(), values, max_size=5))
 def test_every_accepted_object_comes_back_equal(value: JsonObject) -> None:
     assert through_the_wire(value) == value
+
+
+@given(st.dictionaries(st.text(), values, max_size=5))
+def test_what_a_struct_takes_is_known_without_making_it(value: JsonObject) -> None:
+    struct = Struct()
+    put_object(struct, value)
+    assert struct_bytes(value) == struct.ByteSize() <= GROWTH * len(dumps(value))
+
+
+@pytest.mark.parametrize("count", [0, 1, 11, 12, 127, 128, 1_488, 1_489, 16_384, 200_000])
+def test_lists_and_texts_of_every_length_are_measured_exactly(count: int) -> None:
+    for value in (cast("JsonObject", {"l": [0] * count}), cast("JsonObject", {"é" * count: "é" * count})):
+        struct = Struct()
+        put_object(struct, value)
+        assert struct_bytes(value) == struct.ByteSize() <= GROWTH * len(dumps(value))
+
+
+def test_the_largest_message_fits_into_an_answer() -> None:
+    limits, numbers = Limits(), cast("JsonObject", {"l": [0] * 100_000})
+    growth = struct_bytes(numbers) / len(dumps(numbers))
+    values = growth * (limits.data_bytes + limits.metadata_bytes)
+    assert limits.content_bytes + values < limits.wire_bytes < limits.answer_bytes
+
+
+def test_a_negative_zero_stays_negative_but_where_databases_search() -> None:
+    kept = through_the_wire({"n": -0.0, "p": 0.0})
+    assert (repr(kept["n"]), repr(kept["p"])) == ("-0.0", "0")
+    searched = read_struct(numbered(-0.0), Refuse(pytest.fail, searched=True))
+    assert repr(searched["n"]) == "0"
 
 
 def test_integral_numbers_come_back_as_int_and_others_as_float() -> None:
@@ -109,7 +140,7 @@ def test_a_value_without_a_kind_is_refused() -> None:
 def test_texts_that_databases_search_may_not_hold_nul(value: dict[str, Any]) -> None:
     struct = Struct()
     put_object(struct, value)
-    assert any("U+0000" in sentence for sentence in refused(struct, nul=False))
+    assert any("U+0000" in sentence for sentence in refused(struct, searched=True))
 
 
 def test_an_object_is_present_on_the_wire_even_if_it_is_empty() -> None:

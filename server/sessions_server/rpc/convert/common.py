@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from sessions_server.domain.commands import RequestStamp
 from sessions_server.domain.models import SessionKey
-from sessions_server.rpc.validate import ETAG_CHARACTERS, REQUEST_ID_CHARACTERS, Check
+from sessions_server.rpc.validate import REQUEST_ID_CHARACTERS, Check
 
 if TYPE_CHECKING:
     from sessions_server.domain.limits import Limits
@@ -35,10 +35,6 @@ def read_stamp(check: Check, request: Repeatable) -> RequestStamp | None:
     check.stored_text("request_id", request_id, REQUEST_ID_CHARACTERS)
     method = type(request).__name__.removesuffix("Request")
     return RequestStamp(request_id, method, _digest(request))
-
-
-def read_etag(check: Check, etag: str) -> str:
-    return check.text("etag", etag, ETAG_CHARACTERS)
 
 
 def read_named(request: OfSession, *, tenant: str, limits: Limits) -> SessionKey:

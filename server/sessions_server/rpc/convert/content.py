@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from sessions_server.domain import commands as c
 from sessions_server.domain.context import Append, Change, Increment, Merge, Operation, Path, Remove, Set
 from sessions_server.domain.models import EventType, MessageBody, MessageDraft, Sequence, SessionKey
 from sessions_server.domain.ports import HistoryQuery
-from sessions_server.rpc.convert.common import read_etag, read_key, read_stamp
+from sessions_server.rpc.convert.common import read_key, read_stamp
 from sessions_server.rpc.convert.scalars import EVENT_TYPE_NAMES
 from sessions_server.rpc.validate import NAME_CHARACTERS, ROLE_CHARACTERS, Check
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from sessions.v1 import sessions_pb2 as pb
     from sessions_server.domain.limits import Limits
 
+_ADDED_BYTES: Final = 80
+"""The most that a message grows by what the server puts into it: an id, a sequence and a time."""
+
 
 def read_set_context(request: pb.SetContextRequest, *, tenant: str, limits: Limits) -> c.SetContext:
     check = Check(limits)
@@ -26,7 +29,7 @@ def read_set_context(request: pb.SetContextRequest, *, tenant: str, limits: Limi
     command = c.SetContext(
         key=read_key(check, tenant, request),
         request=read_stamp(check, request),
-        etag=read_etag(check, request.etag),
+        etag=request.etag,
         data=data,
     )
     check.done()
@@ -37,10 +40,15 @@ def read_update_context(request: pb.UpdateContextRequest, *, tenant: str, limits
     check = Check(limits)
     if not 1 <= len(request.changes) <= limits.context_changes:
         check.wrong("changes", f"Give 1 to {limits.context_changes} changes.")
+    if sum(map(_paths_bytes, request.changes)) > limits.wire_bytes:
+        check.too_large(
+            "changes",
+            "Give shorter paths, or fewer keys in a merge; all changed paths have to fit into one event.",
+        )
     command = c.UpdateContext(
         key=read_key(check, tenant, request),
         request=read_stamp(check, request),
-        etag=read_etag(check, request.etag),
+        etag=request.etag,
         changes=tuple(
             _read_change(check, f"changes[{place}]", change)
             for place, change in enumerate(request.changes[: limits.context_changes])
@@ -48,6 +56,12 @@ def read_update_context(request: pb.UpdateContextRequest, *, tenant: str, limits
     )
     check.done()
     return command
+
+
+def _paths_bytes(change: pb.ContextChange) -> int:
+    """At most what the paths take in the event, in which a merge has one for each key, with every `~` escaped."""
+    path, keys = len(change.path.encode()), change.merge.fields
+    return 2 * (len(keys) * path + sum(len(key.encode()) for key in keys) if keys else path)
 
 
 def _read_change(check: Check, field: str, given: pb.ContextChange) -> Change:
@@ -105,6 +119,12 @@ def read_add_messages(request: pb.AddMessagesRequest, *, tenant: str, limits: Li
     check = Check(limits)
     if not 1 <= len(request.messages) <= limits.messages_per_add:
         check.wrong("messages", f"Give 1 to {limits.messages_per_add} messages.")
+    if request.ByteSize() + _ADDED_BYTES * len(request.messages) > limits.answer_bytes:
+        check.too_large(
+            "messages",
+            "Give fewer messages at a time; with their ids and times these do not fit into one answer of "
+            f"{limits.answer_bytes} bytes.",
+        )
     command = c.AddMessages(
         key=read_key(check, tenant, request),
         request=read_stamp(check, request),

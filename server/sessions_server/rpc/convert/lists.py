@@ -12,6 +12,7 @@ from sessions_server.domain.models import State
 from sessions_server.domain.ports import ListQuery, OrderBy
 from sessions_server.rpc.convert.scalars import STATE_NAMES
 from sessions_server.rpc.validate import Check
+from sessions_server.service.pages import read_token
 
 if TYPE_CHECKING:
     from sessions.v1 import sessions_pb2 as pb
@@ -31,6 +32,7 @@ class OfSessions(Protocol):
 
     user_id: str
     page_size: int
+    page_token: str
     order_by: str
 
     @property
@@ -59,6 +61,10 @@ def _read_query(
     order = _ORDERS.get(request.order_by or _DEFAULT_ORDER)
     if order is None:
         check.wrong("order_by", f"Give one of: {', '.join(_ORDERS)}.")
+    try:
+        read_token(request.page_token)  # whether it is of this query is found when the page is looked for
+    except InvalidRequest as error:
+        _note(check, error)
     size = check.not_negative("page_size", request.page_size) or check.limits.default_page_size
     return ListQuery(
         tenant=tenant,
@@ -77,13 +83,17 @@ def _read_states(check: Check, given: Seq[int]) -> tuple[State, ...]:
 
 
 def _read_filter(check: Check, request: pb.SearchSessionsRequest) -> tuple[Condition, ...]:
-    raw = check.json_object(_FILTER, request.metadata_filter, nul=False)
+    raw = check.json_object(_FILTER, request.metadata_filter, searched=True)
     check.metadata_size(_FILTER, raw)
     if any(key.count(".") >= MAX_DEPTH for key in raw):
         check.wrong(_FILTER, f"A path has at most {MAX_DEPTH} parts.")
     try:
         return parse_filter(raw)
     except InvalidRequest as error:
-        for field, sentence in error.violations:
-            check.wrong(field, sentence)
+        _note(check, error)
         return ()
+
+
+def _note(check: Check, error: InvalidRequest) -> None:
+    for field, sentence in error.violations:
+        check.wrong(field, sentence)

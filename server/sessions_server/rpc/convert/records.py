@@ -116,7 +116,7 @@ def _read_messages(check: Check, given: pb.ExportMessages) -> tuple[Message, ...
 
 def _read_session(check: Check, given: pb.Session, tenant: str) -> Session:
     field = "record.header.session"
-    metadata = check.json_object(f"{field}.metadata", given.metadata, nul=False)
+    metadata = check.json_object(f"{field}.metadata", given.metadata, searched=True)
     check.metadata_size(f"{field}.metadata", metadata)
     state = check.known(f"{field}.state", given.state, STATE_NAMES) or State.CREATED
     update_time = _instant(check, f"{field}.update_time", given.update_time)

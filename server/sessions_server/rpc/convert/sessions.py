@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from sessions.v1 import sessions_pb2 as pb
 from sessions_server.domain import commands as c
 from sessions_server.domain.models import JsonObject, SessionConfig, SessionKey, StorageOptions
-from sessions_server.rpc.convert.common import read_etag, read_key, read_stamp
+from sessions_server.rpc.convert.common import read_key, read_stamp
 from sessions_server.rpc.convert.settings import (
     read_config,
     read_expiry_action,
@@ -50,7 +50,7 @@ def read_create(request: pb.CreateSessionRequest, *, tenant: str, limits: Limits
     check = Check(limits)
     if request.session_id:
         check.id("session_id", request.session_id)
-    metadata = check.json_object("metadata", request.metadata, nul=False)
+    metadata = check.json_object("metadata", request.metadata, searched=True)
     check.metadata_size("metadata", metadata)
     if request.if_exists not in (pb.IF_EXISTS_UNSPECIFIED, pb.IF_EXISTS_FAIL, pb.IF_EXISTS_RETURN):
         check.wrong("if_exists", "Give FAIL or RETURN, or leave it out.")
@@ -73,7 +73,7 @@ def read_update(request: pb.UpdateSessionRequest, *, tenant: str, limits: Limits
     command = c.Update(
         key=read_key(check, tenant, request),
         request=read_stamp(check, request),
-        etag=read_etag(check, request.etag),
+        etag=request.etag,
         paths=paths,
         metadata=_masked_metadata(check, request.session, paths),
         config=_masked_config(check, request.session.config, paths),
@@ -88,7 +88,7 @@ def read_move(request: ChangeOfSession, verb: c.Verb, *, tenant: str, limits: Li
     command = c.Move(
         key=read_key(check, tenant, request),
         request=read_stamp(check, request),
-        etag=read_etag(check, request.etag),
+        etag=request.etag,
         verb=verb,
     )
     check.done()
@@ -100,7 +100,7 @@ def read_delete(request: pb.DeleteSessionRequest, *, tenant: str, limits: Limits
     command = c.Delete(
         key=read_key(check, tenant, request),
         request=read_stamp(check, request),
-        etag=read_etag(check, request.etag),
+        etag=request.etag,
     )
     check.done()
     return command
@@ -115,6 +115,8 @@ def _read_paths(check: Check, request: pb.UpdateSessionRequest) -> tuple[str, ..
     if len(paths) > most:
         check.wrong(_MASK, f"Give at most {most} paths; to replace all metadata give `metadata`.")
         return ()
+    if request.update_mask.ByteSize() > check.limits.wire_bytes:
+        check.too_large(_MASK, "Give shorter paths; all of them have to fit into one event.")
     for path in paths:
         if "\0" in path or not (path in _PATHS or path.removeprefix(_KEY_PREFIX) not in ("", path)):
             check.wrong(_MASK, f"Give paths of {', '.join(sorted(_PATHS))}, or `metadata.` and a key.")
@@ -135,7 +137,7 @@ def _masked_metadata(check: Check, session: pb.Session, paths: tuple[str, ...]) 
     named = {path.removeprefix(_KEY_PREFIX) for path in paths if path.startswith(_KEY_PREFIX)}
     if not named and "metadata" not in paths:
         return {}
-    metadata = check.json_object("session.metadata", session.metadata, nul=False)
+    metadata = check.json_object("session.metadata", session.metadata, searched=True)
     if "metadata" not in paths:
         metadata = {key: value for key, value in metadata.items() if key in named}
     check.metadata_size("session.metadata", metadata)

@@ -1,11 +1,12 @@
 """JSON between Struct and plain values. What is accepted comes back equal; what a double can not hold is refused.
 
-Numbers of a Struct are doubles; an integral one becomes an int. Written by hand, since protobuf's own conversion costs
-several times as much.
+Numbers of a Struct are doubles; an integral one becomes an int, but for -0.0. Written by hand, since protobuf's own
+conversion costs several times as much.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -30,8 +31,8 @@ class Refuse(NamedTuple):
     """Takes a sentence for each thing that is wrong with a value."""
 
     wrong: Callable[[str], None]
-    nul: bool = True
-    """Whether texts may hold U+0000."""
+    searched: bool = False
+    """Whether databases search the value: PostgreSQL's jsonb has no U+0000 in texts, and for -0.0 it has 0."""
 
 
 def read_struct(struct: Struct, refuse: Refuse, depth: int = MAX_DEPTH) -> JsonObject:
@@ -40,7 +41,7 @@ def read_struct(struct: Struct, refuse: Refuse, depth: int = MAX_DEPTH) -> JsonO
         refuse.wrong(_DEPTH_SENTENCE)
         return {}
     values = {key: read_value(value, refuse, depth - 1) for key, value in struct.fields.items()}
-    if not refuse.nul and any("\0" in key for key in values):
+    if refuse.searched and any("\0" in key for key in values):
         refuse.wrong(_NUL_SENTENCE)
     return values
 
@@ -50,7 +51,7 @@ def read_value(value: Value, refuse: Refuse, depth: int) -> Json:
     kind = value.WhichOneof("kind")
     if kind == "string_value":
         text = value.string_value
-        if not refuse.nul and "\0" in text:
+        if refuse.searched and "\0" in text:
             refuse.wrong(_NUL_SENTENCE)
         return text
     if kind == "number_value":
@@ -70,7 +71,14 @@ def read_number(number: float, refuse: Refuse) -> int | float:
     if not -_LARGEST <= number <= _LARGEST:  # true of NaN as well; beyond it every double is integral
         refuse.wrong(_NUMBER_SENTENCE)
         return 0
-    return int(number) if number.is_integer() else number
+    if not number.is_integer():
+        return number
+    return int(number) or _zero(number, refuse)
+
+
+def _zero(number: float, refuse: Refuse) -> int | float:
+    is_negative = math.copysign(1.0, number) < 0
+    return number if is_negative and not refuse.searched else 0
 
 
 def _read_list(items: ListValue, refuse: Refuse, depth: int) -> Json:
