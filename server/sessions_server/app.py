@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import gc
 import ipaddress
+import logging
+import os
+import re
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from time import monotonic
+from typing import TYPE_CHECKING, Any
 
 from sessions_server.domain.errors import DomainError, SetupError
 from sessions_server.domain.limits import Limits
@@ -32,16 +36,43 @@ from sessions_server.service.rewrap import Rewrapper
 from sessions_server.service.sessions import Sessions
 from sessions_server.service.subscriptions import Subscriptions
 from sessions_server.service.transfer import Transfers
+from sessions_server.settings import Settings, unknown_variables
 from sessions_server.storage.notify import NotifyChannel
+from sessions_server.storage.opening import explain, opening
 from sessions_server.storage.store import Store, SystemClock, open_store
 
 if TYPE_CHECKING:
     from sessions_server.domain.hints import Channel
     from sessions_server.domain.ports import Cells, Clock
-    from sessions_server.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 HEALTH_SECONDS = 1.0
 """How often the store is asked whether it is there."""
+
+LEAST_SECONDS = 1.0
+"""What whoever ends has at least, also where there is no grace or none is left."""
+
+
+class Stopped(Exception):
+    """SIGTERM or SIGINT came before the server was ready."""
+
+
+class Grace:
+    """The time to end in order, for the calls first, then for the writer, then for the store."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._end: float | None = None
+
+    def begin(self) -> float:
+        """It runs from the first call on. Answers when it is over."""
+        if self._end is None:
+            self._end = monotonic() + self._seconds
+        return self._end
+
+    def left(self) -> float:
+        return max(self.begin() - monotonic(), LEAST_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +85,7 @@ class Core:
     transfers: Transfers
     limits: Limits
     cells: Cells
+    grace: Grace
 
 
 async def serve(settings: Settings, *, ready: Callable[[str], None], clock: Clock | None = None) -> None:
@@ -62,45 +94,80 @@ async def serve(settings: Settings, *, ready: Callable[[str], None], clock: Cloc
     Raises SetupError when a setting, a file or the database can not be used.
     """
     check_exposure(settings)
+    tls = _tls(settings)
     configure_logging(settings)
+    for sentence in unknown_variables(os.environ):
+        logger.warning("%s", sentence)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with running_core(settings, clock=clock) as core:
-        metrics = Metrics()
-        rpc = _rpc_server(settings, core, metrics, clock or SystemClock())
-        await rpc.start()
-        watching = asyncio.create_task(_watch_store(core.store, rpc))
-        try:
-            with metrics.served(settings.metrics_listen):
-                _spare_the_collector()
-                ready(rpc.address)
-                await stop.wait()
-        finally:
-            watching.cancel()
-            await rpc.stop(settings.drain_grace.total_seconds())
+    with suppress(Stopped):
+        async with running_core(settings, clock=clock, stop=stop) as core:
+            metrics = Metrics()
+            rpc = _rpc_server(settings, core, metrics, clock or SystemClock(), tls)
+            await rpc.start()
+            watching = asyncio.create_task(_watch_store(core.store, rpc, settings.database_url))
+            try:
+                with metrics.served(settings.metrics_listen):
+                    _spare_the_collector()
+                    ready(rpc.address)
+                    await stop.wait()
+            finally:
+                watching.cancel()
+                core.grace.begin()
+                await rpc.stop(settings.drain_grace.total_seconds())
 
 
 @asynccontextmanager
-async def running_core(settings: Settings, *, clock: Clock | None = None) -> AsyncIterator[Core]:
-    """The store, the writer, the hub and the use cases, until the context ends; what was submitted is then durable."""
+async def running_core(
+    settings: Settings, *, clock: Clock | None = None, stop: asyncio.Event | None = None
+) -> AsyncIterator[Core]:
+    """The store, the writer, the hub and the use cases, until the context ends; what was submitted is then durable,
+    unless the database has kept silent for the grace. Raises Stopped when `stop` is set before the store is open."""
     cells = open_cells(settings.keyring)
     limits = replace(Limits(), events_kept=_micros(settings.events_kept))
-    store = open_store(
-        settings.database_url,
-        cells=cells,
-        limits=limits,
-        clock=clock,
-        pool_size=settings.pool_size,
-        allow_unsafe=settings.allow_unsafe_durability,
-    )
-    await store.start()
+    grace = Grace(settings.drain_grace.total_seconds())
+    with opening(settings.database_url):
+        store = open_store(
+            settings.database_url,
+            cells=cells,
+            limits=limits,
+            clock=clock,
+            pool_size=settings.pool_size,
+            allow_unsafe=settings.allow_unsafe_durability,
+        )
     try:
+        with opening(settings.database_url):
+            await _unless_stopped(store.start(), stop)
         with _ungrouped():
-            async with _running_log(settings, store, cells, limits, clock or SystemClock()) as core:
+            async with _running_log(settings, store, cells, limits, clock or SystemClock(), grace) as core:
                 yield core
     finally:
-        await store.close()
+        await _close(store, grace)
+
+
+async def _unless_stopped(work: Coroutine[Any, Any, None], stop: asyncio.Event | None) -> None:
+    if stop is None:
+        return await work
+    working, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return await working
+        raise Stopped
+    finally:
+        stopping.cancel()
+        working.cancel()
+        await asyncio.wait({asyncio.gather(working, return_exceptions=True)}, timeout=LEAST_SECONDS)
+
+
+async def _close(store: Store, grace: Grace) -> None:
+    """Lets the store finish. What it waits for after the grace is cut, here and by the end of the event loop."""
+    try:
+        async with asyncio.timeout(grace.left()):
+            await store.close()
+    except TimeoutError:
+        logger.warning("the database did not answer within the grace, and what it was asked is given up")
 
 
 @contextmanager
@@ -116,7 +183,7 @@ def _ungrouped() -> Iterator[None]:
 
 @asynccontextmanager
 async def _running_log(
-    settings: Settings, store: Store, cells: Cells, limits: Limits, clock: Clock
+    settings: Settings, store: Store, cells: Cells, limits: Limits, clock: Clock, grace: Grace
 ) -> AsyncIterator[Core]:
     hub = Hub()
     wakeups = _wakeups(settings, hub, store)
@@ -142,12 +209,14 @@ async def _running_log(
                 transfers=Transfers(commands=writer, store=store, cells=cells, clock=clock),
                 limits=limits,
                 cells=cells,
+                grace=grace,
             )
         finally:
             for helper in helpers:
                 helper.cancel()
             writer.close()
-            await writing
+            await asyncio.wait({writing}, timeout=grace.left())
+            writing.cancel()
 
 
 def _spare_the_collector() -> None:
@@ -182,7 +251,7 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _rpc_server(settings: Settings, core: Core, metrics: Metrics, clock: Clock) -> RpcServer:
+def _rpc_server(settings: Settings, core: Core, metrics: Metrics, clock: Clock, tls: Tls | None) -> RpcServer:
     subscriptions = Subscriptions(
         store=core.store, hub=core.hub, checkpoint_seconds=settings.checkpoint_interval.total_seconds()
     )
@@ -196,28 +265,36 @@ def _rpc_server(settings: Settings, core: Core, metrics: Metrics, clock: Clock) 
         clock=clock,
         metrics=metrics,
         stream_limits=StreamLimits(in_all=settings.max_streams, per_caller=settings.max_streams_per_caller),
-        tls=_tls(settings),
+        tls=tls,
     )
 
 
 def _tls(settings: Settings) -> Tls | None:
-    if settings.tls_cert is None and settings.tls_key is None:
+    files = (settings.tls_cert, settings.tls_key, settings.tls_client_ca)
+    if files == (None, None, None):
         return None
     if settings.tls_cert is None or settings.tls_key is None:
         raise SetupError(
-            "TLS needs both a certificate and its key; give SESSIONS_TLS_CERT and SESSIONS_TLS_KEY."
+            "TLS needs both a certificate and its key; give SESSIONS_TLS_CERT and SESSIONS_TLS_KEY"
+            + (", also where SESSIONS_TLS_CLIENT_CA is given." if settings.tls_client_ca else ".")
         )
-    client_ca = None if settings.tls_client_ca is None else _read_pem(settings.tls_client_ca)
-    return Tls(_read_pem(settings.tls_cert), _read_pem(settings.tls_key), client_ca)
+    client_ca = None if settings.tls_client_ca is None else _read_pem(settings.tls_client_ca, "CERTIFICATE")
+    return Tls(
+        _read_pem(settings.tls_cert, "CERTIFICATE"), _read_pem(settings.tls_key, "PRIVATE KEY"), client_ca
+    )
 
 
-def _read_pem(path: Path) -> bytes:
+def _read_pem(path: Path, holds: str) -> bytes:
     try:
-        return path.read_bytes()
+        content = path.read_bytes()
     except OSError as error:
         raise SetupError(
             f"{path} can not be read ({error.strerror}); let the server's user read it."
         ) from error
+    # gRPC takes an authority's file without any for the authorities that the system trusts.
+    if not re.search(rb"-----BEGIN [A-Z0-9 ]*" + holds.encode(), content):
+        raise SetupError(f"{path} has no {holds.lower()} in PEM; name a file that has one.")
+    return content
 
 
 def _wakeups(settings: Settings, hub: Hub, store: Store) -> Wakeups | None:
@@ -230,14 +307,24 @@ def _wakeups(settings: Settings, hub: Hub, store: Store) -> Wakeups | None:
     return Wakeups(hub, channel=channel, store=store, poll_seconds=settings.poll_interval.total_seconds())
 
 
-async def _watch_store(store: Store, rpc: RpcServer) -> None:
-    """Health follows the store, so that callers are sent elsewhere while it is gone."""
+async def _watch_store(store: Store, rpc: RpcServer, database_url: str) -> None:
+    """Health follows the store, so that callers are sent elsewhere while it is gone. Whatever the store raises, it is
+    looked at again; the log tells of each change once."""
+    serving = True
     while True:
         try:
             await store.ping()
-            await rpc.set_serving(True)
-        except DomainError:
-            await rpc.set_serving(False)
+        except Exception as error:
+            if serving:
+                unexpected = not isinstance(error, DomainError)
+                reason = explain(database_url, error) or error
+                logger.warning("the database can not be used: %s", reason, exc_info=unexpected)
+            serving = False
+        else:
+            if not serving:
+                logger.info("the database can be used again")
+            serving = True
+        await rpc.set_serving(serving)
         await asyncio.sleep(HEALTH_SECONDS)
 
 

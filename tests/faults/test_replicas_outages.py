@@ -1,13 +1,17 @@
-"""PostgreSQL is away for a while, or keeps silent: what callers, health checks and subscribers see of it."""
+"""PostgreSQL is away for a while, takes no connections or keeps silent: what callers, health checks, subscribers and
+whoever stops a server see of it."""
 
 from __future__ import annotations
 
 import asyncio
+import signal
+import subprocess
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -20,13 +24,19 @@ from sessions_server.security.cells import open_cells
 from sessions_server.storage.store import open_store
 from tests.conformance.harness import KEY, Harness, add, create
 from tests.support.clock import HandClock
-from tests.support.postgres import Postgres, running_postgres
+from tests.support.command_line import command, environment
+from tests.support.ports import HOST
+from tests.support.postgres import ROLE, Postgres, running_postgres
 from tests.support.replicas import running_replicas
-from tests.support.server import Server
+from tests.support.server import Server, start_server
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 AWAY_SECONDS = 3.0
+UNSAFE = {"SESSIONS_ALLOW_UNSAFE_DURABILITY": "true"}
+MIGRATION_LOCK = 7_353_118_022_617_342
+STOPPED_SECONDS = 30.0
+"""In which a server that is stopped is gone, also on a busy machine; less than one statement may take."""
 
 
 @pytest.fixture
@@ -39,8 +49,7 @@ def postgres() -> Iterator[Postgres]:
 @pytest.fixture
 def servers(postgres: Postgres, tmp_path: Path) -> Iterator[list[Server]]:
     url = postgres.url(asyncio.run(postgres.fresh_database()))
-    env = {"SESSIONS_ALLOW_UNSAFE_DURABILITY": "true"}
-    with running_replicas(tmp_path, count=2, database_url=url, env=env) as servers:
+    with running_replicas(tmp_path, count=2, database_url=url, env=UNSAFE) as servers:
         yield servers
 
 
@@ -127,6 +136,122 @@ async def test_a_database_that_keeps_silent_is_given_up_and_found_again(
     await bench.do(add("a"))
     assert await bench.contents() == ["a"]
     await store.close()
+
+
+class Ousted:
+    """One server on a database that a test takes away from it, with a session in it."""
+
+    def __init__(self, postgres: Postgres, name: str, server: Server, calls: Calls, session_id: str) -> None:
+        self.name = name
+        self.server = server
+        self.calls = calls
+        self.session_id = session_id
+        self._postgres = postgres
+
+    async def shut_out(self, statement: str) -> None:
+        """After the statement, all of the server's connections end."""
+        await self._postgres.execute(statement)
+        ended = f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = '{self.name}'"
+        await self._postgres.execute(ended)
+
+
+@asynccontextmanager
+async def ousted(
+    postgres: Postgres, folder: Path, *, options: str = "", role: str = ROLE
+) -> AsyncIterator[Ousted]:
+    name = await postgres.fresh_database()
+    await postgres.execute(f'ALTER DATABASE "{name}" OWNER TO {role}')
+    url = f"postgresql+asyncpg://{role}@/{name}?host={HOST}:{postgres.port}{options}"
+    server = await asyncio.to_thread(start_server, folder, env={**UNSAFE, "SESSIONS_DATABASE_URL": url})
+    with server:
+        async with AsyncClient(server.address) as client, grpc.aio.insecure_channel(server.address) as bare:
+            calls = Calls(bare)
+            await calls.until_health_is(SERVING)
+            yield Ousted(postgres, name, server, calls, (await client.sessions.create("u")).id)
+
+
+@pytest.mark.parametrize("away", ["READ ONLY", "NO CONNECTIONS", "NO RIGHT"])
+async def test_whatever_keeps_the_database_from_being_used_the_server_waits_for_its_return(
+    postgres: Postgres, tmp_path: Path, away: str
+) -> None:
+    """Read only is what all hosts are for the time of a failover, and `read-write` asks for another one."""
+    await postgres.execute("CREATE ROLE serving LOGIN")
+    async with ousted(
+        postgres, tmp_path, options="&target_session_attrs=read-write", role="serving"
+    ) as place:
+        out, back = {
+            "READ ONLY": ("SET default_transaction_read_only = on", "RESET default_transaction_read_only"),
+            "NO CONNECTIONS": ("ALLOW_CONNECTIONS false", "ALLOW_CONNECTIONS true"),
+            "NO RIGHT": ("OWNER TO postgres", "OWNER TO serving"),
+        }[away]
+        await postgres.execute(f'REVOKE CONNECT ON DATABASE "{place.name}" FROM PUBLIC')
+        for _ in range(2):
+            await place.shut_out(f'ALTER DATABASE "{place.name}" {out}')
+            await place.calls.until_health_is(NOT_SERVING)
+            assert await place.calls.codes(place.session_id) == {grpc.StatusCode.UNAVAILABLE}
+            await asyncio.sleep(AWAY_SECONDS)
+            await postgres.execute(f'ALTER DATABASE "{place.name}" {back}')
+            await place.calls.until_health_is(SERVING)
+            assert await place.calls.codes(place.session_id) == {grpc.StatusCode.OK}
+        log = place.server.log
+        assert log.count("the database can not be used: ") == 2, "once for each time"
+        assert log.count("the database can be used again") == 2
+        assert "Traceback" not in log
+
+
+async def test_a_server_is_stopped_while_its_database_keeps_silent(
+    postgres: Postgres, tmp_path: Path
+) -> None:
+    url = postgres.url(await postgres.fresh_database())
+    env = {**UNSAFE, "SESSIONS_DATABASE_URL": url, "SESSIONS_DRAIN_GRACE": "1"}
+    server = await asyncio.to_thread(start_server, tmp_path, env=env)
+    async with grpc.aio.insecure_channel(server.address) as channel, AsyncClient(server.address) as client:
+        session = await client.sessions.create("u")
+        calls = Calls(channel)
+        assert await calls.codes(session.id) == {grpc.StatusCode.OK}, "so the pool holds several connections"
+        with postgres.silent():
+            asked = asyncio.create_task(calls.codes(session.id))
+            # Health asks the database every second, and is told nothing either: so the calls wait for it by now.
+            await asyncio.sleep(1)
+            server.send(signal.SIGTERM)
+            async with asyncio.timeout(STOPPED_SECONDS):
+                assert await asyncio.to_thread(server.wait) == 0
+        await asked
+    assert "Traceback" not in server.log
+
+
+def test_a_server_is_stopped_while_it_waits_for_another_ones_migration(
+    postgres: Postgres, tmp_path: Path
+) -> None:
+    name = asyncio.run(postgres.fresh_database())
+    with migrating(postgres, name):
+        env = {**UNSAFE, "SESSIONS_DATABASE_URL": postgres.url(name), "SESSIONS_LISTEN": f"{HOST}:0"}
+        starting = subprocess.Popen(
+            command("serve"),
+            cwd=tmp_path,
+            env=environment(env),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        while not asyncio.run(postgres.fetch("SELECT FROM pg_locks WHERE NOT granted")):
+            assert starting.poll() is None
+        starting.send_signal(signal.SIGTERM)
+        said = starting.communicate(timeout=STOPPED_SECONDS)
+        assert (starting.returncode, said) == (0, ("", ""))
+
+
+@contextmanager
+def migrating(postgres: Postgres, database: str) -> Iterator[None]:
+    """As if another server were making the tables."""
+    with asyncio.Runner() as runner:
+        connect = asyncpg.connect(user=ROLE, host=HOST, port=postgres.port, database=database, ssl=False)
+        other = runner.run(connect)
+        try:
+            runner.run(other.execute(f"SELECT pg_advisory_lock({MIGRATION_LOCK})"))
+            yield
+        finally:
+            runner.run(other.close())
 
 
 async def sequences(events: AsyncIterator[Event], count: int) -> list[int]:

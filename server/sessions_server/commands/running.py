@@ -35,8 +35,10 @@ def _new_loop() -> asyncio.AbstractEventLoop:
 def require_database(settings: Settings) -> None:
     """Raises SetupError where opening the database would make a new one."""
     from sessions_server.storage.engine import SqliteFile, parse_url
+    from sessions_server.storage.opening import opening
 
-    place = parse_url(settings.database_url)
+    with opening(settings.database_url):
+        place = parse_url(settings.database_url)
     if isinstance(place, SqliteFile) and not (place.path and place.path.exists()):
         raise SetupError(
             f"There is no database at {settings.database_url}; name one with --database-url or SESSIONS_DATABASE_URL."

@@ -181,6 +181,10 @@ class Unavailable(DomainError):
     reason = Reason.UNAVAILABLE
 
 
+class SessionLocked(Unavailable):
+    """Another transaction held a session for longer than this one waits."""
+
+
 class ShuttingDown(DomainError):
     reason = Reason.SHUTTING_DOWN
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -13,6 +14,7 @@ from sessions_server.domain.errors import (
     DataCorrupted,
     DomainError,
     MessageExists,
+    SessionLocked,
     SetupError,
     StorageFull,
     Unavailable,
@@ -34,12 +36,13 @@ _MESSAGE_ID_COLUMNS: Final = "log.tenant, log.session_id, log.message_id"
 
 _PG_DISK_FULL: Final = "53100"
 _PG_UNIQUE_VIOLATION: Final = "23505"
+_PG_LOCKED: Final = "55P03"
 _PG_TRY_AGAIN: Final = {"40001", "40P01"}
 """Serialization failure, deadlock: another transaction won, and this one can simply be run again."""
 
 _PG_DAMAGED: Final = {"XX001", "XX002"}
-_PG_OUT_OF_REACH: Final = ("08", "53", "55P03", "57", "58", "25006", "28", "3D")
-"""Connection lost, too many connections, locked, shut down or cancelled, I/O error, a replica, refused login."""
+_PG_OUT_OF_REACH: Final = ("08", "53", "57", "58", "25006", "28", "3D")
+"""Connection lost, too many connections, shut down or cancelled, I/O error, a replica, refused login."""
 
 
 @contextmanager
@@ -56,11 +59,25 @@ def translated() -> Iterator[None]:
         raise known from error
 
 
+@contextmanager
+def reaching() -> Iterator[None]:
+    """Around the making of a connection: whatever hinders it, callers can only try again later. A connection that was
+    made and then lost is left to `connection_lost`."""
+    try:
+        yield
+    except DomainError:
+        raise
+    except Exception as error:
+        if connection_lost(error):
+            raise
+        raise (_translate(error) or _unavailable()) from error
+
+
 def lost_to_another(error: BaseException) -> bool:
     """Whether a transaction failed only because another one came first, so that it succeeds when it is run again."""
     if not isinstance(error, sa.exc.DBAPIError):
         return False
-    state = _sqlstate(error)
+    state = sqlstate_of(error)
     return state in _PG_TRY_AGAIN or (
         state == _PG_UNIQUE_VIOLATION and _constraint(error) != MESSAGE_ID_UNIQUE
     )
@@ -98,28 +115,42 @@ def _translate_sqlite(error: sqlite3.Error) -> DomainError | None:
 
 
 def _translate_postgresql(error: Exception) -> DomainError | None:
-    state = _sqlstate(error)
+    if _failed_in_the_driver(error):
+        return _unavailable()
+    state = sqlstate_of(error)
     if state == _PG_DISK_FULL:
         return _full()
     if state in _PG_DAMAGED:
         return _damaged()
     if state == _PG_UNIQUE_VIOLATION and _constraint(error) == MESSAGE_ID_UNIQUE:
         return _message_exists()
+    if state == _PG_LOCKED:
+        return SessionLocked("The session is busy for long; try again with the same request_id.")
     if state in _PG_TRY_AGAIN or state == _PG_UNIQUE_VIOLATION or state.startswith(_PG_OUT_OF_REACH):
         return _unavailable()
     return None
 
 
-def _sqlstate(error: Exception) -> str:
-    return str(getattr(_original(error), "sqlstate", None) or "")
+def _failed_in_the_driver(error: Exception) -> bool:
+    """Whether asyncpg could not go on with a connection, as when no host is the one that the address asks for.
+    SQLAlchemy wraps these since 2.1."""
+    asyncpg = sys.modules.get("asyncpg")  # an extra; what it raised, it has loaded
+    return asyncpg is not None and any(
+        isinstance(each, asyncpg.InternalClientError) for each in (error, driver_error(error).__cause__)
+    )
+
+
+def sqlstate_of(error: BaseException) -> str:
+    """What PostgreSQL says of an error; empty where it says nothing."""
+    return str(getattr(driver_error(error), "sqlstate", None) or "")
 
 
 def _constraint(error: Exception) -> str:
-    return str(getattr(_original(error).__cause__, "constraint_name", ""))
+    return str(getattr(driver_error(error).__cause__, "constraint_name", ""))
 
 
-def _original(error: Exception) -> BaseException:
-    """The driver's error."""
+def driver_error(error: BaseException) -> BaseException:
+    """What the database's driver raised, as SQLAlchemy knows it."""
     return error.orig if isinstance(error, sa.exc.DBAPIError) and error.orig is not None else error
 
 

@@ -6,17 +6,24 @@ every row that a write depends on is locked; only a read of several statements s
 
 from __future__ import annotations
 
+import importlib.util
 import random
 from asyncio import sleep
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from sessions_server.storage.engine import POSTGRESQL, Backend, engine_options
-from sessions_server.storage.errors import StoreRefused, connection_lost, lost_to_another, translated
+from sessions_server.storage.errors import (
+    StoreRefused,
+    connection_lost,
+    lost_to_another,
+    reaching,
+    translated,
+)
 from sessions_server.storage.migrations import migrate
 
 if TYPE_CHECKING:
@@ -40,7 +47,7 @@ _COMMAND_SECONDS: Final = 35
 # read them whole.
 _SESSION_SETTINGS: Final = {
     "idle_in_transaction_session_timeout": "30s",
-    "lock_timeout": "5s",
+    "lock_timeout": "200ms",
     "statement_timeout": "30s",
     "jit": "off",
     "enable_seqscan": "off",
@@ -53,10 +60,15 @@ class PostgresRunner:
     backend: Backend = POSTGRESQL
 
     def __init__(self, url: URL, *, clock: Clock | None, pool_size: int, allow_unsafe: bool) -> None:
+        if importlib.util.find_spec("asyncpg") is None or importlib.util.find_spec("greenlet") is None:
+            raise StoreRefused("PostgreSQL needs the package asyncpg; install sessions[server,postgres].")
         self._url = url
         self._clock = clock
         self._allow_unsafe = allow_unsafe
         self._engine = _create_engine(url, pool_size, command_seconds=_COMMAND_SECONDS)
+        self._connections: set[Any] = set()
+        for event, note in (("connect", self._connections.add), ("close", self._connections.discard)):
+            sa.event.listen(self._engine.sync_engine, event, lambda each, _record, note=note: note(each))
         self._single = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         self._snapshot = self._engine.execution_options(
             isolation_level="REPEATABLE READ", postgresql_readonly=True
@@ -67,7 +79,7 @@ class PostgresRunner:
 
     async def start(self) -> None:
         with translated():
-            async with self._single.connect() as connection:
+            async with _connected(self._single) as connection:
                 await connection.run_sync(self._check_durability)
             migrating = _create_engine(self._url, 1, command_seconds=None)  # it may take its time
             try:
@@ -76,6 +88,9 @@ class PostgresRunner:
                 await migrating.dispose()
 
     async def close(self) -> None:
+        # Each connection says goodbye, and does not wait for the answer of a database that may keep silent.
+        for connection in self._connections:
+            connection.driver_connection.terminate()
         await self._engine.dispose()
 
     async def write(self, work: Callable[[Connection], T]) -> T:
@@ -133,7 +148,9 @@ async def _run(engine: AsyncEngine, work: Callable[[Connection], T]) -> T:
 @asynccontextmanager
 async def _connected(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
     """A connection from the pool. It does not go back there, and is asked for nothing more, once it kept silent."""
-    async with engine.connect() as connection:
+    async with AsyncExitStack() as stack:
+        with reaching():
+            connection = await stack.enter_async_context(engine.connect())
         try:
             yield connection
         except TimeoutError:

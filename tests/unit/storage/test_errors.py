@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
+import asyncpg
 import pytest
 import sqlalchemy as sa
 
@@ -14,7 +15,7 @@ from sessions_server.domain.errors import (
     StorageFull,
     Unavailable,
 )
-from sessions_server.storage.errors import connection_lost, lost_to_another, translated
+from sessions_server.storage.errors import connection_lost, lost_to_another, reaching, translated
 
 
 class PostgresError(Exception):
@@ -37,6 +38,13 @@ def sqlite_error(code: int, text: str = "") -> sqlite3.OperationalError:
     error = sqlite3.OperationalError(text or "a text with a secret in it")
     error.sqlite_errorcode = code
     return error
+
+
+def of_the_driver(error: Exception) -> sa.exc.DBAPIError:
+    """As SQLAlchemy hands on an error of asyncpg's own, since 2.1."""
+    driver = Exception("a text with a secret in it")
+    driver.__cause__ = error
+    return sa.exc.InternalError("SELECT 1", None, driver)
 
 
 MEANINGS: dict[str, tuple[Exception, type[Exception]]] = {
@@ -67,6 +75,8 @@ MEANINGS: dict[str, tuple[Exception, type[Exception]]] = {
     "a connection was lost": (wrapped(PostgresError(""), lost=True), Unavailable),
     "nobody listens": (ConnectionRefusedError(), Unavailable),
     "a connection took too long": (TimeoutError(), Unavailable),
+    "no host is the one that is asked for": (asyncpg.TargetServerAttributeNotMatched(), Unavailable),
+    "the driver lost its way": (of_the_driver(asyncpg.ProtocolError()), Unavailable),
     "the pool is used up": (sa.exc.TimeoutError(), Unavailable),
 }
 
@@ -95,6 +105,22 @@ def test_what_is_no_refusal_is_raised_as_it_is(error: Exception) -> None:
     with pytest.raises(type(error)) as raised, translated():
         raise error
     assert raised.value is error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [wrapped(PostgresError("55000")), wrapped(PostgresError("42501")), TypeError("sslmode"), ValueError()],
+    ids=["takes no connections", "no right to connect", "an option that is not known", "anything else"],
+)
+def test_whatever_hinders_a_connection_is_to_be_tried_again(error: Exception) -> None:
+    with pytest.raises(Unavailable) as raised, reaching():
+        raise error
+    assert raised.value.__cause__ is error
+
+
+def test_a_full_disk_is_said_also_while_connecting() -> None:
+    with pytest.raises(StorageFull), reaching():
+        raise wrapped(PostgresError("53100"))
 
 
 @pytest.mark.parametrize(

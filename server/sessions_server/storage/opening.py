@@ -1,0 +1,181 @@
+"""Why a database can not be opened, as a sentence for the operator: what is wrong, and where to look.
+
+A sentence never has the address itself, which may hold a password, nor the database's own text.
+"""
+
+from __future__ import annotations
+
+import inspect
+import socket
+import sqlite3
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+import sqlalchemy as sa
+
+from sessions_server.domain.errors import DataCorrupted, SetupError, Unavailable
+from sessions_server.storage.engine import SqliteFile, parse_url
+from sessions_server.storage.errors import StoreRefused, driver_error, sqlstate_of
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import URL
+
+SETTING: Final = "SESSIONS_DATABASE_URL"
+
+_CONNECTING: Final = {
+    "3D": "PostgreSQL has no database {database}; create it, or correct the name in {setting}.",
+    "28": "PostgreSQL does not let the role {role} in; check its name and password in {setting}, and pg_hba.conf.",
+    "42501": "The role {role} may not connect to the database {database}; grant it CONNECT, or name another role in "
+    "{setting}.",
+    "55000": "The database {database} takes no connections; allow them with ALTER DATABASE, or name another one in "
+    "{setting}.",
+    "53300": "PostgreSQL has no connection left; raise its max_connections, or lower SESSIONS_POOL_SIZE.",
+    "57P": "PostgreSQL is starting or stopping; try again in a moment.",
+}
+_CONNECTION_LOST: Final = "08"
+_NO_RIGHTS: Final = (
+    "The role {role} may not read, make or change the tables in the database {database}; grant it what "
+    "docs/postgresql.md says under Roles, or start once with the address of the owner in {setting}."
+)
+_PREPARING: Final = {
+    "42501": _NO_RIGHTS,
+    "3F": _NO_RIGHTS,
+    "42P07": "The database {database} holds something of another program under a name that this server needs; give "
+    "it a database of its own in {setting}.",
+    "25006": "PostgreSQL at {place} takes no writes; name the primary in {setting}.",
+}
+"""By the beginning of what PostgreSQL says: of a connection that it refuses, and of what is done before serving."""
+
+_SQLITE: Final = {
+    sqlite3.SQLITE_NOTADB: "{path} is not a SQLite database, and was left as it is; name another file in {setting}.",
+    sqlite3.SQLITE_BUSY: "{path} is in use by another program; close that one, or name another file in {setting}.",
+}
+_SQLITE_OTHER: Final = (
+    "{path} can not be opened; let the server's user read and write it and its folder, or correct {setting}."
+)
+_SQLITE_PRIMARY_CODE: Final = 0xFF
+
+_OF_SQLALCHEMY: Final = {"prepared_statement_cache_size", "prepared_statement_name_func", "async_creator_fn"}
+"""Options of an address that asyncpg does not know."""
+
+_VALUES: Final = {
+    "ssl": "disable, allow, prefer, require, verify-ca or verify-full, the last two with PGSSLROOTCERT",
+    "target_session_attrs": "any, primary, standby, read-write, read-only or prefer-standby",
+}
+
+
+@contextmanager
+def opening(database_url: str) -> Iterator[None]:
+    """Around what makes and starts a store. Raises StoreRefused with a sentence where there is one."""
+    try:
+        _refuse_folder(parse_url(database_url))
+        yield
+    except SetupError:
+        raise
+    except Exception as error:
+        sentence = explain(database_url, error)
+        if sentence is None:
+            raise
+        raise StoreRefused(sentence) from error
+
+
+def explain(database_url: str, error: Exception) -> str | None:
+    """What hinders, and what to do; None for an error that says so itself, or that nobody expected."""
+    try:
+        place = parse_url(database_url)
+    except ValueError:
+        return f"The port in {SETTING} is not a number; correct it."
+    if isinstance(place, SqliteFile):
+        return _of_sqlite(place, error)
+    sentence = _of_postgresql(place, error)
+    if sentence is not None and database_url.count("@") > 1:
+        # What is taken for a host or a name may be a part of the password.
+        return f"PostgreSQL can not be reached; percent-encode what is special in the password in {SETTING} (@ is %40)."
+    return sentence
+
+
+def _refuse_folder(place: SqliteFile | URL) -> None:
+    """Before a file is made beside it."""
+    if isinstance(place, SqliteFile) and place.path is not None and place.path.is_dir():
+        raise StoreRefused(f"{place.path} is a folder; name a file in {SETTING}.")
+
+
+def _of_sqlite(file: SqliteFile, error: Exception) -> str | None:
+    cause = driver_error(error.__cause__) if error.__cause__ is not None else None
+    if not isinstance(error, (Unavailable, DataCorrupted)) or not isinstance(cause, sqlite3.Error):
+        return None
+    code = cause.sqlite_errorcode & _SQLITE_PRIMARY_CODE
+    if code == sqlite3.SQLITE_CORRUPT:
+        return None
+    return _SQLITE.get(code, _SQLITE_OTHER).format(path=file.path, setting=SETTING)
+
+
+def _of_postgresql(url: URL, error: Exception) -> str | None:
+    if isinstance(error, (ValueError, sa.exc.ArgumentError)):
+        return _of_options(url)
+    if not isinstance(error, Unavailable):
+        return _by_state(url, _PREPARING, sqlstate_of(error))
+    cause = error.__cause__
+    if cause is None:
+        return None
+    state = sqlstate_of(cause)
+    known = _by_state(url, _CONNECTING, state) or _by_state(url, _PREPARING, state)
+    if known or not state or state.startswith(_CONNECTION_LOST):
+        return known or _of_connecting(url, cause)
+    return f"PostgreSQL at {_place(url)} refuses with SQLSTATE {state}; its log says why."
+
+
+def _by_state(url: URL, sentences: dict[str, str], state: str) -> str | None:
+    for beginning, sentence in sentences.items():
+        if state.startswith(beginning):
+            named = {"database": url.database, "role": url.username}
+            given = {key: value or "(none is named)" for key, value in named.items()}
+            return sentence.format(**given, place=_place(url), setting=SETTING)
+    return None
+
+
+def _of_connecting(url: URL, error: BaseException) -> str:
+    raised = driver_error(error).__cause__ or error
+    check = f"check its host and port in {SETTING}"
+    if type(raised).__name__ == "TargetServerAttributeNotMatched":
+        return f"No PostgreSQL at {_place(url)} is what target_session_attrs asks for; start one, or correct {SETTING}."
+    if isinstance(raised, (ValueError, TypeError)) and not isinstance(raised, ssl.SSLError):
+        return _of_options(url)
+    if isinstance(raised, sa.exc.TimeoutError):
+        return "All connections of SESSIONS_POOL_SIZE are in use for long; PostgreSQL is slow, or more are needed."
+    if isinstance(raised, socket.gaierror):
+        return f"The host of PostgreSQL, {_place(url)}, is not known; {check}."
+    if isinstance(raised, TimeoutError):
+        return f"PostgreSQL at {_place(url)} does not answer; {check}, and what lies between."
+    if isinstance(raised, ssl.SSLError):
+        return f"PostgreSQL at {_place(url)} failed the TLS handshake; check ssl in {SETTING}, and PGSSLROOTCERT."
+    if type(raised) is ConnectionError:  # how asyncpg says it
+        return (
+            f"PostgreSQL at {_place(url)} offers no TLS; switch it on there, or leave ssl out of {SETTING}."
+        )
+    return f"PostgreSQL at {_place(url)} can not be reached; start it, or {check}."
+
+
+def _of_options(url: URL) -> str:
+    import asyncpg
+
+    known = _OF_SQLALCHEMY | inspect.signature(asyncpg.connect).parameters.keys()
+    unknown = [name for name in url.query if name not in known]
+    if unknown:
+        hint = " TLS is asked for with ssl." if "sslmode" in unknown else ""
+        return f"{SETTING} has an option that is not known: {', '.join(unknown)}; correct it or leave it out.{hint}"
+    values = "".join(f" {name} is {text}." for name, text in _VALUES.items() if name in url.query)
+    return (
+        f"An option in {SETTING} has a value that can not be used: look at {' and '.join(url.query)}.{values}"
+    )
+
+
+def _place(url: URL) -> str:
+    """Where PostgreSQL should be, as the address has it."""
+    hosts = url.query.get("host", ())
+    hosts = (hosts,) if isinstance(hosts, str) else hosts
+    if hosts:
+        return " or ".join(hosts)
+    return f"{url.host or 'localhost'}:{url.port or 5432}"

@@ -1,0 +1,56 @@
+"""What the operator is told of a PostgreSQL that can not be used, by what the driver raised."""
+
+from __future__ import annotations
+
+import ssl
+
+import pytest
+import sqlalchemy as sa
+
+from sessions_server.domain.errors import StorageFull, Unavailable
+from sessions_server.storage.opening import explain
+
+URL = "postgresql+asyncpg://owner:secret@db:5433/sessions"
+
+
+class Refusal(Exception):
+    """As asyncpg's errors look."""
+
+    def __init__(self, sqlstate: str) -> None:
+        super().__init__("a text with a secret in it")
+        self.sqlstate = sqlstate
+
+
+def unavailable(cause: Exception) -> Unavailable:
+    error = Unavailable("away")
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    ("cause", "sentence"),
+    [
+        (Refusal("28P01"), "PostgreSQL does not let the role owner in; check its name and password"),
+        (Refusal("55000"), "The database sessions takes no connections; allow them with ALTER DATABASE"),
+        (Refusal("53300"), "PostgreSQL has no connection left; raise its max_connections"),
+        (Refusal("57P03"), "PostgreSQL is starting or stopping"),
+        (Refusal("25006"), "PostgreSQL at db:5433 takes no writes; name the primary"),
+        (Refusal("58030"), "PostgreSQL at db:5433 refuses with SQLSTATE 58030; its log says why."),
+        (Refusal("08006"), "PostgreSQL at db:5433 can not be reached; start it, or check its host and port"),
+        (TimeoutError(), "PostgreSQL at db:5433 does not answer; check its host and port"),
+        (ssl.SSLCertVerificationError(), "PostgreSQL at db:5433 failed the TLS handshake; check ssl"),
+        (sa.exc.TimeoutError(), "All connections of SESSIONS_POOL_SIZE are in use for long"),
+    ],
+    ids=["login", "closed", "full", "starting", "replica", "I/O", "lost", "silent", "TLS", "pool"],
+)
+def test_each_cause_has_its_sentence(cause: Exception, sentence: str) -> None:
+    said = explain(URL, unavailable(cause))
+    assert said is not None
+    assert said.startswith(sentence)
+    assert "secret" not in said
+
+
+def test_what_says_so_itself_or_was_not_expected_has_none() -> None:
+    assert explain(URL, StorageFull("full")) is None
+    assert explain(URL, RuntimeError()) is None
+    assert explain("sqlite+aiosqlite:///sessions.db", Unavailable("closed")) is None
