@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence as Seq
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import Enum, StrEnum
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 if TYPE_CHECKING:
@@ -87,6 +87,14 @@ class Rewrapped(NamedTuple):
     """Why data keys could not be opened, which stay as they are."""
 
 
+class Patience(Enum):
+    """How long a transaction waits for sessions that another one has locked."""
+
+    NONE = "none"
+    BRIEF = "brief"
+    LONG = "long"
+
+
 class Transaction(Protocol):
     """One write transaction, used by one thread at a time."""
 
@@ -94,8 +102,12 @@ class Transaction(Protocol):
     def now(self) -> Micros:
         """The one instant at which everything in this transaction is judged."""
 
-    def load(self, commands: Seq[Command]) -> Workspace:
-        """Locks, in sorted order, and reads all that the commands name. Idempotent within the transaction."""
+    def load(self, commands: Seq[Command], *, patience: Patience = Patience.LONG) -> Workspace:
+        """Locks, in sorted order, and reads all that the commands name. Idempotent within the transaction.
+
+        Without patience, sessions that another transaction has locked are left out of the workspace and named there as
+        busy. Else raises SessionLocked when the wait was too long.
+        """
 
     def save(self, workspace: Workspace) -> list[Published]:
         """Writes what has changed; answers what watchers are to learn when the transaction is durable.

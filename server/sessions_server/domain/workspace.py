@@ -92,6 +92,8 @@ class Workspace:
     now: Micros
     limits: Limits
     slots: dict[SessionKey, Slot]
+    busy: frozenset[SessionKey] = frozenset()
+    """Sessions that another transaction has, so that they have no slot here."""
 
     def apply(self, command: c.Command) -> Answer:
         """Applies one command. Answers as the first call with the same request id was answered. Raises DomainError."""

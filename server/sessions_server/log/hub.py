@@ -63,6 +63,7 @@ class Feed:
         """What this process has made durable; without its events when they were too many to be kept in mind."""
         events = published.events
         self.erased_through = max(self.erased_through, published.erased_through)
+        self._head = max(self._head, published.head)
         if not events or (self._ring and self._ring[-1].sequence + 1 != events[0].sequence):
             self._forget_ring()  # another replica wrote in between, or there are only the log's own events
         for event in events:

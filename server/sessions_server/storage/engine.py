@@ -27,6 +27,8 @@ class Backend:
     lock_absent: Prepared | None
     """Locks the keys of sessions that have no row to be locked; with each comes the time when it was locked. None where
     there is but one writer."""
+    wait_long: Prepared | None
+    """Lets this transaction wait longer for locks. None where there is nobody to wait for."""
     condition: Callable[[Condition], sa.ColumnElement[bool]]
     """A metadata condition in the database's SQL."""
     joins_laterally: bool
@@ -44,10 +46,11 @@ _locked = (
     .cte("locked")
 )
 
-SQLITE: Final = Backend(lock_absent=None, condition=sqlite_condition, joins_laterally=False)
+SQLITE: Final = Backend(lock_absent=None, wait_long=None, condition=sqlite_condition, joins_laterally=False)
 
 POSTGRESQL: Final = Backend(
     lock_absent=Prepared(sa.select(_locked, WRITE_NOW)),
+    wait_long=Prepared(sa.select(sa.func.set_config("lock_timeout", "5s", sa.true()))),
     condition=postgresql_condition,
     joins_laterally=True,
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence as Seq
+from collections.abc import Iterable, Sequence as Seq
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sessions_server.domain.commands import AddMessages, Command, RequestStamp, Update
 from sessions_server.domain.decide import needs_context
 from sessions_server.domain.models import MessageBody, Micros, Sequence, Session, SessionKey
+from sessions_server.domain.ports import Patience
 from sessions_server.domain.workspace import Slot, StoredRequest, Workspace
 from sessions_server.storage.content import Content
 from sessions_server.storage.rows import SESSION_COLUMNS, compact_time, session_from_row
@@ -35,17 +36,30 @@ if TYPE_CHECKING:
 
 _keys = listed("keys")
 
-# The rows are locked in the order of their keys. The clock is read as each locked row is handed on, so the latest
-# reading lies after the last lock.
-_locked = (
-    sa.select(*SESSION_COLUMNS)
+
+def _locks(*, skip_locked: bool) -> sa.Select[Any]:
+    """The rows, locked in the order of their keys."""
+    return (
+        sa.select(*SESSION_COLUMNS)
+        .select_from(_keys)
+        .join(sessions, is_listed(_keys, sessions.c.tenant, sessions.c.session_id))
+        .order_by(sessions.c.tenant, sessions.c.session_id)
+        .with_for_update(of=sessions, skip_locked=skip_locked)
+    )
+
+
+# The clock is read as each locked row is handed on, so the latest reading lies after the last lock.
+_locked = _locks(skip_locked=False).cte("locked")
+_LOCK_SESSIONS: Final = Prepared(sa.select(_locked, WRITE_NOW))
+
+_free = _locks(skip_locked=True).cte("free")
+_LOCK_FREE_SESSIONS: Final = Prepared(sa.select(_free, WRITE_NOW))
+
+_FIND_SESSIONS: Final = Prepared(
+    sa.select(sessions.c.tenant, sessions.c.session_id)
     .select_from(_keys)
     .join(sessions, is_listed(_keys, sessions.c.tenant, sessions.c.session_id))
-    .order_by(sessions.c.tenant, sessions.c.session_id)
-    .with_for_update(of=sessions)
-    .cte("locked")
 )
-_LOCK_SESSIONS: Final = Prepared(sa.select(_locked, WRITE_NOW))
 
 _FIND_TOMBSTONES: Final = Prepared(
     sa.select(tombstones.c.tenant, tombstones.c.session_id, tombstones.c.last_sequence)
@@ -137,31 +151,43 @@ class Loader:
             self._now = read_clock(self._connection, None)
         return self._now
 
-    def load(self, commands: Seq[Command]) -> Loaded:
+    def load(self, commands: Seq[Command], *, patience: Patience) -> Loaded:
         keys = sorted({command.key for command in commands})
-        rows = self._lock(keys)
+        rows, busy = self._lock(keys, patience)
         self._given_now = self.now  # a transaction that loads again goes on judging by this instant
-        loaded = Loaded(Workspace(self.now, self._limits, {key: Slot(key) for key in keys}))
+        free = [command for command in commands if command.key not in busy]
+        slots = {key: Slot(key) for key in keys if key not in busy}
+        loaded = Loaded(Workspace(self.now, self._limits, slots, frozenset(busy)))
         for row in rows:
             self._take_session(loaded, row)
         self._take_tombstones(loaded)
-        self._take_contexts(loaded, commands)
-        self._take_messages(loaded, commands)
-        self._take_requests(loaded, commands)
+        self._take_contexts(loaded, free)
+        self._take_messages(loaded, free)
+        self._take_requests(loaded, free)
         return loaded
 
-    def _lock(self, keys: list[SessionKey]) -> list[Row]:
-        rows = self._wait_for(_LOCK_SESSIONS, keys)
-        if self._backend.lock_absent is not None and len(rows) < len(keys):
-            found = {(row[0], row[1]) for row in rows}
-            absent = [key for key in keys if key not in found]
-            self._wait_for(self._backend.lock_absent, absent)
-            rows += self._wait_for(
-                _LOCK_SESSIONS, absent
-            )  # by another transaction, before it gave up its lock
-        return rows
+    def _lock(self, keys: list[SessionKey], patience: Patience) -> tuple[list[Row], set[SessionKey]]:
+        """The rows, all locked, and the sessions that are left to another transaction that has them."""
+        if patience is Patience.LONG and self._backend.wait_long is not None:
+            self._backend.wait_long.rows(self._connection)
+        waits, lock_absent = patience is not Patience.NONE, self._backend.lock_absent
+        rows = self._locked_rows(_LOCK_SESSIONS if waits else _LOCK_FREE_SESSIONS, keys)
+        if lock_absent is None or len(rows) == len(keys):
+            return rows, set()
+        missing = {*keys} - {SessionKey(row[0], row[1]) for row in rows}
+        busy = set() if waits else self._stored(missing)
+        absent = sorted(missing - busy)
+        self._locked_rows(lock_absent, absent)
+        # Another transaction may have created them, before it gave up its lock.
+        if waits:
+            return rows + self._locked_rows(_LOCK_SESSIONS, absent), set()
+        return rows, busy | self._stored(absent)
 
-    def _wait_for(self, lock: Prepared, keys: list[SessionKey]) -> list[Row]:
+    def _stored(self, keys: Iterable[SessionKey]) -> set[SessionKey]:
+        """Those that have a row, locked or not."""
+        return {SessionKey(*row) for row in _FIND_SESSIONS.rows(self._connection, keys=as_list(keys))}
+
+    def _locked_rows(self, lock: Prepared, keys: list[SessionKey]) -> list[Row]:
         """Moves `now`, if it is the database's, to when the last lock was there: others may have written till then."""
         rows = list(lock.rows(self._connection, keys=as_list(keys), now=self._given_now))
         if rows and self._given_now is None:

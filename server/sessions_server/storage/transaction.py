@@ -6,6 +6,7 @@ from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sessions_server.domain.ports import Patience
 from sessions_server.storage.load import Loaded, Loader
 from sessions_server.storage.save import Saver
 
@@ -43,8 +44,8 @@ class StoreTransaction:
     def now(self) -> Micros:
         return self._loader.now
 
-    def load(self, commands: Seq[Command]) -> Workspace:
-        self._loaded = self._loader.load(commands)
+    def load(self, commands: Seq[Command], *, patience: Patience = Patience.LONG) -> Workspace:
+        self._loaded = self._loader.load(commands, patience=patience)
         return self._loaded.workspace
 
     def save(self, workspace: Workspace) -> list[Published]:
