@@ -222,3 +222,27 @@ async def test_a_session_whose_key_is_missing_is_left_and_said_and_keeps_no_othe
         server.restart()
         async with AsyncClient(server.address) as client:
             await check_all_can_be_read(client, [*lost, *kept])
+
+
+async def test_another_keyring_with_the_same_numbers_is_noticed_by_the_command_and_by_a_server_that_starts(
+    tmp_path: Path, keyring: Path
+) -> None:
+    right = {"SESSIONS_KEYRING": str(keyring), "SESSIONS_DATABASE_URL": sqlite_url(tmp_path)}
+    wrong = {**right, "SESSIONS_KEYRING": str(tmp_path / "wrong")}
+    create_keyring(tmp_path / "wrong", now=datetime.now(UTC))
+    with start_server(tmp_path, env=right) as server:
+        async with AsyncClient(server.address) as client:
+            ids = await fill(client, 3)
+        server.stop()
+        for _ in range(2):
+            sentence = sentence_of(await rewrap(tmp_path, wrong))
+            assert sentence.startswith("0 sessions were rewrapped, and 3 can not be: This session's data key")
+            rotate(tmp_path / "wrong")
+        assert ids_in(tmp_path / "sessions.db") == {1: 3}
+        with start_server(tmp_path, env=wrong) as mistaken:
+            await until_logged(mistaken, "3 data keys can not be brought under the current key")
+            [error] = [line for line in mistaken.log.splitlines() if "[error" in line]
+        assert "give the server the keyring that they were made with (SESSIONS_KEYRING)" in error
+        server.start()
+        async with AsyncClient(server.address) as client:
+            await check_all_can_be_read(client, ids)

@@ -93,9 +93,10 @@ class KeyringCells:
 
     def rewrap(self, tenant: str, session_id: str, wrapped: bytes) -> bytes | None:
         keyring, parsed = self._keyring(), _parse(wrapped)
+        # Opened in any case: in another keyring the current key may have the same number.
+        secret = _unwrap(keyring, tenant, session_id, parsed)
         if parsed.key_id == keyring.current:
             return None
-        secret = _unwrap(keyring, tenant, session_id, parsed)
         return _wrap(keyring, tenant, session_id, parsed.data_key_id, secret)
 
 

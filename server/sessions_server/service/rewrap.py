@@ -1,7 +1,8 @@
 """Brings the data keys of all encrypted sessions under the keyring's current key, while the service goes on.
 
 Only wrapped keys are written, a few at a time. A keyring counts as done when a walk through all sessions has found
-nothing to do: whoever wrapped a key just before the rotation may have stored it behind the walker.
+nothing to do: whoever wrapped a key just before the rotation may have stored it behind the walker. The walk after a
+start is also what notices that the server was given the wrong keyring.
 """
 
 from __future__ import annotations
@@ -82,12 +83,16 @@ class Rewrapper:
             return
         self._done = keyring
         if self._failed:
-            logger.warning(
-                "%s data keys can not be brought under the current key: %s", self._failed, self.failure
-            )
+            logger.warning("%s data keys can not be brought under the current key", self._failed)
         else:
             logger.info("all data keys are under the current key; %s were rewrapped", self.changed)
 
     def _note_failures(self, failures: tuple[DomainError, ...]) -> None:
-        self.failure = self.failure or (failures[0] if failures else None)
+        if failures and self.failure is None:
+            self.failure = failures[0]
+            logger.error(
+                "There are encrypted sessions that can not be read with this keyring; give the server the keyring that "
+                "they were made with (SESSIONS_KEYRING). The first of them: %s",
+                self.failure,
+            )
         self._failed += len(failures)

@@ -264,6 +264,14 @@ def test_a_key_that_is_wrapped_by_the_current_key_is_not_rewrapped() -> None:
     assert box.rewrap(CELL.tenant, CELL.session_id, wrapped) is None
 
 
+def test_a_key_of_another_keyring_does_not_pass_for_current_because_their_numbers_are_equal() -> None:
+    wrapped = cells(OLD).new_key(CELL.tenant, CELL.session_id)
+    assert FOREIGN.current == OLD.current
+
+    with pytest.raises(DataCorrupted, match="does not open with key 1 of the keyring"):
+        cells(FOREIGN).rewrap(CELL.tenant, CELL.session_id, wrapped)
+
+
 @pytest.mark.parametrize("moved", [CELL._replace(tenant="other"), CELL._replace(session_id="s2")])
 def test_a_rewrap_does_not_move_a_key_to_another_session(moved: Cell) -> None:
     wrapped = cells(OLD).new_key(CELL.tenant, CELL.session_id)
