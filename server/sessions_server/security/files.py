@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, BinaryIO, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, BinaryIO, Final, Generic, TypeAlias, TypeVar
 
 from sessions_server.domain.errors import SetupError
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 T = TypeVar("T")
+_Fingerprint: TypeAlias = "tuple[int, ...] | None"
 
 OWNER_ONLY: Final = 0o600
 READ_OR_WRITTEN_BY_OTHERS: Final = 0o066
@@ -31,10 +32,14 @@ _CHECK_SECONDS: Final = 1.0
 _log = logging.getLogger(__name__)
 
 
+class Unreadable(SetupError):
+    """The system did not let the file be read. It may at another time, though the file stays the same."""
+
+
 def read_guarded(path: Path, *, refused_mode: int, absent: str) -> bytes:
     """The content of a regular file whose mode has none of `refused_mode`'s bits.
 
-    Raises SetupError, with the text `absent` when there is no file.
+    Raises Unreadable, or another SetupError: with the text `absent` when there is no file.
     """
     try:
         # Without O_NONBLOCK opening a pipe would wait for somebody to write to it.
@@ -48,7 +53,7 @@ def read_guarded(path: Path, *, refused_mode: int, absent: str) -> bytes:
     except FileNotFoundError:
         raise SetupError(absent) from None
     except OSError as exc:
-        raise SetupError(f"{path} can not be read ({exc.strerror}); let the server's user read it.") from exc
+        raise Unreadable(f"{path} can not be read ({exc.strerror}); let the server's user read it.") from exc
 
 
 def create_private(path: Path, content: bytes) -> None:
@@ -79,7 +84,8 @@ class WatchedFile(Generic[T]):
     """A loaded file that is loaded again when it has changed.
 
     It looks at the file at most once a second. A version that can not be loaded is logged, once, and what was
-    loaded before stays. It is used from several threads, none of which waits for another.
+    loaded before stays. One that could not be read is tried again at each look: a revoked token must not stay valid
+    because the process was short of file descriptors. It is used from several threads, none of which waits for another.
     """
 
     def __init__(
@@ -93,6 +99,8 @@ class WatchedFile(Generic[T]):
         # Taken before the content is read, so that a change in between is noticed at the next look.
         self._seen = _fingerprint(path)
         self._value = load(path)
+        self._complaint: tuple[_Fingerprint, str] | None = None
+        """The last that was logged, and of which version."""
         self._next_look = monotonic() + _CHECK_SECONDS
 
     def value(self) -> T:
@@ -109,13 +117,21 @@ class WatchedFile(Generic[T]):
         found = _fingerprint(self._path)
         if found == self._seen:
             return
-        self._seen = found
         try:
             self._value = self._load(self._path)
+        except Unreadable as exc:
+            self._complain(found, exc)
+            return
         except SetupError as exc:
-            _log.error("A changed file is not used; what was read from it before stays in force. %s", exc)
+            self._complain(found, exc)
         else:
             _log.info("%s has changed and was read again.", self._path)
+        self._seen = found
+
+    def _complain(self, found: _Fingerprint, exc: SetupError) -> None:
+        if (found, str(exc)) != self._complaint:
+            self._complaint = (found, str(exc))
+            _log.error("A changed file is not used; what was read from it before stays in force. %s", exc)
 
 
 def _check_mode(path: Path, mode: int, refused: int) -> None:
@@ -171,7 +187,7 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _fingerprint(path: Path) -> tuple[int, ...] | None:
+def _fingerprint(path: Path) -> _Fingerprint:
     """What tells two versions of a file apart; None when there is no file."""
     try:
         found = path.stat()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import threading
@@ -125,6 +126,32 @@ def test_a_version_that_can_not_be_used_is_logged_once_and_the_former_stays(
     rename_over(path, "mended")
     timer.seconds += 1
     assert watched.value() == "mended"
+
+
+@pytest.mark.parametrize("shortage", [errno.EMFILE, errno.EIO])
+def test_a_version_that_could_not_be_read_for_a_moment_is_read_as_soon_as_it_can_be(
+    path: Path,
+    timer: Timer,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    shortage: int,
+) -> None:
+    def fail(*_: object) -> int:
+        raise OSError(shortage, os.strerror(shortage))
+
+    watched = WatchedFile(path, load=load, monotonic=timer)
+    path.write_text("second")
+    with monkeypatch.context() as during:
+        during.setattr(os, "open", fail)
+        for _ in range(3):
+            timer.seconds += 1
+            assert watched.value() == "first"
+    errors = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
+    assert len(errors) == 1
+    assert os.strerror(shortage) in errors[0]
+
+    timer.seconds += 1
+    assert watched.value() == "second"
 
 
 def test_a_file_that_can_not_be_used_at_the_start_is_an_error(path: Path, timer: Timer) -> None:
