@@ -66,7 +66,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Place:
     with start_server(place.folder, env=place.env) as server, Client(server.address) as client:
         for number in range(SESSIONS):
             options = {"encryption": True} if number == 0 else {"ttl": HOUR, "expiry_action": "delete"}
-            made = client.sessions.create(f"u{number}", storage_options=options)  # type: ignore[arg-type]  # plain dicts
+            made = client.sessions.create(f"u{number}", storage_options=options)
             client.sessions.add_message(made.id, role="user", content=f"text {number}")
             place.ids.append(made.id)
     assert place.said("export", "dump") == f"dump holds {SESSIONS} sessions"
@@ -219,15 +219,10 @@ def test_an_id_that_is_taken_by_another_session_stops_the_import(place: Place) -
     with start_server(place.folder, env=other.env) as server, Client(server.address) as client:
         client.sessions.create("someone", session_id=taken)
     sentence = other.complained("import", "dump")
-    assert sentence.startswith(f"Stopped at session {taken} of tenant default: A session with this id exists")
-
-
-def test_a_dump_that_was_altered_stops_the_import_at_that_session(place: Place) -> None:
-    dump = place.dump
-    dump.write_bytes(dump.read_bytes().replace(b"text 7", b"text X"))
-    sentence = place.into("other.db").complained("import", "dump")
-    assert sentence.startswith(f"Stopped at session {place.ids[7]} of tenant default: ")
-    assert "does not match the records" in sentence
+    assert sentence == (
+        f"Stopped at session {taken} of tenant default: another session has this id in the database. Import into "
+        "another database, or delete that session, then run the import again; what came before is imported."
+    )
 
 
 def test_encrypted_sessions_need_their_keyring_on_both_ways(place: Place) -> None:

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 def export(file: Path, *, settings: Settings) -> None:
     """Writes all sessions of the database to FILE.
 
-    FILE can be imported into any other database, of either kind. When the export was cut off, run it again: it goes on
-    where it stopped. FILE holds the content of encrypted sessions encrypted, all else in clear. On SQLite stop the
-    server first; on PostgreSQL what changes meanwhile may be missed.
+    FILE can be imported into any other database, of either kind. When the export was cut off, run it again on the same
+    database: it goes on where it stopped. FILE holds the content of encrypted sessions encrypted, all else in clear. On
+    SQLite stop the server first; on PostgreSQL what changes meanwhile may be missed.
     """
     require_database(settings)
     count = run(_export(settings, file))
@@ -32,8 +32,9 @@ def export(file: Path, *, settings: Settings) -> None:
 def import_(file: Path, *, settings: Settings) -> None:
     """Brings all sessions of FILE into the database.
 
-    FILE was written by export. Sessions keep their tenants, ids, messages and times. When the import was cut off, run
-    it again: it goes on where it stopped. For encrypted sessions give the keyring that they were exported with.
+    FILE was written by export; nothing is imported from one that is not whole or was altered since. Sessions keep their
+    tenants, ids, messages and times. When the import was cut off, run it again: it goes on where it stopped. For
+    encrypted sessions give the keyring that they were exported with.
     """
     added, there, over = run(_import(settings, file))
     typer.echo(f"{added} sessions were imported, {there} were there already, {over} have expired for good")

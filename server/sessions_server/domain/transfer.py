@@ -20,6 +20,8 @@ VERSION = 1
 
 MESSAGES_PER_RECORD = 100
 
+_LARGEST = 2**63 - 1
+
 
 @dataclass(frozen=True, slots=True)
 class Header:
@@ -123,10 +125,62 @@ def decode_record(data: bytes) -> Record:
             return MessagesRecord(
                 tuple(Message(id_, at, time, body_from_json(body)) for id_, at, time, body in rows)
             )
-        case [_, message_count, record_count, sha256]:
+        case ["footer", message_count, record_count, sha256]:
             return Footer(message_count, record_count, bytes.fromhex(sha256))
         case _:
             raise ValueError("not a record that encode_record wrote")
+
+
+def is_sound(record: Record) -> bool:
+    """Whether each value is of its type. To be asked of a record from a file, where nobody vouches for it."""
+    match record:
+        case Header(version, session, export_time):
+            return _are_numbers(version, export_time) and _is_sound_session(session)
+        case ContextRecord(data):
+            return _are(dict, data)
+        case MessagesRecord(messages):
+            return all(map(_is_sound_message, messages))
+        case Footer(message_count, record_count):
+            return _are_numbers(message_count, record_count)
+
+
+def _is_sound_session(session: Session) -> bool:
+    config, storage = session.config, session.storage
+    spans_and_times = (
+        config.timeout,
+        storage.ttl,
+        session.start_time,
+        session.end_time,
+        session.archive_time,
+    )
+    return (
+        _are(str, *session.key, session.user_id)
+        and _are_numbers(config.max_messages, config.context_window, session.message_count)
+        and _are_numbers(session.last_sequence, session.revision, session.history_start, session.log_start)
+        and _are_numbers(session.create_time, session.update_time, session.active_time)
+        and _are_numbers(*(each for each in spans_and_times if each is not None))
+        and _are(bool, storage.encryption)
+        and _are(dict, session.metadata)
+    )
+
+
+def _is_sound_message(message: Message) -> bool:
+    body = message.body
+    return (
+        _are(str, message.id, body.role, body.content, body.name, body.tool_call_id)
+        and _are_numbers(message.sequence, message.create_time)
+        and _are(dict, *(each for each in (body.data, body.metadata) if each is not None))
+        and _are(int, *(body.timestamp or ()))
+    )
+
+
+def _are(kind: type, *values: object) -> bool:
+    return all(type(value) is kind for value in values)
+
+
+def _are_numbers(*values: object) -> bool:
+    """Counts, positions, instants and spans, as the databases hold them."""
+    return all(isinstance(value, int) and 0 <= value <= _LARGEST for value in values) and _are(int, *values)
 
 
 def _messages_json(messages: tuple[Message, ...]) -> Json:

@@ -10,10 +10,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence as Seq
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from sessions_server.domain.errors import DomainError, InvalidState, SessionNotFound, SetupError
+from sessions_server.domain.errors import (
+    DomainError,
+    InvalidState,
+    SessionExists,
+    SessionNotFound,
+    SetupError,
+)
 from sessions_server.service.transfer import HistoryChanged
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from sessions_server.domain.models import Sequence, Session, SessionKey
     from sessions_server.domain.transfer import Header
     from sessions_server.service.dump_file import DumpReader, DumpWriter
@@ -25,17 +33,17 @@ Progress = Callable[[int], None]
 """Told, now and then, how many sessions (export) or bytes of the file (import) are behind."""
 
 
-class Source(Protocol):
-    async def keys(self, after: SessionKey | None, limit: int) -> list[SessionKey]:
-        """The next sessions of all tenants, in the order of their keys; none at the end."""
-
-
-class Target(Protocol):
+class Database(Protocol):
     async def session(self, key: SessionKey) -> Session:
         """Raises SessionNotFound."""
 
     async def heads(self, keys: Seq[SessionKey]) -> Mapping[SessionKey, Sequence]:
         """The logs' heads, of erased sessions too; a key that never was is left out."""
+
+
+class Source(Database, Protocol):
+    async def keys(self, after: SessionKey | None, limit: int) -> list[SessionKey]:
+        """The next sessions of all tenants, in the order of their keys; none at the end."""
 
 
 class Imported(NamedTuple):
@@ -49,9 +57,15 @@ class Imported(NamedTuple):
 async def export_all(source: Source, transfers: Transfers, writer: DumpWriter, *, progress: Progress) -> int:
     """Appends what the file does not hold yet and finishes it; answers how many sessions the file holds.
 
-    Raises SetupError for a session that can not be read: without it the file would not be whole.
+    Raises SetupError for a session that can not be read, without which the file would not be whole, and for a file that
+    was begun with another database.
     """
-    last, count = writer.reached
+    reached = writer.reached
+    for session in (reached.first, reached.last):
+        if session is not None and not await _came_from(source, session):
+            raise _of_another_database(writer.path, session.key)
+    last = reached.last.key if reached.last is not None else None
+    count = reached.sessions
     while keys := await source.keys(last, KEYS_PER_STEP):
         for key in keys:
             count += await _export_one(transfers, key, writer)
@@ -60,6 +74,15 @@ async def export_all(source: Source, transfers: Transfers, writer: DumpWriter, *
         writer.sync()
     writer.finish(count)
     return count
+
+
+async def _came_from(source: Source, session: Session) -> bool:
+    """Whether an exported session is in this database, or was erased from it since, which leaves its log's end."""
+    try:
+        found = await source.session(session.key)
+    except SessionNotFound:
+        return (await source.heads([session.key])).get(session.key, 0) >= session.last_sequence
+    return found.create_time == session.create_time
 
 
 async def _export_one(transfers: Transfers, key: SessionKey, writer: DumpWriter) -> int:
@@ -77,7 +100,7 @@ async def _export_one(transfers: Transfers, key: SessionKey, writer: DumpWriter)
 
 
 async def import_all(
-    target: Target, transfers: Transfers, reader: DumpReader, *, progress: Progress
+    target: Database, transfers: Transfers, reader: DumpReader, *, progress: Progress
 ) -> Imported:
     """Brings in every session of the file that is not there yet.
 
@@ -97,7 +120,7 @@ async def import_all(
     return Imported(added, there, over)
 
 
-async def _is_there(target: Target, session: Session) -> bool:
+async def _is_there(target: Database, session: Session) -> bool:
     """Whether the session came with an earlier import, even if it has been erased since: its log had gone on."""
     try:
         found = await target.session(session.key)
@@ -113,10 +136,23 @@ async def _import_one(transfers: Transfers, header: Header, reader: DumpReader) 
         await transfers.move_in(key, reader.records(header))
     except InvalidState:
         return False
+    except SessionExists as error:
+        raise _stopped_at(
+            key,
+            "another session has this id in the database. Import into another database, or delete that session, then "
+            "run the import again; what came before is imported.",
+        ) from error
     except DomainError as error:
         raise _stopped_at(key, error) from error
     return True
 
 
-def _stopped_at(key: SessionKey, error: DomainError) -> SetupError:
-    return SetupError(f"Stopped at session {key.session_id} of tenant {key.tenant}: {error}")
+def _stopped_at(key: SessionKey, why: object) -> SetupError:
+    return SetupError(f"Stopped at session {key.session_id} of tenant {key.tenant}: {why}")
+
+
+def _of_another_database(path: Path, key: SessionKey) -> SetupError:
+    return SetupError(
+        f"{path} was begun with another database: session {key.session_id} of tenant {key.tenant} is not in this one "
+        "as it stands there. Nothing was added; name another file, or the database that it was begun with."
+    )

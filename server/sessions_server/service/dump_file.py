@@ -1,63 +1,83 @@
 """The file that a whole database is moved in: a line for each record, a session's records together.
 
-    ["sessions-dump",1]                     what the file is
+    ["sessions-dump",2]                     what the file is, and the version of its form
     ["header",…] … ["footer",…]             a session, as in an export
     ["header",…] ["key",…] ["sealed",…] … ["sealed-footer",…]
                                             an encrypted session: nothing but its header stands in clear
-    ["end",<sessions>]                      only once the file is whole
+    ["end",<sessions>,"<SHA-256>"]          only once the file is whole; the digest is over every byte before this line
 
 Only whole sessions count: whatever follows the last of them was cut off, and is written again. A file that does not
-begin as one of these is never touched.
+begin as one of these is never touched, and one command at a time uses it. Nothing of a file is imported before all of
+it was found to be as it was written.
 """
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
 import os
-import re
+import stat
 from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, NamedTuple
+from typing import IO, TYPE_CHECKING, Final, NamedTuple
 
 from sessions_server.domain.errors import EncryptionNotConfigured, KeyNotAvailable, SetupError
 from sessions_server.domain.jsonbytes import dumps, loads
-from sessions_server.domain.transfer import Footer, Header, Record, decode_record, encode_record
+from sessions_server.domain.transfer import (
+    Footer,
+    Header,
+    Record,
+    decode_record,
+    encode_record,
+    is_sound,
+)
 from sessions_server.service.sealing import Envelope, Plain, Sealed, sealed
 
 if TYPE_CHECKING:
-    from sessions_server.domain.models import SessionKey
+    from hashlib import _Hash
+
+    from sessions_server.domain.models import Session, SessionKey
     from sessions_server.domain.ports import Cells
 
-FIRST_LINE = b'["sessions-dump",1]\n'
-COLUMN = "dump"
+FIRST_LINE: Final = b'["sessions-dump",2]\n'
+COLUMN: Final = "dump"
 
-_CLOSING = (b'["footer"', b'["sealed-footer"')
-_END = b'["end"'
-_LAST_LINE = re.compile(rb'\n\["end",\d+\]\n\Z')
-_TAIL_BYTES = 64
-_PRIVATE = 0o600
+LONGEST_LINE: Final = 64 * 1024 * 1024
+"""Longer than any that is written: a page of messages, each byte six in JSON, encrypted, and in base64."""
+
+_KIND: Final = b'["sessions-dump",'
+_HEADER: Final = b'["header"'
+_CLOSING: Final = (b'["footer"', b'["sealed-footer"')
+_END: Final = b'["end"'
+_PRIVATE: Final = 0o600
 
 
 class Reached(NamedTuple):
     """How far an unfinished file goes."""
 
-    last: SessionKey | None
+    first: Session | None
+    last: Session | None
     sessions: int
+    digest: _Hash
+    """Over all of it."""
 
 
 class DumpWriter:
     """Appends whole sessions to a file that only its owner may read."""
 
-    def __init__(self, file: IO[bytes], cells: Cells, reached: Reached) -> None:
+    def __init__(self, file: IO[bytes], path: Path, cells: Cells, reached: Reached) -> None:
         self._file = file
         self._cells = cells
         self._place = 0
+        self._digest = reached.digest.copy()
+        self.path = path
         self.reached = reached
 
     async def add(self, records: AsyncIterator[Record]) -> None:
         """Appends the records of one session; when they break off, the file is as it was."""
-        start = self._file.tell()
+        start, digest = self._file.tell(), self._digest.copy()
         envelope: Envelope = Plain()
         try:
             async for record in records:
@@ -69,6 +89,7 @@ class DumpWriter:
             self._file.flush()
             self._file.truncate(start)
             self._file.seek(start)
+            self._digest = digest
             raise
 
     def sync(self) -> None:
@@ -76,16 +97,16 @@ class DumpWriter:
         os.fsync(self._file.fileno())
 
     def finish(self, count: int) -> None:
-        self._file.write(dumps(["end", count]) + b"\n")
+        self._append(dumps(["end", count, self._digest.hexdigest()]))
         self.sync()
 
     def _begin(self, header: Header) -> Envelope:
         self._place = 0
-        self._file.write(encode_record(header) + b"\n")
+        self._append(encode_record(header))
         if not header.session.storage.encryption:
             return Plain()
         envelope = self._sealed(header.session.key)
-        self._file.write(dumps(["key", b64encode(envelope.data_key).decode()]) + b"\n")
+        self._append(dumps(["key", b64encode(envelope.data_key).decode()]))
         return envelope
 
     def _sealed(self, key: SessionKey) -> Sealed:
@@ -102,16 +123,22 @@ class DumpWriter:
             kind = "sealed-footer" if isinstance(record, Footer) else "sealed"
             line = dumps([kind, b64encode(envelope.seal(self._place, line)).decode()])
         self._place += 1
-        self._file.write(line + b"\n")
+        self._append(line)
+
+    def _append(self, line: bytes) -> None:
+        for part in (line, b"\n"):
+            self._file.write(part)
+            self._digest.update(part)
 
 
 @contextmanager
 def open_to_write(path: Path, cells: Cells) -> Iterator[DumpWriter]:
     """Goes on behind the last whole session of the file. Raises SetupError for a file that is something else, or
-    whole already."""
-    with _usable(path), open(path, "a+b", opener=_privately) as file:
+    whole already, or in use."""
+    with _usable(path), open(path, "a+b", opener=_open) as file:
+        _claim(path, file, fcntl.LOCK_EX)
         reached = _cut_to_whole_sessions(path, file)
-        yield DumpWriter(file, cells, reached)
+        yield DumpWriter(file, path, cells, reached)
 
 
 class DumpReader:
@@ -135,7 +162,7 @@ class DumpReader:
         while not (line := self._line()).startswith(_END):
             header = self._decoded(line)
             if not isinstance(header, Header):
-                raise _not_a_dump(self._path)
+                raise _altered(self._path)
             start = self._file.tell()
             yield header
             if self._file.tell() == start:
@@ -162,7 +189,7 @@ class DumpReader:
             pass
 
     def _line(self) -> bytes:
-        line = self._file.readline()
+        line = _next_line(self._path, self._file)
         if not line.endswith(b"\n"):
             raise _unfinished(self._path)
         return line
@@ -173,7 +200,7 @@ class DumpReader:
             _, text = loads(line)
             return b64decode(text, validate=True)
         except (ValueError, TypeError) as error:
-            raise _not_a_dump(self._path) from error
+            raise _altered(self._path) from error
 
     def _decoded(self, line: bytes) -> Record:
         return _record(self._path, line)
@@ -181,49 +208,72 @@ class DumpReader:
 
 @contextmanager
 def open_to_read(path: Path, cells: Cells) -> Iterator[DumpReader]:
-    """Raises SetupError for a file that is not one of these, or not whole."""
-    with _usable(path), path.open("rb") as file:
+    """Raises SetupError for a file that is not one of these, not whole, not as it was written, or in use."""
+    with _usable(path), open(path, "rb", opener=_open) as file:
+        _claim(path, file, fcntl.LOCK_SH)
         _check_is_whole(path, file)
         yield DumpReader(file, path, cells)
 
 
 def _check_is_whole(path: Path, file: IO[bytes]) -> None:
-    if file.readline() != FIRST_LINE:
-        raise _not_a_dump(path)
-    file.seek(max(os.fstat(file.fileno()).st_size - _TAIL_BYTES, 0))
-    if not _LAST_LINE.search(file.read()):
-        raise _unfinished(path)
+    """Reads all of it once."""
+    line = file.readline(len(FIRST_LINE))
+    if line != FIRST_LINE:
+        raise _not_a_dump(path, line)
+    digest, sessions = hashlib.sha256(), 0
+    while not line.startswith(_END):
+        digest.update(line)
+        sessions += line.startswith(_CLOSING)
+        line = _next_line(path, file)
+        if not line.endswith(b"\n"):
+            raise _unfinished(path)
+    if line != dumps(["end", sessions, digest.hexdigest()]) + b"\n" or file.read(1):
+        raise _altered(path)
     file.seek(len(FIRST_LINE))
 
 
 def _cut_to_whole_sessions(path: Path, file: IO[bytes]) -> Reached:
     """Takes off what follows the last whole session."""
     file.seek(0)
-    first = file.readline()
-    if not FIRST_LINE.startswith(first):
-        raise _not_a_dump(path)
-    if first != FIRST_LINE:  # new, or cut off in its first line
+    line = file.readline(len(FIRST_LINE))
+    if not FIRST_LINE.startswith(line):
+        raise _not_a_dump(path, line)
+    if line != FIRST_LINE:  # new, or cut off in its first line
         file.truncate(0)
         file.write(FIRST_LINE)
-        return Reached(None, 0)
-    reached, end, key = Reached(None, 0), file.tell(), None
-    while (line := file.readline()).endswith(b"\n"):
+        return Reached(None, None, 0, hashlib.sha256(FIRST_LINE))
+    digest, session = hashlib.sha256(line), None
+    reached, end = Reached(None, None, 0, digest.copy()), file.tell()
+    while (line := _next_line(path, file)).endswith(b"\n"):
         if line.startswith(_END):
             raise SetupError(f"{path} is a whole export already; name another file, or remove this one.")
-        if line.startswith(b'["header"') and isinstance(header := _record(path, line), Header):
-            key = header.session.key
+        digest.update(line)
+        if line.startswith(_HEADER) and isinstance(header := _record(path, line), Header):
+            session = header.session
         elif line.startswith(_CLOSING):
-            reached, end = Reached(key, reached.sessions + 1), file.tell()
+            reached = Reached(reached.first or session, session, reached.sessions + 1, digest.copy())
+            end = file.tell()
     file.truncate(end)
     file.seek(end)
     return reached
 
 
+def _next_line(path: Path, file: IO[bytes]) -> bytes:
+    """A line, or what there is of one at the file's end."""
+    line = file.readline(LONGEST_LINE + 1)
+    if len(line) > LONGEST_LINE:
+        raise _altered(path)
+    return line
+
+
 def _record(path: Path, line: bytes) -> Record:
     try:
-        return decode_record(line)
+        record = decode_record(line)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise _not_a_dump(path) from error
+        raise _altered(path) from error
+    if not is_sound(record):
+        raise _altered(path)
+    return record
 
 
 @contextmanager
@@ -237,12 +287,40 @@ def _usable(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _privately(name: str, flags: int) -> int:
-    return os.open(name, flags, _PRIVATE)
+def _open(name: str, flags: int) -> int:
+    """Raises SetupError for a folder, a device or a pipe."""
+    # Without O_NONBLOCK opening a pipe would wait for somebody at its other end.
+    descriptor = os.open(name, flags | os.O_NONBLOCK | os.O_CLOEXEC, _PRIVATE)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise SetupError(f"{name} is not a regular file; name a file.")
+    return descriptor
 
 
-def _not_a_dump(path: Path) -> SetupError:
+def _claim(path: Path, file: IO[bytes], lock: int) -> None:
+    """Until the file is closed. Raises SetupError when another command has it."""
+    try:
+        fcntl.flock(file, lock | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise SetupError(
+            f"Another command is using {path}; wait until it has ended, or name another file."
+        ) from None
+
+
+def _not_a_dump(path: Path, line: bytes) -> SetupError:
+    if line.startswith(_KIND):
+        return SetupError(
+            f"{path} was exported by another release of this program, and was left as it is; export again with this "
+            "release."
+        )
     return SetupError(f"{path} is not an export of this program, and was left as it is; name another file.")
+
+
+def _altered(path: Path) -> SetupError:
+    return SetupError(
+        f"{path} is not as it was exported: it was altered or damaged since. Export again, to another file, or take "
+        "this one from a backup."
+    )
 
 
 def _unfinished(path: Path) -> SetupError:

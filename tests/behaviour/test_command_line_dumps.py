@@ -1,0 +1,255 @@
+"""Exports as files that somebody else may have had: what was altered, cut, mixed up or is in use is refused whole."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sessions_client import Client
+from sessions_server.service import dump_file
+from tests.support.command_line import line_of, run, run_here, sentence_of
+from tests.support.server import start_server
+
+SESSIONS = 4
+ALTERED = (
+    "dump is not as it was exported: it was altered or damaged since. Export again, to another file, or take this one "
+    "from a backup."
+)
+
+
+@dataclass(frozen=True)
+class Place:
+    """A folder with an export of a few sessions, and with databases by their names."""
+
+    folder: Path
+
+    @property
+    def dump(self) -> Path:
+        return self.folder / "dump"
+
+    def lines(self) -> list[bytes]:
+        return self.dump.read_bytes().splitlines(keepends=True)
+
+    def write(self, lines: Sequence[bytes]) -> None:
+        self.dump.write_bytes(b"".join(lines))
+
+    def url(self, database: str) -> dict[str, str]:
+        return {"SESSIONS_DATABASE_URL": f"sqlite+aiosqlite:///{self.folder / database}"}
+
+    def said(self, *arguments: str | Path, database: str) -> str:
+        return line_of(run_here(*arguments, folder=self.folder, env=self.url(database)))
+
+    def complained(self, *arguments: str | Path, database: str) -> str:
+        return sentence_of(run_here(*arguments, folder=self.folder, env=self.url(database)))
+
+    def fill(self, database: str, ids: Sequence[str]) -> None:
+        with start_server(self.folder, env=self.url(database)) as server, Client(server.address) as client:
+            for session_id in ids:
+                client.sessions.create(f"of {database}", session_id=session_id, metadata={"of": session_id})
+                client.sessions.add_message(session_id, role="user", content=f"text of {session_id}")
+
+    def erase(self, database: str, session_id: str) -> None:
+        with start_server(self.folder, env=self.url(database)) as server, Client(server.address) as client:
+            client.sessions.delete(session_id)
+
+    def has_sessions(self, database: str) -> bool:
+        return self.said("export", f"of-{database}", database=database) != f"of-{database} holds 0 sessions"
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    place = Place(tmp_path_factory.mktemp("original"))
+    place.fill("a.db", [f"s{number}" for number in range(SESSIONS)])
+    assert place.said("export", "dump", database="a.db") == f"dump holds {SESSIONS} sessions"
+    return place
+
+
+@pytest.fixture
+def place(original: Place, tmp_path: Path) -> Place:
+    for name in ("a.db", "dump"):
+        (tmp_path / name).write_bytes((original.folder / name).read_bytes())
+    return Place(tmp_path)
+
+
+Lines = list[bytes]
+Alter = Callable[[Lines], Lines]
+
+
+def starts(lines: Lines) -> list[int]:
+    """Where each session begins, and where the last ends."""
+    return [at for at, line in enumerate(lines) if line.startswith((b'["header"', b'["end"'))]
+
+
+def without_the_second(lines: Lines) -> Lines:
+    _, second, third, *_ = starts(lines)
+    return lines[:second] + lines[third:]
+
+
+def with_the_first_twice(lines: Lines) -> Lines:
+    first, second, *_ = starts(lines)
+    return lines[:second] + lines[first:]
+
+
+def with_the_first_two_swapped(lines: Lines) -> Lines:
+    first, second, third, *_ = starts(lines)
+    return lines[:first] + lines[second:third] + lines[first:second] + lines[third:]
+
+
+def with_another_count(lines: Lines) -> Lines:
+    kind, count, digest = json.loads(lines[-1])
+    return [*lines[:-1], json.dumps([kind, count - 1, digest]).encode() + b"\n"]
+
+
+ALTERATIONS: dict[str, Alter] = {
+    "a session less": without_the_second,
+    "a session twice": with_the_first_twice,
+    "another order": with_the_first_two_swapped,
+    "another count": with_another_count,
+    "another tenant": lambda lines: [
+        line.replace(b'"tenant":"default"', b'"tenant":"another"') for line in lines
+    ],
+    "another time": lambda lines: [line.replace(b'"times":[1', b'"times":[2') for line in lines],
+    "other line ends": lambda lines: [lines[0], *(line.replace(b"\n", b"\r\n") for line in lines[1:])],
+    "something behind the end": lambda lines: [*lines, b"more\n"],
+}
+
+
+@pytest.mark.parametrize("name", ALTERATIONS)
+def test_nothing_is_imported_from_an_export_that_was_altered(place: Place, name: str) -> None:
+    altered = ALTERATIONS[name](place.lines())
+    assert altered != place.lines()
+    place.write(altered)
+    assert place.complained("import", "dump", database="b.db") == ALTERED
+    assert not place.has_sessions("b.db")
+
+
+def sealed_again(lines: Lines) -> Lines:
+    """With the last line that belongs to the others."""
+    kept = lines[:-1]
+    _, count, _ = json.loads(lines[-1])
+    end = ["end", count, hashlib.sha256(b"".join(kept)).hexdigest()]
+    return [*kept, json.dumps(end, separators=(",", ":")).encode() + b"\n"]
+
+
+def in_first(kind: str, change: Callable[[Any], object]) -> Alter:
+    """Changes the first record of a kind."""
+
+    def alter(lines: Lines) -> Lines:
+        at = next(at for at, line in enumerate(lines) if line.startswith(f'["{kind}"'.encode()))
+        record = json.loads(lines[at])
+        change(record)
+        return [*lines[:at], json.dumps(record).encode() + b"\n", *lines[at + 1 :]]
+
+    return alter
+
+
+UNSOUND: dict[str, Alter] = {
+    "a tenant that is a number": in_first("header", lambda it: it[2].update(tenant=5)),
+    "a user that is nothing": in_first("header", lambda it: it[2].update(user_id=None)),
+    "metadata that is a list": in_first("header", lambda it: it[2].update(metadata=[])),
+    "a session that is a list": in_first("header", lambda it: it.__setitem__(2, [])),
+    "a time that is a text": in_first("header", lambda it: it[2]["times"].__setitem__(0, "now")),
+    "a time beyond all": in_first("header", lambda it: it[2]["times"].__setitem__(0, 2**63)),
+    "a version that is a truth": in_first("header", lambda it: it.__setitem__(1, True)),
+    "a context that is a number": in_first("context", lambda it: it.__setitem__(1, 5)),
+    "a content that is a list": in_first("messages", lambda it: it[1][0][3].update(content=[])),
+    "a message without a body": in_first("messages", lambda it: it[1][0].pop()),
+    "a count that is a text": in_first("footer", lambda it: it.__setitem__(1, "1")),
+    "a record of no kind": in_first("context", lambda it: it.__setitem__(0, "what")),
+}
+
+
+@pytest.mark.parametrize("name", UNSOUND)
+def test_a_value_of_a_wrong_kind_is_refused_in_a_sentence_though_the_digest_fits(
+    place: Place, name: str
+) -> None:
+    place.write(sealed_again(UNSOUND[name](place.lines())))
+    assert place.complained("import", "dump", database="b.db") == ALTERED
+    assert not place.has_sessions("b.db")
+
+
+def test_a_line_that_is_longer_than_any_export_has_is_not_read_into_memory(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    longest = max(map(len, place.lines()))
+    monkeypatch.setattr(dump_file, "LONGEST_LINE", longest)
+    assert place.said("import", "dump", database="b.db").startswith(f"{SESSIONS} sessions were imported")
+    monkeypatch.setattr(dump_file, "LONGEST_LINE", longest - 1)
+    assert place.complained("import", "dump", database="c.db") == ALTERED
+    place.write(place.lines()[:-1])
+    assert place.complained("export", "dump", database="a.db") == ALTERED
+
+
+def cut(place: Place, sessions: int) -> bytes:
+    """Leaves whole sessions and a part of the next; answers what the file holds then."""
+    lines = place.lines()
+    place.write(lines[: starts(lines)[sessions] + 1])
+    return place.dump.read_bytes()
+
+
+def test_an_export_that_was_cut_goes_on_with_its_own_database_only(place: Place) -> None:
+    place.fill("b.db", ["s1", "s2", "s3"])
+    begun = cut(place, 2)
+    sentence = place.complained("export", "dump", database="b.db")
+    assert sentence.startswith(
+        "dump was begun with another database: session s0 of tenant default is not in this"
+    )
+    assert sentence.endswith("name another file, or the database that it was begun with.")
+    place.fill("c.db", ["s0", "s1", "s2", "s3"])
+    assert place.complained("export", "dump", database="c.db").startswith(
+        "dump was begun with another database"
+    )
+    assert place.dump.read_bytes().startswith(begun[: begun.rindex(b'["header"')])
+    assert place.said("export", "dump", database="a.db") == f"dump holds {SESSIONS} sessions"
+    assert place.said("import", "dump", database="d.db").startswith(f"{SESSIONS} sessions were imported")
+
+
+@pytest.mark.parametrize("erased", ["s0", "s1"])
+def test_an_export_that_was_cut_goes_on_though_a_session_in_it_was_deleted_since(
+    place: Place, erased: str
+) -> None:
+    cut(place, 2)
+    place.erase("a.db", erased)
+    assert place.said("export", "dump", database="a.db") == f"dump holds {SESSIONS} sessions"
+
+
+def test_two_commands_do_not_use_one_file_at_once(place: Place) -> None:
+    cut(place, 2)
+    before = place.dump.read_bytes()
+    with place.dump.open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        for verb in ("export", "import"):
+            sentence = sentence_of(run(verb, "dump", folder=place.folder, env=place.url("a.db")))
+            assert sentence == (
+                "Another command is using dump; wait until it has ended, or name another file."
+            )
+        assert place.dump.read_bytes() == before
+
+
+def test_what_is_no_regular_file_is_refused(place: Place) -> None:
+    os.mkfifo(place.folder / "pipe")
+    for verb, name in (
+        ("export", "pipe"),
+        ("import", "pipe"),
+        ("export", "/dev/null"),
+        ("import", "/dev/zero"),
+    ):
+        assert place.complained(verb, name, database="a.db") == f"{name} is not a regular file; name a file."
+    assert place.complained("import", ".", database="a.db") == ". is not a regular file; name a file."
+
+
+def test_a_file_of_another_release_is_told_from_what_is_no_export(place: Place) -> None:
+    place.write([b'["sessions-dump",1]\n', *place.lines()[1:]])
+    before = place.dump.read_bytes()
+    for verb in ("export", "import"):
+        sentence = place.complained(verb, "dump", database="a.db")
+        assert sentence.startswith("dump was exported by another release of this program")
+    assert place.dump.read_bytes() == before
