@@ -11,7 +11,7 @@ from typing import Final
 import grpc
 import pytest
 
-from sessions_client import AsyncClient, ResourceExhausted
+from sessions_client import AsyncClient, Client, ResourceExhausted
 from tests.faults.durability.load import Load, check_histories, check_repeats, started_sessions, stub_of
 from tests.faults.durability.on_small_disk import as_seen_by
 from tests.faults.subscriptions.figures import show
@@ -70,3 +70,30 @@ async def test_on_a_full_disk_writes_are_refused_reads_go_on_and_space_makes_all
         capsys,
         f"disk full: {stored} messages acknowledged and read, {len(load.attempts) - stored} refused, then stored",
     )
+
+
+@pytest.mark.usefixtures("ballast")
+async def test_a_server_whose_disk_is_full_stops_as_on_any_other(server: Server) -> None:
+    session_ids = await started_sessions(server, SESSIONS)
+    async with stub_of(server) as stub:
+        load = Load(stub, session_ids)
+        await load.write_until_refused(WRITERS, name="run", content_bytes=CONTENT_BYTES)
+    assert server.stop() == 0
+    assert "Traceback" not in server.log
+
+
+def test_a_server_starts_on_a_full_disk_and_serves_reads(tmp_path: Path, disk: Path) -> None:
+    killed = tmp_path / "killed"
+    killed.mkdir()
+    with start_server(tmp_path, env={"SESSIONS_DATABASE_URL": sqlite_url(killed)}) as server:
+        with Client(server.address) as client:
+            session = client.sessions.create("u1")
+            client.sessions.add_message(session.id, role="user", content="x" * LARGE_BYTES)
+        server.kill()
+    program = ["-m", "tests.faults.durability.on_full_disk", str(disk), str(killed)]
+    with start_server(tmp_path, env={"SESSIONS_DATABASE_URL": sqlite_url(disk)}, program=program) as server:
+        with Client(server.address) as client:
+            assert len(client.sessions.get_history(session.id)) == 1
+            with pytest.raises(ResourceExhausted):
+                client.sessions.add_message(session.id, role="user", content="x" * LARGE_BYTES)
+        assert server.stop() == 0

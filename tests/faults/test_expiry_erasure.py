@@ -5,6 +5,8 @@ What is looked for are canaries, texts that stand nowhere else. PostgreSQL's vac
 
 from __future__ import annotations
 
+import random
+import re
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -17,6 +19,8 @@ import pytest
 
 from sessions.v1 import sessions_pb2 as pb
 from sessions_server.security.keyring import create_keyring
+from tests.faults.durability.load import stub_of
+from tests.faults.expiry.probes import Stub, each
 from tests.faults.subscriptions.figures import show
 from tests.faults.subscriptions.inside import eventually
 from tests.support.clock import SharedClock
@@ -25,6 +29,10 @@ from tests.wire.stubs import Caller, message, struct
 
 CANARIES = 200
 TTL_SECONDS = 60
+MANY = 400
+CONTEXTS_EACH = 2
+MESSAGES_EACH = 6
+CANARY = re.compile(rb"<<[0-9a-f]{16}>>")
 TEMPORARY = {"storage_options": {"persistence": pb.PERSISTENCE_TEMPORARY, "ttl": {"seconds": TTL_SECONDS}}}
 
 
@@ -158,3 +166,75 @@ async def test_with_an_encrypted_session_goes_its_data_key(tmp_path: Path) -> No
         assert await look() > 0
         caller.DeleteSession(session_id=session)
         assert await eventually(look, lambda found: found == 0) == 0
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_what_was_erased_here_and_there_leaves_no_copy_behind(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], seed: int
+) -> None:
+    """Of rows that it moves from page to page SQLite leaves copies, see `storage/gaps.py`."""
+    rng = random.Random(seed)
+    folder = tmp_path / "server"
+    folder.mkdir()
+    with start_server(folder) as server:
+        async with stub_of(server) as stub:
+            canaries = await fill_at_random(stub, rng)
+            erased = await erase_at_random(stub, rng, canaries)
+
+        async def look() -> list[str]:
+            stored = b"".join(path.read_bytes() for path in folder.iterdir())
+            return sorted(erased & {found.decode() for found in CANARY.findall(stored)})
+
+        assert await eventually(look, lambda found: not found) == []
+    assert await look() == [], "a stop writes none of it back"
+    with closing(sqlite3.connect(folder / "sessions.db")) as database:
+        assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    show(capsys, f"{len(erased)} pieces of content, erased in a random order: none is left")
+
+
+async def fill_at_random(stub: Stub, rng: random.Random) -> dict[str, list[str]]:
+    """Many sessions that grow side by side, as they do in use; answers each session's canaries, those of its messages
+    last."""
+    ids = [f"s{number}" for number in range(MANY)]
+    canaries: dict[str, list[str]] = {}
+
+    def text(session_id: str, length: int) -> str:
+        canary = f"<<{rng.getrandbits(64):016x}>>"
+        canaries.setdefault(session_id, []).append(canary)
+        return canary + "x" * rng.randrange(length)
+
+    async def create(session_id: str) -> None:
+        metadata = struct({"text": text(session_id, 60)})
+        await stub.CreateSession(
+            pb.CreateSessionRequest(session_id=session_id, user_id="u", metadata=metadata)
+        )
+
+    async def set_context(session_id: str) -> None:
+        context = struct({"text": text(session_id, rng.choice([100, 700, 20_000]))})
+        await stub.SetContext(pb.SetContextRequest(session_id=session_id, context=context))
+
+    async def add(session_id: str) -> None:
+        said = message(text(session_id, rng.choice([100, 400, 9_000])))
+        await stub.AddMessage(pb.AddMessageRequest(session_id=session_id, message=said))
+
+    await each(ids, create)
+    for _ in range(CONTEXTS_EACH):
+        await each(rng.sample(ids, MANY), set_context)
+    await each(rng.sample(ids * MESSAGES_EACH, MANY * MESSAGES_EACH), add)
+    return canaries
+
+
+async def erase_at_random(stub: Stub, rng: random.Random, canaries: dict[str, list[str]]) -> set[str]:
+    """Deletes most sessions and clears some; answers the canaries of all that is gone then."""
+    order = rng.sample(sorted(canaries), MANY)
+    deleted, cleared = order[: MANY * 3 // 4], order[MANY * 3 // 4 : MANY * 7 // 8]
+
+    async def erase(session_id: str) -> None:
+        if session_id in cleared:
+            await stub.ClearHistory(pb.ClearHistoryRequest(session_id=session_id))
+        else:
+            await stub.DeleteSession(pb.DeleteSessionRequest(session_id=session_id))
+
+    await each(rng.sample(deleted + cleared, len(deleted + cleared)), erase)
+    texts = [canary for session_id in deleted for canary in canaries[session_id]]
+    return {*texts, *(canary for session_id in cleared for canary in canaries[session_id][-MESSAGES_EACH:])}

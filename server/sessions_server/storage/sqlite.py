@@ -1,8 +1,9 @@
 """Runs SQLite: one process, one writer thread with the only connection that writes, and a few threads that read.
 
 A transaction is one hop into a thread. The writer alone moves the write-ahead log into the database file. When content
-was erased, the log is emptied soon after, since older copies of the pages stand in it. A database in memory has one
-connection, which does everything.
+was erased, the log is emptied soon after, since older copies of the pages stand in it, and the unused parts of the
+file's pages are cleared. Both give way to whoever uses the file, and are tried again when they fail: no caller feels
+it. A database in memory has one connection, which does everything.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from enum import Enum, auto
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -24,6 +26,7 @@ from sqlalchemy.pool import NullPool
 from sessions_server.domain.errors import Unavailable
 from sessions_server.storage.engine import SQLITE, Backend, engine_options
 from sessions_server.storage.errors import StoreInUse, StoreRefused, translated
+from sessions_server.storage.gaps import Gaps
 from sessions_server.storage.migrations import migrate
 
 if TYPE_CHECKING:
@@ -41,6 +44,15 @@ _CHECKPOINT_PAGES: Final = 2_000
 _GATE_SECONDS: Final = 0.02
 """How long readers may be held up, at most, so that the log can be emptied; then another time is waited for."""
 
+_CLEARING_SECONDS: Final = 0.02
+"""How long writers may be held up at once while the unused parts of pages are cleared."""
+
+_CLOSING_SECONDS: Final = 1.0
+"""The same when the store closes. What is left then is done after the next start."""
+
+_LONGEST_PAUSE_SECONDS: Final = 10.0
+"""How long to wait at most before erased content is cleared away again, where somebody stood in the way."""
+
 WRITER_PRAGMAS: Final = (
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",
@@ -55,20 +67,32 @@ _READER_PRAGMAS: Final = (
 )
 
 
+class _Scrub(Enum):
+    """What became of an attempt to clear away erased content."""
+
+    DONE = auto()
+    MORE = auto()
+    """There is more to do, and nobody stands in the way."""
+    FAILED = auto()
+    """Somebody reads, or the disk is full, or fails."""
+
+
 class SqliteRunner:
     backend: Backend = SQLITE
 
     def __init__(self, path: Path | None, *, clock: Clock, scrub_seconds: float) -> None:
-        self._path = path
+        # By its own name, whatever link led to it: so every process names the same lock.
+        self._path = Path(os.path.realpath(path)) if path is not None else None
         self._clock = clock
         self._scrub_seconds = scrub_seconds
-        self._lock = _FileLock(path) if path is not None else None
+        self._lock = _FileLock(self._path) if self._path is not None else None
+        self._gaps: Gaps | None = None
         self._writing = ThreadPoolExecutor(1, thread_name_prefix="sqlite-writer")
         self._reading = (
             self._writing if path is None else ThreadPoolExecutor(READERS, thread_name_prefix="sqlite-reader")
         )
         self._gate = threading.Semaphore(READERS)
-        self._readers = _Readers(path)
+        self._readers = _Readers(self._path)
         self._opened: Connection | None = None
         self._to_scrub = False
         self._scrubbing: asyncio.Task[None] | None = None
@@ -83,12 +107,13 @@ class SqliteRunner:
                 "use a newer Python, or a PostgreSQL database."
             )
         if self._lock is not None:
-            self._lock.acquire()
+            self._gaps = self._lock.acquire()
         try:
             await self._hop(self._writing, self._open)
         except BaseException:
             self._release()
             raise
+        self.scrub_soon()  # the process before may have been killed between an erasure and what is due then
 
     async def close(self) -> None:
         if self._scrubbing is not None:
@@ -109,21 +134,23 @@ class SqliteRunner:
         return await self._hop(self._reading, lambda: self._read(work))
 
     def scrub_soon(self) -> None:
-        if self._path is None:
+        if self._gaps is None:
             return
+        self._gaps.look_again()
         self._to_scrub = True
         if self._scrubbing is None or self._scrubbing.done():
             self._scrubbing = asyncio.get_running_loop().create_task(self._scrub())
 
     async def _scrub(self) -> None:
-        """Empties the write-ahead log, as soon as no reader stands in the way."""
+        """Clears away what was erased: at once where nobody stands in the way, else with longer and longer pauses."""
+        pause = self._scrub_seconds
         while self._to_scrub:
-            await asyncio.sleep(self._scrub_seconds)
+            await asyncio.sleep(pause)
             self._to_scrub = False
-            done = False
-            with suppress(Unavailable):
-                done = await self._hop(self._writing, self._truncate)
-            self._to_scrub |= not done
+            outcome = await self._hop(self._writing, lambda: self._try_to_scrub(_CLEARING_SECONDS))
+            self._to_scrub |= outcome is not _Scrub.DONE
+            failed = outcome is _Scrub.FAILED
+            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS) if failed else self._scrub_seconds
 
     async def _hop(self, threads: ThreadPoolExecutor, work: Callable[[], T]) -> T:
         try:
@@ -139,25 +166,33 @@ class SqliteRunner:
         return self._opened
 
     def _open(self) -> None:
-        with translated():
-            self._opened = connection = _connect(self._path, WRITER_PRAGMAS)
-            sa.event.listen(connection.engine, "begin", _begin_immediate)
-            with connection.begin():
-                migrate(connection)
-            # The process before may have been killed between an erasure and the emptying of the log that is due then.
-            self._truncate()
+        try:
+            with translated():
+                self._opened = connection = _connect(self._path, WRITER_PRAGMAS)
+                sa.event.listen(connection.engine, "begin", _begin_immediate)
+                with connection.begin():
+                    migrate(connection)
+        except BaseException:
+            self._close_writer()
+            raise
 
     def _close(self) -> None:
         self._readers.close()
         if self._opened is None:
             return
-        with suppress(Unavailable):
-            self._truncate()
-        self._opened.close()
-        self._opened.engine.dispose()
-        self._opened = None
+        self._try_to_scrub(_CLOSING_SECONDS)
+        self._close_writer()
+
+    def _close_writer(self) -> None:
+        if self._opened is not None:
+            self._opened.close()
+            self._opened.engine.dispose()
+            self._opened = None
 
     def _release(self) -> None:
+        if self._gaps is not None:
+            self._gaps.close()
+            self._gaps = None
         if self._lock is not None:
             self._lock.release()
 
@@ -169,20 +204,49 @@ class SqliteRunner:
         with self._gate, translated(), self._readers.snapshot() as connection:
             return work(connection)
 
-    def _truncate(self) -> bool:
+    def _try_to_scrub(self, seconds: float) -> _Scrub:
+        """Empties the log, then clears the unused parts of pages, for about so long. Raises nothing."""
+        if self._gaps is None:
+            return _Scrub.DONE
+        try:
+            with _without_waiting(self._writer) as driver:
+                if not (self._truncate(driver) and self._clear_gaps(driver, self._gaps, seconds)):
+                    return _Scrub.FAILED
+        except (sqlite3.Error, OSError):
+            return _Scrub.FAILED
+        return _Scrub.DONE if self._gaps.is_done else _Scrub.MORE
+
+    def _truncate(self, driver: sqlite3.Connection) -> bool:
         """Whether the log is empty now."""
+        # Most of the work, and all waiting for the disk, while readers go on.
+        driver.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         held = 0
         try:
             while held < READERS and self._gate.acquire(timeout=_GATE_SECONDS):
                 held += 1
             if held < READERS:
                 return False
-            with translated():
-                busy, *_ = _driver(self._writer).execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            busy, *_ = driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             return not busy
         finally:
             for _ in range(held):
                 self._gate.release()
+
+    def _clear_gaps(self, driver: sqlite3.Connection, gaps: Gaps, seconds: float) -> bool:
+        """False when the log is not empty any more, because another program has written."""
+        driver.execute("BEGIN IMMEDIATE")
+        try:
+            if self._log_size() > 0:
+                return False
+            changed = gaps.clear(seconds)
+        finally:
+            driver.rollback()
+        if changed:  # the pages that the connection remembers are the old ones, and would be written again
+            driver.execute("PRAGMA shrink_memory")
+        return True
+
+    def _log_size(self) -> int:
+        return Path(f"{self._path}-wal").stat().st_size
 
 
 class _Readers:
@@ -219,7 +283,8 @@ class _FileLock:
         self._database = database
         self._descriptor: int | None = None
 
-    def acquire(self) -> None:
+    def acquire(self) -> Gaps:
+        """Raises StoreInUse, StoreRefused."""
         path = self._database.with_name(self._database.name + ".lock")
         try:
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, _PRIVATE)
@@ -228,6 +293,8 @@ class _FileLock:
             # already, closing it once more would drop SQLite's own locks.
             if not self._database.exists():
                 os.close(os.open(self._database, os.O_RDWR | os.O_CREAT, _PRIVATE))
+            self._check_has_one_name()
+            return Gaps(self._database)
         except BlockingIOError:
             self.release()
             raise StoreInUse(
@@ -240,6 +307,15 @@ class _FileLock:
                 f"The database {self._database} can not be opened ({error.strerror}); "
                 "check that its folder exists and can be written to."
             ) from None
+
+    def _check_has_one_name(self) -> None:
+        """Under a second name another process would lock, and log, elsewhere. Raises StoreRefused."""
+        if self._database.stat().st_nlink > 1:
+            self.release()
+            raise StoreRefused(
+                f"The database {self._database} has a second name (a hard link), under which another process could "
+                "write to it; remove the other name, or give the server a copy made with `VACUUM INTO`."
+            )
 
     def release(self) -> None:
         if self._descriptor is not None:
@@ -260,6 +336,18 @@ def _connect(path: Path | None, pragmas: tuple[str, ...]) -> Connection:
     for pragma in pragmas:
         driver.execute(pragma)
     return connection
+
+
+@contextmanager
+def _without_waiting(connection: Connection) -> Iterator[sqlite3.Connection]:
+    """The driver's connection, which meanwhile waits for no lock that another program has."""
+    driver: sqlite3.Connection = _driver(connection)
+    [patience] = driver.execute("PRAGMA busy_timeout").fetchone()
+    driver.execute("PRAGMA busy_timeout = 0")
+    try:
+        yield driver
+    finally:
+        driver.execute(f"PRAGMA busy_timeout = {patience}")
 
 
 def _driver(connection: Connection) -> Any:

@@ -1,0 +1,122 @@
+"""Clears the unused parts of a SQLite file's pages, where copies of erased content stay that SQLite overlooks.
+
+With `secure_delete` SQLite overwrites what it deletes. But when it spreads the rows of a full page over several, copies
+of the moved rows stay in the page's unallocated part, between its cell pointers and its cells, and nobody finds them
+when the rows themselves are deleted later. Neither does SQLite ever read them:
+https://sqlite.org/fileformat2.html#b_tree_pages
+
+The file is written beside SQLite. So the caller sees to it, meanwhile, that the file is the whole truth: it holds
+SQLite's write lock and the write-ahead log is empty. Only unallocated bytes are written, so that whoever reads a page
+at the same time, or finds it half written after a power loss, finds the same rows in it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from struct import Struct
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_FILE_HEADER: Final = Struct(">16xH2xB31xI44x")
+"""The size of a page, how many bytes at its end belong to an extension, and whether pages are moved by themselves."""
+
+_CELLS: Final = Struct(">HH")
+"""How many cells a page has, and where the first of them begins."""
+
+_HEADER_BYTES: Final = {2: 12, 5: 12, 10: 8, 13: 8}
+"""By a page's first byte: how long the header is of a page of rows or keys. Other pages have no unallocated part."""
+
+_MOST_PAGES: Final = 2 << 24
+"""In a larger file a page of another kind, which begins with a page number, may begin with one of these bytes."""
+
+_PAGES_AT_ONCE: Final = 256
+
+
+class _Gap(NamedTuple):
+    start: int
+    length: int
+
+
+class Gaps:
+    """Goes through the file in rounds, a bounded time at each call.
+
+    It must be opened before, and closed after, every connection of this process to the file: closing a file drops all
+    locks that the process has on it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Raises OSError."""
+        self._file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        self._again = False
+        self._at = 0
+        self._left = 0
+
+    def close(self) -> None:
+        os.close(self._file)
+
+    def look_again(self) -> None:
+        """Content was erased: every page is to be looked at from now on. May be called from any thread."""
+        self._again = True
+
+    @property
+    def is_done(self) -> bool:
+        return not self._left and not self._again
+
+    def clear(self, seconds: float) -> int:
+        """Goes on with the round, for about so long; answers how many pages it changed. Raises OSError."""
+        deadline = time.monotonic() + seconds
+        size, count = self._shape()
+        if self._again:
+            self._again, self._left = False, count
+        self._left = min(self._left, count) if count < _MOST_PAGES else 0
+        changed = 0
+        while self._left > 0:
+            self._at = self._at if self._at < count else 0
+            pages = min(_PAGES_AT_ONCE, self._left, count - self._at)
+            changed += self._clear(self._at, pages, size)
+            self._at += pages
+            self._left -= pages
+            if time.monotonic() >= deadline:
+                break
+        return changed
+
+    def _shape(self) -> tuple[int, int]:
+        """The size of a page, and how many there are. None where whole pages have checksums, or where some are maps for
+        moving pages, which look like others: this server's own files have neither."""
+        header = os.pread(self._file, _FILE_HEADER.size, 0)
+        if len(header) < _FILE_HEADER.size:
+            return 0, 0
+        size, reserved, moves_pages = _FILE_HEADER.unpack(header)
+        if reserved or moves_pages:
+            return 0, 0
+        size = 1 << 16 if size == 1 else size
+        return size, os.fstat(self._file).st_size // size
+
+    def _clear(self, first: int, pages: int, size: int) -> int:
+        changed = 0
+        data = os.pread(self._file, pages * size, first * size)
+        for gap in _gaps(data, first, size):
+            end = gap.start + gap.length
+            if data.count(0, gap.start, end) < gap.length:
+                os.pwrite(self._file, bytes(gap.length), first * size + gap.start)
+                changed += 1
+        if changed:  # not all of it at the end, so that the time that this takes counts as well
+            os.fsync(self._file)
+        return changed
+
+
+def _gaps(data: bytes, first: int, size: int) -> Iterator[_Gap]:
+    """The unallocated parts of some pages, the number of the first of which is given."""
+    for page in range(0, len(data) - size + 1, size):
+        header = page + (_FILE_HEADER.size if first + page == 0 else 0)
+        if (header_bytes := _HEADER_BYTES.get(data[header])) is None:
+            continue
+        cells, content = _CELLS.unpack_from(data, header + 3)
+        start = header + header_bytes + 2 * cells
+        end = page + (content or 1 << 16)  # 0 stands for 65,536
+        if start < end <= page + size:
+            yield _Gap(start, end - start)

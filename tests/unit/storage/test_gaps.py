@@ -1,0 +1,124 @@
+"""The unused parts of pages: what stays in them is cleared, and nothing else is touched."""
+
+from __future__ import annotations
+
+import random
+import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from sessions_server.storage.gaps import Gaps
+
+SESSIONS: Final = 600
+ROWS_EACH: Final = 8
+LONG: Final = 60
+CANARY: Final = re.compile(rb"<(\d+)>")
+
+
+@pytest.fixture
+def gaps(tmp_path: Path) -> Iterator[Gaps]:
+    path = tmp_path / "database"
+    path.touch()
+    with closing(Gaps(path)) as gaps:
+        yield gaps
+
+
+def filled(path: Path, *, page_size: int, seed: int) -> tuple[sqlite3.Connection, set[int]]:
+    """A database of which most was deleted again, and what was: all else is as the server has it."""
+    rng = random.Random(seed)
+    database = sqlite3.connect(path, isolation_level=None)
+    for pragma in (f"page_size = {page_size}", "secure_delete = ON", "synchronous = OFF"):
+        database.execute(f"PRAGMA {pragma}")
+    database.execute("CREATE TABLE rows (session, number, content, PRIMARY KEY (session, number))")
+    database.execute("CREATE TABLE keys (session, number, content, PRIMARY KEY (session)) WITHOUT ROWID")
+    both = [(session, number) for session in range(SESSIONS) for number in range(ROWS_EACH)]
+    rng.shuffle(both)
+    database.execute("BEGIN")
+    for session, number in both:
+        content = f"<{session}>" + "x" * rng.randrange(LONG * (40 if session % 50 == 0 else 1))
+        database.execute("INSERT INTO rows VALUES (?, ?, ?)", (session, number, content))
+        database.execute("REPLACE INTO keys VALUES (?, ?, ?)", (session, number, content))
+    gone = set(rng.sample(range(SESSIONS), SESSIONS * 3 // 4))
+    for session in rng.sample(sorted(gone), len(gone)):
+        for table in ("rows", "keys"):
+            database.execute(f"DELETE FROM {table} WHERE session = ?", (session,))
+    database.execute("COMMIT")
+    return database, gone
+
+
+def left_of(path: Path, gone: set[int]) -> int:
+    return sum(int(found[1]) in gone for found in CANARY.finditer(path.read_bytes()))
+
+
+def is_done(gaps: Gaps) -> bool:
+    """Asked anew each time, which a type checker does not expect of a property."""
+    return gaps.is_done
+
+
+def content(database: sqlite3.Connection) -> list[object]:
+    return [database.execute(f"SELECT * FROM {table}").fetchall() for table in ("rows", "keys")]
+
+
+@pytest.mark.parametrize("page_size", [512, 4096, 65_536])
+def test_deleted_rows_of_which_copies_stay_in_the_file_are_gone_from_it(
+    tmp_path: Path, gaps: Gaps, page_size: int
+) -> None:
+    path = tmp_path / "database"
+    database, gone = filled(path, page_size=page_size, seed=1)
+    with closing(database):
+        before = content(database)
+        if page_size == 4096:
+            assert left_of(path, gone) > 0, "SQLite leaves some, without which this test would say nothing"
+        gaps.look_again()
+        changed = gaps.clear(60)
+        assert changed > 0
+        assert gaps.is_done
+        assert left_of(path, gone) == 0
+    with closing(sqlite3.connect(path)) as again:
+        assert again.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        assert content(again) == before
+
+
+def test_a_round_is_gone_through_in_bounded_steps_and_begun_anew_when_more_was_erased(
+    tmp_path: Path, gaps: Gaps
+) -> None:
+    path = tmp_path / "database"
+    database, gone = filled(path, page_size=512, seed=2)
+    with closing(database):
+        gaps.look_again()
+        gaps.clear(0)
+        assert not is_done(gaps)
+        gaps.look_again()
+        steps = 1
+        while not is_done(gaps):
+            gaps.clear(0)
+            steps += 1
+        assert steps > 2
+        assert left_of(path, gone) == 0
+        gaps.look_again()
+        assert gaps.clear(60) == 0, "there is nothing left to clear"
+
+
+def test_a_file_without_pages_is_done_at_once(gaps: Gaps) -> None:
+    gaps.look_again()
+    assert gaps.clear(60) == 0
+    assert gaps.is_done
+
+
+def test_a_file_that_moves_its_pages_by_itself_is_left_alone(tmp_path: Path, gaps: Gaps) -> None:
+    path = tmp_path / "database"
+    with closing(sqlite3.connect(path)) as made:
+        made.execute("PRAGMA auto_vacuum = FULL")
+        made.execute("VACUUM")
+    database, _ = filled(path, page_size=512, seed=3)
+    with closing(database):
+        before = path.read_bytes()
+        gaps.look_again()
+        assert gaps.clear(60) == 0
+        assert gaps.is_done
+        assert path.read_bytes() == before
