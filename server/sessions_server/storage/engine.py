@@ -48,9 +48,11 @@ _locked = (
 
 SQLITE: Final = Backend(lock_absent=None, wait_long=None, condition=sqlite_condition, joins_laterally=False)
 
+WAIT_LONG: Final = Prepared(sa.select(sa.func.set_config("lock_timeout", "5s", sa.true())))
+
 POSTGRESQL: Final = Backend(
     lock_absent=Prepared(sa.select(_locked, WRITE_NOW)),
-    wait_long=Prepared(sa.select(sa.func.set_config("lock_timeout", "5s", sa.true()))),
+    wait_long=WAIT_LONG,
     condition=postgresql_condition,
     joins_laterally=True,
 )

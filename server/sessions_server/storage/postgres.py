@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from sessions_server.storage.engine import POSTGRESQL, Backend, engine_options
+from sessions_server.storage.engine import POSTGRESQL, WAIT_LONG, Backend, engine_options
 from sessions_server.storage.errors import (
     StoreRefused,
     connection_lost,
@@ -25,11 +25,13 @@ from sessions_server.storage.errors import (
     translated,
 )
 from sessions_server.storage.migrations import migrate
+from sessions_server.storage.schema import sessions
+from sessions_server.storage.statements import Prepared, as_list, is_listed, listed
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL, Connection
 
-    from sessions_server.domain.models import Micros
+    from sessions_server.domain.models import Micros, SessionKey
     from sessions_server.domain.ports import Clock
 
 T = TypeVar("T")
@@ -54,6 +56,15 @@ _SESSION_SETTINGS: Final = {
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
 }
+
+
+_keys = listed("keys")
+_WAIT_FOR_LOCK: Final = Prepared(
+    sa.select(sessions.c.session_id)
+    .select_from(_keys)
+    .join(sessions, is_listed(_keys, sessions.c.tenant, sessions.c.session_id))
+    .with_for_update(of=sessions, read=True, key_share=True)
+)
 
 
 class PostgresRunner:
@@ -107,6 +118,9 @@ class PostgresRunner:
                     raise
             return await _run(engine, work)  # the pool may have held a connection that had died meanwhile
 
+    async def settle(self, key: SessionKey) -> None:
+        await self.write(lambda connection: _wait_for_writes(connection, key))
+
     def scrub_soon(self) -> None:
         """Nothing to do: PostgreSQL's vacuum removes what was erased."""
 
@@ -119,6 +133,11 @@ class PostgresRunner:
                 raise StoreRefused(
                     f"PostgreSQL's {setting} is off, so it may lose what this server has acknowledged; turn it on."
                 )
+
+
+def _wait_for_writes(connection: Connection, key: SessionKey) -> None:
+    WAIT_LONG.rows(connection)
+    _WAIT_FOR_LOCK.rows(connection, keys=as_list([key]))
 
 
 async def _in_transaction(engine: AsyncEngine, work: Callable[[Connection], T]) -> T:

@@ -16,7 +16,7 @@ from sessions_server.domain.models import Context, Event, Micros, Sequence, Sess
 from sessions_server.domain.ports import HistoryPage, HistoryQuery, LogPage
 from sessions_server.domain.sizes import body_bytes, fitting
 from sessions_server.storage.content import Content
-from sessions_server.storage.rows import SESSION_COLUMNS, SESSION_WIDTH, session_view
+from sessions_server.storage.rows import SESSION_COLUMNS, SESSION_WIDTH, is_lapsing, session_view
 from sessions_server.storage.schema import ERASED, contexts, log, sessions, tombstones
 from sessions_server.storage.statements import (
     READ_NOW,
@@ -35,7 +35,13 @@ if TYPE_CHECKING:
     from sessions_server.storage.transaction import Rules
 
 T = TypeVar("T")
-Outcome: TypeAlias = "T | DomainError"
+Outcome: TypeAlias = "T | Exception"
+
+
+class Lapsing(Exception):
+    """An expiry is due that nobody has recorded yet. A write that was decided before it may be on its way, after which
+    there was none: the question is to be asked again once the session's writes have settled."""
+
 
 _keys = listed("keys")
 _is_key = is_listed(_keys, sessions.c.tenant, sessions.c.session_id)
@@ -182,38 +188,59 @@ _OLDEST: Final = _Lookup(_MESSAGE, of_history=True)
 _NEWEST: Final = _Lookup(_MESSAGE, of_history=True, newest=True)
 
 
+OfSession: TypeAlias = "tuple[SessionKey, bool]"
+OfHistory: TypeAlias = "tuple[SessionKey, HistoryQuery, bool]"
+OfLog: TypeAlias = "tuple[SessionKey, Sequence, int, bool]"
+"""What is asked, and last whether the session's writes have settled since an expiry was found that is due."""
+
+
 def read_sessions(
-    connection: Connection, keys: Seq[SessionKey], *, now: Micros | None
+    connection: Connection, questions: Seq[OfSession], *, now: Micros | None
 ) -> list[Outcome[Session]]:
-    rows = _SESSIONS.rows(connection, keys=as_list(set(keys)), now=now)
-    found = {(row[0], row[1]): session_view(row, row[SESSION_WIDTH]) for row in rows}
-    return [found.get(key) or SessionNotFound() for key in keys]
+    keys = {key for key, _ in questions}
+    rows = {(row[0], row[1]): row for row in _SESSIONS.rows(connection, keys=as_list(keys), now=now)}
+    return [_outcome(_session, rows.get(key), settled) for key, settled in questions]
+
+
+def _session(row: Row | None, settled: bool) -> Session:
+    if row is None:
+        raise SessionNotFound
+    instant = row[SESSION_WIDTH]
+    if not settled and is_lapsing(row, instant):
+        raise Lapsing
+    session = session_view(row, instant)
+    if session is None:
+        raise SessionNotFound
+    return session
 
 
 def read_contexts(
-    connection: Connection, keys: Seq[SessionKey], *, rules: Rules, now: Micros | None
+    connection: Connection, questions: Seq[OfSession], *, rules: Rules, now: Micros | None
 ) -> list[Outcome[Context]]:
-    rows = {(row[0], row[1]): row for row in _CONTEXTS.rows(connection, keys=as_list(set(keys)), now=now)}
-    return [_outcome(_context, rules, key, rows.get(key)) for key in keys]
+    keys = {key for key, _ in questions}
+    rows = {(row[0], row[1]): row for row in _CONTEXTS.rows(connection, keys=as_list(keys), now=now)}
+    return [_outcome(_context, rules, key, rows.get(key), settled) for key, settled in questions]
 
 
-def _context(rules: Rules, key: SessionKey, row: Row | None) -> Context:
+def _context(rules: Rules, key: SessionKey, row: Row | None, settled: bool) -> Context:
     if row is None or row[3]:
-        raise SessionNotFound
+        raise Lapsing if row is not None and not settled else SessionNotFound
     if row[7] is None:
         return Context({}, Sequence(0), row[4])
     return Content(rules.cells, key, row[2]).context(row[5], row[6], row[7])
 
 
 def read_histories(
-    connection: Connection, queries: Seq[tuple[SessionKey, HistoryQuery]], *, rules: Rules, now: Micros | None
+    connection: Connection, questions: Seq[OfHistory], *, rules: Rules, now: Micros | None
 ) -> list[Outcome[HistoryPage]]:
-    positions = _positions(connection, {key for key, _ in queries}, now)
-    pages: list[Outcome[HistoryPage]] = [SessionNotFound() for _ in queries]
+    positions = _positions(connection, {key for key, _, _ in questions}, now)
+    pages: list[Outcome[HistoryPage]] = [
+        Lapsing() if key in positions and not settled else SessionNotFound() for key, _, settled in questions
+    ]
     for lookup, forward in ((_NEWEST, False), (_OLDEST, True)):
         asked = [
             (number, _history_range(rules, position, query))
-            for number, (key, query) in enumerate(queries)
+            for number, (key, query, _) in enumerate(questions)
             if (position := positions.get(key)) is not None
             and not position.erased
             and (query.after is not None) is forward
@@ -222,7 +249,7 @@ def read_histories(
             connection, [wanted for _, wanted in asked], laterally=rules.backend.joins_laterally
         )
         for (number, wanted), rows in zip(asked, found, strict=True):
-            key = queries[number][0]
+            key = questions[number][0]
             pages[number] = _outcome(_page, rules, key, positions[key], rows, wanted.most - 1, forward)
     return pages
 
@@ -253,24 +280,29 @@ def _fitting(rows: list[Any], page_bytes: int) -> int:
 
 def read_logs(
     connection: Connection,
-    queries: Seq[tuple[SessionKey, Sequence, int]],
+    questions: Seq[OfLog],
     *,
     rules: Rules,
     now: Micros | None,
 ) -> list[Outcome[LogPage]]:
-    positions = _positions(connection, {key for key, _, _ in queries}, now)
-    absent = {key for key, _, _ in queries} - positions.keys()
+    keys = {key for key, *_ in questions}
+    positions = _positions(connection, keys, now)
+    absent = keys - positions.keys()
     erased = _erased_heads(connection, absent)
     asked = [
         (number, _Range(*key, after, _BEYOND, limit))
-        for number, (key, after, limit) in enumerate(queries)
+        for number, (key, after, limit, _) in enumerate(questions)
         if key in positions and not positions[key].erased
     ]
     found = _EVENTS.rows(connection, [wanted for _, wanted in asked], laterally=rules.backend.joins_laterally)
     rows_of = {number: rows for (number, _), rows in zip(asked, found, strict=True)}
     return [
-        _outcome(_log_page, rules, key, after, positions.get(key), erased.get(key), rows_of.get(number, []))
-        for number, (key, after, _) in enumerate(queries)
+        Lapsing()
+        if key in positions and positions[key].erased and not settled
+        else _outcome(
+            _log_page, rules, key, after, positions.get(key), erased.get(key), rows_of.get(number, [])
+        )
+        for number, (key, after, _, settled) in enumerate(questions)
     ]
 
 
@@ -341,5 +373,5 @@ def _outcome(make: Callable[..., T], *facts: Any) -> Outcome[T]:
     """One question's answer, or why there is none: it concerns nobody else's question."""
     try:
         return make(*facts)
-    except DomainError as error:
+    except (DomainError, Lapsing) as error:
         return error

@@ -66,11 +66,16 @@ def session_from_row(row: Row) -> Session:
     # fmt: on
 
 
+def is_lapsing(row: Row, now: Micros) -> bool:
+    """Whether an expiry is due that nobody has recorded yet."""
+    due_time = row[_DUE_TIME]
+    return due_time is not None and due_time <= now
+
+
 def session_view(row: Row, now: Micros) -> Session | None:
     """The session as a reader sees it; None when it is to be treated as erased."""
     session = session_from_row(row)
-    due_time = row[_DUE_TIME]
-    return session if due_time is None or due_time > now else view(session, now)
+    return view(session, now) if is_lapsing(row, now) else session
 
 
 def compact_time(row: Row) -> Micros | None:

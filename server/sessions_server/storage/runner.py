@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
-    from sessions_server.domain.models import Micros
+    from sessions_server.domain.models import Micros, SessionKey
     from sessions_server.storage.engine import Backend
 
 T = TypeVar("T")
@@ -30,6 +30,10 @@ class Runner(Protocol):
 
     async def read(self, work: Callable[[Connection], T], *, snapshot: bool) -> T:
         """Runs `work`, which only reads; with `snapshot`, all of its statements see the same state."""
+
+    async def settle(self, key: SessionKey) -> None:
+        """Returns when what was being written to the session is durable or undone. Raises SessionLocked when that takes
+        long."""
 
     def now(self) -> Micros | None:
         """The present instant; None: ask the database."""

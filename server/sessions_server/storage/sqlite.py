@@ -32,7 +32,7 @@ from sessions_server.storage.migrations import migrate
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
 
-    from sessions_server.domain.models import Micros
+    from sessions_server.domain.models import Micros, SessionKey
     from sessions_server.domain.ports import Clock
 
 T = TypeVar("T")
@@ -132,6 +132,9 @@ class SqliteRunner:
         if self._path is None:
             return await self.write(work)
         return await self._hop(self._reading, lambda: self._read(work))
+
+    async def settle(self, _key: SessionKey) -> None:
+        await self._hop(self._writing, lambda: None)  # behind whatever the one writer is at
 
     def scrub_soon(self) -> None:
         if self._gaps is None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence as Seq
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence as Seq
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sessions_server.domain.models import Context, Micros, Sequence, Session, SessionKey
@@ -69,16 +69,25 @@ class Store:
         return await self._uncut(self._transact(work))
 
     async def session(self, key: SessionKey) -> Session:
-        return await self._sessions.ask(key)
+        return await self._ask(key, lambda settled: self._sessions.ask((key, settled)))
 
     async def context(self, key: SessionKey) -> Context:
-        return await self._contexts.ask(key)
+        return await self._ask(key, lambda settled: self._contexts.ask((key, settled)))
 
     async def history(self, key: SessionKey, query: HistoryQuery) -> HistoryPage:
-        return await self._histories.ask((key, query))
+        return await self._ask(key, lambda settled: self._histories.ask((key, query, settled)))
 
     async def log(self, key: SessionKey, after: Sequence, limit: int) -> LogPage:
-        return await self._logs.ask((key, after, limit))
+        return await self._ask(key, lambda settled: self._logs.ask((key, after, limit, settled)))
+
+    async def _ask(self, key: SessionKey, ask: Callable[[bool], Awaitable[T]]) -> T:
+        """What is seen to have expired has done so for good: a write that was decided before does not come to light
+        later, because whoever finds an expiry waits for it."""
+        try:
+            return await ask(False)
+        except read.Lapsing:
+            await self._uncut(self._runner.settle(key))
+            return await ask(True)
 
     async def sessions(self, query: ListQuery) -> list[Session]:
         now = self._runner.now()
@@ -162,32 +171,31 @@ class Store:
         if not task.cancelled():
             task.exception()  # its caller may be gone, and nobody else asks
 
-    async def _read_sessions(self, keys: list[SessionKey]) -> Seq[Session | Exception]:
+    async def _read_sessions(self, questions: list[read.OfSession]) -> Seq[Session | Exception]:
         now = self._runner.now()
         return await self._runner.read(
-            lambda connection: read.read_sessions(connection, keys, now=now), snapshot=False
+            lambda connection: read.read_sessions(connection, questions, now=now), snapshot=False
         )
 
-    async def _read_contexts(self, keys: list[SessionKey]) -> Seq[Context | Exception]:
+    async def _read_contexts(self, questions: list[read.OfSession]) -> Seq[Context | Exception]:
         now = self._runner.now()
         return await self._runner.read(
-            lambda connection: read.read_contexts(connection, keys, rules=self._rules, now=now),
+            lambda connection: read.read_contexts(connection, questions, rules=self._rules, now=now),
             snapshot=False,
         )
 
-    async def _read_histories(
-        self, queries: list[tuple[SessionKey, HistoryQuery]]
-    ) -> Seq[HistoryPage | Exception]:
+    async def _read_histories(self, questions: list[read.OfHistory]) -> Seq[HistoryPage | Exception]:
         now = self._runner.now()
         return await self._runner.read(
-            lambda connection: read.read_histories(connection, queries, rules=self._rules, now=now),
+            lambda connection: read.read_histories(connection, questions, rules=self._rules, now=now),
             snapshot=True,
         )
 
-    async def _read_logs(self, queries: list[tuple[SessionKey, Sequence, int]]) -> Seq[LogPage | Exception]:
+    async def _read_logs(self, questions: list[read.OfLog]) -> Seq[LogPage | Exception]:
         now = self._runner.now()
         return await self._runner.read(
-            lambda connection: read.read_logs(connection, queries, rules=self._rules, now=now), snapshot=True
+            lambda connection: read.read_logs(connection, questions, rules=self._rules, now=now),
+            snapshot=True,
         )
 
 
