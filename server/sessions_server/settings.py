@@ -146,10 +146,13 @@ class Settings(BaseSettings):
         gt=timedelta(0),
         description="On PostgreSQL, after how long a subscriber learns of an event whose wake-up was lost, in seconds.",
     )
-    pool_size: int = Field(default=8, ge=2, description="Connections that one replica opens to PostgreSQL.")
+    pool_size: int = Field(
+        default=8, ge=6, description="Connections that one replica opens to PostgreSQL, 6 at least."
+    )
     allow_unsafe_durability: bool = Field(
         default=False,
-        description="Start on a PostgreSQL whose `fsync` or `synchronous_commit` is off, and which may lose writes.",
+        description="Start on a PostgreSQL whose `fsync`, `synchronous_commit` or `full_page_writes` is off, and "
+        "which may lose writes.",
     )
 
 

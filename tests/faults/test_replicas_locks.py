@@ -132,3 +132,19 @@ async def test_sessions_are_created_beside_a_locked_one(
         assert [type(outcome) for outcome in outcomes].count(SessionExists) == 2
         assert not waiting.done()
     await waiting
+
+
+async def test_an_id_that_another_transaction_is_creating_for_long_holds_up_nobody_else(
+    postgres_server: Postgres, database: str, replica: Replica
+) -> None:
+    connection = await asyncpg.connect(
+        user=ROLE, host=HOST, port=postgres_server.port, database=database, ssl=False
+    )
+    async with connection.transaction():
+        await connection.fetch("SELECT pg_advisory_xact_lock(hashtextextended('default/new', 0))")
+        creating = asyncio.create_task(replica.writer.submit(create(key("new"))))
+        for turn in range(20):
+            await asyncio.gather(*(replica.write(each, f"{turn}") for each in FREE))
+        assert not creating.done()
+    await creating
+    await connection.close()

@@ -49,7 +49,7 @@ class Caller:
 
 
 class Cell(NamedTuple):
-    """One encrypted value's place. It is authenticated with the value, so ciphertext can not be moved."""
+    """One encrypted value's place. It is authenticated with the value, so ciphertext cannot be moved."""
 
     tenant: str
     session_id: str
@@ -98,15 +98,12 @@ class Patience(Enum):
 class Transaction(Protocol):
     """One write transaction, used by one thread at a time."""
 
-    @property
-    def now(self) -> Micros:
-        """The one instant at which everything in this transaction is judged."""
-
     def load(self, commands: Seq[Command], *, patience: Patience = Patience.LONG) -> Workspace:
         """Locks, in sorted order, and reads all that the commands name. Idempotent within the transaction.
 
-        Without patience, sessions that another transaction has locked are left out of the workspace and named there as
-        busy. Else raises SessionLocked when the wait was too long.
+        All is judged at one instant, that of the workspace. Without patience, sessions that another transaction has
+        locked are left out of the workspace and named there as busy. Else raises SessionLocked when the wait was too
+        long.
         """
 
     def save(self, workspace: Workspace) -> list[Published]:
@@ -122,7 +119,7 @@ class WriteStore(Protocol):
     async def transact(self, work: Callable[[Transaction], T]) -> T:
         """Runs `work` in one durable transaction; what it raises rolls everything back and is raised here.
 
-        Once begun it is not cut by cancellation. Raises Unavailable when the store can not be reached, also when it is
+        Once begun it is not cut by cancellation. Raises Unavailable when the store cannot be reached, also when it is
         unknown whether the commit happened: the commands' request ids tell on the next try.
         """
 
@@ -179,7 +176,8 @@ class ReadStore(Protocol):
 
     Every read sees all that was acknowledged before it was called, and judges expiry by one instant: a session that has
     expired is answered as expired, one that is erased by then raises SessionNotFound like one that never was.
-    Each raises Unavailable when the store can not be reached.
+    Each raises Unavailable when the store cannot be reached. What is read of one session waits for writes that may undo
+    an expiry that is due, and raises SessionLocked when they take long; lists and heads do not wait.
     """
 
     async def session(self, key: SessionKey) -> Session: ...
@@ -193,7 +191,8 @@ class ReadStore(Protocol):
     async def log(self, key: SessionKey, after: Sequence, limit: int) -> LogPage:
         """Events after a position, from one snapshot: at most so many, and fewer where they are large. Raises
         SessionNotFound for an id that never was, KeyNotAvailable, DataCorrupted. A session that is to be treated as
-        erased, but is not yet, answers as if nothing came after."""
+        erased, but is not yet, answers as if the position were its head, and raises SessionNotFound for a position
+        beyond that."""
 
     async def sessions(self, query: ListQuery) -> list[Session]:
         """One page in the asked order, ties by session id."""

@@ -2,8 +2,8 @@
 
 Commands are decided in the order of their arrival, in one transaction for as many as were waiting. A command that
 fails, fails alone. A session that another transaction has locked for long is waited for in a lane beside, and a series,
-which may be long, is committed in one; nobody else waits for them. A caller that goes away before its command's
-transaction began has done nothing; after that, all of it.
+which may be long, is committed in one; on PostgreSQL nobody else waits for them. A caller that goes away before its
+command's transaction began has done nothing; after that, all of it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from sessions_server.domain.commands import Command
 from sessions_server.domain.errors import SessionLocked, ShuttingDown, Unavailable
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from sessions_server.domain.models import Answer, SessionKey
     from sessions_server.domain.ports import Transaction, WriteStore
 
+Work = TypeVar("Work")
+
 logger = logging.getLogger(__name__)
 
 MAX_BATCH = 512
@@ -33,7 +35,7 @@ GATHER_SECONDS = 0.010
 every commit would take the few commands that came during the one before, and pay a disk flush for them."""
 
 LANES = 3
-"""How many transactions may run beside the main ones. Fewer than a pool has connections."""
+"""How many transactions may run beside the main ones. The smallest pool has connections for them, and for readers."""
 
 
 Series = Callable[[], Iterator[Command]]
@@ -47,113 +49,121 @@ class Announce(Protocol):
 
 
 @dataclass(slots=True, eq=False)
-class _Entry:
-    work: Command | Series
+class _Entry(Generic[Work]):
+    work: Work
     answer: asyncio.Future[Answer]
 
 
-class _Busy(Exception):
-    """Another transaction has locked the session."""
-
-    def __init__(self, key: SessionKey) -> None:
-        self.key = key
+_Single: TypeAlias = "_Entry[Command]"
 
 
-_Decided: TypeAlias = "tuple[list[Answer | Exception], list[Published]]"
-_Aside: TypeAlias = "list[tuple[SessionKey, _Entry]]"
+class _Decided(NamedTuple):
+    outcomes: list[tuple[_Single, Answer | Exception]]
+    busy: list[_Single]
+    """Those about sessions that another transaction has locked, so that nothing was done."""
+    published: list[Published]
 
 
 class Writer:
-    def __init__(
-        self, store: WriteStore, *, announce: Announce, gather_seconds: float = GATHER_SECONDS
-    ) -> None:
+    def __init__(self, store: WriteStore, *, announce: Announce) -> None:
         self._store = store
         self._announce = announce
-        self._gather_seconds = gather_seconds
-        self._waiting: deque[_Entry] = deque()
+        self._waiting: deque[_Single] = deque()
+        self._series: deque[_Entry[Series]] = deque()
         self._wanted = 1
         self._ready = asyncio.Event()
         self._closing = False
         self._lanes = asyncio.Semaphore(LANES)
-        self._aside: dict[SessionKey, list[_Entry]] = {}
+        self._aside: dict[SessionKey, list[_Single]] = {}
         """The sessions that another transaction has locked, and what is to be done to each of them next."""
 
     async def submit(self, command: Command) -> Answer:
         """The command's answer, once it is durable. Raises the DomainError that refuses it, Unavailable,
         StorageFull."""
-        return await self._enqueue(command)
+        return await self._enqueue(self._waiting, command)
 
     async def submit_series(self, commands: Series) -> Answer:
         """Decides the commands one after another in one transaction, and answers what the first of them answered.
 
-        Stops after the first when it has no effect, as a repeated request has none. Any refusal undoes all of them.
+        Stops at a command without effect, as a repeated request has none. Any refusal undoes all of them; a caller that
+        goes away may do so too.
         """
-        return await self._enqueue(commands)
+        return await self._enqueue(self._series, commands)
 
     async def run(self) -> None:
         """Commits what is submitted, until `close` was called and everything is answered."""
-        while self._waiting or not self._closing:
+        while self._is_wanted():
             async with asyncio.TaskGroup() as tasks:
                 await self._commit_all(tasks)
 
     async def _commit_all(self, tasks: asyncio.TaskGroup) -> None:
-        while self._waiting or not self._closing:
+        while self._is_wanted():
             await self._gather()
-            batch = self._take(tasks)
+            while self._series:
+                tasks.create_task(self._commit_series(self._series.popleft()))
+            batch = self._take()
             if batch:
-                self._put_aside(await self._commit(batch, Patience.BRIEF), tasks)
+                for entry in await self._commit(batch, Patience.BRIEF):
+                    self._put_aside(entry, tasks)
             self._wanted = max(len(batch) + len(self._waiting), 1)
+
+    def _is_wanted(self) -> bool:
+        return bool(self._waiting or self._series or not self._closing)
 
     def close(self) -> None:
         """Takes no more commands; `run` returns when those that were taken are answered."""
         self._closing = True
         self._ready.set()
 
-    async def _enqueue(self, work: Command | Series) -> Answer:
+    async def _enqueue(self, queue: deque[_Entry[Work]], work: Work) -> Answer:
         if self._closing:
             raise ShuttingDown("The server is stopping; retry, and another one will answer.")
         entry = _Entry(work, asyncio.get_running_loop().create_future())
-        self._waiting.append(entry)
-        if len(self._waiting) >= self._wanted:
+        queue.append(entry)
+        if self._series or len(self._waiting) >= self._wanted:
             self._ready.set()
         return await entry.answer
 
     async def _gather(self) -> None:
-        """Waits for a command, and under load for all the callers that were seen at the last batch."""
-        if len(self._waiting) < self._wanted and not self._closing:
-            self._ready.clear()
-            if self._wanted == 1:
-                await self._ready.wait()
-            else:
-                timer = asyncio.get_running_loop().call_later(self._gather_seconds, self._ready.set)
-                await self._ready.wait()
-                timer.cancel()
+        """Waits for something to do, and under load for all the callers that were seen at the last batch."""
+        if self._series or len(self._waiting) >= self._wanted or self._closing:
+            return
+        self._ready.clear()
+        if self._wanted == 1:
+            await self._ready.wait()
+        else:
+            timer = asyncio.get_running_loop().call_later(GATHER_SECONDS, self._ready.set)
+            await self._ready.wait()
+            timer.cancel()
 
-    def _take(self, tasks: asyncio.TaskGroup) -> list[_Entry]:
-        """The next entries to commit together. What is committed beside them goes there."""
-        batch: list[_Entry] = []
+    def _take(self) -> list[_Single]:
+        """The next entries to commit together. What is about a session that is waited for joins those that wait."""
+        batch: list[_Single] = []
         while self._waiting and len(batch) < MAX_BATCH:
             entry = self._waiting.popleft()
             if entry.answer.cancelled():
                 continue
-            if callable(entry.work):
-                tasks.create_task(self._commit_series(entry))
-            elif (aside := self._aside.get(entry.work.key)) is not None:
-                aside.append(entry)
-            else:
-                batch.append(entry)
+            self._aside.get(entry.work.key, batch).append(entry)
         return batch
 
-    async def _commit_series(self, entry: _Entry) -> None:
+    async def _commit_series(self, entry: _Entry[Series]) -> None:
         async with self._lanes:
-            await self._commit([entry], Patience.LONG)
+            if entry.answer.cancelled():
+                return
+            try:
+                answer, published = await self._store.transact(lambda tx: _decide_series(tx, entry.work))
+            except Exception as error:
+                _settle(entry, error)
+                return
+        _settle(entry, answer)
+        self._announce(published)
 
-    def _put_aside(self, busy: _Aside, tasks: asyncio.TaskGroup) -> None:
-        for key, entry in busy:
-            if key not in self._aside:
-                self._aside[key] = []
-                tasks.create_task(self._commit_aside(key))
-            self._aside[key].append(entry)
+    def _put_aside(self, entry: _Single, tasks: asyncio.TaskGroup) -> None:
+        key = entry.work.key
+        if key not in self._aside:
+            self._aside[key] = []
+            tasks.create_task(self._commit_aside(key))
+        self._aside[key].append(entry)
 
     async def _commit_aside(self, key: SessionKey) -> None:
         """Waits for a session. Who comes meanwhile is committed with all others again, so that each gets a lane."""
@@ -165,24 +175,19 @@ class Writer:
         self._waiting.extendleft(reversed(self._aside.pop(key)))
         self._ready.set()
 
-    async def _commit(self, batch: list[_Entry], patience: Patience) -> _Aside:
-        """Answers what is about sessions that another transaction has locked, so that nothing was done."""
-        decide = _decide_series if callable(batch[0].work) else _decide_batch
+    async def _commit(self, batch: list[_Single], patience: Patience) -> list[_Single]:
+        """Answers which entries have to wait for a session; with long patience they have done so."""
         try:
-            outcomes, published = await self._store.transact(lambda tx: decide(tx, batch, patience))
+            decided = await self._store.transact(lambda tx: _decide_batch(tx, batch, patience))
         except Exception as error:
             return await self._recover(batch, patience, error)
-        busy: _Aside = []
         # The callers first, so that their answers do not queue behind a thousand watchers. Nobody runs in between.
-        for entry, outcome in zip(batch, outcomes, strict=True):
-            if isinstance(outcome, _Busy):
-                busy.append((outcome.key, entry))
-            else:
-                _settle(entry, outcome)
-        self._announce(published)
-        return busy
+        for entry, outcome in decided.outcomes:
+            _settle(entry, outcome)
+        self._announce(decided.published)
+        return decided.busy
 
-    async def _recover(self, batch: list[_Entry], patience: Patience, error: Exception) -> _Aside:
+    async def _recover(self, batch: list[_Single], patience: Patience, error: Exception) -> list[_Single]:
         """A transaction was lost. Finds what broke it: a locked session by passing over those, a command by trying each
         alone, unless none can succeed now."""
         if isinstance(error, SessionLocked) and patience is Patience.BRIEF:
@@ -194,44 +199,46 @@ class Writer:
         logger.warning(
             "a batch of %s commands is tried again one by one: %s", len(batch), type(error).__name__
         )
-        return [aside for entry in batch for aside in await self._commit([entry], patience)]
+        busy: list[_Single] = []
+        for entry in batch:
+            busy += await self._commit([entry], patience)
+        return busy
 
 
-def _decide_batch(tx: Transaction, batch: list[_Entry], patience: Patience) -> _Decided:
-    commands = [entry.work for entry in batch if not callable(entry.work)]
-    workspace = tx.load(commands, patience=patience)
-    outcomes: list[Answer | Exception] = []
-    for command in commands:
-        if command.key in workspace.busy:
-            outcomes.append(_Busy(command.key))
+def _decide_batch(tx: Transaction, batch: list[_Single], patience: Patience) -> _Decided:
+    workspace = tx.load([entry.work for entry in batch], patience=patience)
+    decided = _Decided([], [], [])
+    for entry in batch:
+        if entry.work.key in workspace.busy:
+            decided.busy.append(entry)
             continue
         try:
-            outcomes.append(workspace.apply(command))
+            decided.outcomes.append((entry, workspace.apply(entry.work)))
         except Exception as error:
-            outcomes.append(error)
-    return outcomes, tx.save(workspace)
+            decided.outcomes.append((entry, error))
+    decided.published.extend(tx.save(workspace))
+    return decided
 
 
-def _decide_series(tx: Transaction, batch: list[_Entry], patience: Patience) -> _Decided:
+def _decide_series(tx: Transaction, series: Series) -> tuple[Answer, list[Published]]:
     """Watchers are told only that something happened, and read it from the log: a series can be of any length."""
     answer: Answer = None
     published: dict[object, Published] = {}
-    for entry in batch:
-        for command in entry.work() if callable(entry.work) else ():
-            workspace = tx.load([command], patience=patience)
-            outcome = workspace.apply(command)
-            answer = outcome if answer is None else answer
-            changes = tx.save(workspace)
-            if not changes:
-                break
-            for change in changes:
-                seen = published.get(change.key)
-                through = max(change.erased_through, seen.erased_through if seen else change.erased_through)
-                published[change.key] = Published(change.key, [], change.head, through)
-    return [answer], list(published.values())
+    for command in series():
+        workspace = tx.load([command], patience=Patience.LONG)
+        outcome = workspace.apply(command)
+        answer = outcome if answer is None else answer
+        changes = tx.save(workspace)
+        if not changes:
+            break
+        for change in changes:
+            seen = published.get(change.key)
+            through = max(change.erased_through, seen.erased_through if seen else change.erased_through)
+            published[change.key] = Published(change.key, [], change.head, through)
+    return answer, list(published.values())
 
 
-def _settle(entry: _Entry, outcome: Answer | Exception) -> None:
+def _settle(entry: _Entry[Any], outcome: Answer | Exception) -> None:
     if entry.answer.done():  # the caller went away; its command is done all the same
         return
     if isinstance(outcome, Exception):

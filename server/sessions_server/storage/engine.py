@@ -1,11 +1,11 @@
-"""Decides, once, what differs between the two databases; everything else in this package is the same for both."""
+"""Decides, once, what differs between the two databases, but for how a statement is spelled: `statements` does that."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, make_url
@@ -23,39 +23,48 @@ POSTGRESQL_DRIVER: Final = "postgresql+asyncpg"
 
 
 @dataclass(frozen=True, slots=True)
+class Locks:
+    """What several writers of one database need, beyond the locks of rows. With each key comes the time at last."""
+
+    absent: Prepared
+    """Waits for the keys of sessions that have no row to be locked."""
+    absent_if_free: Prepared
+    """Does not wait, and says of each key whether it is locked now."""
+    wait_long: Prepared
+    """Lets this transaction wait longer."""
+
+
+@dataclass(frozen=True, slots=True)
 class Backend:
-    lock_absent: Prepared | None
-    """Locks the keys of sessions that have no row to be locked; with each comes the time when it was locked. None where
-    there is but one writer."""
-    wait_long: Prepared | None
-    """Lets this transaction wait longer for locks. None where there is nobody to wait for."""
+    locks: Locks | None
+    """None where there is but one writer."""
     condition: Callable[[Condition], sa.ColumnElement[bool]]
     """A metadata condition in the database's SQL."""
     joins_laterally: bool
     """Whether one statement can look up a bounded number of rows for each of many sessions."""
 
 
-_absent = listed("keys")
-_locked = (
-    sa.select(
-        sa.func.pg_advisory_xact_lock(
-            sa.func.hashtextextended(item(_absent, 0) + "/" + item(_absent, 1), 0)
-        ).label("locked")
+def _lock_keys(function: Callable[..., sa.ColumnElement[Any]]) -> Prepared:
+    keys = listed("keys")
+    tenant, session_id = item(keys, 0), item(keys, 1)
+    locked = function(sa.func.hashtextextended(tenant + "/" + session_id, 0)).label("locked")
+    rows = (
+        sa.select(tenant.label("tenant"), session_id.label("session_id"), locked)
+        .select_from(keys)
+        .cte("locks")
     )
-    .select_from(_absent)
-    .cte("locked")
+    return Prepared(sa.select(rows, WRITE_NOW))
+
+
+SQLITE: Final = Backend(locks=None, condition=sqlite_condition, joins_laterally=False)
+
+POSTGRES_LOCKS: Final = Locks(
+    absent=_lock_keys(sa.func.pg_advisory_xact_lock),
+    absent_if_free=_lock_keys(sa.func.pg_try_advisory_xact_lock),
+    wait_long=Prepared(sa.select(sa.func.set_config("lock_timeout", "5s", sa.true()))),
 )
 
-SQLITE: Final = Backend(lock_absent=None, wait_long=None, condition=sqlite_condition, joins_laterally=False)
-
-WAIT_LONG: Final = Prepared(sa.select(sa.func.set_config("lock_timeout", "5s", sa.true())))
-
-POSTGRESQL: Final = Backend(
-    lock_absent=Prepared(sa.select(_locked, WRITE_NOW)),
-    wait_long=WAIT_LONG,
-    condition=postgresql_condition,
-    joins_laterally=True,
-)
+POSTGRESQL: Final = Backend(locks=POSTGRES_LOCKS, condition=postgresql_condition, joins_laterally=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Reads all that a batch of commands needs, under locks, with one statement per table."""
+"""Reads all that a batch of commands needs, under locks, with as few statements for many commands as for one."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from sessions_server.domain.limits import Limits
     from sessions_server.domain.ports import Cells
-    from sessions_server.storage.engine import Backend
+    from sessions_server.storage.engine import Backend, Locks
 
 _keys = listed("keys")
 
@@ -118,7 +118,7 @@ _FIND_REQUESTS: Final = Prepared(
 
 
 class Stored(NamedTuple):
-    """What the row of a session says beyond the session."""
+    """A session's row: the session, and when its log is to be compacted."""
 
     session: Session
     compact_time: Micros | None
@@ -144,6 +144,7 @@ class Loader:
         self._cells = cells
         self._limits = limits
         self._given_now = self._now = now
+        self._waits_long = False
 
     @property
     def now(self) -> Micros:
@@ -168,20 +169,33 @@ class Loader:
 
     def _lock(self, keys: list[SessionKey], patience: Patience) -> tuple[list[Row], set[SessionKey]]:
         """The rows, all locked, and the sessions that are left to another transaction that has them."""
-        if patience is Patience.LONG and self._backend.wait_long is not None:
-            self._backend.wait_long.rows(self._connection)
-        waits, lock_absent = patience is not Patience.NONE, self._backend.lock_absent
-        rows = self._locked_rows(_LOCK_SESSIONS if waits else _LOCK_FREE_SESSIONS, keys)
-        if lock_absent is None or len(rows) == len(keys):
+        locks = self._backend.locks
+        if locks is None:
+            return self._locked_rows(_LOCK_SESSIONS, keys), set()
+        if patience is Patience.NONE:
+            return self._lock_free(keys, locks)
+        if patience is Patience.LONG and not self._waits_long:
+            locks.wait_long.rows(self._connection)
+            self._waits_long = True
+        rows = self._locked_rows(_LOCK_SESSIONS, keys)
+        if absent := _missing(keys, rows):
+            self._locked_rows(locks.absent, absent)
+            rows += self._locked_rows(
+                _LOCK_SESSIONS, absent
+            )  # created by another, before it gave up its lock
+        return rows, set()
+
+    def _lock_free(self, keys: list[SessionKey], locks: Locks) -> tuple[list[Row], set[SessionKey]]:
+        rows = self._locked_rows(_LOCK_FREE_SESSIONS, keys)
+        missing = _missing(keys, rows)
+        if not missing:
             return rows, set()
-        missing = {*keys} - {SessionKey(row[0], row[1]) for row in rows}
-        busy = set() if waits else self._stored(missing)
-        absent = sorted(missing - busy)
-        self._locked_rows(lock_absent, absent)
-        # Another transaction may have created them, before it gave up its lock.
-        if waits:
-            return rows + self._locked_rows(_LOCK_SESSIONS, absent), set()
-        return rows, busy | self._stored(absent)
+        busy = self._stored(missing)
+        for tenant, session_id, is_locked, _ in self._locked_rows(
+            locks.absent_if_free, [key for key in missing if key not in busy]
+        ):
+            busy |= set() if is_locked else {SessionKey(tenant, session_id)}
+        return rows, busy | self._stored(missing)  # also what another has created, before it gave up its lock
 
     def _stored(self, keys: Iterable[SessionKey]) -> set[SessionKey]:
         """Those that have a row, locked or not."""
@@ -278,6 +292,13 @@ class Loader:
 
     def _content(self, slot: Slot) -> Content:
         return Content(self._cells, slot.key, slot.session.data_key if slot.session is not None else None)
+
+
+def _missing(keys: list[SessionKey], rows: list[Row]) -> list[SessionKey]:
+    if len(rows) == len(keys):
+        return []
+    found = {(row[0], row[1]) for row in rows}
+    return [key for key in keys if key not in found]
 
 
 def _bodies(command: Command) -> tuple[MessageBody, ...]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from sessions_server.storage.engine import POSTGRESQL, WAIT_LONG, Backend, engine_options
+from sessions_server.storage.engine import POSTGRES_LOCKS, POSTGRESQL, Backend, engine_options
 from sessions_server.storage.errors import (
     StoreRefused,
     connection_lost,
@@ -136,7 +136,7 @@ class PostgresRunner:
 
 
 def _wait_for_writes(connection: Connection, key: SessionKey) -> None:
-    WAIT_LONG.rows(connection)
+    POSTGRES_LOCKS.wait_long.rows(connection)
     _WAIT_FOR_LOCK.rows(connection, keys=as_list([key]))
 
 

@@ -40,10 +40,6 @@ class StoreTransaction:
         self._loaded: Loaded | None = None
         self.erased_content = False
 
-    @property
-    def now(self) -> Micros:
-        return self._loader.now
-
     def load(self, commands: Seq[Command], *, patience: Patience = Patience.LONG) -> Workspace:
         self._loaded = self._loader.load(commands, patience=patience)
         return self._loaded.workspace
