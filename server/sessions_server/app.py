@@ -91,7 +91,7 @@ class Core:
 async def serve(settings: Settings, *, ready: Callable[[str], None], clock: Clock | None = None) -> None:
     """Serves until SIGTERM or SIGINT, then drains. Calls `ready` with the address once requests are answered.
 
-    Raises SetupError when a setting, a file or the database can not be used.
+    Raises SetupError when a setting, a file or the database cannot be used.
     """
     check_exposure(settings)
     tls = _tls(settings)
@@ -289,7 +289,7 @@ def _read_pem(path: Path, holds: str) -> bytes:
         content = path.read_bytes()
     except OSError as error:
         raise SetupError(
-            f"{path} can not be read ({error.strerror}); let the server's user read it."
+            f"{path} cannot be read ({error.strerror}); let the server's user read it."
         ) from error
     # gRPC takes an authority's file without any for the authorities that the system trusts.
     if not re.search(rb"-----BEGIN [A-Z0-9 ]*" + holds.encode(), content):
@@ -318,13 +318,13 @@ async def _watch_store(store: Store, rpc: RpcServer, database_url: str) -> None:
             if serving:
                 unexpected = not isinstance(error, DomainError)
                 reason = explain(database_url, error) or error
-                logger.warning("the database can not be used: %s", reason, exc_info=unexpected)
+                logger.warning("the database cannot be used: %s", reason, exc_info=unexpected)
             serving = False
         else:
             if not serving:
                 logger.info("the database can be used again")
             serving = True
-        await rpc.set_serving(serving)
+        rpc.set_serving(serving)
         await asyncio.sleep(HEALTH_SECONDS)
 
 

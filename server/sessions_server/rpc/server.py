@@ -17,7 +17,7 @@ import grpc
 from sessions_server.domain.errors import SetupError
 from sessions_server.rpc.handlers import REQUEST_BYTES, SERVICE, Authenticator, Handlers, UnknownMethods
 from sessions_server.rpc.standard import Health, standard_services
-from sessions_server.rpc.streams import StreamLimits, Streams
+from sessions_server.rpc.streams import LONGEST_SECONDS, RECHECK_SECONDS, StreamLimits, Streams
 from sessions_server.rpc.tracing import Tracing
 
 if TYPE_CHECKING:
@@ -51,9 +51,10 @@ OPTIONS: Final = (
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.keepalive_permit_without_calls", 1),
-    # Who is cut off looks the servers' addresses up anew, and so finds replicas that have come since. Calls may finish.
+    # Who is cut off looks the servers' addresses up anew, and so finds replicas that have come since. Calls may finish,
+    # and the oldest stream ends by itself before.
     ("grpc.max_connection_age_ms", 30 * 60_000),
-    ("grpc.max_connection_age_grace_ms", 10 * 60_000),
+    ("grpc.max_connection_age_grace_ms", round((LONGEST_SECONDS + 2 * RECHECK_SECONDS) * 1_000)),
     # Clients may ask as often whether this server is there.
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     # Calls wait for the event loop longer than in servers with threads. Of more than 1,000 that wait, gRPC would cancel
@@ -109,12 +110,12 @@ class RpcServer:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Binds and serves. Raises SetupError when it can not listen there."""
+        """Binds and serves. Raises SetupError when it cannot listen there."""
         await self._serve()
         self._health.set_serving(True)
         self._tasks = [asyncio.create_task(self._watch()), asyncio.create_task(self._streams.run())]
 
-    async def set_serving(self, serving: bool, /) -> None:
+    def set_serving(self, serving: bool, /) -> None:
         """What health says from now on; without effect once the server stops."""
         self._health.set_serving(serving)
 
@@ -157,7 +158,7 @@ class RpcServer:
         except RuntimeError as error:
             needs = "" if self._tls is None else ", and a certificate with the key that belongs to it"
             raise SetupError(
-                f"The server can not listen on {self.address}; give a free address and port{needs}."
+                f"The server cannot listen on {self.address}; give a free address and port{needs}."
             ) from error
 
     async def _watch(self) -> None:

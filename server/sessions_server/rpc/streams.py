@@ -1,7 +1,8 @@
 """The open streams of this process: how many there may be, and how they are ended from outside.
 
-A stream ends from outside when the server stops, or when the caller's credential no longer holds. Its task is cancelled
-then, and the reason stands beside it, so that the caller is told that reason and not met with silence.
+A stream ends from outside when the server stops, when the caller's credential no longer holds, or when it has been
+open for long. Its task is cancelled then, and the reason stands beside it, so that the caller is told that reason and
+not met with silence.
 """
 
 from __future__ import annotations
@@ -11,15 +12,19 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from time import monotonic
 from typing import TYPE_CHECKING, Final
 
-from sessions_server.domain.errors import DomainError, ShuttingDown, TooManyStreams
+from sessions_server.domain.errors import DomainError, ShuttingDown, TooManyStreams, Unavailable
 
 if TYPE_CHECKING:
     from sessions_server.domain.ports import Caller
 
 RECHECK_SECONDS: Final = 30.0
 """How often the credentials of open streams are judged again; a stream outlives its own by less than a minute."""
+
+LONGEST_SECONDS: Final = 45 * 60.0
+"""How long a stream may be open. Old connections are given up, and their streams must not be cut without a word."""
 
 Recheck = Callable[[], None]
 """Judges a stream's credential again. Raises the DomainError that ends the stream."""
@@ -36,13 +41,21 @@ class StreamLimits:
 class _Stream:
     task: asyncio.Task[object]
     recheck: Recheck
+    opened: float
     ended: DomainError | None = None
 
 
 class Streams:
-    def __init__(self, limits: StreamLimits, *, recheck_seconds: float = RECHECK_SECONDS) -> None:
+    def __init__(
+        self,
+        limits: StreamLimits,
+        *,
+        recheck_seconds: float = RECHECK_SECONDS,
+        longest_seconds: float = LONGEST_SECONDS,
+    ) -> None:
         self._limits = limits
         self._recheck_seconds = recheck_seconds
+        self._longest_seconds = longest_seconds
         self._open: set[_Stream] = set()
         self._per_caller: Counter[tuple[str, str]] = Counter()
 
@@ -57,7 +70,7 @@ class Streams:
         """
         who = (caller.tenant, caller.subject)
         self._admit(who)
-        stream = _Stream(_current_task(), recheck)
+        stream = _Stream(_current_task(), recheck, monotonic())
         self._open.add(stream)
         self._per_caller[who] += 1
         try:
@@ -79,12 +92,18 @@ class Streams:
             _end(stream, ShuttingDown("The server is stopping; continue from the last sequence received."))
 
     def recheck(self) -> None:
-        """Ends the streams whose credentials no longer hold."""
+        """Ends the streams whose credentials no longer hold, and those that have been open for long."""
+        oldest = monotonic() - self._longest_seconds
         for stream in list(self._open):
             try:
                 stream.recheck()
             except DomainError as error:
                 _end(stream, error)
+            if stream.opened <= oldest:
+                _end(
+                    stream,
+                    Unavailable("The stream was open for long; continue from the last sequence received."),
+                )
 
     async def run(self) -> None:
         """Judges the credentials again and again, until cancelled."""
@@ -94,9 +113,9 @@ class Streams:
 
     def _admit(self, who: tuple[str, str]) -> None:
         if len(self._open) >= self._limits.in_all:
-            raise TooManyStreams("The server has as many open streams as it takes; try again later.")
+            raise TooManyStreams("The server's limit of open streams is reached; try again later.")
         if self._per_caller[who] >= self._limits.per_caller:
-            raise TooManyStreams("This credential has as many open streams as it may; close some first.")
+            raise TooManyStreams("This credential's limit of open streams is reached; close some first.")
 
 
 def _end(stream: _Stream, reason: DomainError) -> None:

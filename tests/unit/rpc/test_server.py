@@ -115,9 +115,9 @@ async def test_health_speaks_for_the_whole_and_for_the_service() -> None:
     async with running() as server, client_of(server) as client:
         names = ("", "sessions.v1.SessionService")
         assert [await client.healthy(name) for name in names] == [SERVING, SERVING]
-        await server.set_serving(False)
+        server.set_serving(False)
         assert [await client.healthy(name) for name in names] == [NOT_SERVING, NOT_SERVING]
-        await server.set_serving(True)
+        server.set_serving(True)
         assert await client.healthy() == SERVING
         listed = await client.health.List(health_pb2.HealthListRequest())  # type: ignore[attr-defined]
         assert set(listed.statuses) == set(names)
@@ -137,7 +137,7 @@ async def test_who_watches_health_sees_every_change_and_then_the_end() -> None:
         watch = client.health.Watch(health_pb2.HealthCheckRequest())
         seen = [(await watch.read()).status]
         for serving in (False, True):
-            await server.set_serving(serving)
+            server.set_serving(serving)
             seen.append((await watch.read()).status)
         await server.stop(30)
         seen.append((await watch.read()).status)

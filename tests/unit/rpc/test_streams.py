@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from sessions_server.domain.errors import ShuttingDown, TooManyStreams, Unauthenticated
+from sessions_server.domain.errors import ShuttingDown, TooManyStreams, Unauthenticated, Unavailable
 from sessions_server.domain.ports import Caller
 from sessions_server.rpc.streams import Recheck, StreamLimits, Streams
 
@@ -114,4 +114,19 @@ async def test_the_first_reason_to_end_a_stream_is_the_one_that_it_is_told() -> 
     streams.recheck()
     streams.end_all()
     with pytest.raises(Unauthenticated):
+        await held.task
+
+
+async def test_a_stream_that_has_been_open_for_long_is_told_to_come_again() -> None:
+    streams = Streams(StreamLimits(), longest_seconds=0)
+    held = await Held(streams).opened()
+    streams.recheck()
+    with pytest.raises(Unavailable, match="continue from the last sequence"):
+        await held.task
+    young = Streams(StreamLimits())
+    held = await Held(young).opened()
+    young.recheck()
+    assert not held.task.done()
+    young.end_all()
+    with pytest.raises(ShuttingDown):
         await held.task
