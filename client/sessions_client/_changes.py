@@ -23,7 +23,7 @@ class Set:
 
 @dataclass(frozen=True, slots=True)
 class Remove:
-    """Removes what stands at a path; nothing happens when nothing stands there."""
+    """Removes what stands at a path; nothing happens when there is no such key."""
 
     path: str
 

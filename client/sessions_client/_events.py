@@ -51,7 +51,7 @@ class HistoryClearedData:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportedData:
-    """An import replaced the session's data."""
+    """An import created the session, or replaced its data."""
 
     message_count: int
 
@@ -85,7 +85,7 @@ class Event:
     type: EventType
     time: datetime | None
     request_id: str
-    """The request id of the call that caused the change; empty for a timer's change."""
+    """The request id of the call that caused the change; empty when it had none, and for a timer's change."""
     erased: bool
     """The message's content was cleared or truncated since; `data` is then a `Message` without content."""
     data: Any

@@ -38,7 +38,7 @@ _CERTIFICATE = re.compile(rb"-----BEGIN ([A-Z0-9]+ )*CERTIFICATE-----")
 _PRIVATE_KEY = re.compile(rb"-----BEGIN ([A-Z0-9]+ )*PRIVATE KEY-----")
 
 _OPTIONS: tuple[tuple[str, str | int], ...] = (
-    # A page of history may be larger than gRPC's default of 4 MiB.
+    # An older server may answer more than gRPC's default of 4 MiB.
     ("grpc.max_receive_message_length", -1),
     # A server that restarts is back soon: look for it sooner than gRPC's default of 1 s growing to 120 s.
     ("grpc.initial_reconnect_backoff_ms", 100),

@@ -76,7 +76,8 @@ class SessionData:
         document = data if isinstance(data, Mapping) else _parse(data)
         if document.get("format") != _FORMAT or not isinstance(document.get("records"), list):
             raise refused(
-                "session_data", f"is no export; its `format` must be `{_FORMAT}`, with a list of `records`."
+                "session_data",
+                f"is not an export; its `format` must be `{_FORMAT}`, with a list of `records`.",
             )
         return cls(
             [

@@ -108,7 +108,7 @@ def test_a_setting_that_can_not_be_used_is_named_as_flag_and_as_variable(
     tmp_path: Path, arguments: list[str]
 ) -> None:
     sentence = complained_here(*arguments, folder=tmp_path, env={"SESSIONS_DRAIN_GRACE": "soon"})
-    assert sentence.startswith("--drain-grace (SESSIONS_DRAIN_GRACE) can not be used: ")
+    assert sentence.startswith("--drain-grace (SESSIONS_DRAIN_GRACE) cannot be used: ")
 
 
 def test_a_port_that_is_taken_is_said_in_one_sentence(tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_a_port_that_is_taken_is_said_in_one_sentence(tmp_path: Path) -> None:
         done = run("serve", "--listen", address, folder=tmp_path)
     [*of_grpc, sentence] = done.stderr.splitlines()
     assert (
-        sentence == f"sessions-server: The server can not listen on {address}; give a free address and port."
+        sentence == f"sessions-server: The server cannot listen on {address}; give a free address and port."
     )
     assert len(of_grpc) <= 1
     assert done.returncode == 1
@@ -201,8 +201,8 @@ def test_a_file_that_is_something_else_is_left_alone(place: Place, verb: str, na
 
 
 def test_what_can_not_be_opened_is_said(place: Place) -> None:
-    assert place.complained("export", "nowhere/dump").startswith("nowhere/dump can not be used (No such file")
-    assert place.complained("import", "nothing").startswith("nothing can not be used (No such file")
+    assert place.complained("export", "nowhere/dump").startswith("nowhere/dump cannot be used (No such file")
+    assert place.complained("import", "nothing").startswith("nothing cannot be used (No such file")
     missing = place.into("missing.db")
     for arguments in (["export", "dump"], ["keyring", "rewrap"]):
         assert missing.complained(*arguments).startswith(

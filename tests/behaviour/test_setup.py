@@ -1,4 +1,4 @@
-"""Settings, files and databases that can not be used: each gets a sentence that names what to mend, and no password."""
+"""Settings, files and databases that cannot be used: each gets a sentence that names what to mend, and no password."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def complained(folder: Path, *arguments: str, **env: str) -> str:
 def test_a_value_out_of_range_is_refused(tmp_path: Path, name: str, value: str, reason: str) -> None:
     flag = "--" + name.replace("_", "-")
     sentence = complained(tmp_path, "serve", f"{flag}={value}")
-    assert sentence.startswith(f"{flag} (SESSIONS_{name.upper()}) can not be used: ")
+    assert sentence.startswith(f"{flag} (SESSIONS_{name.upper()}) cannot be used: ")
     assert reason in sentence
     assert list(tmp_path.iterdir()) == []
 
@@ -150,7 +150,7 @@ SETTING = "SESSIONS_DATABASE_URL"
         ),
         (
             "u:{password}@127.0.0.1:{free}/d",
-            "PostgreSQL at 127.0.0.1:{free} can not be reached; start it, or check",
+            "PostgreSQL at 127.0.0.1:{free} cannot be reached; start it, or check",
         ),
         (
             "u:{password}@host.invalid/d",
@@ -159,7 +159,7 @@ SETTING = "SESSIONS_DATABASE_URL"
         ("u:{password}@127.0.0.1:abc/d", "The port in SESSIONS_DATABASE_URL is not a number; correct it."),
         (
             "u:{password}@{password}@{at}/d",
-            "PostgreSQL can not be reached; percent-encode what is special in",
+            "PostgreSQL cannot be reached; percent-encode what is special in",
         ),
         (
             "postgres@{at}/{name}?sslmode=require",
@@ -167,7 +167,7 @@ SETTING = "SESSIONS_DATABASE_URL"
         ),
         (
             "postgres@{at}/{name}?ssl=nonsense",
-            "An option in SESSIONS_DATABASE_URL has a value that can not be used",
+            "An option in SESSIONS_DATABASE_URL has a value that cannot be used",
         ),
         (
             "postgres@{at}/{name}?ssl=require",

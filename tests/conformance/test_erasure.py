@@ -1,4 +1,4 @@
-"""What is cleared, truncated or erased can not be read again: not by any read, and on SQLite not from the disk."""
+"""What is cleared, truncated or erased cannot be read again: not by any read, and on SQLite not from the disk."""
 
 from __future__ import annotations
 

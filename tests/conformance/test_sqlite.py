@@ -104,7 +104,7 @@ async def test_a_folder_that_does_not_exist_is_refused_with_a_sentence(
     tmp_path: Path, opener: Opener
 ) -> None:
     store = opener(f"sqlite+aiosqlite:///{tmp_path / 'nowhere' / 'sessions.db'}")
-    with pytest.raises(StoreRefused, match=r"can not be opened .* check that its folder exists"):
+    with pytest.raises(StoreRefused, match=r"cannot be opened .* check that its folder exists"):
         await store.start()
     await store.close()
 

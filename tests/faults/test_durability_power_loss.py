@@ -1,6 +1,6 @@
 """What SQLite has acknowledged survives a power loss under the pragmas of the server's writer, and only under those.
 
-A kill of the process can not show this, since the operating system keeps what was written. The control, with the one
+A kill of the process cannot show this, since the operating system keeps what was written. The control, with the one
 weaker pragma that many use, shows that the simulation can lose something.
 """
 

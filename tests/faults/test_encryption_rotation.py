@@ -208,10 +208,10 @@ async def test_a_session_whose_key_is_missing_is_left_and_said_and_keeps_no_othe
         async with AsyncClient(server.address) as client:
             kept = await fill(client, 2)
         server.stop()
-        assert "2 data keys can not be brought under the current key" in server.log
+        assert "2 data keys cannot be brought under the current key" in server.log
         rotate(keyring)
         sentence = sentence_of(await rewrap(tmp_path, env))
-        assert sentence.startswith("2 sessions were rewrapped, and 2 can not be: The server's keyring lacks")
+        assert sentence.startswith("2 sessions were rewrapped, and 2 cannot be: The server's keyring lacks")
         assert ids_in(tmp_path / "sessions.db") == {1: 2, 3: 2}
         server.start()
         async with AsyncClient(server.address) as client:
@@ -236,11 +236,11 @@ async def test_another_keyring_with_the_same_numbers_is_noticed_by_the_command_a
         server.stop()
         for _ in range(2):
             sentence = sentence_of(await rewrap(tmp_path, wrong))
-            assert sentence.startswith("0 sessions were rewrapped, and 3 can not be: This session's data key")
+            assert sentence.startswith("0 sessions were rewrapped, and 3 cannot be: This session's data key")
             rotate(tmp_path / "wrong")
         assert ids_in(tmp_path / "sessions.db") == {1: 3}
         with start_server(tmp_path, env=wrong) as mistaken:
-            await until_logged(mistaken, "3 data keys can not be brought under the current key")
+            await until_logged(mistaken, "3 data keys cannot be brought under the current key")
             [error] = [line for line in mistaken.log.splitlines() if "[error" in line]
         assert "give the server the keyring that they were made with (SESSIONS_KEYRING)" in error
         server.start()

@@ -194,7 +194,7 @@ async def test_whatever_keeps_the_database_from_being_used_the_server_waits_for_
             await place.calls.until_health_is(SERVING)
             assert await place.calls.codes(place.session_id) == {grpc.StatusCode.OK}
         log = place.server.log
-        assert log.count("the database can not be used: ") == 2, "once for each time"
+        assert log.count("the database cannot be used: ") == 2, "once for each time"
         assert log.count("the database can be used again") == 2
         assert "Traceback" not in log
 

@@ -148,7 +148,7 @@ class Postgres:
 
 @contextmanager
 def running_postgres(*, durable: bool = False) -> Iterator[Postgres]:
-    """A running server, stopped and removed in the end. One that can not be started is an error."""
+    """A running server, stopped and removed in the end. One that cannot be started is an error."""
     folder = Path(tempfile.mkdtemp(prefix="sessions-postgres-"))
     try:
         if os.geteuid() == 0:
@@ -177,7 +177,7 @@ def _nobody() -> tuple[int, int]:
 
 
 def _programs(folder: Path) -> Path:
-    """The folder with PostgreSQL's programs; a copy, where the account can not reach them."""
+    """The folder with PostgreSQL's programs; a copy, where the account cannot reach them."""
     if named := os.environ.get("POSTGRES_BIN"):
         return Path(named)
     installed = sorted(

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Generator, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
+from weakref import WeakKeyDictionary
 
 import grpc
 import grpc.aio
@@ -44,12 +45,12 @@ _in_worker: ContextVar[bool] = ContextVar("_in_worker", default=False)
 
 
 class Connection:
-    """The channel, opened by the first call, because it belongs to the event loop that is running then."""
+    """A channel for each event loop that calls: one belongs to the loop that is running when it is opened."""
 
     def __init__(self, target: Target) -> None:
         self._target = target
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._channel: grpc.aio.Channel | None = None
+        self._channels: WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[grpc.aio.Channel, Stub]]
+        self._channels = WeakKeyDictionary()
         self._pauses: set[Signal] = set()
         self._closed = False
 
@@ -58,10 +59,10 @@ class Connection:
         """The service's methods. Raises RuntimeError when the client is closed."""
         self.check_open()
         loop = asyncio.get_running_loop()
-        if self._channel is None or self._loop is not loop:
-            self._channel, self._loop = _open(self._target), loop
-            self._stub = pb_grpc.SessionServiceStub(self._channel)
-        return self._stub
+        if loop not in self._channels:
+            channel = _open(self._target)
+            self._channels[loop] = channel, pb_grpc.SessionServiceStub(channel)
+        return self._channels[loop][1]
 
     def check_open(self) -> None:
         """Raises RuntimeError when the client is closed."""
@@ -94,8 +95,8 @@ class Connection:
         self._closed = True
         for waking in list(self._pauses):
             waking.set()
-        if self._channel is not None:
-            await self._channel.close()
+        if (opened := self._channels.pop(asyncio.get_running_loop(), None)) is not None:
+            await opened[0].close()
 
 
 def _comes_of_closing(failure: BaseException) -> bool:

@@ -27,7 +27,8 @@ class AsyncContexts(AsyncResource):
     ) -> Context:
         """Replaces the whole context; answers the new one.
 
-        Raises ResourceExhausted above 1 MiB or 10,000 keys, Aborted for a stale `etag`.
+        Raises ResourceExhausted above 1 MiB of JSON, 3.5 MiB as it is sent (a number in a list takes 11 bytes), or
+        10,000 keys; Aborted for a stale `etag`.
         """
         request = convert.set_request(session_id, context=context, etag=etag, request_id=request_id)
         response = await self._caller.unary(self._caller.stub.SetContext, request, timeout=timeout)

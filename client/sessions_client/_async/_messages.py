@@ -108,7 +108,9 @@ class AsyncMessages(AsyncResource):
         request_id: str | None = None,
         timeout: Span | None = None,
     ) -> list[Message]:
-        """Appends 1 to 1,000 messages, all or none; answers them in the same order."""
+        """Appends 1 to 1,000 messages, all or none; answers them in the same order.
+
+        Raises ResourceExhausted when all of them, with their ids and times, exceed 4 MiB."""
         request = convert.add_all_request(session_id, messages=messages, request_id=request_id)
         response = await self._caller.unary(self._caller.stub.AddMessages, request, timeout=timeout)
         return [convert.read_message(message) for message in response.messages]
@@ -124,9 +126,9 @@ class AsyncMessages(AsyncResource):
     ) -> History:
         """The newest messages, oldest first: a `list` whose `has_more` tells whether there are more.
 
-        `limit` is 1,000 at most; without one it is the session's `context_window`, or 100. `before_sequence`
-        takes the newest before that position (paging backwards), `after_sequence` the oldest after it (paging
-        forwards)."""
+        `limit` is 1,000 at most; without one it is the session's `context_window`, or 100. Fewer come where they
+        hold about 1 MiB. `before_sequence` takes the newest before that position (paging backwards),
+        `after_sequence` the oldest after it (paging forwards)."""
         request = convert.history_request(
             session_id, limit=limit, before_sequence=before_sequence, after_sequence=after_sequence
         )

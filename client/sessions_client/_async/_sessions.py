@@ -128,8 +128,8 @@ class AsyncSessions(AsyncLifecycle, AsyncContexts, AsyncMessages, AsyncStreams):
         """The sessions of a user, or of all users, in the given states: `status="active"`, or a list of them.
 
         Iterate the answer, and all pages come. `order_by` is `create_time` or `update_time`, with ` desc` for
-        the newest first. `page_size` is how many are fetched at once, 1,000 at most; `page_token` goes on
-        where an earlier listing of the same kind stopped."""
+        the newest first. `page_size` is how many are fetched at once, 1,000 at most, and about 1 MiB; `page_token`
+        goes on where an earlier listing of the same kind stopped."""
         request = convert.list_request(
             user_id=user_id, status=status, page_size=page_size, page_token=page_token, order_by=order_by
         )

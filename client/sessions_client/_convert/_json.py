@@ -189,7 +189,7 @@ def _filler_of_subclass(item: Any) -> _Filler:
             return fill
     if isinstance(item, Mapping):
         return _fill_nested_object
-    raise _Unfit(f"is a {_name(item)}, which is no JSON value.")
+    raise _Unfit(f"is a {_name(item)}, which is not a JSON value.")
 
 
 def _name(item: Any) -> str:

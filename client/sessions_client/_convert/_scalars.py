@@ -30,7 +30,7 @@ _RFC3339 = re.compile(
 _FIRST_SECOND, _LAST_SECOND = -62_135_596_800, 253_402_300_799
 """The years 1 to 9999 in UTC, which is what `google.protobuf.Timestamp` holds."""
 
-_NO_TIME = "is no time of the calendar between the years 1 and 9999."
+_NO_TIME = "is not a calendar time between the years 1 and 9999."
 
 _LONGEST_SECONDS = 315_576_000_000
 """The longest span that `google.protobuf.Duration` holds: 10,000 years."""

@@ -28,12 +28,13 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_INVALID_REQUEST: _ErrorReason.ValueType  # 1
     """Says that fields of the request are missing, malformed or out of range. INVALID_ARGUMENT.
 
-    The details hold a `google.rpc.BadRequest` as well, with every violation: the field's path and a sentence.
+    The details hold a `google.rpc.BadRequest` as well, with every violation: the field's path and a sentence. Of very
+    many only the first are sent.
 
         { "reason": "INVALID_REQUEST", "domain": "sessions.v1", "metadata": {} }
         { "field_violations": [
-            { "field": "user_id", "description": "Give a user_id of 1 to 256 characters." },
-            { "field": "config.timeout", "description": "Give a span of 1 second to 10 years." } ] }
+            { "field": "user_id", "description": "Give a user_id of 1 to 256 characters, none of them a control character." },
+            { "field": "config.timeout", "description": "Give a span of 1 to 315360000 seconds." } ] }
     """
     ERROR_REASON_MALFORMED_REQUEST: _ErrorReason.ValueType  # 2
     """Says that the request's bytes are not a message of its type, hold text that is not UTF-8, or nest too deep.
@@ -53,8 +54,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
         { "reason": "PERMISSION_DENIED", "domain": "sessions.v1", "metadata": {} }
     """
     ERROR_REASON_SESSION_NOT_FOUND: _ErrorReason.ValueType  # 5
-    """Says that the caller's tenant has no such session: it never was, it was deleted, its data was erased when it ended,
-    or it belongs to another tenant. The answer does not tell these apart. NOT_FOUND.
+    """Says that the caller's tenant has no such session: it never was, it was deleted, its data was erased when it ended
+    or when its ttl was over, or it belongs to another tenant. The answer does not tell these apart. NOT_FOUND.
 
         { "reason": "SESSION_NOT_FOUND", "domain": "sessions.v1", "metadata": {} }
     """
@@ -88,9 +89,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_REQUEST_ID_REUSED: _ErrorReason.ValueType  # 11
     """Says that this `request_id` was used in this session, within the last 24 hours, for another RPC or with other
-    fields. FAILED_PRECONDITION.
+    fields; `first_method` is that RPC. Also that CreateSession without a `session_id` made a session by this
+    `request_id` longer ago, which still exists; `first_method` is absent then. FAILED_PRECONDITION.
 
-        { "reason": "REQUEST_ID_REUSED", "domain": "sessions.v1", "metadata": {} }
+        { "reason": "REQUEST_ID_REUSED", "domain": "sessions.v1", "metadata": { "first_method": "StartSession" } }
     """
     ERROR_REASON_CURSOR_AHEAD: _ErrorReason.ValueType  # 12
     """Says that `after_sequence` lies beyond the session's last event, whose sequence is `last_sequence`. OUT_OF_RANGE.
@@ -104,8 +106,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
         { "reason": "EVENTS_COMPACTED", "domain": "sessions.v1", "metadata": { "oldest_sequence": "1201" } }
     """
     ERROR_REASON_LIMIT_EXCEEDED: _ErrorReason.ValueType  # 14
-    """Says that a size or a count is over its limit, or would be after this change; `field` names what.
-    RESOURCE_EXHAUSTED.
+    """Says that a size in bytes or a number of JSON keys is over its limit, or would be after this change; `field` names
+    what. RESOURCE_EXHAUSTED.
 
         { "reason": "LIMIT_EXCEEDED", "domain": "sessions.v1", "metadata": { "field": "context" } }
     """
@@ -120,7 +122,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
         { "reason": "STORAGE_FULL", "domain": "sessions.v1", "metadata": {} }
     """
     ERROR_REASON_TOO_MANY_STREAMS: _ErrorReason.ValueType  # 17
-    """Says that the server has as many open streams as it takes. Close one, or try again later. RESOURCE_EXHAUSTED.
+    """Says that the server, or this credential, has as many open streams as it may. Close one, or try again later.
+    RESOURCE_EXHAUSTED.
 
         { "reason": "TOO_MANY_STREAMS", "domain": "sessions.v1", "metadata": {} }
     """
@@ -143,7 +146,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
         { "reason": "DATA_CORRUPTED", "domain": "sessions.v1", "metadata": {} }
     """
     ERROR_REASON_UNAVAILABLE: _ErrorReason.ValueType  # 21
-    """Says that the server can not do this for now, such as while its database is away. Retry with the same `request_id`,
+    """Says that the server cannot do this for now, such as while its database is away. Retry with the same `request_id`,
     waiting a little longer each time. UNAVAILABLE.
 
         { "reason": "UNAVAILABLE", "domain": "sessions.v1", "metadata": {} }
@@ -176,8 +179,8 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     and further reasons: treat a reason that you do not know by its status code.
 
     What never reaches the service answers without these details: a deadline that passes on the way (DEADLINE_EXCEEDED),
-    a cancelled call (CANCELLED), a request beyond 4 MiB (RESOURCE_EXHAUSTED), a connection that can not be made
-    (UNAVAILABLE).
+    a cancelled call (CANCELLED), a request well beyond 4 MiB (RESOURCE_EXHAUSTED), a connection that cannot be made or
+    that breaks (UNAVAILABLE).
 
     When several apply, the first of these is answered: UNAUTHENTICATED, PERMISSION_DENIED, RESOURCE_EXHAUSTED for a
     size, INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION or ABORTED. A refused request has changed nothing. Only
@@ -190,12 +193,13 @@ ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
 ERROR_REASON_INVALID_REQUEST: ErrorReason.ValueType  # 1
 """Says that fields of the request are missing, malformed or out of range. INVALID_ARGUMENT.
 
-The details hold a `google.rpc.BadRequest` as well, with every violation: the field's path and a sentence.
+The details hold a `google.rpc.BadRequest` as well, with every violation: the field's path and a sentence. Of very
+many only the first are sent.
 
     { "reason": "INVALID_REQUEST", "domain": "sessions.v1", "metadata": {} }
     { "field_violations": [
-        { "field": "user_id", "description": "Give a user_id of 1 to 256 characters." },
-        { "field": "config.timeout", "description": "Give a span of 1 second to 10 years." } ] }
+        { "field": "user_id", "description": "Give a user_id of 1 to 256 characters, none of them a control character." },
+        { "field": "config.timeout", "description": "Give a span of 1 to 315360000 seconds." } ] }
 """
 ERROR_REASON_MALFORMED_REQUEST: ErrorReason.ValueType  # 2
 """Says that the request's bytes are not a message of its type, hold text that is not UTF-8, or nest too deep.
@@ -215,8 +219,8 @@ ERROR_REASON_PERMISSION_DENIED: ErrorReason.ValueType  # 4
     { "reason": "PERMISSION_DENIED", "domain": "sessions.v1", "metadata": {} }
 """
 ERROR_REASON_SESSION_NOT_FOUND: ErrorReason.ValueType  # 5
-"""Says that the caller's tenant has no such session: it never was, it was deleted, its data was erased when it ended,
-or it belongs to another tenant. The answer does not tell these apart. NOT_FOUND.
+"""Says that the caller's tenant has no such session: it never was, it was deleted, its data was erased when it ended
+or when its ttl was over, or it belongs to another tenant. The answer does not tell these apart. NOT_FOUND.
 
     { "reason": "SESSION_NOT_FOUND", "domain": "sessions.v1", "metadata": {} }
 """
@@ -250,9 +254,10 @@ Read it again, decide again, retry. ABORTED.
 """
 ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 11
 """Says that this `request_id` was used in this session, within the last 24 hours, for another RPC or with other
-fields. FAILED_PRECONDITION.
+fields; `first_method` is that RPC. Also that CreateSession without a `session_id` made a session by this
+`request_id` longer ago, which still exists; `first_method` is absent then. FAILED_PRECONDITION.
 
-    { "reason": "REQUEST_ID_REUSED", "domain": "sessions.v1", "metadata": {} }
+    { "reason": "REQUEST_ID_REUSED", "domain": "sessions.v1", "metadata": { "first_method": "StartSession" } }
 """
 ERROR_REASON_CURSOR_AHEAD: ErrorReason.ValueType  # 12
 """Says that `after_sequence` lies beyond the session's last event, whose sequence is `last_sequence`. OUT_OF_RANGE.
@@ -266,8 +271,8 @@ Read the session anew and subscribe from its `last_sequence`. OUT_OF_RANGE.
     { "reason": "EVENTS_COMPACTED", "domain": "sessions.v1", "metadata": { "oldest_sequence": "1201" } }
 """
 ERROR_REASON_LIMIT_EXCEEDED: ErrorReason.ValueType  # 14
-"""Says that a size or a count is over its limit, or would be after this change; `field` names what.
-RESOURCE_EXHAUSTED.
+"""Says that a size in bytes or a number of JSON keys is over its limit, or would be after this change; `field` names
+what. RESOURCE_EXHAUSTED.
 
     { "reason": "LIMIT_EXCEEDED", "domain": "sessions.v1", "metadata": { "field": "context" } }
 """
@@ -282,7 +287,8 @@ ERROR_REASON_STORAGE_FULL: ErrorReason.ValueType  # 16
     { "reason": "STORAGE_FULL", "domain": "sessions.v1", "metadata": {} }
 """
 ERROR_REASON_TOO_MANY_STREAMS: ErrorReason.ValueType  # 17
-"""Says that the server has as many open streams as it takes. Close one, or try again later. RESOURCE_EXHAUSTED.
+"""Says that the server, or this credential, has as many open streams as it may. Close one, or try again later.
+RESOURCE_EXHAUSTED.
 
     { "reason": "TOO_MANY_STREAMS", "domain": "sessions.v1", "metadata": {} }
 """
@@ -305,7 +311,7 @@ is neither shown nor overwritten. DATA_LOSS.
     { "reason": "DATA_CORRUPTED", "domain": "sessions.v1", "metadata": {} }
 """
 ERROR_REASON_UNAVAILABLE: ErrorReason.ValueType  # 21
-"""Says that the server can not do this for now, such as while its database is away. Retry with the same `request_id`,
+"""Says that the server cannot do this for now, such as while its database is away. Retry with the same `request_id`,
 waiting a little longer each time. UNAVAILABLE.
 
     { "reason": "UNAVAILABLE", "domain": "sessions.v1", "metadata": {} }

@@ -37,7 +37,7 @@ class _SessionStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SessionS
     SESSION_STATE_ACTIVE: _SessionState.ValueType  # 2
     """Is going on."""
     SESSION_STATE_PAUSED: _SessionState.ValueType  # 3
-    """Rests; its idle timer stands still."""
+    """Rests; its idle timer stops, and starts anew when it is resumed."""
     SESSION_STATE_ENDED: _SessionState.ValueType  # 4
     """Was ended by a caller."""
     SESSION_STATE_EXPIRED: _SessionState.ValueType  # 5
@@ -56,6 +56,9 @@ class SessionState(_SessionState, metaclass=_SessionStateEnumTypeWrapper):
         end       CREATED, ACTIVE, PAUSED, EXPIRED   ENDED
         archive   every state but ARCHIVED           ARCHIVED
         (time)    CREATED, ACTIVE, PAUSED            EXPIRED
+        (ttl)     EXPIRED (by idling only)           EXPIRED   (and cannot be resumed any more)
+        (ttl)     every state but ARCHIVED           ARCHIVED  (with the expiry_action ARCHIVE)
+        (ttl)     every state                        (none)    (TEMPORARY, or with the expiry_action DELETE)
         delete    every state                        (none)
 
     Anything else is FAILED_PRECONDITION with the reason INVALID_STATE and the state as metadata. Messages and context
@@ -73,7 +76,7 @@ SESSION_STATE_CREATED: SessionState.ValueType  # 1
 SESSION_STATE_ACTIVE: SessionState.ValueType  # 2
 """Is going on."""
 SESSION_STATE_PAUSED: SessionState.ValueType  # 3
-"""Rests; its idle timer stands still."""
+"""Rests; its idle timer stops, and starts anew when it is resumed."""
 SESSION_STATE_ENDED: SessionState.ValueType  # 4
 """Was ended by a caller."""
 SESSION_STATE_EXPIRED: SessionState.ValueType  # 5
@@ -167,9 +170,11 @@ class _ExpiryActionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ExpiryAc
     EXPIRY_ACTION_UNSPECIFIED: _ExpiryAction.ValueType  # 0
     """Means the default: RETAIN for PERMANENT data, DELETE for TEMPORARY data."""
     EXPIRY_ACTION_RETAIN: _ExpiryAction.ValueType  # 1
-    """Makes the session EXPIRED and read-only. One that was ended or archived before stays as it is."""
+    """Makes the session EXPIRED and read-only. One that was ended or archived before keeps its state, and is read-only
+    too.
+    """
     EXPIRY_ACTION_ARCHIVE: _ExpiryAction.ValueType  # 2
-    """Makes the session ARCHIVED."""
+    """Makes the session ARCHIVED, whatever its state."""
     EXPIRY_ACTION_DELETE: _ExpiryAction.ValueType  # 3
     """Erases the session as DeleteSession does."""
 
@@ -179,9 +184,11 @@ class ExpiryAction(_ExpiryAction, metaclass=_ExpiryActionEnumTypeWrapper):
 EXPIRY_ACTION_UNSPECIFIED: ExpiryAction.ValueType  # 0
 """Means the default: RETAIN for PERMANENT data, DELETE for TEMPORARY data."""
 EXPIRY_ACTION_RETAIN: ExpiryAction.ValueType  # 1
-"""Makes the session EXPIRED and read-only. One that was ended or archived before stays as it is."""
+"""Makes the session EXPIRED and read-only. One that was ended or archived before keeps its state, and is read-only
+too.
+"""
 EXPIRY_ACTION_ARCHIVE: ExpiryAction.ValueType  # 2
-"""Makes the session ARCHIVED."""
+"""Makes the session ARCHIVED, whatever its state."""
 EXPIRY_ACTION_DELETE: ExpiryAction.ValueType  # 3
 """Erases the session as DeleteSession does."""
 Global___ExpiryAction: _TypeAlias = ExpiryAction  # noqa: Y015
@@ -444,7 +451,9 @@ class UpdateSessionResponse(_message.Message):
     SESSION_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def session(self) -> Global___Session:
-        """Output only. The session after the change."""
+        """Output only. The session after the change. If its ttl or timeout, as changed, is over already: the session as that
+        leaves it; if that erases it, as it was just before.
+        """
 
     def __init__(
         self,
@@ -565,21 +574,25 @@ class SearchSessionsRequest(_message.Message):
 
     @_builtins.property
     def metadata_filter(self) -> _struct_pb2.Struct:
-        """Optional. What the metadata has to satisfy, all of it. Default: every session. At most 32 conditions.
+        """Optional. What the metadata has to satisfy, all of it. Default: every session. At most 32 conditions, 64 KiB of
+        JSON, 256 keys, 400 values to compare with, and lists that nest 3 levels.
 
-        Each key is a dotted path into the metadata (`device.os`). Its value is one of:
+        Each key is a dotted path into the metadata (`device.os`) of at most 32 parts. It leads through objects only: an
+        item of a list, and a key with dots, have no path. Where it leads nowhere a condition fails, but for `$ne` and
+        `{"$exists": false}`; null is equal to null only. The key's value is one of:
 
           - a plain value, which has to be equal: `{"device": "web"}`
           - an object, which has to be contained: `{"device": {"os": "ios"}}`
           - an object of operators, which all have to hold: `{"age": {"$gte": 18, "$lt": 65}}`
 
-        The operators: `$eq` equal; `$ne` not equal, or absent; `$gt` `$gte` `$lt` `$lte` ordered, for numbers and texts;
-        `$in` equal to one of a list of 1 to 100 plain values; `$exists` present (true) or absent (false); `$contains` an
-        object contained in the object, a value held by the list, or a text within the text that stands there.
+        The operators: `$eq` equal; `$ne` not equal, or absent; `$gt` `$gte` `$lt` `$lte` ordered, for numbers, and for
+        texts by their code points; `$in` equal to one of a list of 1 to 100 plain values; `$exists` present (true) or
+        absent (false); `$contains` an object contained in the object, a list whose items the list holds, a value held by
+        the list, or a text within the text that stands there.
 
         Comparisons are typed: `true` is not `1`, and `"1"` is not `1`. An unknown operator is INVALID_ARGUMENT, and so is
-        one that stands elsewhere than directly under a path: what begins with `$` is taken as it is only within `$eq` and
-        `$ne`.
+        one that stands elsewhere than directly under a path: a key that begins with `$` is taken as it is only within
+        `$eq` and `$ne`.
         """
 
     def __init__(
@@ -1026,7 +1039,8 @@ class UpdateContextRequest(_message.Message):
     @_builtins.property
     def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___ContextChange]:
         """Required. 1 to 100 changes, applied in this order, all or none. Afterwards the context may have at most 1 MiB of
-        JSON, 3.5 MiB as a Struct, and 10,000 keys.
+        JSON, 3.5 MiB as a Struct, and 10,000 keys. The changed paths, of a merge one for each key, have to fit into one
+        event together: 1 MiB of them always does.
         """
 
     def __init__(
@@ -1104,7 +1118,7 @@ class GetContextResponse(_message.Message):
     CONTEXT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def context(self) -> Global___Context:
-        """Output only. The context; with `value` when something stands at the path that was asked for."""
+        """Output only. The context; when a path was asked for, without `data`, and with `value` if something stands there."""
 
     def __init__(
         self,
@@ -1367,8 +1381,10 @@ class SubscribeRequest(_message.Message):
     session_id: _builtins.str
     """Required. The session's id."""
     after_sequence: _builtins.int
-    """Optional. Shows every event after this sequence, first from the log and then live; 0 asks for the whole log.
-    Default: from now. Negative is INVALID_ARGUMENT.
+    """Optional. Shows every event after this sequence, first from the log and then live. 0 asks for the log from its
+    first event, which is EVENTS_COMPACTED when that is no longer kept, or belonged to a deleted session of this id:
+    subscribe from `oldest_sequence` - 1 then, or read the session anew. Default: from now. Negative is
+    INVALID_ARGUMENT.
     """
     @_builtins.property
     def event_types(self) -> _containers.RepeatedScalarFieldContainer[Global___EventType.ValueType]:
@@ -1588,7 +1604,9 @@ class Session(_message.Message):
 
     @_builtins.property
     def update_time(self) -> _timestamp_pb2.Timestamp:
-        """Output only. When the session, its context or its history was last written."""
+        """Output only. When the session, its context or its history was last written, or the instant at which time moved it
+        to another state.
+        """
 
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
@@ -1657,8 +1675,9 @@ class SessionConfig(_message.Message):
     """Optional. What happens when a message would exceed `max_messages`. Default: TRUNCATE_OLDEST."""
     @_builtins.property
     def timeout(self) -> _duration_pb2.Duration:
-        """Optional. How long a session may stay CREATED or ACTIVE without a write (start, resume, message, context change)
-        before it is EXPIRED, to the instant: 1 second to 10 years. Default: without end.
+        """Optional. How long a session may stay CREATED or ACTIVE without a write (create, start, resume, message, context
+        change, clearing of the history, import; not UpdateSession) before it is EXPIRED, to the instant: 1 second to 10
+        years. Default: without end.
         """
 
     def __init__(
@@ -1787,7 +1806,9 @@ class ContextChange(_message.Message):
     path: _builtins.str
     """Required. Where to change the context. May be empty with `merge` only."""
     remove: _builtins.bool
-    """Optional. Takes away the key or the list item; true is the only value. Without effect when nothing stands there."""
+    """Optional. Takes away the key or the list item; true is the only value. Without effect when there is no such key;
+    an index past the list's end is PATH_CONFLICT.
+    """
     increment: _builtins.float
     """Optional. Adds this number to the number there; a missing one counts as 0. A sum beyond ±(2^53 - 1) is
     PATH_CONFLICT.
@@ -1875,7 +1896,7 @@ class Message(_message.Message):
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
-        """Output only. When the server stored the message, by its clock."""
+        """Output only. When the message was first stored, by that server's clock; an import keeps it."""
 
     def __init__(
         self,
@@ -1928,12 +1949,14 @@ class Event(_message.Message):
     request_id: _builtins.str
     """Output only. The `request_id` of the call that caused it. Empty when it bore none, and when time caused it."""
     erased: _builtins.bool
-    """Output only. Whether the content was erased since, because the history was cleared or truncated. `data` is absent
-    then.
+    """Output only. Whether the content was erased since, because the history was cleared, truncated or replaced by an
+    import. `data` is absent then.
     """
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
-        """Output only. When the change was committed, by the server's clock; of an expiry, the instant at which it was due."""
+        """Output only. When the change was committed, by the server's clock; of an expiry, the instant at which it was due; of
+        an imported message, its `create_time`. So it does not always grow with the sequence.
+        """
 
     @_builtins.property
     def created(self) -> Global___CreatedEvent:
@@ -2031,7 +2054,9 @@ class StateChangeEvent(_message.Message):
     PREVIOUS_STATE_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     state: Global___SessionState.ValueType
-    """Output only. The new state."""
+    """Output only. The new state. It equals `previous_state` when the ttl of a session ends that had idled before: from
+    then on it cannot be resumed.
+    """
     previous_state: Global___SessionState.ValueType
     """Output only. The state before."""
     reason: Global___StateChangeReason.ValueType

@@ -50,15 +50,16 @@ class SessionServiceStub(object):
 
     These are the defaults; a server may be set otherwise. A request has at most 4 MiB. Session and message ids have 1 to
     128 characters of `A-Z a-z 0-9 . _ ~ : @ -`. JSON, which travels as Struct and Value, nests at most 32 levels and
-    comes back equal to what was sent; what a double can not hold exactly is INVALID_ARGUMENT: NaN, an infinity, and an
-    integral number beyond ±(2^53 - 1), which is to be sent as a string. The other limits stand at their fields. A size
-    over its limit is RESOURCE_EXHAUSTED with the reason LIMIT_EXCEEDED, anything else out of range is INVALID_ARGUMENT.
+    comes back equal to what was sent; what a double cannot hold exactly is INVALID_ARGUMENT: NaN, an infinity, and an
+    integral number beyond ±(2^53 - 1), which is to be sent as a string. The other limits stand at their fields. Too many
+    bytes or too many keys are RESOURCE_EXHAUSTED with the reason LIMIT_EXCEEDED; anything else out of range, such as too
+    many characters or items, is INVALID_ARGUMENT.
     Every answer, event and record stays below 4 MiB, which is what gRPC clients take unless told otherwise.
 
     # Writing safely
 
-    `request_id` makes a write safe to repeat: any text of up to 128 characters that is new for each write, such as a
-    UUID. When the same request comes again within 24 hours it has no second effect and is answered as the first was, on
+    `request_id` makes a write safe to repeat: any text of up to 128 characters without U+0000 that is new for each write,
+    such as a UUID. When the same request comes again within 24 hours it has no second effect and is answered as the first was, on
     every server and after a restart. The same id with other fields or for another RPC is FAILED_PRECONDITION with the
     reason REQUEST_ID_REUSED. Ids are told apart for each session. A refused request leaves its id unused.
 
@@ -69,8 +70,8 @@ class SessionServiceStub(object):
     # Errors
 
     Every error carries a `google.rpc.ErrorInfo` whose reason is one of ErrorReason, which says all about them. Every RPC
-    may answer INVALID_REQUEST, MALFORMED_REQUEST, UNAUTHENTICATED, UNAVAILABLE, SHUTTING_DOWN and INTERNAL; every one
-    that names a session SESSION_NOT_FOUND; every one that writes PERMISSION_DENIED, REQUEST_ID_REUSED and STORAGE_FULL;
+    may answer INVALID_REQUEST, MALFORMED_REQUEST, LIMIT_EXCEEDED (a request above 4 MiB), UNAUTHENTICATED, UNAVAILABLE,
+    SHUTTING_DOWN and INTERNAL; every one that names a session SESSION_NOT_FOUND; every one that writes PERMISSION_DENIED, REQUEST_ID_REUSED and STORAGE_FULL;
     every one that reads or writes the content of an encrypted session KEY_NOT_AVAILABLE and DATA_CORRUPTED. Reasons
     beyond these are named with each RPC.
     """
@@ -212,15 +213,16 @@ class SessionServiceServicer(object):
 
     These are the defaults; a server may be set otherwise. A request has at most 4 MiB. Session and message ids have 1 to
     128 characters of `A-Z a-z 0-9 . _ ~ : @ -`. JSON, which travels as Struct and Value, nests at most 32 levels and
-    comes back equal to what was sent; what a double can not hold exactly is INVALID_ARGUMENT: NaN, an infinity, and an
-    integral number beyond ±(2^53 - 1), which is to be sent as a string. The other limits stand at their fields. A size
-    over its limit is RESOURCE_EXHAUSTED with the reason LIMIT_EXCEEDED, anything else out of range is INVALID_ARGUMENT.
+    comes back equal to what was sent; what a double cannot hold exactly is INVALID_ARGUMENT: NaN, an infinity, and an
+    integral number beyond ±(2^53 - 1), which is to be sent as a string. The other limits stand at their fields. Too many
+    bytes or too many keys are RESOURCE_EXHAUSTED with the reason LIMIT_EXCEEDED; anything else out of range, such as too
+    many characters or items, is INVALID_ARGUMENT.
     Every answer, event and record stays below 4 MiB, which is what gRPC clients take unless told otherwise.
 
     # Writing safely
 
-    `request_id` makes a write safe to repeat: any text of up to 128 characters that is new for each write, such as a
-    UUID. When the same request comes again within 24 hours it has no second effect and is answered as the first was, on
+    `request_id` makes a write safe to repeat: any text of up to 128 characters without U+0000 that is new for each write,
+    such as a UUID. When the same request comes again within 24 hours it has no second effect and is answered as the first was, on
     every server and after a restart. The same id with other fields or for another RPC is FAILED_PRECONDITION with the
     reason REQUEST_ID_REUSED. Ids are told apart for each session. A refused request leaves its id unused.
 
@@ -231,8 +233,8 @@ class SessionServiceServicer(object):
     # Errors
 
     Every error carries a `google.rpc.ErrorInfo` whose reason is one of ErrorReason, which says all about them. Every RPC
-    may answer INVALID_REQUEST, MALFORMED_REQUEST, UNAUTHENTICATED, UNAVAILABLE, SHUTTING_DOWN and INTERNAL; every one
-    that names a session SESSION_NOT_FOUND; every one that writes PERMISSION_DENIED, REQUEST_ID_REUSED and STORAGE_FULL;
+    may answer INVALID_REQUEST, MALFORMED_REQUEST, LIMIT_EXCEEDED (a request above 4 MiB), UNAUTHENTICATED, UNAVAILABLE,
+    SHUTTING_DOWN and INTERNAL; every one that names a session SESSION_NOT_FOUND; every one that writes PERMISSION_DENIED, REQUEST_ID_REUSED and STORAGE_FULL;
     every one that reads or writes the content of an encrypted session KEY_NOT_AVAILABLE and DATA_CORRUPTED. Reasons
     beyond these are named with each RPC.
     """
@@ -257,8 +259,8 @@ class SessionServiceServicer(object):
     def UpdateSession(self, request, context):
         """Changes a session's metadata, config or storage options; state is changed by the verbs below.
 
-        Allowed in every state but ARCHIVED, and not after the end of the session's ttl. Writes one `updated` event.
-        Errors: INVALID_STATE, ETAG_MISMATCH, LIMIT_EXCEEDED.
+        Allowed in every state but ARCHIVED, and not after the end of the session's ttl. Writes one `updated` event, and
+        those of an expiry if the session's end now lies in the past. Errors: INVALID_STATE, ETAG_MISMATCH, LIMIT_EXCEEDED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -273,6 +275,8 @@ class SessionServiceServicer(object):
 
     def SearchSessions(self, request, context):
         """Lists the sessions whose metadata matches a filter, a page at a time.
+
+        Errors: LIMIT_EXCEEDED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -300,7 +304,8 @@ class SessionServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def PauseSession(self, request, context):
-        """Moves a session from ACTIVE to PAUSED, where its idle timer stands still and nothing can be added to it.
+        """Moves a session from ACTIVE to PAUSED, where its idle timer stops, to start anew when it is resumed, and nothing can
+        be added to it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -316,14 +321,15 @@ class SessionServiceServicer(object):
     def EndSession(self, request, context):
         """Moves a session from CREATED, ACTIVE, PAUSED or EXPIRED to ENDED. The data of a TEMPORARY session is erased then.
 
-        The answer still shows the session that is erased by it; a later call is NOT_FOUND.
+        The answer still shows the session that is erased by it, and a `deleted` event follows the `state_change`; a later
+        call is NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ArchiveSession(self, request, context):
-        """Moves a session from any other state to ARCHIVED, which is read-only and final. A TEMPORARY session can not be
+        """Moves a session from any other state to ARCHIVED, which is read-only and final. A TEMPORARY session cannot be
         archived: INVALID_STATE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -351,7 +357,7 @@ class SessionServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GetContext(self, request, context):
-        """Returns the context, and what stands at a path in it if one is given. A context that was never written is an empty
+        """Returns the context, or what stands at a path in it if one is given. A context that was never written is an empty
         object.
 
         Errors: PATH_CONFLICT when the path leads through a scalar or past the end of a list.
@@ -392,7 +398,7 @@ class SessionServiceServicer(object):
     def ClearHistory(self, request, context):
         """Erases every message of the history.
 
-        Allowed in CREATED and ACTIVE. Their content is erased from the log as well and can not be read again by any RPC.
+        Allowed in CREATED and ACTIVE. Their content is erased from the log as well and cannot be read again by any RPC.
         Writes one `history_cleared` event, or none when the history was empty. Errors: INVALID_STATE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -409,10 +415,12 @@ class SessionServiceServicer(object):
         filtered out.
 
         A slow reader is not disconnected, and slows nobody else down. The stream ends with OK after a `deleted` event,
-        which is sent whatever `event_types` says, also to a caller who resumes from a position before the deletion; the
-        events in between are erased with the session. It ends with UNAVAILABLE when the server stops, with UNAUTHENTICATED
-        soon after the credential has ended. Errors: CURSOR_AHEAD, EVENTS_COMPACTED (also in mid-stream; events are never
-        left out in silence), TOO_MANY_STREAMS.
+        which is sent whatever `event_types` says, also to a caller who resumes from a position above 0 and before the
+        deletion, as long as the id is not created again; the events in between are erased with the session. It ends with
+        UNAVAILABLE when the server stops, and after three quarters of an hour, so that callers spread over servers that
+        have come since: subscribe again then. It ends with UNAUTHENTICATED within a minute after the credential has ended.
+        Errors: CURSOR_AHEAD, EVENTS_COMPACTED (also in mid-stream; events are never left out in silence),
+        TOO_MANY_STREAMS.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -422,7 +430,8 @@ class SessionServiceServicer(object):
         """Streams a whole session as records: one header, one context, the messages, one footer. The size is not limited.
 
         The footer comes last, and only then is the export whole. Answers UNAVAILABLE when the history is cleared or
-        truncated meanwhile; start again. Errors: TOO_MANY_STREAMS.
+        truncated meanwhile; start again. The records of an encrypted session hold its content in clear. Errors:
+        TOO_MANY_STREAMS.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -582,15 +591,16 @@ class SessionService(object):
 
     These are the defaults; a server may be set otherwise. A request has at most 4 MiB. Session and message ids have 1 to
     128 characters of `A-Z a-z 0-9 . _ ~ : @ -`. JSON, which travels as Struct and Value, nests at most 32 levels and
-    comes back equal to what was sent; what a double can not hold exactly is INVALID_ARGUMENT: NaN, an infinity, and an
-    integral number beyond ±(2^53 - 1), which is to be sent as a string. The other limits stand at their fields. A size
-    over its limit is RESOURCE_EXHAUSTED with the reason LIMIT_EXCEEDED, anything else out of range is INVALID_ARGUMENT.
+    comes back equal to what was sent; what a double cannot hold exactly is INVALID_ARGUMENT: NaN, an infinity, and an
+    integral number beyond ±(2^53 - 1), which is to be sent as a string. The other limits stand at their fields. Too many
+    bytes or too many keys are RESOURCE_EXHAUSTED with the reason LIMIT_EXCEEDED; anything else out of range, such as too
+    many characters or items, is INVALID_ARGUMENT.
     Every answer, event and record stays below 4 MiB, which is what gRPC clients take unless told otherwise.
 
     # Writing safely
 
-    `request_id` makes a write safe to repeat: any text of up to 128 characters that is new for each write, such as a
-    UUID. When the same request comes again within 24 hours it has no second effect and is answered as the first was, on
+    `request_id` makes a write safe to repeat: any text of up to 128 characters without U+0000 that is new for each write,
+    such as a UUID. When the same request comes again within 24 hours it has no second effect and is answered as the first was, on
     every server and after a restart. The same id with other fields or for another RPC is FAILED_PRECONDITION with the
     reason REQUEST_ID_REUSED. Ids are told apart for each session. A refused request leaves its id unused.
 
@@ -601,8 +611,8 @@ class SessionService(object):
     # Errors
 
     Every error carries a `google.rpc.ErrorInfo` whose reason is one of ErrorReason, which says all about them. Every RPC
-    may answer INVALID_REQUEST, MALFORMED_REQUEST, UNAUTHENTICATED, UNAVAILABLE, SHUTTING_DOWN and INTERNAL; every one
-    that names a session SESSION_NOT_FOUND; every one that writes PERMISSION_DENIED, REQUEST_ID_REUSED and STORAGE_FULL;
+    may answer INVALID_REQUEST, MALFORMED_REQUEST, LIMIT_EXCEEDED (a request above 4 MiB), UNAUTHENTICATED, UNAVAILABLE,
+    SHUTTING_DOWN and INTERNAL; every one that names a session SESSION_NOT_FOUND; every one that writes PERMISSION_DENIED, REQUEST_ID_REUSED and STORAGE_FULL;
     every one that reads or writes the content of an encrypted session KEY_NOT_AVAILABLE and DATA_CORRUPTED. Reasons
     beyond these are named with each RPC.
     """

@@ -51,15 +51,16 @@ class SessionServiceStub:
 
     These are the defaults; a server may be set otherwise. A request has at most 4 MiB. Session and message ids have 1 to
     128 characters of `A-Z a-z 0-9 . _ ~ : @ -`. JSON, which travels as Struct and Value, nests at most 32 levels and
-    comes back equal to what was sent; what a double can not hold exactly is INVALID_ARGUMENT: NaN, an infinity, and an
-    integral number beyond ±(2^53 - 1), which is to be sent as a string. The other limits stand at their fields. A size
-    over its limit is RESOURCE_EXHAUSTED with the reason LIMIT_EXCEEDED, anything else out of range is INVALID_ARGUMENT.
+    comes back equal to what was sent; what a double cannot hold exactly is INVALID_ARGUMENT: NaN, an infinity, and an
+    integral number beyond ±(2^53 - 1), which is to be sent as a string. The other limits stand at their fields. Too many
+    bytes or too many keys are RESOURCE_EXHAUSTED with the reason LIMIT_EXCEEDED; anything else out of range, such as too
+    many characters or items, is INVALID_ARGUMENT.
     Every answer, event and record stays below 4 MiB, which is what gRPC clients take unless told otherwise.
 
     # Writing safely
 
-    `request_id` makes a write safe to repeat: any text of up to 128 characters that is new for each write, such as a
-    UUID. When the same request comes again within 24 hours it has no second effect and is answered as the first was, on
+    `request_id` makes a write safe to repeat: any text of up to 128 characters without U+0000 that is new for each write,
+    such as a UUID. When the same request comes again within 24 hours it has no second effect and is answered as the first was, on
     every server and after a restart. The same id with other fields or for another RPC is FAILED_PRECONDITION with the
     reason REQUEST_ID_REUSED. Ids are told apart for each session. A refused request leaves its id unused.
 
@@ -70,8 +71,8 @@ class SessionServiceStub:
     # Errors
 
     Every error carries a `google.rpc.ErrorInfo` whose reason is one of ErrorReason, which says all about them. Every RPC
-    may answer INVALID_REQUEST, MALFORMED_REQUEST, UNAUTHENTICATED, UNAVAILABLE, SHUTTING_DOWN and INTERNAL; every one
-    that names a session SESSION_NOT_FOUND; every one that writes PERMISSION_DENIED, REQUEST_ID_REUSED and STORAGE_FULL;
+    may answer INVALID_REQUEST, MALFORMED_REQUEST, LIMIT_EXCEEDED (a request above 4 MiB), UNAUTHENTICATED, UNAVAILABLE,
+    SHUTTING_DOWN and INTERNAL; every one that names a session SESSION_NOT_FOUND; every one that writes PERMISSION_DENIED, REQUEST_ID_REUSED and STORAGE_FULL;
     every one that reads or writes the content of an encrypted session KEY_NOT_AVAILABLE and DATA_CORRUPTED. Reasons
     beyond these are named with each RPC.
     """
@@ -91,13 +92,16 @@ class SessionServiceStub:
     UpdateSession: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.UpdateSessionRequest, _sessions_pb2.UpdateSessionResponse]
     """Changes a session's metadata, config or storage options; state is changed by the verbs below.
 
-    Allowed in every state but ARCHIVED, and not after the end of the session's ttl. Writes one `updated` event.
-    Errors: INVALID_STATE, ETAG_MISMATCH, LIMIT_EXCEEDED.
+    Allowed in every state but ARCHIVED, and not after the end of the session's ttl. Writes one `updated` event, and
+    those of an expiry if the session's end now lies in the past. Errors: INVALID_STATE, ETAG_MISMATCH, LIMIT_EXCEEDED.
     """
     ListSessions: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.ListSessionsRequest, _sessions_pb2.ListSessionsResponse]
     """Lists the tenant's sessions, a page at a time."""
     SearchSessions: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.SearchSessionsRequest, _sessions_pb2.SearchSessionsResponse]
-    """Lists the sessions whose metadata matches a filter, a page at a time."""
+    """Lists the sessions whose metadata matches a filter, a page at a time.
+
+    Errors: LIMIT_EXCEEDED.
+    """
     DeleteSession: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.DeleteSessionRequest, _sessions_pb2.DeleteSessionResponse]
     """Erases a session in any state: metadata, context, history, log and keys.
 
@@ -112,16 +116,19 @@ class SessionServiceStub:
     `state_change` event. SessionState shows the whole table.
     """
     PauseSession: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.PauseSessionRequest, _sessions_pb2.PauseSessionResponse]
-    """Moves a session from ACTIVE to PAUSED, where its idle timer stands still and nothing can be added to it."""
+    """Moves a session from ACTIVE to PAUSED, where its idle timer stops, to start anew when it is resumed, and nothing can
+    be added to it.
+    """
     ResumeSession: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.ResumeSessionRequest, _sessions_pb2.ResumeSessionResponse]
     """Moves a session from PAUSED to ACTIVE, or from EXPIRED when it was the idle timeout that expired it."""
     EndSession: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.EndSessionRequest, _sessions_pb2.EndSessionResponse]
     """Moves a session from CREATED, ACTIVE, PAUSED or EXPIRED to ENDED. The data of a TEMPORARY session is erased then.
 
-    The answer still shows the session that is erased by it; a later call is NOT_FOUND.
+    The answer still shows the session that is erased by it, and a `deleted` event follows the `state_change`; a later
+    call is NOT_FOUND.
     """
     ArchiveSession: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.ArchiveSessionRequest, _sessions_pb2.ArchiveSessionResponse]
-    """Moves a session from any other state to ARCHIVED, which is read-only and final. A TEMPORARY session can not be
+    """Moves a session from any other state to ARCHIVED, which is read-only and final. A TEMPORARY session cannot be
     archived: INVALID_STATE.
     """
     SetContext: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.SetContextRequest, _sessions_pb2.SetContextResponse]
@@ -137,7 +144,7 @@ class SessionServiceStub:
     PATH_CONFLICT, LIMIT_EXCEEDED.
     """
     GetContext: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.GetContextRequest, _sessions_pb2.GetContextResponse]
-    """Returns the context, and what stands at a path in it if one is given. A context that was never written is an empty
+    """Returns the context, or what stands at a path in it if one is given. A context that was never written is an empty
     object.
 
     Errors: PATH_CONFLICT when the path leads through a scalar or past the end of a list.
@@ -162,7 +169,7 @@ class SessionServiceStub:
     ClearHistory: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.ClearHistoryRequest, _sessions_pb2.ClearHistoryResponse]
     """Erases every message of the history.
 
-    Allowed in CREATED and ACTIVE. Their content is erased from the log as well and can not be read again by any RPC.
+    Allowed in CREATED and ACTIVE. Their content is erased from the log as well and cannot be read again by any RPC.
     Writes one `history_cleared` event, or none when the history was empty. Errors: INVALID_STATE.
     """
     Subscribe: _grpc.UnaryStreamMultiCallable[_sessions_pb2.SubscribeRequest, _sessions_pb2.SubscribeResponse]
@@ -175,16 +182,19 @@ class SessionServiceStub:
     filtered out.
 
     A slow reader is not disconnected, and slows nobody else down. The stream ends with OK after a `deleted` event,
-    which is sent whatever `event_types` says, also to a caller who resumes from a position before the deletion; the
-    events in between are erased with the session. It ends with UNAVAILABLE when the server stops, with UNAUTHENTICATED
-    soon after the credential has ended. Errors: CURSOR_AHEAD, EVENTS_COMPACTED (also in mid-stream; events are never
-    left out in silence), TOO_MANY_STREAMS.
+    which is sent whatever `event_types` says, also to a caller who resumes from a position above 0 and before the
+    deletion, as long as the id is not created again; the events in between are erased with the session. It ends with
+    UNAVAILABLE when the server stops, and after three quarters of an hour, so that callers spread over servers that
+    have come since: subscribe again then. It ends with UNAUTHENTICATED within a minute after the credential has ended.
+    Errors: CURSOR_AHEAD, EVENTS_COMPACTED (also in mid-stream; events are never left out in silence),
+    TOO_MANY_STREAMS.
     """
     ExportSession: _grpc.UnaryStreamMultiCallable[_sessions_pb2.ExportSessionRequest, _sessions_pb2.ExportSessionResponse]
     """Streams a whole session as records: one header, one context, the messages, one footer. The size is not limited.
 
     The footer comes last, and only then is the export whole. Answers UNAVAILABLE when the history is cleared or
-    truncated meanwhile; start again. Errors: TOO_MANY_STREAMS.
+    truncated meanwhile; start again. The records of an encrypted session hold its content in clear. Errors:
+    TOO_MANY_STREAMS.
     """
     ImportSession: _grpc.StreamUnaryMultiCallable[_sessions_pb2.ImportSessionRequest, _sessions_pb2.ImportSessionResponse]
     """Creates or replaces a session from the records of an export, in one step.
@@ -222,15 +232,16 @@ class SessionServiceAsyncStub(SessionServiceStub):
 
     These are the defaults; a server may be set otherwise. A request has at most 4 MiB. Session and message ids have 1 to
     128 characters of `A-Z a-z 0-9 . _ ~ : @ -`. JSON, which travels as Struct and Value, nests at most 32 levels and
-    comes back equal to what was sent; what a double can not hold exactly is INVALID_ARGUMENT: NaN, an infinity, and an
-    integral number beyond ±(2^53 - 1), which is to be sent as a string. The other limits stand at their fields. A size
-    over its limit is RESOURCE_EXHAUSTED with the reason LIMIT_EXCEEDED, anything else out of range is INVALID_ARGUMENT.
+    comes back equal to what was sent; what a double cannot hold exactly is INVALID_ARGUMENT: NaN, an infinity, and an
+    integral number beyond ±(2^53 - 1), which is to be sent as a string. The other limits stand at their fields. Too many
+    bytes or too many keys are RESOURCE_EXHAUSTED with the reason LIMIT_EXCEEDED; anything else out of range, such as too
+    many characters or items, is INVALID_ARGUMENT.
     Every answer, event and record stays below 4 MiB, which is what gRPC clients take unless told otherwise.
 
     # Writing safely
 
-    `request_id` makes a write safe to repeat: any text of up to 128 characters that is new for each write, such as a
-    UUID. When the same request comes again within 24 hours it has no second effect and is answered as the first was, on
+    `request_id` makes a write safe to repeat: any text of up to 128 characters without U+0000 that is new for each write,
+    such as a UUID. When the same request comes again within 24 hours it has no second effect and is answered as the first was, on
     every server and after a restart. The same id with other fields or for another RPC is FAILED_PRECONDITION with the
     reason REQUEST_ID_REUSED. Ids are told apart for each session. A refused request leaves its id unused.
 
@@ -241,8 +252,8 @@ class SessionServiceAsyncStub(SessionServiceStub):
     # Errors
 
     Every error carries a `google.rpc.ErrorInfo` whose reason is one of ErrorReason, which says all about them. Every RPC
-    may answer INVALID_REQUEST, MALFORMED_REQUEST, UNAUTHENTICATED, UNAVAILABLE, SHUTTING_DOWN and INTERNAL; every one
-    that names a session SESSION_NOT_FOUND; every one that writes PERMISSION_DENIED, REQUEST_ID_REUSED and STORAGE_FULL;
+    may answer INVALID_REQUEST, MALFORMED_REQUEST, LIMIT_EXCEEDED (a request above 4 MiB), UNAUTHENTICATED, UNAVAILABLE,
+    SHUTTING_DOWN and INTERNAL; every one that names a session SESSION_NOT_FOUND; every one that writes PERMISSION_DENIED, REQUEST_ID_REUSED and STORAGE_FULL;
     every one that reads or writes the content of an encrypted session KEY_NOT_AVAILABLE and DATA_CORRUPTED. Reasons
     beyond these are named with each RPC.
     """
@@ -259,13 +270,16 @@ class SessionServiceAsyncStub(SessionServiceStub):
     UpdateSession: _aio.UnaryUnaryMultiCallable[_sessions_pb2.UpdateSessionRequest, _sessions_pb2.UpdateSessionResponse]  # type: ignore[assignment]
     """Changes a session's metadata, config or storage options; state is changed by the verbs below.
 
-    Allowed in every state but ARCHIVED, and not after the end of the session's ttl. Writes one `updated` event.
-    Errors: INVALID_STATE, ETAG_MISMATCH, LIMIT_EXCEEDED.
+    Allowed in every state but ARCHIVED, and not after the end of the session's ttl. Writes one `updated` event, and
+    those of an expiry if the session's end now lies in the past. Errors: INVALID_STATE, ETAG_MISMATCH, LIMIT_EXCEEDED.
     """
     ListSessions: _aio.UnaryUnaryMultiCallable[_sessions_pb2.ListSessionsRequest, _sessions_pb2.ListSessionsResponse]  # type: ignore[assignment]
     """Lists the tenant's sessions, a page at a time."""
     SearchSessions: _aio.UnaryUnaryMultiCallable[_sessions_pb2.SearchSessionsRequest, _sessions_pb2.SearchSessionsResponse]  # type: ignore[assignment]
-    """Lists the sessions whose metadata matches a filter, a page at a time."""
+    """Lists the sessions whose metadata matches a filter, a page at a time.
+
+    Errors: LIMIT_EXCEEDED.
+    """
     DeleteSession: _aio.UnaryUnaryMultiCallable[_sessions_pb2.DeleteSessionRequest, _sessions_pb2.DeleteSessionResponse]  # type: ignore[assignment]
     """Erases a session in any state: metadata, context, history, log and keys.
 
@@ -280,16 +294,19 @@ class SessionServiceAsyncStub(SessionServiceStub):
     `state_change` event. SessionState shows the whole table.
     """
     PauseSession: _aio.UnaryUnaryMultiCallable[_sessions_pb2.PauseSessionRequest, _sessions_pb2.PauseSessionResponse]  # type: ignore[assignment]
-    """Moves a session from ACTIVE to PAUSED, where its idle timer stands still and nothing can be added to it."""
+    """Moves a session from ACTIVE to PAUSED, where its idle timer stops, to start anew when it is resumed, and nothing can
+    be added to it.
+    """
     ResumeSession: _aio.UnaryUnaryMultiCallable[_sessions_pb2.ResumeSessionRequest, _sessions_pb2.ResumeSessionResponse]  # type: ignore[assignment]
     """Moves a session from PAUSED to ACTIVE, or from EXPIRED when it was the idle timeout that expired it."""
     EndSession: _aio.UnaryUnaryMultiCallable[_sessions_pb2.EndSessionRequest, _sessions_pb2.EndSessionResponse]  # type: ignore[assignment]
     """Moves a session from CREATED, ACTIVE, PAUSED or EXPIRED to ENDED. The data of a TEMPORARY session is erased then.
 
-    The answer still shows the session that is erased by it; a later call is NOT_FOUND.
+    The answer still shows the session that is erased by it, and a `deleted` event follows the `state_change`; a later
+    call is NOT_FOUND.
     """
     ArchiveSession: _aio.UnaryUnaryMultiCallable[_sessions_pb2.ArchiveSessionRequest, _sessions_pb2.ArchiveSessionResponse]  # type: ignore[assignment]
-    """Moves a session from any other state to ARCHIVED, which is read-only and final. A TEMPORARY session can not be
+    """Moves a session from any other state to ARCHIVED, which is read-only and final. A TEMPORARY session cannot be
     archived: INVALID_STATE.
     """
     SetContext: _aio.UnaryUnaryMultiCallable[_sessions_pb2.SetContextRequest, _sessions_pb2.SetContextResponse]  # type: ignore[assignment]
@@ -305,7 +322,7 @@ class SessionServiceAsyncStub(SessionServiceStub):
     PATH_CONFLICT, LIMIT_EXCEEDED.
     """
     GetContext: _aio.UnaryUnaryMultiCallable[_sessions_pb2.GetContextRequest, _sessions_pb2.GetContextResponse]  # type: ignore[assignment]
-    """Returns the context, and what stands at a path in it if one is given. A context that was never written is an empty
+    """Returns the context, or what stands at a path in it if one is given. A context that was never written is an empty
     object.
 
     Errors: PATH_CONFLICT when the path leads through a scalar or past the end of a list.
@@ -330,7 +347,7 @@ class SessionServiceAsyncStub(SessionServiceStub):
     ClearHistory: _aio.UnaryUnaryMultiCallable[_sessions_pb2.ClearHistoryRequest, _sessions_pb2.ClearHistoryResponse]  # type: ignore[assignment]
     """Erases every message of the history.
 
-    Allowed in CREATED and ACTIVE. Their content is erased from the log as well and can not be read again by any RPC.
+    Allowed in CREATED and ACTIVE. Their content is erased from the log as well and cannot be read again by any RPC.
     Writes one `history_cleared` event, or none when the history was empty. Errors: INVALID_STATE.
     """
     Subscribe: _aio.UnaryStreamMultiCallable[_sessions_pb2.SubscribeRequest, _sessions_pb2.SubscribeResponse]  # type: ignore[assignment]
@@ -343,16 +360,19 @@ class SessionServiceAsyncStub(SessionServiceStub):
     filtered out.
 
     A slow reader is not disconnected, and slows nobody else down. The stream ends with OK after a `deleted` event,
-    which is sent whatever `event_types` says, also to a caller who resumes from a position before the deletion; the
-    events in between are erased with the session. It ends with UNAVAILABLE when the server stops, with UNAUTHENTICATED
-    soon after the credential has ended. Errors: CURSOR_AHEAD, EVENTS_COMPACTED (also in mid-stream; events are never
-    left out in silence), TOO_MANY_STREAMS.
+    which is sent whatever `event_types` says, also to a caller who resumes from a position above 0 and before the
+    deletion, as long as the id is not created again; the events in between are erased with the session. It ends with
+    UNAVAILABLE when the server stops, and after three quarters of an hour, so that callers spread over servers that
+    have come since: subscribe again then. It ends with UNAUTHENTICATED within a minute after the credential has ended.
+    Errors: CURSOR_AHEAD, EVENTS_COMPACTED (also in mid-stream; events are never left out in silence),
+    TOO_MANY_STREAMS.
     """
     ExportSession: _aio.UnaryStreamMultiCallable[_sessions_pb2.ExportSessionRequest, _sessions_pb2.ExportSessionResponse]  # type: ignore[assignment]
     """Streams a whole session as records: one header, one context, the messages, one footer. The size is not limited.
 
     The footer comes last, and only then is the export whole. Answers UNAVAILABLE when the history is cleared or
-    truncated meanwhile; start again. Errors: TOO_MANY_STREAMS.
+    truncated meanwhile; start again. The records of an encrypted session hold its content in clear. Errors:
+    TOO_MANY_STREAMS.
     """
     ImportSession: _aio.StreamUnaryMultiCallable[_sessions_pb2.ImportSessionRequest, _sessions_pb2.ImportSessionResponse]  # type: ignore[assignment]
     """Creates or replaces a session from the records of an export, in one step.
@@ -389,15 +409,16 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
 
     These are the defaults; a server may be set otherwise. A request has at most 4 MiB. Session and message ids have 1 to
     128 characters of `A-Z a-z 0-9 . _ ~ : @ -`. JSON, which travels as Struct and Value, nests at most 32 levels and
-    comes back equal to what was sent; what a double can not hold exactly is INVALID_ARGUMENT: NaN, an infinity, and an
-    integral number beyond ±(2^53 - 1), which is to be sent as a string. The other limits stand at their fields. A size
-    over its limit is RESOURCE_EXHAUSTED with the reason LIMIT_EXCEEDED, anything else out of range is INVALID_ARGUMENT.
+    comes back equal to what was sent; what a double cannot hold exactly is INVALID_ARGUMENT: NaN, an infinity, and an
+    integral number beyond ±(2^53 - 1), which is to be sent as a string. The other limits stand at their fields. Too many
+    bytes or too many keys are RESOURCE_EXHAUSTED with the reason LIMIT_EXCEEDED; anything else out of range, such as too
+    many characters or items, is INVALID_ARGUMENT.
     Every answer, event and record stays below 4 MiB, which is what gRPC clients take unless told otherwise.
 
     # Writing safely
 
-    `request_id` makes a write safe to repeat: any text of up to 128 characters that is new for each write, such as a
-    UUID. When the same request comes again within 24 hours it has no second effect and is answered as the first was, on
+    `request_id` makes a write safe to repeat: any text of up to 128 characters without U+0000 that is new for each write,
+    such as a UUID. When the same request comes again within 24 hours it has no second effect and is answered as the first was, on
     every server and after a restart. The same id with other fields or for another RPC is FAILED_PRECONDITION with the
     reason REQUEST_ID_REUSED. Ids are told apart for each session. A refused request leaves its id unused.
 
@@ -408,8 +429,8 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
     # Errors
 
     Every error carries a `google.rpc.ErrorInfo` whose reason is one of ErrorReason, which says all about them. Every RPC
-    may answer INVALID_REQUEST, MALFORMED_REQUEST, UNAUTHENTICATED, UNAVAILABLE, SHUTTING_DOWN and INTERNAL; every one
-    that names a session SESSION_NOT_FOUND; every one that writes PERMISSION_DENIED, REQUEST_ID_REUSED and STORAGE_FULL;
+    may answer INVALID_REQUEST, MALFORMED_REQUEST, LIMIT_EXCEEDED (a request above 4 MiB), UNAUTHENTICATED, UNAVAILABLE,
+    SHUTTING_DOWN and INTERNAL; every one that names a session SESSION_NOT_FOUND; every one that writes PERMISSION_DENIED, REQUEST_ID_REUSED and STORAGE_FULL;
     every one that reads or writes the content of an encrypted session KEY_NOT_AVAILABLE and DATA_CORRUPTED. Reasons
     beyond these are named with each RPC.
     """
@@ -442,8 +463,8 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_sessions_pb2.UpdateSessionResponse, _abc.Awaitable[_sessions_pb2.UpdateSessionResponse]]:
         """Changes a session's metadata, config or storage options; state is changed by the verbs below.
 
-        Allowed in every state but ARCHIVED, and not after the end of the session's ttl. Writes one `updated` event.
-        Errors: INVALID_STATE, ETAG_MISMATCH, LIMIT_EXCEEDED.
+        Allowed in every state but ARCHIVED, and not after the end of the session's ttl. Writes one `updated` event, and
+        those of an expiry if the session's end now lies in the past. Errors: INVALID_STATE, ETAG_MISMATCH, LIMIT_EXCEEDED.
         """
 
     @_abc_1.abstractmethod
@@ -460,7 +481,10 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _sessions_pb2.SearchSessionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_sessions_pb2.SearchSessionsResponse, _abc.Awaitable[_sessions_pb2.SearchSessionsResponse]]:
-        """Lists the sessions whose metadata matches a filter, a page at a time."""
+        """Lists the sessions whose metadata matches a filter, a page at a time.
+
+        Errors: LIMIT_EXCEEDED.
+        """
 
     @_abc_1.abstractmethod
     def DeleteSession(
@@ -493,7 +517,9 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _sessions_pb2.PauseSessionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_sessions_pb2.PauseSessionResponse, _abc.Awaitable[_sessions_pb2.PauseSessionResponse]]:
-        """Moves a session from ACTIVE to PAUSED, where its idle timer stands still and nothing can be added to it."""
+        """Moves a session from ACTIVE to PAUSED, where its idle timer stops, to start anew when it is resumed, and nothing can
+        be added to it.
+        """
 
     @_abc_1.abstractmethod
     def ResumeSession(
@@ -511,7 +537,8 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_sessions_pb2.EndSessionResponse, _abc.Awaitable[_sessions_pb2.EndSessionResponse]]:
         """Moves a session from CREATED, ACTIVE, PAUSED or EXPIRED to ENDED. The data of a TEMPORARY session is erased then.
 
-        The answer still shows the session that is erased by it; a later call is NOT_FOUND.
+        The answer still shows the session that is erased by it, and a `deleted` event follows the `state_change`; a later
+        call is NOT_FOUND.
         """
 
     @_abc_1.abstractmethod
@@ -520,7 +547,7 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _sessions_pb2.ArchiveSessionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_sessions_pb2.ArchiveSessionResponse, _abc.Awaitable[_sessions_pb2.ArchiveSessionResponse]]:
-        """Moves a session from any other state to ARCHIVED, which is read-only and final. A TEMPORARY session can not be
+        """Moves a session from any other state to ARCHIVED, which is read-only and final. A TEMPORARY session cannot be
         archived: INVALID_STATE.
         """
 
@@ -554,7 +581,7 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _sessions_pb2.GetContextRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_sessions_pb2.GetContextResponse, _abc.Awaitable[_sessions_pb2.GetContextResponse]]:
-        """Returns the context, and what stands at a path in it if one is given. A context that was never written is an empty
+        """Returns the context, or what stands at a path in it if one is given. A context that was never written is an empty
         object.
 
         Errors: PATH_CONFLICT when the path leads through a scalar or past the end of a list.
@@ -603,7 +630,7 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_sessions_pb2.ClearHistoryResponse, _abc.Awaitable[_sessions_pb2.ClearHistoryResponse]]:
         """Erases every message of the history.
 
-        Allowed in CREATED and ACTIVE. Their content is erased from the log as well and can not be read again by any RPC.
+        Allowed in CREATED and ACTIVE. Their content is erased from the log as well and cannot be read again by any RPC.
         Writes one `history_cleared` event, or none when the history was empty. Errors: INVALID_STATE.
         """
 
@@ -622,10 +649,12 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         filtered out.
 
         A slow reader is not disconnected, and slows nobody else down. The stream ends with OK after a `deleted` event,
-        which is sent whatever `event_types` says, also to a caller who resumes from a position before the deletion; the
-        events in between are erased with the session. It ends with UNAVAILABLE when the server stops, with UNAUTHENTICATED
-        soon after the credential has ended. Errors: CURSOR_AHEAD, EVENTS_COMPACTED (also in mid-stream; events are never
-        left out in silence), TOO_MANY_STREAMS.
+        which is sent whatever `event_types` says, also to a caller who resumes from a position above 0 and before the
+        deletion, as long as the id is not created again; the events in between are erased with the session. It ends with
+        UNAVAILABLE when the server stops, and after three quarters of an hour, so that callers spread over servers that
+        have come since: subscribe again then. It ends with UNAUTHENTICATED within a minute after the credential has ended.
+        Errors: CURSOR_AHEAD, EVENTS_COMPACTED (also in mid-stream; events are never left out in silence),
+        TOO_MANY_STREAMS.
         """
 
     @_abc_1.abstractmethod
@@ -637,7 +666,8 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         """Streams a whole session as records: one header, one context, the messages, one footer. The size is not limited.
 
         The footer comes last, and only then is the export whole. Answers UNAVAILABLE when the history is cleared or
-        truncated meanwhile; start again. Errors: TOO_MANY_STREAMS.
+        truncated meanwhile; start again. The records of an encrypted session hold its content in clear. Errors:
+        TOO_MANY_STREAMS.
         """
 
     @_abc_1.abstractmethod

@@ -49,7 +49,7 @@ def _settings(flags: dict[str, Any]) -> Settings:
 def _sentence(name: str, problem: str) -> str:
     name = name.lower().removeprefix(PREFIX.lower())
     reason = problem.removeprefix("Value error, ")
-    return f"{_flag(name)} ({PREFIX}{name.upper()}) can not be used: {reason}; see --help."
+    return f"{_flag(name)} ({PREFIX}{name.upper()}) cannot be used: {reason}; see --help."
 
 
 def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:

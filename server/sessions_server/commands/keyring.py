@@ -49,7 +49,7 @@ def rotate(file: Path) -> None:
     current = rotate_keyring(file, now=datetime.now(UTC)).current
     typer.echo(
         f"key {current} is now current; running servers bring older sessions under it, "
-        "and `sessions-server keyring rewrap` does"
+        "as does `sessions-server keyring rewrap`"
     )
 
 
@@ -84,7 +84,7 @@ def rewrap(*, settings: Settings) -> None:
         ) from None
     if rewrapper.failed:
         raise SetupError(
-            f"{rewrapper.changed} sessions were rewrapped, and {rewrapper.failed} can not be: {rewrapper.failure}"
+            f"{rewrapper.changed} sessions were rewrapped, and {rewrapper.failed} cannot be: {rewrapper.failure}"
         )
     typer.echo(f"{rewrapper.changed} sessions were rewrapped; all are under the keyring's current key")
 

@@ -101,7 +101,7 @@ def lookup(data: JsonObject, path: Path) -> Json | Missing:
         elif isinstance(here, list):
             here = here[_index(here, part)]
         else:
-            raise _through_scalar(part)
+            raise _through_scalar()
     return here
 
 
@@ -137,7 +137,7 @@ def _edit(here: Json | Missing, path: Path, operation: Operation) -> Json:
     if isinstance(here, Missing):
         here = {}
     if not isinstance(here, dict):
-        raise _through_scalar(part)
+        raise _through_scalar()
     if isinstance(operation, Remove):
         if part not in here:
             return here
@@ -162,7 +162,7 @@ def _index(items: list[Json], part: str) -> int:
     return int(part)
 
 
-def _through_scalar(part: str) -> PathConflict:
+def _through_scalar() -> PathConflict:
     return PathConflict(
         "The path leads through a value that is neither an object nor a list; set that value first."
     )

@@ -2,6 +2,7 @@
 
     DomainError
      +-- InvalidRequest          the request itself is wrong, whatever the session's state
+     +-- MalformedRequest        the request's bytes are no message of its type
      +-- Unauthenticated         the credential is missing or not valid
      +-- PermissionDenied        the credential does not allow this
      +-- SessionNotFound         no such session for this tenant
@@ -20,7 +21,8 @@
      +-- EncryptionNotConfigured the server has no keyring
      +-- KeyNotAvailable         the keyring lacks the session's key
      +-- DataCorrupted           stored data does not authenticate
-     +-- Unavailable             the store can not be reached for now
+     +-- Unavailable             the store cannot be reached for now
+     |    +-- SessionLocked      another transaction has held the session for too long
      +-- ShuttingDown            the server is stopping
 
 Each class carries its `reason`; the status code belongs to the transport.
@@ -190,4 +192,4 @@ class ShuttingDown(DomainError):
 
 
 class SetupError(Exception):
-    """A file, a setting or a database of the operator's that can not be used. The text says what to do."""
+    """A file, a setting or a database of the operator's that cannot be used. The text says what to do."""

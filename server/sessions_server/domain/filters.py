@@ -49,19 +49,19 @@ def parse_filter(raw: JsonObject) -> tuple[Condition, ...]:
         path = tuple(key.split("."))
         if not all(path):
             violations.append(
-                _violation(key, "A metadata path is dotted, without empty parts, such as `device.os`.")
+                _violation("A metadata path is dotted, without empty parts, such as `device.os`.")
             )
         elif path[0].startswith("$") and path[0] != "$":
-            violations.append(_violation(key, _PLACE_SENTENCE))
+            violations.append(_violation(_PLACE_SENTENCE))
         elif isinstance(wanted, dict) and _has_operator(wanted):
             for name, operand in wanted.items():
                 problem = _problem(name, operand)
                 if problem:
-                    violations.append(_violation(key, problem))
+                    violations.append(_violation(problem))
                 else:
                     conditions.append(Condition(path, Operator(name), operand))
         elif _is_operator_within(wanted):
-            violations.append(_violation(key, _WITHIN_SENTENCE))
+            violations.append(_violation(_WITHIN_SENTENCE))
         elif isinstance(wanted, dict):
             conditions.append(Condition(path, Operator.CONTAINS, wanted))
         else:
@@ -73,7 +73,7 @@ def parse_filter(raw: JsonObject) -> tuple[Condition, ...]:
     return tuple(conditions)
 
 
-def _violation(key: str, sentence: str) -> Violation:
+def _violation(sentence: str) -> Violation:
     return Violation("metadata_filter", sentence)
 
 

@@ -40,9 +40,9 @@ def move(session: Session, verb: Verb, now: Micros) -> Session:
             session, f"Only a session in {wanted} can be {_PAST[verb]}; not one in {session.state.upper()}."
         )
     if verb is Verb.RESUME and session.expiry_reason is StateReason.TTL:
-        raise _refused(session, "The session's ttl is over, so it can not be resumed; create a new session.")
+        raise _refused(session, "The session's ttl is over, so it cannot be resumed; create a new session.")
     if verb is Verb.ARCHIVE and session.storage.persistence is Persistence.TEMPORARY:
-        raise _refused(session, "A temporary session can not be archived; end or delete it instead.")
+        raise _refused(session, "A temporary session cannot be archived; end or delete it instead.")
     return enter(session, target, now)
 
 

@@ -65,7 +65,7 @@ class Checker:
         return Footer(self._messages, self._records, self._digest.digest())
 
     def take(self, record: Record) -> None:
-        """Accounts for the next record. Raises InvalidRequest when it can not stand there."""
+        """Accounts for the next record. Raises InvalidRequest when it cannot stand there."""
         if self.finished:
             raise _refused("A record follows the footer; send the records of one export, in their order.")
         if isinstance(record, Footer):

@@ -65,7 +65,7 @@ class Feed:
         self.erased_through = max(self.erased_through, published.erased_through)
         self._head = max(self._head, published.head)
         if not events or (self._ring and self._ring[-1].sequence + 1 != events[0].sequence):
-            self._forget_ring()  # another replica wrote in between, or there are only the log's own events
+            self._forget_ring()  # another replica wrote in between, or a series, whose events are in the log only
         for event in events:
             self._ring.append(event)
             self._weights.append(_characters(event))
@@ -90,8 +90,7 @@ class Feed:
 
     def close(self) -> None:
         """Nobody watches any more."""
-        if self._timer is not None:
-            self._timer.cancel()
+        self._cancel_timer()
 
     def wake(self) -> None:
         self.version += 1
@@ -100,8 +99,12 @@ class Feed:
     def _look_up_at(self, loop: asyncio.AbstractEventLoop, when: float) -> None:
         """Has one timer wake all that wait: with a timer for each, an event would cost every watcher a new one."""
         if self._timer is None or when < self._timer_at:
-            self.close()
+            self._cancel_timer()
             self._timer, self._timer_at = loop.call_at(when, self._look_up), when
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
 
     def _look_up(self) -> None:
         self._timer = None

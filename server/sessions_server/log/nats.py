@@ -40,7 +40,7 @@ class NatsChannel:
         self._client: Client | None = None
 
     async def send(self, packets: Seq[bytes]) -> None:
-        """Packets that can not be sent are lost; nothing is raised for them."""
+        """Packets that cannot be sent are lost; nothing is raised for them."""
         client = self._client
         if client is None or not client.is_connected:
             return
@@ -93,7 +93,7 @@ class NatsChannel:
             missed()
             await closed.wait()
         except Exception as error:
-            logger.warning("NATS can not be used: %s", error)
+            logger.warning("NATS cannot be used: %s", error)
         finally:
             await _close(client)
 

@@ -76,7 +76,7 @@ class Wakeups:
             try:
                 await self._channel.listen(self._receive, self._hub.forget_all)
             except Exception:
-                logger.exception("wake-ups can not be received; it is tried again")
+                logger.exception("wake-ups cannot be received; it is tried again")
             await asyncio.sleep(LISTEN_AGAIN_SECONDS)
 
     def _receive(self, packet: bytes) -> None:

@@ -109,7 +109,7 @@ def refusal(error: DomainError) -> Refusal:
 def malformed() -> MalformedRequest:
     return MalformedRequest(
         "The bytes are not a request of this method: check the message's type, that texts are UTF-8, and that "
-        "nothing nests too deep."
+        "nothing nests too deeply."
     )
 
 

@@ -129,7 +129,7 @@ class Handlers(grpc.GenericRpcHandler):
     def _handler(
         self, descriptor: MethodDescriptor, run: Callable[..., Awaitable[Any]]
     ) -> grpc.RpcMethodHandler[Any, Any]:
-        """Bytes come in and go out, so that what can not be parsed is refused like anything else."""
+        """Bytes come in and go out, so that what cannot be parsed is refused like anything else."""
         unary = not (descriptor.client_streaming or descriptor.server_streaming)
         parse = _parser(GetMessageClass(descriptor.input_type))
         method = Method(descriptor.name, _path(descriptor), needed_access(descriptor), parse, unary)
@@ -228,7 +228,7 @@ class Handlers(grpc.GenericRpcHandler):
                 self._metrics.stream_closed(method.name)
 
     async def _refuse(self, call: _Call, context: Context, error: BaseException) -> NoReturn:
-        """Ends the call with the status that belongs to the error; the only place that does."""
+        """Ends the call with the status that belongs to the error."""
         if _caller_is_gone(error):
             self._finished(call, CANCELLED)
             raise asyncio.CancelledError from error

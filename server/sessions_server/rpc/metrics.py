@@ -56,7 +56,7 @@ class Metrics:
     def served(self, listen: str) -> Iterator[None]:
         """Answers Prometheus at `HOST:PORT` for as long as the context lasts; nowhere if that is empty.
 
-        Raises SetupError when it can not listen there.
+        Raises SetupError when it cannot listen there.
         """
         if not listen:
             yield
@@ -66,7 +66,7 @@ class Metrics:
             server, thread = start_http_server(int(port), host.strip("[]"), self.registry)
         except (OSError, OverflowError, ValueError) as error:
             raise SetupError(
-                f"Metrics can not be served at {listen} ({error}); give a free address and port."
+                f"Metrics cannot be served at {listen} ({error}); give a free address and port."
             ) from error
         try:
             yield

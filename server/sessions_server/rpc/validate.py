@@ -119,7 +119,7 @@ class Check:
         """When a session was created: the end of its ttl has to be a time too, or no list could show it."""
         self.time(field, given)
         if given.seconds > _LAST_SECOND - self.limits.longest_span // SECOND:
-            self.wrong(field, "Give a time that lies longer before the year 10000 than any ttl.")
+            self.wrong(field, "Give a time at least ten years before the year 10000.")
 
     def path(self, field: str, text: str) -> Path:
         try:

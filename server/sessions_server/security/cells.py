@@ -9,7 +9,7 @@ sealed with another key raises; nothing is ever answered instead of the plaintex
         authenticated with it: format, tenant, session id, column, row, data key id
 
 Rotation rewraps the data key and leaves the cells as they are. So the key version that a cell is bound to
-can not be the number of the keyring's key, which changes with each rewrap. It is the data key's id: random,
+cannot be the number of the keyring's key, which changes with each rewrap. It is the data key's id: random,
 made with the data key, carried unchanged from wrap to wrap, and authenticated by each of them. A session
 that is deleted and created again under the same id has another data key with another id, so nothing of the
 old one opens in it.
@@ -101,14 +101,14 @@ class KeyringCells:
 
 
 class NoKeyring:
-    """A server without a keyring: it makes no encrypted session and can not read one made before."""
+    """A server without a keyring: it makes no encrypted session and cannot read one made before."""
 
     def keyring(self) -> object:
         return None
 
     def new_key(self, tenant: str, session_id: str) -> bytes:
         raise EncryptionNotConfigured(
-            "This server has no keyring, so it can not encrypt a session; set SESSIONS_KEYRING to a keyring "
+            "This server has no keyring, so it cannot encrypt a session; set SESSIONS_KEYRING to a keyring "
             "made with `sessions-server keyring new`, or create the session without encryption."
         )
 
@@ -129,7 +129,7 @@ class NoKeyring:
 
 
 def open_cells(keyring_path: Path | None) -> Cells:
-    """The cells of a server with this setting. Raises SetupError when the keyring can not be used."""
+    """The cells of a server with this setting. Raises SetupError when the keyring cannot be used."""
     if keyring_path is None:
         return NoKeyring()
     return KeyringCells(WatchedFile(keyring_path, load=load_keyring).value)

@@ -1,6 +1,6 @@
 """Files that operators give to the server: read with care, replaced whole, read again when they change.
 
-What is written here is never seen half written, and a later version of a file that can not be used never
+What is written here is never seen half written, and a later version of a file that cannot be used never
 displaces the one in use.
 """
 
@@ -53,7 +53,7 @@ def read_guarded(path: Path, *, refused_mode: int, absent: str) -> bytes:
     except FileNotFoundError:
         raise SetupError(absent) from None
     except OSError as exc:
-        raise Unreadable(f"{path} can not be read ({exc.strerror}); let the server's user read it.") from exc
+        raise Unreadable(f"{path} cannot be read ({exc.strerror}); let the server's user read it.") from exc
 
 
 def create_private(path: Path, content: bytes) -> None:
@@ -83,7 +83,7 @@ def rewrite_private(path: Path, change: Callable[[bytes], bytes], *, absent: str
 class WatchedFile(Generic[T]):
     """A loaded file that is loaded again when it has changed.
 
-    It looks at the file at most once a second. A version that can not be loaded is logged, once, and what was
+    It looks at the file at most once a second. A version that cannot be loaded is logged, once, and what was
     loaded before stays. One that could not be read is tried again at each look: a revoked token must not stay valid
     because the process was short of file descriptors. It is used from several threads, none of which waits for another.
     """
@@ -91,7 +91,7 @@ class WatchedFile(Generic[T]):
     def __init__(
         self, path: Path, *, load: Callable[[Path], T], monotonic: Callable[[], float] = time.monotonic
     ) -> None:
-        """Raises what `load` raises: a server does not start on a file that it can not use."""
+        """Raises what `load` raises: a server does not start on a file that it cannot use."""
         self._path = path
         self._load = load
         self._monotonic = monotonic
@@ -173,7 +173,7 @@ def _replacing(path: Path) -> Iterator[BinaryIO]:
 
 def _unwritable(path: Path, exc: OSError) -> SetupError:
     return SetupError(
-        f"{path} can not be written ({exc.strerror}); "
+        f"{path} cannot be written ({exc.strerror}); "
         "check that its folder exists, has room and may be written to."
     )
 

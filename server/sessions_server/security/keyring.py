@@ -14,7 +14,7 @@ JSON:
     }
 
 A running server takes a rotated file up within about a second. Back the file up after each rotation: what
-its keys have encrypted can not be read without them.
+its keys have encrypted cannot be read without them.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ def _parse(path: Path, content: bytes) -> tuple[list[Key], int]:
         problem = str(exc) if isinstance(exc, _Malformed) else "it is not JSON"
     raise SetupError(
         f"{path} is not a keyring that this server can use: {problem}. Restore it from its backup; "
-        "a new keyring can not read what the old one encrypted."
+        "a new keyring cannot read what the old one encrypted."
     )
 
 

@@ -10,7 +10,7 @@ is TOML, so that a token is added by appending its entry and comments can say wh
     name = "web backend"                    # optional; shown in logs
     expires = 2027-01-31T09:00:00Z          # optional; an RFC 3339 time, without quotes
 
-A changed file takes effect within about a second; one that can not be used is logged as an error and leaves
+A changed file takes effect within about a second; one that cannot be used is logged as an error and leaves
 the former tokens in force. To revoke a token remove its entry, best by renaming a finished file over the
 old one. An empty file revokes them all.
 """
@@ -103,7 +103,7 @@ class TokenAuthenticator:
         caller = None if digest is None else self._table().find(digest)
         if caller is None or (caller.expires_at is not None and caller.expires_at <= now):
             raise Unauthenticated(
-                "The credential is missing or does not hold; send exactly one `authorization` header, "
+                "The credential is missing or not valid; send exactly one `authorization` header, "
                 "`Bearer` and a valid token."
             )
         if needed is Access.WRITE and caller.access is not Access.WRITE:
@@ -112,7 +112,7 @@ class TokenAuthenticator:
 
 
 def open_authenticator(tokens_path: Path | None) -> Authenticator:
-    """The authenticator of a server with this setting. Raises SetupError when the file can not be used."""
+    """The authenticator of a server with this setting. Raises SetupError when the file cannot be used."""
     if tokens_path is None:
         return Anonymous()
     return TokenAuthenticator(WatchedFile(tokens_path, load=load_tokens).value)
@@ -120,7 +120,7 @@ def open_authenticator(tokens_path: Path | None) -> Authenticator:
 
 class NewToken(NamedTuple):
     token: str
-    """What the client is given. It stands nowhere else and can not be recovered."""
+    """What the client is given. It stands nowhere else and cannot be recovered."""
     entry: str
     """What is appended to the tokens file."""
 

@@ -57,7 +57,7 @@ class Imported(NamedTuple):
 async def export_all(source: Source, transfers: Transfers, writer: DumpWriter, *, progress: Progress) -> int:
     """Appends what the file does not hold yet and finishes it; answers how many sessions the file holds.
 
-    Raises SetupError for a session that can not be read, without which the file would not be whole, and for a file that
+    Raises SetupError for a session that cannot be read, without which the file would not be whole, and for a file that
     was begun with another database.
     """
     reached = writer.reached
@@ -104,7 +104,7 @@ async def import_all(
 ) -> Imported:
     """Brings in every session of the file that is not there yet.
 
-    Raises SetupError when an id is taken by another session, or a session can not be read or stored; what came before
+    Raises SetupError when an id is taken by another session, or a session cannot be read or stored; what came before
     it stays.
     """
     added = there = over = 0

@@ -282,7 +282,7 @@ def _usable(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise SetupError(
-            f"{path} can not be used ({error.strerror}); check that it is a file that you may use, in a folder "
+            f"{path} cannot be used ({error.strerror}); check that it is a file that you may use, in a folder "
             "that exists and has room."
         ) from error
 

@@ -71,12 +71,12 @@ class Sweeper:
         return len(keys)
 
     async def _drain_expiries(self) -> None:
-        """What can not be recorded, because its key is missing, say, does not keep the rest from being so."""
+        """What cannot be recorded, because its key is missing, say, does not keep the rest from being so."""
         self._stuck.clear()
         await _drain(self.expire)
         if self._stuck and len(self._stuck) != self._known_stuck:
             example = next(iter(self._stuck.values()))
-            logger.warning("%s expiries can not be recorded: %s", len(self._stuck), example)
+            logger.warning("%s expiries cannot be recorded: %s", len(self._stuck), example)
         self._known_stuck = len(self._stuck)
 
 

@@ -83,7 +83,7 @@ class Rewrapper:
             return
         self._done = keyring
         if self._failed:
-            logger.warning("%s data keys can not be brought under the current key", self._failed)
+            logger.warning("%s data keys cannot be brought under the current key", self._failed)
         else:
             logger.info("all data keys are under the current key; %s were rewrapped", self.changed)
 
@@ -91,7 +91,7 @@ class Rewrapper:
         if failures and self.failure is None:
             self.failure = failures[0]
             logger.error(
-                "There are encrypted sessions that can not be read with this keyring; give the server the keyring that "
+                "There are encrypted sessions that cannot be read with this keyring; give the server the keyring that "
                 "they were made with (SESSIONS_KEYRING). The first of them: %s",
                 self.failure,
             )

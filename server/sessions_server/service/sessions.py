@@ -58,7 +58,7 @@ class Sessions:
         return cast("Session", await self._commands.submit(command))
 
     async def _existing(self, command: c.Create) -> Session | None:
-        """The session that the caller takes instead of a new one, which can not be created."""
+        """The session that the caller takes instead of a new one, which cannot be created."""
         if not command.return_existing or command.id_is_derived:
             return None
         try:

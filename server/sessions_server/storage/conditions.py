@@ -55,7 +55,7 @@ def _unified(value: Json) -> Json:
 
 
 def check(conditions: Iterable[Condition]) -> None:
-    """Refuses what no metadata can match, or what SQLite can not parse. Raises InvalidRequest."""
+    """Refuses what no metadata can match, or what SQLite cannot parse. Raises InvalidRequest."""
     parts = 0
     for path, _, operand in conditions:
         count, lists = _size(operand)
@@ -126,7 +126,7 @@ def _members(document: Any) -> Any:
 
 
 def _if_type(value: Any, kind: str, otherwise: str) -> Any:
-    """The value's JSON text if it is of a kind: json_each can not be asked about a plain text."""
+    """The value's JSON text if it is of a kind: json_each cannot be asked about a plain text."""
     return sa.case((value.type == kind, value.value), else_=sa.literal_column(f"'{otherwise}'"))
 
 

@@ -23,7 +23,7 @@ from sessions_server.storage.schema import MESSAGE_ID_UNIQUE
 
 
 class StoreRefused(SetupError):
-    """The store can not be opened as it is configured. A sentence that says what to do; nothing was changed."""
+    """The store cannot be opened as it is configured. A sentence that says what to do; nothing was changed."""
 
 
 class StoreInUse(StoreRefused):
@@ -125,7 +125,7 @@ def _translate_postgresql(error: Exception) -> DomainError | None:
     if state == _PG_UNIQUE_VIOLATION and _constraint(error) == MESSAGE_ID_UNIQUE:
         return _message_exists()
     if state == _PG_LOCKED:
-        return SessionLocked("The session is busy for long; try again with the same request_id.")
+        return SessionLocked("Another call has held this session for too long; try again.")
     if state in _PG_TRY_AGAIN or state == _PG_UNIQUE_VIOLATION or state.startswith(_PG_OUT_OF_REACH):
         return _unavailable()
     return None
@@ -167,4 +167,4 @@ def _message_exists() -> MessageExists:
 
 
 def _unavailable() -> Unavailable:
-    return Unavailable("The server can not reach its database for now; try again with the same request_id.")
+    return Unavailable("The server cannot reach its database for now; try again with the same request_id.")

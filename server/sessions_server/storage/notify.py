@@ -48,7 +48,7 @@ class NotifyChannel:
         self._sender_process: int | None = None
 
     async def send(self, packets: Seq[bytes]) -> None:
-        """Packets that can not be sent are lost; nothing is raised for them."""
+        """Packets that cannot be sent are lost; nothing is raised for them."""
         try:
             if self._sender is None or self._sender.is_closed():
                 self._sender = await self._connect()

@@ -1,4 +1,4 @@
-"""Why a database can not be opened, as a sentence for the operator: what is wrong, and where to look.
+"""Why a database cannot be opened, as a sentence for the operator: what is wrong, and where to look.
 
 A sentence never has the address itself, which may hold a password, nor the database's own text.
 """
@@ -53,7 +53,7 @@ _SQLITE: Final = {
     sqlite3.SQLITE_BUSY: "{path} is in use by another program; close that one, or name another file in {setting}.",
 }
 _SQLITE_OTHER: Final = (
-    "{path} can not be opened; let the server's user read and write it and its folder, or correct {setting}."
+    "{path} cannot be opened; let the server's user read and write it and its folder, or correct {setting}."
 )
 _SQLITE_PRIMARY_CODE: Final = 0xFF
 
@@ -92,7 +92,7 @@ def explain(database_url: str, error: Exception) -> str | None:
     sentence = _of_postgresql(place, error)
     if sentence is not None and database_url.count("@") > 1:
         # What is taken for a host or a name may be a part of the password.
-        return f"PostgreSQL can not be reached; percent-encode what is special in the password in {SETTING} (@ is %40)."
+        return f"PostgreSQL cannot be reached; percent-encode what is special in the password in {SETTING} (@ is %40)."
     return sentence
 
 
@@ -144,7 +144,7 @@ def _of_connecting(url: URL, error: BaseException) -> str:
     if isinstance(raised, (ValueError, TypeError)) and not isinstance(raised, ssl.SSLError):
         return _of_options(url)
     if isinstance(raised, sa.exc.TimeoutError):
-        return "All connections of SESSIONS_POOL_SIZE are in use for long; PostgreSQL is slow, or more are needed."
+        return "All SESSIONS_POOL_SIZE connections stay busy; raise it, or find out why PostgreSQL is slow."
     if isinstance(raised, socket.gaierror):
         return f"The host of PostgreSQL, {_place(url)}, is not known; {check}."
     if isinstance(raised, TimeoutError):
@@ -155,7 +155,7 @@ def _of_connecting(url: URL, error: BaseException) -> str:
         return (
             f"PostgreSQL at {_place(url)} offers no TLS; switch it on there, or leave ssl out of {SETTING}."
         )
-    return f"PostgreSQL at {_place(url)} can not be reached; start it, or {check}."
+    return f"PostgreSQL at {_place(url)} cannot be reached; start it, or {check}."
 
 
 def _of_options(url: URL) -> str:
@@ -168,7 +168,7 @@ def _of_options(url: URL) -> str:
         return f"{SETTING} has an option that is not known: {', '.join(unknown)}; correct it or leave it out.{hint}"
     values = "".join(f" {name} is {text}." for name, text in _VALUES.items() if name in url.query)
     return (
-        f"An option in {SETTING} has a value that can not be used: look at {' and '.join(url.query)}.{values}"
+        f"An option in {SETTING} has a value that cannot be used: look at {' and '.join(url.query)}.{values}"
     )
 
 

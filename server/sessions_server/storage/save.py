@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
 Values: TypeAlias = list[tuple[Any, ...]]
 
-_KEY: Final = ("tenant", "session_id")
-
 
 def _of_session(table: sa.Table) -> tuple[sa.ColumnElement[bool], ...]:
     """The condition on the key, its parameters coming last in a row of values."""

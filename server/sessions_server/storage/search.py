@@ -76,7 +76,7 @@ class _Shape(NamedTuple):
 def find_sessions(
     connection: Connection, query: ListQuery, *, rules: Rules, now: Micros | None
 ) -> list[Session]:
-    """Must run on one snapshot. Raises InvalidRequest for a filter that can not be asked."""
+    """Must run on one snapshot. Raises InvalidRequest for a filter that cannot be asked."""
     instant = read_clock(connection, now)
     parameters = _parameters(query, instant)
     shape = _Shape(

@@ -2,8 +2,8 @@
 
 A transaction is one hop into a thread. The writer alone moves the write-ahead log into the database file. When content
 was erased, the log is emptied soon after, since older copies of the pages stand in it, and the unused parts of the
-file's pages are cleared. Both give way to whoever uses the file, and are tried again when they fail: no caller feels
-it. A database in memory has one connection, which does everything.
+file's pages are cleared. Both take a moment only, give way to whoever uses the file, and are tried again when they
+fail. A database in memory has one connection, which does everything.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import fcntl
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -42,7 +43,7 @@ _OLDEST_SQLITE: Final = (3, 35)
 _PRIVATE: Final = 0o600
 _CHECKPOINT_PAGES: Final = 2_000
 _GATE_SECONDS: Final = 0.02
-"""How long readers may be held up, at most, so that the log can be emptied; then another time is waited for."""
+"""How long the writer waits until nobody reads, so that the log can be emptied; then another time is waited for."""
 
 _CLEARING_SECONDS: Final = 0.02
 """How long writers may be held up at once while the unused parts of pages are cleared."""
@@ -118,6 +119,7 @@ class SqliteRunner:
     async def close(self) -> None:
         if self._scrubbing is not None:
             self._scrubbing.cancel()
+            await asyncio.wait({self._scrubbing})
         if self._reading is not self._writing:
             await asyncio.to_thread(self._reading.shutdown)
         with suppress(Unavailable):  # closed already
@@ -224,8 +226,9 @@ class SqliteRunner:
         # Most of the work, and all waiting for the disk, while readers go on.
         driver.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         held = 0
+        deadline = time.monotonic() + _GATE_SECONDS
         try:
-            while held < READERS and self._gate.acquire(timeout=_GATE_SECONDS):
+            while held < READERS and self._gate.acquire(timeout=max(deadline - time.monotonic(), 0)):
                 held += 1
             if held < READERS:
                 return False
@@ -307,7 +310,7 @@ class _FileLock:
         except OSError as error:
             self.release()
             raise StoreRefused(
-                f"The database {self._database} can not be opened ({error.strerror}); "
+                f"The database {self._database} cannot be opened ({error.strerror}); "
                 "check that its folder exists and can be written to."
             ) from None
 

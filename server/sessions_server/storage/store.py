@@ -62,7 +62,7 @@ class Store:
         await self._runner.close()
 
     async def ping(self) -> None:
-        """Raises Unavailable when the database can not be reached."""
+        """Raises Unavailable when the database cannot be reached."""
         await self._read(maintenance.ping)
 
     async def transact(self, work: Callable[[Transaction], T]) -> T:
@@ -119,7 +119,7 @@ class Store:
 
     async def rewrap(self, after: SessionKey | None, limit: int) -> Rewrapped:
         """Wraps the data keys of the next encrypted sessions, in the order of their keys, with the keyring's current
-        key. Those that can not be opened stay as they are."""
+        key. Those that cannot be opened stay as they are."""
         found, fresh = await self._read(
             lambda connection: maintenance.find_stale_data_keys(
                 connection, after, limit, cells=self._rules.cells

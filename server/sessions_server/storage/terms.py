@@ -59,7 +59,7 @@ def terms(metadata: JsonObject) -> set[Term]:
 
 
 def candidates(condition: Condition) -> list[Candidates]:
-    """Several sets of sessions, in each of which are all that satisfy the condition; none when that can not be told."""
+    """Several sets of sessions, in each of which are all that satisfy the condition; none when that cannot be told."""
     make = _CANDIDATES.get(condition.operator)
     return make(condition.path, condition.operand) if make is not None else []
 

@@ -91,7 +91,7 @@ def altered(**changes: Any) -> dict[str, Any]:
         pytest.param("{", "not valid JSON", id="no JSON"),
         pytest.param("[]", "JSON object", id="not an object"),
         pytest.param("[" * 100_000, "not valid JSON", id="deep nesting"),
-        pytest.param("{}", "is no export", id="another document"),
+        pytest.param("{}", "is not an export", id="another document"),
         pytest.param({"format": "sessions.v1.export", "records": []}, "header", id="no records"),
         pytest.param(
             {"format": "sessions.v1.export", "records": [{"context": {}}]}, "header", id="no header"

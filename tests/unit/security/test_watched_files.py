@@ -1,4 +1,4 @@
-"""Operators' files: replaced whole, read again when they change, never displaced by what can not be used."""
+"""Operators' files: replaced whole, read again when they change, never displaced by what cannot be used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the operator is told of a PostgreSQL that can not be used, by what the driver raised."""
+"""What the operator is told of a PostgreSQL that cannot be used, by what the driver raised."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def unavailable(cause: Exception) -> Unavailable:
         (Refusal("57P03"), "PostgreSQL is starting or stopping"),
         (Refusal("25006"), "PostgreSQL at db:5433 takes no writes; name the primary"),
         (Refusal("58030"), "PostgreSQL at db:5433 refuses with SQLSTATE 58030; its log says why."),
-        (Refusal("08006"), "PostgreSQL at db:5433 can not be reached; start it, or check its host and port"),
+        (Refusal("08006"), "PostgreSQL at db:5433 cannot be reached; start it, or check its host and port"),
         (TimeoutError(), "PostgreSQL at db:5433 does not answer; check its host and port"),
         (ssl.SSLCertVerificationError(), "PostgreSQL at db:5433 failed the TLS handshake; check ssl"),
-        (sa.exc.TimeoutError(), "All connections of SESSIONS_POOL_SIZE are in use for long"),
+        (sa.exc.TimeoutError(), "All SESSIONS_POOL_SIZE connections stay busy"),
     ],
     ids=["login", "closed", "full", "starting", "replica", "I/O", "lost", "silent", "TLS", "pool"],
 )

@@ -1,4 +1,4 @@
-"""JSON between Struct and plain values. What is accepted comes back equal; what a double can not hold is refused.
+"""JSON between Struct and plain values. What is accepted comes back equal; what a double cannot hold is refused.
 
 Numbers of a Struct are doubles; an integral one becomes an int, but for -0.0. Written by hand, since protobuf's own
 conversion costs several times as much.
