@@ -94,6 +94,8 @@ def rows(demand: Demand, measured: Measured, settings: Settings) -> Iterator[Row
     yield Row("one server adds per second", _count(measured.adds), "add_message_postgres, measured")
     yield Row("one server reads per second", _count(measured.reads), "get_history, measured")
     yield Row("one server delivers per second", _count(measured.deliveries), "fan_out, measured")
+    yield Row("one server takes in kB", _count(measured.base_bytes / 1e3), "memory, measured")
+    yield Row("a watcher takes in bytes", _count(measured.watcher_bytes), "memory, measured")
     yield Row("replicas for the calls", _count(for_calls), "the sum of demand / measured, over the busy part")
     yield Row(
         "replicas for the streams", _count(for_streams), f"watchers / {settings.max_streams} (max_streams)"
@@ -107,7 +109,7 @@ def rows(demand: Demand, measured: Measured, settings: Settings) -> Iterator[Row
         f"replicas of each x ({settings.pool_size} of the pool + {WAKEUP_CONNECTIONS} for wake-ups)",
     )
     yield Row(
-        "memory of a replica in MB", _count(memory / 1e6), "memory, measured: a server, and each watcher"
+        "memory of a replica in MB", _count(memory / 1e6), "what a server takes, and each of its watchers"
     )
 
 

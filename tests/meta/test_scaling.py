@@ -76,6 +76,8 @@ def test_the_reckoning_follows_from_what_was_measured(tmp_path: Path) -> None:
         "one server adds per second": "1,000",
         "one server reads per second": "2,000",
         "one server delivers per second": "10,000",
+        "one server takes in kB": "100,000",
+        "a watcher takes in bytes": "20,000",
         "replicas for the calls": "41",  # (10 + 10 + 0.5) / 0.5
         "replicas for the streams": "15",  # 300,000 / 20,000
         "databases": "20",
@@ -84,6 +86,29 @@ def test_the_reckoning_follows_from_what_was_measured(tmp_path: Path) -> None:
         "connections to each database": "30",
         "memory of a replica in MB": "200",  # 100 + 5,000 x 0.02
     }
+
+
+def test_the_page_shows_what_the_command_prints_for_its_measurements(tmp_path: Path) -> None:
+    (shown,) = (block.text for block in blocks(PAGE) if block.word == "text")
+    title, *lines = shown.splitlines()
+    values = {what: value for what, value, _ in (re.split(r"  +", line, maxsplit=2) for line in lines)}
+
+    def measured(what: str) -> int:
+        return int(values[what].replace(",", ""))
+
+    path = tmp_path / "results.json"
+    results = {
+        "numbers": {
+            "add_message_postgres": {"ours in calls/s": [measured("one server adds per second")]},
+            "get_history": {"ours in calls/s": [measured("one server reads per second")]},
+            "fan_out": {"ours in events/s": [measured("one server delivers per second")]},
+            "memory": {"resident bytes before": measured("one server takes in kB") * 1_000},
+        },
+        "figures": [{"name": "memory", "measured": measured("a watcher takes in bytes") / 1_000}],
+        "machine": {"cores": int(re.findall(r"machines of (\d+) cores", title)[0])},
+    }
+    path.write_text(json.dumps(results))
+    assert reckon(path).stdout.splitlines() == shown.splitlines()
 
 
 def test_a_measurement_that_is_missing_is_named_with_its_cure(tmp_path: Path) -> None:
