@@ -189,7 +189,7 @@ async def test_whatever_keeps_the_database_from_being_used_the_server_waits_for_
             await place.shut_out(f'ALTER DATABASE "{place.name}" {out}')
             await place.calls.until_health_is(NOT_SERVING)
             assert await place.calls.codes(place.session_id) == {grpc.StatusCode.UNAVAILABLE}
-            await asyncio.sleep(AWAY_SECONDS)
+            await asyncio.sleep(AWAY_SECONDS / 3)
             await postgres.execute(f'ALTER DATABASE "{place.name}" {back}')
             await place.calls.until_health_is(SERVING)
             assert await place.calls.codes(place.session_id) == {grpc.StatusCode.OK}
