@@ -37,6 +37,7 @@ from sessions_server.service.sessions import Sessions
 from sessions_server.service.subscriptions import Subscriptions
 from sessions_server.service.transfer import Transfers
 from sessions_server.settings import Settings, unknown_variables
+from sessions_server.storage.engine import SqliteFile, parse_url
 from sessions_server.storage.notify import NotifyChannel
 from sessions_server.storage.opening import explain, opening
 from sessions_server.storage.store import Store, SystemClock, open_store
@@ -299,7 +300,9 @@ def _read_pem(path: Path, holds: str) -> bytes:
 
 def _wakeups(settings: Settings, hub: Hub, store: Store) -> Wakeups | None:
     """None on SQLite, where this process writes all that there is to watch."""
-    if settings.database_url.startswith("sqlite"):
+    if isinstance(parse_url(settings.database_url), SqliteFile):
+        if settings.wakeups:
+            logger.warning("SESSIONS_WAKEUPS has no effect on SQLite, which one process has for itself")
         return None
     channel: Channel = (
         NatsChannel(settings.wakeups) if settings.wakeups else NotifyChannel(settings.database_url)

@@ -133,9 +133,9 @@ class _Batch(NamedTuple):
     events: list[Event]
     """In their order, none left out; empty at the head."""
     seen: int
-    """The feed's version from before the reading, so that what comes in between is not slept through."""
+    """The feed's version that this was read at, or before: what comes after is not slept through."""
     foreign: int
-    """The feed's count of foreign writes from before the reading."""
+    """The feed's count of foreign writes at that version."""
 
 
 class _Cursor:

@@ -85,7 +85,7 @@ class Gaps:
         return changed
 
     def _shape(self) -> tuple[int, int]:
-        """The size of a page, and how many there are. None where whole pages have checksums, or where some are maps for
+        """The size of a page, and how many there are. No pages where they have checksums, or where some are maps for
         moving pages, which look like others: this server's own files have neither."""
         header = os.pread(self._file, _FILE_HEADER.size, 0)
         if len(header) < _FILE_HEADER.size:

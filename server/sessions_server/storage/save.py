@@ -123,7 +123,7 @@ class Saver:
         self._now = loaded.workspace.now
         self._slots = [slot for slot in loaded.workspace.slots.values() if slot.changed]
         self.erased_content = False
-        """Whether something that was stored in clear, perhaps, is now to leave the disk too."""
+        """Whether content was erased that may stand in clear on the disk."""
 
     def save(self) -> list[Published]:
         self._erase()
@@ -163,8 +163,10 @@ class Saver:
             starts[slot.key] = max(first, Sequence(through + 1))
             count, head = self._stored_messages(slot)
             if slot.dropped_oldest < count:
-                shortened += [slot] if slot.dropped_oldest else []
+                if slot.dropped_oldest:
+                    shortened.append(slot)
                 continue
+            # From here on none of the stored messages stays.
             if slot.stored and not slot.erased and (count or through >= first):
                 cleared.append((*slot.key, first, head))
             if slot.dropped_oldest:
@@ -229,9 +231,8 @@ class Saver:
             return rows.History(start, slot.log[0].time if slot.log else None)
         due = stored.compact_time
         if due is None and start > stored.session.history_start:
-            due = (
-                stored.session.create_time
-            )  # the history may have stood at the log's start, and was compacted never
+            # The history may have begun with the log, so that no compaction was due.
+            due = stored.session.create_time
         elif due is None and stored.session.message_count == 0:
             due = self._now  # the log may have been empty
         return rows.History(start, due)
