@@ -141,8 +141,8 @@ class MessageDict(TypedDict, total=False):
 # enum. A `replace` of the `dataclasses` module works as ever.
 @dataclass(frozen=True, slots=True, init=False)
 class SessionConfig:
-    """How a session behaves. `create` takes the server's default for what is None; `update` leaves that as it
-    is (a plain dict with a None clears it)."""
+    """How a session behaves. `create` takes the server's default for what is not given, and `update` leaves that
+    as it is (a plain dict with a None clears it)."""
 
     timeout: timedelta | None
     """The idle time after which the session expires; of a session that was read None is: never."""
@@ -150,8 +150,8 @@ class SessionConfig:
     """How many messages the history holds; of a session that was read None is: no limit."""
     context_window: int | None
     """How many messages `get_history` answers when not told; None: the server's default, 100."""
-    overflow: Overflow | None
-    """A session that was read always says which; the default is `truncate_oldest`."""
+    overflow: Overflow
+    _given: frozenset[str] = field(init=False, repr=False, compare=False)
 
     def __init__(
         self,
@@ -166,37 +166,43 @@ class SessionConfig:
             timeout=_span(timeout, name="timeout"),
             max_messages=max_messages,
             context_window=context_window,
-            overflow=_member(Overflow, overflow),
+            overflow=_member(Overflow, overflow or Overflow.TRUNCATE_OLDEST),
+            _given=_names(
+                timeout=timeout, max_messages=max_messages, context_window=context_window, overflow=overflow
+            ),
         )
 
 
 @dataclass(frozen=True, slots=True, init=False)
 class StorageOptions:
     """How a session is stored. After the creation only `ttl` and `expiry_action` can be changed: `update`
-    looks at those of the two that are not None, and at nothing else here."""
+    looks at those of the two that are given, and at nothing else here."""
 
     persistence: Persistence
     encryption: bool
     """Context and message content are encrypted at rest; metadata is not, since it can be searched."""
     ttl: timedelta | None
     """Lifetime counted from `create_time`; of a session that was read None is: without end."""
-    expiry_action: ExpiryAction | None
-    """A session that was read always says which; the default is `retain`."""
+    expiry_action: ExpiryAction
+    _given: frozenset[str] = field(init=False, repr=False, compare=False)
 
     def __init__(
         self,
         *,
-        persistence: Persistence | Literal["permanent", "temporary"] = Persistence.PERMANENT,
-        encryption: bool = False,
+        persistence: Persistence | Literal["permanent", "temporary"] | None = None,
+        encryption: bool | None = None,
         ttl: Span | None = None,
         expiry_action: ExpiryAction | Literal["retain", "archive", "delete"] | None = None,
     ) -> None:
         _assign(
             self,
-            persistence=_member(Persistence, persistence),
-            encryption=encryption,
+            persistence=_member(Persistence, persistence or Persistence.PERMANENT),
+            encryption=False if encryption is None else encryption,
             ttl=_span(ttl, name="ttl"),
-            expiry_action=_member(ExpiryAction, expiry_action),
+            expiry_action=_member(ExpiryAction, expiry_action or ExpiryAction.RETAIN),
+            _given=_names(
+                persistence=persistence, encryption=encryption, ttl=ttl, expiry_action=expiry_action
+            ),
         )
 
 
@@ -204,6 +210,11 @@ def _assign(frozen: object, **values: object) -> None:
     """What the constructor of a frozen class may do, and nobody else."""
     for name, value in values.items():
         object.__setattr__(frozen, name, value)
+
+
+def _names(**values: object) -> frozenset[str]:
+    """Of the values that are given."""
+    return frozenset(name for name, value in values.items() if value is not None)
 
 
 def _span(value: object, *, name: str) -> object:

@@ -93,8 +93,9 @@ def _addresses(given: object) -> list[str]:
     if isinstance(given, (bytes, Mapping)) or not isinstance(given, Iterable):
         raise refused("target", f"must be an address or a list of addresses, not {type(given).__name__}.")
     several = [given] if isinstance(given, str) else list(given)
-    if not several or not all(isinstance(one, str) and one for one in several):
+    if not several or not all(isinstance(one, str) and one.strip() for one in several):
         raise refused("target", "must be an address such as `127.0.0.1:50051`, or several in a list.")
+    several = [one.strip() for one in several]
     if len(several) > 1 or not _is_grpcs_own(several[0]):
         for one in several:
             _host_and_port(one)
@@ -106,13 +107,13 @@ def _is_grpcs_own(address: str) -> bool:
     scheme = _SCHEME.match(address)
     if scheme is None:
         return False
-    if scheme[1] not in _SCHEMES and address.startswith("//", scheme.end()):
+    if scheme[1].lower() not in _SCHEMES and address.startswith("//", scheme.end()):
         raise refused(
             "target",
             f"cannot begin with `{scheme[1]}://`; write host and port alone, such as `127.0.0.1:50051`, "
             "and say `tls=True` for TLS.",
         )
-    return scheme[1] in _SCHEMES
+    return scheme[1].lower() in _SCHEMES
 
 
 def _host_and_port(address: str) -> tuple[str, int]:

@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable, Generator, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
-from weakref import WeakKeyDictionary
 
 import grpc
 import grpc.aio
@@ -40,8 +39,15 @@ EventCall: TypeAlias = "grpc.aio.UnaryStreamCall[pb.SubscribeRequest, pb.Subscri
 # https://docs.python.org/3/library/asyncio-task.html#asyncio.create_task
 _running: set[asyncio.Task[None]] = set()
 
-# Set in a worker and in the tasks that its callback starts.
-_in_worker: ContextVar[bool] = ContextVar("_in_worker", default=False)
+
+class _Delivery:
+    """An event that is being handed to a callback."""
+
+    is_under_way = True
+
+
+# Set while a callback runs, also in the tasks that it starts; those may outlive it.
+_delivery: ContextVar[_Delivery | None] = ContextVar("_delivery", default=None)
 
 
 class Connection:
@@ -49,9 +55,8 @@ class Connection:
 
     def __init__(self, target: Target) -> None:
         self._target = target
-        self._channels: WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[grpc.aio.Channel, Stub]]
-        self._channels = WeakKeyDictionary()
-        self._pauses: set[Signal] = set()
+        self._channels: dict[asyncio.AbstractEventLoop, tuple[grpc.aio.Channel, Stub]] = {}
+        self._pauses: dict[Signal, asyncio.AbstractEventLoop] = {}
         self._closed = False
 
     @property
@@ -60,6 +65,9 @@ class Connection:
         self.check_open()
         loop = asyncio.get_running_loop()
         if loop not in self._channels:
+            # That of a loop that has ended closes by itself, once nobody holds it.
+            for ended in [each for each in self._channels if each.is_closed()]:
+                del self._channels[ended]
             channel = _open(self._target)
             self._channels[loop] = channel, pb_grpc.SessionServiceStub(channel)
         return self._channels[loop][1]
@@ -84,19 +92,28 @@ class Connection:
         """Sleeps. Raises RuntimeError when the client is closed meanwhile."""
         # One for each pause, since a client may be used in several event loops and a signal may not.
         waking = Signal()
-        self._pauses.add(waking)
+        self._pauses[waking] = asyncio.get_running_loop()
         try:
             await waking.wait(seconds)
         finally:
-            self._pauses.discard(waking)
+            del self._pauses[waking]
         self.check_open()
 
     async def close(self) -> None:
         self._closed = True
-        for waking in list(self._pauses):
-            waking.set()
-        if (opened := self._channels.pop(asyncio.get_running_loop(), None)) is not None:
-            await opened[0].close()
+        for waking, loop in list(self._pauses.items()):
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(waking.set)
+        channels, self._channels = self._channels, {}
+        for loop, (channel, _) in channels.items():
+            if loop is asyncio.get_running_loop():
+                await channel.close()
+            elif loop.is_running():
+                await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_close(channel), loop))
+
+
+async def _close(channel: grpc.aio.Channel) -> None:
+    await channel.close()
 
 
 def _comes_of_closing(failure: BaseException) -> bool:
@@ -200,6 +217,8 @@ class Courier:
         self._callback = callback
 
     async def hand_over(self, event: Event) -> None:
+        delivery = _Delivery()
+        before = _delivery.set(delivery)
         try:
             result = self._callback(event)
             if inspect.isawaitable(result):
@@ -208,6 +227,9 @@ class Courier:
             if _is_being_cancelled():
                 raise
             raise callback_cancelled() from exc
+        finally:
+            delivery.is_under_way = False
+            _delivery.reset(before)
 
     def close(self) -> None:
         """Nothing of its own to close."""
@@ -226,19 +248,20 @@ class Worker:
         return asyncio.current_task() is self._task
 
     async def join(self) -> None:
-        await asyncio.wait({self._task})
+        if not self._task.done() and not self._task.get_loop().is_closed():
+            await asyncio.wait({self._task})
 
 
 async def _run(run: Callable[[], Awaitable[None]]) -> None:
-    _in_worker.set(True)
     await run()
 
 
 def in_worker() -> bool:
-    """Whether the caller is a worker, or was started by a callback in one."""
-    return _in_worker.get()
+    """Whether a callback waits for the caller: it is the callback, or was started by one that still runs."""
+    delivery = _delivery.get()
+    return delivery is not None and delivery.is_under_way
 
 
 def is_interruption(exc: BaseException) -> bool:
-    """Whether the worker itself is being ended from outside, which is no error of what it runs."""
-    return isinstance(exc, (asyncio.CancelledError, GeneratorExit))
+    """Whether the worker, or the whole program, is being ended, which is no error of what it runs."""
+    return isinstance(exc, (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit))

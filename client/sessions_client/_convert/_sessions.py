@@ -201,7 +201,9 @@ def _storage_items(options: StorageInput) -> dict[str, Any]:
 
 
 def _set_fields(values: SessionConfig | StorageOptions, keys: Iterable[str]) -> dict[str, Any]:
-    return {key: value for key in keys if (value := getattr(values, key)) is not None}
+    """What was given, but for what a later server has said and this client does not know."""
+    given = {key: getattr(values, key) for key in keys if key in values._given}
+    return {key: value for key, value in given.items() if value != "unknown"}
 
 
 def _fill_config(out: pb.SessionConfig, items: Mapping[str, Any]) -> None:

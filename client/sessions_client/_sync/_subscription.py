@@ -177,7 +177,7 @@ class Subscription(_backend.Startable["Subscription"]):
                 courier.hand_over(event)
                 self._cursor.advance(event.sequence)
         except BaseException as exc:
-            # Also what is no Exception, such as SystemExit, which nobody would see in the background.
+            # Also what is no Exception, and what nobody would see in the background.
             if _backend.is_interruption(exc):
                 raise
             self._failure = exc

@@ -1676,7 +1676,7 @@ class SessionConfig(_message.Message):
     @_builtins.property
     def timeout(self) -> _duration_pb2.Duration:
         """Optional. How long a session may stay CREATED or ACTIVE without a write (create, start, resume, message, context
-        change, clearing of the history, import; not UpdateSession) before it is EXPIRED, to the instant: 1 second to 10
+        change, clearing of a history that holds messages, import; not UpdateSession) before it is EXPIRED, to the instant: 1 second to 10
         years. Default: without end.
         """
 

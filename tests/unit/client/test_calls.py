@@ -212,7 +212,16 @@ async def test_bad_input_is_refused_before_anything_is_sent(
         (lambda sessions: sessions.update("s", update_mask=5), "update_mask"),
         (lambda sessions: sessions.import_("s", session_data=5), "session_data"),
     ],
-    ids=str,
+    ids=[
+        "no changes",
+        "one change",
+        "no messages",
+        "one message",
+        "a number",
+        "bytes",
+        "a mask",
+        "an export",
+    ],
 )
 async def test_what_is_no_list_is_refused_by_name(call: Any, field: str, client: AsyncClient) -> None:
     with pytest.raises(InvalidArgument, match=f"{field}: must be a"):

@@ -84,7 +84,7 @@ def test_objects_that_say_nothing_create_what_nothing_creates() -> None:
         "u", config=SessionConfig(), storage_options=StorageOptions(), **create
     )
     assert request.config == pb.SessionConfig()
-    assert request.storage_options == pb.StorageOptions(persistence=pb.PERSISTENCE_PERMANENT)
+    assert request.storage_options == pb.StorageOptions()
 
 
 def test_a_session_that_was_read_says_all_of_its_options() -> None:

@@ -132,7 +132,8 @@ async def test_a_callback_that_ends_with_a_cancellation_ends_the_delivery_with_a
     ]
 
 
-async def test_a_callback_that_wants_to_end_the_program_is_heard(
+@pytest.mark.parametrize("flavour", ["sync"])
+async def test_a_callback_in_a_thread_that_wants_to_end_the_program_is_heard(
     client: AsyncClient, server: ScriptedServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     def callback(event: Event) -> None:
@@ -144,6 +145,23 @@ async def test_a_callback_that_wants_to_end_the_program_is_heard(
     assert [str(one) for one in outcome] == ["3"]
     assert subscription.closed
     assert "has ended with an error" in caplog.text
+
+
+def test_a_callback_in_an_event_loop_that_wants_to_end_the_program_does(server: ScriptedServer) -> None:
+    program = f"""
+import asyncio, sys
+from sessions_client import AsyncClient
+
+async def main():
+    client = AsyncClient({server.address!r})
+    await client.sessions.subscribe("s", callback=lambda event: sys.exit(7))
+    await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+    server.on("Subscribe", Stream(checkpoint(3), message_event(4)))
+    done = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, timeout=60)
+    assert done.returncode == 7
 
 
 async def _caught(call: Any) -> BaseException | None:
