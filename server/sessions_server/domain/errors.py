@@ -23,6 +23,7 @@
      +-- DataCorrupted           stored data does not authenticate
      +-- Unavailable             the store cannot be reached for now
      |    +-- SessionLocked      another transaction has held the session for too long
+     |    +-- StreamAged         the stream is to be opened again
      +-- ShuttingDown            the server is stopping
 
 Each class carries its `reason`; the status code belongs to the transport.
@@ -185,6 +186,10 @@ class Unavailable(DomainError):
 
 class SessionLocked(Unavailable):
     """Another transaction held a session for longer than this one waits."""
+
+
+class StreamAged(Unavailable):
+    """A stream has been open for so long that it is to be opened again."""
 
 
 class ShuttingDown(DomainError):

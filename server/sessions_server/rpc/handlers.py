@@ -21,7 +21,7 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
 from sessions.v1 import sessions_pb2 as pb
-from sessions_server.domain.errors import DomainError, LimitExceeded, ShuttingDown
+from sessions_server.domain.errors import DomainError, LimitExceeded, ShuttingDown, StreamAged
 from sessions_server.domain.ports import Access, Caller, Clock
 from sessions_server.rpc.errors import (
     CANCELLED,
@@ -58,6 +58,10 @@ class Authenticator(Protocol):
         self, authorization: Sequence[bytes | str], *, now: Micros, needed: Access = Access.READ
     ) -> Caller:
         """Who sent these `authorization` headers. Raises Unauthenticated, then PermissionDenied."""
+
+
+RESUMABLE: Final = "Subscribe"
+"""The method whose streams go on elsewhere, behind a position, when they are ended."""
 
 
 class Method(NamedTuple):
@@ -220,7 +224,7 @@ class Handlers(grpc.GenericRpcHandler):
         def recheck() -> None:
             self._authenticator.authenticate(authorization, now=self._clock.now(), needed=method.needed)
 
-        with self._streams.open(caller, recheck):
+        with self._streams.open(caller, recheck, can_resume=method.name == RESUMABLE):
             self._metrics.stream_opened(method.name)
             try:
                 yield
@@ -351,6 +355,6 @@ def _level(method: Method, code: str, error: DomainError | None) -> int:
     """Faults of the server stand out; what callers do does not, nor the end that every stream has some day."""
     if isinstance(error, Internal):
         return logging.ERROR
-    if code in FAULTS and not isinstance(error, ShuttingDown):
+    if code in FAULTS and not isinstance(error, (ShuttingDown, StreamAged)):
         return logging.WARNING
     return logging.DEBUG if code == OK and method.unary else logging.INFO

@@ -17,7 +17,7 @@ import grpc
 from sessions_server.domain.errors import SetupError
 from sessions_server.rpc.handlers import REQUEST_BYTES, SERVICE, Authenticator, Handlers, UnknownMethods
 from sessions_server.rpc.standard import Health, standard_services
-from sessions_server.rpc.streams import LONGEST_SECONDS, RECHECK_SECONDS, StreamLimits, Streams
+from sessions_server.rpc.streams import StreamLimits, Streams
 from sessions_server.rpc.tracing import Tracing
 
 if TYPE_CHECKING:
@@ -51,10 +51,10 @@ OPTIONS: Final = (
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.keepalive_permit_without_calls", 1),
-    # Who is cut off looks the servers' addresses up anew, and so finds replicas that have come since. Calls may finish,
-    # and the oldest stream ends by itself before.
+    # Who is cut off looks the servers' addresses up anew, and so finds replicas that have come since. Subscriptions end
+    # by themselves before, and transfers have most of a day.
     ("grpc.max_connection_age_ms", 30 * 60_000),
-    ("grpc.max_connection_age_grace_ms", round((LONGEST_SECONDS + 2 * RECHECK_SECONDS) * 1_000)),
+    ("grpc.max_connection_age_grace_ms", 20 * 3_600_000),
     # Clients may ask as often whether this server is there.
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     # Calls wait for the event loop longer than in servers with threads. Of more than 1,000 that wait, gRPC would cancel

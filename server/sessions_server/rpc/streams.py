@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
-from sessions_server.domain.errors import DomainError, ShuttingDown, TooManyStreams, Unavailable
+from sessions_server.domain.errors import DomainError, ShuttingDown, StreamAged, TooManyStreams
 
 if TYPE_CHECKING:
     from sessions_server.domain.ports import Caller
@@ -24,7 +24,7 @@ RECHECK_SECONDS: Final = 30.0
 """How often the credentials of open streams are judged again; a stream outlives its own by less than a minute."""
 
 LONGEST_SECONDS: Final = 45 * 60.0
-"""How long a stream may be open. Old connections are given up, and their streams must not be cut without a word."""
+"""How long a subscription may be open. Old connections are given up, and must not cut it without a word."""
 
 Recheck = Callable[[], None]
 """Judges a stream's credential again. Raises the DomainError that ends the stream."""
@@ -41,6 +41,7 @@ class StreamLimits:
 class _Stream:
     task: asyncio.Task[object]
     recheck: Recheck
+    can_resume: bool
     opened: float
     ended: DomainError | None = None
 
@@ -63,14 +64,15 @@ class Streams:
         return len(self._open)
 
     @contextmanager
-    def open(self, caller: Caller, recheck: Recheck) -> Iterator[None]:
-        """Counts the current task as a stream, for as long as the context lasts.
+    def open(self, caller: Caller, recheck: Recheck, *, can_resume: bool = False) -> Iterator[None]:
+        """Counts the current task as a stream, for as long as the context lasts. One that can be resumed may be ended
+        for its age.
 
         Raises TooManyStreams at once, and at the end the reason for which the stream was ended from outside.
         """
         who = (caller.tenant, caller.subject)
         self._admit(who)
-        stream = _Stream(_current_task(), recheck, monotonic())
+        stream = _Stream(_current_task(), recheck, can_resume, monotonic())
         self._open.add(stream)
         self._per_caller[who] += 1
         try:
@@ -99,10 +101,10 @@ class Streams:
                 stream.recheck()
             except DomainError as error:
                 _end(stream, error)
-            if stream.opened <= oldest:
+            if stream.can_resume and stream.opened <= oldest:
                 _end(
                     stream,
-                    Unavailable("The stream was open for long; continue from the last sequence received."),
+                    StreamAged("The stream was open for long; continue from the last sequence received."),
                 )
 
     async def run(self) -> None:

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from sessions_server.domain.errors import ShuttingDown, TooManyStreams, Unauthenticated, Unavailable
+from sessions_server.domain.errors import ShuttingDown, StreamAged, TooManyStreams, Unauthenticated
 from sessions_server.domain.ports import Caller
 from sessions_server.rpc.streams import Recheck, StreamLimits, Streams
 
@@ -26,13 +26,15 @@ def ended() -> None:
 class Held:
     """A stream that waits until it is ended."""
 
-    def __init__(self, streams: Streams, caller: Caller = ANN, recheck: Recheck = holds) -> None:
+    def __init__(
+        self, streams: Streams, caller: Caller = ANN, recheck: Recheck = holds, *, can_resume: bool = False
+    ) -> None:
         self._opened = asyncio.Event()
         self._streams = streams
-        self.task = asyncio.create_task(self._run(caller, recheck))
+        self.task = asyncio.create_task(self._run(caller, recheck, can_resume))
 
-    async def _run(self, caller: Caller, recheck: Recheck) -> None:
-        with self._streams.open(caller, recheck):
+    async def _run(self, caller: Caller, recheck: Recheck, can_resume: bool) -> None:
+        with self._streams.open(caller, recheck, can_resume=can_resume):
             self._opened.set()
             await asyncio.Event().wait()
 
@@ -119,12 +121,17 @@ async def test_the_first_reason_to_end_a_stream_is_the_one_that_it_is_told() -> 
 
 async def test_a_stream_that_has_been_open_for_long_is_told_to_come_again() -> None:
     streams = Streams(StreamLimits(), longest_seconds=0)
-    held = await Held(streams).opened()
+    held = await Held(streams, can_resume=True).opened()
+    transfer = await Held(streams).opened()
     streams.recheck()
-    with pytest.raises(Unavailable, match="continue from the last sequence"):
+    with pytest.raises(StreamAged, match="continue from the last sequence"):
         await held.task
+    assert not transfer.task.done()
+    streams.end_all()
+    with pytest.raises(ShuttingDown):
+        await transfer.task
     young = Streams(StreamLimits())
-    held = await Held(young).opened()
+    held = await Held(young, can_resume=True).opened()
     young.recheck()
     assert not held.task.done()
     young.end_all()
