@@ -12,7 +12,15 @@ import pytest
 
 from sessions_server.domain.errors import SessionExists, SessionLocked, Unavailable
 from sessions_server.domain.limits import Limits
-from sessions_server.domain.models import Message, Sequence, SessionKey
+from sessions_server.domain.models import (
+    SECOND,
+    Message,
+    Micros,
+    Sequence,
+    SessionConfig,
+    SessionKey,
+    State,
+)
 from sessions_server.log.writer import LANES, Writer
 from sessions_server.security.cells import open_cells
 from sessions_server.storage.store import Store, open_store
@@ -148,3 +156,20 @@ async def test_an_id_that_another_transaction_is_creating_for_long_holds_up_nobo
         assert not creating.done()
     await creating
     await connection.close()
+
+
+async def test_readers_of_an_expired_session_that_stays_locked_leave_the_rest_alone(
+    postgres_server: Postgres, database: str, replica: Replica
+) -> None:
+    brief = SessionConfig(timeout=Micros(SECOND))
+    expiring = [key(f"expiring{number}") for number in range(20)]
+    await asyncio.gather(*(replica.writer.submit(create(each, config=brief)) for each in expiring))
+    async with locked(postgres_server, database, *expiring):
+        await postgres_server.execute("SELECT pg_sleep(1.1)")  # by the database's clock
+        reading = [asyncio.create_task(replica.store.session(each)) for each in expiring for _ in range(3)]
+        for turn in range(20):
+            await asyncio.gather(*(replica.write(each, f"{turn}") for each in FREE))
+            assert (await replica.store.session(FREE[0])).message_count == turn + 1
+        assert not any(task.done() for task in reading)
+    states = {session.state for session in await asyncio.gather(*reading)}
+    assert states == {State.EXPIRED}

@@ -34,8 +34,9 @@ GATHER_SECONDS = 0.010
 """How long the writer waits, under load only, for the callers that it has just answered to come again. Without it,
 every commit would take the few commands that came during the one before, and pay a disk flush for them."""
 
-LANES = 3
-"""How many transactions may run beside the main ones. The smallest pool has connections for them, and for readers."""
+LANES = 2
+"""How many transactions may wait beside the main ones for locked sessions, each for a bounded time. With a series, and
+the main one itself, that makes four: the smallest pool has two connections more, for readers."""
 
 
 Series = Callable[[], Iterator[Command]]
@@ -74,6 +75,7 @@ class Writer:
         self._ready = asyncio.Event()
         self._closing = False
         self._lanes = asyncio.Semaphore(LANES)
+        self._series_lane = asyncio.Semaphore(1)
         self._aside: dict[SessionKey, list[_Single]] = {}
         """The sessions that another transaction has locked, and what is to be done to each of them next."""
 
@@ -147,7 +149,7 @@ class Writer:
         return batch
 
     async def _commit_series(self, entry: _Entry[Series]) -> None:
-        async with self._lanes:
+        async with self._series_lane:
             if entry.answer.cancelled():
                 return
             try:

@@ -239,7 +239,8 @@ def _cut_to_whole_sessions(path: Path, file: IO[bytes]) -> Reached:
     if not FIRST_LINE.startswith(line):
         raise _not_a_dump(path, line)
     if line != FIRST_LINE:  # new, or cut off in its first line
-        file.truncate(0)
+        file.seek(0)
+        file.truncate()
         file.write(FIRST_LINE)
         return Reached(None, None, 0, hashlib.sha256(FIRST_LINE))
     digest, session = hashlib.sha256(line), None

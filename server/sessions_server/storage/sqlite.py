@@ -111,6 +111,8 @@ class SqliteRunner:
             self._gaps = self._lock.acquire()
         try:
             await self._hop(self._writing, self._open)
+        except asyncio.CancelledError:
+            raise  # the thread goes on opening the file: `close` waits for it, and lets go of the lock then
         except BaseException:
             self._release()
             raise

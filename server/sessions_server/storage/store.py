@@ -11,6 +11,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence as Seq
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from sessions_server.domain.errors import DomainError
 from sessions_server.domain.models import Context, Micros, Sequence, Session, SessionKey
 from sessions_server.storage import maintenance, read
 from sessions_server.storage.engine import SqliteFile, parse_url
@@ -49,6 +50,7 @@ class Store:
         self._contexts = Gather(self._read_contexts)
         self._histories = Gather(self._read_histories)
         self._logs = Gather(self._read_logs)
+        self._settled = Gather(self._settle)
 
     async def start(self) -> None:
         """Opens the database and brings its tables up to date. Raises StoreRefused, Unavailable."""
@@ -57,7 +59,7 @@ class Store:
     async def close(self) -> None:
         """Waits for what runs, and lets go of the database. May be called twice."""
         await asyncio.gather(*self._running, return_exceptions=True)
-        for gather in (self._sessions, self._contexts, self._histories, self._logs):
+        for gather in (self._settled, self._sessions, self._contexts, self._histories, self._logs):
             await gather.close()
         await self._runner.close()
 
@@ -86,8 +88,20 @@ class Store:
         try:
             return await ask(False)
         except read.Lapsing:
-            await self._uncut(self._runner.settle(key))
+            await self._settled.ask(key)
             return await ask(True)
+
+    async def _settle(self, keys: list[SessionKey]) -> Seq[Exception | None]:
+        """One after another, so that readers of locked sessions leave the connections to everybody else."""
+        outcomes: list[Exception | None] = []
+        for key in keys:
+            try:
+                await self._runner.settle(key)
+            except DomainError as error:
+                outcomes.append(error)
+            else:
+                outcomes.append(None)
+        return outcomes
 
     async def sessions(self, query: ListQuery) -> list[Session]:
         now = self._runner.now()
