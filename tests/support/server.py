@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from tests.support.ports import HOST, free_port
+
 if TYPE_CHECKING:
     from types import TracebackType
 
@@ -29,7 +31,8 @@ class Server:
     ) -> None:
         self._folder = folder
         self._program = [*program, *([] if clock is None else [str(clock.path)])]
-        self._env = {"SESSIONS_LISTEN": "127.0.0.1:0", "SESSIONS_DATABASE_URL": sqlite_url(folder), **env}
+        listen = f"{HOST}:{free_port()}"
+        self._env = {"SESSIONS_LISTEN": listen, "SESSIONS_DATABASE_URL": sqlite_url(folder), **env}
         self._process: subprocess.Popen[str] | None = None
         self.address = ""
         self.start()
