@@ -103,7 +103,7 @@ async def serve(settings: Settings, *, ready: Callable[[str], None], clock: Cloc
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     with suppress(Stopped):
-        async with running_core(settings, clock=clock, stop=stop) as core:
+        async with running_core(settings, clock=clock, stop=stop, sweeps=True) as core:
             metrics = Metrics()
             rpc = _rpc_server(settings, core, metrics, clock or SystemClock(), tls)
             await rpc.start()
@@ -121,10 +121,11 @@ async def serve(settings: Settings, *, ready: Callable[[str], None], clock: Cloc
 
 @asynccontextmanager
 async def running_core(
-    settings: Settings, *, clock: Clock | None = None, stop: asyncio.Event | None = None
+    settings: Settings, *, clock: Clock | None = None, stop: asyncio.Event | None = None, sweeps: bool = False
 ) -> AsyncIterator[Core]:
     """The store, the writer, the hub and the use cases, until the context ends; what was submitted is then durable,
-    unless the database has kept silent for the grace. Raises Stopped when `stop` is set before the store is open."""
+    unless the database has kept silent for the grace. Only a server sweeps: a command does what it was asked to do and
+    no more. Raises Stopped when `stop` is set before the store is open."""
     cells = open_cells(settings.keyring)
     limits = replace(Limits(), events_kept=_micros(settings.events_kept))
     grace = Grace(settings.drain_grace.total_seconds())
@@ -141,7 +142,9 @@ async def running_core(
         with opening(settings.database_url):
             await _unless_stopped(store.start(), stop)
         with _ungrouped():
-            async with _running_log(settings, store, cells, limits, clock or SystemClock(), grace) as core:
+            async with _running_log(
+                settings, store, cells, limits, clock or SystemClock(), grace, sweeps=sweeps
+            ) as core:
                 yield core
     finally:
         await _close(store, grace)
@@ -184,7 +187,14 @@ def _ungrouped() -> Iterator[None]:
 
 @asynccontextmanager
 async def _running_log(
-    settings: Settings, store: Store, cells: Cells, limits: Limits, clock: Clock, grace: Grace
+    settings: Settings,
+    store: Store,
+    cells: Cells,
+    limits: Limits,
+    clock: Clock,
+    grace: Grace,
+    *,
+    sweeps: bool,
 ) -> AsyncIterator[Core]:
     hub = Hub()
     wakeups = _wakeups(settings, hub, store)
@@ -199,7 +209,7 @@ async def _running_log(
     )
     async with asyncio.TaskGroup() as tasks:
         writing = tasks.create_task(writer.run())
-        helpers = [tasks.create_task(sweeper.run())]
+        helpers = [tasks.create_task(sweeper.run())] if sweeps else []
         if wakeups is not None:
             helpers.append(tasks.create_task(wakeups.run()))
         try:

@@ -11,4 +11,6 @@ if TYPE_CHECKING:
 
 def show(capsys: pytest.CaptureFixture[str], text: str) -> None:
     with capsys.disabled():
-        sys.stdout.write(f"\n{text}\n")
+        sys.stderr.write(
+            f"\n{text}\n"
+        )  # which also reaches the terminal where tests run in several processes
