@@ -8,7 +8,6 @@ ROOT := $(dir $(realpath $(firstword $(MAKEFILE_LIST))))
 BIN := .venv/bin
 READY := .venv/.ready
 RELEASED := protos/released.txtpb
-SHARING := tests/unit tests/conformance tests/behaviour tests/wire
 
 VERIFY := verify-format verify-lint verify-types verify-imports verify-proto verify-breaking verify-generated \
 	verify-sync verify-docs verify-sizes
@@ -33,10 +32,8 @@ $(READY): pyproject.toml
 run: $(READY) ## Start the server on 127.0.0.1:50051 with an embedded database in this folder.
 	@$(BIN)/sessions-server serve
 
-# What is killed, cut and measured in tests/faults has the machine for itself; the rest shares its cores.
 test: $(READY) ## Run all tests; ARGS='-k name' narrows them.
-	$(BIN)/python -m pytest $(or $(ARGS),--numprocesses 2 --dist loadfile $(SHARING))
-	$(if $(ARGS),,$(BIN)/python -m pytest tests/faults tests/meta)
+	$(BIN)/python -m pytest $(or $(ARGS),--numprocesses 2 --dist loadfile)
 
 verify: $(VERIFY) test ## Run every check and all tests, the README's commands among them.
 
