@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Generator, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
@@ -238,8 +238,8 @@ class Courier:
 class Worker:
     """Runs beside the caller until it is done. What it runs must not raise."""
 
-    def __init__(self, run: Callable[[], Awaitable[None]], *, name: str) -> None:
-        self._task = asyncio.create_task(_run(run), name=name)
+    def __init__(self, run: Callable[[], Coroutine[Any, Any, None]], *, name: str) -> None:
+        self._task = asyncio.create_task(run(), name=name)
         _running.add(self._task)
         self._task.add_done_callback(_running.discard)
 
@@ -250,10 +250,6 @@ class Worker:
     async def join(self) -> None:
         if not self._task.done() and not self._task.get_loop().is_closed():
             await asyncio.wait({self._task})
-
-
-async def _run(run: Callable[[], Awaitable[None]]) -> None:
-    await run()
 
 
 def in_worker() -> bool:

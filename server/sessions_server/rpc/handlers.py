@@ -327,18 +327,20 @@ def _unbroken_at_first(write: Write) -> Write:
     """
     is_first = True
 
-    async def write_on(response: bytes) -> None:
-        nonlocal is_first
-        if not is_first:
-            await write(response)
-            return
-        is_first = False
+    async def write_first(response: bytes) -> None:
         writing = asyncio.ensure_future(write(response))
         try:
             await asyncio.shield(writing)
         except asyncio.CancelledError:
             await asyncio.gather(writing, return_exceptions=True)
             raise
+
+    def write_on(response: bytes) -> Awaitable[None]:
+        nonlocal is_first
+        if is_first:
+            is_first = False
+            return write_first(response)
+        return write(response)  # as it is: every further hop would cost each event of each subscriber
 
     return write_on
 

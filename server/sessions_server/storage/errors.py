@@ -100,7 +100,7 @@ def _translate(error: Exception) -> DomainError | None:
 
 
 def _translate_sqlite(error: sqlite3.Error) -> DomainError | None:
-    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & _SQLITE_PRIMARY_CODE
+    code = sqlite_code(error)
     if code == sqlite3.SQLITE_FULL:
         return _full()
     if code in _SQLITE_DAMAGED:
@@ -129,6 +129,12 @@ def _translate_postgresql(error: Exception) -> DomainError | None:
     if state in _PG_TRY_AGAIN or state == _PG_UNIQUE_VIOLATION or state.startswith(_PG_OUT_OF_REACH):
         return _unavailable()
     return None
+
+
+def sqlite_code(error: sqlite3.Error) -> int:
+    """SQLite's primary result code; its own for any error where the driver says none."""
+    code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+    return code & _SQLITE_PRIMARY_CODE
 
 
 def _failed_in_the_driver(error: Exception) -> bool:

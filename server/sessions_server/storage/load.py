@@ -191,11 +191,11 @@ class Loader:
         if not missing:
             return rows, set()
         busy = self._stored(missing)
-        for tenant, session_id, is_locked, _ in self._locked_rows(
-            locks.absent_if_free, [key for key in missing if key not in busy]
-        ):
-            busy |= set() if is_locked else {SessionKey(tenant, session_id)}
-        return rows, busy | self._stored(missing)  # also what another has created, before it gave up its lock
+        absent = [key for key in missing if key not in busy]
+        for tenant, session_id, is_locked, _ in self._locked_rows(locks.absent_if_free, absent):
+            if not is_locked:
+                busy.add(SessionKey(tenant, session_id))
+        return rows, busy | self._stored(absent)  # what another has created, before it gave up its lock
 
     def _stored(self, keys: Iterable[SessionKey]) -> set[SessionKey]:
         """Those that have a row, locked or not."""

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from sessions_server.domain.errors import DataCorrupted, SetupError, Unavailable
 from sessions_server.storage.engine import SqliteFile, parse_url
-from sessions_server.storage.errors import StoreRefused, driver_error, sqlstate_of
+from sessions_server.storage.errors import StoreRefused, driver_error, sqlite_code, sqlstate_of
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
@@ -55,7 +55,6 @@ _SQLITE: Final = {
 _SQLITE_OTHER: Final = (
     "{path} cannot be opened; let the server's user read and write it and its folder, or correct {setting}."
 )
-_SQLITE_PRIMARY_CODE: Final = 0xFF
 
 _OF_SQLALCHEMY: Final = {"prepared_statement_cache_size", "prepared_statement_name_func", "async_creator_fn"}
 """Options of an address that asyncpg does not know."""
@@ -106,7 +105,7 @@ def _of_sqlite(file: SqliteFile, error: Exception) -> str | None:
     cause = driver_error(error.__cause__) if error.__cause__ is not None else None
     if not isinstance(error, (Unavailable, DataCorrupted)) or not isinstance(cause, sqlite3.Error):
         return None
-    code = cause.sqlite_errorcode & _SQLITE_PRIMARY_CODE
+    code = sqlite_code(cause)
     if code == sqlite3.SQLITE_CORRUPT:
         return None
     return _SQLITE.get(code, _SQLITE_OTHER).format(path=file.path, setting=SETTING)
