@@ -34,6 +34,14 @@ _DOMAIN = "sessions.v1"
 _DETAILS_KEY = "grpc-status-details-bin"
 _NO_ANSWER = "The call did not finish within its timeout; try again, or give it a longer timeout=."
 
+_BROKEN_OFF = {
+    # The second is grpc.aio's for a request that could not be written. It takes the place of the status that
+    # the server may have sent just before: https://github.com/grpc/grpc/issues/36066
+    grpc.StatusCode.INTERNAL: ("RST_STREAM", "Internal error from Core"),
+    grpc.StatusCode.UNKNOWN: ("Stream removed",),
+}
+"""How gRPC reports a connection that broke under a call, besides UNAVAILABLE: code and a part of the text."""
+
 
 class Code(StrEnum):
     """The canonical status codes, which compare equal to their names."""
@@ -216,8 +224,12 @@ def error_from(failure: grpc.RpcError) -> SessionsError:
     code = Code[failure.code().name]
     message = failure.details() or ""
     info, violations, retry_after = _details(_trailing_metadata(failure))
-    if code is Code.DEADLINE_EXCEEDED and not info.reason:
+    # The service gives every error of its own a reason, the transport gives none.
+    if not info.reason and code is Code.DEADLINE_EXCEEDED:
         message = _NO_ANSWER
+    elif not info.reason and any(part in message for part in _BROKEN_OFF.get(failure.code(), ())):
+        code = Code.UNAVAILABLE
+        message = f"The connection broke during the call ({message}); try again."
     return _CLASSES.get(code, SessionsError)(
         message or f"The call failed with {code}.",
         code=code,

@@ -14,13 +14,6 @@ from datetime import timedelta
 from sessions_client._errors import Code, SessionsError, refused
 from sessions_client._models import Span
 
-_CONNECTION_LOST = {
-    Code.CANCELLED: "",
-    Code.INTERNAL: "RST_STREAM",
-    Code.UNKNOWN: "Stream removed",
-}
-"""How gRPC reports a connection that broke under a call, besides UNAVAILABLE: code and a part of the text."""
-
 SHORTEST_ATTEMPT_SECONDS = 0.02
 """With less time than this no further attempt is begun."""
 
@@ -52,19 +45,10 @@ class Backoff:
 def is_transient(error: SessionsError) -> bool:
     """Whether trying again may help. What the service itself refused stays refused, but for UNAVAILABLE and
     for a limit with a time after which to come back."""
-    if error.code is Code.UNAVAILABLE:
-        return True
     if error.code is Code.RESOURCE_EXHAUSTED:
         return error.retry_after is not None
-    return is_connection_loss(error)
-
-
-def is_connection_loss(error: SessionsError) -> bool:
-    """Whether the transport broke: the service gives every error of its own a reason, the transport gives
-    none."""
-    return (
-        not error.reason and error.code in _CONNECTION_LOST and _CONNECTION_LOST[error.code] in error.message
-    )
+    # A call that the transport cancelled has no reason.
+    return error.code is Code.UNAVAILABLE or (error.code is Code.CANCELLED and not error.reason)
 
 
 def delay_before_retry(

@@ -10,6 +10,8 @@ import pytest
 from google.protobuf.message import DecodeError
 
 from sessions.v1 import sessions_pb2 as pb
+from sessions_client import AsyncClient, InvalidArgument, SessionData
+from tests.support.server import Server
 from tests.wire.stubs import Caller, message, refusal_of, refused, struct
 
 Records = list[pb.ExportRecord]
@@ -145,6 +147,19 @@ def test_a_stream_that_names_two_sessions_is_refused(caller: Caller, source: str
     requests = [pb.ImportSessionRequest(session_id=target, record=records[0])]
     requests += [pb.ImportSessionRequest(session_id="another", record=record) for record in records[1:]]
     assert refused(caller.ImportSession, iter(requests)).fields == ["session_id"]
+
+
+async def test_a_refusal_reaches_a_client_that_is_still_sending(
+    caller: Caller, server: Server, source: str
+) -> None:
+    header, *others = caller.export(source)
+    large = pb.ExportRecord(messages=pb.ExportMessages(messages=[message("x" * 100_000)] * 10))
+    data = SessionData([header, header, *[large] * 4, *others])
+    async with AsyncClient(server.address) as client:
+        # In one of some twenty, grpc.aio loses the status to the write that fails with it.
+        for _ in range(100):
+            with pytest.raises(InvalidArgument, match="header"):
+                await client.sessions.import_(f"{source}-refused", session_data=data)
 
 
 def test_a_caller_that_goes_away_in_the_middle_has_changed_nothing(

@@ -18,6 +18,7 @@ from sessions_client import (
     NotFound,
     OutOfRange,
     SessionsError,
+    Unavailable,
     Violation,
     _errors,
 )
@@ -103,6 +104,25 @@ def test_a_missed_deadline_says_what_to_do() -> None:
     assert isinstance(error, DeadlineExceeded)
     assert isinstance(error, TimeoutError)
     assert "timeout=" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        (grpc.StatusCode.INTERNAL, "Received RST_STREAM with error code 2"),
+        (grpc.StatusCode.INTERNAL, "Internal error from Core"),
+        (grpc.StatusCode.UNKNOWN, "Stream removed"),
+    ],
+    ids=str,
+)
+def test_a_connection_that_broke_under_a_call_is_unavailable(code: grpc.StatusCode, text: str) -> None:
+    error = _errors.error_from(failure(code, text))
+    assert isinstance(error, Unavailable)
+    assert "connection broke" in str(error)
+    assert text in str(error)
+    of_the_service = _errors.error_from(failure(code, text, INFO))
+    assert of_the_service.code == code.name
+    assert str(of_the_service) == text
 
 
 def test_input_that_is_refused_here_reads_like_the_servers_refusal() -> None:

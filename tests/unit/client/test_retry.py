@@ -49,8 +49,6 @@ def test_the_jitter_is_full(attempt: int, chance: float) -> None:
         (error(Code.UNAVAILABLE), True),
         (error(Code.UNAVAILABLE, reason="SHUTTING_DOWN"), True),
         (error(Code.CANCELLED), True),
-        (error(Code.INTERNAL, message="Received RST_STREAM with error code 2"), True),
-        (error(Code.UNKNOWN, message="Stream removed"), True),
         (error(Code.RESOURCE_EXHAUSTED, reason="TOO_MANY_STREAMS", retry_after=0.5), True),
         (error(Code.RESOURCE_EXHAUSTED, reason="LIMIT_EXCEEDED"), False),
         (error(Code.RESOURCE_EXHAUSTED, message="Received message larger than max"), False),
