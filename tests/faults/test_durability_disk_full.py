@@ -97,3 +97,16 @@ def test_a_server_starts_on_a_full_disk_and_serves_reads(tmp_path: Path, disk: P
             with pytest.raises(ResourceExhausted):
                 client.sessions.add_message(session.id, role="user", content="x" * LARGE_BYTES)
         assert server.stop() == 0
+
+
+@pytest.mark.parametrize("is_new", [True, False], ids=["a new database", "a database that was closed"])
+def test_a_start_without_any_room_names_the_disk(tmp_path: Path, disk: Path, is_new: bool) -> None:
+    before = tmp_path / "before"
+    before.mkdir()
+    if not is_new:
+        with start_server(tmp_path, env={"SESSIONS_DATABASE_URL": sqlite_url(before)}) as server:
+            assert server.stop() == 0
+    program = ["-m", "tests.faults.durability.on_full_disk", str(disk), str(before)]
+    with pytest.raises(RuntimeError, match=r"StoreRefused: The disk of .* is full") as refused:
+        start_server(tmp_path, env={"SESSIONS_DATABASE_URL": sqlite_url(disk)}, program=program)
+    assert "SESSIONS_DATABASE_URL" in str(refused.value).splitlines()[-1]

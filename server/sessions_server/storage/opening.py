@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import sqlalchemy as sa
 
-from sessions_server.domain.errors import DataCorrupted, SetupError, Unavailable
+from sessions_server.domain.errors import DataCorrupted, SetupError, StorageFull, Unavailable
 from sessions_server.storage.engine import SqliteFile, parse_url
 from sessions_server.storage.errors import StoreRefused, driver_error, sqlite_code, sqlstate_of
 
@@ -48,7 +48,12 @@ _PREPARING: Final = {
 }
 """By the beginning of what PostgreSQL says: of a connection that it refuses, and of what is done before serving."""
 
+_NO_ROOM: Final = (
+    "The disk of {path} is full, or fails; free some space on it, or name a file on another one in {setting}."
+)
 _SQLITE: Final = {
+    sqlite3.SQLITE_FULL: _NO_ROOM,
+    sqlite3.SQLITE_IOERR: _NO_ROOM,  # of the log's index
     sqlite3.SQLITE_NOTADB: "{path} is not a SQLite database, and was left as it is; name another file in {setting}.",
     sqlite3.SQLITE_BUSY: "{path} is in use by another program; close that one, or name another file in {setting}.",
 }
@@ -103,7 +108,8 @@ def _refuse_folder(place: SqliteFile | URL) -> None:
 
 def _of_sqlite(file: SqliteFile, error: Exception) -> str | None:
     cause = driver_error(error.__cause__) if error.__cause__ is not None else None
-    if not isinstance(error, (Unavailable, DataCorrupted)) or not isinstance(cause, sqlite3.Error):
+    answered = isinstance(error, (Unavailable, DataCorrupted, StorageFull))
+    if not answered or not isinstance(cause, sqlite3.Error):
         return None
     code = sqlite_code(cause)
     if code == sqlite3.SQLITE_CORRUPT:
