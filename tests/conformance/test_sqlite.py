@@ -7,7 +7,9 @@ import stat
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from itertools import pairwise
 from pathlib import Path
+from statistics import mode
 from typing import TYPE_CHECKING
 
 import pytest
@@ -208,3 +210,22 @@ async def bench_on_file(on_file: SqliteRunner, clock: HandClock, cells: Cells) -
 
 async def pragma(runner: SqliteRunner, text: str) -> object:
     return await runner.write(lambda connection: connection.exec_driver_sql(f"PRAGMA {text}").scalar())
+
+
+async def test_a_message_writes_the_pages_that_it_changes_and_no_others(
+    file_url: str, opener: Opener, clock: HandClock, tmp_path: Path
+) -> None:
+    store = opener(file_url)
+    await store.start()
+    harness = Harness(store, clock)
+    await harness.do(create())
+    log = tmp_path / "sessions.db-wal"
+    sizes: list[int] = []
+    for number in range(20):
+        clock.turn(seconds=1)
+        await harness.do(add(f"m{number}"))
+        sizes.append(log.stat().st_size)
+    pages = [(after - before) / (4096 + 24) for before, after in pairwise(sizes)]
+    # The session and its two indexes by update_time; the log, its key, and the index of the messages' ids.
+    assert mode(pages) == 6
+    await store.close()

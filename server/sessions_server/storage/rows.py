@@ -118,40 +118,51 @@ class History(NamedTuple):
 
 
 def counter_values(session: Session, history: History) -> tuple[Any, ...]:
-    """What any write of a session may change, in the order of COUNTER_COLUMNS."""
+    """What every write of a session changes, in the order of COUNTER_COLUMNS."""
     return (
-        session.state,
         session.message_count,
         session.last_sequence,
         session.revision,
         history.history_start,
         session.update_time,
         session.active_time,
-        session.start_time,
-        session.end_time,
-        session.archive_time,
-        session.expiry_reason,
         *schedule(session),
-        history.compact_time,
     )
 
 
 COUNTER_COLUMNS: Final = (
-    "state",
     "message_count",
     "last_sequence",
     "revision",
     "history_start",
     "update_time",
     "active_time",
-    "start_time",
-    "end_time",
-    "archive_time",
-    "expiry_reason",
     "due_time",
     "due_state",
     "last_due_time",
     "last_due_state",
+)
+
+
+def stage_values(session: Session, history: History) -> tuple[Any, ...]:
+    """What few writes change, in the order of STAGE_COLUMNS."""
+    return (
+        session.state,
+        session.start_time,
+        session.end_time,
+        session.archive_time,
+        session.expiry_reason,
+        history.compact_time,
+    )
+
+
+# Apart, since SQLite writes every index anew of which a column is assigned, even to what it was.
+STAGE_COLUMNS: Final = (
+    "state",
+    "start_time",
+    "end_time",
+    "archive_time",
+    "expiry_reason",
     "compact_time",
 )
 

@@ -93,10 +93,16 @@ _FIRST_KEPT_OF_MANY: Final = Prepared(
     ).select_from(_dropped)
 )
 
-_NEW_SESSION_COLUMNS: Final = (*rows.FIXED_COLUMNS, *rows.SETTINGS_COLUMNS, *rows.COUNTER_COLUMNS)
+_NEW_SESSION_COLUMNS: Final = (
+    *rows.FIXED_COLUMNS,
+    *rows.SETTINGS_COLUMNS,
+    *rows.STAGE_COLUMNS,
+    *rows.COUNTER_COLUMNS,
+)
 _ADD_SESSIONS: Final = Prepared(sessions.insert())
 _in_table_order: Final = itemgetter(*(_NEW_SESSION_COLUMNS.index(column.name) for column in sessions.c))
 _UPDATE_COUNTERS: Final = _update_sessions(rows.COUNTER_COLUMNS)
+_UPDATE_STAGES: Final = _update_sessions(rows.STAGE_COLUMNS)
 _UPDATE_SETTINGS: Final = _update_sessions(rows.SETTINGS_COLUMNS)
 
 _PUT_CONTEXTS: Final = Upsert(contexts)
@@ -240,6 +246,7 @@ class Saver:
     def _write_sessions(self, histories: dict[SessionKey, rows.History]) -> None:
         added: Values = []
         counters: Values = []
+        stages: Values = []
         settings: Values = []
         new_terms: list[tuple[Session, Iterable[Term]]] = []
         old_terms: list[tuple[Session, Iterable[Term]]] = []
@@ -247,18 +254,18 @@ class Saver:
             session = slot.session
             if session is None:
                 continue
-            values = rows.counter_values(session, histories[slot.key])
-            before = self._loaded.stored[slot.key].session if slot.stored and not slot.erased else None
-            if before is None:
-                text = stored_json(session.metadata)
-                added.append(
-                    _in_table_order(
-                        (*rows.fixed_values(session), *rows.settings_values(session, text), *values)
-                    )
-                )
+            history = histories[slot.key]
+            counter, stage = rows.counter_values(session, history), rows.stage_values(session, history)
+            stored = self._loaded.stored[slot.key] if slot.stored and not slot.erased else None
+            if stored is None:
+                setting = rows.settings_values(session, stored_json(session.metadata))
+                added.append(_in_table_order((*rows.fixed_values(session), *setting, *stage, *counter)))
                 new_terms.append((session, terms(session.metadata)))
                 continue
-            counters.append((*values, *slot.key))
+            before = stored.session
+            counters.append((*counter, *slot.key))
+            if stage != rows.stage_values(before, rows.History(before.history_start, stored.compact_time)):
+                stages.append((*stage, *slot.key))
             if not _same_settings(session, before):
                 settings.append((*rows.settings_values(session, stored_json(session.metadata)), *slot.key))
                 is_now, was = terms(session.metadata), terms(before.metadata)
@@ -266,6 +273,7 @@ class Saver:
                 old_terms.append((session, was - is_now))
         _ADD_SESSIONS.many(self._connection, added)
         _UPDATE_COUNTERS.many(self._connection, counters)
+        _UPDATE_STAGES.many(self._connection, stages)
         _UPDATE_SETTINGS.many(self._connection, settings)
         _DROP_TERMS.many(
             self._connection, [(*session.key, *term) for session, some in old_terms for term in some]
