@@ -20,7 +20,7 @@ DAY = 24 * 3600
 
 def seen(answer: Answer) -> Answer:
     """What a caller sees of an answer: not the wrapped key."""
-    return replace(answer, data_key=None) if isinstance(answer, Session) else answer
+    return answer._replace(data_key=None) if isinstance(answer, Session) else answer
 
 
 TEMPORARY = StorageOptions(persistence=Persistence.TEMPORARY, ttl=Micros(3_600 * SECOND), encryption=True)

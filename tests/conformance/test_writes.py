@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import cast
 
 import pytest
@@ -267,9 +266,8 @@ async def test_an_import_replaces_a_session_in_one_transaction(bench: Harness, c
     await bench.apply(
         create(metadata={"old": 1}, data_key=cells.new_key(*KEY)), add("old"), set_context({"old": 1})
     )
-    exported = replace(
-        await bench.store.session(KEY), metadata={"new": 1}, config=SessionConfig(max_messages=9)
-    )
+    stored = await bench.store.session(KEY)
+    exported = stored._replace(metadata={"new": 1}, config=SessionConfig(max_messages=9))
     messages = tuple(
         Message(f"m{number}", Sequence(0), Micros(number), MessageBody(content=f"new {number}"))
         for number in range(6)

@@ -34,18 +34,18 @@ def caller(server: Server) -> Iterator[Caller]:
 
 
 def created_at_the_end_of_time(header: Header, messages: MessagesRecord) -> tuple[Header, MessagesRecord]:
-    session = replace(header.session, create_time=Micros(LAST_SECOND * SECOND))
+    session = header.session._replace(create_time=Micros(LAST_SECOND * SECOND))
     return replace(header, session=session), messages
 
 
 def two_messages_with_one_id(header: Header, messages: MessagesRecord) -> tuple[Header, MessagesRecord]:
     first, second = messages.messages
-    return header, MessagesRecord((first, replace(second, id=first.id)))
+    return header, MessagesRecord((first, second._replace(id=first.id)))
 
 
 def too_much_metadata(header: Header, messages: MessagesRecord) -> tuple[Header, MessagesRecord]:
     metadata: JsonObject = {f"k{number}": 1 for number in range(257)}
-    return replace(header, session=replace(header.session, metadata=metadata)), messages
+    return replace(header, session=header.session._replace(metadata=metadata)), messages
 
 
 Forge = Callable[[Header, MessagesRecord], tuple[Header, MessagesRecord]]

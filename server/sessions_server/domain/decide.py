@@ -7,7 +7,6 @@ on anything but its arguments, so a batch of commands can be decided one after a
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from sessions_server.domain import commands as c, decide_content as content, lifecycle
@@ -100,13 +99,12 @@ def _update(facts: Facts, command: c.Update) -> Decision:
         if top == "metadata":
             metadata = _metadata_after(metadata, command.metadata, rest)
         elif top == "config":
-            config = replace(config, **{rest: getattr(command.config, rest)}) if rest else command.config
+            config = config._replace(**{rest: getattr(command.config, rest)}) if rest else command.config
         else:
             storage = _storage_after(storage, command.storage, rest)
     check_metadata(metadata, facts.limits)
     event = event_of(facts, command, EventType.UPDATED, Updated(command.paths))
-    after = replace(
-        session,
+    after = session._replace(
         metadata=metadata,
         config=config,
         storage=storage,
@@ -126,7 +124,7 @@ def _metadata_after(metadata: JsonObject, given: JsonObject, key: str) -> JsonOb
 
 
 def _storage_after(storage: StorageOptions, given: StorageOptions, field: str) -> StorageOptions:
-    after = replace(storage, **{field: getattr(given, field)})
+    after = storage._replace(**{field: getattr(given, field)})
     kept = after.ttl is not None and after.expiry_action is ExpiryAction.DELETE
     if storage.persistence is Persistence.TEMPORARY and not kept:
         sentence = (
@@ -145,7 +143,7 @@ def _move(facts: Facts, command: c.Move) -> Decision:
     if moved.state is State.ENDED and moved.storage.persistence is Persistence.TEMPORARY:
         last = Sequence(decision.last_sequence + 1)
         gone = event_of(facts, command, EventType.DELETED, Deleted(), last)
-        return replace(decision, session=None, last_sequence=last, events=(*decision.events, gone))
+        return decision._replace(session=None, last_sequence=last, events=(*decision.events, gone))
     return decision
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from sessions_server.domain import commands as c, lifecycle
 from sessions_server.domain.codec import body_json
@@ -73,8 +72,7 @@ def _changed_paths(change: Change) -> tuple[str, ...]:
 
 def _touched(facts: Facts, session: Session, last: Event, *, message_count: int) -> Session:
     """The session after a write of content: its idle timer starts anew, its etag stays."""
-    return replace(
-        session,
+    return session._replace(
         message_count=message_count,
         last_sequence=last.sequence,
         update_time=facts.now,
@@ -113,7 +111,7 @@ def _content(body: MessageBody) -> bytes:
     them."""
     claimed = body.timestamp
     exact = None if claimed is None else claimed._replace(nanos=claimed.nanos // 1_000 * 1_000)
-    return canonical(body_json(replace(body, metadata=body.metadata or None, timestamp=exact)))
+    return canonical(body_json(body._replace(metadata=body.metadata or None, timestamp=exact)))
 
 
 def _overflow(session: Session, added: int) -> int:
@@ -150,12 +148,12 @@ def import_(facts: Facts, command: c.Import) -> Decision:
     head = max(facts.last_sequence, exported.last_sequence) if command.moved else facts.last_sequence
     at = Sequence(head + 1)
     if existing is None:
-        base = replace(exported, key=command.key, history_start=at, log_start=at, data_key=command.data_key)
+        base = exported._replace(key=command.key, history_start=at, log_start=at, data_key=command.data_key)
     else:
         lifecycle.require_content_writable(existing)
-        base = replace(existing, metadata=exported.metadata, config=exported.config, update_time=now)
+        base = existing._replace(metadata=exported.metadata, config=exported.config, update_time=now)
     active_time = exported.active_time if command.moved else now
-    session = replace(base, message_count=0, last_sequence=at, revision=at, active_time=active_time)
+    session = base._replace(message_count=0, last_sequence=at, revision=at, active_time=active_time)
     event = event_of(facts, command, EventType.IMPORTED, Imported(command.message_count), at)
     lapsed = lapse(session, now)
     if lapsed.session is None:
@@ -171,7 +169,7 @@ def import_(facts: Facts, command: c.Import) -> Decision:
         Context(command.context, at, now),
         clears_history=True,
         # As it will be when all its messages have come, which happens in the same transaction or not at all.
-        answer=replace(lapsed.session, message_count=command.message_count, last_sequence=last),
+        answer=lapsed.session._replace(message_count=command.message_count, last_sequence=last),
     )
 
 
@@ -185,14 +183,13 @@ def import_messages(facts: Facts, command: c.ImportMessages) -> Decision:
             EventType.MESSAGE,
             message.create_time,
             command.request_id,
-            replace(message, sequence=at),
+            message._replace(sequence=at),
         )
         for at, message in zip(
             map(Sequence, range(first, first + len(command.messages))), command.messages, strict=True
         )
     )
-    after = replace(
-        session,
+    after = session._replace(
         message_count=session.message_count + len(events),
         last_sequence=last,
     )

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from sessions_server.domain.errors import EtagMismatch, SessionNotFound
 from sessions_server.domain.models import (
@@ -24,8 +23,7 @@ if TYPE_CHECKING:
     from sessions_server.domain.limits import Limits
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(NamedTuple):
     """What is known when a command is decided. The session has no expiry due."""
 
     now: Micros
@@ -39,8 +37,7 @@ class Facts:
     """The stored messages that bear an id which a caller chose."""
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     session: Session | None
     """The session after the command; None: it is erased, with all that belongs to it."""
     last_sequence: Sequence
@@ -81,7 +78,7 @@ def session_event(
 ) -> Decision:
     """The decision that changes the session itself, and so its etag, with one event."""
     event = event_of(facts, command, kind, data)
-    after = replace(session, last_sequence=event.sequence, revision=event.sequence)
+    after = session._replace(last_sequence=event.sequence, revision=event.sequence)
     return Decision(after, event.sequence, (event,), answer=after)
 
 

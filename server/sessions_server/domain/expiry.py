@@ -6,7 +6,7 @@ physical: readers see `view`, a writer first records the events of `lapse` and t
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from sessions_server.domain.lifecycle import enter
 from sessions_server.domain.models import (
@@ -31,8 +31,7 @@ _LIVING = frozenset({State.CREATED, State.ACTIVE, State.PAUSED})
 """Where the end of the ttl makes a retained session EXPIRED."""
 
 
-@dataclass(frozen=True, slots=True)
-class Due:
+class Due(NamedTuple):
     """The next thing that the clock will do to a session."""
 
     at: Micros
@@ -41,8 +40,7 @@ class Due:
     reason: StateReason
 
 
-@dataclass(frozen=True, slots=True)
-class Lapsed:
+class Lapsed(NamedTuple):
     session: Session | None
     """What is left; None: it was erased."""
     last_sequence: Sequence
@@ -75,7 +73,7 @@ def lapse(session: Session, now: Micros) -> Lapsed:
         if due.state is None:
             return Lapsed(None, sequence, tuple(events))
         changed = enter(session, due.state, due.at, reason=due.reason)
-        session = replace(changed, last_sequence=sequence, revision=sequence)
+        session = changed._replace(last_sequence=sequence, revision=sequence)
     return Lapsed(session, session.last_sequence, tuple(events))
 
 
@@ -89,7 +87,7 @@ def view(session: Session, now: Micros) -> Session | None:
     if due is None or due.at > now:
         return session
     left = lapse(session, now).session
-    return None if left is None else replace(left, last_sequence=session.last_sequence)
+    return None if left is None else left._replace(last_sequence=session.last_sequence)
 
 
 def _idle_due(session: Session) -> Due | None:

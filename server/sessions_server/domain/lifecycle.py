@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from sessions_server.domain.commands import Verb
 from sessions_server.domain.errors import InvalidState
 from sessions_server.domain.models import Micros, Persistence, Session, State, StateReason
@@ -48,8 +46,7 @@ def move(session: Session, verb: Verb, now: Micros) -> Session:
 
 def enter(session: Session, state: State, at: Micros, *, reason: StateReason | None = None) -> Session:
     """The session in another state, with the time stamps that belong to it."""
-    return replace(
-        session,
+    return session._replace(
         state=state,
         update_time=at,
         active_time=at if state is State.ACTIVE else session.active_time,

@@ -1,8 +1,11 @@
-"""The values of the domain. Immutable; times are microseconds since the Unix epoch in UTC."""
+"""The values of the domain. Immutable; times are microseconds since the Unix epoch in UTC.
+
+What every call makes is a named tuple: these are made several times faster than frozen dataclasses.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple, NewType, TypeAlias
 
@@ -59,8 +62,7 @@ class StateReason(StrEnum):
     TTL = "ttl"
 
 
-@dataclass(frozen=True, slots=True)
-class SessionConfig:
+class SessionConfig(NamedTuple):
     timeout: Micros | None = None
     """The span without a write after which the session expires; None: never."""
     max_messages: int = 0
@@ -70,8 +72,7 @@ class SessionConfig:
     overflow: Overflow = Overflow.TRUNCATE_OLDEST
 
 
-@dataclass(frozen=True, slots=True)
-class StorageOptions:
+class StorageOptions(NamedTuple):
     persistence: Persistence = Persistence.PERMANENT
     encryption: bool = False
     ttl: Micros | None = None
@@ -79,8 +80,7 @@ class StorageOptions:
     expiry_action: ExpiryAction = ExpiryAction.RETAIN
 
 
-@dataclass(frozen=True, slots=True)
-class Session:
+class Session(NamedTuple):
     key: SessionKey
     user_id: str
     state: State
@@ -104,7 +104,7 @@ class Session:
     archive_time: Micros | None = None
     expiry_reason: StateReason | None = None
     """Why an EXPIRED session expired."""
-    data_key: bytes | None = field(default=None, repr=False)
+    data_key: bytes | None = None
     """The wrapped key of an encrypted session."""
 
     @property
@@ -121,8 +121,7 @@ class ClaimedTime(NamedTuple):
     nanos: int
 
 
-@dataclass(frozen=True, slots=True)
-class MessageBody:
+class MessageBody(NamedTuple):
     """What a caller says in a message."""
 
     role: str = ""
@@ -134,8 +133,7 @@ class MessageBody:
     timestamp: ClaimedTime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class MessageDraft:
+class MessageDraft(NamedTuple):
     """A message to be added."""
 
     id: str
@@ -144,16 +142,14 @@ class MessageDraft:
     """The caller chose the id, so the message may have been stored before."""
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     id: str
     sequence: Sequence
     create_time: Micros
     body: MessageBody
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(NamedTuple):
     data: JsonObject
     revision: Sequence
     """The sequence of the event that last changed it; its etag. 0: never written."""

@@ -42,7 +42,7 @@ def session(**changes: Any) -> Session:
         update_time=T0,
         active_time=T0,
     )
-    return replace(made, **changes)
+    return made._replace(**changes)
 
 
 def workspace(*sessions: Session, now: Micros = T0, limits: Limits | None = None) -> Workspace:

@@ -130,16 +130,15 @@ def test_a_message_id_is_stored_once() -> None:
     first = space.apply(add("a", "b"))
     assert space.apply(add("b", "a")) == (first[1], first[0])  # type: ignore[index]  # two messages
     changed = add("a").drafts[0]
-    other = replace(changed, body=replace(changed.body, content="other"))
+    other = changed._replace(body=changed.body._replace(content="other"))
     with pytest.raises(MessageExists):
         space.apply(c.AddMessages(key=KEY, drafts=(other,)))
     assert sequences(space) == [2, 3]
 
 
 def body(**given: Any) -> MessageBody:
-    return replace(
-        MessageBody("user", "a", data={"n": 1}, metadata={}, timestamp=ClaimedTime(1, 1_500)), **given
-    )
+    made = MessageBody("user", "a", data={"n": 1}, metadata={}, timestamp=ClaimedTime(1, 1_500))
+    return made._replace(**given)
 
 
 @pytest.mark.parametrize(
@@ -291,7 +290,7 @@ def test_a_temporary_session_may_be_told_what_it_does_anyway() -> None:
     space = workspace(session(storage=storage))
     paths = ("storage_options.ttl", "storage_options.expiry_action")
     assert isinstance(space.apply(update(paths=paths, storage=storage)), Session)
-    for other in (replace(storage, expiry_action=ExpiryAction.RETAIN), replace(storage, ttl=None)):
+    for other in (storage._replace(expiry_action=ExpiryAction.RETAIN), storage._replace(ttl=None)):
         with pytest.raises(InvalidRequest):
             space.apply(update(paths=paths, storage=other))
 

@@ -40,12 +40,12 @@ def test_a_record_comes_back_as_it_went_out(record: Record) -> None:
 
 
 def test_a_header_comes_back_with_all_that_a_caller_may_see_of_the_session() -> None:
-    seen = replace(full_session(), history_start=Sequence(0), log_start=Sequence(0), data_key=None)
+    seen = full_session()._replace(history_start=Sequence(0), log_start=Sequence(0), data_key=None)
     assert read(wire(HEADER)) == replace(HEADER, session=seen)
 
 
 def test_a_session_that_expired_can_be_resumed_where_it_is_imported() -> None:
-    record = read(wire(replace(HEADER, session=replace(full_session(), state=State.EXPIRED))))
+    record = read(wire(replace(HEADER, session=full_session()._replace(state=State.EXPIRED))))
     assert isinstance(record, Header)
     assert record.session.expiry_reason is StateReason.IDLE_TIMEOUT
 
