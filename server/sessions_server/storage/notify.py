@@ -35,13 +35,12 @@ class NotifyChannel:
     def __init__(self, database_url: str) -> None:
         url = sa.make_url(database_url)
         _, options = url.get_dialect()().create_connect_args(url)
-        # What SQLAlchemy alone understands; there are no prepared statements here.
+        # What SQLAlchemy alone understands.
         for name in ("prepared_statement_cache_size", "prepared_statement_name_func"):
             options.pop(name, None)
         self._options: dict[str, Any] = {
             "timeout": PING_SECONDS,
             "server_settings": {"application_name": "sessions-server wake-ups"},
-            "statement_cache_size": 0,
             **options,
         }
         self._sender: asyncpg.Connection | None = None
