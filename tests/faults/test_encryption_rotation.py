@@ -224,6 +224,19 @@ async def test_a_session_whose_key_is_missing_is_left_and_said_and_keeps_no_othe
             await check_all_can_be_read(client, [*lost, *kept])
 
 
+async def test_a_server_without_any_keyring_says_so_when_it_starts(tmp_path: Path, keyring: Path) -> None:
+    env = {"SESSIONS_DATABASE_URL": sqlite_url(tmp_path)}
+    with start_server(tmp_path, env={**env, "SESSIONS_KEYRING": str(keyring)}) as server:
+        async with AsyncClient(server.address) as client:
+            await fill(client, 3)
+        server.stop()
+        with start_server(tmp_path, env=env) as mistaken:
+            await until_logged(mistaken, "3 data keys cannot be brought under the current key")
+            [error] = [line for line in mistaken.log.splitlines() if "[error" in line]
+    assert "give the server the keyring that they were made with (SESSIONS_KEYRING)" in error
+    assert "the server has no keyring" in error
+
+
 async def test_another_keyring_with_the_same_numbers_is_noticed_by_the_command_and_by_a_server_that_starts(
     tmp_path: Path, keyring: Path
 ) -> None:

@@ -2,7 +2,7 @@
 
 Only wrapped keys are written, a few at a time. A keyring counts as done when a walk through all sessions has found
 nothing to do: whoever wrapped a key just before the rotation may have stored it behind the walker. The walk after a
-start is also what notices that the server was given the wrong keyring.
+start is also what notices that the server was given the wrong keyring, or none.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from sessions_server.domain.ports import Rewrapped
 
 logger = logging.getLogger(__name__)
+
+_NO_WALK = object()
 
 
 class Keyring(Protocol):
@@ -35,8 +37,8 @@ class Rewrapper:
     def __init__(self, *, cells: Keyring, store: DataKeys) -> None:
         self._cells = cells
         self._store = store
-        self._done: object = None
-        self._keyring: object = None
+        self._done: object = _NO_WALK
+        self._keyring: object = _NO_WALK
         """Whose walk this is."""
         self._after: SessionKey | None = None
         self._changed = 0
@@ -84,15 +86,15 @@ class Rewrapper:
         self._done = keyring
         if self._failed:
             logger.warning("%s data keys cannot be brought under the current key", self._failed)
-        else:
+        elif keyring is not None:
             logger.info("all data keys are under the current key; %s were rewrapped", self.changed)
 
     def _note_failures(self, failures: tuple[DomainError, ...]) -> None:
         if failures and self.failure is None:
             self.failure = failures[0]
             logger.error(
-                "There are encrypted sessions that cannot be read with this keyring; give the server the keyring that "
-                "they were made with (SESSIONS_KEYRING). The first of them: %s",
+                "There are encrypted sessions that cannot be read; give the server the keyring that they were made "
+                "with (SESSIONS_KEYRING). The first of them: %s",
                 self.failure,
             )
         self._failed += len(failures)
