@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
 from contextlib import contextmanager
@@ -55,6 +56,7 @@ class Connection:
 
     def __init__(self, target: Target) -> None:
         self._target = target
+        self._lock = threading.Lock()
         self._channels: dict[asyncio.AbstractEventLoop, tuple[grpc.aio.Channel, Stub]] = {}
         self._pauses: dict[Signal, asyncio.AbstractEventLoop] = {}
         self._closed = False
@@ -62,15 +64,16 @@ class Connection:
     @property
     def stub(self) -> Stub:
         """The service's methods. Raises RuntimeError when the client is closed."""
-        self.check_open()
         loop = asyncio.get_running_loop()
-        if loop not in self._channels:
-            # That of a loop that has ended closes by itself, once nobody holds it.
-            for ended in [each for each in self._channels if each.is_closed()]:
-                del self._channels[ended]
-            channel = _open(self._target)
-            self._channels[loop] = channel, pb_grpc.SessionServiceStub(channel)
-        return self._channels[loop][1]
+        with self._lock:
+            self.check_open()
+            if loop not in self._channels:
+                # That of a loop that has ended closes by itself, once nobody holds it.
+                for ended in [each for each in self._channels if each.is_closed()]:
+                    del self._channels[ended]
+                channel = _open(self._target)
+                self._channels[loop] = channel, pb_grpc.SessionServiceStub(channel)
+            return self._channels[loop][1]
 
     def check_open(self) -> None:
         """Raises RuntimeError when the client is closed."""
@@ -100,16 +103,18 @@ class Connection:
         self.check_open()
 
     async def close(self) -> None:
-        self._closed = True
+        with self._lock:
+            self._closed = True
+            channels, self._channels = self._channels, {}
         for waking, loop in list(self._pauses.items()):
             if not loop.is_closed():
                 loop.call_soon_threadsafe(waking.set)
-        channels, self._channels = self._channels, {}
         for loop, (channel, _) in channels.items():
             if loop is asyncio.get_running_loop():
                 await channel.close()
             elif loop.is_running():
-                await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_close(channel), loop))
+                closing = asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_close(channel), loop))
+                await asyncio.wait({closing})  # that loop may end meanwhile, and the channel with it
 
 
 async def _close(channel: grpc.aio.Channel) -> None:
@@ -178,7 +183,13 @@ class Stream:
 
     def __init__(self, call: EventCall) -> None:
         self._call = call
+        self._loop = asyncio.get_running_loop()
         self._silent = False
+
+    def __del__(self) -> None:
+        # gRPC keeps the call of a stream that nobody holds any more, and the server its place.
+        if not self._call.done() and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._call.cancel)
 
     async def read(self, *, patience: float) -> pb.SubscribeResponse | None:
         """The next answer, None at the regular end. Raises SessionsError; DeadlineExceeded after so many

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
@@ -154,3 +156,33 @@ def test_clients_are_context_managers(server: ScriptedServer) -> None:
         client.sessions.get("s")
     with pytest.raises(RuntimeError, match="closed"):
         client.sessions.get("s")
+
+
+def test_many_threads_may_use_it_each_with_a_loop_for_each_call(server: ScriptedServer) -> None:
+    server.on("GetSession", ANSWER)
+    client = AsyncClient(server.address)
+
+    async def get() -> str:
+        return (await client.sessions.get("s")).id
+
+    with ThreadPoolExecutor(12) as threads:
+        assert set(threads.map(lambda _: asyncio.run(get()), range(600))) == {"s"}
+
+
+async def test_it_is_closed_though_another_loop_ends_meanwhile(server: ScriptedServer) -> None:
+    server.on("GetSession", ANSWER)
+    client = AsyncClient(server.address)
+    used, closing = threading.Event(), threading.Event()
+
+    async def elsewhere() -> None:
+        await client.sessions.get("s")
+        used.set()
+        closing.wait(30)  # so that the loop ends before it comes to what is sent to it
+
+    thread = asyncio.create_task(asyncio.to_thread(asyncio.run, elsewhere()))
+    await asyncio.to_thread(used.wait, 30)
+    asyncio.get_running_loop().call_soon(closing.set)
+    await client.close()
+    await thread
+    with pytest.raises(RuntimeError, match="closed"):
+        await client.sessions.get("s")
