@@ -139,8 +139,19 @@ class MessageDict(TypedDict, total=False):
 
 # The constructors are written out because they take more than the fields show: seconds for a span, a name for an
 # enum. A `replace` of the `dataclasses` module works as ever.
+class _Options:
+    """What was given to the constructor is kept beside the fields, and in copies."""
+
+    __slots__ = ("_given",)
+
+    _given: frozenset[str]
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _again, (type(self), self._given, {name: getattr(self, name) for name in self.__slots__})
+
+
 @dataclass(frozen=True, slots=True, init=False)
-class SessionConfig:
+class SessionConfig(_Options):
     """How a session behaves. `create` takes the server's default for what is not given, and `update` leaves that
     as it is (a plain dict with a None clears it)."""
 
@@ -151,7 +162,6 @@ class SessionConfig:
     context_window: int | None
     """How many messages `get_history` answers when not told; None: the server's default, 100."""
     overflow: Overflow
-    _given: frozenset[str] = field(init=False, repr=False, compare=False)
 
     def __init__(
         self,
@@ -174,7 +184,7 @@ class SessionConfig:
 
 
 @dataclass(frozen=True, slots=True, init=False)
-class StorageOptions:
+class StorageOptions(_Options):
     """How a session is stored. After the creation only `ttl` and `expiry_action` can be changed: `update`
     looks at those of the two that are given, and at nothing else here."""
 
@@ -184,7 +194,6 @@ class StorageOptions:
     ttl: timedelta | None
     """Lifetime counted from `create_time`; of a session that was read None is: without end."""
     expiry_action: ExpiryAction
-    _given: frozenset[str] = field(init=False, repr=False, compare=False)
 
     def __init__(
         self,
@@ -210,6 +219,12 @@ def _assign(frozen: object, **values: object) -> None:
     """What the constructor of a frozen class may do, and nobody else."""
     for name, value in values.items():
         object.__setattr__(frozen, name, value)
+
+
+def _again(cls: type[_Options], given: frozenset[str], values: dict[str, object]) -> _Options:
+    copy = cls.__new__(cls)
+    _assign(copy, _given=given, **values)
+    return copy
 
 
 def _names(**values: object) -> frozenset[str]:

@@ -17,6 +17,10 @@ class AsyncPage(list[Session]):
         """What `list(page_token=…)` takes to go on from here; empty after the last page."""
         self._fetch = fetch
 
+    def __reduce__(self) -> tuple[type[list[Session]], tuple[list[Session]]]:
+        """A copy, or what is pickled, is a plain list: it has no connection."""
+        return list, (list(self),)
+
     async def next_page(self) -> AsyncPage | None:
         """The page after this one, None after the last."""
         return await _load(self._fetch, self.next_page_token) if self.next_page_token else None

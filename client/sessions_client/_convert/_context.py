@@ -45,7 +45,7 @@ def update_request(
 ) -> pb.UpdateContextRequest:
     request = pb.UpdateContextRequest(**scalars.target(session_id, etag=etag, request_id=request_id))
     for index, change in enumerate(scalars.each(changes, field="changes")):
-        _fill_change(request.changes.add(), change, field=f"changes.{index}")
+        _fill_change(request.changes.add(), change, field=f"changes[{index}]")
     return request
 
 

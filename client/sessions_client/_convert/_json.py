@@ -102,7 +102,7 @@ def _fill_object(out: struct_pb2.Struct, data: Mapping[str, Any], depth: int) ->
     fields = out.fields
     for key, item in data.items():
         if not isinstance(key, str):
-            raise _Unfit(f"has a key that is a {_name(key)}; keys must be strings.")
+            raise _Unfit(f"has a key of type {_name(key)}; keys must be strings.")
         try:
             target = fields[key]
         except UnicodeEncodeError:
@@ -189,7 +189,9 @@ def _filler_of_subclass(item: Any) -> _Filler:
             return fill
     if isinstance(item, Mapping):
         return _fill_nested_object
-    raise _Unfit(f"is a {_name(item)}, which is not a JSON value.")
+    raise _Unfit(
+        f"is of type {_name(item)}, which JSON does not have; make it a string, a number, a list or a dict."
+    )
 
 
 def _name(item: Any) -> str:

@@ -48,7 +48,7 @@ def add_all_request(
         request_id=scalars.new_request_id(request_id),
     )
     for index, message in enumerate(scalars.each(messages, field="messages")):
-        _fill_message(request.messages.add(), message, field=f"messages.{index}")
+        _fill_message(request.messages.add(), message, field=f"messages[{index}]")
     return request
 
 

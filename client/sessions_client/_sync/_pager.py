@@ -19,6 +19,10 @@ class Page(list[Session]):
         """What `list(page_token=…)` takes to go on from here; empty after the last page."""
         self._fetch = fetch
 
+    def __reduce__(self) -> tuple[type[list[Session]], tuple[list[Session]]]:
+        """A copy, or what is pickled, is a plain list: it has no connection."""
+        return list, (list(self),)
+
     def next_page(self) -> Page | None:
         """The page after this one, None after the last."""
         return _load(self._fetch, self.next_page_token) if self.next_page_token else None

@@ -275,15 +275,15 @@ def test_typed_changes_and_plain_dicts_mean_the_same() -> None:
 @pytest.mark.parametrize(
     ("change", "field"),
     [
-        ({"path": "a"}, "changes.0"),
-        ({"path": "a", "set": 1, "append": 2}, "changes.0"),
-        ({"set": 1}, "changes.0.path"),
-        ({"path": "a", "put": 1}, "changes.0.put"),
-        ({"path": 1, "set": 1}, "changes.0.path"),
-        ({"path": "a", "remove": False}, "changes.0.remove"),
-        (Set("a", {"b": float("nan")}), "changes.0.set.b"),
-        (Increment("a", True), "changes.0.increment"),
-        ("a", "changes.0"),
+        ({"path": "a"}, "changes[0]"),
+        ({"path": "a", "set": 1, "append": 2}, "changes[0]"),
+        ({"set": 1}, "changes[0].path"),
+        ({"path": "a", "put": 1}, "changes[0].put"),
+        ({"path": 1, "set": 1}, "changes[0].path"),
+        ({"path": "a", "remove": False}, "changes[0].remove"),
+        (Set("a", {"b": float("nan")}), "changes[0].set.b"),
+        (Increment("a", True), "changes[0].increment"),
+        ("a", "changes[0]"),
     ],
 )
 def test_a_change_that_makes_no_sense_is_refused_by_name(change: Any, field: str) -> None:

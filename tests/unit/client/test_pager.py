@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 import grpc
@@ -84,6 +85,7 @@ async def test_awaiting_the_asynchronous_pager_gives_the_first_page(server: Scri
         last = await following.next_page()
         assert last is not None
         assert await last.next_page() is None
+        assert pickle.loads(pickle.dumps(page)) == list(page)
 
 
 def test_the_synchronous_pager_has_its_first_page_when_the_call_returns(server: ScriptedServer) -> None:

@@ -150,3 +150,15 @@ def test_sessions_and_messages_can_be_kept_in_sets() -> None:
         == 3
     )
     assert {message: 1}[copy.copy(message)] == 1
+
+
+def test_what_is_remembered_is_no_field() -> None:
+    config = SessionConfig(timeout=3)
+    assert dataclasses.asdict(config).keys() == {"timeout", "max_messages", "context_window", "overflow"}
+    assert SessionConfig(**dataclasses.asdict(config)) == config
+    with pytest.raises(
+        InvalidArgument, match=r"the keys are timeout, max_messages, context_window, overflow\."
+    ):
+        mask(config={"timeot": 3})
+    for copied in (copy.copy(config), copy.deepcopy(config), pickle.loads(pickle.dumps(config))):
+        assert mask(config=copied) == ["config.timeout"]
