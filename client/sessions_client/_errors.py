@@ -34,14 +34,6 @@ _DOMAIN = "sessions.v1"
 _DETAILS_KEY = "grpc-status-details-bin"
 _NO_ANSWER = "The call did not finish within its timeout; try again, or give it a longer timeout=."
 
-_BROKEN_OFF = {
-    # The second is grpc.aio's for a request that could not be written. It takes the place of the status that
-    # the server may have sent just before: https://github.com/grpc/grpc/issues/36066
-    grpc.StatusCode.INTERNAL: ("RST_STREAM", "Internal error from Core"),
-    grpc.StatusCode.UNKNOWN: ("Stream removed",),
-}
-"""How gRPC reports a connection that broke under a call, besides UNAVAILABLE: code and a part of the text."""
-
 
 class Code(StrEnum):
     """The canonical status codes, which compare equal to their names."""
@@ -62,6 +54,16 @@ class Code(StrEnum):
     UNAVAILABLE = "UNAVAILABLE"
     DATA_LOSS = "DATA_LOSS"
     UNAUTHENTICATED = "UNAUTHENTICATED"
+
+
+_BROKEN_OFF = {
+    # The second is grpc.aio's for a request that could not be written. It takes the place of the status that
+    # the server may have sent just before: https://github.com/grpc/grpc/issues/36066
+    Code.INTERNAL: ("RST_STREAM", "Internal error from Core"),
+    Code.UNKNOWN: ("Stream removed",),
+    Code.CANCELLED: ("RST_STREAM",),
+}
+"""How gRPC reports a connection that broke under a call, besides UNAVAILABLE: code and a part of the text."""
 
 
 class Violation(NamedTuple):
@@ -224,12 +226,8 @@ def error_from(failure: grpc.RpcError) -> SessionsError:
     code = Code[failure.code().name]
     message = failure.details() or ""
     info, violations, retry_after = _details(_trailing_metadata(failure))
-    # The service gives every error of its own a reason, the transport gives none.
-    if not info.reason and code is Code.DEADLINE_EXCEEDED:
-        message = _NO_ANSWER
-    elif not info.reason and any(part in message for part in _BROKEN_OFF.get(failure.code(), ())):
-        code = Code.UNAVAILABLE
-        message = f"The connection broke during the call ({message}); try again."
+    if not info.reason:
+        code, message = _of_transport(code, message)
     return _CLASSES.get(code, SessionsError)(
         message or f"The call failed with {code}.",
         code=code,
@@ -238,6 +236,22 @@ def error_from(failure: grpc.RpcError) -> SessionsError:
         violations=violations,
         retry_after=retry_after,
     )
+
+
+def _of_transport(code: Code, message: str) -> tuple[Code, str]:
+    """An error that has no reason, which the service gives every error of its own."""
+    if code is Code.DEADLINE_EXCEEDED:
+        return code, _NO_ANSWER
+    if any(part in message for part in _BROKEN_OFF.get(code, ())):
+        return Code.UNAVAILABLE, f"The connection broke during the call ({message}); try again."
+    if code is Code.UNAVAILABLE:
+        return code, f"The server cannot be reached ({message}); check its address, TLS, and that it runs."
+    if code is Code.UNIMPLEMENTED:
+        return (
+            code,
+            f"This server does not know the call ({message}); check the address, and the server's version.",
+        )
+    return code, message
 
 
 def _trailing_metadata(failure: grpc.RpcError) -> Iterable[tuple[str, str | bytes]]:

@@ -12,6 +12,7 @@ from sessions_client._convert._events import subscribe_request
 from sessions_client._convert._scalars import each
 from sessions_client._errors import DeadlineExceeded
 from sessions_client._events import Event
+from sessions_client._models import EventType
 
 if TYPE_CHECKING:
     from sessions.v1 import sessions_pb2 as pb
@@ -40,6 +41,8 @@ class Cursor:
         self._event_types = () if event_types is None else tuple(each(event_types, field="event_types"))
         self.position = after_sequence
         """Everything up to here was handed over; None: nothing yet, begin with the next event."""
+        self.at_end = False
+        """Whether the session's deletion was handed over, after which nothing comes."""
         # Bad input is refused here, not when the stream is opened.
         self.request()
 
@@ -53,3 +56,12 @@ class Cursor:
     def advance(self, sequence: int) -> None:
         """Moves forward, never back."""
         self.position = sequence if self.position is None else max(self.position, sequence)
+
+    def pass_event(self, event: Event) -> None:
+        """The event was handed over."""
+        self.advance(event.sequence)
+        self.at_end = event.type is EventType.DELETED
+
+    def go_back(self, position: int | None) -> None:
+        """What was to be handed over since was not."""
+        self.position, self.at_end = position, False

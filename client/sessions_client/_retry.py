@@ -74,8 +74,12 @@ def error_to_raise(error: SessionsError, *, before: SessionsError | None, had: f
 
 def delay_before_new_stream(error: SessionsError, *, attempt: int, backoff: Backoff) -> float | None:
     """The seconds to wait before a stream that was established is opened again, or None when the error is
-    final. A stream has no deadline of its own, so one that was exceeded is a stream that fell silent."""
-    if error.code is Code.DEADLINE_EXCEEDED:
+    final. A stream has no deadline of its own, so one that was exceeded is a stream that fell silent. A place
+    among the caller's streams may still be taken by the one that broke, and a token that has expired has been
+    renewed, or is refused the second time."""
+    if error.code is Code.DEADLINE_EXCEEDED or error.reason == "TOO_MANY_STREAMS":
+        return backoff.delay(attempt)
+    if error.code is Code.UNAUTHENTICATED and attempt == 0:
         return backoff.delay(attempt)
     return delay_before_retry(error, attempt=attempt, remaining=math.inf, backoff=backoff)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 from weakref import WeakSet
@@ -11,7 +12,7 @@ import grpc
 from sessions_client._async import _backend
 from sessions_client._convert._scalars import check_size
 from sessions_client._deadline import Deadline
-from sessions_client._errors import SessionsError, error_from
+from sessions_client._errors import SessionsError, closed, error_from
 from sessions_client._models import Span
 from sessions_client._options import Metadata, Target
 from sessions_client._retry import Backoff, delay_before_retry, error_to_raise, seconds_of
@@ -33,7 +34,9 @@ class AsyncCaller:
         self.connection = _backend.Connection(target)
         self.metadata = metadata
         self.backoff = Backoff()
-        self.subscriptions: WeakSet[AsyncSubscription] = WeakSet()
+        self._subscriptions: WeakSet[AsyncSubscription] = WeakSet()
+        self._lock = threading.Lock()
+        self._closing = False
         self._timeout = seconds_of(timeout, name="timeout")
 
     @property
@@ -78,14 +81,25 @@ class AsyncCaller:
             failures, before = failures + 1, error
             await self.connection.pause(delay)
 
+    def attend(self, subscription: AsyncSubscription) -> None:
+        """Ends the subscription with the client. Raises RuntimeError when that is closed, or about to be."""
+        with self._lock:
+            if self._closing:
+                raise closed()
+            self._subscriptions.add(subscription)
+
     async def close(self) -> None:
-        subscriptions = list(self.subscriptions)
-        # All are ended before one is waited for: a callback that runs may be closing this client as well.
-        for subscription in subscriptions:
-            subscription._end()
-        for subscription in subscriptions:
-            await subscription._shut()
-        await self.connection.close()
+        with self._lock:
+            self._closing = True
+            subscriptions = list(self._subscriptions)
+        try:
+            # All are ended before one is waited for: a callback that runs may be closing this client as well.
+            for subscription in subscriptions:
+                subscription._end()
+            for subscription in subscriptions:
+                await subscription._shut()
+        finally:
+            await self.connection.close()
 
 
 class AsyncResource:

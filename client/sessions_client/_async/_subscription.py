@@ -9,14 +9,13 @@ import functools
 import logging
 import threading
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Self
 
 from sessions_client._async import _backend
 from sessions_client._convert._events import Checkpoint, read_response
 from sessions_client._deadline import Deadline
-from sessions_client._errors import SessionsError
+from sessions_client._errors import SessionsError, Unavailable
 from sessions_client._events import Event
 from sessions_client._follow import PATIENCE_SECONDS, Cursor
 from sessions_client._models import Span
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from sessions_client._async._caller import AsyncCaller
+    from sessions_client._options import Metadata
 
 logger = logging.getLogger("sessions_client")
 
@@ -59,6 +59,8 @@ class AsyncSubscription(_backend.Startable["AsyncSubscription"]):
         self._touched = False
         self._started = False
         self._turn = threading.Lock()
+        self._reader: object = None
+        """Who reads now."""
         self._stop = _backend.Signal()
         self._stream: _backend.Stream | None = None
         self._early: Event | None = None
@@ -117,12 +119,24 @@ class AsyncSubscription(_backend.Startable["AsyncSubscription"]):
                 "The events of this subscription go to its callback; subscribe without one to iterate."
             )
         await self._establish()
-        with self._taking_turns():
+        reader, position = object(), self._cursor.position
+        try:
+            self._take_turn(reader)
             event = await self._next()
-            if event is None:
-                raise StopAsyncIteration
-            self._cursor.advance(event.sequence)
-            return event
+            if event is not None:
+                self._cursor.pass_event(event)
+        except BaseException:
+            # A signal's handler may raise anywhere. What it cut comes again, on a new stream.
+            if self._reader is reader:
+                self._drop()
+                self._cursor.go_back(position)
+            raise
+        finally:
+            if self._reader is reader:
+                self._reader = None
+        if event is None:
+            raise StopAsyncIteration
+        return event
 
     def __del__(self) -> None:
         if self._callback is not None and not self._touched and not self._stop.is_set():
@@ -138,42 +152,46 @@ class AsyncSubscription(_backend.Startable["AsyncSubscription"]):
         self._touched = True
         if self._started:
             return
-        with self._taking_turns():
-            if self._stop.is_set():
-                raise RuntimeError("This subscription could not be established; subscribe again.")
-            self._caller.subscriptions.add(self)
-            first = await self._receive(self._caller.deadline(self._timeout))
-            if first is None:
-                self._caller.connection.check_open()
-            elif isinstance(first, Checkpoint):
-                self._cursor.advance(first.sequence)
-            else:
-                self._early = first
-            self._started = True
-            if self._callback is not None and not self._stop.is_set():
-                deliver = functools.partial(self._deliver, self._callback)
-                self._worker = _backend.Worker(
-                    deliver, name=f"sessions-subscription-{self._cursor.session_id}"
-                )
+        reader = object()
+        try:
+            self._take_turn(reader)
+            await self._begin()
+        finally:
+            if self._reader is reader:
+                self._reader = None
 
-    @contextmanager
-    def _taking_turns(self) -> Iterator[None]:
+    async def _begin(self) -> None:
+        if self._stop.is_set():
+            raise RuntimeError("This subscription could not be established; subscribe again.")
+        self._caller.attend(self)
+        first = await self._receive(self._caller.deadline(self._timeout))
+        if first is None:
+            self._caller.connection.check_open()
+        elif isinstance(first, Checkpoint):
+            self._cursor.advance(first.sequence)
+        else:
+            self._early = first
+        self._started = True
+        if self._callback is not None and not self._stop.is_set():
+            deliver = functools.partial(self._deliver, self._callback)
+            self._worker = _backend.Worker(deliver, name=f"sessions-subscription-{self._cursor.session_id}")
+
+    def _take_turn(self, reader: object) -> None:
         """Two that read at once would take each other's events, and lose the order."""
-        if not self._turn.acquire(blocking=False):
+        with self._turn:
+            if self._reader is None:
+                self._reader = reader
+        if self._reader is not reader:
             raise RuntimeError(
                 "This subscription is being read already; subscribe once more for a second reader."
             )
-        try:
-            yield
-        finally:
-            self._turn.release()
 
     async def _deliver(self, callback: Callable[[Event], object]) -> None:
         courier = _backend.Courier(callback)
         try:
             while (event := await self._next()) is not None:
                 await courier.hand_over(event)
-                self._cursor.advance(event.sequence)
+                self._cursor.pass_event(event)
         except BaseException as exc:
             # Also what is no Exception, and what nobody would see in the background.
             if _backend.is_interruption(exc):
@@ -188,6 +206,9 @@ class AsyncSubscription(_backend.Startable["AsyncSubscription"]):
 
     async def _next(self) -> Event | None:
         """The next event that was not handed over yet, None at the end."""
+        if self._cursor.at_end:
+            self._end()
+            return None
         event, self._early = self._early, None
         while event is None or not self._cursor.is_new(event):
             item = await self._receive(None)
@@ -226,11 +247,22 @@ class AsyncSubscription(_backend.Startable["AsyncSubscription"]):
         return None
 
     def _open(self) -> _backend.Stream:
-        caller = self._caller
+        caller, metadata = self._caller, self._metadata()
         with caller.connection.in_use():
-            call = caller.stub.Subscribe(self._cursor.request(), metadata=caller.metadata())
+            call = caller.stub.Subscribe(self._cursor.request(), metadata=metadata)
             self._stream = _backend.Stream(call)
         return self._stream
+
+    def _metadata(self) -> Metadata:
+        """With a fresh token. What keeps an established subscription from one passes, as a broken stream
+        does."""
+        try:
+            return self._caller.metadata()
+        except Exception as exc:
+            if not self._started or isinstance(exc, SessionsError):
+                raise
+            logger.warning("The token for the stream of session %s failed: %r", self._cursor.session_id, exc)
+            raise Unavailable("The function that gives the token failed; look at its own error.") from exc
 
     async def _pause(self, error: SessionsError, deadline: Deadline | None, had: float) -> None:
         """Waits before the next stream. Raises the error instead when that is final or the deadline too

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 from weakref import WeakSet
@@ -12,7 +13,7 @@ import grpc
 
 from sessions_client._convert._scalars import check_size
 from sessions_client._deadline import Deadline
-from sessions_client._errors import SessionsError, error_from
+from sessions_client._errors import SessionsError, closed, error_from
 from sessions_client._models import Span
 from sessions_client._options import Metadata, Target
 from sessions_client._retry import Backoff, delay_before_retry, error_to_raise, seconds_of
@@ -35,7 +36,9 @@ class Caller:
         self.connection = _backend.Connection(target)
         self.metadata = metadata
         self.backoff = Backoff()
-        self.subscriptions: WeakSet[Subscription] = WeakSet()
+        self._subscriptions: WeakSet[Subscription] = WeakSet()
+        self._lock = threading.Lock()
+        self._closing = False
         self._timeout = seconds_of(timeout, name="timeout")
 
     @property
@@ -80,14 +83,25 @@ class Caller:
             failures, before = failures + 1, error
             self.connection.pause(delay)
 
+    def attend(self, subscription: Subscription) -> None:
+        """Ends the subscription with the client. Raises RuntimeError when that is closed, or about to be."""
+        with self._lock:
+            if self._closing:
+                raise closed()
+            self._subscriptions.add(subscription)
+
     def close(self) -> None:
-        subscriptions = list(self.subscriptions)
-        # All are ended before one is waited for: a callback that runs may be closing this client as well.
-        for subscription in subscriptions:
-            subscription._end()
-        for subscription in subscriptions:
-            subscription._shut()
-        self.connection.close()
+        with self._lock:
+            self._closing = True
+            subscriptions = list(self._subscriptions)
+        try:
+            # All are ended before one is waited for: a callback that runs may be closing this client as well.
+            for subscription in subscriptions:
+                subscription._end()
+            for subscription in subscriptions:
+                subscription._shut()
+        finally:
+            self.connection.close()
 
 
 class Resource:

@@ -11,13 +11,12 @@ import functools
 import logging
 import threading
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Self
 
 from sessions_client._convert._events import Checkpoint, read_response
 from sessions_client._deadline import Deadline
-from sessions_client._errors import SessionsError
+from sessions_client._errors import SessionsError, Unavailable
 from sessions_client._events import Event
 from sessions_client._follow import PATIENCE_SECONDS, Cursor
 from sessions_client._models import Span
@@ -27,6 +26,7 @@ from sessions_client._sync import _backend
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from sessions_client._options import Metadata
     from sessions_client._sync._caller import Caller
 
 logger = logging.getLogger("sessions_client")
@@ -61,6 +61,8 @@ class Subscription(_backend.Startable["Subscription"]):
         self._touched = False
         self._started = False
         self._turn = threading.Lock()
+        self._reader: object = None
+        """Who reads now."""
         self._stop = _backend.Signal()
         self._stream: _backend.Stream | None = None
         self._early: Event | None = None
@@ -119,12 +121,24 @@ class Subscription(_backend.Startable["Subscription"]):
                 "The events of this subscription go to its callback; subscribe without one to iterate."
             )
         self._establish()
-        with self._taking_turns():
+        reader, position = object(), self._cursor.position
+        try:
+            self._take_turn(reader)
             event = self._next()
-            if event is None:
-                raise StopIteration
-            self._cursor.advance(event.sequence)
-            return event
+            if event is not None:
+                self._cursor.pass_event(event)
+        except BaseException:
+            # A signal's handler may raise anywhere. What it cut comes again, on a new stream.
+            if self._reader is reader:
+                self._drop()
+                self._cursor.go_back(position)
+            raise
+        finally:
+            if self._reader is reader:
+                self._reader = None
+        if event is None:
+            raise StopIteration
+        return event
 
     def __del__(self) -> None:
         if self._callback is not None and not self._touched and not self._stop.is_set():
@@ -140,42 +154,46 @@ class Subscription(_backend.Startable["Subscription"]):
         self._touched = True
         if self._started:
             return
-        with self._taking_turns():
-            if self._stop.is_set():
-                raise RuntimeError("This subscription could not be established; subscribe again.")
-            self._caller.subscriptions.add(self)
-            first = self._receive(self._caller.deadline(self._timeout))
-            if first is None:
-                self._caller.connection.check_open()
-            elif isinstance(first, Checkpoint):
-                self._cursor.advance(first.sequence)
-            else:
-                self._early = first
-            self._started = True
-            if self._callback is not None and not self._stop.is_set():
-                deliver = functools.partial(self._deliver, self._callback)
-                self._worker = _backend.Worker(
-                    deliver, name=f"sessions-subscription-{self._cursor.session_id}"
-                )
+        reader = object()
+        try:
+            self._take_turn(reader)
+            self._begin()
+        finally:
+            if self._reader is reader:
+                self._reader = None
 
-    @contextmanager
-    def _taking_turns(self) -> Iterator[None]:
+    def _begin(self) -> None:
+        if self._stop.is_set():
+            raise RuntimeError("This subscription could not be established; subscribe again.")
+        self._caller.attend(self)
+        first = self._receive(self._caller.deadline(self._timeout))
+        if first is None:
+            self._caller.connection.check_open()
+        elif isinstance(first, Checkpoint):
+            self._cursor.advance(first.sequence)
+        else:
+            self._early = first
+        self._started = True
+        if self._callback is not None and not self._stop.is_set():
+            deliver = functools.partial(self._deliver, self._callback)
+            self._worker = _backend.Worker(deliver, name=f"sessions-subscription-{self._cursor.session_id}")
+
+    def _take_turn(self, reader: object) -> None:
         """Two that read at once would take each other's events, and lose the order."""
-        if not self._turn.acquire(blocking=False):
+        with self._turn:
+            if self._reader is None:
+                self._reader = reader
+        if self._reader is not reader:
             raise RuntimeError(
                 "This subscription is being read already; subscribe once more for a second reader."
             )
-        try:
-            yield
-        finally:
-            self._turn.release()
 
     def _deliver(self, callback: Callable[[Event], object]) -> None:
         courier = _backend.Courier(callback)
         try:
             while (event := self._next()) is not None:
                 courier.hand_over(event)
-                self._cursor.advance(event.sequence)
+                self._cursor.pass_event(event)
         except BaseException as exc:
             # Also what is no Exception, and what nobody would see in the background.
             if _backend.is_interruption(exc):
@@ -190,6 +208,9 @@ class Subscription(_backend.Startable["Subscription"]):
 
     def _next(self) -> Event | None:
         """The next event that was not handed over yet, None at the end."""
+        if self._cursor.at_end:
+            self._end()
+            return None
         event, self._early = self._early, None
         while event is None or not self._cursor.is_new(event):
             item = self._receive(None)
@@ -228,11 +249,22 @@ class Subscription(_backend.Startable["Subscription"]):
         return None
 
     def _open(self) -> _backend.Stream:
-        caller = self._caller
+        caller, metadata = self._caller, self._metadata()
         with caller.connection.in_use():
-            call = caller.stub.Subscribe(self._cursor.request(), metadata=caller.metadata())
+            call = caller.stub.Subscribe(self._cursor.request(), metadata=metadata)
             self._stream = _backend.Stream(call)
         return self._stream
+
+    def _metadata(self) -> Metadata:
+        """With a fresh token. What keeps an established subscription from one passes, as a broken stream
+        does."""
+        try:
+            return self._caller.metadata()
+        except Exception as exc:
+            if not self._started or isinstance(exc, SessionsError):
+                raise
+            logger.warning("The token for the stream of session %s failed: %r", self._cursor.session_id, exc)
+            raise Unavailable("The function that gives the token failed; look at its own error.") from exc
 
     def _pause(self, error: SessionsError, deadline: Deadline | None, had: float) -> None:
         """Waits before the next stream. Raises the error instead when that is final or the deadline too

@@ -171,3 +171,48 @@ async def test_an_asynchronous_callback_cannot_wait_for_itself(server: ScriptedS
         subscription = await client.sessions.subscribe("s", callback=callback)
         with pytest.raises(RuntimeError, match="cannot wait for its own"):
             await subscription.wait()
+
+
+async def test_while_it_is_closed_calls_go_on_and_no_subscription_begins(server: ScriptedServer) -> None:
+    server.on("Subscribe", Stream(checkpoint(3), message_event(4)))
+    server.on("GetSession", pb.GetSessionResponse(session=pb.Session(id="s")))
+    client = AsyncClient(server.address)
+    running, closing = asyncio.Event(), asyncio.Event()
+    answers: list[str] = []
+
+    async def last(event: Event) -> None:
+        running.set()
+        await closing.wait()
+        answers.append((await client.sessions.get("s")).id)
+        with pytest.raises(RuntimeError, match="closed"):
+            _ = await client.sessions.subscribe("s")
+
+    subscription = await client.sessions.subscribe("s", callback=last)
+    await running.wait()
+    close = asyncio.create_task(client.close())
+    while not subscription.closed:  # noqa: ASYNC110  # what is waited for is the state, which has no signal
+        await asyncio.sleep(0)
+    closing.set()
+    await close
+    await subscription.wait()
+    assert answers == ["s"]
+
+
+async def test_a_close_that_is_cut_short_closes_it(server: ScriptedServer) -> None:
+    server.on("Subscribe", Stream(checkpoint(3), message_event(4)))
+    client = AsyncClient(server.address)
+    running = asyncio.Event()
+
+    async def forever(event: Event) -> None:
+        running.set()
+        await asyncio.Event().wait()
+
+    _ = await client.sessions.subscribe("s", callback=forever)
+    await running.wait()
+    close = asyncio.create_task(client.close())
+    await asyncio.sleep(0)
+    close.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await close
+    with pytest.raises(RuntimeError, match="closed"):
+        await client.sessions.get("s")

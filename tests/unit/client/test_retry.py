@@ -113,8 +113,16 @@ def test_an_attempt_that_the_deadline_left_no_time_for_does_not_hide_the_failure
 def test_a_stream_is_opened_again_for_as_long_as_it_takes_but_not_after_a_final_error() -> None:
     for code in (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED):
         assert delay_before_new_stream(error(code), attempt=10**6, backoff=LONGEST) == 5.0
-    for code in (Code.OUT_OF_RANGE, Code.NOT_FOUND, Code.UNAUTHENTICATED):
+    crowded = error(Code.RESOURCE_EXHAUSTED, reason="TOO_MANY_STREAMS")
+    assert delay_before_new_stream(crowded, attempt=10**6, backoff=LONGEST) == 5.0
+    for code in (Code.OUT_OF_RANGE, Code.NOT_FOUND, Code.PERMISSION_DENIED):
         assert delay_before_new_stream(error(code, reason="X"), attempt=0, backoff=LONGEST) is None
+
+
+def test_a_stream_whose_token_expired_is_opened_once_more() -> None:
+    expired = error(Code.UNAUTHENTICATED, reason="UNAUTHENTICATED")
+    assert delay_before_new_stream(expired, attempt=0, backoff=LONGEST) == 0.1
+    assert delay_before_new_stream(expired, attempt=1, backoff=LONGEST) is None
 
 
 @pytest.mark.parametrize(("span", "seconds"), [(1, 1.0), (0.5, 0.5), (timedelta(minutes=1), 60.0)])

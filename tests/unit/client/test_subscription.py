@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import random
+import signal
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
@@ -12,14 +15,18 @@ import pytest
 from sessions.v1 import sessions_pb2 as pb
 from sessions_client import (
     AsyncClient,
+    Client,
     DeadlineExceeded,
+    Event,
     InvalidArgument,
     NotFound,
     OutOfRange,
+    Unauthenticated,
     Unavailable,
     _async,
     _sync,
 )
+from tests.support.flavours import open_client
 from tests.unit.client.scripted import (
     LOST,
     Failure,
@@ -30,6 +37,9 @@ from tests.unit.client.scripted import (
     finished,
     message_event,
 )
+
+if TYPE_CHECKING:
+    from types import FrameType
 
 
 def positions(server: ScriptedServer) -> list[int | None]:
@@ -77,6 +87,8 @@ async def test_it_ends_after_the_deletion_of_the_session(client: AsyncClient, se
         Failure(grpc.StatusCode.CANCELLED),
         Failure(grpc.StatusCode.INTERNAL, "Received RST_STREAM with error code 8"),
         Failure(grpc.StatusCode.DEADLINE_EXCEEDED),
+        Failure(grpc.StatusCode.RESOURCE_EXHAUSTED, reason="TOO_MANY_STREAMS"),
+        Failure(grpc.StatusCode.UNAUTHENTICATED, reason="UNAUTHENTICATED"),
     ],
     ids=lambda failure: f"{failure.code.name} {failure.reason or failure.message}",
 )
@@ -260,3 +272,88 @@ async def test_a_reader_that_was_cancelled_loses_nothing(server: ScriptedServer)
             await reader
         assert [event.sequence async for event in subscription] == [5]
     assert positions(server) == [None, 4]
+
+
+async def test_a_new_stream_has_a_fresh_token_and_waits_for_one(flavour: str, server: ScriptedServer) -> None:
+    tokens: list[str | Exception] = ["first", OSError("nobody gives tokens now"), "second"]
+
+    def token() -> str:
+        given = tokens.pop(0)
+        if isinstance(given, Exception):
+            raise given
+        return given
+
+    expired = Failure(grpc.StatusCode.UNAUTHENTICATED, reason="UNAUTHENTICATED")
+    server.on("Subscribe", finished(checkpoint(3), message_event(4), failure=expired))
+    server.on("Subscribe", finished(checkpoint(4), message_event(5), failure=expired), expired)
+    client = open_client(flavour, server.address, token=token)
+    tokens += ["third"]
+    subscription = await client.sessions.subscribe("s")
+    assert [(await anext(subscription)).sequence for _ in range(2)] == [4, 5]
+    with pytest.raises(Unauthenticated):
+        await anext(subscription)
+    assert [call.metadata["authorization"] for call in server.calls] == [
+        "Bearer first",
+        "Bearer second",
+        "Bearer third",
+    ]
+    await client.close()
+
+
+async def test_nothing_is_asked_of_a_session_that_is_seen_to_be_deleted(
+    client: AsyncClient, server: ScriptedServer
+) -> None:
+    server.on("Subscribe", finished(checkpoint(3), deleted_event(4), failure=LOST))
+    async with client.sessions.subscribe("s") as subscription:
+        assert [event.sequence async for event in subscription] == [4]
+        assert subscription.closed
+    assert len(server.calls) == 1
+
+
+async def test_a_stream_that_nobody_holds_any_more_is_ended(server: ScriptedServer) -> None:
+    ended = threading.Event()
+
+    def live(request: Any, context: grpc.ServicerContext) -> Any:
+        context.add_callback(ended.set)
+        yield from (checkpoint(3), message_event(4))
+        ended.wait()
+
+    server.on("Subscribe", live)
+    async with AsyncClient(server.address) as client:
+        async for _ in client.sessions.subscribe("s"):
+            break
+        assert await asyncio.to_thread(ended.wait, 30)
+
+
+class Interrupted(Exception):  # as KeyboardInterrupt
+    """What a signal's handler raises."""
+
+
+def test_what_a_signal_cuts_comes_again(server: ScriptedServer) -> None:
+    def log(request: Any, context: grpc.ServicerContext) -> Any:
+        yield checkpoint(request.after_sequence)
+        yield from map(message_event, itertools.count(request.after_sequence + 1))
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        signal.setitimer(signal.ITIMER_REAL, random.uniform(0.001, 0.005))
+        # gRPC's own code may lose what is raised in it.
+        if frame is not None and "sessions_client" in frame.f_code.co_filename:
+            raise Interrupted
+
+    server.on("Subscribe", log)
+    seen: list[Event] = []
+    interruptions = 0
+    with Client(server.address) as client:
+        subscription = client.sessions.subscribe("s", after_sequence=0)
+        before = signal.signal(signal.SIGALRM, interrupt)
+        try:
+            while interruptions < 20:
+                try:
+                    signal.setitimer(signal.ITIMER_REAL, 0.003)
+                    seen.extend(subscription)
+                except Interrupted:
+                    interruptions += 1
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+    assert [event.sequence for event in seen] == list(range(1, len(seen) + 1))
