@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from sessions_server.domain.jsonbytes import dumps
-from sessions_server.domain.models import Event, Message, Sequence, SessionKey
+from sessions_server.domain.models import ContextChange, Event, Message, Sequence, SessionKey, Updated
 
 if TYPE_CHECKING:
     from sessions_server.domain.workspace import Published
@@ -174,7 +174,9 @@ def _wake(woken: asyncio.Future[None]) -> None:
 
 
 def _characters(event: Event) -> int:
-    """How much an event weighs in memory, roughly: a flat sum, and of a message its text and its JSON."""
+    """How much an event weighs in memory, roughly: a flat sum, and its texts and JSON."""
+    if isinstance(event.data, (ContextChange, Updated)):
+        return 200 + sum(map(len, event.data.paths))
     if not isinstance(event.data, Message):
         return 200
     body = event.data.body

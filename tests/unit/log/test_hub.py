@@ -6,7 +6,17 @@ import asyncio
 
 import pytest
 
-from sessions_server.domain.models import Event, EventType, Message, MessageBody, Micros, Sequence, SessionKey
+from sessions_server.domain.models import (
+    ContextChange,
+    Event,
+    EventType,
+    Message,
+    MessageBody,
+    Micros,
+    Sequence,
+    SessionKey,
+    Updated,
+)
 from sessions_server.domain.workspace import Published
 from sessions_server.log.hub import RING_EVENTS, Feed, Hub
 
@@ -59,6 +69,16 @@ def test_the_ring_is_bounded_by_events_and_by_content() -> None:
     kept = feed.recent(Sequence(RING_EVENTS + 18))
     assert kept is not None
     assert at_hand(feed, RING_EVENTS + 10) is None
+
+
+@pytest.mark.parametrize("changed", [ContextChange, Updated])
+def test_paths_count_as_content(changed: type[ContextChange | Updated]) -> None:
+    feed = Feed()
+    paths = ("k" * 100_000,) * 3
+    for number in map(Sequence, range(1, 21)):
+        publish(feed, [Event(KEY, number, EventType.UPDATED, Micros(0), "", changed(paths))])
+    assert at_hand(feed, 17) == [18, 19, 20]
+    assert at_hand(feed, 16) is None
 
 
 def test_what_a_ring_holds_is_measured_with_the_json_of_its_messages() -> None:
