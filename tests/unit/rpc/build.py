@@ -68,7 +68,7 @@ def full_session() -> Session:
         state=State.ARCHIVED,
         metadata=FULL_OBJECT,
         config=SessionConfig(Micros(3600 * SECOND + 5), 100, 10, Overflow.REJECT),
-        storage=StorageOptions(Persistence.TEMPORARY, True, Micros(86_400 * SECOND), ExpiryAction.DELETE),
+        storage=StorageOptions(Persistence.PERMANENT, True, Micros(86_400 * SECOND), ExpiryAction.DELETE),
         message_count=3,
         last_sequence=Sequence(9),
         revision=Sequence(8),

@@ -105,6 +105,27 @@ def test_a_header_that_lacks_something_is_refused(path: str) -> None:
         read(record)
 
 
+@pytest.mark.parametrize("seconds", [10**13, 10**15, 2**63 - 1, -(2**63)])
+def test_an_export_made_at_no_time_is_refused(seconds: int) -> None:
+    record = wire(HEADER)
+    record.header.export_time.seconds = seconds
+    with pytest.raises(InvalidRequest) as caught:
+        read(record)
+    assert caught.value.violations[0].field == "record.header.export_time"
+
+
+@pytest.mark.parametrize("state", [pb.SESSION_STATE_ENDED, pb.SESSION_STATE_ARCHIVED])
+def test_a_temporary_session_that_outlived_its_end_is_refused(state: pb.SessionState.ValueType) -> None:
+    record = wire(HEADER)
+    record.header.session.state = state
+    options = record.header.session.storage_options
+    options.persistence = pb.PERSISTENCE_TEMPORARY
+    options.expiry_action = pb.EXPIRY_ACTION_DELETE
+    with pytest.raises(InvalidRequest) as caught:
+        read(record)
+    assert [each.field for each in caught.value.violations] == ["record.header.session.state"]
+
+
 def test_an_export_of_a_later_version_is_refused_for_its_version() -> None:
     record = wire(HEADER)
     record.header.version = 2

@@ -128,6 +128,10 @@ def test_a_value_without_a_kind_is_refused() -> None:
     assert len(refused(Struct(fields={"a": Value()}))) == 1
 
 
+def test_a_null_that_its_enum_does_not_have_is_refused() -> None:
+    assert len(refused(Struct(fields={"a": Value.FromString(b"\x08\x07")}))) == 1
+
+
 @pytest.mark.parametrize(
     "value",
     [

@@ -13,6 +13,7 @@ from sessions_server.domain.errors import InvalidRequest, Violation
 from sessions_server.domain.models import (
     Message,
     Micros,
+    Persistence,
     Sequence,
     Session,
     SessionKey,
@@ -87,7 +88,8 @@ def read_record(given: pb.ExportRecord, *, tenant: str, limits: Limits) -> Recor
 def _read(check: Check, kind: str | None, given: pb.ExportRecord, tenant: str) -> Record:
     if kind == "header":
         header = given.header
-        return Header(VERSION, _read_session(check, header.session, tenant), read_time(header.export_time))
+        export_time = _instant(check, "record.header.export_time", header.export_time)
+        return Header(VERSION, _read_session(check, header.session, tenant), export_time)
     if kind == "context":
         data = check.json_object("record.context.data", given.context.data)
         check.context_size("record.context.data", data)
@@ -119,6 +121,9 @@ def _read_session(check: Check, given: pb.Session, tenant: str) -> Session:
     metadata = check.json_object(f"{field}.metadata", given.metadata, searched=True)
     check.metadata_size(f"{field}.metadata", metadata)
     state = check.known(f"{field}.state", given.state, STATE_NAMES) or State.CREATED
+    storage = read_storage(check, f"{field}.storage_options", given.storage_options)
+    if storage.persistence is Persistence.TEMPORARY and state in (State.ENDED, State.ARCHIVED):
+        check.wrong(f"{field}.state", "Give another state; a temporary session is erased when it ends.")
     update_time = _instant(check, f"{field}.update_time", given.update_time)
     check.creation(f"{field}.create_time", given.create_time)
     return Session(
@@ -127,7 +132,7 @@ def _read_session(check: Check, given: pb.Session, tenant: str) -> Session:
         state=state,
         metadata=metadata,
         config=read_config(check, f"{field}.config", given.config),
-        storage=read_storage(check, f"{field}.storage_options", given.storage_options),
+        storage=storage,
         message_count=check.not_negative(f"{field}.message_count", given.message_count),
         last_sequence=Sequence(check.not_negative(f"{field}.last_sequence", given.last_sequence)),
         revision=_read_etag(check, f"{field}.etag", given.etag),

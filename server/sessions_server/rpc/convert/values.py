@@ -62,7 +62,7 @@ def read_value(value: Value, refuse: Refuse, depth: int) -> Json:
         return _read_list(value.list_value, refuse, depth)
     if kind == "bool_value":
         return value.bool_value
-    if kind is None:
+    if kind is None or value.null_value:  # the only null is 0
         refuse.wrong(_KIND_SENTENCE)
     return None
 
