@@ -9,7 +9,15 @@ import pytest
 
 from sessions_server.domain import commands as c
 from sessions_server.domain.errors import RequestIdReused, SessionNotFound
-from sessions_server.domain.models import SECOND, Answer, Micros, Persistence, Session, StorageOptions
+from sessions_server.domain.models import (
+    SECOND,
+    Answer,
+    ExpiryAction,
+    Micros,
+    Persistence,
+    Session,
+    StorageOptions,
+)
 from tests.conformance.harness import KEY, OTHER, Harness, add, create, move, set_context, stamp
 
 if TYPE_CHECKING:
@@ -111,3 +119,30 @@ async def test_an_answer_recorded_at_the_end_of_a_session_outlives_its_key(
     first = await bench.do(ended)
     await bench.do(replace(temporary, data_key=cells.new_key(*KEY)))
     assert await bench.do(ended) == seen(first)
+
+
+def delete(request: str) -> c.Delete:
+    return c.Delete(key=KEY, request=stamp(request, method="DeleteSession"))
+
+
+async def test_a_late_repeat_of_a_deletion_deletes_nothing_that_was_created_since(
+    bench: Harness, cells: Cells
+) -> None:
+    await bench.apply(create(), delete("first"), create(data_key=cells.new_key(*KEY)), add("a"))
+    await bench.apply(delete("second"), create())
+    for request in ("first", "second", "first"):
+        assert await bench.do(delete(request)) is None
+        assert await bench.contents() == []
+    await bench.do(c.Delete(key=KEY))
+    assert await bench.do(delete("first")) is None
+    await bench.do(create(storage=StorageOptions(ttl=SECOND, expiry_action=ExpiryAction.DELETE)))
+    bench.clock.turn(seconds=1)
+    assert await bench.do(delete("second")) is None
+    with pytest.raises(SessionNotFound):
+        await bench.do(delete("third"))
+
+
+async def test_what_else_a_session_has_answered_goes_with_it(bench: Harness) -> None:
+    await bench.apply(create(), add("a", request=stamp("r")), delete("d"), create())
+    await bench.do(add("b", request=stamp("r")))
+    assert await bench.contents() == ["b"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 if TYPE_CHECKING:
     from sessions_server.domain.context import Change
@@ -76,7 +76,9 @@ class Move(Base):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delete(Base):
-    pass
+    METHOD: ClassVar[str] = "DeleteSession"
+    """Of its request stamp. A record of this method has no content, and outlives what is erased later: a late repeat
+    must not delete another session that was created under the id since."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from sessions_server.domain.commands import Delete
 from sessions_server.domain.decide import decide
 from sessions_server.domain.decision import Decision, Facts
 from sessions_server.domain.errors import RequestIdReused
@@ -102,7 +103,7 @@ class Workspace:
         if (
             stamp is not None
             and (first := slot.requests.get(stamp.id)) is not None
-            and not self._is_over(slot)
+            and (first.stamp.method == Delete.METHOD or not self._is_over(slot))
         ):
             return _replayed(first, stamp)
         self._lapse(slot)
@@ -172,12 +173,12 @@ def _forget_dropped(slot: Slot, message_count: int) -> None:
 
 
 def _erase(slot: Slot) -> None:
-    """Nothing of the session is kept but the position of its log's head."""
+    """Nothing of the session is kept but the position of its log's head, and which requests have deleted it."""
     slot.erased = True
     slot.context, slot.context_changed = None, False
     slot.cleared_through, slot.dropped_oldest = Sequence(0), 0
     slot.messages.clear()
     slot.places.clear()
-    slot.requests.clear()
-    slot.new_requests.clear()
+    slot.requests = {id_: each for id_, each in slot.requests.items() if each.stamp.method == Delete.METHOD}
+    slot.new_requests = [each for each in slot.new_requests if each.stamp.method == Delete.METHOD]
     slot.log.clear()

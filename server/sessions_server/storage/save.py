@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import sqlalchemy as sa
 
+from sessions_server.domain.commands import Delete
 from sessions_server.domain.models import Message, Sequence, Session, SessionKey
 from sessions_server.domain.workspace import Published, Slot
 from sessions_server.storage import rows
@@ -47,9 +48,13 @@ def _update_sessions(columns: Iterable[str]) -> Prepared:
     return Prepared(sessions.update().ordered_values(*values).where(*_of_session(sessions)))
 
 
-_ERASE: Final = tuple(
-    Prepared(table.delete().where(*_of_session(table)))
-    for table in (metadata_terms, requests, contexts, log, sessions)
+_deletion: sa.ColumnElement[str] = sa.literal_column(f"'{Delete.METHOD}'")
+_ERASE: Final = (
+    Prepared(requests.delete().where(*_of_session(requests), requests.c.method != _deletion)),
+    *(
+        Prepared(table.delete().where(*_of_session(table)))
+        for table in (metadata_terms, contexts, log, sessions)
+    ),
 )
 _PUT_TOMBSTONE: Final = Upsert(tombstones)
 _DROP_TOMBSTONE: Final = Prepared(tombstones.delete().where(*_of_session(tombstones)))
@@ -301,13 +306,13 @@ class Saver:
     def _write_requests(self) -> None:
         values: Values = []
         for slot in self._slots:
-            content = self._content(slot)
-            sealed = int(content.data_key is not None)
+            of_session, plain = self._content(slot), Content(self._cells, slot.key, None)
             for request in slot.new_requests:
                 stamp = request.stamp
-                answer = content.answer_cell(stamp.id, request.answer)
+                content = plain if stamp.method == Delete.METHOD else of_session  # which may outlive any key
+                answer, sealed = content.answer_cell(stamp.id, request.answer), content.data_key is not None
                 values.append(
-                    (*slot.key, stamp.id, stamp.method, stamp.payload_hash, sealed, request.time, answer)
+                    (*slot.key, stamp.id, stamp.method, stamp.payload_hash, int(sealed), request.time, answer)
                 )
         _PUT_REQUESTS.many(self._connection, values)
 
