@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 from typing import TYPE_CHECKING
 
 import pytest
@@ -30,7 +31,18 @@ from sessions_server.log.hub import Hub
 from sessions_server.security.cells import NoKeyring
 from sessions_server.service.subscriptions import Subscriptions
 from sessions_server.storage.store import open_store
-from tests.conformance.harness import KEY, OTHER, Harness, add, create, key, list_of, set_context, texts
+from tests.conformance.harness import (
+    KEY,
+    OTHER,
+    Harness,
+    add,
+    add_chosen,
+    create,
+    key,
+    list_of,
+    set_context,
+    texts,
+)
 from tests.support.clock import HandClock
 
 if TYPE_CHECKING:
@@ -285,3 +297,21 @@ async def test_reads_use_the_databases_own_clock_when_none_is_given(lasting_url:
     assert await bench.listed(list_of()) == ["s"]
     await store.ping()
     await store.close()
+
+
+@pytest.mark.parametrize("what", ["history", "log"])
+async def test_a_page_of_large_messages_reads_little_more_than_it_answers(bench: Harness, what: str) -> None:
+    await bench.do(create())
+    for number in range(100):
+        await bench.do(add_chosen(f"m{number}", "x" * 200_000))
+    tracemalloc.start()
+    try:
+        if what == "history":
+            page = await bench.store.history(KEY, HistoryQuery(1_000))
+            assert (len(page.messages), page.has_more) == (5, True)
+        else:
+            assert len((await bench.store.log(KEY, Sequence(0), 256)).events) == 6
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 10_000_000, "all of them are 20 MB"

@@ -172,6 +172,25 @@ class _Lookup:
         return [list(self._one.rows(connection, **wanted._asdict())) for wanted in ranges]
 
 
+class _Pages:
+    """Of each range as many rows as fit into a page, and one more if there is one."""
+
+    def __init__(self, columns: Seq[sa.ColumnElement[Any]], **order: bool) -> None:
+        self._rows = _Lookup(columns, **order)
+        self._sizes = _Lookup((log.c.sequence, sa.func.length(log.c.payload)), **order)
+
+    def rows(self, connection: Connection, ranges: Seq[_Range], *, rules: Rules) -> list[list[Any]]:
+        laterally = rules.backend.joins_laterally
+        wanted = list(ranges)
+        # A page of large messages may be a thousandth of what was asked for, and nobody reads that much to answer it.
+        many = [number for number, each in enumerate(ranges) if each.most > _FEW]
+        sizes = self._sizes.rows(connection, [ranges[number] for number in many], laterally=laterally)
+        for number, found in zip(many, sizes, strict=True):
+            fit = fitting((size or 0 for _, size in found), rules.limits.page_bytes)
+            wanted[number] = ranges[number]._replace(most=min(ranges[number].most, fit + 1))
+        return self._rows.rows(connection, wanted, laterally=laterally)
+
+
 class _Range(NamedTuple):
     tenant: str
     session_id: str
@@ -183,9 +202,12 @@ class _Range(NamedTuple):
 _BEYOND: Final = 2**62
 """A position after every position."""
 
-_EVENTS: Final = _Lookup(_EVENT)
-_OLDEST: Final = _Lookup(_MESSAGE, of_history=True)
-_NEWEST: Final = _Lookup(_MESSAGE, of_history=True, newest=True)
+_FEW: Final = 32
+"""So many rows are read whatever their size."""
+
+_EVENTS: Final = _Pages(_EVENT)
+_OLDEST: Final = _Pages(_MESSAGE, of_history=True)
+_NEWEST: Final = _Pages(_MESSAGE, of_history=True, newest=True)
 
 
 OfSession: TypeAlias = "tuple[SessionKey, bool]"
@@ -245,9 +267,7 @@ def read_histories(
             and not position.erased
             and (query.after is not None) is forward
         ]
-        found = lookup.rows(
-            connection, [wanted for _, wanted in asked], laterally=rules.backend.joins_laterally
-        )
+        found = lookup.rows(connection, [wanted for _, wanted in asked], rules=rules)
         for (number, wanted), rows in zip(asked, found, strict=True):
             key = questions[number][0]
             pages[number] = _outcome(_page, rules, key, positions[key], rows, wanted.most - 1, forward)
@@ -294,7 +314,7 @@ def read_logs(
         for number, (key, after, limit, _) in enumerate(questions)
         if key in positions and not positions[key].erased
     ]
-    found = _EVENTS.rows(connection, [wanted for _, wanted in asked], laterally=rules.backend.joins_laterally)
+    found = _EVENTS.rows(connection, [wanted for _, wanted in asked], rules=rules)
     rows_of = {number: rows for (number, _), rows in zip(asked, found, strict=True)}
     return [
         Lapsing()
