@@ -11,15 +11,13 @@ import re
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, replace
-from datetime import timedelta
+from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from sessions_server.domain.errors import DomainError, SetupError
 from sessions_server.domain.limits import Limits
-from sessions_server.domain.models import Micros
 from sessions_server.log.hub import Hub
 from sessions_server.log.nats import NatsChannel
 from sessions_server.log.wakeups import Wakeups
@@ -127,7 +125,7 @@ async def running_core(
     unless the database has kept silent for the grace. Only a server sweeps: a command does what it was asked to do and
     no more. Raises Stopped when `stop` is set before the store is open."""
     cells = open_cells(settings.keyring)
-    limits = replace(Limits(), events_kept=_micros(settings.events_kept))
+    limits = settings.limits
     grace = Grace(settings.drain_grace.total_seconds())
     with opening(settings.database_url):
         store = open_store(
@@ -339,7 +337,3 @@ async def _watch_store(store: Store, rpc: RpcServer, database_url: str) -> None:
             serving = True
         rpc.set_serving(serving)
         await asyncio.sleep(HEALTH_SECONDS)
-
-
-def _micros(span: timedelta) -> Micros:
-    return Micros(span // timedelta(microseconds=1))

@@ -8,14 +8,19 @@ from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from sessions_server.domain.limits import Limits
+from sessions_server.domain.models import Micros
+from sessions_server.domain.sizes import GROWTH
 
 PREFIX: Final = "SESSIONS_"
 """What the names of all variables begin with."""
 
+_LIMITS: Final = Limits()
 _LONGEST_SECONDS: Final = 10 * 365 * 24 * 3600
 _LARGEST_PORT: Final = 65_535
 
@@ -136,6 +141,31 @@ class Settings(BaseSettings):
     max_streams_per_caller: int = Field(
         default=10_000, ge=1, description="Open subscriptions and transfers of a credential."
     )
+    max_content_bytes: int = Field(
+        default=_LIMITS.content_bytes, ge=1, description="Bytes of text in one message."
+    )
+    max_data_bytes: int = Field(
+        default=_LIMITS.data_bytes, ge=2, description="Bytes of JSON in the data of one message."
+    )
+    max_metadata_bytes: int = Field(
+        default=_LIMITS.metadata_bytes,
+        ge=2,
+        description="Bytes of JSON in metadata, of a session or a message.",
+    )
+    max_metadata_keys: int = Field(
+        default=_LIMITS.metadata_keys, ge=0, description="Keys in metadata, nested ones counted."
+    )
+    max_context_bytes: int = Field(
+        default=_LIMITS.context_bytes,
+        ge=2,
+        le=_LIMITS.wire_bytes,
+        description="Bytes of JSON in a context; one also takes at most 3.5 MiB as a Struct.",
+    )
+    max_page_size: int = Field(
+        default=_LIMITS.page_size,
+        ge=1,
+        description="Sessions or messages on a page; more are not answered at once.",
+    )
     wakeups: str = Field(
         default="",
         description="How replicas wake each other's subscribers: empty for PostgreSQL's own LISTEN and NOTIFY, or "
@@ -154,6 +184,30 @@ class Settings(BaseSettings):
         description="Start on a PostgreSQL whose `fsync`, `synchronous_commit` or `full_page_writes` is off, and "
         "which may lose writes.",
     )
+
+    @property
+    def limits(self) -> Limits:
+        """What callers may ask for."""
+        return Limits(
+            content_bytes=self.max_content_bytes,
+            data_bytes=self.max_data_bytes,
+            metadata_bytes=self.max_metadata_bytes,
+            metadata_keys=self.max_metadata_keys,
+            context_bytes=self.max_context_bytes,
+            page_size=self.max_page_size,
+            events_kept=Micros(self.events_kept // timedelta(microseconds=1)),
+        )
+
+    @model_validator(mode="after")
+    def _check_that_a_message_fits(self) -> Self:
+        most = self.max_content_bytes + GROWTH * (self.max_data_bytes + self.max_metadata_bytes)
+        if most > _LIMITS.wire_bytes:
+            raise ValueError(
+                f"SESSIONS_MAX_CONTENT_BYTES and {GROWTH} times both SESSIONS_MAX_DATA_BYTES and "
+                f"SESSIONS_MAX_METADATA_BYTES are {most} bytes, more than the {_LIMITS.wire_bytes} of a message in an "
+                "answer; lower one of them"
+            )
+        return self
 
 
 def unknown_variables(environment: Mapping[str, str]) -> Iterator[str]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from sessions_client import Client, ResourceExhausted
 from sessions_server.settings import unknown_variables
 from tests.support.certificates import Authority
 from tests.support.command_line import run, run_here, sentence_of
@@ -75,6 +76,25 @@ def test_a_variable_that_is_no_setting_is_told_of_once_and_without_its_value(tmp
         "SESSIONS_TOKEN is not a setting of this server and has no effect; perhaps SESSIONS_TOKENS is" in line
     )
     assert PASSWORD not in line
+
+
+def test_limits_can_be_set_within_what_an_answer_carries(tmp_path: Path) -> None:
+    small = {
+        "SESSIONS_MAX_CONTENT_BYTES": "10",
+        "SESSIONS_MAX_PAGE_SIZE": "2",
+        "SESSIONS_MAX_METADATA_KEYS": "1",
+    }
+    with start_server(tmp_path, env=small) as server, Client(server.address) as client:
+        session = client.sessions.create("u1", metadata={"a": 1})
+        for text in ("first", "second", "0123456789"):
+            client.sessions.add_message(session.id, role="user", content=text)
+        assert len(client.sessions.get_history(session.id)) == 2
+        with pytest.raises(ResourceExhausted, match="at most 10 bytes"):
+            client.sessions.add_message(session.id, role="user", content="0123456789-")
+        with pytest.raises(ResourceExhausted, match="at most 1 keys"):
+            client.sessions.update(session.id, metadata={"a": 1, "b": 2})
+    sentence = complained(tmp_path, "serve", SESSIONS_MAX_DATA_BYTES="1000000")
+    assert sentence.endswith("more than the 3670016 of a message in an answer; lower one of them.")
 
 
 def test_what_kubernetes_sets_for_a_service_of_this_name_is_no_mistake() -> None:

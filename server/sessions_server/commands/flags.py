@@ -41,14 +41,14 @@ def _settings(flags: dict[str, Any]) -> Settings:
     try:
         return Settings(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as error:
-        raise SetupError(
-            " ".join(_sentence(str(item["loc"][0]), item["msg"]) for item in error.errors())
-        ) from None
+        raise SetupError(" ".join(_sentence(item["loc"], item["msg"]) for item in error.errors())) from None
 
 
-def _sentence(name: str, problem: str) -> str:
-    name = name.lower().removeprefix(PREFIX.lower())
+def _sentence(place: tuple[int | str, ...], problem: str) -> str:
     reason = problem.removeprefix("Value error, ")
+    if not place:  # of several settings together
+        return f"{reason}."
+    name = str(place[0]).lower().removeprefix(PREFIX.lower())
     return f"{_flag(name)} ({PREFIX}{name.upper()}) cannot be used: {reason}; see --help."
 
 

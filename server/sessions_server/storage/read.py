@@ -276,6 +276,7 @@ def read_histories(
 
 def _history_range(rules: Rules, position: _Position, query: HistoryQuery) -> _Range:
     limit = query.limit or position.context_window or rules.limits.default_window
+    limit = min(limit, rules.limits.page_size)
     after = max(position.history_start - 1, query.after or 0)
     before = query.before if query.before is not None else _BEYOND
     return _Range(
