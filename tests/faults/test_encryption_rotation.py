@@ -228,10 +228,13 @@ async def test_a_server_without_any_keyring_says_so_when_it_starts(tmp_path: Pat
     env = {"SESSIONS_DATABASE_URL": sqlite_url(tmp_path)}
     with start_server(tmp_path, env={**env, "SESSIONS_KEYRING": str(keyring)}) as server:
         async with AsyncClient(server.address) as client:
-            await fill(client, 3)
+            ids = await fill(client, 3)
         server.stop()
         with start_server(tmp_path, env=env) as mistaken:
             await until_logged(mistaken, "3 data keys cannot be brought under the current key")
+            async with AsyncClient(mistaken.address) as client:
+                with pytest.raises(FailedPrecondition, match="the server has no keyring"):
+                    await client.sessions.get_context(ids[0])
             [error] = [line for line in mistaken.log.splitlines() if "[error" in line]
     assert "give the server the keyring that they were made with (SESSIONS_KEYRING)" in error
     assert "the server has no keyring" in error

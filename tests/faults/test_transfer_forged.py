@@ -84,3 +84,19 @@ def test_a_forged_session_is_refused_and_lists_go_on(
     assert refused(caller.GetSession, session_id=f"forged-{session.id}").code == "NOT_FOUND"
     with Client(server.address) as client:
         assert session.id in [found.id for found in client.sessions.list()]
+
+
+def encrypted(header: Header, messages: MessagesRecord) -> tuple[Header, MessagesRecord]:
+    session = header.session
+    storage = session.storage._replace(encryption=True)
+    return replace(header, session=session._replace(storage=storage)), messages
+
+
+def test_the_export_of_an_encrypted_session_needs_a_keyring_only_to_make_a_new_one(caller: Caller) -> None:
+    session = caller.new_id()
+    caller.AddMessages(session_id=session, messages=[message("a"), message("b")])
+    stream = forged(caller.export(session), encrypted)
+    assert refused(caller.import_, f"new-{session}", stream).reason == "ENCRYPTION_NOT_CONFIGURED"
+    assert refused(caller.import_, session, stream, if_exists=pb.IF_EXISTS_FAIL).code == "ALREADY_EXISTS"
+    assert not caller.import_(session, stream).storage_options.encryption
+    assert [each.content for each in caller.history(session)] == ["a", "b"]

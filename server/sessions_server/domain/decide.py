@@ -16,6 +16,7 @@ from sessions_server.domain.decision import (
     event_of,
     match_etag,
     next_sequence,
+    require_data_key,
     require_session,
     session_event,
     unchanged,
@@ -67,6 +68,7 @@ def _create(facts: Facts, command: c.Create) -> Decision:
                 "A session with this id exists; choose another session_id or set if_exists to RETURN."
             )
         return unchanged(existing, existing)
+    require_data_key(command.storage, command.data_key)
     sequence, now = next_sequence(facts), facts.now
     session = Session(
         key=command.key,

@@ -12,6 +12,7 @@ from sessions_server.domain.decision import (
     Facts,
     event_of,
     match_etag,
+    require_data_key,
     require_session,
     unchanged,
 )
@@ -148,6 +149,7 @@ def import_(facts: Facts, command: c.Import) -> Decision:
     head = max(facts.last_sequence, exported.last_sequence) if command.moved else facts.last_sequence
     at = Sequence(head + 1)
     if existing is None:
+        require_data_key(exported.storage, command.data_key)
         base = exported._replace(key=command.key, history_start=at, log_start=at, data_key=command.data_key)
     else:
         lifecycle.require_content_writable(existing)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-from sessions_server.domain.errors import EtagMismatch, SessionNotFound
+from sessions_server.domain.errors import EncryptionNotConfigured, EtagMismatch, SessionNotFound
 from sessions_server.domain.models import (
     Answer,
     Context,
@@ -16,6 +16,7 @@ from sessions_server.domain.models import (
     Micros,
     Sequence,
     Session,
+    StorageOptions,
 )
 
 if TYPE_CHECKING:
@@ -55,6 +56,12 @@ def require_session(facts: Facts) -> Session:
     if facts.session is None:
         raise SessionNotFound
     return facts.session
+
+
+def require_data_key(storage: StorageOptions, data_key: bytes | None) -> None:
+    """A session that is to be encrypted needs one, which only a server with a keyring makes."""
+    if storage.encryption and data_key is None:
+        raise EncryptionNotConfigured
 
 
 def match_etag(command: c.Base, revision: Sequence) -> None:

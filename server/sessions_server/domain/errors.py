@@ -171,6 +171,12 @@ class TooManyStreams(DomainError):
 class EncryptionNotConfigured(DomainError):
     reason = Reason.ENCRYPTION_NOT_CONFIGURED
 
+    def __init__(self) -> None:
+        super().__init__(
+            "This server has no keyring, so it cannot encrypt a session; set SESSIONS_KEYRING to a keyring made with "
+            "`sessions-server keyring new`, or create the session without encryption."
+        )
+
 
 class KeyNotAvailable(DomainError):
     reason = Reason.KEY_NOT_AVAILABLE

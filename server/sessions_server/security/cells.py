@@ -107,10 +107,7 @@ class NoKeyring:
         return None
 
     def new_key(self, tenant: str, session_id: str) -> bytes:
-        raise EncryptionNotConfigured(
-            "This server has no keyring, so it cannot encrypt a session; set SESSIONS_KEYRING to a keyring "
-            "made with `sessions-server keyring new`, or create the session without encryption."
-        )
+        raise EncryptionNotConfigured
 
     def seal(self, wrapped: bytes, cell: Cell, plaintext: bytes) -> bytes:
         self._refuse()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
@@ -10,7 +11,7 @@ import uuid_utils
 
 from sessions_server.domain import commands as c
 from sessions_server.domain.context import MISSING, Missing, Path, lookup
-from sessions_server.domain.errors import EncryptionNotConfigured, SessionNotFound
+from sessions_server.domain.errors import EncryptionNotConfigured
 from sessions_server.domain.models import Answer, Context, Json, Message, MessageDraft, Session, SessionKey
 from sessions_server.service.pages import Page, page_of, resume
 
@@ -49,22 +50,11 @@ class Sessions:
             key = SessionKey(key.tenant, _new_id(key.tenant, command.request))
         command = replace(command, key=key, id_is_derived=derived)
         if command.storage.encryption:
-            try:
+            with suppress(
+                EncryptionNotConfigured
+            ):  # whether a key is needed is decided with all that is there
                 command = replace(command, data_key=self._cells.new_key(*key))
-            except EncryptionNotConfigured:
-                if (existing := await self._existing(command)) is None:
-                    raise
-                return existing
         return cast("Session", await self._commands.submit(command))
-
-    async def _existing(self, command: c.Create) -> Session | None:
-        """The session that the caller takes instead of a new one, which cannot be created."""
-        if not command.return_existing or command.id_is_derived:
-            return None
-        try:
-            return await self._store.session(command.key)
-        except SessionNotFound:
-            return None
 
     async def change(self, command: c.Update | c.Move) -> Session:
         """Changes the session itself. Raises SessionNotFound, InvalidState, EtagMismatch."""

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol, cast
 
 from sessions_server.domain import commands as c
-from sessions_server.domain.errors import InvalidRequest, MessageExists, Unavailable, Violation
+from sessions_server.domain.errors import (
+    EncryptionNotConfigured,
+    InvalidRequest,
+    MessageExists,
+    Unavailable,
+    Violation,
+)
 from sessions_server.domain.models import Sequence
 from sessions_server.domain.ports import HistoryQuery
 from sessions_server.domain.transfer import (
@@ -20,7 +26,7 @@ from sessions_server.domain.transfer import (
     MessagesRecord,
     Record,
 )
-from sessions_server.service.sealing import sealed, sealed_if_possible
+from sessions_server.service.sealing import sealed_if_possible
 from sessions_server.service.spool import Spool
 
 if TYPE_CHECKING:
@@ -131,13 +137,12 @@ class Transfers:
             raise _refused(
                 "The stream does not start with its header; send every record of the export, in order."
             )
-        is_encrypted = first.session.storage.encryption
-        enclose = sealed if is_encrypted else sealed_if_possible
-        with closing(Spool(enclose(self._cells, key, SPOOL_COLUMN))) as spool:
+        with closing(Spool(sealed_if_possible(self._cells, key, SPOOL_COLUMN))) as spool:
             footer = await _receive(first, records, spool)
             command = opening(first.session, footer)
-            if is_encrypted:  # not earlier, so that the key is the keyring's current one
-                command = replace(command, data_key=self._cells.new_key(*key))
+            if first.session.storage.encryption:  # not earlier, so that the key is the keyring's current one
+                with suppress(EncryptionNotConfigured):  # a session that is replaced keeps its own
+                    command = replace(command, data_key=self._cells.new_key(*key))
             answer = await self._submit(command, spool)
         return cast("Session", answer)
 
