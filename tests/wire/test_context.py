@@ -95,6 +95,13 @@ def test_32_levels_are_accepted(caller: Caller, session: str) -> None:
     assert caller.context(session).data == nested(32)
 
 
+def test_a_change_that_makes_it_deeper_is_refused_by_its_own_name(caller: Caller, session: str) -> None:
+    caller.SetContext(session_id=session, context=struct({"a": {"b": {}}}))
+    deeper = pb.ContextChange(path="a.b.c", set=Value(struct_value=nested(31)))
+    refusal = refused(caller.UpdateContext, session_id=session, changes=[deeper])
+    assert (refusal.code, refusal.fields) == ("INVALID_ARGUMENT", ["changes"])
+
+
 def test_a_context_has_1_mib_and_no_byte_more(caller: Caller, session: str) -> None:
     fitting = "x" * (1_048_576 - len('{"a":""}'))
     refusal = refused(caller.SetContext, session_id=session, context=struct({"a": fitting + "x"}))

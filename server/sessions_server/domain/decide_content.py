@@ -57,7 +57,7 @@ def _write_context(
     before = facts.context or Context({}, Sequence(0), session.create_time)
     match_etag(command, before.revision)
     data = write(before.data)
-    check_context(data, facts.limits)
+    check_context(data, facts.limits, field="context" if isinstance(command, c.SetContext) else "changes")
     event = event_of(facts, command, EventType.CONTEXT_CHANGE, ContextChange(paths))
     context = Context(data, event.sequence, facts.now)
     after = _touched(facts, session, event, message_count=session.message_count)

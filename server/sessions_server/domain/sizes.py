@@ -29,12 +29,11 @@ def check_metadata(metadata: JsonObject, limits: Limits) -> None:
         )
 
 
-def check_context(data: JsonObject, limits: Limits) -> None:
+def check_context(data: JsonObject, limits: Limits, *, field: str = "context") -> None:
+    """The field is the request's that brought it there."""
     keys, depth = measure(data)
     if depth > MAX_DEPTH:
-        raise InvalidRequest(
-            [Violation("context", f"JSON nests at most {MAX_DEPTH} levels; make it flatter.")]
-        )
+        raise InvalidRequest([Violation(field, f"JSON nests at most {MAX_DEPTH} levels; make it flatter.")])
     size = len(dumps(data))
     if keys > limits.context_keys or size > limits.context_bytes:
         raise LimitExceeded(

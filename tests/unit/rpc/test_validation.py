@@ -174,7 +174,7 @@ def test_an_update_is_refused_for(request_: pb.UpdateSessionRequest, fields: lis
 
 
 def test_what_the_mask_does_not_name_is_ignored() -> None:
-    request = update("metadata.a", metadata=struct(a=1, b=2), config={"max_messages": -1})
+    request = update("metadata.a", metadata=struct(a=1, b=float("nan")), config={"max_messages": -1})
     command = accepted(sessions.read_update, request)
     assert (command.paths, command.metadata) == (("metadata.a",), {"a": 1})
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Protocol
 
+from google.protobuf.struct_pb2 import Struct
+
 from sessions.v1 import sessions_pb2 as pb
 from sessions_server.domain import commands as c
 from sessions_server.domain.models import JsonObject, SessionConfig, SessionKey, StorageOptions
@@ -137,9 +139,10 @@ def _masked_metadata(check: Check, session: pb.Session, paths: tuple[str, ...]) 
     named = {path.removeprefix(_KEY_PREFIX) for path in paths if path.startswith(_KEY_PREFIX)}
     if not named and "metadata" not in paths:
         return {}
-    metadata = check.json_object("session.metadata", session.metadata, searched=True)
+    given = session.metadata
     if "metadata" not in paths:
-        metadata = {key: value for key, value in metadata.items() if key in named}
+        given = Struct(fields={key: value for key, value in given.fields.items() if key in named})
+    metadata = check.json_object("session.metadata", given, searched=True)
     check.metadata_size("session.metadata", metadata)
     return metadata
 
