@@ -137,8 +137,6 @@ class MessageDict(TypedDict, total=False):
     timestamp: datetime | str | None
 
 
-# The constructors are written out because they take more than the fields show: seconds for a span, a name for an
-# enum. A `replace` of the `dataclasses` module works as ever.
 class _Options:
     """What was given to the constructor is kept beside the fields, and in copies."""
 
@@ -150,6 +148,8 @@ class _Options:
         return _again, (type(self), self._given, {name: getattr(self, name) for name in self.__slots__})
 
 
+# The constructors are written out because they take more than the fields show: seconds for a span, a name for an
+# enum. A `replace` of the `dataclasses` module works as ever.
 @dataclass(frozen=True, slots=True, init=False)
 class SessionConfig(_Options):
     """How a session behaves. `create` takes the server's default for what is not given, and `update` leaves that

@@ -61,7 +61,13 @@ def sealed(cells: Cells, key: SessionKey, column: str) -> Sealed:
 
 def sealed_if_possible(cells: Cells, key: SessionKey, column: str) -> Envelope:
     """Encrypts wherever there is a keyring; without one the server writes to no session that is encrypted."""
+    data_key = new_data_key(cells, key)
+    return Plain() if data_key is None else Sealed(cells, key, column, data_key)
+
+
+def new_data_key(cells: Cells, key: SessionKey) -> bytes | None:
+    """A fresh one. None without a keyring: whether that is a fault is decided where it is known what it was for."""
     try:
-        return sealed(cells, key, column)
+        return cells.new_key(*key)
     except EncryptionNotConfigured:
-        return Plain()
+        return None

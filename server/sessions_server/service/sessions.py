@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
@@ -11,9 +10,9 @@ import uuid_utils
 
 from sessions_server.domain import commands as c
 from sessions_server.domain.context import MISSING, Missing, Path, lookup
-from sessions_server.domain.errors import EncryptionNotConfigured
 from sessions_server.domain.models import Answer, Context, Json, Message, MessageDraft, Session, SessionKey
 from sessions_server.service.pages import Page, page_of, resume
+from sessions_server.service.sealing import new_data_key
 
 if TYPE_CHECKING:
     from sessions_server.domain.limits import Limits
@@ -50,10 +49,7 @@ class Sessions:
             key = SessionKey(key.tenant, _new_id(key.tenant, command.request))
         command = replace(command, key=key, id_is_derived=derived)
         if command.storage.encryption:
-            with suppress(
-                EncryptionNotConfigured
-            ):  # whether a key is needed is decided with all that is there
-                command = replace(command, data_key=self._cells.new_key(*key))
+            command = replace(command, data_key=new_data_key(self._cells, key))
         return cast("Session", await self._commands.submit(command))
 
     async def change(self, command: c.Update | c.Move) -> Session:

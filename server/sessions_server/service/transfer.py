@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol, cast
 
 from sessions_server.domain import commands as c
 from sessions_server.domain.errors import (
-    EncryptionNotConfigured,
     InvalidRequest,
     MessageExists,
     Unavailable,
@@ -26,7 +25,7 @@ from sessions_server.domain.transfer import (
     MessagesRecord,
     Record,
 )
-from sessions_server.service.sealing import sealed_if_possible
+from sessions_server.service.sealing import new_data_key, sealed_if_possible
 from sessions_server.service.spool import Spool
 
 if TYPE_CHECKING:
@@ -141,8 +140,7 @@ class Transfers:
             footer = await _receive(first, records, spool)
             command = opening(first.session, footer)
             if first.session.storage.encryption:  # not earlier, so that the key is the keyring's current one
-                with suppress(EncryptionNotConfigured):  # a session that is replaced keeps its own
-                    command = replace(command, data_key=self._cells.new_key(*key))
+                command = replace(command, data_key=new_data_key(self._cells, key))
             answer = await self._submit(command, spool)
         return cast("Session", answer)
 
