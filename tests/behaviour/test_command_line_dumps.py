@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +16,8 @@ import pytest
 
 from sessions_client import Client
 from sessions_server.service import dump_file
-from tests.support.command_line import line_of, run, run_here, sentence_of
-from tests.support.server import start_server
+from tests.support.command_line import line_of, run, run_here, sentence_of, shown
+from tests.support.server import sqlite_url, start_server
 
 SESSIONS = 4
 ALTERED = (
@@ -253,3 +254,19 @@ def test_a_file_of_another_release_is_told_from_what_is_no_export(place: Place) 
         sentence = place.complained(verb, "dump", database="a.db")
         assert sentence.startswith("dump was exported by another release of this program")
     assert place.dump.read_bytes() == before
+
+
+def test_what_takes_long_shows_on_a_terminal_how_far_it_is(tmp_path: Path) -> None:
+    keyring = tmp_path / "keyring"
+    run_here("keyring", "new", keyring, folder=tmp_path)
+    env = {"SESSIONS_KEYRING": str(keyring)}
+    with start_server(tmp_path, env=env) as server, Client(server.address) as client:
+        for _ in range(3):
+            client.sessions.create("u", storage_options={"encryption": True})
+    run_here("keyring", "rotate", keyring, folder=tmp_path)
+    env["SESSIONS_DATABASE_URL"] = sqlite_url(tmp_path)
+    assert re.search(r"rewrapping .*3/3", shown("keyring", "rewrap", folder=tmp_path, env=env))
+    assert re.search(r"exporting sessions .*3/3", shown("export", "dump", folder=tmp_path, env=env))
+    size = (tmp_path / "dump").stat().st_size
+    env["SESSIONS_DATABASE_URL"] = f"sqlite+aiosqlite:///{tmp_path / 'other.db'}"
+    assert re.search(rf"importing bytes .*{size}/{size}", shown("import", "dump", folder=tmp_path, env=env))

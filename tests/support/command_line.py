@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import os
+import pty
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
-from contextlib import chdir, redirect_stderr, redirect_stdout
+from contextlib import chdir, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from unittest import mock
 
@@ -32,6 +34,24 @@ def run(
     return subprocess.run(
         command(*arguments), cwd=folder, env=environment(env), capture_output=True, text=True, check=False
     )
+
+
+def shown(*arguments: str | Path, folder: Path, env: Mapping[str, str] | None = None) -> str:
+    """What a run that goes well shows on a terminal while it works, without what only moves and colours."""
+    terminal, end = pty.openpty()
+    with (
+        os.fdopen(terminal, "rb", buffering=0) as screen,
+        subprocess.Popen(
+            command(*arguments), cwd=folder, env=environment(env), stdout=subprocess.DEVNULL, stderr=end
+        ) as process,
+    ):
+        os.close(end)
+        seen = b""
+        with suppress(OSError):  # how a terminal ends that nobody writes to any more
+            while part := screen.read(4096):
+                seen += part
+    assert process.returncode == 0, seen
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen.decode())
 
 
 def run_here(
