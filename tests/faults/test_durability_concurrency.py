@@ -77,8 +77,8 @@ async def end(stub: pb_grpc.SessionServiceAsyncStub, session_id: str) -> grpc.St
 async def test_many_writers_on_a_few_sessions_leave_no_hole_in_any_sequence(
     server: Server, stub: pb_grpc.SessionServiceAsyncStub
 ) -> None:
-    load = Load(stub, await started_sessions(server, SESSIONS))
-    await asyncio.gather(*(load.write(writer, MESSAGES_EACH) for writer in range(WRITERS)))
+    load = Load(await started_sessions(server, SESSIONS))
+    await asyncio.gather(*(load.write(stub, writer, MESSAGES_EACH) for writer in range(WRITERS)))
     assert load.refusals == set()
     assert await check_histories(server, load) == WRITERS * MESSAGES_EACH
     for writer in range(WRITERS):

@@ -55,8 +55,8 @@ async def test_on_a_full_disk_writes_are_refused_reads_go_on_and_space_makes_all
 ) -> None:
     session_ids = await started_sessions(server, SESSIONS)
     async with stub_of(server) as stub, AsyncClient(server.address) as client:
-        load = Load(stub, session_ids)
-        await load.write_until_refused(WRITERS, name="run", content_bytes=CONTENT_BYTES)
+        load = Load(session_ids)
+        await load.write_until_refused(stub, WRITERS, name="run", content_bytes=CONTENT_BYTES)
         assert load.refusals == {grpc.StatusCode.RESOURCE_EXHAUSTED}
         with pytest.raises(ResourceExhausted) as refused:
             await client.sessions.add_message(session_ids[0], role="user", content="x" * LARGE_BYTES)
@@ -76,8 +76,8 @@ async def test_on_a_full_disk_writes_are_refused_reads_go_on_and_space_makes_all
 async def test_a_server_whose_disk_is_full_stops_as_on_any_other(server: Server) -> None:
     session_ids = await started_sessions(server, SESSIONS)
     async with stub_of(server) as stub:
-        load = Load(stub, session_ids)
-        await load.write_until_refused(WRITERS, name="run", content_bytes=CONTENT_BYTES)
+        load = Load(session_ids)
+        await load.write_until_refused(stub, WRITERS, name="run", content_bytes=CONTENT_BYTES)
     assert server.stop() == 0
     assert "Traceback" not in server.log
 

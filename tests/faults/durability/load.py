@@ -33,10 +33,9 @@ class Attempt:
 
 
 class Load:
-    def __init__(self, stub: pb_grpc.SessionServiceAsyncStub, session_ids: list[str]) -> None:
+    def __init__(self, session_ids: list[str]) -> None:
         self.session_ids = session_ids
         self.attempts: list[Attempt] = []
-        self._stub = stub
         self._grown = asyncio.Condition()
 
     @property
@@ -51,20 +50,24 @@ class Load:
         async with self._grown:
             await self._grown.wait_for(lambda: len(self.acknowledged) >= acknowledged)
 
-    async def write_until_refused(self, writers: int, *, name: str, content_bytes: int = 0) -> None:
+    async def write_until_refused(
+        self, stub: pb_grpc.SessionServiceAsyncStub, writers: int, *, name: str, content_bytes: int = 0
+    ) -> None:
         """Each writer ends with its first refusal. `name` tells this run's requests from those of another."""
         async with asyncio.TaskGroup() as tasks:
             for writer in range(writers):
-                tasks.create_task(self._write(writer, f"{name}-{writer}", content_bytes))
+                tasks.create_task(self._write(stub, writer, f"{name}-{writer}", content_bytes))
 
-    async def write(self, writer: int, count: int) -> None:
+    async def write(self, stub: pb_grpc.SessionServiceAsyncStub, writer: int, count: int) -> None:
         for number in range(count):
-            await self._attempt(self._request(writer, f"{writer}-{number}", 0))
+            await self._attempt(stub, self._request(writer, f"{writer}-{number}", 0))
 
-    async def _write(self, writer: int, name: str, content_bytes: int) -> None:
+    async def _write(
+        self, stub: pb_grpc.SessionServiceAsyncStub, writer: int, name: str, content_bytes: int
+    ) -> None:
         number = 0
         while (
-            await self._attempt(self._request(writer, f"{name}-{number}", content_bytes))
+            await self._attempt(stub, self._request(writer, f"{name}-{number}", content_bytes))
         ).answer is not None:
             number += 1
 
@@ -75,11 +78,11 @@ class Load:
             request_id=request_id,
         )
 
-    async def _attempt(self, request: pb.AddMessageRequest) -> Attempt:
+    async def _attempt(self, stub: pb_grpc.SessionServiceAsyncStub, request: pb.AddMessageRequest) -> Attempt:
         attempt = Attempt(request)
         self.attempts.append(attempt)
         try:
-            response = await self._stub.AddMessage(request)
+            response = await stub.AddMessage(request)
         except grpc.aio.AioRpcError as error:
             attempt.refusal = error.code()
             return attempt
