@@ -33,7 +33,7 @@ run: $(READY) ## Start the server on 127.0.0.1:50051 with an embedded database i
 	@$(BIN)/sessions-server serve
 
 test: $(READY) ## Run all tests; ARGS='-k name' narrows them.
-	$(BIN)/python -m pytest $(or $(ARGS),--numprocesses 2 --dist loadfile)
+	$(BIN)/python -m pytest $(or $(ARGS),--numprocesses 2 --dist loadfile --max-worker-restart 0)
 
 verify: $(VERIFY) test ## Run every check and all tests, the README's commands among them.
 
