@@ -13,7 +13,7 @@ from typing import TypeAlias
 import grpc
 
 from benchmarks.messages import SERVICE, STREAM_EVENT, ten_messages
-from sessions.v1 import sessions_pb2 as pb
+from sessions_proto.v1 import sessions_pb2 as pb
 
 Context: TypeAlias = grpc.aio.ServicerContext[bytes, bytes]
 

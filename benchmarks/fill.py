@@ -13,7 +13,7 @@ from typing import Final
 
 from benchmarks.ours import connected
 from benchmarks.processes import sessions_server
-from sessions.v1 import sessions_pb2 as pb
+from sessions_proto.v1 import sessions_pb2 as pb
 
 DEVICES: Final = ("web", "ios", "android")
 RARE: Final = 100

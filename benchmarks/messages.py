@@ -6,7 +6,7 @@ import struct
 from typing import TYPE_CHECKING, Final
 
 from benchmarks.text import CONTENT, ROLE
-from sessions.v1 import sessions_pb2 as pb
+from sessions_proto.v1 import sessions_pb2 as pb
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message as Proto

@@ -10,7 +10,7 @@ import grpc
 
 from benchmarks import messages
 from benchmarks.load import CALLERS, CONNECTIONS, BenchmarkError, Call, Load, load
-from sessions.v1 import sessions_pb2 as pb, sessions_pb2_grpc as pb_grpc
+from sessions_proto.v1 import sessions_pb2 as pb, sessions_pb2_grpc as pb_grpc
 
 SERVICE = "sessions.v1.SessionService"
 LARGEST_BATCH = 1_000

@@ -14,7 +14,7 @@ from benchmarks.ours import Ours, connected, echo, echo_ten
 from benchmarks.plan import Plan
 from benchmarks.processes import echo_server, postgres_url, scratch, sessions_server
 from benchmarks.report import Finding, Rounds, alternate
-from sessions.v1 import sessions_pb2 as pb
+from sessions_proto.v1 import sessions_pb2 as pb
 
 
 @contextmanager

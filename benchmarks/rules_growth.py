@@ -13,7 +13,7 @@ from benchmarks.plan import Plan
 from benchmarks.processes import scratch, sessions_server
 from benchmarks.report import Finding, Rounds, alternate
 from benchmarks.rules_calls import ours
-from sessions.v1 import sessions_pb2 as pb
+from sessions_proto.v1 import sessions_pb2 as pb
 
 SHORT: Final = 10
 LONG: Final = 100_000

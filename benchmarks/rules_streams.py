@@ -19,7 +19,7 @@ from benchmarks.plan import Plan
 from benchmarks.processes import Server, echo_server, scratch, sessions_server
 from benchmarks.report import Finding, Rounds
 from benchmarks.rules_calls import ours
-from sessions.v1 import sessions_pb2 as pb
+from sessions_proto.v1 import sessions_pb2 as pb
 
 SUBSCRIBERS: Final = 1_000
 WRITES_PER_SECOND: Final = 20

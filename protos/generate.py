@@ -21,9 +21,12 @@ ENVIRONMENT = ROOT / ".cache" / "gen-venv"
 
 HEADER = "# Generated from protos/ by `make gen` (protos/generate.py). Do not edit.\n"
 PACKAGES = {
-    "sessions": "The generated code of the `sessions` protocol, one package for each version.",
-    "sessions/v1": "Messages and stubs of the protobuf package `sessions.v1`.",
+    "sessions_proto": "The generated code of the `sessions` protocol, one package for each version.",
+    "sessions_proto/v1": "Messages and stubs of the protobuf package `sessions.v1`.",
 }
+# The import root has a name that no file of a user's project shadows, as `sessions` would be by their `sessions.py`.
+# The protobuf package keeps its name, since that is what travels.
+IMPORT_ROOT = re.compile(r"(?<=from )sessions(?=\.v1 import )|(?<=')sessions(?=\.v1\.\w+_pb2')")
 
 
 def environment() -> Path:
@@ -56,12 +59,14 @@ def protoc(python: Path, target: Path) -> None:
 def generate(target: Path) -> None:
     """Fills an empty folder with everything that belongs into generated/."""
     protoc(environment(), target)
+    (target / "sessions").rename(target / "sessions_proto")
     for package, docstring in PACKAGES.items():
         (target / package / "__init__.py").write_text(f'"""{docstring}"""\n', encoding="utf-8")
     for name in contents(target):
         path = target / name
-        path.write_text(HEADER + path.read_text("utf-8"), encoding="utf-8", newline="\n")
-    (target / "sessions" / "py.typed").touch()
+        code = IMPORT_ROOT.sub("sessions_proto", path.read_text("utf-8"))
+        path.write_text(HEADER + code, encoding="utf-8", newline="\n")
+    (target / "sessions_proto" / "py.typed").touch()
 
 
 def contents(folder: Path) -> dict[str, bytes]:

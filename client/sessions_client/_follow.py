@@ -15,7 +15,7 @@ from sessions_client._events import Event
 from sessions_client._models import EventType
 
 if TYPE_CHECKING:
-    from sessions.v1 import sessions_pb2 as pb
+    from sessions_proto.v1 import sessions_pb2 as pb
 
 CHECKPOINT_SECONDS = 30.0
 """The server sends a checkpoint at least this often."""

@@ -16,7 +16,7 @@ from sessions_client._models import JsonObject, Message, Session
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from sessions.v1 import sessions_pb2 as pb
+    from sessions_proto.v1 import sessions_pb2 as pb
 
 _FORMAT = "sessions.v1.export"
 

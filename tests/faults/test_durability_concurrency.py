@@ -10,8 +10,8 @@ from typing import Final
 import grpc
 import pytest
 
-from sessions.v1 import sessions_pb2 as pb, sessions_pb2_grpc as pb_grpc
 from sessions_client import AsyncClient, EventType
+from sessions_proto.v1 import sessions_pb2 as pb, sessions_pb2_grpc as pb_grpc
 from tests.faults.durability.load import Load, check_histories, started_sessions, stub_of, whole_history
 from tests.support.server import Server, start_server
 

@@ -10,7 +10,7 @@ from typing import Final
 import grpc
 import pytest
 
-from sessions.v1 import sessions_pb2 as pb, sessions_pb2_grpc as pb_grpc
+from sessions_proto.v1 import sessions_pb2 as pb, sessions_pb2_grpc as pb_grpc
 from tests.faults.durability.load import Load, check_histories, check_repeats, started_sessions, stub_of
 from tests.faults.subscriptions.figures import show
 from tests.support.server import Server, start_server

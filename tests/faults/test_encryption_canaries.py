@@ -14,7 +14,7 @@ from typing import Any
 import grpc
 import pytest
 
-from sessions.v1 import sessions_pb2 as pb
+from sessions_proto.v1 import sessions_pb2 as pb
 from sessions_server.security.keyring import create_keyring
 from tests.faults.subscriptions.figures import show
 from tests.support.server import Server, start_server

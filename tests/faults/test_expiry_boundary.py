@@ -9,7 +9,7 @@ import grpc
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from sessions.v1 import sessions_pb2 as pb
+from sessions_proto.v1 import sessions_pb2 as pb
 from tests.support.clock import SharedClock
 from tests.support.server import start_server
 from tests.wire.stubs import Caller, message, refusal_of, refused, set_change, struct

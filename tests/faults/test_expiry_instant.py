@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sessions.v1 import sessions_pb2 as pb, sessions_pb2_grpc as pb_grpc
+from sessions_proto.v1 import sessions_pb2 as pb, sessions_pb2_grpc as pb_grpc
 from sessions_server.domain.models import Micros
 from tests.faults.durability.load import stub_of
 from tests.faults.expiry.population import GONE, VERBS, Specimen, random_spans, random_specimen

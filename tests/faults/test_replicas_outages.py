@@ -16,8 +16,8 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from sessions.v1 import sessions_pb2 as pb, sessions_pb2_grpc as pb_grpc
 from sessions_client import AsyncClient, Event
+from sessions_proto.v1 import sessions_pb2 as pb, sessions_pb2_grpc as pb_grpc
 from sessions_server.domain.errors import Unavailable
 from sessions_server.domain.limits import Limits
 from sessions_server.security.cells import open_cells

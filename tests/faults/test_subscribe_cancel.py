@@ -13,8 +13,8 @@ from typing import TypeAlias
 import grpc
 import pytest
 
-from sessions.v1 import sessions_pb2 as pb, sessions_pb2_grpc as pb_grpc
 from sessions_client import AsyncClient, MessageDict
+from sessions_proto.v1 import sessions_pb2 as pb, sessions_pb2_grpc as pb_grpc
 from tests.faults.subscriptions.figures import show
 from tests.faults.subscriptions.inside import Counts, Inspected, eventually, resident_bytes
 

@@ -9,8 +9,8 @@ from typing import Final
 import pytest
 from google.rpc import error_details_pb2
 
-from sessions.v1 import sessions_pb2 as pb
 from sessions_client import AsyncClient, MessageDict, OutOfRange, Session
+from sessions_proto.v1 import sessions_pb2 as pb
 from tests.faults.subscriptions.figures import show
 from tests.faults.subscriptions.inside import eventually
 from tests.faults.subscriptions.shut_stream import ShutStream, shut_stream

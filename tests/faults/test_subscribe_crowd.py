@@ -10,8 +10,8 @@ from typing import Final, NamedTuple
 
 import pytest
 
-from sessions.v1 import sessions_pb2 as pb
 from sessions_client import AsyncClient
+from sessions_proto.v1 import sessions_pb2 as pb
 from tests.faults.subscriptions.crowd import Crowd, crowd
 from tests.faults.subscriptions.figures import show
 from tests.faults.subscriptions.inside import resident_bytes

@@ -9,8 +9,8 @@ from typing import Final
 
 import pytest
 
-from sessions.v1 import sessions_pb2 as pb
 from sessions_client import AsyncClient, MessageDict, Session
+from sessions_proto.v1 import sessions_pb2 as pb
 from tests.faults.subscriptions.figures import show
 from tests.faults.subscriptions.inside import resident_bytes
 from tests.faults.subscriptions.shut_stream import WINDOW, ShutStream, shut_stream

@@ -15,7 +15,7 @@ from typing import Any
 import grpc
 import pytest
 
-from sessions.v1 import sessions_pb2 as pb
+from sessions_proto.v1 import sessions_pb2 as pb
 from sessions_server.security.keyring import create_keyring
 from tests.faults.durability.load import stub_of
 from tests.faults.expiry.probes import each

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from sessions.v1 import sessions_pb2 as pb
 from sessions_client import Client
+from sessions_proto.v1 import sessions_pb2 as pb
 from sessions_server.domain.limits import Limits
 from sessions_server.domain.models import SECOND, JsonObject, Micros
 from sessions_server.domain.transfer import Checker, Header, MessagesRecord

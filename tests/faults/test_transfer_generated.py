@@ -13,7 +13,7 @@ import grpc
 import pytest
 from google.protobuf.message import DecodeError
 
-from sessions.v1 import sessions_pb2 as pb
+from sessions_proto.v1 import sessions_pb2 as pb
 from sessions_server.security.keyring import create_keyring
 from tests.faults.durability.load import stub_of
 from tests.faults.expiry.probes import each

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import pytest
 
-from sessions.v1 import sessions_pb2 as pb, sessions_pb2_grpc as pb_grpc
+from sessions_proto.v1 import sessions_pb2 as pb, sessions_pb2_grpc as pb_grpc
 from tests.faults.durability.load import stub_of
 from tests.faults.subscriptions.figures import show
 from tests.faults.transfer import killing

@@ -19,7 +19,7 @@ import pytest
 from tests.meta.tree import ROOT, project_files, text_of
 from tests.support.server import Server, start_server
 
-PACKAGES = {"sessions", "sessions_client", "sessions_server"}
+PACKAGES = {"sessions_proto", "sessions_client", "sessions_server"}
 
 CONVERSATION = """
 import sys
@@ -95,7 +95,7 @@ def test_every_package_says_that_it_is_typed(wheel: Path) -> None:
 
 
 def test_the_wheel_holds_every_module_of_the_checkout(wheel: Path) -> None:
-    sources = ("generated/sessions/*", "client/sessions_client/*", "server/sessions_server/*")
+    sources = ("generated/sessions_proto/*", "client/sessions_client/*", "server/sessions_server/*")
     expected = {path.relative_to(path.parts[0]).as_posix() for path in project_files(*sources)}
     with ZipFile(wheel) as archive:
         assert expected - set(archive.namelist()) == set()

@@ -11,7 +11,7 @@ import pytest
 from google.protobuf.struct_pb2 import Struct
 from google.rpc import error_details_pb2, status_pb2
 
-from sessions.v1 import sessions_pb2 as pb, sessions_pb2_grpc
+from sessions_proto.v1 import sessions_pb2 as pb, sessions_pb2_grpc
 
 if TYPE_CHECKING:
     from types import TracebackType

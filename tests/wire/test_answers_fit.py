@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from google.protobuf.struct_pb2 import ListValue, Struct, Value
 
-from sessions.v1 import sessions_pb2 as pb
+from sessions_proto.v1 import sessions_pb2 as pb
 from tests.wire.stubs import Caller, message, refused, struct
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from google.protobuf.struct_pb2 import Struct, Value
 
-from sessions.v1 import sessions_pb2 as pb
+from sessions_proto.v1 import sessions_pb2 as pb
 from tests.wire.stubs import Caller, refused, set_change, struct
 
 BEFORE = {"name": "Ann", "items": [{"n": 1}], "object": {"a": 1}}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pytest
 
-from sessions.v1 import sessions_pb2 as pb
+from sessions_proto.v1 import sessions_pb2 as pb
 from tests.support.http2 import Http2, framed
 from tests.wire.deployments import EXPIRED, READER, WRITER
 from tests.wire.stubs import SERVICE, Caller, Refusal, message, refusal_of, refused

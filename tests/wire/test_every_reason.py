@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sessions.v1 import errors_pb2, sessions_pb2 as pb
+from sessions_proto.v1 import errors_pb2, sessions_pb2 as pb
 from tests.support.clock import SharedClock
 from tests.support.server import Server, start_server
 from tests.wire.stubs import Caller, Refusal, message, refusal_of, refused, set_change, struct

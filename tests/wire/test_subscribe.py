@@ -11,7 +11,7 @@ from urllib.request import urlopen
 import grpc
 import pytest
 
-from sessions.v1 import sessions_pb2 as pb
+from sessions_proto.v1 import sessions_pb2 as pb
 from tests.support.http2 import Http2, framed
 from tests.support.processes import memory_bytes
 from tests.support.server import Server, start_server

@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 import pytest
 
-from sessions.v1 import sessions_pb2 as pb
+from sessions_proto.v1 import sessions_pb2 as pb
 from tests.faults.subscriptions.inside import Inspected
 from tests.support.server import Server, start_server
 from tests.wire.deployments import entry

@@ -9,8 +9,8 @@ import grpc
 import pytest
 from google.protobuf.message import DecodeError
 
-from sessions.v1 import sessions_pb2 as pb
 from sessions_client import AsyncClient, InvalidArgument, SessionData
+from sessions_proto.v1 import sessions_pb2 as pb
 from tests.support.server import Server
 from tests.wire.stubs import Caller, message, refusal_of, refused, struct
 

@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 import grpc
 import grpc.aio
 
-from sessions.v1 import sessions_pb2_grpc as pb_grpc
 from sessions_client._errors import Code, SessionsError, callback_cancelled, closed, error_from
 from sessions_client._events import Event
 from sessions_client._follow import silence
 from sessions_client._models import Session
 from sessions_client._options import Target
+from sessions_proto.v1 import sessions_pb2_grpc as pb_grpc
 
 if TYPE_CHECKING:
-    from sessions.v1 import sessions_pb2 as pb
+    from sessions_proto.v1 import sessions_pb2 as pb
 
 T = TypeVar("T")
 Request = TypeVar("Request")

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sessions.v1 import sessions_pb2 as pb
 from sessions_client._changes import Append, Change, Increment, Merge, Remove, Set
 from sessions_client._convert import _scalars as scalars
 from sessions_client._convert._json import fill_struct, fill_value, number, read_struct, read_value
 from sessions_client._errors import refused
 from sessions_client._models import Context
+from sessions_proto.v1 import sessions_pb2 as pb
 
 _OPERATIONS = ("set", "remove", "increment", "append", "merge")
 

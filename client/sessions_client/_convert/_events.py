@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from sessions.v1 import sessions_pb2 as pb
 from sessions_client import _events as events
 from sessions_client._convert import _scalars as scalars
 from sessions_client._convert._messages import read_message
+from sessions_proto.v1 import sessions_pb2 as pb
 
 
 def subscribe_request(

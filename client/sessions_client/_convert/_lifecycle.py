@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from sessions.v1 import sessions_pb2 as pb
 from sessions_client._convert import _scalars as scalars
+from sessions_proto.v1 import sessions_pb2 as pb
 
 
 def start_request(session_id: str, *, etag: str | None, request_id: str | None) -> pb.StartSessionRequest:

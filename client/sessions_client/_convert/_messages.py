@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sessions.v1 import sessions_pb2 as pb
 from sessions_client._convert import _scalars as scalars
 from sessions_client._convert._json import fill_struct, read_struct
 from sessions_client._errors import refused
 from sessions_client._models import Message, MessageDict, MessageInput
+from sessions_proto.v1 import sessions_pb2 as pb
 
 _KEYS = tuple(MessageDict.__annotations__)
 _TEXTS = ("id", "role", "content", "name", "tool_call_id")

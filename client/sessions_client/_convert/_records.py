@@ -15,10 +15,10 @@ from google.protobuf import duration_pb2, struct_pb2, timestamp_pb2
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
-from sessions.v1 import sessions_pb2 as pb
 from sessions_client._convert import _scalars as scalars
 from sessions_client._convert._json import fill_struct, fill_value, read_struct, read_value
 from sessions_client._errors import refused
+from sessions_proto.v1 import sessions_pb2 as pb
 
 _SPAN = re.compile(r"(-?)(\d{1,12})(?:\.(\d{1,9}))?s", flags=re.ASCII)
 

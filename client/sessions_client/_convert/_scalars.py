@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Generic, TypedDict, TypeVar
 
 from google.protobuf import duration_pb2, timestamp_pb2
 
-from sessions.v1 import sessions_pb2 as pb
 from sessions_client import _models as models
 from sessions_client._errors import ResourceExhausted, Violation, refusal, refused
+from sessions_proto.v1 import sessions_pb2 as pb
 
 if TYPE_CHECKING:
     from google.protobuf.internal.enum_type_wrapper import _EnumTypeWrapper

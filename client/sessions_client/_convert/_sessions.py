@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import Any
 
-from sessions.v1 import sessions_pb2 as pb
 from sessions_client._convert import _scalars as scalars
 from sessions_client._convert._json import fill_struct, read_struct
 from sessions_client._errors import Violation, refusal, refused
@@ -20,6 +19,7 @@ from sessions_client._models import (
     StorageInput,
     StorageOptions,
 )
+from sessions_proto.v1 import sessions_pb2 as pb
 
 _CONFIG_KEYS = tuple(field.name for field in fields(SessionConfig))
 _STORAGE_KEYS = tuple(field.name for field in fields(StorageOptions))

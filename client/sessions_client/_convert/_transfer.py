@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sessions.v1 import sessions_pb2 as pb
 from sessions_client._convert import _scalars as scalars
 from sessions_client._convert._json import read_struct
 from sessions_client._convert._messages import read_message
 from sessions_client._convert._sessions import read_session
 from sessions_client._models import Message, Session
+from sessions_proto.v1 import sessions_pb2 as pb
 
 if TYPE_CHECKING:
     from datetime import datetime

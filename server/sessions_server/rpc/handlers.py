@@ -20,7 +20,7 @@ import uuid_utils
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
-from sessions.v1 import sessions_pb2 as pb
+from sessions_proto.v1 import sessions_pb2 as pb
 from sessions_server.domain.errors import DomainError, LimitExceeded, ShuttingDown, StreamAged
 from sessions_server.domain.ports import Access, Caller, Clock
 from sessions_server.rpc.errors import (

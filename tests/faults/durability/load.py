@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final
 
 import grpc
 
-from sessions.v1 import sessions_pb2 as pb, sessions_pb2_grpc as pb_grpc
 from sessions_client import AsyncClient, Message
+from sessions_proto.v1 import sessions_pb2 as pb, sessions_pb2_grpc as pb_grpc
 
 if TYPE_CHECKING:
     from tests.support.server import Server

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import grpc
 
-from sessions.v1 import sessions_pb2 as pb, sessions_pb2_grpc as pb_grpc
+from sessions_proto.v1 import sessions_pb2 as pb, sessions_pb2_grpc as pb_grpc
 from tests.faults.expiry.population import GONE, IDLING, Specimen
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import Final, TypeAlias
 
 import grpc
 
-from sessions.v1 import sessions_pb2 as pb
+from sessions_proto.v1 import sessions_pb2 as pb
 
 Call: TypeAlias = "grpc.aio.UnaryStreamCall[pb.SubscribeRequest, bytes]"
 

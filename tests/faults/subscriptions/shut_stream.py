@@ -19,7 +19,7 @@ from h2.connection import H2Connection
 from h2.events import DataReceived, Event, StreamEnded, TrailersReceived
 from h2.settings import SettingCodes
 
-from sessions.v1 import sessions_pb2 as pb
+from sessions_proto.v1 import sessions_pb2 as pb
 
 WINDOW: Final = 16 * 1024
 """How many bytes the stream takes before it is opened."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from sessions.v1 import sessions_pb2 as pb, sessions_pb2_grpc as pb_grpc
+from sessions_proto.v1 import sessions_pb2 as pb, sessions_pb2_grpc as pb_grpc
 
 if TYPE_CHECKING:
     import random

@@ -12,7 +12,7 @@ from benchmarks.crowd import WAVE, crowd
 from benchmarks.echo_server import handlers
 from benchmarks.load import BenchmarkError
 from benchmarks.messages import SERVICE, STREAM_EVENT
-from sessions.v1 import sessions_pb2 as pb
+from sessions_proto.v1 import sessions_pb2 as pb
 
 LARGE = bytes(range(256)) * 1_000
 Context = grpc.aio.ServicerContext[bytes, bytes]

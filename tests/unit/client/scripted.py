@@ -14,7 +14,7 @@ from google.protobuf import duration_pb2
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
-from sessions.v1 import sessions_pb2 as pb
+from sessions_proto.v1 import sessions_pb2 as pb
 
 SERVICE = pb.DESCRIPTOR.services_by_name["SessionService"]
 

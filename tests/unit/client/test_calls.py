@@ -9,7 +9,6 @@ from typing import Any
 import grpc
 import pytest
 
-from sessions.v1 import sessions_pb2 as pb
 from sessions_client import (
     Aborted,
     AsyncClient,
@@ -23,6 +22,7 @@ from sessions_client import (
 )
 from sessions_client._async._caller import AsyncCaller
 from sessions_client._options import target_of
+from sessions_proto.v1 import sessions_pb2 as pb
 from tests.support.flavours import open_client
 from tests.unit.client.scripted import LOST, Failure, ScriptedServer
 

@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from sessions.v1 import sessions_pb2 as pb
 from sessions_client import TLS, AsyncClient, Client, Unavailable
+from sessions_proto.v1 import sessions_pb2 as pb
 from tests.support.flavours import open_client
 from tests.unit.client.scripted import ScriptedServer
 

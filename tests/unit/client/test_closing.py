@@ -10,8 +10,8 @@ from typing import Any
 import grpc
 import pytest
 
-from sessions.v1 import sessions_pb2 as pb
 from sessions_client import AsyncClient, Client, Event, SessionData
+from sessions_proto.v1 import sessions_pb2 as pb
 from tests.unit.client.scripted import Failure, ScriptedServer, Stream, checkpoint, message_event
 
 LATER = Failure(grpc.StatusCode.UNAVAILABLE, "Shutting down.", reason="SHUTTING_DOWN", retry_after=0.9)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from sessions.v1 import sessions_pb2 as pb
 from sessions_client import (
     Append,
     Change,
@@ -27,6 +26,7 @@ from sessions_client import (
 from sessions_client._changes import changes_of
 from sessions_client._convert import _context, _events, _messages, _sessions
 from sessions_client._models import NOT_GIVEN
+from sessions_proto.v1 import sessions_pb2 as pb
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message as WireMessage

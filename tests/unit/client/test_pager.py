@@ -8,8 +8,8 @@ from typing import Any
 import grpc
 import pytest
 
-from sessions.v1 import sessions_pb2 as pb
 from sessions_client import AsyncClient, Client, InvalidArgument, Page, Pager
+from sessions_proto.v1 import sessions_pb2 as pb
 from tests.unit.client.scripted import Failure, ScriptedServer
 
 PAGES = {"": (["a", "b"], "2"), "2": ([], "3"), "3": (["c"], "")}

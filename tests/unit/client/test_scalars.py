@@ -10,9 +10,9 @@ import pytest
 from google.protobuf import duration_pb2, timestamp_pb2
 from hypothesis import given, strategies as st
 
-from sessions.v1 import sessions_pb2 as pb
 from sessions_client import InvalidArgument, SessionState
 from sessions_client._convert import _scalars as scalars
+from sessions_proto.v1 import sessions_pb2 as pb
 
 
 @given(st.datetimes(timezones=st.timezones(), min_value=datetime(2, 1, 1), max_value=datetime(9998, 1, 1)))

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from sessions.v1 import sessions_pb2 as pb
 from sessions_client import InvalidArgument, SessionData
 from sessions_client._convert._json import fill_struct
 from sessions_client._convert._transfer import import_requests
 from sessions_client._session_data import records_of, session_data_of
+from sessions_proto.v1 import sessions_pb2 as pb
 
 
 def records() -> list[pb.ExportRecord]:

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from sessions.v1 import sessions_pb2 as pb
 from sessions_client import (
     ExpiryAction,
     InvalidArgument,
@@ -22,6 +21,7 @@ from sessions_client import (
     StorageOptions,
 )
 from sessions_client._convert import _sessions
+from sessions_proto.v1 import sessions_pb2 as pb
 
 UPDATE: dict[str, Any] = {
     "metadata": None,

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pytest
 
-from sessions.v1 import sessions_pb2 as pb
 from sessions_client import (
     AsyncClient,
     Client,
@@ -26,6 +25,7 @@ from sessions_client import (
     _async,
     _sync,
 )
+from sessions_proto.v1 import sessions_pb2 as pb
 from tests.support.flavours import open_client
 from tests.unit.client.scripted import (
     LOST,

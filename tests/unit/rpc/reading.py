@@ -10,7 +10,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.struct_pb2 import Value
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from sessions.v1 import sessions_pb2 as pb
+from sessions_proto.v1 import sessions_pb2 as pb
 from sessions_server.domain.errors import InvalidRequest, LimitExceeded
 from tests.unit.rpc.build import LIMITS, TENANT, wire_message
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 from google.rpc import error_details_pb2, status_pb2
 
-from sessions.v1 import sessions_pb2 as pb, sessions_pb2_grpc
+from sessions_proto.v1 import sessions_pb2 as pb, sessions_pb2_grpc
 from sessions_server.domain.errors import PermissionDenied, Unauthenticated
 from sessions_server.domain.ports import Access, Caller
 from sessions_server.rpc.handlers import SERVICE, Handlers, UnknownMethods

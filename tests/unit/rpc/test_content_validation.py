@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from google.protobuf.struct_pb2 import Struct, Value
 
-from sessions.v1 import sessions_pb2 as pb
+from sessions_proto.v1 import sessions_pb2 as pb
 from sessions_server.rpc.convert import content, sessions
 from tests.unit.rpc.build import LIMITS, nested, numbered, struct, wire_message
 from tests.unit.rpc.reading import (

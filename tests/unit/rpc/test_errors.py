@@ -8,7 +8,7 @@ import grpc
 import pytest
 from google.rpc import error_details_pb2, status_pb2
 
-from sessions.v1 import errors_pb2
+from sessions_proto.v1 import errors_pb2
 from sessions_server.domain.errors import (
     DomainError,
     EtagMismatch,

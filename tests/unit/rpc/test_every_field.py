@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from google.protobuf.struct_pb2 import Value
 
-from sessions.v1 import sessions_pb2 as pb
+from sessions_proto.v1 import sessions_pb2 as pb
 from sessions_server.domain.commands import Base, Verb
 from sessions_server.domain.context import MISSING
 from sessions_server.domain.errors import DomainError

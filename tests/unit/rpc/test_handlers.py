@@ -12,7 +12,7 @@ import grpc
 import pytest
 from structlog.testing import capture_logs
 
-from sessions.v1 import sessions_pb2 as pb
+from sessions_proto.v1 import sessions_pb2 as pb
 from sessions_server.domain.errors import EventsCompacted, SessionNotFound
 from sessions_server.domain.ports import Access, Caller
 from sessions_server.rpc.handlers import SERVICE, Write, needed_access, printable

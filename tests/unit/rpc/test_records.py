@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from google.protobuf.message import DecodeError, Message as WireMessage
 
-from sessions.v1 import sessions_pb2 as pb
+from sessions_proto.v1 import sessions_pb2 as pb
 from sessions_server.domain.errors import InvalidRequest, LimitExceeded
 from sessions_server.domain.models import Sequence, State, StateReason
 from sessions_server.domain.transfer import ContextRecord, Footer, Header, MessagesRecord, Record

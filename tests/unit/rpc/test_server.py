@@ -13,7 +13,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from sessions.v1 import sessions_pb2 as pb, sessions_pb2_grpc
+from sessions_proto.v1 import sessions_pb2 as pb, sessions_pb2_grpc
 from sessions_server.domain.errors import SetupError
 from sessions_server.rpc.metrics import Metrics
 from sessions_server.rpc.server import RpcServer, Tls

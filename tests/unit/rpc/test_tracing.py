@@ -11,7 +11,7 @@ import pytest
 from opentelemetry import trace
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
-from sessions.v1 import sessions_pb2 as pb
+from sessions_proto.v1 import sessions_pb2 as pb
 from sessions_server.domain.errors import SessionNotFound, Unavailable
 from sessions_server.rpc.tracing import Tracing
 from tests.unit.rpc.serving import serving

@@ -13,7 +13,7 @@ from sessions_server.rpc.convert.values import put_object, put_value
 if TYPE_CHECKING:
     from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
 
-    from sessions.v1 import sessions_pb2 as pb
+    from sessions_proto.v1 import sessions_pb2 as pb
     from sessions_server.domain.models import Context, Json, Message, MessageBody, Session
 
 

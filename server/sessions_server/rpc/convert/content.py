@@ -15,7 +15,7 @@ from sessions_server.rpc.validate import NAME_CHARACTERS, ROLE_CHARACTERS, Check
 if TYPE_CHECKING:
     from collections.abc import Sequence as Seq
 
-    from sessions.v1 import sessions_pb2 as pb
+    from sessions_proto.v1 import sessions_pb2 as pb
     from sessions_server.domain.limits import Limits
 
 _ADDED_BYTES: Final = 80

@@ -15,7 +15,7 @@ from sessions_server.rpc.validate import Check
 from sessions_server.service.pages import read_token
 
 if TYPE_CHECKING:
-    from sessions.v1 import sessions_pb2 as pb
+    from sessions_proto.v1 import sessions_pb2 as pb
     from sessions_server.domain.limits import Limits
 
 _FILTER: Final = "metadata_filter"

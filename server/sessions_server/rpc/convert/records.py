@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
-from sessions.v1 import sessions_pb2 as pb
+from sessions_proto.v1 import sessions_pb2 as pb
 from sessions_server.domain.errors import InvalidRequest, Violation
 from sessions_server.domain.models import (
     Message,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from sessions.v1 import sessions_pb2 as pb
+from sessions_proto.v1 import sessions_pb2 as pb
 from sessions_server.domain.models import (
     SECOND,
     EventType,

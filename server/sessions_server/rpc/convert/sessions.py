@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from google.protobuf.struct_pb2 import Struct
 
-from sessions.v1 import sessions_pb2 as pb
+from sessions_proto.v1 import sessions_pb2 as pb
 from sessions_server.domain import commands as c
 from sessions_server.domain.models import JsonObject, SessionConfig, SessionKey, StorageOptions
 from sessions_server.rpc.convert.common import read_key, read_stamp

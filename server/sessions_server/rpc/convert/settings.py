@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sessions.v1 import sessions_pb2 as pb
+from sessions_proto.v1 import sessions_pb2 as pb
 from sessions_server.domain.models import (
     ExpiryAction,
     Micros,

@@ -4,7 +4,7 @@
 import grpc
 import warnings
 
-from sessions.v1 import sessions_pb2 as sessions_dot_v1_dot_sessions__pb2
+from sessions_proto.v1 import sessions_pb2 as sessions_dot_v1_dot_sessions__pb2
 
 GRPC_GENERATED_VERSION = '1.76.0'
 GRPC_VERSION = grpc.__version__

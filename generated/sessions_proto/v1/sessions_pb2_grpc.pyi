@@ -6,7 +6,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from grpc import aio as _aio
-from sessions.v1 import sessions_pb2 as _sessions_pb2
+from sessions_proto.v1 import sessions_pb2 as _sessions_pb2
 import abc as _abc_1
 import grpc as _grpc
 import sys
