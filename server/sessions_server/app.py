@@ -22,7 +22,7 @@ from sessions_server.log.hub import Hub
 from sessions_server.log.nats import NatsChannel
 from sessions_server.log.wakeups import Wakeups
 from sessions_server.log.writer import Announce, Writer
-from sessions_server.logs import configure_logging
+from sessions_server.observability import configure_logging
 from sessions_server.rpc.metrics import Metrics
 from sessions_server.rpc.server import RpcServer, Tls
 from sessions_server.rpc.servicer import Servicer
@@ -41,8 +41,7 @@ from sessions_server.storage.opening import explain, opening
 from sessions_server.storage.store import Store, SystemClock, open_store
 
 if TYPE_CHECKING:
-    from sessions_server.domain.hints import Channel
-    from sessions_server.domain.ports import Cells, Clock
+    from sessions_server.domain.ports import Cells, Channel, Clock
 
 logger = logging.getLogger(__name__)
 

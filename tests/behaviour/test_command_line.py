@@ -15,8 +15,8 @@ import pytest
 from sessions_client import Client
 from sessions_server.app import running_core
 from sessions_server.domain.models import Micros
-from sessions_server.service.dump import Imported, import_all
-from sessions_server.service.dump_file import open_to_read
+from sessions_server.dump.file import open_to_read
+from sessions_server.dump.transfer import Imported, import_all
 from sessions_server.settings import Settings
 from sessions_server.storage.store import SystemClock
 from tests.support.clock import HandClock

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from sessions_client import Client
-from sessions_server.service import dump_file
+from sessions_server.dump import file as dump_file
 from tests.support.command_line import line_of, run, run_here, sentence_of, shown
 from tests.support.server import sqlite_url, start_server
 

@@ -57,7 +57,7 @@ def test_every_unique_key_has_the_distribution_column_and_no_table_points_to_ano
 
 
 def reckon(path: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "docs/capacity.py", "--results", str(path), *options]
+    command = [sys.executable, "benchmarks/capacity.py", "--results", str(path), *options]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 

@@ -12,7 +12,7 @@ from sessions_server.commands.running import progress, require_database, run
 from sessions_server.settings import Settings
 
 if TYPE_CHECKING:
-    from sessions_server.service.dump import Imported
+    from sessions_server.dump.transfer import Imported
 
 
 @with_settings(*DATABASE)
@@ -42,8 +42,8 @@ def import_(file: Path, *, settings: Settings) -> None:
 
 async def _export(settings: Settings, file: Path) -> int:
     from sessions_server.app import running_core
-    from sessions_server.service.dump import export_all
-    from sessions_server.service.dump_file import open_to_write
+    from sessions_server.dump.file import open_to_write
+    from sessions_server.dump.transfer import export_all
 
     async with running_core(settings) as core:
         total = (await core.store.counts()).sessions
@@ -53,8 +53,8 @@ async def _export(settings: Settings, file: Path) -> int:
 
 async def _import(settings: Settings, file: Path) -> Imported:
     from sessions_server.app import running_core
-    from sessions_server.service.dump import import_all
-    from sessions_server.service.dump_file import open_to_read
+    from sessions_server.dump.file import open_to_read
+    from sessions_server.dump.transfer import import_all
 
     async with running_core(settings) as core:
         with open_to_read(file, core.cells) as reader, progress("importing bytes", reader.size) as show:

@@ -202,3 +202,13 @@ class ReadStore(Protocol):
 
     async def due(self, limit: int) -> list[SessionKey]:
         """Sessions whose expiry is due, the longest due first."""
+
+
+class Channel(Protocol):
+    """Carries packets of hints between replicas: at most once, in any order."""
+
+    async def send(self, packets: Seq[bytes]) -> None:
+        """Packets that cannot be sent are lost; nothing is raised for them."""
+
+    async def listen(self, received: Callable[[bytes], None], missed: Callable[[], None]) -> None:
+        """Hands on what arrives, until cancelled. Calls `missed` whenever packets may have been lost on the way."""

@@ -14,7 +14,8 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from sessions_server.domain.errors import DomainError
-from sessions_server.domain.hints import Channel, Hints, packets, read_packet
+from sessions_server.domain.ports import Channel
+from sessions_server.log.hints import Hints, packets, read_packet
 
 if TYPE_CHECKING:
     from sessions_server.domain.models import Sequence, SessionKey

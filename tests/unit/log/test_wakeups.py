@@ -11,9 +11,9 @@ import asyncpg
 import pytest
 
 from sessions_server.domain.errors import SetupError, Unavailable
-from sessions_server.domain.hints import Hints, packets, read_packet
 from sessions_server.domain.models import Sequence, SessionKey
 from sessions_server.domain.workspace import Published
+from sessions_server.log.hints import Hints, packets, read_packet
 from sessions_server.log.hub import Hub
 from sessions_server.log.nats import NatsChannel
 from sessions_server.log.wakeups import HEADS_AT_ONCE, Wakeups

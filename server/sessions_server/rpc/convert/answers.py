@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from sessions_server.domain.context import Missing
+from sessions_server.rpc.convert.options import put_config, put_storage
 from sessions_server.rpc.convert.scalars import STATES, put_time
-from sessions_server.rpc.convert.settings import put_config, put_storage
 from sessions_server.rpc.convert.values import put_object, put_value
 
 if TYPE_CHECKING:

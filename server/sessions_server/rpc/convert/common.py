@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from sessions_server.domain.commands import RequestStamp
 from sessions_server.domain.models import SessionKey
-from sessions_server.rpc.validate import REQUEST_ID_CHARACTERS, Check
+from sessions_server.rpc.convert.check import REQUEST_ID_CHARACTERS, Check
 
 if TYPE_CHECKING:
     from sessions_server.domain.limits import Limits

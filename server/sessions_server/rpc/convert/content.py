@@ -8,9 +8,9 @@ from sessions_server.domain import commands as c
 from sessions_server.domain.context import Append, Change, Increment, Merge, Operation, Path, Remove, Set
 from sessions_server.domain.models import EventType, MessageBody, MessageDraft, Sequence, SessionKey
 from sessions_server.domain.ports import HistoryQuery
+from sessions_server.rpc.convert.check import NAME_CHARACTERS, ROLE_CHARACTERS, Check
 from sessions_server.rpc.convert.common import read_key, read_stamp
 from sessions_server.rpc.convert.scalars import EVENT_TYPE_NAMES
-from sessions_server.rpc.validate import NAME_CHARACTERS, ROLE_CHARACTERS, Check
 
 if TYPE_CHECKING:
     from collections.abc import Sequence as Seq

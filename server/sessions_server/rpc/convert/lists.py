@@ -10,8 +10,8 @@ from sessions_server.domain.filters import Condition, parse_filter
 from sessions_server.domain.limits import MAX_DEPTH
 from sessions_server.domain.models import State
 from sessions_server.domain.ports import ListQuery, OrderBy
+from sessions_server.rpc.convert.check import Check
 from sessions_server.rpc.convert.scalars import STATE_NAMES
-from sessions_server.rpc.validate import Check
 from sessions_server.service.pages import read_token
 
 if TYPE_CHECKING:

@@ -9,8 +9,9 @@ from google.protobuf.struct_pb2 import Struct
 from sessions_proto.v1 import sessions_pb2 as pb
 from sessions_server.domain import commands as c
 from sessions_server.domain.models import JsonObject, SessionConfig, SessionKey, StorageOptions
+from sessions_server.rpc.convert.check import Check
 from sessions_server.rpc.convert.common import read_key, read_stamp
-from sessions_server.rpc.convert.settings import (
+from sessions_server.rpc.convert.options import (
     read_config,
     read_expiry_action,
     read_overflow,
@@ -19,7 +20,6 @@ from sessions_server.rpc.convert.settings import (
     read_ttl,
     read_window,
 )
-from sessions_server.rpc.validate import Check
 
 if TYPE_CHECKING:
     from sessions_server.domain.limits import Limits

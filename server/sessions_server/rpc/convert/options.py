@@ -24,7 +24,7 @@ from sessions_server.rpc.convert.scalars import (
 )
 
 if TYPE_CHECKING:
-    from sessions_server.rpc.validate import Check
+    from sessions_server.rpc.convert.check import Check
 
 
 def read_config(check: Check, field: str, given: pb.SessionConfig) -> SessionConfig:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence as Seq
-from typing import Protocol, TypeAlias
+from collections.abc import Iterator, Mapping
+from typing import TypeAlias
 
 from sessions_server.domain.jsonbytes import dumps, loads
 from sessions_server.domain.models import Json, Sequence, SessionKey
@@ -12,16 +12,6 @@ Hints: TypeAlias = Mapping[SessionKey, Sequence]
 
 HINTS_PER_PACKET = 16
 """Few enough that a packet stays below the 8,000 bytes that PostgreSQL's NOTIFY carries, with ids of any length."""
-
-
-class Channel(Protocol):
-    """Carries packets of hints between replicas: at most once, in any order."""
-
-    async def send(self, packets: Seq[bytes]) -> None:
-        """Packets that cannot be sent are lost; nothing is raised for them."""
-
-    async def listen(self, received: Callable[[bytes], None], missed: Callable[[], None]) -> None:
-        """Hands on what arrives, until cancelled. Calls `missed` whenever packets may have been lost on the way."""
 
 
 def packets(hints: Hints) -> Iterator[bytes]:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from sessions_server.domain.models import Sequence, Session, SessionKey
     from sessions_server.domain.transfer import Header
-    from sessions_server.service.dump_file import DumpReader, DumpWriter
+    from sessions_server.dump.file import DumpReader, DumpWriter
     from sessions_server.service.transfer import Transfers
 
 KEYS_PER_STEP = 256

@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 
 from sessions_server.settings import Settings
 
-RESULTS: Final = Path(__file__).resolve().parent.parent / "benchmarks" / "results.json"
+RESULTS: Final = Path(__file__).resolve().parent / "results.json"
 
 WAKEUP_CONNECTIONS: Final = 2
 """Beside its pool a replica has one connection that listens, and one that tells."""
