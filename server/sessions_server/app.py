@@ -56,7 +56,7 @@ class Stopped(Exception):
     """SIGTERM or SIGINT came before the server was ready."""
 
 
-class Grace:
+class ShutdownDeadline:
     """The time to end in order, for the calls first, then for the writer, then for the store."""
 
     def __init__(self, seconds: float) -> None:
@@ -83,7 +83,7 @@ class Core:
     transfers: Transfers
     limits: Limits
     cells: Cells
-    grace: Grace
+    grace: ShutdownDeadline
 
 
 async def serve(settings: Settings, *, ready: Callable[[str], None], clock: Clock | None = None) -> None:
@@ -107,7 +107,7 @@ async def serve(settings: Settings, *, ready: Callable[[str], None], clock: Cloc
             watching = asyncio.create_task(_watch_store(core.store, rpc, settings.database_url))
             try:
                 with metrics.served(settings.metrics_listen):
-                    _spare_the_collector()
+                    _tune_gc()
                     ready(rpc.address)
                     await stop.wait()
             finally:
@@ -125,7 +125,7 @@ async def running_core(
     no more. Raises Stopped when `stop` is set before the store is open."""
     cells = open_cells(settings.keyring)
     limits = settings.limits
-    grace = Grace(settings.drain_grace.total_seconds())
+    grace = ShutdownDeadline(settings.drain_grace.total_seconds())
     with opening(settings.database_url):
         store = open_store(
             settings.database_url,
@@ -162,7 +162,7 @@ async def _unless_stopped(work: Coroutine[Any, Any, None], stop: asyncio.Event |
         await asyncio.wait({asyncio.gather(working, return_exceptions=True)}, timeout=LEAST_SECONDS)
 
 
-async def _close(store: Store, grace: Grace) -> None:
+async def _close(store: Store, grace: ShutdownDeadline) -> None:
     """Lets the store finish. What it waits for after the grace is cut, here and by the end of the event loop."""
     try:
         async with asyncio.timeout(grace.left()):
@@ -189,7 +189,7 @@ async def _running_log(
     cells: Cells,
     limits: Limits,
     clock: Clock,
-    grace: Grace,
+    grace: ShutdownDeadline,
     *,
     sweeps: bool,
 ) -> AsyncIterator[Core]:
@@ -227,7 +227,7 @@ async def _running_log(
             writing.cancel()
 
 
-def _spare_the_collector() -> None:
+def _tune_gc() -> None:
     """What is loaded by now stays, and is not looked through again. A call makes hundreds of objects that its end frees
     without the collector: at its usual pace it is a good part of a loaded
     server's work."""

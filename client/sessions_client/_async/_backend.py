@@ -221,7 +221,7 @@ class Stream:
         return SessionsError("The stream was cancelled.", code=Code.CANCELLED)
 
 
-class Courier:
+class CallbackRunner:
     """Hands events to a callback, one after another."""
 
     def __init__(self, callback: Callable[[Event], object]) -> None:

@@ -187,10 +187,10 @@ class AsyncSubscription(_backend.Startable["AsyncSubscription"]):
             )
 
     async def _deliver(self, callback: Callable[[Event], object]) -> None:
-        courier = _backend.Courier(callback)
+        runner = _backend.CallbackRunner(callback)
         try:
             while (event := await self._next()) is not None:
-                await courier.hand_over(event)
+                await runner.hand_over(event)
                 self._cursor.pass_event(event)
         except BaseException as exc:
             # Also what is no Exception, and what nobody would see in the background.
@@ -202,7 +202,7 @@ class AsyncSubscription(_backend.Startable["AsyncSubscription"]):
             )
         finally:
             self._end()
-            courier.close()
+            runner.close()
 
     async def _next(self) -> Event | None:
         """The next event that was not handed over yet, None at the end."""

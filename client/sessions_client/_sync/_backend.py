@@ -224,7 +224,7 @@ def _look(alarm: weakref.ref[_Alarm]) -> None:
         target.look()
 
 
-class Courier:
+class CallbackRunner:
     """Hands events to a callback, one after another; a coroutine runs on an event loop of the worker's
     own."""
 

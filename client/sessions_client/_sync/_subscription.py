@@ -189,10 +189,10 @@ class Subscription(_backend.Startable["Subscription"]):
             )
 
     def _deliver(self, callback: Callable[[Event], object]) -> None:
-        courier = _backend.Courier(callback)
+        runner = _backend.CallbackRunner(callback)
         try:
             while (event := self._next()) is not None:
-                courier.hand_over(event)
+                runner.hand_over(event)
                 self._cursor.pass_event(event)
         except BaseException as exc:
             # Also what is no Exception, and what nobody would see in the background.
@@ -204,7 +204,7 @@ class Subscription(_backend.Startable["Subscription"]):
             )
         finally:
             self._end()
-            courier.close()
+            runner.close()
 
     def _next(self) -> Event | None:
         """The next event that was not handed over yet, None at the end."""

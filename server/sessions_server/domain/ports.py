@@ -87,7 +87,7 @@ class Rewrapped(NamedTuple):
     """Why data keys could not be opened, which stay as they are."""
 
 
-class Patience(Enum):
+class LockWait(Enum):
     """How long a transaction waits for sessions that another one has locked."""
 
     NONE = "none"
@@ -98,10 +98,10 @@ class Patience(Enum):
 class Transaction(Protocol):
     """One write transaction, used by one thread at a time."""
 
-    def load(self, commands: Seq[Command], *, patience: Patience = Patience.LONG) -> Workspace:
+    def load(self, commands: Seq[Command], *, lock_wait: LockWait = LockWait.LONG) -> Workspace:
         """Locks, in sorted order, and reads all that the commands name. Idempotent within the transaction.
 
-        All is judged at one instant, that of the workspace. Without patience, sessions that another transaction has
+        All is judged at one instant, that of the workspace. Without lock_wait, sessions that another transaction has
         locked are left out of the workspace and named there as busy. Else raises SessionLocked when the wait was too
         long.
         """

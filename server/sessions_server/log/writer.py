@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeAlias,
 
 from sessions_server.domain.commands import Command
 from sessions_server.domain.errors import SessionLocked, ShuttingDown, Unavailable
-from sessions_server.domain.ports import Patience
+from sessions_server.domain.ports import LockWait
 from sessions_server.domain.workspace import Published
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class Writer:
                 tasks.create_task(self._commit_series(self._series.popleft()))
             batch = self._take()
             if batch:
-                for entry in await self._commit(batch, Patience.BRIEF):
+                for entry in await self._commit(batch, LockWait.BRIEF):
                     self._put_aside(entry, tasks)
             self._wanted = max(len(batch) + len(self._waiting), 1)
 
@@ -173,27 +173,27 @@ class Writer:
             batch = [entry for entry in self._aside[key] if not entry.answer.cancelled()]
             self._aside[key] = []
             if batch:
-                await self._commit(batch, Patience.LONG)
+                await self._commit(batch, LockWait.LONG)
         self._waiting.extendleft(reversed(self._aside.pop(key)))
         self._ready.set()
 
-    async def _commit(self, batch: list[_Single], patience: Patience) -> list[_Single]:
-        """Answers which entries have to wait for a session; with long patience they have done so."""
+    async def _commit(self, batch: list[_Single], lock_wait: LockWait) -> list[_Single]:
+        """Answers which entries have to wait for a session; with long lock_wait they have done so."""
         try:
-            decided = await self._store.transact(lambda tx: _decide_batch(tx, batch, patience))
+            decided = await self._store.transact(lambda tx: _decide_batch(tx, batch, lock_wait))
         except Exception as error:
-            return await self._recover(batch, patience, error)
+            return await self._recover(batch, lock_wait, error)
         # The callers first, so that their answers do not queue behind a thousand watchers. Nobody runs in between.
         for entry, outcome in decided.outcomes:
             _settle(entry, outcome)
         self._announce(decided.published)
         return decided.busy
 
-    async def _recover(self, batch: list[_Single], patience: Patience, error: Exception) -> list[_Single]:
+    async def _recover(self, batch: list[_Single], lock_wait: LockWait, error: Exception) -> list[_Single]:
         """A transaction was lost. Finds what broke it: a locked session by passing over those, a command by trying each
         alone, unless none can succeed now."""
-        if isinstance(error, SessionLocked) and patience is Patience.BRIEF:
-            return await self._commit(batch, Patience.NONE)
+        if isinstance(error, SessionLocked) and lock_wait is LockWait.BRIEF:
+            return await self._commit(batch, LockWait.NONE)
         if len(batch) == 1 or isinstance(error, Unavailable):
             for entry in batch:
                 _settle(entry, error)
@@ -203,12 +203,12 @@ class Writer:
         )
         busy: list[_Single] = []
         for entry in batch:
-            busy += await self._commit([entry], patience)
+            busy += await self._commit([entry], lock_wait)
         return busy
 
 
-def _decide_batch(tx: Transaction, batch: list[_Single], patience: Patience) -> _Decided:
-    workspace = tx.load([entry.work for entry in batch], patience=patience)
+def _decide_batch(tx: Transaction, batch: list[_Single], lock_wait: LockWait) -> _Decided:
+    workspace = tx.load([entry.work for entry in batch], lock_wait=lock_wait)
     decided = _Decided([], [], [])
     for entry in batch:
         if entry.work.key in workspace.busy:
@@ -227,7 +227,7 @@ def _decide_series(tx: Transaction, series: Series) -> tuple[Answer, list[Publis
     answer: Answer = None
     published: dict[object, Published] = {}
     for command in series():
-        workspace = tx.load([command], patience=Patience.LONG)
+        workspace = tx.load([command], lock_wait=LockWait.LONG)
         outcome = workspace.apply(command)
         answer = outcome if answer is None else answer
         changes = tx.save(workspace)

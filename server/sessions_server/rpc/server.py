@@ -16,7 +16,7 @@ import grpc
 
 from sessions_server.domain.errors import SetupError
 from sessions_server.rpc.handlers import REQUEST_BYTES, SERVICE, Authenticator, Handlers, UnknownMethods
-from sessions_server.rpc.standard import Health, standard_services
+from sessions_server.rpc.health_and_reflection import Health, standard_services
 from sessions_server.rpc.streams import StreamLimits, Streams
 from sessions_server.rpc.tracing import Tracing
 

@@ -8,14 +8,6 @@ from typing import TYPE_CHECKING, cast
 
 from sessions_proto.v1 import sessions_pb2 as pb
 from sessions_server.domain.commands import Verb
-from sessions_server.rpc.convert.answers import (
-    put_context,
-    put_context_part,
-    put_message,
-    put_messages,
-    put_session,
-    put_sessions,
-)
 from sessions_server.rpc.convert.common import read_named
 from sessions_server.rpc.convert.content import (
     read_add_message,
@@ -31,6 +23,14 @@ from sessions_server.rpc.convert.events import encode_checkpoint, encode_event
 from sessions_server.rpc.convert.imports import read_import
 from sessions_server.rpc.convert.lists import read_list, read_search
 from sessions_server.rpc.convert.records import put_record
+from sessions_server.rpc.convert.responses import (
+    put_context,
+    put_context_part,
+    put_message,
+    put_messages,
+    put_session,
+    put_sessions,
+)
 from sessions_server.rpc.convert.sessions import (
     ChangeOfSession,
     read_create,

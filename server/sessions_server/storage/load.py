@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sessions_server.domain.commands import AddMessages, Command, RequestStamp, Update
 from sessions_server.domain.decide import needs_context
 from sessions_server.domain.models import MessageBody, Micros, Sequence, Session, SessionKey
-from sessions_server.domain.ports import Patience
+from sessions_server.domain.ports import LockWait
 from sessions_server.domain.workspace import Slot, StoredRequest, Workspace
 from sessions_server.storage.content import Content
 from sessions_server.storage.rows import SESSION_COLUMNS, compact_time, session_from_row
@@ -152,9 +152,9 @@ class Loader:
             self._now = read_clock(self._connection, None)
         return self._now
 
-    def load(self, commands: Seq[Command], *, patience: Patience) -> Loaded:
+    def load(self, commands: Seq[Command], *, lock_wait: LockWait) -> Loaded:
         keys = sorted({command.key for command in commands})
-        rows, busy = self._lock(keys, patience)
+        rows, busy = self._lock(keys, lock_wait)
         self._given_now = self.now  # a transaction that loads again goes on judging by this instant
         free = [command for command in commands if command.key not in busy]
         slots = {key: Slot(key) for key in keys if key not in busy}
@@ -167,14 +167,14 @@ class Loader:
         self._take_requests(loaded, free)
         return loaded
 
-    def _lock(self, keys: list[SessionKey], patience: Patience) -> tuple[list[Row], set[SessionKey]]:
+    def _lock(self, keys: list[SessionKey], lock_wait: LockWait) -> tuple[list[Row], set[SessionKey]]:
         """The rows, all locked, and the sessions that are left to another transaction that has them."""
         locks = self._backend.locks
         if locks is None:
             return self._locked_rows(_LOCK_SESSIONS, keys), set()
-        if patience is Patience.NONE:
+        if lock_wait is LockWait.NONE:
             return self._lock_free(keys, locks)
-        if patience is Patience.LONG and not self._waits_long:
+        if lock_wait is LockWait.LONG and not self._waits_long:
             locks.wait_long.rows(self._connection)
             self._waits_long = True
         rows = self._locked_rows(_LOCK_SESSIONS, keys)

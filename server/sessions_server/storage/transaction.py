@@ -6,7 +6,7 @@ from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sessions_server.domain.ports import Patience
+from sessions_server.domain.ports import LockWait
 from sessions_server.storage.load import Loaded, Loader
 from sessions_server.storage.save import Saver
 
@@ -40,8 +40,8 @@ class StoreTransaction:
         self._loaded: Loaded | None = None
         self.erased_content = False
 
-    def load(self, commands: Seq[Command], *, patience: Patience = Patience.LONG) -> Workspace:
-        self._loaded = self._loader.load(commands, patience=patience)
+    def load(self, commands: Seq[Command], *, lock_wait: LockWait = LockWait.LONG) -> Workspace:
+        self._loaded = self._loader.load(commands, lock_wait=lock_wait)
         return self._loaded.workspace
 
     def save(self, workspace: Workspace) -> list[Published]:

@@ -31,10 +31,10 @@ from sessions_server.domain.models import (
 )
 from sessions_server.domain.transfer import ContextRecord, Footer, Header, MessagesRecord, Record
 from sessions_server.rpc.convert import content, lists, sessions
-from sessions_server.rpc.convert.answers import put_context, put_context_part, put_message, put_session
 from sessions_server.rpc.convert.common import read_named
 from sessions_server.rpc.convert.events import encode_event
 from sessions_server.rpc.convert.records import put_record
+from sessions_server.rpc.convert.responses import put_context, put_context_part, put_message, put_session
 from tests.unit.rpc.build import (
     LIMITS,
     T0,

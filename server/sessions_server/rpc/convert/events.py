@@ -19,7 +19,7 @@ from sessions_server.domain.models import (
     StateChange,
     Updated,
 )
-from sessions_server.rpc.convert.answers import put_message
+from sessions_server.rpc.convert.responses import put_message
 from sessions_server.rpc.convert.scalars import EVENT_TYPES, STATE_REASONS, STATES, put_time
 
 _ENCODED: Final[WeakKeyDictionary[Event, bytes]] = WeakKeyDictionary()

@@ -28,10 +28,10 @@ from sessions_server.domain.transfer import (
     MessagesRecord,
     Record,
 )
-from sessions_server.rpc.convert.answers import put_messages, put_session
 from sessions_server.rpc.convert.check import Check
 from sessions_server.rpc.convert.content import read_body
 from sessions_server.rpc.convert.options import read_config, read_storage
+from sessions_server.rpc.convert.responses import put_messages, put_session
 from sessions_server.rpc.convert.scalars import STATE_NAMES, put_time, read_time
 from sessions_server.rpc.convert.values import put_object
 
