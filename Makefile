@@ -13,7 +13,7 @@ VERIFY := verify-format verify-lint verify-types verify-imports verify-proto ver
 	verify-sync verify-docs verify-sizes
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test verify fix gen fmt bench release-protos $(VERIFY) \
+.PHONY: help setup run test verify fix gen fmt bench docs release-protos $(VERIFY) \
 	fix-format fix-lint fix-proto fix-generated fix-sync fix-docs
 
 help: ## Show this list.
@@ -95,7 +95,10 @@ verify-sync: $(READY) ## Check that the synchronous client is what the asynchron
 fix-sync: $(READY) ## Write the synchronous client anew from the asynchronous one.
 	@$(BIN)/python client/unasync.py
 
-verify-docs: $(READY) ## Check that the README lists the settings as they are.
+docs: $(READY) ## Build the documentation site into .cache/site.
+	@NO_MKDOCS_2_WARNING=1 PYTHONPATH=. $(BIN)/mkdocs build --quiet $(call cure,mend what is named above.)
+
+verify-docs: docs ## Check that the README lists the settings as they are, and that the site builds without a warning.
 	@$(BIN)/python docs/generate.py --check $(call cure,run \`make fix-docs\`.)
 
 fix-docs: $(READY) ## Write the README's list of settings anew.
