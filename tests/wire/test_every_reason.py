@@ -17,6 +17,8 @@ from tests.wire.stubs import Caller, Refusal, message, refusal_of, refused, set_
 
 # Made by faults of the server's surroundings, or of its own; the tests of faults and of the handlers show them.
 MADE_ELSEWHERE = {"INTERNAL", "UNAVAILABLE", "STORAGE_FULL"}
+# Reasons that no RPC gives yet.
+NOT_YET = {"LOG_REPLACED", "RECORD_NOT_FOUND"}
 
 
 def show(refusal: Refusal, code: str, reason: str, **metadata: str) -> None:
@@ -220,4 +222,4 @@ def test_no_reason_is_left_out() -> None:
     names = errors_pb2.ErrorReason.DESCRIPTOR.values_by_name
     known = {name.removeprefix("ERROR_REASON_") for name in names} - {"UNSPECIFIED"}
     shown = re.findall(r'show\(refusal, "[A-Z_]+", "([A-Z_]+)"', Path(__file__).read_text())
-    assert known - MADE_ELSEWHERE == set(shown)
+    assert known - MADE_ELSEWHERE - NOT_YET == set(shown)

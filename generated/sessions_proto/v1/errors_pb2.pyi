@@ -82,10 +82,15 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
         { "reason": "PATH_CONFLICT", "domain": "sessions.v1", "metadata": { "change": "2" } }
     """
     ERROR_REASON_ETAG_MISMATCH: _ErrorReason.ValueType  # 10
-    """Says that the session or the context has changed since the given etag was read; `current_etag` is its etag now.
-    Read it again, decide again, retry. ABORTED.
+    """Says that the session, the context or a record has changed since the given etag was read; `current_etag` is its
+    etag now. Read it again, decide again, retry. ABORTED.
+
+    In a commit `condition` is the index, from 0, of the condition that failed. `current_etag` is absent when there is
+    no such record. For `history_head` and `last_sequence`, `current_sequence` is the sequence now.
 
         { "reason": "ETAG_MISMATCH", "domain": "sessions.v1", "metadata": { "current_etag": "18" } }
+        { "reason": "ETAG_MISMATCH", "domain": "sessions.v1",
+          "metadata": { "condition": "0", "current_sequence": "41" } }
     """
     ERROR_REASON_REQUEST_ID_REUSED: _ErrorReason.ValueType  # 11
     """Says that this `request_id` was used in this session, within the last 24 hours, for another RPC or with other
@@ -169,6 +174,20 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         { "reason": "UNIMPLEMENTED", "domain": "sessions.v1", "metadata": {} }
     """
+    ERROR_REASON_LOG_REPLACED: _ErrorReason.ValueType  # 25
+    """The log of the session is another one than that of the given `log_id`: the session was restored from a backup,
+    replaced by an import, or deleted and created again. `log_id` is the identity of the log now. Read the session
+    again and subscribe from its `last_sequence`. OUT_OF_RANGE.
+
+        { "reason": "LOG_REPLACED", "domain": "sessions.v1",
+          "metadata": { "log_id": "0198f2c46a1e7b609d2f3f0c5b7a9e11" } }
+    """
+    ERROR_REASON_RECORD_NOT_FOUND: _ErrorReason.ValueType  # 26
+    """The caller's tenant has no record of this name: it was never written, it was deleted, or its ttl has passed.
+    NOT_FOUND.
+
+        { "reason": "RECORD_NOT_FOUND", "domain": "sessions.v1", "metadata": {} }
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Names why a request was refused, for programs; the status message says it to people.
@@ -247,10 +266,15 @@ change that failed, in UpdateContext; none of the changes was applied. FAILED_PR
     { "reason": "PATH_CONFLICT", "domain": "sessions.v1", "metadata": { "change": "2" } }
 """
 ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 10
-"""Says that the session or the context has changed since the given etag was read; `current_etag` is its etag now.
-Read it again, decide again, retry. ABORTED.
+"""Says that the session, the context or a record has changed since the given etag was read; `current_etag` is its
+etag now. Read it again, decide again, retry. ABORTED.
+
+In a commit `condition` is the index, from 0, of the condition that failed. `current_etag` is absent when there is
+no such record. For `history_head` and `last_sequence`, `current_sequence` is the sequence now.
 
     { "reason": "ETAG_MISMATCH", "domain": "sessions.v1", "metadata": { "current_etag": "18" } }
+    { "reason": "ETAG_MISMATCH", "domain": "sessions.v1",
+      "metadata": { "condition": "0", "current_sequence": "41" } }
 """
 ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 11
 """Says that this `request_id` was used in this session, within the last 24 hours, for another RPC or with other
@@ -333,5 +357,19 @@ ERROR_REASON_UNIMPLEMENTED: ErrorReason.ValueType  # 24
 """Says that the server does not know this RPC; it may be older than the caller. UNIMPLEMENTED.
 
     { "reason": "UNIMPLEMENTED", "domain": "sessions.v1", "metadata": {} }
+"""
+ERROR_REASON_LOG_REPLACED: ErrorReason.ValueType  # 25
+"""The log of the session is another one than that of the given `log_id`: the session was restored from a backup,
+replaced by an import, or deleted and created again. `log_id` is the identity of the log now. Read the session
+again and subscribe from its `last_sequence`. OUT_OF_RANGE.
+
+    { "reason": "LOG_REPLACED", "domain": "sessions.v1",
+      "metadata": { "log_id": "0198f2c46a1e7b609d2f3f0c5b7a9e11" } }
+"""
+ERROR_REASON_RECORD_NOT_FOUND: ErrorReason.ValueType  # 26
+"""The caller's tenant has no record of this name: it was never written, it was deleted, or its ttl has passed.
+NOT_FOUND.
+
+    { "reason": "RECORD_NOT_FOUND", "domain": "sessions.v1", "metadata": {} }
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

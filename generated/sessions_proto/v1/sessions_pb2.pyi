@@ -13,6 +13,7 @@ from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from sessions_proto.v1 import records_pb2 as _records_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -125,6 +126,10 @@ class _OverflowEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Overflow.Val
     """Removes the oldest messages from the history for good; their content is erased from the log as well."""
     OVERFLOW_REJECT: _Overflow.ValueType  # 2
     """Refuses the new message with HISTORY_FULL; nothing is stored."""
+    OVERFLOW_TRUNCATE_TURNS: _Overflow.ValueType  # 3
+    """As TRUNCATE_OLDEST, but the history never begins with a tool result whose call was removed: whole turns are removed
+    until the new message fits.
+    """
 
 class Overflow(_Overflow, metaclass=_OverflowEnumTypeWrapper):
     """Says what happens when a message would exceed `max_messages`."""
@@ -135,7 +140,39 @@ OVERFLOW_TRUNCATE_OLDEST: Overflow.ValueType  # 1
 """Removes the oldest messages from the history for good; their content is erased from the log as well."""
 OVERFLOW_REJECT: Overflow.ValueType  # 2
 """Refuses the new message with HISTORY_FULL; nothing is stored."""
+OVERFLOW_TRUNCATE_TURNS: Overflow.ValueType  # 3
+"""As TRUNCATE_OLDEST, but the history never begins with a tool result whose call was removed: whole turns are removed
+until the new message fits.
+"""
 Global___Overflow: _TypeAlias = Overflow  # noqa: Y015
+
+class _HistoryWindow:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _HistoryWindowEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_HistoryWindow.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    HISTORY_WINDOW_UNSPECIFIED: _HistoryWindow.ValueType  # 0
+    """The default: EXACT."""
+    HISTORY_WINDOW_EXACT: _HistoryWindow.ValueType  # 1
+    """The newest messages, exactly `limit` of them."""
+    HISTORY_WINDOW_WHOLE_TURNS: _HistoryWindow.ValueType  # 2
+    """The newest whole turns that fit into `limit`, never beginning with a tool result whose call is left out. A turn
+    begins with a message of the role `user`.
+    """
+
+class HistoryWindow(_HistoryWindow, metaclass=_HistoryWindowEnumTypeWrapper):
+    """The messages that make up the newest part of a history."""
+
+HISTORY_WINDOW_UNSPECIFIED: HistoryWindow.ValueType  # 0
+"""The default: EXACT."""
+HISTORY_WINDOW_EXACT: HistoryWindow.ValueType  # 1
+"""The newest messages, exactly `limit` of them."""
+HISTORY_WINDOW_WHOLE_TURNS: HistoryWindow.ValueType  # 2
+"""The newest whole turns that fit into `limit`, never beginning with a tool result whose call is left out. A turn
+begins with a message of the role `user`.
+"""
+Global___HistoryWindow: _TypeAlias = HistoryWindow  # noqa: Y015
 
 class _Persistence:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -217,6 +254,12 @@ class _EventTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventType.V
     """The session was created or replaced by an import: ImportedEvent."""
     EVENT_TYPE_DELETED: _EventType.ValueType  # 8
     """The session was erased: DeletedEvent."""
+    EVENT_TYPE_HISTORY_TRUNCATED: _EventType.ValueType  # 9
+    """The removal of messages from one end of the history: HistoryTruncatedEvent."""
+    EVENT_TYPE_RECORDS_CHANGE: _EventType.ValueType  # 10
+    """A change of records by a commit of this session: RecordsChangeEvent."""
+    EVENT_TYPE_MESSAGE_ERASED: _EventType.ValueType  # 11
+    """The erasure of one message: MessageErasedEvent."""
 
 class EventType(_EventType, metaclass=_EventTypeEnumTypeWrapper):
     """Names the kind of an event."""
@@ -239,6 +282,12 @@ EVENT_TYPE_IMPORTED: EventType.ValueType  # 7
 """The session was created or replaced by an import: ImportedEvent."""
 EVENT_TYPE_DELETED: EventType.ValueType  # 8
 """The session was erased: DeletedEvent."""
+EVENT_TYPE_HISTORY_TRUNCATED: EventType.ValueType  # 9
+"""The removal of messages from one end of the history: HistoryTruncatedEvent."""
+EVENT_TYPE_RECORDS_CHANGE: EventType.ValueType  # 10
+"""A change of records by a commit of this session: RecordsChangeEvent."""
+EVENT_TYPE_MESSAGE_ERASED: EventType.ValueType  # 11
+"""The erasure of one message: MessageErasedEvent."""
 Global___EventType: _TypeAlias = EventType  # noqa: Y015
 
 class _StateChangeReason:
@@ -356,16 +405,22 @@ class GetSessionRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SESSION_ID_FIELD_NUMBER: _builtins.int
+    AT_SEQUENCE_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     """Required. The session's id."""
+    at_sequence: _builtins.int
+    """Optional. Returns the session as it was right after the event with this sequence. Default, and 0: now. Beyond the
+    last event it is CURSOR_AHEAD, before the oldest that is kept EVENTS_COMPACTED; negative is INVALID_ARGUMENT.
+    """
     def __init__(
         self,
         *,
         session_id: _builtins.str = ...,
+        at_sequence: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["session_id", b"session_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_sequence", b"at_sequence", "session_id", b"session_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -968,12 +1023,17 @@ class SetContextRequest(_message.Message):
     CONTEXT_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    FORGET_PAST_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     """Required. The session's id."""
     etag: _builtins.str
     """Optional. The context's etag as it was read; see SessionService."""
     request_id: _builtins.str
     """Optional. Makes the call safe to repeat; see SessionService. At most 128 characters."""
+    forget_past: _builtins.bool
+    """Optional. Whether to erase the context's earlier values from the log at once; they can be read with `at_sequence`
+    otherwise, until the log is compacted. The events stay, without their values. Default: false.
+    """
     @_builtins.property
     def context(self) -> _struct_pb2.Struct:
         """Optional. The whole new context, at most 1 MiB of JSON, 3.5 MiB as a Struct, and 10,000 keys. Default: empty. In a
@@ -987,10 +1047,11 @@ class SetContextRequest(_message.Message):
         context: _struct_pb2.Struct | None = ...,
         etag: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        forget_past: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "etag", b"etag", "request_id", b"request_id", "session_id", b"session_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "etag", b"etag", "forget_past", b"forget_past", "request_id", b"request_id", "session_id", b"session_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1030,12 +1091,17 @@ class UpdateContextRequest(_message.Message):
     CHANGES_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    FORGET_PAST_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     """Required. The session's id."""
     etag: _builtins.str
     """Optional. The context's etag as it was read; see SessionService."""
     request_id: _builtins.str
     """Optional. Makes the call safe to repeat; see SessionService. At most 128 characters."""
+    forget_past: _builtins.bool
+    """Optional. Whether to erase the context's earlier values from the log at once; they can be read with `at_sequence`
+    otherwise, until the log is compacted. The events stay, without their values. Default: false.
+    """
     @_builtins.property
     def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___ContextChange]:
         """Required. 1 to 100 changes, applied in this order, all or none. Afterwards the context may have at most 1 MiB of
@@ -1050,10 +1116,11 @@ class UpdateContextRequest(_message.Message):
         changes: _abc.Iterable[Global___ContextChange] | None = ...,
         etag: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        forget_past: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "etag", b"etag", "request_id", b"request_id", "session_id", b"session_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "etag", b"etag", "forget_past", b"forget_past", "request_id", b"request_id", "session_id", b"session_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1091,19 +1158,23 @@ class GetContextRequest(_message.Message):
 
     SESSION_ID_FIELD_NUMBER: _builtins.int
     PATH_FIELD_NUMBER: _builtins.int
+    AT_SEQUENCE_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     """Required. The session's id."""
     path: _builtins.str
     """Optional. Where to look; ContextChange says how a path is written. Default: nowhere, only the whole is returned."""
+    at_sequence: _builtins.int
+    """Optional. Returns the context as it was right after the event with this sequence; see GetSessionRequest."""
     def __init__(
         self,
         *,
         session_id: _builtins.str = ...,
         path: _builtins.str = ...,
+        at_sequence: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["path", b"path", "session_id", b"session_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_sequence", b"at_sequence", "path", b"path", "session_id", b"session_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1257,6 +1328,8 @@ class GetHistoryRequest(_message.Message):
     LIMIT_FIELD_NUMBER: _builtins.int
     BEFORE_SEQUENCE_FIELD_NUMBER: _builtins.int
     AFTER_SEQUENCE_FIELD_NUMBER: _builtins.int
+    AT_SEQUENCE_FIELD_NUMBER: _builtins.int
+    WINDOW_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     """Required. The session's id."""
     limit: _builtins.int
@@ -1270,6 +1343,14 @@ class GetHistoryRequest(_message.Message):
     """
     after_sequence: _builtins.int
     """Optional. Returns the oldest messages after this sequence; 0 starts at the first. Negative is INVALID_ARGUMENT."""
+    at_sequence: _builtins.int
+    """Optional. Returns messages of the history as it was right after the event with this sequence; see
+    GetSessionRequest. Messages that were erased since are left out.
+    """
+    window: Global___HistoryWindow.ValueType
+    """Optional. Which messages make up the newest part. Default: EXACT. WHOLE_TURNS with `before_sequence` or
+    `after_sequence` is INVALID_ARGUMENT.
+    """
     def __init__(
         self,
         *,
@@ -1277,10 +1358,12 @@ class GetHistoryRequest(_message.Message):
         limit: _builtins.int = ...,
         before_sequence: _builtins.int | None = ...,
         after_sequence: _builtins.int | None = ...,
+        at_sequence: _builtins.int = ...,
+        window: Global___HistoryWindow.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_after_sequence", b"_after_sequence", "_before_sequence", b"_before_sequence", "after_sequence", b"after_sequence", "before_sequence", b"before_sequence"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_after_sequence", b"_after_sequence", "_before_sequence", b"_before_sequence", "after_sequence", b"after_sequence", "before_sequence", b"before_sequence", "limit", b"limit", "session_id", b"session_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_after_sequence", b"_after_sequence", "_before_sequence", b"_before_sequence", "after_sequence", b"after_sequence", "at_sequence", b"at_sequence", "before_sequence", b"before_sequence", "limit", b"limit", "session_id", b"session_id", "window", b"window"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__after_sequence: _TypeAlias = _typing.Literal["after_sequence"]  # noqa: Y015
     _WhichOneofArgType__after_sequence: _TypeAlias = _typing.Literal["_after_sequence", b"_after_sequence"]  # noqa: Y015
@@ -1378,6 +1461,8 @@ class SubscribeRequest(_message.Message):
     SESSION_ID_FIELD_NUMBER: _builtins.int
     EVENT_TYPES_FIELD_NUMBER: _builtins.int
     AFTER_SEQUENCE_FIELD_NUMBER: _builtins.int
+    INCLUDE_CHANGES_FIELD_NUMBER: _builtins.int
+    LOG_ID_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     """Required. The session's id."""
     after_sequence: _builtins.int
@@ -1385,6 +1470,12 @@ class SubscribeRequest(_message.Message):
     first event, which is EVENTS_COMPACTED when that is no longer kept, or belonged to a deleted session of this id:
     subscribe from `oldest_sequence` - 1 then, or read the session anew. Default: from now. Negative is
     INVALID_ARGUMENT.
+    """
+    include_changes: _builtins.bool
+    """Optional. Whether `context_change` and `updated` events hold what was changed. Default: false."""
+    log_id: _builtins.str
+    """Optional. The `log_id` of the checkpoint that came with the position. A session whose log has another id now, since
+    it was restored, imported or created again, is LOG_REPLACED. Default: the position is taken as one of this log.
     """
     @_builtins.property
     def event_types(self) -> _containers.RepeatedScalarFieldContainer[Global___EventType.ValueType]:
@@ -1396,10 +1487,12 @@ class SubscribeRequest(_message.Message):
         session_id: _builtins.str = ...,
         event_types: _abc.Iterable[Global___EventType.ValueType] | None = ...,
         after_sequence: _builtins.int | None = ...,
+        include_changes: _builtins.bool = ...,
+        log_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_after_sequence", b"_after_sequence", "after_sequence", b"after_sequence"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_after_sequence", b"_after_sequence", "after_sequence", b"after_sequence", "event_types", b"event_types", "session_id", b"session_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_after_sequence", b"_after_sequence", "after_sequence", b"after_sequence", "event_types", b"event_types", "include_changes", b"include_changes", "log_id", b"log_id", "session_id", b"session_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__after_sequence: _TypeAlias = _typing.Literal["after_sequence"]  # noqa: Y015
     _WhichOneofArgType__after_sequence: _TypeAlias = _typing.Literal["_after_sequence", b"_after_sequence"]  # noqa: Y015
@@ -1550,6 +1643,80 @@ class ImportSessionResponse(_message.Message):
 Global___ImportSessionResponse: _TypeAlias = ImportSessionResponse  # noqa: Y015
 
 @_typing.final
+class ForkSessionRequest(_message.Message):
+    """The session to fork, and the session to create from it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    AT_SEQUENCE_FIELD_NUMBER: _builtins.int
+    NEW_SESSION_ID_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    session_id: _builtins.str
+    """Required. The id of the session to fork."""
+    at_sequence: _builtins.int
+    """Optional. The sequence of the event after which to fork. Default, and 0: the last one. Beyond the last event it is
+    CURSOR_AHEAD, before the oldest that is kept EVENTS_COMPACTED; negative is INVALID_ARGUMENT.
+    """
+    new_session_id: _builtins.str
+    """Optional. The id of the new session, 1 to 128 characters of `A-Z a-z 0-9 . _ ~ : @ -`. Default: a new id; if
+    `request_id` is given it is derived from that, so that a retry finds the same session.
+    """
+    user_id: _builtins.str
+    """Optional. The new session's user: 1 to 256 characters, no control characters. Default: the source's."""
+    request_id: _builtins.str
+    """Optional. Makes the call safe to repeat; see SessionService. At most 128 characters."""
+    @_builtins.property
+    def metadata(self) -> _struct_pb2.Struct:
+        """Optional. The new session's metadata, at most 64 KiB of JSON and 256 keys. Default: the source's, as it was after
+        that event.
+        """
+
+    def __init__(
+        self,
+        *,
+        session_id: _builtins.str = ...,
+        at_sequence: _builtins.int = ...,
+        new_session_id: _builtins.str = ...,
+        user_id: _builtins.str = ...,
+        metadata: _struct_pb2.Struct | None = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["metadata", b"metadata"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_sequence", b"at_sequence", "metadata", b"metadata", "new_session_id", b"new_session_id", "request_id", b"request_id", "session_id", b"session_id", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ForkSessionRequest: _TypeAlias = ForkSessionRequest  # noqa: Y015
+
+@_typing.final
+class ForkSessionResponse(_message.Message):
+    """The response to ForkSession."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def session(self) -> Global___Session:
+        """Output only. The new session."""
+
+    def __init__(
+        self,
+        *,
+        session: Global___Session | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["session", b"session"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["session", b"session"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ForkSessionResponse: _TypeAlias = ForkSessionResponse  # noqa: Y015
+
+@_typing.final
 class Session(_message.Message):
     """Is one conversation of one user."""
 
@@ -1570,6 +1737,7 @@ class Session(_message.Message):
     END_TIME_FIELD_NUMBER: _builtins.int
     ARCHIVE_TIME_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    FORKED_FROM_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Output only. The session's id, unique within the tenant."""
     user_id: _builtins.str
@@ -1626,6 +1794,10 @@ class Session(_message.Message):
         idle timeout does not show here.
         """
 
+    @_builtins.property
+    def forked_from(self) -> Global___ForkedFrom:
+        """Output only. The session and the event that this session was forked from; absent if it was not forked."""
+
     def __init__(
         self,
         *,
@@ -1644,14 +1816,41 @@ class Session(_message.Message):
         end_time: _timestamp_pb2.Timestamp | None = ...,
         archive_time: _timestamp_pb2.Timestamp | None = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
+        forked_from: Global___ForkedFrom | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["archive_time", b"archive_time", "config", b"config", "create_time", b"create_time", "end_time", b"end_time", "expire_time", b"expire_time", "metadata", b"metadata", "start_time", b"start_time", "storage_options", b"storage_options", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["archive_time", b"archive_time", "config", b"config", "create_time", b"create_time", "end_time", b"end_time", "expire_time", b"expire_time", "forked_from", b"forked_from", "metadata", b"metadata", "start_time", b"start_time", "storage_options", b"storage_options", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["archive_time", b"archive_time", "config", b"config", "create_time", b"create_time", "end_time", b"end_time", "etag", b"etag", "expire_time", b"expire_time", "id", b"id", "last_sequence", b"last_sequence", "message_count", b"message_count", "metadata", b"metadata", "start_time", b"start_time", "state", b"state", "storage_options", b"storage_options", "update_time", b"update_time", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["archive_time", b"archive_time", "config", b"config", "create_time", b"create_time", "end_time", b"end_time", "etag", b"etag", "expire_time", b"expire_time", "forked_from", b"forked_from", "id", b"id", "last_sequence", b"last_sequence", "message_count", b"message_count", "metadata", b"metadata", "start_time", b"start_time", "state", b"state", "storage_options", b"storage_options", "update_time", b"update_time", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Session: _TypeAlias = Session  # noqa: Y015
+
+@_typing.final
+class ForkedFrom(_message.Message):
+    """The origin of a forked session."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    session_id: _builtins.str
+    """Output only. The id of the session that was forked. It may have been deleted since."""
+    sequence: _builtins.int
+    """Output only. The sequence, in that session, of the last event that the fork includes."""
+    def __init__(
+        self,
+        *,
+        session_id: _builtins.str = ...,
+        sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sequence", b"sequence", "session_id", b"session_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ForkedFrom: _TypeAlias = ForkedFrom  # noqa: Y015
 
 @_typing.final
 class SessionConfig(_message.Message):
@@ -1676,8 +1875,8 @@ class SessionConfig(_message.Message):
     @_builtins.property
     def timeout(self) -> _duration_pb2.Duration:
         """Optional. How long a session may stay CREATED or ACTIVE without a write (create, start, resume, message, context
-        change, clearing of a history that holds messages, import; not UpdateSession) before it is EXPIRED, to the instant: 1 second to 10
-        years. Default: without end.
+        change, clearing of a history that holds messages, import; not UpdateSession) before it is EXPIRED, to the instant:
+        1 second to 10 years. Default: without end.
         """
 
     def __init__(
@@ -1863,6 +2062,8 @@ class Message(_message.Message):
     METADATA_FIELD_NUMBER: _builtins.int
     TIMESTAMP_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    PAYLOAD_FIELD_NUMBER: _builtins.int
+    PAYLOAD_TYPE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Optional. The message's id, 1 to 128 characters of `A-Z a-z 0-9 . _ ~ : @ -`, unique within the history. Default: a
     new id. Adding a message with the same id and the same content again returns the stored one; with other content it
@@ -1872,14 +2073,22 @@ class Message(_message.Message):
     """Output only. The sequence of the message's event: its place in the history. It alone decides the order."""
     role: _builtins.str
     """Required. Who speaks, such as `user`, `assistant`, `system` or `tool`: any text of 1 to 64 characters. May be empty
-    when `data` is given.
+    when `data` or `payload` is given.
     """
     content: _builtins.str
-    """Optional. The text, at most 256 KiB of UTF-8. A message has `content` or `data` or both."""
+    """Optional. The text, at most 256 KiB of UTF-8. May be empty."""
     name: _builtins.str
     """Optional. The speaker's name, where several have the same role: at most 256 characters."""
     tool_call_id: _builtins.str
     """Optional. The tool call that this message answers: at most 256 characters."""
+    payload: _builtins.bytes
+    """Optional. The message in its provider's own form, at most 3 MiB, stored and returned byte for byte. Unlike `data`
+    it keeps the order of keys, integers beyond 2^53 and the difference between 1 and 1.0.
+    """
+    payload_type: _builtins.str
+    """Optional. What `payload` is, such as `application/json`: at most 256 characters. INVALID_ARGUMENT without a
+    `payload`.
+    """
     @_builtins.property
     def data(self) -> _struct_pb2.Struct:
         """Optional. The message in its provider's own form, such as tool calls or parts that are not text: at most 256 KiB of
@@ -1911,10 +2120,12 @@ class Message(_message.Message):
         metadata: _struct_pb2.Struct | None = ...,
         timestamp: _timestamp_pb2.Timestamp | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        payload: _builtins.bytes = ...,
+        payload_type: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "data", b"data", "metadata", b"metadata", "timestamp", b"timestamp"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "create_time", b"create_time", "data", b"data", "id", b"id", "metadata", b"metadata", "name", b"name", "role", b"role", "sequence", b"sequence", "timestamp", b"timestamp", "tool_call_id", b"tool_call_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "create_time", b"create_time", "data", b"data", "id", b"id", "metadata", b"metadata", "name", b"name", "payload", b"payload", "payload_type", b"payload_type", "role", b"role", "sequence", b"sequence", "timestamp", b"timestamp", "tool_call_id", b"tool_call_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1940,6 +2151,9 @@ class Event(_message.Message):
     HISTORY_CLEARED_FIELD_NUMBER: _builtins.int
     IMPORTED_FIELD_NUMBER: _builtins.int
     DELETED_FIELD_NUMBER: _builtins.int
+    HISTORY_TRUNCATED_FIELD_NUMBER: _builtins.int
+    RECORDS_CHANGE_FIELD_NUMBER: _builtins.int
+    MESSAGE_ERASED_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     """Output only. The session's id."""
     sequence: _builtins.int
@@ -1954,8 +2168,8 @@ class Event(_message.Message):
     """
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
-        """Output only. When the change was committed, by the server's clock; of an expiry, the instant at which it was due; of
-        an imported message, its `create_time`. So it does not always grow with the sequence.
+        """Output only. When the change was committed, by the server's clock; of an expiry, the instant at which it was due;
+        of an imported message, its `create_time`. So it does not always grow with the sequence.
         """
 
     @_builtins.property
@@ -1990,6 +2204,18 @@ class Event(_message.Message):
     def deleted(self) -> Global___DeletedEvent:
         """Output only. The session was erased."""
 
+    @_builtins.property
+    def history_truncated(self) -> Global___HistoryTruncatedEvent:
+        """Output only. Messages were removed from one end of the history."""
+
+    @_builtins.property
+    def records_change(self) -> Global___RecordsChangeEvent:
+        """Output only. Records were written or deleted by a commit of this session."""
+
+    @_builtins.property
+    def message_erased(self) -> Global___MessageErasedEvent:
+        """Output only. One message was erased."""
+
     def __init__(
         self,
         *,
@@ -2007,12 +2233,15 @@ class Event(_message.Message):
         history_cleared: Global___HistoryClearedEvent | None = ...,
         imported: Global___ImportedEvent | None = ...,
         deleted: Global___DeletedEvent | None = ...,
+        history_truncated: Global___HistoryTruncatedEvent | None = ...,
+        records_change: Global___RecordsChangeEvent | None = ...,
+        message_erased: Global___MessageErasedEvent | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["context_change", b"context_change", "created", b"created", "data", b"data", "deleted", b"deleted", "history_cleared", b"history_cleared", "imported", b"imported", "message", b"message", "state_change", b"state_change", "time", b"time", "updated", b"updated"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["context_change", b"context_change", "created", b"created", "data", b"data", "deleted", b"deleted", "history_cleared", b"history_cleared", "history_truncated", b"history_truncated", "imported", b"imported", "message", b"message", "message_erased", b"message_erased", "records_change", b"records_change", "state_change", b"state_change", "time", b"time", "updated", b"updated"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["context_change", b"context_change", "created", b"created", "data", b"data", "deleted", b"deleted", "erased", b"erased", "history_cleared", b"history_cleared", "imported", b"imported", "message", b"message", "request_id", b"request_id", "sequence", b"sequence", "session_id", b"session_id", "state_change", b"state_change", "time", b"time", "type", b"type", "updated", b"updated"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["context_change", b"context_change", "created", b"created", "data", b"data", "deleted", b"deleted", "erased", b"erased", "history_cleared", b"history_cleared", "history_truncated", b"history_truncated", "imported", b"imported", "message", b"message", "message_erased", b"message_erased", "records_change", b"records_change", "request_id", b"request_id", "sequence", b"sequence", "session_id", b"session_id", "state_change", b"state_change", "time", b"time", "type", b"type", "updated", b"updated"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_data: _TypeAlias = _typing.Literal["created", "message", "state_change", "context_change", "updated", "history_cleared", "imported", "deleted"]  # noqa: Y015
+    _WhichOneofReturnType_data: _TypeAlias = _typing.Literal["created", "message", "state_change", "context_change", "updated", "history_cleared", "imported", "deleted", "history_truncated", "records_change", "message_erased"]  # noqa: Y015
     _WhichOneofArgType_data: _TypeAlias = _typing.Literal["data", b"data"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_data) -> _WhichOneofReturnType_data | None: ...
 
@@ -2026,19 +2255,25 @@ class CreatedEvent(_message.Message):
 
     USER_ID_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
+    FORKED_FROM_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """Output only. The session's user."""
     state: Global___SessionState.ValueType
     """Output only. The session's first state."""
+    @_builtins.property
+    def forked_from(self) -> Global___ForkedFrom:
+        """Output only. The origin of a forked session; absent if it was not forked."""
+
     def __init__(
         self,
         *,
         user_id: _builtins.str = ...,
         state: Global___SessionState.ValueType = ...,
+        forked_from: Global___ForkedFrom | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["forked_from", b"forked_from"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["state", b"state", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["forked_from", b"forked_from", "state", b"state", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2084,21 +2319,33 @@ class ContextChangeEvent(_message.Message):
 
     PATHS_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    CHANGES_FIELD_NUMBER: _builtins.int
+    CHANGES_OMITTED_FIELD_NUMBER: _builtins.int
     etag: _builtins.str
     """Output only. The context's etag after the change."""
+    changes_omitted: _builtins.bool
+    """Output only. Whether `changes` is empty because the changes are larger than 64 KiB or were erased."""
     @_builtins.property
     def paths(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Output only. The paths that were written: of a merge those of its keys, of SetContext the empty path."""
+
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___ContextChange]:
+        """Output only. The changes, in their order, if the subscription includes changes; SetContext is one `set` of the
+        empty path. Empty when they were erased from the log since.
+        """
 
     def __init__(
         self,
         *,
         paths: _abc.Iterable[_builtins.str] | None = ...,
         etag: _builtins.str = ...,
+        changes: _abc.Iterable[Global___ContextChange] | None = ...,
+        changes_omitted: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "paths", b"paths"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "changes_omitted", b"changes_omitted", "etag", b"etag", "paths", b"paths"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2111,18 +2358,26 @@ class UpdatedEvent(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     PATHS_FIELD_NUMBER: _builtins.int
+    SESSION_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def paths(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Output only. The paths of the update mask."""
+
+    @_builtins.property
+    def session(self) -> Global___Session:
+        """Output only. The session after the change, if the subscription includes changes and it has at most 64 KiB; absent
+        otherwise.
+        """
 
     def __init__(
         self,
         *,
         paths: _abc.Iterable[_builtins.str] | None = ...,
+        session: Global___Session | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["session", b"session"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["paths", b"paths"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["paths", b"paths", "session", b"session"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2192,22 +2447,136 @@ class DeletedEvent(_message.Message):
 Global___DeletedEvent: _TypeAlias = DeletedEvent  # noqa: Y015
 
 @_typing.final
+class HistoryTruncatedEvent(_message.Message):
+    """The removal of messages from one end of the history. Their own events are `erased` from then on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REMOVED_COUNT_FIELD_NUMBER: _builtins.int
+    HEAD_SEQUENCE_FIELD_NUMBER: _builtins.int
+    removed_count: _builtins.int
+    """Output only. How many messages left the history."""
+    head_sequence: _builtins.int
+    """Output only. The sequence of the newest message that is left; 0 when none is."""
+    def __init__(
+        self,
+        *,
+        removed_count: _builtins.int = ...,
+        head_sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["head_sequence", b"head_sequence", "removed_count", b"removed_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HistoryTruncatedEvent: _TypeAlias = HistoryTruncatedEvent  # noqa: Y015
+
+@_typing.final
+class RecordsChangeEvent(_message.Message):
+    """The change of records by a commit of this session: their names and etags, never their values."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecordChange]:
+        """Output only. The changed records, in the order of the commit's operations, each once."""
+
+    def __init__(
+        self,
+        *,
+        changes: _abc.Iterable[Global___RecordChange] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordsChangeEvent: _TypeAlias = RecordsChangeEvent  # noqa: Y015
+
+@_typing.final
+class RecordChange(_message.Message):
+    """The change of one record."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    DELETED_FIELD_NUMBER: _builtins.int
+    etag: _builtins.str
+    """Output only. The record's etag after the change; empty when it was deleted."""
+    deleted: _builtins.bool
+    """Output only. Whether the record was deleted."""
+    @_builtins.property
+    def name(self) -> _records_pb2.RecordName:
+        """Output only. The record's name."""
+
+    def __init__(
+        self,
+        *,
+        name: _records_pb2.RecordName | None = ...,
+        etag: _builtins.str = ...,
+        deleted: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deleted", b"deleted", "etag", b"etag", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordChange: _TypeAlias = RecordChange  # noqa: Y015
+
+@_typing.final
+class MessageErasedEvent(_message.Message):
+    """The erasure of one message's content. The message's own event is `erased` from then on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MESSAGE_ID_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    message_id: _builtins.str
+    """Output only. The message's id."""
+    sequence: _builtins.int
+    """Output only. The message's sequence."""
+    def __init__(
+        self,
+        *,
+        message_id: _builtins.str = ...,
+        sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message_id", b"message_id", "sequence", b"sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MessageErasedEvent: _TypeAlias = MessageErasedEvent  # noqa: Y015
+
+@_typing.final
 class Checkpoint(_message.Message):
     """Says how far a subscription has come."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     SEQUENCE_FIELD_NUMBER: _builtins.int
+    LOG_ID_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Output only. Every event up to this sequence was sent, was filtered out, or lies before the start of the stream."""
+    log_id: _builtins.str
+    """Output only. The identity of the log that `sequence` belongs to. It changes when the session is restored from a
+    backup, replaced by an import, or deleted and created again. Send it back with the position to resume from.
+    """
     def __init__(
         self,
         *,
         sequence: _builtins.int = ...,
+        log_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["log_id", b"log_id", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2223,6 +2592,7 @@ class ExportRecord(_message.Message):
     CONTEXT_FIELD_NUMBER: _builtins.int
     MESSAGES_FIELD_NUMBER: _builtins.int
     FOOTER_FIELD_NUMBER: _builtins.int
+    RECORDS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def header(self) -> Global___ExportHeader:
         """Optional. The session itself; the first record."""
@@ -2239,6 +2609,10 @@ class ExportRecord(_message.Message):
     def footer(self) -> Global___ExportFooter:
         """Optional. What makes the export whole; the last record."""
 
+    @_builtins.property
+    def records(self) -> Global___ExportRecords:
+        """Optional. Some records of the session, ordered by their names."""
+
     def __init__(
         self,
         *,
@@ -2246,12 +2620,13 @@ class ExportRecord(_message.Message):
         context: Global___ExportContext | None = ...,
         messages: Global___ExportMessages | None = ...,
         footer: Global___ExportFooter | None = ...,
+        records: Global___ExportRecords | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "footer", b"footer", "header", b"header", "messages", b"messages", "record", b"record"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "footer", b"footer", "header", b"header", "messages", b"messages", "record", b"record", "records", b"records"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "footer", b"footer", "header", b"header", "messages", b"messages", "record", b"record"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "footer", b"footer", "header", b"header", "messages", b"messages", "record", b"record", "records", b"records"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_record: _TypeAlias = _typing.Literal["header", "context", "messages", "footer"]  # noqa: Y015
+    _WhichOneofReturnType_record: _TypeAlias = _typing.Literal["header", "context", "messages", "footer", "records"]  # noqa: Y015
     _WhichOneofArgType_record: _TypeAlias = _typing.Literal["record", b"record"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_record) -> _WhichOneofReturnType_record | None: ...
 
@@ -2267,7 +2642,9 @@ class ExportHeader(_message.Message):
     SESSION_FIELD_NUMBER: _builtins.int
     EXPORT_TIME_FIELD_NUMBER: _builtins.int
     version: _builtins.int
-    """Required. The version of the records' form, 1. A version that the server does not know is INVALID_ARGUMENT."""
+    """Required. The version of the records' form: 2, or 1 in exports of earlier servers. A version that the server does
+    not know is INVALID_ARGUMENT.
+    """
     @_builtins.property
     def session(self) -> Global___Session:
         """Required. The session as it was exported."""
@@ -2338,6 +2715,30 @@ class ExportMessages(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ExportMessages: _TypeAlias = ExportMessages  # noqa: Y015
+
+@_typing.final
+class ExportRecords(_message.Message):
+    """Some records of an exported session."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def records(self) -> _containers.RepeatedCompositeFieldContainer[_records_pb2.Record]:
+        """Required. The records, ordered by their names, with etags and times."""
+
+    def __init__(
+        self,
+        *,
+        records: _abc.Iterable[_records_pb2.Record] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["records", b"records"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportRecords: _TypeAlias = ExportRecords  # noqa: Y015
 
 @_typing.final
 class ExportFooter(_message.Message):

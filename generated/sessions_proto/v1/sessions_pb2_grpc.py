@@ -58,10 +58,11 @@ class SessionServiceStub(object):
 
     # Writing safely
 
-    `request_id` makes a write safe to repeat: any text of up to 128 characters without U+0000 that is new for each write,
-    such as a UUID. When the same request comes again within 24 hours it has no second effect and is answered as the first was, on
-    every server and after a restart. The same id with other fields or for another RPC is FAILED_PRECONDITION with the
-    reason REQUEST_ID_REUSED. Ids are told apart for each session. A refused request leaves its id unused.
+    `request_id` makes a write safe to repeat: any text of up to 128 characters without U+0000 that is new for each
+    write, such as a UUID. When the same request comes again within 24 hours it has no second effect and is answered as
+    the first was, on every server and after a restart. The same id with other fields or for another RPC is
+    FAILED_PRECONDITION with the reason REQUEST_ID_REUSED. Ids are told apart for each session. A refused request leaves
+    its id unused.
 
     `etag` makes a write depend on what was read: give the etag that a session or a context had, and the write is ABORTED
     with the reason ETAG_MISMATCH, and the current etag, if it has changed since. Without one, writes are applied one
@@ -71,9 +72,9 @@ class SessionServiceStub(object):
 
     Every error carries a `google.rpc.ErrorInfo` whose reason is one of ErrorReason, which says all about them. Every RPC
     may answer INVALID_REQUEST, MALFORMED_REQUEST, LIMIT_EXCEEDED (a request above 4 MiB), UNAUTHENTICATED, UNAVAILABLE,
-    SHUTTING_DOWN and INTERNAL; every one that names a session SESSION_NOT_FOUND; every one that writes PERMISSION_DENIED, REQUEST_ID_REUSED and STORAGE_FULL;
-    every one that reads or writes the content of an encrypted session KEY_NOT_AVAILABLE and DATA_CORRUPTED. Reasons
-    beyond these are named with each RPC.
+    SHUTTING_DOWN and INTERNAL; every one that names a session SESSION_NOT_FOUND; every one that writes
+    PERMISSION_DENIED, REQUEST_ID_REUSED and STORAGE_FULL; every one that reads or writes the content of an encrypted
+    session KEY_NOT_AVAILABLE and DATA_CORRUPTED. Reasons beyond these are named with each RPC.
     """
 
     def __init__(self, channel):
@@ -187,6 +188,11 @@ class SessionServiceStub(object):
                 request_serializer=sessions_dot_v1_dot_sessions__pb2.ImportSessionRequest.SerializeToString,
                 response_deserializer=sessions_dot_v1_dot_sessions__pb2.ImportSessionResponse.FromString,
                 _registered_method=True)
+        self.ForkSession = channel.unary_unary(
+                '/sessions.v1.SessionService/ForkSession',
+                request_serializer=sessions_dot_v1_dot_sessions__pb2.ForkSessionRequest.SerializeToString,
+                response_deserializer=sessions_dot_v1_dot_sessions__pb2.ForkSessionResponse.FromString,
+                _registered_method=True)
 
 
 class SessionServiceServicer(object):
@@ -221,10 +227,11 @@ class SessionServiceServicer(object):
 
     # Writing safely
 
-    `request_id` makes a write safe to repeat: any text of up to 128 characters without U+0000 that is new for each write,
-    such as a UUID. When the same request comes again within 24 hours it has no second effect and is answered as the first was, on
-    every server and after a restart. The same id with other fields or for another RPC is FAILED_PRECONDITION with the
-    reason REQUEST_ID_REUSED. Ids are told apart for each session. A refused request leaves its id unused.
+    `request_id` makes a write safe to repeat: any text of up to 128 characters without U+0000 that is new for each
+    write, such as a UUID. When the same request comes again within 24 hours it has no second effect and is answered as
+    the first was, on every server and after a restart. The same id with other fields or for another RPC is
+    FAILED_PRECONDITION with the reason REQUEST_ID_REUSED. Ids are told apart for each session. A refused request leaves
+    its id unused.
 
     `etag` makes a write depend on what was read: give the etag that a session or a context had, and the write is ABORTED
     with the reason ETAG_MISMATCH, and the current etag, if it has changed since. Without one, writes are applied one
@@ -234,9 +241,9 @@ class SessionServiceServicer(object):
 
     Every error carries a `google.rpc.ErrorInfo` whose reason is one of ErrorReason, which says all about them. Every RPC
     may answer INVALID_REQUEST, MALFORMED_REQUEST, LIMIT_EXCEEDED (a request above 4 MiB), UNAUTHENTICATED, UNAVAILABLE,
-    SHUTTING_DOWN and INTERNAL; every one that names a session SESSION_NOT_FOUND; every one that writes PERMISSION_DENIED, REQUEST_ID_REUSED and STORAGE_FULL;
-    every one that reads or writes the content of an encrypted session KEY_NOT_AVAILABLE and DATA_CORRUPTED. Reasons
-    beyond these are named with each RPC.
+    SHUTTING_DOWN and INTERNAL; every one that names a session SESSION_NOT_FOUND; every one that writes
+    PERMISSION_DENIED, REQUEST_ID_REUSED and STORAGE_FULL; every one that reads or writes the content of an encrypted
+    session KEY_NOT_AVAILABLE and DATA_CORRUPTED. Reasons beyond these are named with each RPC.
     """
 
     def CreateSession(self, request, context):
@@ -251,6 +258,8 @@ class SessionServiceServicer(object):
 
     def GetSession(self, request, context):
         """Returns a session, in every state.
+
+        Errors: CURSOR_AHEAD, EVENTS_COMPACTED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -304,8 +313,8 @@ class SessionServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def PauseSession(self, request, context):
-        """Moves a session from ACTIVE to PAUSED, where its idle timer stops, to start anew when it is resumed, and nothing can
-        be added to it.
+        """Moves a session from ACTIVE to PAUSED, where its idle timer stops, to start anew when it is resumed, and nothing
+        can be added to it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -360,7 +369,8 @@ class SessionServiceServicer(object):
         """Returns the context, or what stands at a path in it if one is given. A context that was never written is an empty
         object.
 
-        Errors: PATH_CONFLICT when the path leads through a scalar or past the end of a list.
+        Errors: PATH_CONFLICT when the path leads through a scalar or past the end of a list; CURSOR_AHEAD,
+        EVENTS_COMPACTED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -389,7 +399,7 @@ class SessionServiceServicer(object):
         """Returns messages of the history, oldest first.
 
         Without a position these are the newest. Before a position these are the newest before it, to page backwards; after
-        a position the oldest after it, to page forwards.
+        a position the oldest after it, to page forwards. Errors: CURSOR_AHEAD, EVENTS_COMPACTED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -419,7 +429,7 @@ class SessionServiceServicer(object):
         deletion, as long as the id is not created again; the events in between are erased with the session. It ends with
         UNAVAILABLE when the server stops, and after three quarters of an hour, so that callers spread over servers that
         have come since: subscribe again then. It ends with UNAUTHENTICATED within a minute after the credential has ended.
-        Errors: CURSOR_AHEAD, EVENTS_COMPACTED (also in mid-stream; events are never left out in silence),
+        Errors: CURSOR_AHEAD, EVENTS_COMPACTED (also in mid-stream; events are never left out in silence), LOG_REPLACED,
         TOO_MANY_STREAMS.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -446,6 +456,19 @@ class SessionServiceServicer(object):
         times and content are kept; sequences continue in the target. Writes one `imported` event and one `message` event
         for each message. A stream that is cut short, reordered or altered is INVALID_ARGUMENT, and nothing has changed.
         Errors: SESSION_ALREADY_EXISTS, INVALID_STATE, ENCRYPTION_NOT_CONFIGURED, LIMIT_EXCEEDED, TOO_MANY_STREAMS.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ForkSession(self, request, context):
+        """Creates a session with the history, context and config that another session had after one of its events, in one
+        step.
+
+        The new session is CREATED. At the head it gets the source's records too, in the past it does not. A fork of an
+        encrypted session is encrypted, with a key of its own. The source is not changed. Writes one `created` event and
+        one `message` event for each message. Errors: SESSION_ALREADY_EXISTS, CURSOR_AHEAD, EVENTS_COMPACTED,
+        ENCRYPTION_NOT_CONFIGURED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -559,6 +582,11 @@ def add_SessionServiceServicer_to_server(servicer, server):
                     request_deserializer=sessions_dot_v1_dot_sessions__pb2.ImportSessionRequest.FromString,
                     response_serializer=sessions_dot_v1_dot_sessions__pb2.ImportSessionResponse.SerializeToString,
             ),
+            'ForkSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.ForkSession,
+                    request_deserializer=sessions_dot_v1_dot_sessions__pb2.ForkSessionRequest.FromString,
+                    response_serializer=sessions_dot_v1_dot_sessions__pb2.ForkSessionResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'sessions.v1.SessionService', rpc_method_handlers)
@@ -599,10 +627,11 @@ class SessionService(object):
 
     # Writing safely
 
-    `request_id` makes a write safe to repeat: any text of up to 128 characters without U+0000 that is new for each write,
-    such as a UUID. When the same request comes again within 24 hours it has no second effect and is answered as the first was, on
-    every server and after a restart. The same id with other fields or for another RPC is FAILED_PRECONDITION with the
-    reason REQUEST_ID_REUSED. Ids are told apart for each session. A refused request leaves its id unused.
+    `request_id` makes a write safe to repeat: any text of up to 128 characters without U+0000 that is new for each
+    write, such as a UUID. When the same request comes again within 24 hours it has no second effect and is answered as
+    the first was, on every server and after a restart. The same id with other fields or for another RPC is
+    FAILED_PRECONDITION with the reason REQUEST_ID_REUSED. Ids are told apart for each session. A refused request leaves
+    its id unused.
 
     `etag` makes a write depend on what was read: give the etag that a session or a context had, and the write is ABORTED
     with the reason ETAG_MISMATCH, and the current etag, if it has changed since. Without one, writes are applied one
@@ -612,9 +641,9 @@ class SessionService(object):
 
     Every error carries a `google.rpc.ErrorInfo` whose reason is one of ErrorReason, which says all about them. Every RPC
     may answer INVALID_REQUEST, MALFORMED_REQUEST, LIMIT_EXCEEDED (a request above 4 MiB), UNAUTHENTICATED, UNAVAILABLE,
-    SHUTTING_DOWN and INTERNAL; every one that names a session SESSION_NOT_FOUND; every one that writes PERMISSION_DENIED, REQUEST_ID_REUSED and STORAGE_FULL;
-    every one that reads or writes the content of an encrypted session KEY_NOT_AVAILABLE and DATA_CORRUPTED. Reasons
-    beyond these are named with each RPC.
+    SHUTTING_DOWN and INTERNAL; every one that names a session SESSION_NOT_FOUND; every one that writes
+    PERMISSION_DENIED, REQUEST_ID_REUSED and STORAGE_FULL; every one that reads or writes the content of an encrypted
+    session KEY_NOT_AVAILABLE and DATA_CORRUPTED. Reasons beyond these are named with each RPC.
     """
 
     @staticmethod
@@ -1174,6 +1203,33 @@ class SessionService(object):
             '/sessions.v1.SessionService/ImportSession',
             sessions_dot_v1_dot_sessions__pb2.ImportSessionRequest.SerializeToString,
             sessions_dot_v1_dot_sessions__pb2.ImportSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ForkSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sessions.v1.SessionService/ForkSession',
+            sessions_dot_v1_dot_sessions__pb2.ForkSessionRequest.SerializeToString,
+            sessions_dot_v1_dot_sessions__pb2.ForkSessionResponse.FromString,
             options,
             channel_credentials,
             insecure,

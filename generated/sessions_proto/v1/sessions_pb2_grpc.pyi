@@ -59,10 +59,11 @@ class SessionServiceStub:
 
     # Writing safely
 
-    `request_id` makes a write safe to repeat: any text of up to 128 characters without U+0000 that is new for each write,
-    such as a UUID. When the same request comes again within 24 hours it has no second effect and is answered as the first was, on
-    every server and after a restart. The same id with other fields or for another RPC is FAILED_PRECONDITION with the
-    reason REQUEST_ID_REUSED. Ids are told apart for each session. A refused request leaves its id unused.
+    `request_id` makes a write safe to repeat: any text of up to 128 characters without U+0000 that is new for each
+    write, such as a UUID. When the same request comes again within 24 hours it has no second effect and is answered as
+    the first was, on every server and after a restart. The same id with other fields or for another RPC is
+    FAILED_PRECONDITION with the reason REQUEST_ID_REUSED. Ids are told apart for each session. A refused request leaves
+    its id unused.
 
     `etag` makes a write depend on what was read: give the etag that a session or a context had, and the write is ABORTED
     with the reason ETAG_MISMATCH, and the current etag, if it has changed since. Without one, writes are applied one
@@ -72,9 +73,9 @@ class SessionServiceStub:
 
     Every error carries a `google.rpc.ErrorInfo` whose reason is one of ErrorReason, which says all about them. Every RPC
     may answer INVALID_REQUEST, MALFORMED_REQUEST, LIMIT_EXCEEDED (a request above 4 MiB), UNAUTHENTICATED, UNAVAILABLE,
-    SHUTTING_DOWN and INTERNAL; every one that names a session SESSION_NOT_FOUND; every one that writes PERMISSION_DENIED, REQUEST_ID_REUSED and STORAGE_FULL;
-    every one that reads or writes the content of an encrypted session KEY_NOT_AVAILABLE and DATA_CORRUPTED. Reasons
-    beyond these are named with each RPC.
+    SHUTTING_DOWN and INTERNAL; every one that names a session SESSION_NOT_FOUND; every one that writes
+    PERMISSION_DENIED, REQUEST_ID_REUSED and STORAGE_FULL; every one that reads or writes the content of an encrypted
+    session KEY_NOT_AVAILABLE and DATA_CORRUPTED. Reasons beyond these are named with each RPC.
     """
 
     @_typing.overload
@@ -88,7 +89,10 @@ class SessionServiceStub:
     LIMIT_EXCEEDED.
     """
     GetSession: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.GetSessionRequest, _sessions_pb2.GetSessionResponse]
-    """Returns a session, in every state."""
+    """Returns a session, in every state.
+
+    Errors: CURSOR_AHEAD, EVENTS_COMPACTED.
+    """
     UpdateSession: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.UpdateSessionRequest, _sessions_pb2.UpdateSessionResponse]
     """Changes a session's metadata, config or storage options; state is changed by the verbs below.
 
@@ -116,8 +120,8 @@ class SessionServiceStub:
     `state_change` event. SessionState shows the whole table.
     """
     PauseSession: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.PauseSessionRequest, _sessions_pb2.PauseSessionResponse]
-    """Moves a session from ACTIVE to PAUSED, where its idle timer stops, to start anew when it is resumed, and nothing can
-    be added to it.
+    """Moves a session from ACTIVE to PAUSED, where its idle timer stops, to start anew when it is resumed, and nothing
+    can be added to it.
     """
     ResumeSession: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.ResumeSessionRequest, _sessions_pb2.ResumeSessionResponse]
     """Moves a session from PAUSED to ACTIVE, or from EXPIRED when it was the idle timeout that expired it."""
@@ -147,7 +151,8 @@ class SessionServiceStub:
     """Returns the context, or what stands at a path in it if one is given. A context that was never written is an empty
     object.
 
-    Errors: PATH_CONFLICT when the path leads through a scalar or past the end of a list.
+    Errors: PATH_CONFLICT when the path leads through a scalar or past the end of a list; CURSOR_AHEAD,
+    EVENTS_COMPACTED.
     """
     AddMessage: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.AddMessageRequest, _sessions_pb2.AddMessageResponse]
     """Adds one message at the end of the history.
@@ -164,7 +169,7 @@ class SessionServiceStub:
     """Returns messages of the history, oldest first.
 
     Without a position these are the newest. Before a position these are the newest before it, to page backwards; after
-    a position the oldest after it, to page forwards.
+    a position the oldest after it, to page forwards. Errors: CURSOR_AHEAD, EVENTS_COMPACTED.
     """
     ClearHistory: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.ClearHistoryRequest, _sessions_pb2.ClearHistoryResponse]
     """Erases every message of the history.
@@ -186,7 +191,7 @@ class SessionServiceStub:
     deletion, as long as the id is not created again; the events in between are erased with the session. It ends with
     UNAVAILABLE when the server stops, and after three quarters of an hour, so that callers spread over servers that
     have come since: subscribe again then. It ends with UNAUTHENTICATED within a minute after the credential has ended.
-    Errors: CURSOR_AHEAD, EVENTS_COMPACTED (also in mid-stream; events are never left out in silence),
+    Errors: CURSOR_AHEAD, EVENTS_COMPACTED (also in mid-stream; events are never left out in silence), LOG_REPLACED,
     TOO_MANY_STREAMS.
     """
     ExportSession: _grpc.UnaryStreamMultiCallable[_sessions_pb2.ExportSessionRequest, _sessions_pb2.ExportSessionResponse]
@@ -205,6 +210,15 @@ class SessionServiceStub:
     times and content are kept; sequences continue in the target. Writes one `imported` event and one `message` event
     for each message. A stream that is cut short, reordered or altered is INVALID_ARGUMENT, and nothing has changed.
     Errors: SESSION_ALREADY_EXISTS, INVALID_STATE, ENCRYPTION_NOT_CONFIGURED, LIMIT_EXCEEDED, TOO_MANY_STREAMS.
+    """
+    ForkSession: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.ForkSessionRequest, _sessions_pb2.ForkSessionResponse]
+    """Creates a session with the history, context and config that another session had after one of its events, in one
+    step.
+
+    The new session is CREATED. At the head it gets the source's records too, in the past it does not. A fork of an
+    encrypted session is encrypted, with a key of its own. The source is not changed. Writes one `created` event and
+    one `message` event for each message. Errors: SESSION_ALREADY_EXISTS, CURSOR_AHEAD, EVENTS_COMPACTED,
+    ENCRYPTION_NOT_CONFIGURED.
     """
 
 @_typing.type_check_only
@@ -240,10 +254,11 @@ class SessionServiceAsyncStub(SessionServiceStub):
 
     # Writing safely
 
-    `request_id` makes a write safe to repeat: any text of up to 128 characters without U+0000 that is new for each write,
-    such as a UUID. When the same request comes again within 24 hours it has no second effect and is answered as the first was, on
-    every server and after a restart. The same id with other fields or for another RPC is FAILED_PRECONDITION with the
-    reason REQUEST_ID_REUSED. Ids are told apart for each session. A refused request leaves its id unused.
+    `request_id` makes a write safe to repeat: any text of up to 128 characters without U+0000 that is new for each
+    write, such as a UUID. When the same request comes again within 24 hours it has no second effect and is answered as
+    the first was, on every server and after a restart. The same id with other fields or for another RPC is
+    FAILED_PRECONDITION with the reason REQUEST_ID_REUSED. Ids are told apart for each session. A refused request leaves
+    its id unused.
 
     `etag` makes a write depend on what was read: give the etag that a session or a context had, and the write is ABORTED
     with the reason ETAG_MISMATCH, and the current etag, if it has changed since. Without one, writes are applied one
@@ -253,9 +268,9 @@ class SessionServiceAsyncStub(SessionServiceStub):
 
     Every error carries a `google.rpc.ErrorInfo` whose reason is one of ErrorReason, which says all about them. Every RPC
     may answer INVALID_REQUEST, MALFORMED_REQUEST, LIMIT_EXCEEDED (a request above 4 MiB), UNAUTHENTICATED, UNAVAILABLE,
-    SHUTTING_DOWN and INTERNAL; every one that names a session SESSION_NOT_FOUND; every one that writes PERMISSION_DENIED, REQUEST_ID_REUSED and STORAGE_FULL;
-    every one that reads or writes the content of an encrypted session KEY_NOT_AVAILABLE and DATA_CORRUPTED. Reasons
-    beyond these are named with each RPC.
+    SHUTTING_DOWN and INTERNAL; every one that names a session SESSION_NOT_FOUND; every one that writes
+    PERMISSION_DENIED, REQUEST_ID_REUSED and STORAGE_FULL; every one that reads or writes the content of an encrypted
+    session KEY_NOT_AVAILABLE and DATA_CORRUPTED. Reasons beyond these are named with each RPC.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -266,7 +281,10 @@ class SessionServiceAsyncStub(SessionServiceStub):
     LIMIT_EXCEEDED.
     """
     GetSession: _aio.UnaryUnaryMultiCallable[_sessions_pb2.GetSessionRequest, _sessions_pb2.GetSessionResponse]  # type: ignore[assignment]
-    """Returns a session, in every state."""
+    """Returns a session, in every state.
+
+    Errors: CURSOR_AHEAD, EVENTS_COMPACTED.
+    """
     UpdateSession: _aio.UnaryUnaryMultiCallable[_sessions_pb2.UpdateSessionRequest, _sessions_pb2.UpdateSessionResponse]  # type: ignore[assignment]
     """Changes a session's metadata, config or storage options; state is changed by the verbs below.
 
@@ -294,8 +312,8 @@ class SessionServiceAsyncStub(SessionServiceStub):
     `state_change` event. SessionState shows the whole table.
     """
     PauseSession: _aio.UnaryUnaryMultiCallable[_sessions_pb2.PauseSessionRequest, _sessions_pb2.PauseSessionResponse]  # type: ignore[assignment]
-    """Moves a session from ACTIVE to PAUSED, where its idle timer stops, to start anew when it is resumed, and nothing can
-    be added to it.
+    """Moves a session from ACTIVE to PAUSED, where its idle timer stops, to start anew when it is resumed, and nothing
+    can be added to it.
     """
     ResumeSession: _aio.UnaryUnaryMultiCallable[_sessions_pb2.ResumeSessionRequest, _sessions_pb2.ResumeSessionResponse]  # type: ignore[assignment]
     """Moves a session from PAUSED to ACTIVE, or from EXPIRED when it was the idle timeout that expired it."""
@@ -325,7 +343,8 @@ class SessionServiceAsyncStub(SessionServiceStub):
     """Returns the context, or what stands at a path in it if one is given. A context that was never written is an empty
     object.
 
-    Errors: PATH_CONFLICT when the path leads through a scalar or past the end of a list.
+    Errors: PATH_CONFLICT when the path leads through a scalar or past the end of a list; CURSOR_AHEAD,
+    EVENTS_COMPACTED.
     """
     AddMessage: _aio.UnaryUnaryMultiCallable[_sessions_pb2.AddMessageRequest, _sessions_pb2.AddMessageResponse]  # type: ignore[assignment]
     """Adds one message at the end of the history.
@@ -342,7 +361,7 @@ class SessionServiceAsyncStub(SessionServiceStub):
     """Returns messages of the history, oldest first.
 
     Without a position these are the newest. Before a position these are the newest before it, to page backwards; after
-    a position the oldest after it, to page forwards.
+    a position the oldest after it, to page forwards. Errors: CURSOR_AHEAD, EVENTS_COMPACTED.
     """
     ClearHistory: _aio.UnaryUnaryMultiCallable[_sessions_pb2.ClearHistoryRequest, _sessions_pb2.ClearHistoryResponse]  # type: ignore[assignment]
     """Erases every message of the history.
@@ -364,7 +383,7 @@ class SessionServiceAsyncStub(SessionServiceStub):
     deletion, as long as the id is not created again; the events in between are erased with the session. It ends with
     UNAVAILABLE when the server stops, and after three quarters of an hour, so that callers spread over servers that
     have come since: subscribe again then. It ends with UNAUTHENTICATED within a minute after the credential has ended.
-    Errors: CURSOR_AHEAD, EVENTS_COMPACTED (also in mid-stream; events are never left out in silence),
+    Errors: CURSOR_AHEAD, EVENTS_COMPACTED (also in mid-stream; events are never left out in silence), LOG_REPLACED,
     TOO_MANY_STREAMS.
     """
     ExportSession: _aio.UnaryStreamMultiCallable[_sessions_pb2.ExportSessionRequest, _sessions_pb2.ExportSessionResponse]  # type: ignore[assignment]
@@ -383,6 +402,15 @@ class SessionServiceAsyncStub(SessionServiceStub):
     times and content are kept; sequences continue in the target. Writes one `imported` event and one `message` event
     for each message. A stream that is cut short, reordered or altered is INVALID_ARGUMENT, and nothing has changed.
     Errors: SESSION_ALREADY_EXISTS, INVALID_STATE, ENCRYPTION_NOT_CONFIGURED, LIMIT_EXCEEDED, TOO_MANY_STREAMS.
+    """
+    ForkSession: _aio.UnaryUnaryMultiCallable[_sessions_pb2.ForkSessionRequest, _sessions_pb2.ForkSessionResponse]  # type: ignore[assignment]
+    """Creates a session with the history, context and config that another session had after one of its events, in one
+    step.
+
+    The new session is CREATED. At the head it gets the source's records too, in the past it does not. A fork of an
+    encrypted session is encrypted, with a key of its own. The source is not changed. Writes one `created` event and
+    one `message` event for each message. Errors: SESSION_ALREADY_EXISTS, CURSOR_AHEAD, EVENTS_COMPACTED,
+    ENCRYPTION_NOT_CONFIGURED.
     """
 
 class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -417,10 +445,11 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
 
     # Writing safely
 
-    `request_id` makes a write safe to repeat: any text of up to 128 characters without U+0000 that is new for each write,
-    such as a UUID. When the same request comes again within 24 hours it has no second effect and is answered as the first was, on
-    every server and after a restart. The same id with other fields or for another RPC is FAILED_PRECONDITION with the
-    reason REQUEST_ID_REUSED. Ids are told apart for each session. A refused request leaves its id unused.
+    `request_id` makes a write safe to repeat: any text of up to 128 characters without U+0000 that is new for each
+    write, such as a UUID. When the same request comes again within 24 hours it has no second effect and is answered as
+    the first was, on every server and after a restart. The same id with other fields or for another RPC is
+    FAILED_PRECONDITION with the reason REQUEST_ID_REUSED. Ids are told apart for each session. A refused request leaves
+    its id unused.
 
     `etag` makes a write depend on what was read: give the etag that a session or a context had, and the write is ABORTED
     with the reason ETAG_MISMATCH, and the current etag, if it has changed since. Without one, writes are applied one
@@ -430,9 +459,9 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
 
     Every error carries a `google.rpc.ErrorInfo` whose reason is one of ErrorReason, which says all about them. Every RPC
     may answer INVALID_REQUEST, MALFORMED_REQUEST, LIMIT_EXCEEDED (a request above 4 MiB), UNAUTHENTICATED, UNAVAILABLE,
-    SHUTTING_DOWN and INTERNAL; every one that names a session SESSION_NOT_FOUND; every one that writes PERMISSION_DENIED, REQUEST_ID_REUSED and STORAGE_FULL;
-    every one that reads or writes the content of an encrypted session KEY_NOT_AVAILABLE and DATA_CORRUPTED. Reasons
-    beyond these are named with each RPC.
+    SHUTTING_DOWN and INTERNAL; every one that names a session SESSION_NOT_FOUND; every one that writes
+    PERMISSION_DENIED, REQUEST_ID_REUSED and STORAGE_FULL; every one that reads or writes the content of an encrypted
+    session KEY_NOT_AVAILABLE and DATA_CORRUPTED. Reasons beyond these are named with each RPC.
     """
 
     @_abc_1.abstractmethod
@@ -453,7 +482,10 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _sessions_pb2.GetSessionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_sessions_pb2.GetSessionResponse, _abc.Awaitable[_sessions_pb2.GetSessionResponse]]:
-        """Returns a session, in every state."""
+        """Returns a session, in every state.
+
+        Errors: CURSOR_AHEAD, EVENTS_COMPACTED.
+        """
 
     @_abc_1.abstractmethod
     def UpdateSession(
@@ -517,8 +549,8 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _sessions_pb2.PauseSessionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_sessions_pb2.PauseSessionResponse, _abc.Awaitable[_sessions_pb2.PauseSessionResponse]]:
-        """Moves a session from ACTIVE to PAUSED, where its idle timer stops, to start anew when it is resumed, and nothing can
-        be added to it.
+        """Moves a session from ACTIVE to PAUSED, where its idle timer stops, to start anew when it is resumed, and nothing
+        can be added to it.
         """
 
     @_abc_1.abstractmethod
@@ -584,7 +616,8 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         """Returns the context, or what stands at a path in it if one is given. A context that was never written is an empty
         object.
 
-        Errors: PATH_CONFLICT when the path leads through a scalar or past the end of a list.
+        Errors: PATH_CONFLICT when the path leads through a scalar or past the end of a list; CURSOR_AHEAD,
+        EVENTS_COMPACTED.
         """
 
     @_abc_1.abstractmethod
@@ -619,7 +652,7 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         """Returns messages of the history, oldest first.
 
         Without a position these are the newest. Before a position these are the newest before it, to page backwards; after
-        a position the oldest after it, to page forwards.
+        a position the oldest after it, to page forwards. Errors: CURSOR_AHEAD, EVENTS_COMPACTED.
         """
 
     @_abc_1.abstractmethod
@@ -653,7 +686,7 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         deletion, as long as the id is not created again; the events in between are erased with the session. It ends with
         UNAVAILABLE when the server stops, and after three quarters of an hour, so that callers spread over servers that
         have come since: subscribe again then. It ends with UNAUTHENTICATED within a minute after the credential has ended.
-        Errors: CURSOR_AHEAD, EVENTS_COMPACTED (also in mid-stream; events are never left out in silence),
+        Errors: CURSOR_AHEAD, EVENTS_COMPACTED (also in mid-stream; events are never left out in silence), LOG_REPLACED,
         TOO_MANY_STREAMS.
         """
 
@@ -684,6 +717,21 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         times and content are kept; sequences continue in the target. Writes one `imported` event and one `message` event
         for each message. A stream that is cut short, reordered or altered is INVALID_ARGUMENT, and nothing has changed.
         Errors: SESSION_ALREADY_EXISTS, INVALID_STATE, ENCRYPTION_NOT_CONFIGURED, LIMIT_EXCEEDED, TOO_MANY_STREAMS.
+        """
+
+    @_abc_1.abstractmethod
+    def ForkSession(
+        self,
+        request: _sessions_pb2.ForkSessionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sessions_pb2.ForkSessionResponse, _abc.Awaitable[_sessions_pb2.ForkSessionResponse]]:
+        """Creates a session with the history, context and config that another session had after one of its events, in one
+        step.
+
+        The new session is CREATED. At the head it gets the source's records too, in the past it does not. A fork of an
+        encrypted session is encrypted, with a key of its own. The source is not changed. Writes one `created` event and
+        one `message` event for each message. Errors: SESSION_ALREADY_EXISTS, CURSOR_AHEAD, EVENTS_COMPACTED,
+        ENCRYPTION_NOT_CONFIGURED.
         """
 
 def add_SessionServiceServicer_to_server(servicer: SessionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

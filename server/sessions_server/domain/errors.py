@@ -6,6 +6,7 @@
      +-- Unauthenticated         the credential is missing or not valid
      +-- PermissionDenied        the credential does not allow this
      +-- SessionNotFound         no such session for this tenant
+     +-- RecordNotFound          no such record for this tenant
      +-- SessionExists           the chosen session id is taken
      +-- MessageExists           the chosen message id is taken by another content
      +-- InvalidState            the session's state does not allow this
@@ -14,6 +15,7 @@
      +-- RequestIdReused         the request id was used for something else
      +-- CursorAhead             the position lies beyond the log's end
      +-- EventsCompacted         the position lies before the log's start
+     +-- LogReplaced             the position belongs to another log of the session
      +-- LimitExceeded           a size or count is over its limit
      +-- HistoryFull             the history holds max_messages and rejects more
      +-- StorageFull             the disk is full
@@ -63,6 +65,8 @@ class Reason(StrEnum):
     SHUTTING_DOWN = "SHUTTING_DOWN"
     INTERNAL = "INTERNAL"
     UNIMPLEMENTED = "UNIMPLEMENTED"
+    LOG_REPLACED = "LOG_REPLACED"
+    RECORD_NOT_FOUND = "RECORD_NOT_FOUND"
 
 
 class DomainError(Exception):
@@ -114,6 +118,15 @@ class SessionNotFound(DomainError):
         super().__init__("There is no such session; check session_id, or create the session first.")
 
 
+class RecordNotFound(DomainError):
+    """The same bytes for a missing, an expired and another tenant's record: it never names it."""
+
+    reason = Reason.RECORD_NOT_FOUND
+
+    def __init__(self) -> None:
+        super().__init__("There is no such record; check its scope, collection and key, or write it first.")
+
+
 class SessionExists(DomainError):
     reason = Reason.SESSION_ALREADY_EXISTS
 
@@ -150,6 +163,19 @@ class CursorAhead(DomainError):
 
 class EventsCompacted(DomainError):
     reason = Reason.EVENTS_COMPACTED
+
+
+class LogReplaced(DomainError):
+    """The given log_id is not that of the session's log; `current` is."""
+
+    reason = Reason.LOG_REPLACED
+
+    def __init__(self, current: str) -> None:
+        super().__init__(
+            "The session was restored, imported or created again since this log_id was read; read the session again "
+            "and subscribe from its last_sequence.",
+            log_id=current,
+        )
 
 
 class LimitExceeded(DomainError):

@@ -56,6 +56,8 @@ CODES: Final[dict[Reason, grpc.StatusCode]] = {
     Reason.SHUTTING_DOWN: grpc.StatusCode.UNAVAILABLE,
     Reason.INTERNAL: grpc.StatusCode.INTERNAL,
     Reason.UNIMPLEMENTED: grpc.StatusCode.UNIMPLEMENTED,
+    Reason.LOG_REPLACED: grpc.StatusCode.OUT_OF_RANGE,
+    Reason.RECORD_NOT_FOUND: grpc.StatusCode.NOT_FOUND,
 }
 
 FAULTS: Final = frozenset(

@@ -118,7 +118,9 @@ class Handlers(grpc.GenericRpcHandler):
         self.arrived = 0
         """How many calls came so far."""
         self._handlers = {
-            _path(method): self._handler(method, getattr(servicer, method.name)) for method in SERVICE.methods
+            _path(method): self._handler(method, getattr(servicer, method.name))
+            for method in SERVICE.methods
+            if hasattr(servicer, method.name)
         }
 
     def service(

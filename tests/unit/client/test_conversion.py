@@ -27,6 +27,7 @@ from sessions_client._changes import changes_of
 from sessions_client._convert import _context, _events, _messages, _sessions
 from sessions_client._models import NOT_GIVEN
 from sessions_proto.v1 import sessions_pb2 as pb
+from tests.unit import not_yet
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message as WireMessage
@@ -34,9 +35,15 @@ if TYPE_CHECKING:
 NOON = datetime(2024, 1, 1, 12, tzinfo=UTC)
 
 
+def fields_of(message: WireMessage) -> list[Any]:
+    """The fields that the client converts."""
+    waiting = not_yet.CLIENT_FIELDS.get(message.DESCRIPTOR.name, set())
+    return [field for field in message.DESCRIPTOR.fields if field.name not in waiting]
+
+
 def filled(message: WireMessage) -> WireMessage:
     """The message with something in every field that is not part of a choice."""
-    for field in message.DESCRIPTOR.fields:
+    for field in fields_of(message):
         if field.containing_oneof is not None:
             continue
         target = getattr(message, field.name)
@@ -68,7 +75,7 @@ def filled(message: WireMessage) -> WireMessage:
     ],
 )
 def test_every_field_of_the_wire_arrives(read: Any, wire: WireMessage, model: Any) -> None:
-    names = {field.name for field in wire.DESCRIPTOR.fields if field.containing_oneof is None}
+    names = {field.name for field in fields_of(wire) if field.containing_oneof is None}
     value, empty = read(filled(wire)), read(type(wire)())
     assert names <= {field.name for field in fields(model)}
     for name in names:
@@ -368,7 +375,7 @@ def test_the_data_of_each_event_is_of_its_own_type() -> None:
         data.SetInParent()
         event = _events.read_event(wire)
         assert (event.type, type(event.data).__name__) == (name, expected)
-        assert {field.name for field in data.DESCRIPTOR.fields} <= set(getattr(event.data, "__slots__", ()))
+        assert {field.name for field in fields_of(data)} <= set(getattr(event.data, "__slots__", ()))
 
 
 def test_the_data_of_an_erased_message_has_no_content() -> None:

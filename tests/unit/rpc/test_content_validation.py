@@ -130,7 +130,8 @@ def test_the_bad_message_among_fifty_is_named() -> None:
 
 @pytest.mark.parametrize("field", ["limit", "before_sequence", "after_sequence"])
 def test_a_page_of_history_has_no_negative_bounds(field: str) -> None:
-    request = pb.GetHistoryRequest(session_id="s-1", **{field: -1})
+    bound: dict[str, Any] = {field: -1}
+    request = pb.GetHistoryRequest(session_id="s-1", **bound)
     assert violations(content.read_get_history, request) == [field]
 
 
