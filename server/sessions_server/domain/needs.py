@@ -1,0 +1,56 @@
+"""What has to be read of one session before its commits can be decided. Commits add to it, storage follows it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from sessions_server.domain.operations import Part
+
+if TYPE_CHECKING:
+    from sessions_server.domain.operations import Truncate
+
+
+@dataclass(slots=True)
+class Needs:
+    context: bool = False
+    message_ids: set[str] = field(default_factory=set)
+    """The messages of the history with these ids, and how many are newer than each."""
+    appended: int = 0
+    """How many messages may be added."""
+    max_messages: list[int] = field(default_factory=list)
+    """What `config.max_messages` may become meanwhile."""
+    erased: int = 0
+    """How many single messages may be removed from anywhere in the history."""
+    newest: int = 0
+    """So many of the newest messages may be removed, beside those after `after`."""
+    after: int | None = None
+    """Every message after this position may be removed."""
+    oldest: int = 0
+    """So many of the oldest messages may be removed, beside those up to `through`."""
+    through: int | None = None
+    """Every message up to this position may be removed."""
+    content: bool = False
+    """The messages that may be removed are needed with their content."""
+
+    @property
+    def history(self) -> bool:
+        """Whether any position in the history is needed."""
+        return bool(self.newest or self.oldest or self.erased) or (self.after, self.through) != (None, None)
+
+    def limit_messages(self, most: int) -> None:
+        if most:
+            self.max_messages.append(most)
+
+    def truncate(self, operation: Truncate) -> None:
+        self.content |= operation.return_removed
+        amount = operation.amount
+        match operation.part:
+            case Part.NEWEST:
+                self.newest += amount
+            case Part.OLDEST:
+                self.oldest += amount
+            case Part.AFTER:
+                self.after = amount if self.after is None else min(self.after, amount)
+            case Part.THROUGH:
+                self.through = amount if self.through is None else max(self.through, amount)
