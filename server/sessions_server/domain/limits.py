@@ -43,7 +43,5 @@ class Limits:
     request_ids_kept: Micros = Micros(24 * 3600 * SECOND)
     events_kept: Micros = Micros(7 * 24 * 3600 * SECOND)
     record_bytes: int = 3 * MIB
-    record_labels_bytes: int = 16 * KIB
-    record_labels: int = 64
     records_per_delete: int = 10_000
     """How many records one deletion of a prefix may take with it."""

@@ -1,18 +1,17 @@
 """Records: small values of their own, each addressed by a scope, a collection and a key.
 
 A record belongs to a session, to a user or to the whole tenant. Records have no past: a write replaces what was there.
-`RecordEdits` decides the operations of one commit; `RecordBook` keeps what a whole transaction has loaded and changed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sessions_server.domain.errors import LimitExceeded
-from sessions_server.domain.models import JsonObject, Micros, SessionKey
+from sessions_server.domain.models import Json, JsonObject, Micros, SessionKey
 
 if TYPE_CHECKING:
     from sessions_server.domain.limits import Limits
@@ -32,6 +31,8 @@ class Scope(NamedTuple):
 
 
 class RecordName(NamedTuple):
+    """A record's address. Its natural order is by code point."""
+
     scope: Scope
     collection: tuple[str, ...]
     """1 to 16 strings of 1 to 256 characters."""
@@ -55,22 +56,15 @@ class Record(NamedTuple):
     """From this instant on the record is gone. A refreshing read moves it."""
 
 
-class RecordHead(NamedTuple):
-    """What a decision needs to know of a stored record."""
-
-    etag: str
-    create_time: Micros
-
-
-class RecordPut(NamedTuple):
-    """Stores a record in place of what was there."""
+class PutRecord(NamedTuple):
+    """Stores a record in place of what is there."""
 
     name: RecordName
     value: bytes
+    labels: JsonObject
     etag: str
     """The etag that the record gets, chosen by the caller or made for it; never empty."""
     value_type: str = ""
-    labels: JsonObject = {}  # noqa: RUF012 - never changed, like every object of the domain
     time: Micros | None = None
     """None: the time of the commit."""
     ttl: Micros | None = None
@@ -78,7 +72,7 @@ class RecordPut(NamedTuple):
     """A record that is there is kept, which is not an error."""
 
 
-class RecordDelete(NamedTuple):
+class DeleteRecord(NamedTuple):
     name: RecordName
     prefix: bool = False
     """Deletes every record of the collection whose key begins with the name's key."""
@@ -91,106 +85,62 @@ class RecordState(Enum):
     """Present, with the condition's etag."""
 
 
-class RecordCondition(NamedTuple):
+class RecordIs(NamedTuple):
+    """The record is in this state."""
+
     name: RecordName
     state: RecordState
     etag: str = ""
 
 
-RecordOperation: TypeAlias = "RecordPut | RecordDelete"
-
-
-class RecordResult(NamedTuple):
-    """The outcome of a put."""
+class RecordWritten(NamedTuple):
+    """The result of PutRecord."""
 
     etag: str
     kept: bool = False
     """`if_absent` was given and a record was there."""
 
 
+class RecordsDeleted(NamedTuple):
+    """The result of DeleteRecord."""
+
+    deleted_count: int
+
+
 class RecordChange(NamedTuple):
-    """What a commit does to one record."""
+    """What a commit's event says of one record that it changed."""
 
     name: RecordName
     etag: str
     """The record's new etag; of a deleted record, its last."""
-    record: Record | None
-    """What is stored from now on; None: nothing."""
+    deleted: bool
 
 
-class RecordNeeds(NamedTuple):
-    """The records that must be locked and loaded before operations on them are decided."""
+class RecordHead(NamedTuple):
+    """What has to be known of a stored record before it is written."""
 
-    names: frozenset[RecordName] = frozenset()
-    prefixes: frozenset[RecordName] = frozenset()
-    """Every record of the collection whose key begins with the name's key."""
-
-    def __or__(self, other: RecordNeeds) -> RecordNeeds:
-        return RecordNeeds(self.names | other.names, self.prefixes | other.prefixes)
-
-    def __bool__(self) -> bool:
-        return bool(self.names or self.prefixes)
+    etag: str
+    create_time: Micros
+    labels: JsonObject
 
 
-def record_needs(
-    conditions: Iterable[RecordCondition] = (), operations: Iterable[RecordOperation] = ()
-) -> RecordNeeds:
-    """What the conditions and operations of a commit need."""
-    names = {condition.name for condition in conditions}
-    prefixes = set()
-    for operation in operations:
-        if isinstance(operation, RecordDelete) and operation.prefix:
-            prefixes.add(operation.name)
-        else:
-            names.add(operation.name)
-    return RecordNeeds(frozenset(names), frozenset(prefixes))
+@dataclass(frozen=True, slots=True)
+class Records:
+    """The records that a transaction's commits name: as loaded, then as the commits so far have left them."""
 
+    heads: Mapping[RecordName, RecordHead] = field(default_factory=dict)
+    """Those that are there; what the commits name and is not here is absent."""
+    writes: Mapping[RecordName, Record | None] = field(default_factory=dict)
+    """What is to be saved; None: a deletion."""
+    erased: frozenset[SessionKey] = frozenset()
+    """Sessions whose stored records go, before anything is saved."""
+    commit: Mapping[RecordName, RecordHead | None] = field(default_factory=dict)
+    """How the records that the current commit touches were before it."""
 
-def is_below(name: RecordName, prefix: RecordName) -> bool:
-    """Whether a deletion of `prefix` covers the record."""
-    return name[:2] == prefix[:2] and name.key.startswith(prefix.key)
-
-
-class RecordEdits:
-    """Decides the operations of one commit, one after another, on the records as they were before it.
-
-    Nothing outside is changed: a commit that is refused throws its edits away.
-    """
-
-    def __init__(self, stored: Mapping[RecordName, RecordHead], now: Micros, limits: Limits) -> None:
-        self._stored = stored
-        self._now = now
-        self._limits = limits
-        self._changes: dict[RecordName, RecordChange] = {}
-
-    @property
-    def changes(self) -> tuple[RecordChange, ...]:
-        """What the operations came to: one change for each record that differs now, in the order of the first ones."""
-        return tuple(
-            change
-            for change in self._changes.values()
-            if change.record is not None or change.name in self._stored
-        )
-
-    def head(self, name: RecordName) -> RecordHead | None:
-        """The record as the operations so far have left it; None: it is absent."""
-        change = self._changes.get(name)
-        if change is None:
-            return self._stored.get(name)
-        record = change.record
-        return None if record is None else RecordHead(record.etag, record.create_time)
-
-    def holds(self, condition: RecordCondition) -> bool:
-        head = self.head(condition.name)
-        if condition.state is RecordState.UNCHANGED:
-            return head is not None and head.etag == condition.etag
-        return (head is not None) is (condition.state is RecordState.PRESENT)
-
-    def put(self, put: RecordPut) -> RecordResult:
-        head = self.head(put.name)
+    def put(self, put: PutRecord, now: Micros) -> tuple[Records, RecordWritten]:
+        head = self.heads.get(put.name)
         if put.if_absent and head is not None:
-            return RecordResult(head.etag, kept=True)
-        now = self._now
+            return self, RecordWritten(head.etag, kept=True)
         record = Record(
             name=put.name,
             value=put.value,
@@ -203,50 +153,76 @@ class RecordEdits:
             update_time=now,
             expire_time=None if put.ttl is None else Micros(now + put.ttl),
         )
-        self._changes[put.name] = RecordChange(put.name, put.etag, record)
-        return RecordResult(put.etag)
+        return self._with({put.name: record}), RecordWritten(put.etag)
 
-    def delete(self, delete: RecordDelete) -> int:
-        """Returns how many records it deletes. Raises LimitExceeded for a prefix of too many."""
-        found = (
-            [(delete.name, self.head(delete.name))] if not delete.prefix else list(self._below(delete.name))
-        )
-        gone = [RecordChange(name, head.etag, None) for name, head in found if head is not None]
-        most = self._limits.records_per_delete
-        if len(gone) > most:
+    def delete(self, delete: DeleteRecord, limits: Limits) -> tuple[Records, RecordsDeleted]:
+        """Raises LimitExceeded for a prefix of too many records."""
+        prefix = delete.name
+        if delete.prefix:
+            found = [name for name in self.heads if _is_below(name, prefix)]
+        else:
+            found = [prefix] if prefix in self.heads else []
+        if len(found) > limits.records_per_delete:
             raise LimitExceeded(
-                f"One operation deletes at most {most} records; delete longer prefixes, one after another.",
+                f"One operation deletes at most {limits.records_per_delete} records; "
+                "delete by longer prefixes, one after another.",
                 field="operations",
             )
-        self._changes.update((change.name, change) for change in gone)
-        return len(gone)
+        return self._with(dict.fromkeys(found)), RecordsDeleted(len(found))
 
-    def _below(self, prefix: RecordName) -> Iterator[tuple[RecordName, RecordHead | None]]:
-        names = dict.fromkeys((*self._stored, *self._changes))
-        return ((name, self.head(name)) for name in names if is_below(name, prefix))
+    def refuses(self, condition: RecordIs) -> str | None:
+        """The etag of the record that fails the condition, empty where there is none; None: the condition holds."""
+        head = self.heads.get(condition.name)
+        if condition.state is RecordState.UNCHANGED:
+            holds = head is not None and head.etag == condition.etag
+        else:
+            holds = (head is not None) is (condition.state is RecordState.PRESENT)
+        if holds:
+            return None
+        return "" if head is None else head.etag
+
+    @property
+    def changes(self) -> tuple[RecordChange, ...]:
+        """What the current commit comes to: one change for each record that it leaves otherwise than it found it."""
+        found = ((name, before, self.heads.get(name)) for name, before in self.commit.items())
+        return tuple(
+            RecordChange(name, (after or before).etag, deleted=after is None)  # type: ignore[union-attr]
+            for name, before, after in found
+            if after is not None or before is not None
+        )
+
+    def settled(self) -> Records:
+        """The same at the end of a commit."""
+        return replace(self, commit={}) if self.commit else self
+
+    def without_session(self, key: SessionKey) -> Records:
+        """The same after the session was erased, and its records with it."""
+        return Records(
+            {name: head for name, head in self.heads.items() if name.scope.session != key},
+            {name: write for name, write in self.writes.items() if name.scope.session != key},
+            self.erased | {key},
+            {name: before for name, before in self.commit.items() if name.scope.session != key},
+        )
+
+    def _with(self, writes: Mapping[RecordName, Record | None]) -> Records:
+        heads = dict(self.heads)
+        before = {name: heads.pop(name, None) for name in writes}
+        for name, record in writes.items():
+            if record is not None:
+                heads[name] = RecordHead(record.etag, record.create_time, record.labels)
+        return replace(self, heads=heads, writes={**self.writes, **writes}, commit={**before, **self.commit})
 
 
-@dataclass(slots=True)
-class RecordBook:
-    """The records of one transaction: as loaded, then as changed by one commit after another."""
+def _is_below(name: RecordName, prefix: RecordName) -> bool:
+    return name[:2] == prefix[:2] and name.key.startswith(prefix.key)
 
-    heads: dict[RecordName, RecordHead] = field(default_factory=dict)
-    """Every record that the commands need and that is there."""
-    changes: dict[RecordName, RecordChange] = field(default_factory=dict)
-    """What is to be saved."""
 
-    def take(self, changes: Iterable[RecordChange]) -> None:
-        """Applies what a commit decided."""
-        for change in changes:
-            record = change.record
-            if record is None:
-                self.heads.pop(change.name, None)
-            else:
-                self.heads[change.name] = RecordHead(record.etag, record.create_time)
-            self.changes[change.name] = change
+def change_json(change: RecordChange) -> Json:
+    """A change as an event's payload has it; the tenant is that of the event."""
+    (_, *owner), collection, key = change.name
+    return [[*owner], [*collection], key, change.etag, change.deleted]
 
-    def erase(self, key: SessionKey) -> None:
-        """Forgets the records of a session that is erased, which the store deletes with it."""
-        for records in (self.heads, self.changes):
-            for name in [name for name in records if name.scope.session == key]:
-                del records[name]
+
+def change_from_json(tenant: str, raw: list[Any]) -> RecordChange:
+    owner, collection, key, etag, deleted = raw
+    return RecordChange(RecordName(Scope(tenant, *owner), tuple(collection), key), etag, deleted)
