@@ -13,7 +13,7 @@ VERIFY := verify-format verify-lint verify-types verify-imports verify-proto ver
 	verify-sync verify-docs verify-sizes
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test verify fix gen fmt bench docs release-protos $(VERIFY) \
+.PHONY: help setup run test verify fix gen fmt bench bench-compare docs release-protos $(VERIFY) \
 	fix-format fix-lint fix-proto fix-generated fix-sync fix-docs
 
 help: ## Show this list.
@@ -37,8 +37,12 @@ test: $(READY) ## Run all tests; ARGS='-k name' narrows them.
 
 verify: $(VERIFY) test ## Run every check and all tests, the README's commands among them.
 
-bench: $(READY) ## Measure speed beside a bare gRPC echo; writes benchmarks/results.json.
-	$(BIN)/python benchmarks/run.py
+bench: $(READY) ## Measure speed beside a bare gRPC echo; writes benchmarks/results.json. QUICK=1 takes two minutes.
+	$(BIN)/python benchmarks/run.py $(if $(QUICK),--quick) $(ARGS)
+
+bench-compare: $(READY) ## Measure the server of another commit beside this tree's: REV=main~1.
+	@test -n "$(REV)" || { echo "Name the commit to compare with: make bench-compare REV=…"; exit 1; }
+	$(BIN)/python benchmarks/compare.py $(REV) $(ARGS)
 
 gen: fix-generated ## The same as fix-generated.
 

@@ -12,13 +12,13 @@ from typing import TypeAlias
 
 import grpc
 
-from benchmarks.messages import SERVICE, STREAM_EVENT, ten_messages
+from benchmarks.messages import ECHO_DATA, ECHO_HISTORY, SERVICE, STREAM_EVENT, history
 from sessions_proto.v1 import sessions_pb2 as pb
 
 Context: TypeAlias = grpc.aio.ServicerContext[bytes, bytes]
 
 OPTIONS = (("grpc.so_reuseport", 0),)
-TEN = ten_messages()
+HISTORIES = {(count, data): history(count, data=data) for count in (10, 100) for data in (False, True)}
 
 
 class RawStream:
@@ -49,8 +49,12 @@ async def echo(request: pb.AddMessageRequest, _: Context) -> pb.AddMessageRespon
     return pb.AddMessageResponse(message=request.message)
 
 
-async def echo_ten(_: pb.GetHistoryRequest, __: Context) -> pb.GetHistoryResponse:
-    return TEN
+async def echo_history(request: pb.GetHistoryRequest, _: Context) -> pb.GetHistoryResponse:
+    return HISTORIES[request.limit, False]
+
+
+async def echo_data(request: pb.GetHistoryRequest, _: Context) -> pb.GetHistoryResponse:
+    return HISTORIES[request.limit, True]
 
 
 def handlers() -> grpc.GenericRpcHandler:
@@ -61,8 +65,11 @@ def handlers() -> grpc.GenericRpcHandler:
             "Echo": grpc.unary_unary_rpc_method_handler(
                 echo, pb.AddMessageRequest.FromString, pb.AddMessageResponse.SerializeToString
             ),
-            "EchoTen": grpc.unary_unary_rpc_method_handler(
-                echo_ten, pb.GetHistoryRequest.FromString, pb.GetHistoryResponse.SerializeToString
+            ECHO_HISTORY: grpc.unary_unary_rpc_method_handler(
+                echo_history, pb.GetHistoryRequest.FromString, pb.GetHistoryResponse.SerializeToString
+            ),
+            ECHO_DATA: grpc.unary_unary_rpc_method_handler(
+                echo_data, pb.GetHistoryRequest.FromString, pb.GetHistoryResponse.SerializeToString
             ),
             "Publish": grpc.unary_unary_rpc_method_handler(stream.publish),
             "Subscribe": grpc.unary_stream_rpc_method_handler(stream.subscribe),

@@ -27,7 +27,7 @@ _COPIES: Final = (
 
 def fill(folder: Path, *, sessions: int) -> None:
     """Makes the database of a server that is started on this folder."""
-    with sessions_server(folder) as process, connected(process.address) as server:
+    with sessions_server(folder) as process, connected(process) as server:
         patterns = {
             (device, vip): server.stub.CreateSession(_pattern(device, vip)).session.id
             for device in DEVICES

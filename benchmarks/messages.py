@@ -5,6 +5,8 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Final
 
+from google.protobuf import json_format
+
 from benchmarks.text import CONTENT, ROLE
 from sessions_proto.v1 import sessions_pb2 as pb
 
@@ -15,6 +17,10 @@ SERVICE: Final = "benchmarks.Echo"
 MESSAGE_BYTES: Final = 308
 BATCH: Final = 50
 FRAME_BYTES: Final = 5
+
+
+ECHO_HISTORY: Final = "EchoHistory"
+ECHO_DATA: Final = "EchoData"
 
 
 def message() -> pb.Message:
@@ -29,16 +35,27 @@ def add_message(session_id: str) -> pb.AddMessageRequest:
     return pb.AddMessageRequest(session_id=session_id, message=message())
 
 
-def add_messages(session_id: str, *, count: int = BATCH) -> pb.AddMessagesRequest:
-    return pb.AddMessagesRequest(session_id=session_id, messages=[message()] * count)
+def message_with_data() -> pb.Message:
+    """A message in a provider's own form, as an agent stores a tool call."""
+    made = message()
+    arguments = {"city": "Berlin", "days": 3, "units": "metric", "details": ["wind", "rain", "sun"]}
+    function = {"name": "get_weather", "arguments": arguments}
+    calls = [{"id": "call_1", "type": "function", "function": function}]
+    json_format.ParseDict({"role": "assistant", "content": None, "tool_calls": calls}, made.data)
+    return made
 
 
-def ten_messages() -> pb.GetHistoryResponse:
-    """The answer of GetHistory(10), with what the server adds to each message."""
+def add_messages(session_id: str, *, count: int = BATCH, data: bool = False) -> pb.AddMessagesRequest:
+    made = message_with_data() if data else message()
+    return pb.AddMessagesRequest(session_id=session_id, messages=[made] * count)
+
+
+def history(count: int, *, data: bool = False) -> pb.GetHistoryResponse:
+    """The answer of GetHistory, with what the server adds to each message."""
     answer = pb.GetHistoryResponse(has_more=True)
-    for sequence in range(1_000, 1_010):
+    for sequence in range(1_000, 1_000 + count):
         stored = answer.messages.add()
-        stored.CopyFrom(message())
+        stored.CopyFrom(message_with_data() if data else message())
         stored.id = f"0190f2c4-7a6b-7c3d-8e2f-{sequence:012}"
         stored.sequence = sequence
         stored.create_time.FromMicroseconds(1_767_225_600_123_456)
@@ -56,7 +73,7 @@ def _stream_event() -> bytes:
         session_id="0190f2c4-7a6b-7c3d-8e2f-000000000000", sequence=1_000, type=pb.EVENT_TYPE_MESSAGE
     )
     event.time.FromMicroseconds(1_767_225_600_123_456)
-    event.message.CopyFrom(ten_messages().messages[0])
+    event.message.CopyFrom(history(1).messages[0])
     return pb.SubscribeResponse(event=event).SerializeToString()
 
 

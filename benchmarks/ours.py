@@ -9,7 +9,9 @@ from dataclasses import dataclass
 import grpc
 
 from benchmarks import messages
-from benchmarks.load import CALLERS, CONNECTIONS, BenchmarkError, Call, Load, load
+from benchmarks.callers import REQUEST_ID, Answered, call
+from benchmarks.load import CALLERS, CONNECTIONS, BenchmarkError, Call
+from benchmarks.processes import Server
 from sessions_proto.v1 import sessions_pb2 as pb, sessions_pb2_grpc as pb_grpc
 
 SERVICE = "sessions.v1.SessionService"
@@ -18,20 +20,28 @@ LARGEST_BATCH = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Ours:
-    address: str
+    process: Server
     stub: pb_grpc.SessionServiceStub
+
+    @property
+    def address(self) -> str:
+        return self.process.address
 
     def session(self, *, history: int = 0) -> str:
         """The id of a new session whose history has so many messages."""
         made = self.stub.CreateSession(pb.CreateSessionRequest(user_id="benchmark")).session.id
-        for first in range(0, history, LARGEST_BATCH):
-            count = min(LARGEST_BATCH, history - first)
-            self.stub.AddMessages(messages.add_messages(made, count=count))
+        self.fill(made, history)
         return made
 
-    def sessions(self, *, history: int = 0) -> list[str]:
-        """One for each connection."""
-        return [self.session(history=history) for _ in range(CONNECTIONS)]
+    def fill(self, session_id: str, history: int, *, data: bool = False) -> None:
+        """Adds that many messages."""
+        for first in range(0, history, LARGEST_BATCH):
+            count = min(LARGEST_BATCH, history - first)
+            self.stub.AddMessages(messages.add_messages(session_id, count=count, data=data))
+
+    def sessions(self, count: int = CONNECTIONS, *, history: int = 0) -> list[str]:
+        """By default one for each connection of h2load."""
+        return [self.session(history=history) for _ in range(count)]
 
     def message_count(self, session_ids: Sequence[str]) -> int:
         found = [self.stub.GetSession(pb.GetSessionRequest(session_id=each)) for each in session_ids]
@@ -39,10 +49,12 @@ class Ours:
 
     def add_message(self, session_id: str) -> Call:
         request = messages.add_message(session_id)
+        request.request_id = REQUEST_ID
         return Call(self.address, f"{SERVICE}/AddMessage", request, request.message.ByteSize())
 
     def add_messages(self, session_id: str) -> Call:
         request = messages.add_messages(session_id)
+        request.request_id = REQUEST_ID
         return Call(self.address, f"{SERVICE}/AddMessages", request, messages.BATCH * messages.MESSAGE_BYTES)
 
     def get_session(self, session_id: str) -> Call:
@@ -53,26 +65,28 @@ class Ours:
         request = pb.GetContextRequest(session_id=session_id)
         return Call(self.address, f"{SERVICE}/GetContext", request, self.stub.GetContext(request).ByteSize())
 
-    def get_history(self, session_id: str) -> Call:
-        request = pb.GetHistoryRequest(session_id=session_id, limit=10)
+    def get_history(self, session_id: str, limit: int = 10) -> Call:
+        request = pb.GetHistoryRequest(session_id=session_id, limit=limit)
         return Call(self.address, f"{SERVICE}/GetHistory", request, self.stub.GetHistory(request).ByteSize())
 
-    def load_adds(self, session_ids: Sequence[str], *, seconds: float, batch: int = 1) -> Load:
+    def load_adds(
+        self, session_ids: Sequence[str], *, seconds: float, batch: int = 1, callers: int = CALLERS
+    ) -> Answered:
         """Adds messages to all of them at once, and compares what was answered with what is stored."""
         before = self.message_count(session_ids)
-        call = self.add_message if batch == 1 else self.add_messages
-        done = load([call(each) for each in session_ids], seconds=seconds)
-        stored = (self.message_count(session_ids) - before) / batch
-        # h2load leaves when its time is over, without waiting for the calls that are then under way.
-        if not done.succeeded <= stored <= done.succeeded + CALLERS:
-            raise BenchmarkError(f"{done.succeeded} calls succeeded, but {stored} are stored.")
+        made = self.add_message if batch == 1 else self.add_messages
+        done = call([made(each) for each in session_ids], callers=callers, seconds=seconds)
+        stored = self.message_count(session_ids) - before
+        if stored != done.succeeded * batch:
+            raise BenchmarkError(f"{done.succeeded} calls succeeded, but {stored} messages are stored.")
         return done
 
 
 @contextmanager
-def connected(address: str) -> Iterator[Ours]:
-    with grpc.insecure_channel(address, options=[("grpc.max_receive_message_length", -1)]) as channel:
-        yield Ours(address, pb_grpc.SessionServiceStub(channel))
+def connected(process: Server) -> Iterator[Ours]:
+    options = [("grpc.max_receive_message_length", -1)]
+    with grpc.insecure_channel(process.address, options=options) as channel:
+        yield Ours(process, pb_grpc.SessionServiceStub(channel))
 
 
 def echo(address: str) -> Call:
@@ -81,7 +95,10 @@ def echo(address: str) -> Call:
     return Call(address, f"{messages.SERVICE}/Echo", request, messages.MESSAGE_BYTES)
 
 
-def echo_ten(address: str) -> Call:
-    """An echo that answers ten messages."""
-    request = pb.GetHistoryRequest(session_id="0190f2c4-7a6b-7c3d-8e2f-000000000000", limit=10)
-    return Call(address, f"{messages.SERVICE}/EchoTen", request, messages.ten_messages().ByteSize())
+def echo_history(address: str, count: int, *, data: bool = False) -> Call:
+    """An echo that answers a history of that many messages."""
+    request = pb.GetHistoryRequest(session_id="0190f2c4-7a6b-7c3d-8e2f-000000000000", limit=count)
+    method = messages.ECHO_DATA if data else messages.ECHO_HISTORY
+    return Call(
+        address, f"{messages.SERVICE}/{method}", request, messages.history(count, data=data).ByteSize()
+    )

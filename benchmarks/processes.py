@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import psutil
+
 ROOT: Final = Path(__file__).resolve().parent.parent
 SOURCES: Final = ("generated", "client", "server", "")
 START_SECONDS: Final = 60
@@ -28,16 +30,22 @@ class Server:
 
     def resident_bytes(self) -> int:
         """The memory that the process holds now."""
-        shown = subprocess.run(
-            ["ps", "-o", "rss=", "-p", str(self.pid)], capture_output=True, text=True, check=True
-        )
-        return int(shown.stdout) * 1024
+        return int(psutil.Process(self.pid).memory_info().rss)
+
+    def cpu_seconds(self) -> float:
+        """The time that all its threads have spent on a core."""
+        spent = psutil.Process(self.pid).cpu_times()
+        return float(spent.user + spent.system)
+
+    def written_bytes(self) -> int:
+        """What it has had written to disk."""
+        return int(psutil.Process(self.pid).io_counters().write_bytes)
 
 
-def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+def environment(extra: Mapping[str, str] | None = None, *, root: Path = ROOT) -> dict[str, str]:
     """This process's environment without settings of the server, which would change what is measured."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("SESSIONS_")}
-    paths = os.pathsep.join(str(ROOT / source) for source in SOURCES)
+    paths = os.pathsep.join(str(root / source) for source in SOURCES)
     return {**inherited, "PYTHONPATH": paths, **(extra or {})}
 
 
@@ -49,13 +57,13 @@ def scratch() -> Iterator[Path]:
 
 
 @contextmanager
-def program(arguments: Sequence[str], *, log: Path) -> Iterator[Server]:
-    """Runs a Python module that prints `listening on ADDRESS` when it serves."""
+def program(arguments: Sequence[str], *, log: Path, root: Path = ROOT) -> Iterator[Server]:
+    """Runs a Python module of this tree, or another, that prints `listening on ADDRESS` when it serves."""
     with log.open("a") as errors:
         process = subprocess.Popen(
             [sys.executable, "-m", *arguments],
             cwd=log.parent,
-            env=environment(),
+            env=environment(root=root),
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
@@ -98,11 +106,11 @@ def echo_server() -> Iterator[Server]:
 
 
 @contextmanager
-def sessions_server(folder: Path, *, database_url: str | None = None) -> Iterator[Server]:
+def sessions_server(folder: Path, *, database_url: str | None = None, root: Path = ROOT) -> Iterator[Server]:
     """Our server as a user would start it: only address and database are given."""
     url = database_url or sqlite_url(folder / "sessions.db")
     arguments = ["sessions_server", "serve", "--listen", "127.0.0.1:0", "--database-url", url]
-    with program(arguments, log=folder / "server.log") as server:
+    with program(arguments, log=folder / "server.log", root=root) as server:
         yield server
 
 

@@ -7,6 +7,7 @@ import os
 import platform
 import sqlite3
 import statistics
+import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -46,16 +47,33 @@ class Finding:
     """Every number behind it, by name with its unit."""
 
     @property
+    def title(self) -> str:
+        """Its name, as people read it."""
+        return self.name.replace("_", " ")
+
+    def shown(self, value: float) -> str:
+        """A value of this figure with its unit."""
+        return _figure(value, self.unit)
+
+    @property
     def met(self) -> bool:
         return self.measured >= self.asked if self.at_least else self.measured <= self.asked
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A measurement that came to nothing, which does not keep the others from being measured."""
+
+    name: str
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
 class Rounds:
     """Two sides measured in turn, so that what disturbs the machine disturbs both."""
 
-    first: list[float]
-    second: list[float]
+    first: list[float] = field(default_factory=list)
+    second: list[float] = field(default_factory=list)
 
     @property
     def ratio(self) -> float:
@@ -65,7 +83,7 @@ class Rounds:
 
 def alternate(first: Callable[[], float], second: Callable[[], float], *, rounds: int) -> Rounds:
     """Every second round begins with the second side, so that neither gains from what drifts."""
-    found = Rounds([], [])
+    found = Rounds()
     for number in range(rounds):
         if number % 2:
             two = second()
@@ -78,7 +96,7 @@ def alternate(first: Callable[[], float], second: Callable[[], float], *, rounds
     return found
 
 
-def show(console: Console, findings: Sequence[Finding]) -> None:
+def show(console: Console, findings: Sequence[Finding], failures: Sequence[Failure]) -> None:
     table = Table(title="Ratios within this run")
     for heading in ("Measurement", "What", "Asked", "Measured", ""):
         table.add_column(heading, no_wrap=heading != "What")
@@ -87,19 +105,26 @@ def show(console: Console, findings: Sequence[Finding]) -> None:
         table.add_row(
             finding.name,
             finding.what,
-            f"{sign} {_figure(finding.asked, finding.unit)}",
-            _figure(finding.measured, finding.unit),
+            f"{sign} {finding.shown(finding.asked)}",
+            finding.shown(finding.measured),
             "[green]met[/]" if finding.met else "[red]missed[/]",
         )
+    for failure in failures:
+        table.add_row(failure.name, failure.why, "", "", "[red]failed[/]")
     console.print(table)
 
 
-def write(path: Path, findings: Sequence[Finding], *, h2load: str, seconds: float) -> None:
+def write(
+    path: Path, findings: Sequence[Finding], failures: Sequence[Failure], *, h2load: str, seconds: float
+) -> None:
     """Ratios first, then every number behind them."""
     shown = {
         "figures": [_summary(finding) for finding in findings],
+        "failures": {failure.name: failure.why for failure in failures},
         "numbers": {finding.name: dict(finding.numbers) for finding in findings},
-        "load": "h2load in cleartext; 64 callers are 4 processes of one connection with 16 streams, a session for each",
+        "load": "reads and echoes: h2load in cleartext, 64 callers on 4 connections; writes: our own callers, 64 on 4 "
+        "connections and 64 sessions, each call with a request id of its own",
+        "commit": _commit(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round(seconds),
         "machine": _machine(),
@@ -112,7 +137,7 @@ def _summary(finding: Finding) -> dict[str, Any]:
     return {
         "name": finding.name,
         "what": finding.what,
-        "asked": ("at least " if finding.at_least else "at most ") + _figure(finding.asked, finding.unit),
+        "asked": ("at least " if finding.at_least else "at most ") + finding.shown(finding.asked),
         "measured": float(f"{finding.measured:.4g}"),
         "unit": "ratio" if finding.unit == "x" else finding.unit,
         "met": finding.met,
@@ -123,6 +148,13 @@ def _figure(value: float, unit: str) -> str:
     if unit == "x":
         return f"{value:.2f}"
     return f"{value:,.0f} {unit}" if value >= 100 else f"{value:.3g} {unit}"
+
+
+def _commit() -> str:
+    """The commit that was measured, marked where the tree differs from it."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+    done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "unknown"
 
 
 def _machine() -> dict[str, Any]:

@@ -70,7 +70,7 @@ def growth_pages(plan: Plan) -> list[Finding]:
 def _filled(sessions: int) -> Iterator[Ours]:
     with scratch() as folder:
         fill(folder, sessions=sessions)
-        with sessions_server(folder) as process, connected(process.address) as server:
+        with sessions_server(folder) as process, connected(process) as server:
             yield server
 
 

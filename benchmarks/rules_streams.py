@@ -128,7 +128,7 @@ def _caller(channel: grpc.aio.Channel, method: str) -> Caller:
 
 def memory(plan: Plan) -> list[Finding]:
     """What an idle subscriber costs in memory."""
-    with scratch() as folder, sessions_server(folder) as process, connected(process.address) as server:
+    with scratch() as folder, sessions_server(folder) as process, connected(process) as server:
         before, after = asyncio.run(_memory(server, process))
     each = (after - before) / IDLE_SUBSCRIBERS / 1_000
     what = f"memory of an idle subscriber, {IDLE_SUBSCRIBERS:,} on as many sessions"
@@ -157,6 +157,6 @@ def start(plan: Plan) -> list[Finding]:
 def _start() -> float:
     with scratch() as folder:
         started = time.perf_counter()
-        with sessions_server(folder) as process, connected(process.address) as server:
+        with sessions_server(folder) as process, connected(process) as server:
             server.session()
             return time.perf_counter() - started

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from benchmarks.plan import Plan
-    from benchmarks.report import Finding
+    from benchmarks.report import Failure, Finding
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results.json"
@@ -33,6 +33,7 @@ def measurements() -> dict[str, Callable[[Plan], list[Finding]]]:
         rules_calls.get_context,
         rules_calls.get_history,
         rules_calls.add_messages,
+        rules_calls.written,
         rules_streams.fan_out,
         rules_streams.receipt,
         rules_growth.growth_messages,
@@ -56,7 +57,7 @@ def parse(known: dict[str, Callable[[Plan], list[Finding]]]) -> argparse.Namespa
     )
     parser.add_argument("--quick", action="store_true", help="shorter, and less certain")
     parser.add_argument(
-        "--output", type=Path, default=ROOT / "benchmarks" / "results.json", help="where to write"
+        "--output", type=Path, help="where to write; a whole run writes benchmarks/results.json"
     )
     return parser.parse_args()
 
@@ -65,7 +66,7 @@ def main() -> int | str:
     """Answers the exit code, or the sentence that says why nothing could be measured."""
     from rich.console import Console
 
-    from benchmarks import load, plan, report
+    from benchmarks import chart, load, plan, report
 
     # So that a run which is stopped takes its servers and its databases with it.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
@@ -74,20 +75,26 @@ def main() -> int | str:
     console = Console(width=None if sys.stdout.isatty() else 120)
     started = time.monotonic()
     findings: list[Finding] = []
+    failures: list[Failure] = []
     try:
         h2load = load.prepare()
-        for name in options.only or known:
+    except load.BenchmarkError as error:
+        return str(error)
+    for name in options.only or known:
+        try:
             with console.status(f"measuring {name}"):
                 findings += known[name](plan.QUICK if options.quick else plan.FULL)
             console.print(f"measured {name} ({time.monotonic() - started:.0f} s)")
-    except load.BenchmarkError as error:
-        return str(error)
-    report.show(console, findings)
+        except Exception as error:  # whatever broke it, the others are worth measuring
+            failures.append(report.Failure(name, f"{type(error).__name__}: {error}"))
+            console.print(f"{name} failed ({time.monotonic() - started:.0f} s)")
+    report.show(console, findings, failures)
     # A part of a run, or a hasty one, does not replace the results of a whole one.
     output = options.output or (None if options.only or options.quick else RESULTS)
     if output is not None:
-        report.write(output, findings, h2load=h2load, seconds=time.monotonic() - started)
-    return 0 if all(finding.met for finding in findings) else 1
+        report.write(output, findings, failures, h2load=h2load, seconds=time.monotonic() - started)
+        output.with_suffix(".svg").write_text(chart.chart(findings), encoding="utf-8")
+    return 0 if not failures and all(finding.met for finding in findings) else 1
 
 
 if __name__ == "__main__":

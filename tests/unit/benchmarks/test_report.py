@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import pytest
 
+from benchmarks.chart import LONGEST, MARK, chart
 from benchmarks.messages import MESSAGE_BYTES, framed, message
-from benchmarks.report import Finding, Rounds, alternate, write
+from benchmarks.report import Failure, Finding, Rounds, alternate, write
 
 
 def finding(measured: float, *, at_least: bool) -> Finding:
@@ -41,13 +44,25 @@ def test_a_bound_is_met_on_the_side_that_is_asked(measured: float, at_least: boo
 
 def test_the_file_begins_with_the_ratios_and_holds_every_number(tmp_path: Path) -> None:
     file = tmp_path / "results.json"
-    write(file, [finding(0.5, at_least=True)], h2load="1", seconds=2)
+    write(file, [finding(0.5, at_least=True)], [Failure("other", "It broke.")], h2load="1", seconds=2)
     written = json.loads(file.read_text(encoding="utf-8"))
     assert next(iter(written)) == "figures"
     assert written["figures"][0]["measured"] == 0.5
     assert written["figures"][0]["met"] is False
     assert written["numbers"] == {"name": {"echo in calls/s": [1.0]}}
+    assert written["failures"] == {"other": "It broke."}
 
 
 def test_every_measurement_sends_the_same_message_in_the_frame_of_grpc() -> None:
     assert framed(message()) == b"\0" + MESSAGE_BYTES.to_bytes(4, "big") + message().SerializeToString()
+
+
+def test_a_bar_is_as_long_as_its_figure_is_good() -> None:
+    drawn = chart([finding(0.6, at_least=True), finding(0.3, at_least=True), finding(0.3, at_least=False)])
+    assert [int(width) for width in re.findall(r'width="(\d+)"', drawn)] == [
+        MARK,
+        MARK // 2,
+        min(2 * MARK, LONGEST),
+    ]
+    assert 'class="missed"' in drawn
+    ET.fromstring(drawn)

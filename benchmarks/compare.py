@@ -1,0 +1,125 @@
+"""`make bench-compare REV=…`: the server of another commit beside this tree's, in turn, with their ratios and spread.
+
+Both servers stay up for the whole run and are put under the same load in alternation, so what disturbs the machine
+disturbs both. The other commit is checked out under .cache/ and runs with this tree's installed packages.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from benchmarks.ours import Ours
+    from benchmarks.report import Rounds
+
+ROOT = Path(__file__).resolve().parent.parent
+CHECKOUTS = ROOT / ".cache" / "compare"
+
+
+def git(*arguments: str | Path) -> str:
+    return subprocess.run(
+        ["git", *arguments], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+
+@contextmanager
+def checkout(revision: str) -> Iterator[Path]:
+    """The tree of another commit, for as long as the block lasts."""
+    commit = git("rev-parse", "--verify", f"{revision}^{{commit}}")
+    folder = CHECKOUTS / commit[:12]
+    git("worktree", "add", "--force", "--detach", folder, commit)
+    try:
+        yield folder
+    finally:
+        git("worktree", "remove", "--force", folder)
+
+
+def sides(before: Ours, after: Ours, *, rounds: int, seconds: float) -> dict[str, tuple[Rounds, Rounds]]:
+    """For each kind of call: the rates, and the server's CPU time for an answer in µs."""
+    from benchmarks.load import CALLERS, load
+    from benchmarks.report import Rounds, alternate
+    from benchmarks.rules_calls import Done, costed
+
+    def adds(server: Ours) -> Callable[[], Done]:
+        sessions = server.sessions(CALLERS)
+        return lambda: server.load_adds(sessions, seconds=seconds)
+
+    def one(server: Ours) -> Callable[[], Done]:
+        sessions = server.sessions(1)
+        return lambda: server.load_adds(sessions, seconds=seconds, callers=1)
+
+    def reads(server: Ours) -> Callable[[], Done]:
+        calls = [server.get_session(each) for each in server.sessions()]
+        return lambda: load(calls, seconds=seconds)
+
+    def history(server: Ours) -> Callable[[], Done]:
+        calls = [server.get_history(each) for each in server.sessions(history=100)]
+        return lambda: load(calls, seconds=seconds)
+
+    kinds = {
+        "AddMessage, 64 callers": adds,
+        "AddMessage, 1 caller": one,
+        "GetSession": reads,
+        "GetHistory(10)": history,
+    }
+    found = {}
+    for name, kind in kinds.items():
+        first, second, cost = kind(before), kind(after), Rounds()
+        rates = alternate(
+            partial(costed, before.process, first, cost.first),
+            partial(costed, after.process, second, cost.second),
+            rounds=rounds,
+        )
+        found[name] = (rates, cost)
+    return found
+
+
+def main() -> int:
+    from rich.console import Console
+    from rich.table import Table
+
+    from benchmarks import load
+    from benchmarks.ours import connected
+    from benchmarks.processes import scratch, sessions_server
+
+    parser = argparse.ArgumentParser(prog="benchmarks/compare.py", description=__doc__)
+    parser.add_argument("revision", help="the commit to compare with")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--seconds", type=float, default=2.0)
+    options = parser.parse_args()
+    load.prepare()
+    with (
+        checkout(options.revision) as other,
+        scratch() as one,
+        scratch() as two,
+        sessions_server(one, root=other) as old,
+        sessions_server(two) as new,
+        connected(old) as before,
+        connected(new) as after,
+    ):
+        found = sides(before, after, rounds=options.rounds, seconds=options.seconds)
+    table = Table(title=f"This tree beside {options.revision}: median ratio (least to most)")
+    for heading in ("What", "Rate", "CPU for a call"):
+        table.add_column(heading)
+    for name, (rates, cost) in found.items():
+        table.add_row(name, spread(rates), spread(cost))
+    Console(width=None if sys.stdout.isatty() else 120).print(table)
+    return 0
+
+
+def spread(found: Rounds) -> str:
+    ratios = [two / one for one, two in zip(found.first, found.second, strict=True)]
+    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+
+
+if __name__ == "__main__":
+    sys.path[:0] = [str(ROOT / source) for source in ("generated", ".")]
+    sys.exit(main())
