@@ -23,10 +23,14 @@ from sessions_server.log.nats import NatsChannel
 from sessions_server.log.wakeups import Wakeups
 from sessions_server.log.writer import Announce, Writer
 from sessions_server.observability import configure_logging
+from sessions_server.rpc.calls import CallLimits, Calls
+from sessions_server.rpc.methods import REQUEST_BYTES
 from sessions_server.rpc.metrics import Metrics
+from sessions_server.rpc.quotas import Bounds
 from sessions_server.rpc.server import RpcServer, Tls
-from sessions_server.rpc.servicer import Servicer
-from sessions_server.rpc.streams import StreamLimits
+from sessions_server.rpc.servicer import SessionServicer
+from sessions_server.rpc.streams import StreamBounds
+from sessions_server.rpc.tracing import Tracing
 from sessions_server.security.cells import open_cells
 from sessions_server.security.tokens import open_authenticator
 from sessions_server.service.expiry import Sweeper
@@ -102,16 +106,19 @@ async def serve(settings: Settings, *, ready: Callable[[str], None], clock: Cloc
     with suppress(Stopped):
         async with running_core(settings, clock=clock, stop=stop, sweeps=True) as core:
             metrics = Metrics()
-            rpc = _rpc_server(settings, core, metrics, clock or SystemClock(), tls)
+            calls = _calls(settings, core, metrics, clock or SystemClock())
+            rpc = RpcServer(settings.listen, calls=calls, metrics=metrics, tls=tls)
             await rpc.start()
-            watching = asyncio.create_task(_watch_store(core.store, rpc, settings.database_url))
+            helpers = asyncio.gather(
+                calls.streams.run(), _watch_store(core.store, rpc, settings.database_url)
+            )
             try:
                 with metrics.served(settings.metrics_listen):
                     _tune_gc()
                     ready(rpc.address)
                     await stop.wait()
             finally:
-                watching.cancel()
+                helpers.cancel()
                 core.grace.begin()
                 await rpc.stop(settings.drain_grace.total_seconds())
 
@@ -259,21 +266,35 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _rpc_server(settings: Settings, core: Core, metrics: Metrics, clock: Clock, tls: Tls | None) -> RpcServer:
+def _calls(settings: Settings, core: Core, metrics: Metrics, clock: Clock) -> Calls:
     subscriptions = Subscriptions(
         store=core.store, hub=core.hub, checkpoint_seconds=settings.checkpoint_interval.total_seconds()
     )
-    servicer = Servicer(
-        sessions=core.sessions, subscriptions=subscriptions, transfers=core.transfers, limits=core.limits
-    )
-    return RpcServer(
-        settings.listen,
-        servicer=servicer,
+    servicers = [
+        SessionServicer(
+            sessions=core.sessions, subscriptions=subscriptions, transfers=core.transfers, limits=core.limits
+        ),
+    ]
+    return Calls(
+        servicers,
         authenticator=open_authenticator(settings.tokens),
         clock=clock,
         metrics=metrics,
-        stream_limits=StreamLimits(in_all=settings.max_streams, per_caller=settings.max_streams_per_caller),
-        tls=tls,
+        limits=_call_limits(settings),
+        tracing=Tracing.configured(),
+    )
+
+
+def _call_limits(settings: Settings) -> CallLimits:
+    in_flight = settings.max_bytes_in_flight
+    return CallLimits(
+        streams=StreamBounds(
+            Bounds(settings.max_streams, settings.max_streams_per_caller),
+            Bounds(settings.max_transfers, settings.max_transfers_per_caller),
+        ),
+        bytes_in_flight=Bounds(in_flight, max(in_flight // 2, REQUEST_BYTES)),
+        import_bytes=settings.max_import_bytes,
+        idle_seconds=settings.transfer_idle.total_seconds(),
     )
 
 

@@ -137,9 +137,28 @@ class Settings(BaseSettings):
         le=timedelta(seconds=30),
         gt=timedelta(0),
     )
-    max_streams: int = Field(default=20_000, ge=1, description="Open subscriptions and transfers in all.")
+    max_streams: int = Field(default=20_000, ge=1, description="Open subscriptions in all.")
     max_streams_per_caller: int = Field(
-        default=10_000, ge=1, description="Open subscriptions and transfers of a credential."
+        default=10_000, ge=1, description="Open subscriptions of one credential."
+    )
+    max_transfers: int = Field(
+        default=64, ge=1, description="Imports and exports under way in all; each takes a few megabytes."
+    )
+    max_transfers_per_caller: int = Field(
+        default=32, ge=1, description="Imports and exports under way of one credential."
+    )
+    transfer_idle: Annotated[Seconds, _at_least(0.01)] = Field(
+        default=timedelta(seconds=60),
+        description="How long an import or export may stand still before it is given up, in seconds.",
+    )
+    max_import_bytes: int = Field(
+        default=1024**3, ge=1, description="Bytes of one import, which are kept on disk until it is whole."
+    )
+    max_bytes_in_flight: int = Field(
+        default=128 * 1024**2,
+        ge=4 * 1024**2,
+        description="Bytes of requests above 64 KiB that are handled at the same time; one credential may have half "
+        "of them. Each takes about four times its size in memory.",
     )
     max_content_bytes: int = Field(
         default=_LIMITS.content_bytes, ge=1, description="Bytes of text in one message."

@@ -29,6 +29,7 @@ _VALUE_BYTES: Final = 256
 
 OK: Final = grpc.StatusCode.OK.name
 NOT_FOUND: Final = grpc.StatusCode.NOT_FOUND
+RESOURCE_EXHAUSTED: Final = grpc.StatusCode.RESOURCE_EXHAUSTED
 CANCELLED: Final = grpc.StatusCode.CANCELLED.name
 
 CODES: Final[dict[Reason, grpc.StatusCode]] = {
@@ -83,11 +84,12 @@ class Internal(DomainError):
 
 
 class Refusal(NamedTuple):
-    """What `context.abort` is given."""
+    """The status that a call ends with."""
 
     code: grpc.StatusCode
     message: str
-    trailers: tuple[tuple[str, bytes], ...]
+    status: bytes
+    """The same as a serialised `google.rpc.Status`, with its details."""
 
 
 def as_domain_error(error: BaseException, *, request_id: str) -> DomainError:
@@ -105,7 +107,7 @@ def as_domain_error(error: BaseException, *, request_id: str) -> DomainError:
 def refusal(error: DomainError) -> Refusal:
     code = CODES[error.reason]
     message = clip(error.message, MESSAGE_BYTES)
-    return Refusal(code, message, ((DETAILS_KEY, _details(error, code, message)),))
+    return Refusal(code, message, _details(error, code, message))
 
 
 def malformed() -> MalformedRequest:

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
-from sessions_server.rpc.errors import NOT_FOUND
+from sessions_server.rpc.errors import NOT_FOUND, RESOURCE_EXHAUSTED
 
 if TYPE_CHECKING:
     import grpc
 
+    from sessions_server.rpc.metrics import Metrics
+
 _Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 _Response = health_pb2.HealthCheckResponse
+
+WATCHES: Final = 1_000
+"""How many callers may watch health at the same time; they need no credential."""
 
 
 class Health(health_pb2_grpc.HealthServicer):
@@ -25,8 +30,10 @@ class Health(health_pb2_grpc.HealthServicer):
     ends once it has been told that the server stops.
     """
 
-    def __init__(self, *services: str) -> None:
+    def __init__(self, *services: str, metrics: Metrics) -> None:
         self._services = frozenset(("", *services))
+        self._metrics = metrics
+        self._watches = 0
         self._serving = False
         self._stopping = False
         self._changed = asyncio.Event()
@@ -53,6 +60,18 @@ class Health(health_pb2_grpc.HealthServicer):
         return health_pb2.HealthListResponse(statuses=statuses)  # type: ignore[attr-defined]  # newer than its stubs
 
     async def Watch(self, request: health_pb2.HealthCheckRequest, context: _Context) -> None:
+        if self._watches >= WATCHES:
+            await context.abort(
+                RESOURCE_EXHAUSTED, "Too many watches of health are open; ask with Check instead."
+            )
+        self._watches += 1
+        try:
+            with self._metrics.open_stream("Watch"):
+                await self._tell(request, context)
+        finally:
+            self._watches -= 1
+
+    async def _tell(self, request: health_pb2.HealthCheckRequest, context: _Context) -> None:
         told = None
         while True:
             changed, status = self._changed, self._status(request.service)

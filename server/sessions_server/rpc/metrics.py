@@ -46,11 +46,15 @@ class Metrics:
             child = self._seconds_children[method] = self._seconds.labels(method)
         child.observe(seconds)
 
-    def stream_opened(self, method: str) -> None:
-        self._open_streams.labels(method).inc()
-
-    def stream_closed(self, method: str) -> None:
-        self._open_streams.labels(method).dec()
+    @contextmanager
+    def open_stream(self, method: str) -> Iterator[None]:
+        """Counts a stream as open for as long as the context lasts."""
+        gauge = self._open_streams.labels(method)
+        gauge.inc()
+        try:
+            yield
+        finally:
+            gauge.dec()
 
     @contextmanager
     def served(self, listen: str) -> Iterator[None]:

@@ -15,15 +15,13 @@ from typing import TYPE_CHECKING, Any, Final
 import grpc
 
 from sessions_server.domain.errors import SetupError
-from sessions_server.rpc.handlers import REQUEST_BYTES, SERVICE, Authenticator, Handlers, UnknownMethods
+from sessions_server.rpc.calls import Calls
+from sessions_server.rpc.grpc import GrpcHandlers, UnknownMethods
 from sessions_server.rpc.health_and_reflection import Health, standard_services
-from sessions_server.rpc.streams import StreamLimits, Streams
-from sessions_server.rpc.tracing import Tracing
+from sessions_server.rpc.methods import REQUEST_BYTES
 
 if TYPE_CHECKING:
-    from sessions_server.domain.ports import Clock
     from sessions_server.rpc.metrics import Metrics
-    from sessions_server.rpc.servicer import Servicer
 
 logger = logging.getLogger(__name__)
 
@@ -75,58 +73,40 @@ class Tls:
 
 
 class RpcServer:
-    def __init__(
-        self,
-        bind: str,
-        *,
-        servicer: Servicer,
-        authenticator: Authenticator,
-        clock: Clock,
-        metrics: Metrics,
-        stream_limits: StreamLimits | None = None,
-        tls: Tls | None = None,
-    ) -> None:
+    def __init__(self, bind: str, *, calls: Calls, metrics: Metrics, tls: Tls | None = None) -> None:
         self.address = bind
         """Where it listens; once it is started, with the port that was really taken."""
         self._tls = tls
-        self._streams = Streams(stream_limits or StreamLimits())
-        self._health = Health(SERVICE.full_name)
-        self._methods = Handlers(
-            servicer,
-            authenticator=authenticator,
-            clock=clock,
-            metrics=metrics,
-            streams=self._streams,
-            tracing=Tracing.configured(),
-        )
+        self._calls = calls
+        services = [service.full_name for service in calls.services]
+        self._health = Health(*services, metrics=metrics)
         self._handlers = [
-            self._methods,
-            *standard_services(self._health, SERVICE.full_name),
-            UnknownMethods(metrics),
+            GrpcHandlers(calls),
+            *standard_services(self._health, *services),
+            UnknownMethods(calls),
         ]
         self._server: grpc.aio.Server | None = None
         self._started: set[asyncio.Task[Any]] = set()
         self._leaving: set[grpc.aio.Server] = set()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._watching: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Binds and serves. Raises SetupError when it cannot listen there."""
         await self._serve()
         self._health.set_serving(True)
-        self._tasks = [asyncio.create_task(self._watch()), asyncio.create_task(self._streams.run())]
+        self._watching = asyncio.create_task(self._watch())
 
     def set_serving(self, serving: bool, /) -> None:
         """What health says from now on; without effect once the server stops."""
         self._health.set_serving(serving)
 
     async def stop(self, grace_seconds: float) -> None:
-        """Says NOT_SERVING, refuses new calls, ends the streams, lets calls finish for so long, cuts what is left."""
+        """Says NOT_SERVING, refuses new calls, ends the streams, gives calls this long to finish, cuts what is left."""
         self._health.stop()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._methods.refuse_new()
-        self._streams.end_all()
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
+        self._calls.close()
         await self._wait_for_a_lull(min(grace_seconds, LONGEST_REFUSING_SECONDS))
         servers = [*self._leaving] if self._server is None else [*self._leaving, self._server]
         await asyncio.gather(*(server.stop(grace_seconds) for server in servers))
@@ -137,8 +117,8 @@ class RpcServer:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(longest_seconds):
                 arrived = -1
-                while arrived != self._methods.arrived:
-                    arrived = self._methods.arrived
+                while arrived != self._calls.arrived:
+                    arrived = self._calls.arrived
                     await asyncio.sleep(LULL_SECONDS)
 
     async def _serve(self) -> None:
@@ -171,7 +151,7 @@ class RpcServer:
                 await self._broken(server)
                 logger.error("the RPC server broke; another is started on %s", self.address)
                 self._server = None
-                self._streams.end_all()
+                self._calls.streams.end_all()
                 leaving.create_task(self._leave(server))
                 await self._serve_again()
 

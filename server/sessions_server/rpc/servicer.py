@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
-from typing import TYPE_CHECKING, cast
+from functools import partial
+from typing import TYPE_CHECKING, Final, cast
 
 from sessions_proto.v1 import sessions_pb2 as pb
 from sessions_server.domain.commands import Verb
-from sessions_server.rpc.convert.common import read_named
+from sessions_server.rpc.convert.common import read, read_named
 from sessions_server.rpc.convert.content import (
     read_add_message,
     read_add_messages,
@@ -44,13 +45,15 @@ if TYPE_CHECKING:
     from sessions_server.domain.models import Event, Sequence, Session
     from sessions_server.domain.ports import Caller
     from sessions_server.domain.transfer import Record
-    from sessions_server.rpc.handlers import Write
+    from sessions_server.rpc.calls import Write
     from sessions_server.service.sessions import Sessions
     from sessions_server.service.subscriptions import Subscriptions
     from sessions_server.service.transfer import Transfers
 
 
-class Servicer:
+class SessionServicer:
+    SERVICE: Final = pb.DESCRIPTOR.services_by_name["SessionService"]
+
     def __init__(
         self, *, sessions: Sessions, subscriptions: Subscriptions, transfers: Transfers, limits: Limits
     ) -> None:
@@ -62,13 +65,13 @@ class Servicer:
     async def CreateSession(
         self, request: pb.CreateSessionRequest, caller: Caller
     ) -> pb.CreateSessionResponse:
-        command = read_create(request, tenant=caller.tenant, limits=self._limits)
+        command = await read(read_create, request, caller, self._limits)
         response = pb.CreateSessionResponse()
         put_session(response.session, await self._sessions.create(command))
         return response
 
     async def GetSession(self, request: pb.GetSessionRequest, caller: Caller) -> pb.GetSessionResponse:
-        key = read_named(request, tenant=caller.tenant, limits=self._limits)
+        key = await read(read_named, request, caller, self._limits)
         response = pb.GetSessionResponse()
         put_session(response.session, await self._sessions.get(key))
         return response
@@ -76,13 +79,13 @@ class Servicer:
     async def UpdateSession(
         self, request: pb.UpdateSessionRequest, caller: Caller
     ) -> pb.UpdateSessionResponse:
-        command = read_update(request, tenant=caller.tenant, limits=self._limits)
+        command = await read(read_update, request, caller, self._limits)
         response = pb.UpdateSessionResponse()
         put_session(response.session, await self._sessions.change(command))
         return response
 
     async def ListSessions(self, request: pb.ListSessionsRequest, caller: Caller) -> pb.ListSessionsResponse:
-        query = read_list(request, tenant=caller.tenant, limits=self._limits)
+        query = await read(read_list, request, caller, self._limits)
         page = await self._sessions.page(query, request.page_token)
         response = pb.ListSessionsResponse(next_page_token=page.next_token)
         put_sessions(response.sessions, page.sessions)
@@ -91,7 +94,7 @@ class Servicer:
     async def SearchSessions(
         self, request: pb.SearchSessionsRequest, caller: Caller
     ) -> pb.SearchSessionsResponse:
-        query = read_search(request, tenant=caller.tenant, limits=self._limits)
+        query = await read(read_search, request, caller, self._limits)
         page = await self._sessions.page(query, request.page_token)
         response = pb.SearchSessionsResponse(next_page_token=page.next_token)
         put_sessions(response.sessions, page.sessions)
@@ -100,7 +103,7 @@ class Servicer:
     async def DeleteSession(
         self, request: pb.DeleteSessionRequest, caller: Caller
     ) -> pb.DeleteSessionResponse:
-        await self._sessions.delete(read_delete(request, tenant=caller.tenant, limits=self._limits))
+        await self._sessions.delete(await read(read_delete, request, caller, self._limits))
         return pb.DeleteSessionResponse()
 
     async def StartSession(self, request: pb.StartSessionRequest, caller: Caller) -> pb.StartSessionResponse:
@@ -133,7 +136,7 @@ class Servicer:
         return response
 
     async def SetContext(self, request: pb.SetContextRequest, caller: Caller) -> pb.SetContextResponse:
-        command = read_set_context(request, tenant=caller.tenant, limits=self._limits)
+        command = await read(read_set_context, request, caller, self._limits)
         response = pb.SetContextResponse()
         put_context(response.context, await self._sessions.write_context(command))
         return response
@@ -141,13 +144,13 @@ class Servicer:
     async def UpdateContext(
         self, request: pb.UpdateContextRequest, caller: Caller
     ) -> pb.UpdateContextResponse:
-        command = read_update_context(request, tenant=caller.tenant, limits=self._limits)
+        command = await read(read_update_context, request, caller, self._limits)
         response = pb.UpdateContextResponse()
         put_context(response.context, await self._sessions.write_context(command))
         return response
 
     async def GetContext(self, request: pb.GetContextRequest, caller: Caller) -> pb.GetContextResponse:
-        key, path = read_get_context(request, tenant=caller.tenant, limits=self._limits)
+        key, path = await read(read_get_context, request, caller, self._limits)
         context, value = await self._sessions.context(key, path)
         response = pb.GetContextResponse()
         if path:
@@ -157,35 +160,35 @@ class Servicer:
         return response
 
     async def AddMessage(self, request: pb.AddMessageRequest, caller: Caller) -> pb.AddMessageResponse:
-        command = read_add_message(request, tenant=caller.tenant, limits=self._limits)
+        command = await read(read_add_message, request, caller, self._limits)
         (message,) = await self._sessions.add_messages(command)
         response = pb.AddMessageResponse()
         put_message(response.message, message)
         return response
 
     async def AddMessages(self, request: pb.AddMessagesRequest, caller: Caller) -> pb.AddMessagesResponse:
-        command = read_add_messages(request, tenant=caller.tenant, limits=self._limits)
+        command = await read(read_add_messages, request, caller, self._limits)
         response = pb.AddMessagesResponse()
         put_messages(response.messages, await self._sessions.add_messages(command))
         return response
 
     async def GetHistory(self, request: pb.GetHistoryRequest, caller: Caller) -> pb.GetHistoryResponse:
-        key, query = read_get_history(request, tenant=caller.tenant, limits=self._limits)
+        key, query = await read(read_get_history, request, caller, self._limits)
         page = await self._sessions.history(key, query)
         response = pb.GetHistoryResponse(has_more=page.has_more)
         put_messages(response.messages, page.messages)
         return response
 
     async def ClearHistory(self, request: pb.ClearHistoryRequest, caller: Caller) -> pb.ClearHistoryResponse:
-        command = read_clear_history(request, tenant=caller.tenant, limits=self._limits)
+        command = await read(read_clear_history, request, caller, self._limits)
         return pb.ClearHistoryResponse(cleared_count=await self._sessions.clear_history(command))
 
     async def Subscribe(self, request: pb.SubscribeRequest, caller: Caller, write: Write) -> None:
-        key, kinds, after = read_subscribe(request, tenant=caller.tenant, limits=self._limits)
+        key, kinds, after = await read(read_subscribe, request, caller, self._limits)
         await self._subscriptions.follow(key, _Subscriber(write), kinds=kinds, after=after)
 
     async def ExportSession(self, request: pb.ExportSessionRequest, caller: Caller, write: Write) -> None:
-        key = read_named(request, tenant=caller.tenant, limits=self._limits)
+        key = await read(read_named, request, caller, self._limits)
         async with aclosing(cast("AsyncGenerator[Record]", self._transfers.export(key))) as records:
             async for record in records:
                 response = pb.ExportSessionResponse()
@@ -195,9 +198,7 @@ class Servicer:
     async def ImportSession(
         self, requests: AsyncIterator[pb.ImportSessionRequest], caller: Caller
     ) -> pb.ImportSessionResponse:
-        key, request_id, fails, records = await read_import(
-            requests, tenant=caller.tenant, limits=self._limits
-        )
+        key, request_id, fails, records = await read_import(requests, caller=caller, limits=self._limits)
         session = await self._transfers.import_(
             key, records=records, fail_if_exists=fails, request_id=request_id
         )
@@ -206,7 +207,7 @@ class Servicer:
         return response
 
     async def _move(self, request: ChangeOfSession, verb: Verb, caller: Caller) -> Session:
-        command = read_move(request, verb, tenant=caller.tenant, limits=self._limits)
+        command = await read(partial(read_move, verb=verb), request, caller, self._limits)
         return await self._sessions.change(command)
 
 

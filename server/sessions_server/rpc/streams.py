@@ -1,92 +1,92 @@
 """The open streams of this process: how many there may be, and how they are ended from outside.
 
-A stream ends from outside when the server stops, when the caller's credential no longer holds, or when it has been
-open for long. Its task is cancelled then, and the reason stands beside it, so that the caller is told that reason and
-not met with silence.
+A stream ends from outside when the server stops, when the caller's credential is no longer valid, or when it has been
+open for long. Its task is cancelled then, and the reason is kept beside it, so that the caller is told that reason
+rather than nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import monotonic
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from sessions_server.domain.errors import DomainError, ShuttingDown, StreamAged, TooManyStreams
+from sessions_server.rpc.quotas import Bounds, Quota
 
 if TYPE_CHECKING:
     from sessions_server.domain.ports import Caller
 
 RECHECK_SECONDS: Final = 30.0
-"""How often the credentials of open streams are judged again; a stream outlives its own by less than a minute."""
+"""How often the credentials of open streams are checked again; a stream outlives its own by less than a minute."""
 
 LONGEST_SECONDS: Final = 45 * 60.0
-"""How long a subscription may be open. Old connections are given up, and must not cut it without a word."""
+"""How long a subscription may be open at most. Old connections are closed, and must not cut it without a reason."""
+
+JITTER: Final = 0.2
+"""The part of its longest time by which a subscription may be ended earlier, so that not all come back at once."""
 
 Recheck = Callable[[], None]
-"""Judges a stream's credential again. Raises the DomainError that ends the stream."""
+"""Checks a stream's credential again. Raises the DomainError that ends the stream."""
 
 
-@dataclass(frozen=True, slots=True)
-class StreamLimits:
-    in_all: int = 20_000
-    per_caller: int = 10_000
-    """Open streams of one credential; without authentication, of everyone."""
+class StreamBounds(NamedTuple):
+    subscriptions: Bounds = Bounds(in_all=20_000, per_caller=10_000)
+    """Every stream that is no transfer: those that can be resumed where they ended."""
+    transfers: Bounds = Bounds(in_all=64, per_caller=32)
+    """Imports and exports. Each holds some megabytes."""
 
 
 @dataclass(slots=True, eq=False)
 class _Stream:
     task: asyncio.Task[object]
     recheck: Recheck
-    can_resume: bool
-    opened: float
+    ages_at: float
+    """When it is ended for its age, by the monotonic clock."""
     ended: DomainError | None = None
 
 
 class Streams:
     def __init__(
         self,
-        limits: StreamLimits,
+        bounds: StreamBounds,
         *,
         recheck_seconds: float = RECHECK_SECONDS,
         longest_seconds: float = LONGEST_SECONDS,
     ) -> None:
-        self._limits = limits
+        self._subscriptions = _quota(bounds.subscriptions, "subscriptions")
+        self._transfers = _quota(bounds.transfers, "imports and exports")
         self._recheck_seconds = recheck_seconds
         self._longest_seconds = longest_seconds
         self._open: set[_Stream] = set()
-        self._per_caller: Counter[tuple[str, str]] = Counter()
 
     def __len__(self) -> int:
         return len(self._open)
 
     @contextmanager
-    def open(self, caller: Caller, recheck: Recheck, *, can_resume: bool = False) -> Iterator[None]:
-        """Counts the current task as a stream, for as long as the context lasts. One that can be resumed may be ended
-        for its age.
+    def open(self, caller: Caller, recheck: Recheck, *, transfer: bool = False) -> Iterator[None]:
+        """Counts the current task as a stream, for as long as the context lasts. A transfer cannot be resumed, so it
+        is never ended for its age.
 
         Raises TooManyStreams at once, and at the end the reason for which the stream was ended from outside.
         """
-        who = (caller.tenant, caller.subject)
-        self._admit(who)
-        stream = _Stream(_current_task(), recheck, can_resume, monotonic())
-        self._open.add(stream)
-        self._per_caller[who] += 1
-        try:
-            yield
-        except asyncio.CancelledError:
-            if stream.ended is None:
-                raise
-            stream.task.uncancel()
-            raise stream.ended from None
-        finally:
-            self._open.discard(stream)
-            self._per_caller[who] -= 1
-            if not self._per_caller[who]:
-                del self._per_caller[who]
+        with (self._transfers if transfer else self._subscriptions).hold(caller):
+            longest = float("inf") if transfer else self._longest_seconds * (1 - random.random() * JITTER)
+            stream = _Stream(_current_task(), recheck, monotonic() + longest)
+            self._open.add(stream)
+            try:
+                yield
+            except asyncio.CancelledError:
+                if stream.ended is None:
+                    raise
+                stream.task.uncancel()
+                raise stream.ended from None
+            finally:
+                self._open.discard(stream)
 
     def end_all(self) -> None:
         """Ends every open stream with SHUTTING_DOWN; those that are opened later are not touched."""
@@ -94,30 +94,33 @@ class Streams:
             _end(stream, ShuttingDown("The server is stopping; continue from the last sequence received."))
 
     def recheck(self) -> None:
-        """Ends the streams whose credentials no longer hold, and those that have been open for long."""
-        oldest = monotonic() - self._longest_seconds
+        """Ends the streams whose credentials are no longer valid, and those that have been open for long."""
+        now = monotonic()
         for stream in list(self._open):
             try:
                 stream.recheck()
             except DomainError as error:
                 _end(stream, error)
-            if stream.can_resume and stream.opened <= oldest:
+            if stream.ages_at <= now:
                 _end(
                     stream,
                     StreamAged("The stream was open for long; continue from the last sequence received."),
                 )
 
     async def run(self) -> None:
-        """Judges the credentials again and again, until cancelled."""
+        """Checks the credentials again and again, until cancelled."""
         while True:
             await asyncio.sleep(self._recheck_seconds)
             self.recheck()
 
-    def _admit(self, who: tuple[str, str]) -> None:
-        if len(self._open) >= self._limits.in_all:
-            raise TooManyStreams("The server's limit of open streams is reached; try again later.")
-        if self._per_caller[who] >= self._limits.per_caller:
-            raise TooManyStreams("This credential's limit of open streams is reached; close some first.")
+
+def _quota(bounds: Bounds, what: str) -> Quota:
+    return Quota(
+        bounds,
+        TooManyStreams,
+        server=f"The server's limit of open {what} is reached; try again later.",
+        caller=f"This credential's limit of open {what} is reached; close some first.",
+    )
 
 
 def _end(stream: _Stream, reason: DomainError) -> None:

@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-import grpc
 from opentelemetry import propagate, trace
 from opentelemetry.trace import SpanKind, Status, StatusCode as Outcome
 
-from sessions_server.rpc.errors import CANCELLED, FAULTS, OK
+from sessions_server.rpc.errors import CANCELLED, FAULTS
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
 _SILENT = (trace.ProxyTracerProvider, trace.NoOpTracerProvider)
 """Providers that record nothing."""
+
+
+class CallSpan:
+    """The span of one call."""
+
+    def __init__(self, span: trace.Span) -> None:
+        self._span = span
+
+    def ended(self, code: str) -> None:
+        """Says how the call ended; only a fault of the server makes the span a failure."""
+        self._span.set_attribute("rpc.response.status_code", code)
+        if code in FAULTS:
+            self._span.set_attribute("error.type", code)
+            self._span.set_status(Status(Outcome.ERROR))
 
 
 class Tracing:
@@ -29,42 +43,28 @@ class Tracing:
         provider = trace.get_tracer_provider()
         return None if isinstance(provider, _SILENT) else cls(provider)
 
-    def traced(self, path: str, handle: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-        """The handler inside a span that continues the caller's trace."""
+    @contextmanager
+    def span(self, path: str, headers: Iterable[tuple[str, str | bytes]], system: str) -> Iterator[CallSpan]:
+        """A span of the call that continues the caller's trace, for as long as the context lasts."""
         name = path.removeprefix("/")
-
-        async def handle_in_span(request: Any, context: Any) -> Any:
-            carrier = {key: value for key, value in context.invocation_metadata() if isinstance(value, str)}
-            with self._tracer.start_as_current_span(
-                name,
-                context=propagate.extract(carrier),
-                kind=SpanKind.SERVER,
-                attributes={"rpc.system.name": "grpc", "rpc.method": name},
-                record_exception=False,
-                set_status_on_exception=False,
-            ) as span:
-                try:
-                    answer = await handle(request, context)
-                except asyncio.CancelledError:
-                    _set_code(span, CANCELLED)
-                    raise
-                except grpc.aio.AbortError:
-                    _set_code(span, context.code().name)
-                    raise
-                _set_code(span, OK)
-                return answer
-
-        return handle_in_span
+        carrier = {key: value for key, value in headers if isinstance(value, str)}
+        with self._tracer.start_as_current_span(
+            name,
+            context=propagate.extract(carrier),
+            kind=SpanKind.SERVER,
+            attributes={"rpc.system.name": system, "rpc.method": name},
+            record_exception=False,
+            set_status_on_exception=False,
+        ) as span:
+            call = CallSpan(span)
+            try:
+                yield call
+            except asyncio.CancelledError:
+                call.ended(CANCELLED)
+                raise
 
     def note(self, request: Message) -> None:
         """Names the conversation on the current span."""
         session_id = getattr(request, "session_id", "")
         if session_id:
             trace.get_current_span().set_attribute("gen_ai.conversation.id", session_id)
-
-
-def _set_code(span: trace.Span, code: str) -> None:
-    span.set_attribute("rpc.response.status_code", code)
-    if code in FAULTS:
-        span.set_attribute("error.type", code)
-        span.set_status(Status(Outcome.ERROR))

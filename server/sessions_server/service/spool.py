@@ -6,18 +6,27 @@ Content that will be encrypted must not reach a disk in clear on its way in, so 
 from __future__ import annotations
 
 import asyncio
+import errno
+import logging
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Final
 
+from sessions_server.domain.errors import StorageFull, Unavailable
 from sessions_server.domain.transfer import Record, decode_record, encode_record
 
 if TYPE_CHECKING:
     from sessions_server.service.sealing import Envelope
 
+logger = logging.getLogger(__name__)
+
 _LENGTH_BYTES = 4
 _MEMORY_BYTES = 1024 * 1024
+
+
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 def _open() -> IO[bytes]:
@@ -35,15 +44,34 @@ class Spool:
 
     def records(self) -> Iterator[Record]:
         """The records in their order, read one at a time."""
-        self._file.seek(0)
+        with _usable():
+            self._file.seek(0)
         for place in range(self._count):
-            length = int.from_bytes(self._file.read(_LENGTH_BYTES), "big")
-            yield decode_record(self.envelope.open(place, self._file.read(length)))
+            with _usable():
+                length = int.from_bytes(self._file.read(_LENGTH_BYTES), "big")
+                kept = self._file.read(length)
+            yield decode_record(self.envelope.open(place, kept))
 
     def close(self) -> None:
-        self._file.close()
+        with suppress(OSError):  # of a last write into a full folder; what is kept is given up anyway
+            self._file.close()
 
     def _write(self, record: Record) -> None:
         kept = self.envelope.seal(self._count, encode_record(record))
-        self._file.write(len(kept).to_bytes(_LENGTH_BYTES, "big") + kept)
+        with _usable():
+            self._file.write(len(kept).to_bytes(_LENGTH_BYTES, "big") + kept)
         self._count += 1
+
+
+@contextmanager
+def _usable() -> Iterator[None]:
+    """Raises StorageFull or Unavailable where the temporary folder cannot be used. Its name is for the log only."""
+    try:
+        yield
+    except OSError as error:
+        logger.warning("an import cannot be kept in the temporary folder, which TMPDIR names: %s", error)
+        if error.errno in _FULL:
+            raise StorageFull(
+                "The server's disk for imports under way is full; free some space, then try again."
+            ) from error
+        raise Unavailable("The server cannot keep an import for now; try again later.") from error

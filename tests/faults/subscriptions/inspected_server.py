@@ -15,7 +15,7 @@ from typing import Final
 
 from sessions_server import app
 from sessions_server.log.hub import Hub
-from sessions_server.rpc import server as rpc_server
+from sessions_server.rpc import calls
 from sessions_server.rpc.metrics import Metrics
 from sessions_server.rpc.streams import Streams
 from sessions_server.settings import Settings
@@ -35,7 +35,7 @@ class Inspector:
         """Has the composition root use parts that are known here."""
         vars(app)["Hub"] = lambda: self._hub
         vars(app)["Metrics"] = lambda: self._metrics
-        vars(rpc_server)["Streams"] = functools.partial(Streams, recheck_seconds=RECHECK_SECONDS)
+        vars(calls)["Streams"] = functools.partial(Streams, recheck_seconds=RECHECK_SECONDS)
 
     def ready(self, address: str) -> None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, self._tell)

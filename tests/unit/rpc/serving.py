@@ -13,9 +13,9 @@ from google.rpc import error_details_pb2, status_pb2
 from sessions_proto.v1 import sessions_pb2 as pb, sessions_pb2_grpc
 from sessions_server.domain.errors import PermissionDenied, Unauthenticated
 from sessions_server.domain.ports import Access, Caller
-from sessions_server.rpc.handlers import SERVICE, Handlers, UnknownMethods
+from sessions_server.rpc.calls import CallLimits, Calls
+from sessions_server.rpc.grpc import GrpcHandlers, UnknownMethods
 from sessions_server.rpc.metrics import Metrics
-from sessions_server.rpc.streams import StreamLimits, Streams
 from tests.support.clock import HandClock
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from sessions_server.rpc.tracing import Tracing
 
 READER, WRITER = "reader", "writer"
+SERVICE = pb.DESCRIPTOR.services_by_name["SessionService"]
 
 
 class Doorkeeper:
@@ -45,6 +46,8 @@ class Doorkeeper:
 class Methods:
     """A servicer whose methods answer nothing, but for those that a test gives."""
 
+    SERVICE = SERVICE
+
     def __init__(self, **methods: Callable[..., Awaitable[Any]]) -> None:
         for method in SERVICE.methods:
             setattr(self, method.name, methods.get(method.name, self._nothing(method.name)))
@@ -61,7 +64,7 @@ class Methods:
 class Serving:
     channel: grpc.aio.Channel
     stub: sessions_pb2_grpc.SessionServiceAsyncStub
-    streams: Streams
+    calls: Calls
     metrics: Metrics = field(default_factory=Metrics)
     doorkeeper: Doorkeeper = field(default_factory=Doorkeeper)
 
@@ -80,29 +83,40 @@ def authorization(*values: str) -> tuple[tuple[str, str], ...]:
     return tuple(("authorization", value) for value in values)
 
 
-@asynccontextmanager
-async def serving(
+def make_calls(
+    doorkeeper: Doorkeeper,
+    metrics: Metrics,
     *,
-    limits: StreamLimits | None = None,
+    limits: CallLimits | None = None,
     tracing: Tracing | None = None,
     **methods: Callable[..., Awaitable[Any]],
-) -> AsyncIterator[Serving]:
-    doorkeeper, metrics, streams = Doorkeeper(), Metrics(), Streams(limits or StreamLimits())
-    handlers = Handlers(
-        Methods(**methods),
+) -> Calls:
+    return Calls(
+        [Methods(**methods)],
         authenticator=doorkeeper,
         clock=HandClock(),
         metrics=metrics,
-        streams=streams,
+        limits=limits,
         tracing=tracing,
     )
+
+
+@asynccontextmanager
+async def serving(
+    *,
+    limits: CallLimits | None = None,
+    tracing: Tracing | None = None,
+    **methods: Callable[..., Awaitable[Any]],
+) -> AsyncIterator[Serving]:
+    doorkeeper, metrics = Doorkeeper(), Metrics()
+    calls = make_calls(doorkeeper, metrics, limits=limits, tracing=tracing, **methods)
     options = (("grpc.max_receive_message_length", 8 * 1024 * 1024), ("grpc.so_reuseport", 0))
-    server = grpc.aio.server(handlers=[handlers, UnknownMethods(metrics)], options=options)
+    server = grpc.aio.server(handlers=[GrpcHandlers(calls), UnknownMethods(calls)], options=options)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         stub: Any = sessions_pb2_grpc.SessionServiceStub(channel)
-        yield Serving(channel, stub, streams, metrics, doorkeeper)
+        yield Serving(channel, stub, calls, metrics, doorkeeper)
     await server.stop(None)
 
 

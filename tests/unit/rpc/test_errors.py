@@ -22,9 +22,7 @@ from sessions_server.rpc.errors import CODES, DETAILS_BYTES, as_domain_error, cl
 
 
 def status_of(error: DomainError) -> status_pb2.Status:
-    ((key, details),) = refusal(error).trailers
-    assert key == "grpc-status-details-bin"
-    return status_pb2.Status.FromString(details)
+    return status_pb2.Status.FromString(refusal(error).status)
 
 
 def info_of(error: DomainError) -> error_details_pb2.ErrorInfo:
@@ -73,7 +71,7 @@ def test_only_an_invalid_request_has_violations() -> None:
 
 def test_details_stay_small_however_much_is_wrong() -> None:
     error = InvalidRequest(Violation(f"field[{n}]", "Give less. " * 20) for n in range(1000))
-    code, message, ((_, details),) = refusal(error)
+    code, message, details = refusal(error)
     assert code is grpc.StatusCode.INVALID_ARGUMENT
     assert len(message.encode()) <= 1024
     assert len(details) <= DETAILS_BYTES

@@ -268,7 +268,7 @@ REQUESTS: list[tuple[WireMessage, Callable[..., Any], set[str]]] = [
     *(
         (
             request(session_id="s-1", etag="3"),
-            lambda given, verb=verb, **options: sessions.read_move(given, verb, **options),
+            lambda given, verb=verb, **options: sessions.read_move(given, verb=verb, **options),
             set(),
         )
         for request, verb in (

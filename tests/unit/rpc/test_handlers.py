@@ -15,9 +15,20 @@ from structlog.testing import capture_logs
 from sessions_proto.v1 import sessions_pb2 as pb
 from sessions_server.domain.errors import EventsCompacted, SessionNotFound
 from sessions_server.domain.ports import Access, Caller
-from sessions_server.rpc.handlers import SERVICE, Write, needed_access, printable
-from sessions_server.rpc.streams import StreamLimits
-from tests.unit.rpc.serving import READER, WRITER, Serving, authorization, info_of, reason_of, serving
+from sessions_server.rpc.calls import CallLimits, Write, printable
+from sessions_server.rpc.methods import needed_access
+from sessions_server.rpc.quotas import Bounds
+from sessions_server.rpc.streams import StreamBounds
+from tests.unit.rpc.serving import (
+    READER,
+    SERVICE,
+    WRITER,
+    Serving,
+    authorization,
+    info_of,
+    reason_of,
+    serving,
+)
 
 READS = {
     "GetSession",
@@ -31,7 +42,7 @@ READS = {
 CHECKPOINT = pb.SubscribeResponse(checkpoint=pb.Checkpoint(sequence=1)).SerializeToString()
 
 
-def test_what_takes_a_request_id_writes_and_everything_else_only_reads() -> None:
+def test_what_its_proto_says_has_no_side_effects_only_reads() -> None:
     reads = {method.name for method in SERVICE.methods if needed_access(method) is Access.READ}
     assert reads == READS
 
@@ -189,7 +200,7 @@ async def test_a_stream_that_is_ended_from_outside_says_why() -> None:
         call = server.stub.Subscribe(pb.SubscribeRequest(), metadata=authorization(READER))
         await call.read()
         del server.doorkeeper.known[READER]
-        server.streams.recheck()
+        server.calls.streams.recheck()
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await call.read()
     assert reason_of(caught.value) == "UNAUTHENTICATED"
@@ -197,7 +208,7 @@ async def test_a_stream_that_is_ended_from_outside_says_why() -> None:
 
 async def test_a_stream_that_is_ended_during_its_first_response_says_why_after_it() -> None:
     async def subscribe_and_be_ended(_: pb.SubscribeRequest, __: Caller, write: Write) -> None:
-        asyncio.get_running_loop().call_soon(server.streams.end_all)
+        asyncio.get_running_loop().call_soon(server.calls.streams.end_all)
         await write(pb.SubscribeResponse().SerializeToString())
 
     async with serving(Subscribe=subscribe_and_be_ended) as server, asyncio.timeout(10):
@@ -209,7 +220,7 @@ async def test_a_stream_that_is_ended_during_its_first_response_says_why_after_i
 
 
 async def test_the_open_streams_are_counted_and_bounded() -> None:
-    async with serving(Subscribe=subscribe, limits=StreamLimits(1, 1)) as server:
+    async with serving(Subscribe=subscribe, limits=CallLimits(StreamBounds(Bounds(1, 1)))) as server:
         call = server.stub.Subscribe(pb.SubscribeRequest(), metadata=authorization(READER))
         await call.read()
         gauge = {"method": "Subscribe"}
@@ -218,7 +229,7 @@ async def test_the_open_streams_are_counted_and_bounded() -> None:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await second.read()
         assert reason_of(caught.value) == "TOO_MANY_STREAMS"
-        server.streams.end_all()
+        server.calls.streams.end_all()
         with pytest.raises(grpc.aio.AioRpcError):
             await call.read()
         assert server.metrics.registry.get_sample_value("sessions_rpc_open_streams", gauge) == 0
@@ -248,7 +259,7 @@ async def lines_of(method: str, raw: bytes, **methods: Any) -> list[MutableMappi
 
 
 async def test_each_call_has_one_line_of_log_without_its_content(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.DEBUG, "sessions_server.rpc.handlers")
+    caplog.set_level(logging.DEBUG, "sessions_server.rpc.calls")
     request = pb.AddMessageRequest(session_id="s", request_id="r\n\x1b[31m")
     request.message.content = "private"
     (line,) = await lines_of("AddMessage", request.SerializeToString())
@@ -259,14 +270,14 @@ async def test_each_call_has_one_line_of_log_without_its_content(caplog: pytest.
 
 
 async def test_a_call_that_went_well_is_not_logged_unless_wanted(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "sessions_server.rpc.handlers")
+    caplog.set_level(logging.INFO, "sessions_server.rpc.calls")
     assert await lines_of("GetSession", b"") == []
 
 
 async def test_a_refusal_is_logged_as_an_event_and_a_fault_as_a_warning(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    caplog.set_level(logging.INFO, "sessions_server.rpc.handlers")
+    caplog.set_level(logging.INFO, "sessions_server.rpc.calls")
 
     async def missing(*_: object) -> None:
         raise SessionNotFound
@@ -281,7 +292,7 @@ async def test_a_refusal_is_logged_as_an_event_and_a_fault_as_a_warning(
 
 
 async def test_a_path_that_nobody_knows_is_escaped_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "sessions_server.rpc.handlers")
+    caplog.set_level(logging.INFO, "sessions_server.rpc.calls")
     (line,) = await lines_of("No\N{SNOWMAN}" + "x" * 500, b"")
     assert str(line["method"]).isascii()
     assert len(line["method"]) < 300

@@ -12,6 +12,7 @@ from google.protobuf.message import DecodeError, Message as WireMessage
 from sessions_proto.v1 import sessions_pb2 as pb
 from sessions_server.domain.errors import InvalidRequest, LimitExceeded
 from sessions_server.domain.models import Sequence, State, StateReason
+from sessions_server.domain.ports import Caller
 from sessions_server.domain.transfer import ContextRecord, Footer, Header, MessagesRecord, Record
 from sessions_server.rpc.convert.imports import ImportRequest, read_import
 from sessions_server.rpc.convert.records import put_record, read_record
@@ -161,7 +162,7 @@ async def stream(*requests: pb.ImportSessionRequest) -> AsyncIterator[pb.ImportS
 
 
 async def read_all(*requests: pb.ImportSessionRequest) -> tuple[ImportRequest, list[Record]]:
-    read = await read_import(stream(*requests), tenant=TENANT, limits=LIMITS)
+    read = await read_import(stream(*requests), caller=Caller(TENANT), limits=LIMITS)
     return read, [record async for record in read.records]
 
 

@@ -18,14 +18,12 @@ from sessions_server.domain.errors import SetupError
 from sessions_server.rpc.metrics import Metrics
 from sessions_server.rpc.server import RpcServer, Tls
 from tests.support.certificates import Authority, Pair
-from tests.support.clock import HandClock
 from tests.support.http2 import Answer, Http2, framed
-from tests.unit.rpc.serving import WRITER, Doorkeeper, Methods, authorization, reason_of
+from tests.unit.rpc.serving import WRITER, Doorkeeper, authorization, make_calls, reason_of
 
 if TYPE_CHECKING:
     from sessions_server.domain.ports import Caller
-    from sessions_server.rpc.handlers import Write
-    from sessions_server.rpc.servicer import Servicer
+    from sessions_server.rpc.calls import Write
 
 CHECKPOINT = pb.SubscribeResponse(checkpoint=pb.Checkpoint(sequence=1)).SerializeToString()
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -43,12 +41,11 @@ async def flood(_: pb.SubscribeRequest, __: Caller, write: Write) -> None:
 
 
 def make_server(bind: str = "127.0.0.1:0", *, tls: Tls | None = None, **methods: Any) -> RpcServer:
+    metrics = Metrics()
     return RpcServer(
         bind,
-        servicer=cast("Servicer", Methods(**{"Subscribe": subscribe, **methods})),
-        authenticator=Doorkeeper(),
-        clock=HandClock(),
-        metrics=Metrics(),
+        calls=make_calls(Doorkeeper(), metrics, **{"Subscribe": subscribe, **methods}),
+        metrics=metrics,
         tls=tls,
     )
 

@@ -10,7 +10,8 @@ import pytest
 
 from sessions_server.domain.errors import ShuttingDown, StreamAged, TooManyStreams, Unauthenticated
 from sessions_server.domain.ports import Caller
-from sessions_server.rpc.streams import Recheck, StreamLimits, Streams
+from sessions_server.rpc.quotas import Bounds
+from sessions_server.rpc.streams import Recheck, StreamBounds, Streams
 
 ANN, BEN = Caller("acme", subject="ann"), Caller("acme", subject="ben")
 
@@ -27,14 +28,14 @@ class Held:
     """A stream that waits until it is ended."""
 
     def __init__(
-        self, streams: Streams, caller: Caller = ANN, recheck: Recheck = holds, *, can_resume: bool = False
+        self, streams: Streams, caller: Caller = ANN, recheck: Recheck = holds, *, transfer: bool = False
     ) -> None:
         self._opened = asyncio.Event()
         self._streams = streams
-        self.task = asyncio.create_task(self._run(caller, recheck, can_resume))
+        self.task = asyncio.create_task(self._run(caller, recheck, transfer))
 
-    async def _run(self, caller: Caller, recheck: Recheck, can_resume: bool) -> None:
-        with self._streams.open(caller, recheck, can_resume=can_resume):
+    async def _run(self, caller: Caller, recheck: Recheck, transfer: bool) -> None:
+        with self._streams.open(caller, recheck, transfer=transfer):
             self._opened.set()
             await asyncio.Event().wait()
 
@@ -52,7 +53,7 @@ def opened(streams: Streams, *callers: Caller) -> Iterator[None]:
 
 
 async def test_a_credential_may_have_so_many_streams_and_no_more() -> None:
-    streams = Streams(StreamLimits(in_all=10, per_caller=2))
+    streams = Streams(StreamBounds(Bounds(in_all=10, per_caller=2)))
     with opened(streams, ANN, ANN, BEN):
         with pytest.raises(TooManyStreams), opened(streams, ANN):
             pass
@@ -61,13 +62,13 @@ async def test_a_credential_may_have_so_many_streams_and_no_more() -> None:
 
 
 async def test_the_server_takes_so_many_streams_and_no_more() -> None:
-    streams = Streams(StreamLimits(in_all=2, per_caller=2))
+    streams = Streams(StreamBounds(Bounds(in_all=2, per_caller=2)))
     with opened(streams, ANN, BEN), pytest.raises(TooManyStreams), opened(streams, BEN):
         pass
 
 
 async def test_a_stream_that_ends_makes_room_for_another() -> None:
-    streams = Streams(StreamLimits(in_all=1, per_caller=1))
+    streams = Streams(StreamBounds(Bounds(in_all=1, per_caller=1)))
     for _ in range(3):
         with opened(streams, ANN):
             pass
@@ -75,7 +76,7 @@ async def test_a_stream_that_ends_makes_room_for_another() -> None:
 
 
 async def test_at_the_end_every_stream_is_told_that_the_server_stops() -> None:
-    streams = Streams(StreamLimits())
+    streams = Streams(StreamBounds())
     held = [await Held(streams, caller).opened() for caller in (ANN, BEN)]
     streams.end_all()
     outcomes = await asyncio.gather(*(each.task for each in held), return_exceptions=True)
@@ -84,7 +85,7 @@ async def test_at_the_end_every_stream_is_told_that_the_server_stops() -> None:
 
 
 async def test_a_stream_outlives_its_credential_only_until_it_is_judged_again() -> None:
-    streams = Streams(StreamLimits())
+    streams = Streams(StreamBounds())
     good, bad = await Held(streams).opened(), await Held(streams, recheck=ended).opened()
     streams.recheck()
     with pytest.raises(Unauthenticated):
@@ -94,7 +95,7 @@ async def test_a_stream_outlives_its_credential_only_until_it_is_judged_again() 
 
 
 async def test_credentials_are_judged_again_by_themselves() -> None:
-    streams = Streams(StreamLimits(), recheck_seconds=0)
+    streams = Streams(StreamBounds(), recheck_seconds=0)
     watching = asyncio.create_task(streams.run())
     with pytest.raises(Unauthenticated):
         await Held(streams, recheck=ended).task
@@ -102,7 +103,7 @@ async def test_credentials_are_judged_again_by_themselves() -> None:
 
 
 async def test_a_stream_whose_caller_cancels_is_simply_cancelled() -> None:
-    streams = Streams(StreamLimits())
+    streams = Streams(StreamBounds())
     held = await Held(streams).opened()
     held.task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -111,7 +112,7 @@ async def test_a_stream_whose_caller_cancels_is_simply_cancelled() -> None:
 
 
 async def test_the_first_reason_to_end_a_stream_is_the_one_that_it_is_told() -> None:
-    streams = Streams(StreamLimits())
+    streams = Streams(StreamBounds())
     held = await Held(streams, recheck=ended).opened()
     streams.recheck()
     streams.end_all()
@@ -120,9 +121,9 @@ async def test_the_first_reason_to_end_a_stream_is_the_one_that_it_is_told() -> 
 
 
 async def test_a_stream_that_has_been_open_for_long_is_told_to_come_again() -> None:
-    streams = Streams(StreamLimits(), longest_seconds=0)
-    held = await Held(streams, can_resume=True).opened()
-    transfer = await Held(streams).opened()
+    streams = Streams(StreamBounds(), longest_seconds=0)
+    held = await Held(streams).opened()
+    transfer = await Held(streams, transfer=True).opened()
     streams.recheck()
     with pytest.raises(StreamAged, match="continue from the last sequence"):
         await held.task
@@ -130,8 +131,8 @@ async def test_a_stream_that_has_been_open_for_long_is_told_to_come_again() -> N
     streams.end_all()
     with pytest.raises(ShuttingDown):
         await transfer.task
-    young = Streams(StreamLimits())
-    held = await Held(young, can_resume=True).opened()
+    young = Streams(StreamBounds())
+    held = await Held(young).opened()
     young.recheck()
     assert not held.task.done()
     young.end_all()

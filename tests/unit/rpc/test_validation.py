@@ -38,7 +38,7 @@ from tests.unit.rpc.reading import (
         (pb.DeleteSessionRequest, sessions.read_delete),
         (
             pb.StartSessionRequest,
-            lambda request, **options: sessions.read_move(request, Verb.START, **options),
+            lambda request, **options: sessions.read_move(request, verb=Verb.START, **options),
         ),
         (pb.GetContextRequest, content.read_get_context),
         (pb.GetHistoryRequest, content.read_get_history),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from sessions_server.domain.commands import RequestStamp
 from sessions_server.domain.models import SessionKey
@@ -11,6 +12,29 @@ from sessions_server.rpc.convert.check import REQUEST_ID_CHARACTERS, Check
 
 if TYPE_CHECKING:
     from sessions_server.domain.limits import Limits
+    from sessions_server.domain.ports import Caller
+
+
+OFF_LOOP_BYTES: Final = 64 * 1024
+"""From this size on a message is converted in a thread: one of 3.3 MB takes half a second, in which nobody else would
+be served."""
+
+Request_contra = TypeVar("Request_contra", contravariant=True)
+Read_co = TypeVar("Read_co", covariant=True)
+Read = TypeVar("Read")
+
+
+class Sized(Protocol):
+    def ByteSize(self) -> int: ...
+
+
+Request = TypeVar("Request", bound=Sized)
+
+
+class Convert(Protocol[Request_contra, Read_co]):
+    """Checks a request and reads it into a command or a query. Raises InvalidRequest, LimitExceeded."""
+
+    def __call__(self, request: Request_contra, /, *, tenant: str, limits: Limits) -> Read_co: ...
 
 
 class OfSession(Protocol):
@@ -21,6 +45,13 @@ class Repeatable(Protocol):
     request_id: str
 
     def SerializeToString(self, *, deterministic: bool = False) -> bytes: ...
+
+
+async def read(convert: Convert[Request, Read], request: Request, caller: Caller, limits: Limits) -> Read:
+    """Converts a request, in a thread if it is large."""
+    if request.ByteSize() < OFF_LOOP_BYTES:
+        return convert(request, tenant=caller.tenant, limits=limits)
+    return await asyncio.to_thread(convert, request, tenant=caller.tenant, limits=limits)
 
 
 def read_key(check: Check, tenant: str, request: OfSession) -> SessionKey:

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from sessions_proto.v1 import sessions_pb2 as pb
 from sessions_server.domain.errors import InvalidRequest, Violation
 from sessions_server.rpc.convert.check import REQUEST_ID_CHARACTERS, Check
-from sessions_server.rpc.convert.common import read_key
+from sessions_server.rpc.convert.common import read, read_key
 from sessions_server.rpc.convert.records import read_record
 
 if TYPE_CHECKING:
     from sessions_server.domain.limits import Limits
     from sessions_server.domain.models import SessionKey
+    from sessions_server.domain.ports import Caller
     from sessions_server.domain.transfer import Record
 
 
@@ -25,7 +26,7 @@ class ImportRequest(NamedTuple):
 
 
 async def read_import(
-    requests: AsyncIterator[pb.ImportSessionRequest], *, tenant: str, limits: Limits
+    requests: AsyncIterator[pb.ImportSessionRequest], *, caller: Caller, limits: Limits
 ) -> ImportRequest:
     """Waits for the first request, which says what is imported where; the records follow as they come."""
     first = await anext(requests, None)
@@ -34,12 +35,12 @@ async def read_import(
             [Violation("session_id", "Name the session in the first request of the stream.")]
         )
     check = Check(limits)
-    key = read_key(check, tenant, first)
+    key = read_key(check, caller.tenant, first)
     check.stored_text("request_id", first.request_id, REQUEST_ID_CHARACTERS)
     if first.if_exists not in (pb.IF_EXISTS_UNSPECIFIED, pb.IF_EXISTS_FAIL, pb.IF_EXISTS_REPLACE):
         check.wrong("if_exists", "Give REPLACE or FAIL, or leave it out.")
     check.done()
-    records = _read_records(first, requests, tenant=tenant, limits=limits)
+    records = _read_records(first, requests, caller=caller, limits=limits)
     return ImportRequest(key, first.request_id, first.if_exists == pb.IF_EXISTS_FAIL, records)
 
 
@@ -47,15 +48,15 @@ async def _read_records(
     first: pb.ImportSessionRequest,
     requests: AsyncIterator[pb.ImportSessionRequest],
     *,
-    tenant: str,
+    caller: Caller,
     limits: Limits,
 ) -> AsyncIterator[Record]:
     """The first request may come without a record, every later one brings one."""
     if first.HasField("record"):
-        yield read_record(first.record, tenant=tenant, limits=limits)
+        yield await read(read_record, first.record, caller, limits)
     async for request in requests:
         _check_repeats(first, request, limits)
-        yield read_record(request.record, tenant=tenant, limits=limits)
+        yield await read(read_record, request.record, caller, limits)
 
 
 def _check_repeats(first: pb.ImportSessionRequest, request: pb.ImportSessionRequest, limits: Limits) -> None:

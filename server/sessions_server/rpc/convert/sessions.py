@@ -85,7 +85,7 @@ def read_update(request: pb.UpdateSessionRequest, *, tenant: str, limits: Limits
     return command
 
 
-def read_move(request: ChangeOfSession, verb: c.Verb, *, tenant: str, limits: Limits) -> c.Move:
+def read_move(request: ChangeOfSession, *, verb: c.Verb, tenant: str, limits: Limits) -> c.Move:
     check = Check(limits)
     command = c.Move(
         key=read_key(check, tenant, request),

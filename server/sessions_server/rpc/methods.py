@@ -1,0 +1,79 @@
+"""The methods that are served, derived from the protos: nothing about them is listed by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+
+from google.protobuf.descriptor_pb2 import MethodOptions
+from google.protobuf.message import DecodeError, Message
+from google.protobuf.message_factory import GetMessageClass
+
+from sessions_server.domain.errors import LimitExceeded
+from sessions_server.domain.ports import Access
+from sessions_server.rpc.errors import malformed
+
+if TYPE_CHECKING:
+    from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+
+REQUEST_BYTES: Final = 4 * 1024 * 1024
+
+TRANSFERS: Final = frozenset({"ExportSession", "ImportSession"})
+"""The streams that move a whole session, and cannot be resumed."""
+
+Parse = Callable[[bytes], Message]
+
+
+class Servicer(Protocol):
+    """The methods of one service, by the names of its RPCs: `(request, caller)`, with a stream of requests in place of
+    the request where they are streamed. A method that streams responses also takes `write`, and returns nothing."""
+
+    @property
+    def SERVICE(self) -> ServiceDescriptor: ...
+
+
+class Method(NamedTuple):
+    descriptor: MethodDescriptor
+    name: str
+    path: str
+    needed: Access
+    parse: Parse
+    run: Callable[..., Awaitable[Any]]
+    unary: bool
+    transfer: bool
+
+
+def methods_of(servicer: Servicer) -> Iterator[Method]:
+    for descriptor in servicer.SERVICE.methods:
+        if not hasattr(servicer, descriptor.name):
+            continue  # UNIMPLEMENTED for now
+        yield Method(
+            descriptor,
+            descriptor.name,
+            f"/{servicer.SERVICE.full_name}/{descriptor.name}",
+            needed_access(descriptor),
+            _parser(GetMessageClass(descriptor.input_type)),
+            getattr(servicer, descriptor.name),
+            unary=not (descriptor.client_streaming or descriptor.server_streaming),
+            transfer=descriptor.name in TRANSFERS,
+        )
+
+
+def needed_access(method: MethodDescriptor) -> Access:
+    """A method only reads if its proto says that it has no side effects."""
+    reads = method.GetOptions().idempotency_level == MethodOptions.NO_SIDE_EFFECTS
+    return Access.READ if reads else Access.WRITE
+
+
+def _parser(message: type[Message]) -> Parse:
+    read = message.FromString
+
+    def parse(raw: bytes) -> Message:
+        if len(raw) > REQUEST_BYTES:
+            raise LimitExceeded("A request has at most 4 MiB; split it into several.", field="request")
+        try:
+            return read(raw)
+        except DecodeError:
+            raise malformed() from None
+
+    return parse
