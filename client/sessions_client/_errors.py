@@ -61,9 +61,9 @@ _BROKEN_OFF = {
     # the server may have sent just before: https://github.com/grpc/grpc/issues/36066
     Code.INTERNAL: ("RST_STREAM", "Internal error from Core"),
     Code.UNKNOWN: ("Stream removed",),
-    Code.CANCELLED: ("RST_STREAM",),
 }
-"""How gRPC reports a connection that broke under a call, besides UNAVAILABLE: code and a part of the text."""
+"""How gRPC reports a connection that broke under a call, besides UNAVAILABLE and CANCELLED: code and a part of the
+text."""
 
 
 class Violation(NamedTuple):
@@ -242,7 +242,8 @@ def _of_transport(code: Code, message: str) -> tuple[Code, str]:
     """An error that has no reason, which the service gives every error of its own."""
     if code is Code.DEADLINE_EXCEEDED:
         return code, _NO_ANSWER
-    if any(part in message for part in _BROKEN_OFF.get(code, ())):
+    # A call that this side cancels raises CancelledError or "closed" and never comes here: the transport cancelled it.
+    if code is Code.CANCELLED or any(part in message for part in _BROKEN_OFF.get(code, ())):
         return Code.UNAVAILABLE, f"The connection broke during the call ({message}); try again."
     if code is Code.UNAVAILABLE:
         return code, f"The server cannot be reached ({message}); check its address, TLS, and that it runs."

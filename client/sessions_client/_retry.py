@@ -47,8 +47,7 @@ def is_transient(error: SessionsError) -> bool:
     for a limit with a time after which to come back."""
     if error.code is Code.RESOURCE_EXHAUSTED:
         return error.retry_after is not None
-    # A call that the transport cancelled has no reason.
-    return error.code is Code.UNAVAILABLE or (error.code is Code.CANCELLED and not error.reason)
+    return error.code is Code.UNAVAILABLE
 
 
 def delay_before_retry(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import signal
 import zlib
 from pathlib import Path
 
@@ -135,18 +136,29 @@ def test_a_flood_of_pings_hurts_only_its_own_connection(server: Server, caller: 
     assert memory_bytes(server.pid) - before < 64 * MIB
 
 
-def test_a_path_that_is_not_utf_8_does_not_end_the_service(tmp_path: Path) -> None:
-    with start_server(tmp_path) as server, Caller(server) as caller:
+def test_the_end_of_the_frameworks_loop_does_not_end_the_service(tmp_path: Path) -> None:
+    with (
+        start_server(tmp_path, program=["-m", "tests.support.loop_end"]) as server,
+        Caller(server) as caller,
+    ):
         session = caller.new_id()
         stream = caller.Subscribe(session_id=session, after_sequence=0)
         next(stream)
         pid = server.pid
         for _ in range(3):
-            with Http2(server.address) as raw:
-                raw.call(b"/\xff\xfe", framed(b""))
+            server.send(signal.SIGUSR1)
+            until_broken(server, session)
             until_served(server, session)
         assert server.pid == pid
         assert caller.GetSession(session_id=session).session.id == session
+
+
+def until_broken(server: Server, session: str) -> None:
+    """Calls until one is cut off, on a new connection each time."""
+    while True:
+        with Http2(server.address) as raw:
+            if raw.call(GET, get(session)).code != 0:
+                return
 
 
 def until_served(server: Server, session: str) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 import grpc
 import grpc.aio
 
-from sessions_client._errors import Code, SessionsError, callback_cancelled, closed, error_from
+from sessions_client._errors import SessionsError, Unavailable, callback_cancelled, closed, error_from
 from sessions_client._events import Event
 from sessions_client._follow import silence
 from sessions_client._models import Session
@@ -218,7 +218,7 @@ class Stream:
     def _cancellation(self, patience: float) -> SessionsError:
         if self._silent:
             return silence(patience)
-        return SessionsError("The stream was cancelled.", code=Code.CANCELLED)
+        return Unavailable("The stream was cancelled; subscribe again.")
 
 
 class CallbackRunner:

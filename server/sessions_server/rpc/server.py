@@ -1,7 +1,8 @@
-"""The gRPC server: its port, its options, its health. It starts, is built anew when it breaks, and stops in order.
+"""The gRPC server: its port, its options, its health. It starts, is rebuilt when it breaks, and stops in order.
 
-Once started it serves until it is stopped: one request can end grpc.aio's server, one whose path is not UTF-8, so it is
-watched, and another takes its place on the same port within a second.
+Once started it serves until it is stopped. The loop in which grpc.aio takes calls can end while it serves, so it is
+watched, and another server takes its place on the same port within a second. A call that meets this moment is
+CANCELLED by gRPC, without ErrorInfo; callers treat that like any broken connection and retry.
 """
 
 from __future__ import annotations

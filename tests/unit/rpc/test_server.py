@@ -13,12 +13,15 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
+from sessions_client import AsyncClient, SessionsError
+from sessions_client._errors import error_from
 from sessions_proto.v1 import sessions_pb2 as pb, sessions_pb2_grpc
 from sessions_server.domain.errors import SetupError
 from sessions_server.rpc.metrics import Metrics
 from sessions_server.rpc.server import RpcServer, Tls
 from tests.support.certificates import Authority, Pair
-from tests.support.http2 import Answer, Http2, framed
+from tests.support.http2 import Http2, framed
+from tests.support.loop_end import end_rpc_loop
 from tests.unit.rpc.serving import WRITER, Doorkeeper, authorization, make_calls, reason_of
 
 if TYPE_CHECKING:
@@ -38,6 +41,12 @@ async def subscribe(_: pb.SubscribeRequest, __: Caller, write: Write) -> None:
 async def flood(_: pb.SubscribeRequest, __: Caller, write: Write) -> None:
     while True:
         await write(CHECKPOINT * 1000)
+
+
+async def get_session(request: pb.GetSessionRequest, _: Caller) -> pb.GetSessionResponse:
+    return pb.GetSessionResponse(
+        session=pb.Session(id=request.session_id, state=pb.SESSION_STATE_ACTIVE, etag="1")
+    )
 
 
 def make_server(bind: str = "127.0.0.1:0", *, tls: Tls | None = None, **methods: Any) -> RpcServer:
@@ -76,13 +85,16 @@ class Client:
             pb.GetSessionRequest(), metadata=authorization(WRITER), wait_for_ready=True
         )
 
+    async def failure(self) -> SessionsError | None:
+        """What the Python client makes of the failure of one attempt; None when it does not fail."""
+        try:
+            await self.get()
+        except grpc.aio.AioRpcError as failure:
+            return error_from(failure)
+        return None
+
     async def healthy(self, service: str = "") -> int:
         return int((await self.health.Check(health_pb2.HealthCheckRequest(service=service))).status)
-
-
-def call_raw(address: str, path: bytes) -> Answer:
-    with Http2(address) as raw:
-        return raw.call(path, framed(b""))
 
 
 # A server that comes back is looked for more often than every second.
@@ -197,15 +209,18 @@ async def test_a_reader_that_reads_nothing_does_not_outlive_the_grace() -> None:
             await server.stop(0.2)
 
 
-async def test_a_path_that_is_not_utf_8_stops_the_service_for_no_longer_than_a_retry() -> None:
+async def test_the_end_of_the_frameworks_loop_stops_the_service_for_no_longer_than_a_retry() -> None:
     async with running() as server, client_of(server) as client:
         address = server.address
         watch = client.subscribe()
         await watch.read()
         for _ in range(3):
-            answer = await asyncio.to_thread(call_raw, address, b"/\xff\xfe/x")
-            assert answer.broken or answer.code != 0
-            await client.get()
+            end_rpc_loop(asyncio.get_running_loop())
+            failures = [await client.failure()]
+            assert failures != [None]
+            while failures[-1] is not None:
+                assert failures[-1].code == "UNAVAILABLE"
+                failures.append(await client.failure())
         assert server.address == address
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await watch.read()
@@ -213,6 +228,25 @@ async def test_a_path_that_is_not_utf_8_stops_the_service_for_no_longer_than_a_r
         again = client.subscribe()
         await again.read()
         assert await client.healthy() == SERVING
+
+
+async def test_callers_do_not_notice_the_end_of_the_frameworks_loop() -> None:
+    loop = asyncio.get_running_loop()
+    ends, calls = 2, 40
+
+    async def call(client: AsyncClient) -> list[str]:
+        return [(await client.sessions.get("s")).id for _ in range(calls)]
+
+    async with (
+        running(GetSession=get_session) as server,
+        AsyncClient(server.address, metadata={"authorization": WRITER}) as client,
+    ):
+        callers = [asyncio.create_task(call(client)) for _ in range(10)]
+        for _ in range(ends):
+            end_rpc_loop(loop)
+            while loop.get_task_factory() is not None:  # noqa: ASYNC110  # until a call met it
+                await asyncio.sleep(0)
+        assert await asyncio.gather(*callers) == [["s"] * calls] * len(callers)
 
 
 async def test_a_second_server_does_not_silently_share_the_port() -> None:
