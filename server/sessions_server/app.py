@@ -7,12 +7,10 @@ import gc
 import ipaddress
 import logging
 import os
-import re
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -27,9 +25,10 @@ from sessions_server.rpc.calls import CallLimits, Calls
 from sessions_server.rpc.methods import REQUEST_BYTES
 from sessions_server.rpc.metrics import Metrics
 from sessions_server.rpc.quotas import Bounds
-from sessions_server.rpc.server import RpcServer, Tls
+from sessions_server.rpc.server import RpcServer
 from sessions_server.rpc.servicer import SessionServicer
 from sessions_server.rpc.streams import StreamBounds
+from sessions_server.rpc.tls import read_tls
 from sessions_server.rpc.tracing import Tracing
 from sessions_server.security.cells import open_cells
 from sessions_server.security.tokens import open_authenticator
@@ -39,13 +38,13 @@ from sessions_server.service.sessions import Sessions
 from sessions_server.service.subscriptions import Subscriptions
 from sessions_server.service.transfer import Transfers
 from sessions_server.settings import Settings, unknown_variables
-from sessions_server.storage.engine import SqliteFile, parse_url
-from sessions_server.storage.notify import NotifyChannel
-from sessions_server.storage.opening import explain, opening
-from sessions_server.storage.store import Store, SystemClock, open_store
+from sessions_server.storage.backend import Backend, RunOptions
+from sessions_server.storage.clock import SystemClock
+from sessions_server.storage.databases import opening, parse_url
+from sessions_server.storage.store import Store, open_store
 
 if TYPE_CHECKING:
-    from sessions_server.domain.ports import Cells, Channel, Clock
+    from sessions_server.domain.ports import Cells, Clock
 
 logger = logging.getLogger(__name__)
 
@@ -81,6 +80,7 @@ class ShutdownDeadline:
 class Core:
     """Everything behind the RPCs, running."""
 
+    backend: Backend
     store: Store
     hub: Hub
     sessions: Sessions
@@ -96,7 +96,7 @@ async def serve(settings: Settings, *, ready: Callable[[str], None], clock: Cloc
     Raises SetupError when a setting, a file or the database cannot be used.
     """
     check_exposure(settings)
-    tls = _tls(settings)
+    tls = read_tls(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
     configure_logging(settings)
     for sentence in unknown_variables(os.environ):
         logger.warning("%s", sentence)
@@ -104,14 +104,12 @@ async def serve(settings: Settings, *, ready: Callable[[str], None], clock: Cloc
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     with suppress(Stopped):
-        async with running_core(settings, clock=clock, stop=stop, sweeps=True) as core:
+        async with running_core(settings, clock=clock, stop=stop, serves=True) as core:
             metrics = Metrics()
             calls = _calls(settings, core, metrics, clock or SystemClock())
             rpc = RpcServer(settings.listen, calls=calls, metrics=metrics, tls=tls)
             await rpc.start()
-            helpers = asyncio.gather(
-                calls.streams.run(), _watch_store(core.store, rpc, settings.database_url)
-            )
+            helpers = asyncio.gather(calls.streams.run(), _watch_store(core, rpc))
             try:
                 with metrics.served(settings.metrics_listen):
                     _tune_gc()
@@ -125,33 +123,36 @@ async def serve(settings: Settings, *, ready: Callable[[str], None], clock: Cloc
 
 @asynccontextmanager
 async def running_core(
-    settings: Settings, *, clock: Clock | None = None, stop: asyncio.Event | None = None, sweeps: bool = False
+    settings: Settings, *, clock: Clock | None = None, stop: asyncio.Event | None = None, serves: bool = False
 ) -> AsyncIterator[Core]:
     """The store, the writer, the hub and the use cases, until the context ends; what was submitted is then durable,
-    unless the database has kept silent for the grace. Only a server sweeps: a command does what it was asked to do and
-    no more. Raises Stopped when `stop` is set before the store is open."""
+    unless the database has kept silent for the grace. Only what `serves` sweeps and exchanges wake-ups: a command does
+    what it was asked to do and no more. Raises Stopped when `stop` is set before the store is open."""
     cells = open_cells(settings.keyring)
     limits = settings.limits
     grace = ShutdownDeadline(settings.drain_grace.total_seconds())
-    with opening(settings.database_url):
-        store = open_store(
-            settings.database_url,
-            cells=cells,
-            limits=limits,
-            clock=clock,
-            pool_size=settings.pool_size,
-            allow_unsafe=settings.allow_unsafe_durability,
-        )
+    backend = parse_url(settings.database_url)
+    with opening(backend):
+        store = open_store(backend, cells=cells, limits=limits, options=_run_options(settings, clock))
     try:
-        with opening(settings.database_url):
+        with opening(backend):
             await _unless_stopped(store.start(), stop)
         with _ungrouped():
             async with _running_log(
-                settings, store, cells, limits, clock or SystemClock(), grace, sweeps=sweeps
+                settings, backend, store, cells, clock or SystemClock(), grace, serves=serves
             ) as core:
                 yield core
     finally:
         await _close(store, grace)
+
+
+def _run_options(settings: Settings, clock: Clock | None) -> RunOptions:
+    return RunOptions(
+        clock=clock,
+        pool_size=settings.pool_size,
+        clears_gaps=settings.scrub_pages,
+        allow_unsafe=settings.allow_unsafe_durability,
+    )
 
 
 async def _unless_stopped(work: Coroutine[Any, Any, None], stop: asyncio.Event | None) -> None:
@@ -192,16 +193,17 @@ def _ungrouped() -> Iterator[None]:
 @asynccontextmanager
 async def _running_log(
     settings: Settings,
+    backend: Backend,
     store: Store,
     cells: Cells,
-    limits: Limits,
     clock: Clock,
     grace: ShutdownDeadline,
     *,
-    sweeps: bool,
+    serves: bool,
 ) -> AsyncIterator[Core]:
+    limits = settings.limits
     hub = Hub()
-    wakeups = _wakeups(settings, hub, store)
+    wakeups = _wakeups(settings, backend, hub, store) if serves else None
     announce: Announce = wakeups.announce if wakeups is not None else hub.publish
     writer = Writer(store, announce=announce)
     sweeper = Sweeper(
@@ -213,11 +215,12 @@ async def _running_log(
     )
     async with asyncio.TaskGroup() as tasks:
         writing = tasks.create_task(writer.run())
-        helpers = [tasks.create_task(sweeper.run())] if sweeps else []
+        helpers = [tasks.create_task(sweeper.run())] if serves else []
         if wakeups is not None:
             helpers.append(tasks.create_task(wakeups.run()))
         try:
             yield Core(
+                backend=backend,
                 store=store,
                 hub=hub,
                 sessions=Sessions(commands=writer, store=store, cells=cells, limits=limits),
@@ -298,57 +301,29 @@ def _call_limits(settings: Settings) -> CallLimits:
     )
 
 
-def _tls(settings: Settings) -> Tls | None:
-    files = (settings.tls_cert, settings.tls_key, settings.tls_client_ca)
-    if files == (None, None, None):
-        return None
-    if settings.tls_cert is None or settings.tls_key is None:
-        raise SetupError(
-            "TLS needs both a certificate and its key; give SESSIONS_TLS_CERT and SESSIONS_TLS_KEY"
-            + (", also where SESSIONS_TLS_CLIENT_CA is given." if settings.tls_client_ca else ".")
-        )
-    client_ca = None if settings.tls_client_ca is None else _read_pem(settings.tls_client_ca, "CERTIFICATE")
-    return Tls(
-        _read_pem(settings.tls_cert, "CERTIFICATE"), _read_pem(settings.tls_key, "PRIVATE KEY"), client_ca
-    )
-
-
-def _read_pem(path: Path, holds: str) -> bytes:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise SetupError(
-            f"{path} cannot be read ({error.strerror}); let the server's user read it."
-        ) from error
-    # gRPC takes an authority's file without any for the authorities that the system trusts.
-    if not re.search(rb"-----BEGIN [A-Z0-9 ]*" + holds.encode(), content):
-        raise SetupError(f"{path} has no {holds.lower()} in PEM; name a file that has one.")
-    return content
-
-
-def _wakeups(settings: Settings, hub: Hub, store: Store) -> Wakeups | None:
+def _wakeups(settings: Settings, backend: Backend, hub: Hub, store: Store) -> Wakeups | None:
     """None on SQLite, where this process writes all that there is to watch."""
-    if isinstance(parse_url(settings.database_url), SqliteFile):
+    channel = backend.channel()
+    if channel is None:
         if settings.wakeups:
             logger.warning("SESSIONS_WAKEUPS has no effect on SQLite, which one process has for itself")
         return None
-    channel: Channel = (
-        NatsChannel(settings.wakeups) if settings.wakeups else NotifyChannel(settings.database_url)
-    )
+    if settings.wakeups:
+        channel = NatsChannel(settings.wakeups)
     return Wakeups(hub, channel=channel, store=store, poll_seconds=settings.poll_interval.total_seconds())
 
 
-async def _watch_store(store: Store, rpc: RpcServer, database_url: str) -> None:
+async def _watch_store(core: Core, rpc: RpcServer) -> None:
     """Health follows the store, so that callers are sent elsewhere while it is gone. Whatever the store raises, it is
     looked at again; the log tells of each change once."""
     serving = True
     while True:
         try:
-            await store.ping()
+            await core.store.ping()
         except Exception as error:
             if serving:
                 unexpected = not isinstance(error, DomainError)
-                reason = explain(database_url, error) or error
+                reason = core.backend.explain(error) or error
                 logger.warning("the database cannot be used: %s", reason, exc_info=unexpected)
             serving = False
         else:

@@ -185,6 +185,11 @@ class Settings(BaseSettings):
         ge=1,
         description="Sessions or messages on a page; more are not answered at once.",
     )
+    scrub_pages: bool = Field(
+        default=True,
+        description="On SQLite, clear the unused parts of the file's pages, where copies of erased content can stay. "
+        "Off by itself on a version of SQLite that this server does not know.",
+    )
     wakeups: str = Field(
         default="",
         description="How replicas wake each other's subscribers: empty for PostgreSQL's own LISTEN and NOTIFY, or "

@@ -18,7 +18,7 @@ from sessions_server.domain.models import Micros
 from sessions_server.dump.file import open_to_read
 from sessions_server.dump.transfer import Imported, import_all
 from sessions_server.settings import Settings
-from sessions_server.storage.store import SystemClock
+from sessions_server.storage.clock import SystemClock
 from tests.support.clock import HandClock
 from tests.support.command_line import (
     command,

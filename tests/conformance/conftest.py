@@ -13,6 +13,8 @@ import pytest_asyncio
 from sessions_server.domain.limits import Limits
 from sessions_server.security.cells import KeyringCells
 from sessions_server.security.keyring import create_keyring
+from sessions_server.storage.backend import RunOptions
+from sessions_server.storage.databases import parse_url
 from sessions_server.storage.store import Store, open_store
 from tests.conformance.harness import Harness
 from tests.support.clock import HandClock
@@ -41,7 +43,12 @@ def cells(tmp_path_factory: pytest.TempPathFactory) -> Cells:
 async def postgres(postgres_server: Postgres, cells: Cells) -> Postgres:
     """The server, with a database whose tables each test's database copies."""
     await postgres_server.execute(f"CREATE DATABASE {TEMPLATE}")
-    store = open_store(postgres_server.url(TEMPLATE), cells=cells, limits=Limits(), allow_unsafe=True)
+    store = open_store(
+        parse_url(postgres_server.url(TEMPLATE)),
+        cells=cells,
+        limits=Limits(),
+        options=RunOptions(allow_unsafe=True),
+    )
     await store.start()
     await store.close()
     return postgres_server
@@ -77,9 +84,8 @@ Opener = Callable[[str], Store]
 
 @pytest.fixture
 def opener(clock: HandClock, cells: Cells) -> Opener:
-    return lambda url: open_store(
-        url, cells=cells, limits=Limits(), clock=clock, pool_size=4, scrub_seconds=0.01, allow_unsafe=True
-    )
+    options = RunOptions(clock=clock, pool_size=4, scrub_seconds=0.01, allow_unsafe=True)
+    return lambda url: open_store(parse_url(url), cells=cells, limits=Limits(), options=options)
 
 
 @pytest_asyncio.fixture

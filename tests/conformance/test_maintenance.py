@@ -14,6 +14,8 @@ from sessions_server.domain.limits import Limits
 from sessions_server.domain.models import EventType, Sequence, SessionConfig, SessionKey
 from sessions_server.security.cells import KeyringCells
 from sessions_server.security.keyring import create_keyring, load_keyring, rotate_keyring
+from sessions_server.storage.backend import RunOptions
+from sessions_server.storage.databases import parse_url
 from sessions_server.storage.store import open_store
 from tests.conformance.harness import KEY, OTHER, Harness, add, create, key, move, set_context, stamp
 
@@ -123,7 +125,9 @@ async def test_a_rotated_keyring_rewraps_every_data_key_and_nothing_else(
     new = rotate_keyring(path, now=now)
     current = [old]
     cells = KeyringCells(lambda: current[0])
-    store = open_store(url, cells=cells, limits=Limits(), clock=clock, allow_unsafe=True)
+    store = open_store(
+        parse_url(url), cells=cells, limits=Limits(), options=RunOptions(clock=clock, allow_unsafe=True)
+    )
     await store.start()
     bench = Harness(store, clock)
     await bench.apply(

@@ -14,27 +14,21 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from sessions_server.storage import migrations
-from sessions_server.storage.engine import SqliteFile, parse_url
+from sessions_server.storage.backend import RunOptions
+from sessions_server.storage.databases import parse_url
 from sessions_server.storage.errors import StoreRefused
-from sessions_server.storage.postgres import PostgresRunner
 from sessions_server.storage.schema import metadata
-from sessions_server.storage.sqlite import SqliteRunner
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
-    from sessions_server.storage.runner import Runner
+    from sessions_server.storage.backend import Runner
     from tests.support.clock import HandClock
 
 
 @pytest_asyncio.fixture
 async def runner(url: str, clock: HandClock) -> AsyncIterator[Runner]:
-    place = parse_url(url)
-    runner: Runner
-    if isinstance(place, SqliteFile):
-        runner = SqliteRunner(place.path, clock=clock, scrub_seconds=1)
-    else:
-        runner = PostgresRunner(place, clock=clock, pool_size=2, allow_unsafe=True)
+    runner = parse_url(url).runner(RunOptions(clock=clock, pool_size=2, allow_unsafe=True))
     await runner.start()
     yield runner
     await runner.close()

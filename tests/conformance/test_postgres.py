@@ -14,6 +14,8 @@ from sessions_server.domain import commands as c
 from sessions_server.domain.errors import SessionExists, Unavailable
 from sessions_server.domain.limits import Limits
 from sessions_server.domain.models import Sequence, Session
+from sessions_server.storage.backend import RunOptions
+from sessions_server.storage.databases import parse_url
 from sessions_server.storage.errors import StoreRefused
 from sessions_server.storage.store import open_store
 from tests.conformance.harness import KEY, OTHER, Harness, add, create, key, move
@@ -102,7 +104,12 @@ async def test_a_read_on_any_server_sees_what_another_acknowledged(replicas: lis
 async def test_the_instant_of_a_transaction_lies_after_the_locks_it_waited_for(
     postgres_url: str, cells: Cells
 ) -> None:
-    stores = [open_store(postgres_url, cells=cells, limits=Limits(), allow_unsafe=True) for _ in range(2)]
+    stores = [
+        open_store(
+            parse_url(postgres_url), cells=cells, limits=Limits(), options=RunOptions(allow_unsafe=True)
+        )
+        for _ in range(2)
+    ]
     for store in stores:
         await store.start()
     replicas = [Harness(store, HandClock()) for store in stores]
@@ -121,7 +128,9 @@ async def test_the_instant_of_a_transaction_lies_after_the_locks_it_waited_for(
 async def test_the_instant_lies_after_the_wait_for_an_id_that_another_is_creating(
     postgres: Postgres, postgres_url: str, cells: Cells
 ) -> None:
-    store = open_store(postgres_url, cells=cells, limits=Limits(), allow_unsafe=True)
+    store = open_store(
+        parse_url(postgres_url), cells=cells, limits=Limits(), options=RunOptions(allow_unsafe=True)
+    )
     await store.start()
     bench = Harness(store, HandClock())
     await bench.do(create())
@@ -216,7 +225,7 @@ async def test_a_database_that_may_lose_what_it_acknowledged_is_refused(
     postgres_url: str, cells: Cells
 ) -> None:
     # The tests' own server has fsync off.
-    store = open_store(postgres_url, cells=cells, limits=Limits())
+    store = open_store(parse_url(postgres_url), cells=cells, limits=Limits())
     with pytest.raises(StoreRefused, match="fsync is off"):
         await store.start()
     await store.close()

@@ -30,6 +30,8 @@ from sessions_server.domain.ports import Cells, HistoryQuery
 from sessions_server.log.hub import Hub
 from sessions_server.security.cells import NoKeyring
 from sessions_server.service.subscriptions import Subscriptions
+from sessions_server.storage.backend import RunOptions
+from sessions_server.storage.databases import parse_url
 from sessions_server.storage.store import open_store
 from tests.conformance.harness import (
     KEY,
@@ -270,7 +272,12 @@ async def test_one_sessions_missing_key_is_nobody_elses_error(
         add("b", key=OTHER),
     )
     await store.close()
-    store = open_store(lasting_url, cells=NoKeyring(), limits=Limits(), clock=clock, allow_unsafe=True)
+    store = open_store(
+        parse_url(lasting_url),
+        cells=NoKeyring(),
+        limits=Limits(),
+        options=RunOptions(clock=clock, allow_unsafe=True),
+    )
     await store.start()
     bench = Harness(store, clock)
     outcomes = await asyncio.gather(
@@ -288,7 +295,9 @@ async def test_one_sessions_missing_key_is_nobody_elses_error(
 
 
 async def test_reads_use_the_databases_own_clock_when_none_is_given(lasting_url: str, cells: Cells) -> None:
-    store = open_store(lasting_url, cells=cells, limits=Limits(), allow_unsafe=True)
+    store = open_store(
+        parse_url(lasting_url), cells=cells, limits=Limits(), options=RunOptions(allow_unsafe=True)
+    )
     await store.start()
     bench = Harness(store, HandClock())
     await bench.do(create(config=SessionConfig(timeout=Micros(1 * SECOND))))

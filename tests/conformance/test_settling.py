@@ -27,8 +27,11 @@ from sessions_server.domain.models import (
     StorageOptions,
 )
 from sessions_server.domain.ports import Cells, HistoryQuery, Transaction
-from sessions_server.storage.postgres import PostgresRunner
-from sessions_server.storage.sqlite import SqliteRunner
+from sessions_server.storage.backend import Backend
+from sessions_server.storage.postgres.backend import PostgresBackend
+from sessions_server.storage.postgres.runner import PostgresRunner
+from sessions_server.storage.sqlite.backend import SqliteBackend
+from sessions_server.storage.sqlite.runner import SqliteRunner
 from sessions_server.storage.store import Store
 from tests.conformance.harness import KEY, Harness, add, create
 from tests.support.clock import HandClock
@@ -86,7 +89,10 @@ def runner(request: pytest.FixtureRequest, tmp_path: Path, clock: HandClock) -> 
 @pytest_asyncio.fixture
 async def bench(runner: OnSqlite | OnPostgres, clock: HandClock, cells: Cells) -> AsyncIterator[Harness]:
     runner.held = Held()
-    store = Store(runner, cells=cells, limits=Limits())
+    backend: Backend = (
+        SqliteBackend(None) if isinstance(runner, OnSqlite) else PostgresBackend(make_url("x://"))
+    )
+    store = Store(backend, runner, cells=cells, limits=Limits())
     await store.start()
     yield Harness(store, clock)
     await store.close()

@@ -18,7 +18,8 @@ import pytest_asyncio
 from sessions_server.domain.errors import DataCorrupted, StorageFull, Unavailable
 from sessions_server.domain.limits import Limits
 from sessions_server.storage.errors import StoreRefused
-from sessions_server.storage.sqlite import SqliteRunner
+from sessions_server.storage.sqlite.backend import SqliteBackend
+from sessions_server.storage.sqlite.runner import SqliteRunner
 from sessions_server.storage.store import Store
 from tests.conformance.harness import KEY, Harness, add, create, list_of
 from tests.support.clock import HandClock
@@ -31,11 +32,12 @@ OPEN_IT = """
 import asyncio, sys
 from sessions_server.domain.limits import Limits
 from sessions_server.security.cells import NoKeyring
+from sessions_server.storage.databases import parse_url
 from sessions_server.storage.errors import StoreRefused
 from sessions_server.storage.store import open_store
 
 async def main():
-    store = open_store(sys.argv[1], cells=NoKeyring(), limits=Limits())
+    store = open_store(parse_url(sys.argv[1]), cells=NoKeyring(), limits=Limits())
     try:
         await store.start()
     except StoreRefused as refusal:
@@ -202,7 +204,7 @@ def on_file(tmp_path: Path, clock: HandClock) -> SqliteRunner:
 
 @pytest_asyncio.fixture
 async def bench_on_file(on_file: SqliteRunner, clock: HandClock, cells: Cells) -> AsyncIterator[Harness]:
-    store = Store(on_file, cells=cells, limits=Limits())
+    store = Store(SqliteBackend(None), on_file, cells=cells, limits=Limits())
     await store.start()
     yield Harness(store, clock)
     await store.close()

@@ -172,7 +172,7 @@ async def test_with_an_encrypted_session_goes_its_data_key(tmp_path: Path) -> No
 async def test_what_was_erased_here_and_there_leaves_no_copy_behind(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], seed: int
 ) -> None:
-    """Of rows that it moves from page to page SQLite leaves copies, see `storage/gaps.py`."""
+    """Of rows that it moves from page to page SQLite leaves copies, see `storage/sqlite/gaps.py`."""
     rng = random.Random(seed)
     folder = tmp_path / "server"
     folder.mkdir()

@@ -23,6 +23,8 @@ from sessions_server.domain.models import (
 )
 from sessions_server.log.writer import LANES, Writer
 from sessions_server.security.cells import open_cells
+from sessions_server.storage.backend import RunOptions
+from sessions_server.storage.databases import parse_url
 from sessions_server.storage.store import Store, open_store
 from tests.conformance.harness import add, create, key
 from tests.support.ports import HOST
@@ -53,7 +55,10 @@ async def database(postgres_server: Postgres) -> str:
 @pytest.fixture
 async def replica(postgres_server: Postgres, database: str) -> AsyncIterator[Replica]:
     store = open_store(
-        postgres_server.url(database), cells=open_cells(None), limits=Limits(), allow_unsafe=True
+        parse_url(postgres_server.url(database)),
+        cells=open_cells(None),
+        limits=Limits(),
+        options=RunOptions(allow_unsafe=True),
     )
     await store.start()
     writer = Writer(store, announce=lambda _: None)

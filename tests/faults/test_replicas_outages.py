@@ -21,6 +21,8 @@ from sessions_proto.v1 import sessions_pb2 as pb, sessions_pb2_grpc as pb_grpc
 from sessions_server.domain.errors import Unavailable
 from sessions_server.domain.limits import Limits
 from sessions_server.security.cells import open_cells
+from sessions_server.storage.backend import RunOptions
+from sessions_server.storage.databases import parse_url
 from sessions_server.storage.store import open_store
 from tests.conformance.harness import KEY, Harness, add, create
 from tests.support.clock import HandClock
@@ -120,10 +122,12 @@ async def test_while_the_database_is_away_calls_are_refused_and_streams_go_on_wi
 async def test_a_database_that_keeps_silent_is_given_up_and_found_again(
     postgres: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sessions_server.storage.postgres._COMMAND_SECONDS", 0.5)
-    monkeypatch.setattr("sessions_server.storage.postgres._CONNECT_SECONDS", 0.5)
+    monkeypatch.setattr("sessions_server.storage.postgres.runner._COMMAND_SECONDS", 0.5)
+    monkeypatch.setattr("sessions_server.storage.postgres.runner._CONNECT_SECONDS", 0.5)
     url = postgres.url(await postgres.fresh_database())
-    store = open_store(url, cells=open_cells(None), limits=Limits(), allow_unsafe=True)
+    store = open_store(
+        parse_url(url), cells=open_cells(None), limits=Limits(), options=RunOptions(allow_unsafe=True)
+    )
     await store.start()
     bench = Harness(store, HandClock())
     await bench.do(create())

@@ -15,6 +15,8 @@ from sessions_server.domain.models import Event, EventType, Message, Sequence
 from sessions_server.log.hub import Hub
 from sessions_server.security.cells import open_cells
 from sessions_server.service.subscriptions import Subscriptions
+from sessions_server.storage.backend import RunOptions
+from sessions_server.storage.sqlite.backend import SqliteBackend
 from sessions_server.storage.store import open_store
 from tests.conformance.harness import KEY, Harness, add, create
 from tests.support.clock import HandClock
@@ -85,7 +87,9 @@ class Reader:
 @pytest.fixture
 async def replica() -> AsyncIterator[Replica]:
     clock = HandClock()
-    store = open_store("sqlite+aiosqlite:///:memory:", cells=open_cells(None), limits=Limits(), clock=clock)
+    store = open_store(
+        SqliteBackend(None), cells=open_cells(None), limits=Limits(), options=RunOptions(clock=clock)
+    )
     await store.start()
     replica = Replica(Harness(store, clock), Hub())
     await replica.writes(create())

@@ -34,12 +34,11 @@ def _new_loop() -> asyncio.AbstractEventLoop:
 
 def require_database(settings: Settings) -> None:
     """Raises SetupError where opening the database would make a new one."""
-    from sessions_server.storage.engine import SqliteFile, parse_url
-    from sessions_server.storage.opening import opening
+    from sessions_server.storage.databases import parse_url
 
-    with opening(settings.database_url):
-        place = parse_url(settings.database_url)
-    if isinstance(place, SqliteFile) and not (place.path and place.path.exists()):
+    backend = parse_url(settings.database_url)
+    backend.check()
+    if backend.is_missing():
         raise SetupError(
             f"There is no database at {settings.database_url}; name one with --database-url or SESSIONS_DATABASE_URL."
         )

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence as Seq
+from collections.abc import Callable, Iterator, Mapping, Sequence as Seq
 from dataclasses import dataclass
 from enum import Enum, StrEnum
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from sessions_server.domain.commands import Command
     from sessions_server.domain.errors import DomainError
     from sessions_server.domain.filters import Condition
     from sessions_server.domain.models import (
+        Answer,
         Context,
         Event,
         Message,
@@ -48,6 +51,19 @@ class Caller:
     """When the credential ends; a stream that lives longer is ended soon after."""
 
 
+class Authenticator(Protocol):
+    """Knows callers by their credentials."""
+
+    def authenticate(
+        self, authorization: Seq[bytes | str], *, now: Micros, needed: Access = Access.READ
+    ) -> Caller:
+        """Who sent these `authorization` headers. Raises Unauthenticated, then PermissionDenied.
+
+        Called again with a stream's own headers it says whether the stream may continue: a token that has ended or was
+        revoked since raises Unauthenticated.
+        """
+
+
 class Cell(NamedTuple):
     """One encrypted value's place. It is authenticated with the value, so ciphertext cannot be moved."""
 
@@ -74,6 +90,16 @@ class Cells(Protocol):
 
     def rewrap(self, tenant: str, session_id: str, wrapped: bytes) -> bytes | None:
         """The same data key under the keyring's current key; None when it is already. Raises as `open`."""
+
+
+class Envelope(Protocol):
+    """What the records of one session are put into while they lie outside the database."""
+
+    def seal(self, place: int, data: bytes) -> bytes:
+        """Raises KeyNotAvailable, DataCorrupted."""
+
+    def open(self, place: int, data: bytes) -> bytes:
+        """The data that was sealed for the same place. Raises KeyNotAvailable, DataCorrupted."""
 
 
 class Rewrapped(NamedTuple):
@@ -121,6 +147,22 @@ class WriteStore(Protocol):
 
         Once begun it is not cut by cancellation. Raises Unavailable when the store cannot be reached, also when it is
         unknown whether the commit happened: the commands' request ids tell on the next try.
+        """
+
+
+class Commands(Protocol):
+    """Where commands are decided, in the order in which they come, and made durable."""
+
+    async def submit(self, command: Command) -> Answer:
+        """The command's answer, once it is durable. A repeated request id gets its first answer again.
+
+        Raises the DomainError that refuses it, Unavailable, StorageFull.
+        """
+
+    async def submit_series(self, commands: Callable[[], Iterator[Command]]) -> Answer:
+        """Decides the commands one after another in one transaction, and returns what the first of them answered.
+
+        Stops after the first when it has no effect, as a repeated request has none. Any refusal undoes all of them.
         """
 
 
@@ -202,6 +244,62 @@ class ReadStore(Protocol):
 
     async def due(self, limit: int) -> list[SessionKey]:
         """Sessions whose expiry is due, the longest due first."""
+
+    async def keys(self, after: SessionKey | None, limit: int) -> list[SessionKey]:
+        """The next sessions of all tenants, in the order of their keys; none at the end."""
+
+
+class Upkeep(Protocol):
+    """The store, as its upkeep sees it: bounded steps, so that writers get their turn between them.
+
+    Each step may be repeated, and several servers may run them at once. Each raises Unavailable, StorageFull.
+    """
+
+    async def purge_requests(self, limit: int) -> int:
+        """Lets go of at most this many request ids that are older than they are kept. Returns how many."""
+
+    async def compact(self, limit: int) -> int:
+        """Lets go of old events of at most this many logs. Returns how many logs it looked at; 0 when nothing is left
+        to do for now."""
+
+    async def rewrap(self, after: SessionKey | None, limit: int) -> Rewrapped:
+        """Brings the next encrypted sessions, in the order of their keys, under the keyring's current key. Those whose
+        data keys cannot be opened stay as they are."""
+
+
+class Feed(Protocol):
+    """What the hub knows of one watched session."""
+
+    version: int
+    """Grows with every wake-up."""
+    erased_through: Sequence
+    """A message up to this position that still has content was read before it was erased."""
+    foreign: int
+    """Grows when another replica has written, which may have erased what was read before."""
+
+    def recent(self, after: Sequence) -> list[Event] | None:
+        """The events after a position if they are all at hand; empty at the head; None: ask the log."""
+
+    async def changed(self, since: int, timeout_seconds: float) -> None:
+        """Returns when the version is no longer `since`, or after the timeout."""
+
+    def hint(self, head: Sequence) -> None:
+        """The log has reached a position: if what is at hand does not, it is out of date."""
+
+
+class Hub(Protocol):
+    """Wakes those who watch a session."""
+
+    def watch(self, key: SessionKey) -> AbstractContextManager[Feed]:
+        """Registers interest in a session, for as long as the context lasts."""
+
+
+class Sink(Protocol):
+    """Where a follower's events go, one by one and in order. What it raises ends the follower."""
+
+    async def event(self, event: Event) -> None: ...
+
+    async def checkpoint(self, position: Sequence) -> None: ...
 
 
 class Channel(Protocol):

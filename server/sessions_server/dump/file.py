@@ -33,13 +33,13 @@ from sessions_server.domain.transfer import (
     encode_record,
     is_sound,
 )
-from sessions_server.service.sealing import Envelope, Plain, Sealed, sealed
+from sessions_server.service.sealing import Plain, Sealed, sealed
 
 if TYPE_CHECKING:
     from hashlib import _Hash
 
     from sessions_server.domain.models import Session, SessionKey
-    from sessions_server.domain.ports import Cells
+    from sessions_server.domain.ports import Cells, Envelope
 
 FIRST_LINE: Final = b'["sessions-dump",2]\n'
 COLUMN: Final = "dump"

@@ -7,8 +7,8 @@ context, metadata and times, and its log goes on behind the position that it had
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence as Seq
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
 
 from sessions_server.domain.errors import (
     DomainError,
@@ -22,7 +22,8 @@ from sessions_server.service.transfer import HistoryChanged
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from sessions_server.domain.models import Sequence, Session, SessionKey
+    from sessions_server.domain.models import Session, SessionKey
+    from sessions_server.domain.ports import ReadStore
     from sessions_server.domain.transfer import Header
     from sessions_server.dump.file import DumpReader, DumpWriter
     from sessions_server.service.transfer import Transfers
@@ -33,19 +34,6 @@ Progress = Callable[[int], None]
 """Told, now and then, how many sessions (export) or bytes of the file (import) are behind."""
 
 
-class Database(Protocol):
-    async def session(self, key: SessionKey) -> Session:
-        """Raises SessionNotFound."""
-
-    async def heads(self, keys: Seq[SessionKey]) -> Mapping[SessionKey, Sequence]:
-        """The logs' heads, of erased sessions too; a key that never was is left out."""
-
-
-class Source(Database, Protocol):
-    async def keys(self, after: SessionKey | None, limit: int) -> list[SessionKey]:
-        """The next sessions of all tenants, in the order of their keys; none at the end."""
-
-
 class Imported(NamedTuple):
     added: int
     there: int
@@ -54,7 +42,9 @@ class Imported(NamedTuple):
     """Sessions whose ttl has ended since they were exported, and whose data went with it."""
 
 
-async def export_all(source: Source, transfers: Transfers, writer: DumpWriter, *, progress: Progress) -> int:
+async def export_all(
+    source: ReadStore, transfers: Transfers, writer: DumpWriter, *, progress: Progress
+) -> int:
     """Appends what the file does not hold yet and finishes it; answers how many sessions the file holds.
 
     Raises SetupError for a session that cannot be read, without which the file would not be whole, and for a file that
@@ -76,7 +66,7 @@ async def export_all(source: Source, transfers: Transfers, writer: DumpWriter, *
     return count
 
 
-async def _came_from(source: Source, session: Session) -> bool:
+async def _came_from(source: ReadStore, session: Session) -> bool:
     """Whether an exported session is in this database, or was erased from it since, which leaves its log's end."""
     try:
         found = await source.session(session.key)
@@ -100,7 +90,7 @@ async def _export_one(transfers: Transfers, key: SessionKey, writer: DumpWriter)
 
 
 async def import_all(
-    target: Database, transfers: Transfers, reader: DumpReader, *, progress: Progress
+    target: ReadStore, transfers: Transfers, reader: DumpReader, *, progress: Progress
 ) -> Imported:
     """Brings in every session of the file that is not there yet.
 
@@ -120,7 +110,7 @@ async def import_all(
     return Imported(added, there, over)
 
 
-async def _is_there(target: Database, session: Session) -> bool:
+async def _is_there(target: ReadStore, session: Session) -> bool:
     """Whether the session came with an earlier import, even if it has been erased since: its log had gone on."""
     try:
         found = await target.session(session.key)

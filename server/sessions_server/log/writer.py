@@ -13,7 +13,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 from sessions_server.domain.commands import Command
 from sessions_server.domain.errors import SessionLocked, ShuttingDown, Unavailable
@@ -43,10 +43,8 @@ Series = Callable[[], Iterator[Command]]
 """Commands that belong together; called anew when their transaction must be tried again."""
 
 
-class Announce(Protocol):
-    """Who wants to know what has become durable."""
-
-    def __call__(self, published: list[Published], /) -> object: ...
+Announce: TypeAlias = Callable[[list[Published]], object]
+"""Told what has become durable."""
 
 
 @dataclass(slots=True, eq=False)

@@ -23,7 +23,7 @@ from collections.abc import (
 )
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
 import structlog
 import uuid_utils
@@ -47,7 +47,7 @@ from sessions_server.rpc.streams import StreamBounds, Streams
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
-    from sessions_server.domain.models import Micros
+    from sessions_server.domain.ports import Authenticator
     from sessions_server.rpc.metrics import Metrics
     from sessions_server.rpc.tracing import Tracing
 
@@ -60,13 +60,6 @@ Write = Callable[[bytes], Awaitable[None]]
 
 logger = structlog.stdlib.get_logger(__name__)
 _levels = logging.getLogger(__name__)
-
-
-class Authenticator(Protocol):
-    def authenticate(
-        self, authorization: Sequence[bytes | str], *, now: Micros, needed: Access = Access.READ
-    ) -> Caller:
-        """Who sent these `authorization` headers. Raises Unauthenticated, then PermissionDenied."""
 
 
 class Transport(NamedTuple):

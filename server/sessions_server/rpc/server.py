@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
@@ -23,6 +22,7 @@ from sessions_server.rpc.methods import REQUEST_BYTES
 
 if TYPE_CHECKING:
     from sessions_server.rpc.metrics import Metrics
+    from sessions_server.rpc.tls import Tls
 
 logger = logging.getLogger(__name__)
 
@@ -61,16 +61,6 @@ OPTIONS: Final = (
     ("grpc.server.max_pending_requests", 50_000),
     ("grpc.server.max_pending_requests_hard_limit", 100_000),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Tls:
-    """PEM, as read from the operator's files."""
-
-    certificate: bytes
-    key: bytes
-    client_ca: bytes | None = None
-    """Given: only clients with a certificate of this authority are served."""
 
 
 class RpcServer:

@@ -25,7 +25,7 @@ import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sessions_server.domain.errors import PermissionDenied, SetupError, Unauthenticated
 from sessions_server.domain.models import Micros
@@ -34,6 +34,8 @@ from sessions_server.security.files import WRITTEN_BY_OTHERS, WatchedFile, read_
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from sessions_server.domain.ports import Authenticator
 
 # By its prefix a scanner for leaked secrets knows a token when it sees one.
 _TOKEN_PREFIX: Final = "sess_"
@@ -45,17 +47,6 @@ _TENANT: Final = re.compile(r"[A-Za-z0-9._~:@-]{1,128}")
 _NAME_LENGTH: Final = 128
 _BEARER: Final = re.compile(rb"bearer +([A-Za-z0-9._~+/-]+=*)", re.IGNORECASE)
 _INDEX_BYTES: Final = 8
-
-
-class Authenticator(Protocol):
-    def authenticate(
-        self, authorization: Sequence[bytes | str], *, now: Micros, needed: Access = Access.READ
-    ) -> Caller:
-        """Who sent these `authorization` headers. Raises Unauthenticated, then PermissionDenied.
-
-        Called again with a stream's own headers it tells whether the stream may go on: a token that has
-        ended or was revoked since raises Unauthenticated.
-        """
 
 
 class Anonymous:

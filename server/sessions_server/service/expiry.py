@@ -5,29 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from sessions_server.domain.commands import Expire
 from sessions_server.domain.errors import DomainError, ShuttingDown, Unavailable
 
 if TYPE_CHECKING:
     from sessions_server.domain.models import SessionKey
-    from sessions_server.domain.ports import ReadStore
+    from sessions_server.domain.ports import Commands, ReadStore, Upkeep
     from sessions_server.service.rewrap import Rewrapper
-    from sessions_server.service.sessions import Commands
 
 logger = logging.getLogger(__name__)
 
 STEP = 256
 """How many sessions, or rows, one step handles; callers get their turn between steps."""
-
-
-class Upkeep(Protocol):
-    """The bounded steps of maintenance. Each answers how much it did; 0 when nothing is left to do."""
-
-    async def purge_requests(self, limit: int) -> int: ...
-
-    async def compact(self, limit: int) -> int: ...
 
 
 class Sweeper:

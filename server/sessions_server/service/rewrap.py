@@ -8,33 +8,22 @@ start is also what notices that the server was given the wrong keyring, or none.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sessions_server.domain.errors import DomainError
     from sessions_server.domain.models import SessionKey
-    from sessions_server.domain.ports import Rewrapped
+    from sessions_server.domain.ports import Cells, Upkeep
 
 logger = logging.getLogger(__name__)
 
 _NO_WALK = object()
 
 
-class Keyring(Protocol):
-    def keyring(self) -> object:
-        """Another object whenever the keyring has changed; None without one."""
-
-
-class DataKeys(Protocol):
-    async def rewrap(self, after: SessionKey | None, limit: int) -> Rewrapped:
-        """Brings the next encrypted sessions, in the order of their keys, under the current key. Raises Unavailable,
-        StorageFull."""
-
-
 class Rewrapper:
     """Walks through all encrypted sessions whenever the keyring has changed, and once after a start."""
 
-    def __init__(self, *, cells: Keyring, store: DataKeys) -> None:
+    def __init__(self, *, cells: Cells, store: Upkeep) -> None:
         self._cells = cells
         self._store = store
         self._done: object = _NO_WALK

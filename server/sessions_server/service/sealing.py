@@ -6,22 +6,14 @@ Each record is bound to its place, as everything is that an encrypted session ke
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from sessions_server.domain.errors import EncryptionNotConfigured
 from sessions_server.domain.ports import Cell
 
 if TYPE_CHECKING:
     from sessions_server.domain.models import SessionKey
-    from sessions_server.domain.ports import Cells
-
-
-class Envelope(Protocol):
-    """What the records of one session are put into."""
-
-    def seal(self, place: int, data: bytes) -> bytes: ...
-
-    def open(self, place: int, data: bytes) -> bytes: ...
+    from sessions_server.domain.ports import Cells, Envelope
 
 
 class Plain:

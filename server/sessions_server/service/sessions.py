@@ -4,27 +4,19 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import uuid_utils
 
 from sessions_server.domain import commands as c
 from sessions_server.domain.context import MISSING, Missing, Path, lookup
-from sessions_server.domain.models import Answer, Context, Json, Message, MessageDraft, Session, SessionKey
+from sessions_server.domain.models import Context, Json, Message, MessageDraft, Session, SessionKey
 from sessions_server.service.pages import Page, page_of, resume
 from sessions_server.service.sealing import new_data_key
 
 if TYPE_CHECKING:
     from sessions_server.domain.limits import Limits
-    from sessions_server.domain.ports import Cells, HistoryPage, HistoryQuery, ListQuery, ReadStore
-
-
-class Commands(Protocol):
-    """Where commands are decided and made durable."""
-
-    async def submit(self, command: c.Command) -> Answer:
-        """The command's answer, once it is durable. Raises the DomainError that refuses it, Unavailable,
-        StorageFull."""
+    from sessions_server.domain.ports import Cells, Commands, HistoryPage, HistoryQuery, ListQuery, ReadStore
 
 
 class ContextRead(NamedTuple):

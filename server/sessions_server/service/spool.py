@@ -18,7 +18,7 @@ from sessions_server.domain.errors import StorageFull, Unavailable
 from sessions_server.domain.transfer import Record, decode_record, encode_record
 
 if TYPE_CHECKING:
-    from sessions_server.service.sealing import Envelope
+    from sessions_server.domain.ports import Envelope
 
 logger = logging.getLogger(__name__)
 

@@ -8,51 +8,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Set as AbstractSet
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 from sessions_server.domain.errors import CursorAhead, EventsCompacted, SessionNotFound
 from sessions_server.domain.models import Deleted, Event, EventType, Message, Sequence, SessionKey
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
-    from sessions_server.domain.ports import LogPage, ReadStore
+    from sessions_server.domain.ports import Feed, Hub, LogPage, ReadStore, Sink
 
 BATCH = 256
 """How many events a follower reads from the log at a time, at most."""
-
-
-class Feed(Protocol):
-    """What the hub knows of one watched session."""
-
-    version: int
-    """Grows with every wake-up."""
-    erased_through: Sequence
-    """A message up to this position that still has content was read before it was erased."""
-    foreign: int
-    """Grows when another replica has written, which may have erased what was read before."""
-
-    def recent(self, after: Sequence) -> list[Event] | None:
-        """The events after a position if they are all at hand; empty at the head; None: ask the log."""
-
-    async def changed(self, since: int, timeout_seconds: float) -> None:
-        """Returns when the version is no longer `since`, or after the timeout."""
-
-    def hint(self, head: Sequence) -> None:
-        """The log has reached a position: if what is at hand does not, it is out of date."""
-
-
-class Hub(Protocol):
-    def watch(self, key: SessionKey) -> AbstractContextManager[Feed]:
-        """Registers interest in a session, for as long as the context lasts."""
-
-
-class Sink(Protocol):
-    """Where a follower's events go."""
-
-    async def event(self, event: Event) -> None: ...
-
-    async def checkpoint(self, position: Sequence) -> None: ...
 
 
 class Subscriptions:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, cast
 
 from sessions_server.domain import commands as c
 from sessions_server.domain.errors import (
@@ -30,7 +30,7 @@ from sessions_server.service.spool import Spool
 
 if TYPE_CHECKING:
     from sessions_server.domain.models import Answer, Context, Session, SessionKey
-    from sessions_server.domain.ports import Cells, Clock, ReadStore
+    from sessions_server.domain.ports import Cells, Clock, Commands, ReadStore
     from sessions_server.domain.transfer import Footer
 
 SPOOL_COLUMN = "spool"
@@ -43,18 +43,8 @@ class HistoryChanged(Unavailable):
         super().__init__("The history was cleared or truncated during the export; start the export again.")
 
 
-class Series(Protocol):
-    """Where commands that belong together are made durable as one."""
-
-    async def submit_series(self, commands: Callable[[], Iterator[c.Command]]) -> Answer:
-        """Decides the commands one after another in one transaction, and answers what the first of them answered.
-
-        Stops after the first when it has no effect, as a repeated request has none. Any refusal undoes all of them.
-        """
-
-
 class Transfers:
-    def __init__(self, *, commands: Series, store: ReadStore, cells: Cells, clock: Clock) -> None:
+    def __init__(self, *, commands: Commands, store: ReadStore, cells: Cells, clock: Clock) -> None:
         self._commands = commands
         self._store = store
         self._cells = cells

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from sessions_server.domain.limits import Limits
     from sessions_server.domain.ports import Cells
-    from sessions_server.storage.engine import Backend, Locks
+    from sessions_server.storage.backend import Backend, Locks
 
 _keys = listed("keys")
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
     from sessions_server.domain.ports import Cells
-    from sessions_server.storage.engine import Backend
+    from sessions_server.storage.backend import Backend
     from sessions_server.storage.load import Loaded
 
 Values: TypeAlias = list[tuple[Any, ...]]

@@ -7,17 +7,15 @@ its own, whatever becomes of its caller.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence as Seq
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sessions_server.domain.errors import DomainError
 from sessions_server.domain.models import Context, Micros, Sequence, Session, SessionKey
 from sessions_server.storage import maintenance, read
-from sessions_server.storage.engine import SqliteFile, parse_url
+from sessions_server.storage.backend import RunOptions
 from sessions_server.storage.gather import Gather
 from sessions_server.storage.search import find_sessions
-from sessions_server.storage.sqlite import SqliteRunner
 from sessions_server.storage.transaction import Rules, StoreTransaction
 
 if TYPE_CHECKING:
@@ -26,7 +24,6 @@ if TYPE_CHECKING:
     from sessions_server.domain.limits import Limits
     from sessions_server.domain.ports import (
         Cells,
-        Clock,
         HistoryPage,
         HistoryQuery,
         ListQuery,
@@ -34,7 +31,7 @@ if TYPE_CHECKING:
         Rewrapped,
         Transaction,
     )
-    from sessions_server.storage.runner import Runner
+    from sessions_server.storage.backend import Backend, Runner
 
 T = TypeVar("T")
 
@@ -42,9 +39,9 @@ T = TypeVar("T")
 class Store:
     """Implements the domain's WriteStore and ReadStore, and what maintenance needs."""
 
-    def __init__(self, runner: Runner, *, cells: Cells, limits: Limits) -> None:
+    def __init__(self, backend: Backend, runner: Runner, *, cells: Cells, limits: Limits) -> None:
         self._runner = runner
-        self._rules = Rules(runner.backend, cells, limits)
+        self._rules = Rules(backend, cells, limits)
         self._running: set[asyncio.Task[Any]] = set()
         self._sessions = Gather(self._read_sessions)
         self._contexts = Gather(self._read_contexts)
@@ -213,31 +210,6 @@ class Store:
         )
 
 
-class SystemClock:
-    """The system's time."""
-
-    def now(self) -> Micros:
-        return Micros(time.time_ns() // 1_000)
-
-
-def open_store(
-    url: str,
-    *,
-    cells: Cells,
-    limits: Limits,
-    clock: Clock | None = None,
-    pool_size: int = 8,
-    scrub_seconds: float = 1.0,
-    allow_unsafe: bool = False,
-) -> Store:
-    """The store at a database URL, not started yet. Without a clock the time is the system's or, of PostgreSQL, the
-    database's. `allow_unsafe` accepts a PostgreSQL that may lose what it has acknowledged. Raises StoreRefused."""
-    place = parse_url(url)
-    runner: Runner
-    if isinstance(place, SqliteFile):
-        runner = SqliteRunner(place.path, clock=clock or SystemClock(), scrub_seconds=scrub_seconds)
-    else:
-        from sessions_server.storage.postgres import PostgresRunner  # needs the extra [postgres]
-
-        runner = PostgresRunner(place, clock=clock, pool_size=pool_size, allow_unsafe=allow_unsafe)
-    return Store(runner, cells=cells, limits=limits)
+def open_store(backend: Backend, *, cells: Cells, limits: Limits, options: RunOptions | None = None) -> Store:
+    """The store in a database, not started yet. Raises StoreRefused where a package is missing."""
+    return Store(backend, backend.runner(options or RunOptions()), cells=cells, limits=limits)

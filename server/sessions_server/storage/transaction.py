@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sessions_server.domain.models import Micros
     from sessions_server.domain.ports import Cells
     from sessions_server.domain.workspace import Published, Workspace
-    from sessions_server.storage.engine import Backend
+    from sessions_server.storage.backend import Backend
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,8 @@ from sessions_server.domain.limits import Limits
 from sessions_server.log.writer import Writer
 from sessions_server.service.expiry import Sweeper
 from sessions_server.service.rewrap import Rewrapper
+from sessions_server.storage.backend import RunOptions
+from sessions_server.storage.databases import parse_url
 from sessions_server.storage.store import Store, open_store
 
 if TYPE_CHECKING:
@@ -31,7 +33,12 @@ class Replica:
 
 @asynccontextmanager
 async def running_replica(url: str, clock: HandClock, cells: Cells) -> AsyncIterator[Replica]:
-    store = open_store(url, cells=cells, limits=Limits(), clock=clock, scrub_seconds=0.01, allow_unsafe=True)
+    store = open_store(
+        parse_url(url),
+        cells=cells,
+        limits=Limits(),
+        options=RunOptions(clock=clock, scrub_seconds=0.01, allow_unsafe=True),
+    )
     await store.start()
     published: list[Published] = []
     writer = Writer(store, announce=published.extend)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from sessions_server import app
 from sessions_server.settings import Settings
-from sessions_server.storage.notify import NotifyChannel
+from sessions_server.storage.postgres.notify import NotifyChannel
 from tests.support.clocked_server import announce
 
 PERCENT = int(sys.argv[1])

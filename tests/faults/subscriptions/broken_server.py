@@ -12,8 +12,9 @@ from typing import Final
 
 from sessions_server import app
 from sessions_server.domain.models import Event, EventType, Sequence, SessionKey
+from sessions_server.domain.ports import Sink
 from sessions_server.service import subscriptions
-from sessions_server.service.subscriptions import BATCH, Sink, Subscriptions
+from sessions_server.service.subscriptions import BATCH, Subscriptions
 from sessions_server.settings import Settings
 from tests.support.clocked_server import announce
 

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import asyncpg
 import pytest
+from sqlalchemy.engine import make_url
 
 from sessions_server.domain.errors import SetupError, Unavailable
 from sessions_server.domain.models import Sequence, SessionKey
@@ -17,7 +18,7 @@ from sessions_server.log.hints import Hints, packets, read_packet
 from sessions_server.log.hub import Hub
 from sessions_server.log.nats import NatsChannel
 from sessions_server.log.wakeups import HEADS_AT_ONCE, Wakeups
-from sessions_server.storage.notify import NotifyChannel
+from sessions_server.storage.postgres.notify import NotifyChannel
 
 KEY = SessionKey("default", "s")
 LONGEST = "x" * 128
@@ -188,8 +189,8 @@ async def test_a_connection_for_notifications_may_fail_in_any_way(monkeypatch: p
         raise asyncpg.TargetServerAttributeNotMatched("no host is writable")
 
     monkeypatch.setattr("asyncpg.connect", connect)
-    monkeypatch.setattr("sessions_server.storage.notify.RETRY_SECONDS", 0.001)
-    channel = NotifyChannel("postgresql+asyncpg://u@/d?host=h:1&target_session_attrs=read-write")
+    monkeypatch.setattr("sessions_server.storage.postgres.notify.RETRY_SECONDS", 0.001)
+    channel = NotifyChannel(make_url("postgresql+asyncpg://u@/d?host=h:1&target_session_attrs=read-write"))
     listening = asyncio.create_task(channel.listen(lambda _packet: None, lambda: None))
     await channel.send([b"[]"])
     for _ in range(4):

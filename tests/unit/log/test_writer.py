@@ -30,6 +30,7 @@ from sessions_server.domain.models import (
 from sessions_server.log.writer import Writer
 from sessions_server.security.cells import open_cells
 from sessions_server.security.keyring import create_keyring
+from sessions_server.storage.sqlite.backend import SqliteBackend
 from sessions_server.storage.store import Store, open_store
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ async def running(folder: Path) -> AsyncIterator[Running]:
     if not keyring.exists():
         create_keyring(keyring, now=datetime.now(UTC))
     cells = open_cells(keyring)
-    store = open_store(f"sqlite+aiosqlite:///{folder / 'sessions.db'}", cells=cells, limits=Limits())
+    store = open_store(SqliteBackend(folder / "sessions.db"), cells=cells, limits=Limits())
     await store.start()
     published: list[Published] = []
     writer = Writer(store, announce=published.extend)

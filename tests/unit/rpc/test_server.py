@@ -18,7 +18,8 @@ from sessions_client._errors import error_from
 from sessions_proto.v1 import sessions_pb2 as pb, sessions_pb2_grpc
 from sessions_server.domain.errors import SetupError
 from sessions_server.rpc.metrics import Metrics
-from sessions_server.rpc.server import RpcServer, Tls
+from sessions_server.rpc.server import RpcServer
+from sessions_server.rpc.tls import Tls
 from tests.support.certificates import Authority, Pair
 from tests.support.http2 import Http2, framed
 from tests.support.loop_end import end_rpc_loop

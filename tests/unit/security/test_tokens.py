@@ -15,7 +15,6 @@ from sessions_server.domain.ports import Access, Caller
 from sessions_server.security.files import WatchedFile
 from sessions_server.security.tokens import (
     Anonymous,
-    Authenticator,
     TokenAuthenticator,
     TokenTable,
     load_tokens,
@@ -25,6 +24,8 @@ from sessions_server.security.tokens import (
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from sessions_server.domain.ports import Authenticator
 
 NOW = Micros(1_800_000_000_000_000)
 ENDS = datetime(2027, 1, 31, 9, 0, 0, 250_000, tzinfo=UTC)

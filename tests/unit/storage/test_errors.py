@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from typing import TYPE_CHECKING
 
 import asyncpg
 import pytest
@@ -15,7 +16,12 @@ from sessions_server.domain.errors import (
     StorageFull,
     Unavailable,
 )
-from sessions_server.storage.errors import connection_lost, lost_to_another, reaching, translated
+from sessions_server.storage.postgres import errors as of_postgresql
+from sessions_server.storage.postgres.errors import connection_lost, lost_to_another, reaching
+from sessions_server.storage.sqlite import errors as of_sqlite
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
 
 
 class PostgresError(Exception):
@@ -45,6 +51,12 @@ def of_the_driver(error: Exception) -> sa.exc.DBAPIError:
     driver = Exception("a text with a secret in it")
     driver.__cause__ = error
     return sa.exc.InternalError("SELECT 1", None, driver)
+
+
+def translated(error: Exception) -> AbstractContextManager[None]:
+    """What the database that raises the error makes of it."""
+    is_sqlite = isinstance(getattr(error, "orig", error), sqlite3.Error)
+    return of_sqlite.translated() if is_sqlite else of_postgresql.translated()
 
 
 MEANINGS: dict[str, tuple[Exception, type[Exception]]] = {
@@ -85,7 +97,7 @@ MEANINGS: dict[str, tuple[Exception, type[Exception]]] = {
 def test_an_error_of_the_database_is_raised_in_the_domains_words(
     error: Exception, meaning: type[Exception]
 ) -> None:
-    with pytest.raises(meaning) as raised, translated():
+    with pytest.raises(meaning) as raised, translated(error):
         raise error
     assert "secret" not in str(raised.value)
     assert raised.value.__cause__ is error
@@ -102,7 +114,7 @@ def test_an_error_of_the_database_is_raised_in_the_domains_words(
     ids=["the domain's own", "a mistake", "wrong SQL on SQLite", "wrong SQL on PostgreSQL"],
 )
 def test_what_is_no_refusal_is_raised_as_it_is(error: Exception) -> None:
-    with pytest.raises(type(error)) as raised, translated():
+    with pytest.raises(type(error)) as raised, translated(error):
         raise error
     assert raised.value is error
 

@@ -12,7 +12,7 @@ from typing import Final
 
 import pytest
 
-from sessions_server.storage.gaps import Gaps
+from sessions_server.storage.sqlite.gaps import Gaps
 
 SESSIONS: Final = 600
 ROWS_EACH: Final = 8

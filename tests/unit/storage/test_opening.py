@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from sessions_server.domain.errors import StorageFull, Unavailable
-from sessions_server.storage.opening import explain
+from sessions_server.storage.databases import parse_url
 
 URL = "postgresql+asyncpg://owner:secret@db:5433/sessions"
 
@@ -19,6 +19,10 @@ class Refusal(Exception):
     def __init__(self, sqlstate: str) -> None:
         super().__init__("a text with a secret in it")
         self.sqlstate = sqlstate
+
+
+def explain(url: str, error: Exception) -> str | None:
+    return parse_url(url).explain(error)
 
 
 def unavailable(cause: Exception) -> Unavailable:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from sqlalchemy.engine import URL
 
-from sessions_server.storage.engine import SqliteFile, parse_url
+from sessions_server.storage.databases import parse_url
 from sessions_server.storage.errors import StoreRefused
+from sessions_server.storage.postgres.backend import PostgresBackend
+from sessions_server.storage.sqlite.backend import SqliteBackend
 
 
 @pytest.mark.parametrize(
@@ -24,13 +25,13 @@ from sessions_server.storage.errors import StoreRefused
     ],
 )
 def test_a_sqlite_url_names_a_file_or_memory(url: str, path: Path | None) -> None:
-    assert parse_url(url) == SqliteFile(path)
+    assert parse_url(url) == SqliteBackend(path)
 
 
 def test_a_postgresql_url_is_taken_as_it_is() -> None:
-    url = parse_url("postgresql+asyncpg://user:secret@host:5433/name")
-    assert isinstance(url, URL)
-    assert (url.host, url.database) == ("host", "name")
+    backend = parse_url("postgresql+asyncpg://user:secret@host:5433/name")
+    assert isinstance(backend, PostgresBackend)
+    assert (backend.url.host, backend.url.database) == ("host", "name")
 
 
 @pytest.mark.parametrize(

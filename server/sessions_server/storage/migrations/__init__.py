@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Final
 import sqlalchemy as sa
 
 from sessions_server.storage.errors import StoreRefused
+from sessions_server.storage.migrations import prerelease
 from sessions_server.storage.schema import metadata
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sqlalchemy.engine import Connection
 
 HEAD: Final = "0001"
@@ -22,28 +25,22 @@ HEAD: Final = "0001"
 VERSION_TABLE: Final = "sessions_version"
 """Not alembic's own name for it: a database may hold the tables of another program that uses alembic as well."""
 
-_EARLY_VERSION_TABLE: Final = "alembic_version"
-"""What it was called before the first release."""
 
-_ADVISORY_LOCK: Final = 7_353_118_022_617_342
-
-
-def migrate(connection: Connection) -> None:
-    """Runs in the connection's transaction. Of several servers that start at once, one migrates and the others wait.
-    Raises StoreRefused when the database is newer than this server, or holds tables of another program."""
-    if _stands_at_head(connection):
+def migrate(connection: Connection, *, alone: Callable[[Connection], None] | None = None) -> None:
+    """Runs in the connection's transaction. `alone` waits until no other server migrates, where there may be others: of
+    several that start at once, one migrates and the others find it done. Raises StoreRefused when the database is newer
+    than this server, or holds tables of another program."""
+    if _is_at_head(connection):
         return
-    if connection.dialect.name == "postgresql":
-        connection.execute(sa.text("SET LOCAL lock_timeout = 0"))
-        connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
-        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
-    _take_over(connection)
+    if alone is not None:
+        alone(connection)
+    _check_owner(connection)
     _upgrade(connection)
 
 
-def _stands_at_head(connection: Connection) -> bool:
+def _is_at_head(connection: Connection) -> bool:
     tables = _tables(connection)
-    if VERSION_TABLE not in tables or _version(connection, VERSION_TABLE) != HEAD:
+    if VERSION_TABLE not in tables or _version(connection) != HEAD:
         return False
     missing = metadata.tables.keys() - tables
     if missing:
@@ -54,28 +51,24 @@ def _stands_at_head(connection: Connection) -> bool:
     return True
 
 
-def _take_over(connection: Connection) -> None:
-    """Where there is no version yet: renames the table of it that was made before the first release, and refuses tables
-    that are not this server's."""
+def _check_owner(connection: Connection) -> None:
+    """Refuses tables that are not this server's: those without a version of its own."""
     tables = _tables(connection)
     taken = metadata.tables.keys() & tables
-    if VERSION_TABLE in tables or not taken:
+    if VERSION_TABLE in tables or not taken or prerelease.adopt(connection, tables):
         return
-    is_early = _EARLY_VERSION_TABLE in tables and _version(connection, _EARLY_VERSION_TABLE) == "0001"
-    if not is_early or taken != metadata.tables.keys():
-        raise StoreRefused(
-            f"The database holds tables of another program: {', '.join(sorted(taken))}; give this server a database "
-            "of its own in SESSIONS_DATABASE_URL."
-        )
-    connection.execute(sa.text(f"ALTER TABLE {_EARLY_VERSION_TABLE} RENAME TO {VERSION_TABLE}"))
+    raise StoreRefused(
+        f"The database holds tables of another program: {', '.join(sorted(taken))}; give this server a database of its "
+        "own in SESSIONS_DATABASE_URL."
+    )
 
 
 def _tables(connection: Connection) -> set[str]:
     return set(sa.inspect(connection).get_table_names())
 
 
-def _version(connection: Connection, table: str) -> str | None:
-    version: str | None = connection.execute(sa.text(f"SELECT version_num FROM {table}")).scalar()  # noqa: S608
+def _version(connection: Connection) -> str | None:
+    version: str | None = connection.execute(sa.text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()  # noqa: S608
     return version
 
 

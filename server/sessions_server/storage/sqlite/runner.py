@@ -9,7 +9,6 @@ fail. A database in memory has one connection, which does everything.
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
 import sqlite3
 import threading
@@ -25,10 +24,14 @@ import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
 from sessions_server.domain.errors import Unavailable
-from sessions_server.storage.engine import SQLITE, Backend, engine_options
-from sessions_server.storage.errors import StoreInUse, StoreRefused, translated
-from sessions_server.storage.gaps import Gaps
+from sessions_server.storage.backend import ENGINE_OPTIONS, Runner
+from sessions_server.storage.errors import StoreRefused
 from sessions_server.storage.migrations import migrate
+from sessions_server.storage.sqlite.errors import translated
+from sessions_server.storage.sqlite.gaps import Gaps
+from sessions_server.storage.sqlite.lock import FileLock
+from sessions_server.storage.sqlite.spelling import SPELLING
+from sessions_server.storage.statements import SPELLING as SPELLING_OPTION
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
@@ -40,7 +43,6 @@ T = TypeVar("T")
 
 READERS: Final = 4
 _OLDEST_SQLITE: Final = (3, 35)
-_PRIVATE: Final = 0o600
 _CHECKPOINT_PAGES: Final = 2_000
 _GATE_SECONDS: Final = 0.02
 """How long the writer waits until nobody reads, so that the log can be emptied; then another time is waited for."""
@@ -78,15 +80,16 @@ class _Scrub(Enum):
     """Somebody reads, or the disk is full, or fails."""
 
 
-class SqliteRunner:
-    backend: Backend = SQLITE
-
-    def __init__(self, path: Path | None, *, clock: Clock, scrub_seconds: float) -> None:
+class SqliteRunner(Runner):
+    def __init__(
+        self, path: Path | None, *, clock: Clock, scrub_seconds: float = 1.0, clears_gaps: bool = True
+    ) -> None:
         # By its own name, whatever link led to it: so every process names the same lock.
         self._path = Path(os.path.realpath(path)) if path is not None else None
         self._clock = clock
         self._scrub_seconds = scrub_seconds
-        self._lock = _FileLock(self._path) if self._path is not None else None
+        self._clears_gaps = clears_gaps
+        self._lock = FileLock(self._path) if self._path is not None else None
         self._gaps: Gaps | None = None
         self._writing = ThreadPoolExecutor(1, thread_name_prefix="sqlite-writer")
         self._reading = (
@@ -107,8 +110,9 @@ class SqliteRunner:
                 f"Python was built with SQLite {sqlite3.sqlite_version}, and this server needs 3.35 or later; "
                 "use a newer Python, or a PostgreSQL database."
             )
-        if self._lock is not None:
-            self._gaps = self._lock.acquire()
+        if self._path is not None and self._lock is not None:
+            self._lock.acquire()
+            self._gaps = Gaps(self._path) if self._clears_gaps and Gaps.are_known() else None
         try:
             await self._hop(self._writing, self._open)
         except asyncio.CancelledError:
@@ -141,9 +145,10 @@ class SqliteRunner:
         await self._hop(self._writing, lambda: None)  # behind whatever the one writer is at
 
     def scrub_soon(self) -> None:
-        if self._gaps is None:
+        if self._path is None:
             return
-        self._gaps.look_again()
+        if self._gaps is not None:
+            self._gaps.look_again()
         self._to_scrub = True
         if self._scrubbing is None or self._scrubbing.done():
             self._scrubbing = asyncio.get_running_loop().create_task(self._scrub())
@@ -213,15 +218,18 @@ class SqliteRunner:
 
     def _try_to_scrub(self, seconds: float) -> _Scrub:
         """Empties the log, then clears the unused parts of pages, for about so long. Raises nothing."""
-        if self._gaps is None:
+        gaps = self._gaps
+        if self._path is None:
             return _Scrub.DONE
         try:
             with _without_waiting(self._writer) as driver:
-                if not (self._truncate(driver) and self._clear_gaps(driver, self._gaps, seconds)):
+                if not self._truncate(driver):
+                    return _Scrub.FAILED
+                if gaps is not None and not self._clear_gaps(driver, gaps, seconds):
                     return _Scrub.FAILED
         except (sqlite3.Error, OSError):
             return _Scrub.FAILED
-        return _Scrub.DONE if self._gaps.is_done else _Scrub.MORE
+        return _Scrub.MORE if gaps is not None and not gaps.is_done else _Scrub.DONE
 
     def _truncate(self, driver: sqlite3.Connection) -> bool:
         """Whether the log is empty now."""
@@ -284,60 +292,14 @@ class _Readers:
             connection.engine.dispose()
 
 
-class _FileLock:
-    """Held as long as the store is open, so that no second process opens the same database."""
-
-    def __init__(self, database: Path) -> None:
-        self._database = database
-        self._descriptor: int | None = None
-
-    def acquire(self) -> Gaps:
-        """Raises StoreInUse, StoreRefused."""
-        path = self._database.with_name(self._database.name + ".lock")
-        try:
-            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, _PRIVATE)
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Made here, so that only its owner reads it. Not touched where it exists: in a process that has it open
-            # already, closing it once more would drop SQLite's own locks.
-            if not self._database.exists():
-                os.close(os.open(self._database, os.O_RDWR | os.O_CREAT, _PRIVATE))
-            self._check_has_one_name()
-            return Gaps(self._database)
-        except BlockingIOError:
-            self.release()
-            raise StoreInUse(
-                f"Another process uses the database {self._database}; stop it first, or give this one another "
-                "database. Several servers can share a PostgreSQL database."
-            ) from None
-        except OSError as error:
-            self.release()
-            raise StoreRefused(
-                f"The database {self._database} cannot be opened ({error.strerror}); "
-                "check that its folder exists and can be written to."
-            ) from None
-
-    def _check_has_one_name(self) -> None:
-        """Under a second name another process would lock, and log, elsewhere. Raises StoreRefused."""
-        if self._database.stat().st_nlink > 1:
-            self.release()
-            raise StoreRefused(
-                f"The database {self._database} has a second name (a hard link), under which another process could "
-                "write to it; remove the other name, or give the server a copy made with `VACUUM INTO`."
-            )
-
-    def release(self) -> None:
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
-
-
 def _connect(path: Path | None, pragmas: tuple[str, ...]) -> Connection:
     """A connection that begins no transaction by itself."""
     engine: Engine = sa.create_engine(
         sa.URL.create("sqlite+pysqlite", database=str(path) if path is not None else ":memory:"),
         poolclass=NullPool,
         connect_args={"check_same_thread": False, "isolation_level": None, "cached_statements": 1_024},
-        **engine_options(),
+        execution_options={SPELLING_OPTION: SPELLING},
+        **ENGINE_OPTIONS,
     )
     connection = engine.connect()
     driver = _driver(connection)

@@ -13,10 +13,9 @@ import logging
 from collections.abc import Callable, Sequence as Seq
 from typing import TYPE_CHECKING, Any
 
-import sqlalchemy as sa
-
 if TYPE_CHECKING:
     import asyncpg
+    from sqlalchemy.engine import URL
 
 logger = logging.getLogger(__name__)
 
@@ -32,8 +31,7 @@ _NOTIFY = "SELECT pg_notify($1, packet) FROM unnest($2::text[]) AS packet"
 
 
 class NotifyChannel:
-    def __init__(self, database_url: str) -> None:
-        url = sa.make_url(database_url)
+    def __init__(self, url: URL) -> None:
         _, options = url.get_dialect()().create_connect_args(url)
         # What SQLAlchemy alone understands.
         for name in ("prepared_statement_cache_size", "prepared_statement_name_func"):

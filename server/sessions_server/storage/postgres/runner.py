@@ -11,22 +11,26 @@ import random
 from asyncio import sleep
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from sessions_server.storage.engine import POSTGRES_LOCKS, POSTGRESQL, Backend, engine_options
-from sessions_server.storage.errors import (
-    StoreRefused,
-    connection_lost,
-    lost_to_another,
-    reaching,
-    translated,
-)
+from sessions_server.storage.backend import ENGINE_OPTIONS, Runner
+from sessions_server.storage.errors import StoreRefused
 from sessions_server.storage.migrations import migrate
+from sessions_server.storage.postgres.errors import connection_lost, lost_to_another, reaching, translated
+from sessions_server.storage.postgres.locks import LOCKS, migrate_alone
+from sessions_server.storage.postgres.spelling import SPELLING
 from sessions_server.storage.schema import sessions
-from sessions_server.storage.statements import Prepared, as_list, is_listed, listed
+from sessions_server.storage.statements import (
+    SPELLING as SPELLING_OPTION,
+    Prepared,
+    as_list,
+    is_listed,
+    listed,
+)
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL, Connection
@@ -67,9 +71,7 @@ _WAIT_FOR_LOCK: Final = Prepared(
 )
 
 
-class PostgresRunner:
-    backend: Backend = POSTGRESQL
-
+class PostgresRunner(Runner):
     def __init__(self, url: URL, *, clock: Clock | None, pool_size: int, allow_unsafe: bool) -> None:
         if importlib.util.find_spec("asyncpg") is None or importlib.util.find_spec("greenlet") is None:
             raise StoreRefused("PostgreSQL needs the package asyncpg; install sessions[server,postgres].")
@@ -94,7 +96,7 @@ class PostgresRunner:
                 await connection.run_sync(self._check_durability)
             migrating = _create_engine(self._url, 1, command_seconds=None)  # it may take its time
             try:
-                await _in_transaction(migrating, migrate)
+                await _in_transaction(migrating, partial(migrate, alone=migrate_alone))
             finally:
                 await migrating.dispose()
 
@@ -136,7 +138,7 @@ class PostgresRunner:
 
 
 def _wait_for_writes(connection: Connection, key: SessionKey) -> None:
-    POSTGRES_LOCKS.wait_long.rows(connection)
+    LOCKS.wait_long.rows(connection)
     _WAIT_FOR_LOCK.rows(connection, keys=as_list([key]))
 
 
@@ -188,7 +190,8 @@ def _create_engine(url: URL, pool_size: int, *, command_seconds: float | None) -
             "command_timeout": command_seconds,
             "server_settings": {"application_name": "sessions-server"},
         },
-        **engine_options(),
+        execution_options={SPELLING_OPTION: SPELLING},
+        **ENGINE_OPTIONS,
     )
     sa.event.listen(engine.sync_engine, "connect", _apply_settings)
     return engine

@@ -2,8 +2,9 @@
 
 With `secure_delete` SQLite overwrites what it deletes. But when it spreads the rows of a full page over several, copies
 of the moved rows stay in the page's unallocated part, between its cell pointers and its cells, and nobody finds them
-when the rows themselves are deleted later. Neither does SQLite ever read them:
-https://sqlite.org/fileformat2.html#b_tree_pages
+when the rows themselves are deleted later. SQLite never reads them either. It will be needless once `secure_delete`
+covers what balancing moves (https://sqlite.org/pragma.html#pragma_secure_delete); until then the file format says what
+is unallocated: https://sqlite.org/fileformat2.html#b_tree_pages
 
 The file is written beside SQLite. So the caller sees to it, meanwhile, that the file is the whole truth: it holds
 SQLite's write lock and the write-ahead log is empty. Only unallocated bytes are written, so that whoever reads a page
@@ -13,6 +14,7 @@ at the same time, or finds it half written after a power loss, finds the same ro
 from __future__ import annotations
 
 import os
+import sqlite3
 import time
 from struct import Struct
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -20,6 +22,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+_KNOWN_VERSIONS: Final = range(35, 54)
+"""The minor versions of SQLite 3 whose pages are laid out as this module has it."""
 
 _FILE_HEADER: Final = Struct(">16xH2xB31xI44x")
 """The size of a page, how many bytes at its end belong to an extension, and whether pages are moved by themselves."""
@@ -54,6 +59,12 @@ class Gaps:
         self._again = False
         self._at = 0
         self._left = 0
+
+    @staticmethod
+    def are_known() -> bool:
+        """Whether this version of SQLite is one whose file may be written to beside it."""
+        major, minor, _ = sqlite3.sqlite_version_info
+        return major == 3 and minor in _KNOWN_VERSIONS
 
     def close(self) -> None:
         os.close(self._file)

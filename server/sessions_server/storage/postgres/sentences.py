@@ -1,28 +1,24 @@
-"""Why a database cannot be opened, as a sentence for the operator: what is wrong, and where to look.
+"""Why a PostgreSQL database cannot be used, as a sentence for the operator: what is wrong, and where to look.
 
-A sentence never has the address itself, which may hold a password, nor the database's own text.
+A sentence never has the address itself, which may hold a password, nor the database's own message.
 """
 
 from __future__ import annotations
 
 import inspect
 import socket
-import sqlite3
 import ssl
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 import sqlalchemy as sa
 
-from sessions_server.domain.errors import DataCorrupted, SetupError, StorageFull, Unavailable
-from sessions_server.storage.engine import SqliteFile, parse_url
-from sessions_server.storage.errors import StoreRefused, driver_error, sqlite_code, sqlstate_of
+from sessions_server.domain.errors import Unavailable
+from sessions_server.storage.backend import SETTING
+from sessions_server.storage.errors import driver_error
+from sessions_server.storage.postgres.errors import sqlstate_of
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
-
-SETTING: Final = "SESSIONS_DATABASE_URL"
 
 _CONNECTING: Final = {
     "3D": "PostgreSQL has no database {database}; create it, or correct the name in {setting}.",
@@ -48,19 +44,6 @@ _PREPARING: Final = {
 }
 """By the beginning of what PostgreSQL says: of a connection that it refuses, and of what is done before serving."""
 
-_NO_ROOM: Final = (
-    "The disk of {path} is full, or fails; free some space on it, or name a file on another one in {setting}."
-)
-_SQLITE: Final = {
-    sqlite3.SQLITE_FULL: _NO_ROOM,
-    sqlite3.SQLITE_IOERR: _NO_ROOM,  # of the log's index
-    sqlite3.SQLITE_NOTADB: "{path} is not a SQLite database, and was left as it is; name another file in {setting}.",
-    sqlite3.SQLITE_BUSY: "{path} is in use by another program; close that one, or name another file in {setting}.",
-}
-_SQLITE_OTHER: Final = (
-    "{path} cannot be opened; let the server's user read and write it and its folder, or correct {setting}."
-)
-
 _OF_SQLALCHEMY: Final = {"prepared_statement_cache_size", "prepared_statement_name_func", "async_creator_fn"}
 """Options of an address that asyncpg does not know."""
 
@@ -70,54 +53,8 @@ _VALUES: Final = {
 }
 
 
-@contextmanager
-def opening(database_url: str) -> Iterator[None]:
-    """Around what makes and starts a store. Raises StoreRefused with a sentence where there is one."""
-    try:
-        _refuse_folder(parse_url(database_url))
-        yield
-    except SetupError:
-        raise
-    except Exception as error:
-        sentence = explain(database_url, error)
-        if sentence is None:
-            raise
-        raise StoreRefused(sentence) from error
-
-
-def explain(database_url: str, error: Exception) -> str | None:
-    """What hinders, and what to do; None for an error that says so itself, or that nobody expected."""
-    try:
-        place = parse_url(database_url)
-    except ValueError:
-        return f"The port in {SETTING} is not a number; correct it."
-    if isinstance(place, SqliteFile):
-        return _of_sqlite(place, error)
-    sentence = _of_postgresql(place, error)
-    if sentence is not None and database_url.count("@") > 1:
-        # What is taken for a host or a name may be a part of the password.
-        return f"PostgreSQL cannot be reached; percent-encode what is special in the password in {SETTING} (@ is %40)."
-    return sentence
-
-
-def _refuse_folder(place: SqliteFile | URL) -> None:
-    """Before a file is made beside it."""
-    if isinstance(place, SqliteFile) and place.path is not None and place.path.is_dir():
-        raise StoreRefused(f"{place.path} is a folder; name a file in {SETTING}.")
-
-
-def _of_sqlite(file: SqliteFile, error: Exception) -> str | None:
-    cause = driver_error(error.__cause__) if error.__cause__ is not None else None
-    answered = isinstance(error, (Unavailable, DataCorrupted, StorageFull))
-    if not answered or not isinstance(cause, sqlite3.Error):
-        return None
-    code = sqlite_code(cause)
-    if code == sqlite3.SQLITE_CORRUPT:
-        return None
-    return _SQLITE.get(code, _SQLITE_OTHER).format(path=file.path, setting=SETTING)
-
-
-def _of_postgresql(url: URL, error: Exception) -> str | None:
+def explain(url: URL, error: Exception) -> str | None:
+    """None for an error that says so itself, or that nobody expected."""
     if isinstance(error, (ValueError, sa.exc.ArgumentError)):
         return _of_options(url)
     if not isinstance(error, Unavailable):

@@ -1,0 +1,134 @@
+"""The port between the store and a database. Each database implements it in a folder of its own.
+
+A third database is one more such folder, and one more line in `databases.py`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeVar
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+    from sqlalchemy.engine import URL, Connection
+
+    from sessions_server.domain.filters import Condition
+    from sessions_server.domain.models import Micros, SessionKey
+    from sessions_server.domain.ports import Channel, Clock
+    from sessions_server.storage.statements import Prepared
+
+T = TypeVar("T")
+
+SETTING: Final = "SESSIONS_DATABASE_URL"
+
+ENGINE_OPTIONS: Final[dict[str, Any]] = {"hide_parameters": True}
+"""How every engine is made: no error message and no log line shows a parameter."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """How a database is run. Each database takes what concerns it."""
+
+    clock: Clock | None = None
+    """None: the database's own clock, or the system's where the database has none."""
+    pool_size: int = 8
+    """Connections to a database server."""
+    scrub_seconds: float = 1.0
+    """How soon erased content is cleared from a database file."""
+    clears_gaps: bool = True
+    """Whether the unused parts of a database file's pages are cleared."""
+    allow_unsafe: bool = False
+    """Accepts a database server that may lose what it has acknowledged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Locks:
+    """What several writers of one database need, beyond the locks of rows. Each returns the time at last."""
+
+    absent: Prepared
+    """Waits for the keys of sessions that have no row to be locked."""
+    absent_if_free: Prepared
+    """Does not wait, and says of each key whether it is locked now."""
+    wait_long: Prepared
+    """Lets this transaction wait longer."""
+
+
+class Backend(ABC):
+    """A database, as a URL names it. Making one touches nothing; a runner does the work."""
+
+    scheme: ClassVar[str]
+    """What its URLs begin with."""
+    example: ClassVar[str]
+    """A URL for those who gave one that no database knows."""
+
+    locks: ClassVar[Locks | None] = None
+    """None where there is only one writer."""
+    joins_laterally: ClassVar[bool]
+    """Whether one statement can look up a bounded number of rows for each of many sessions."""
+
+    @classmethod
+    @abstractmethod
+    def from_url(cls, url: URL, text: str) -> Self:
+        """The database of a URL with this scheme, parsed and as it was given. Raises StoreRefused."""
+
+    @abstractmethod
+    def condition(self, condition: Condition) -> sa.ColumnElement[bool]:
+        """A metadata condition in the database's SQL."""
+
+    @abstractmethod
+    def runner(self, options: RunOptions) -> Runner:
+        """A runner, not started yet. Raises StoreRefused where a package is missing."""
+
+    @abstractmethod
+    def channel(self) -> Channel | None:
+        """Wake-ups between the servers that share the database; None where one process has it to itself."""
+
+    @abstractmethod
+    def is_missing(self) -> bool:
+        """Whether opening the database would make a new one."""
+
+    @abstractmethod
+    def check(self) -> None:
+        """Looks at the URL before anything is opened. Raises StoreRefused."""
+
+    @abstractmethod
+    def explain(self, error: Exception) -> str | None:
+        """Why the database cannot be used, and what to do, as a sentence for the operator. None for an error that says
+        so itself, or that nobody expected. The sentence never has the URL, which may hold a password, nor the
+        database's own message."""
+
+
+class Runner(ABC):
+    """Runs transactions on SQLite's threads or on PostgreSQL's connections."""
+
+    @abstractmethod
+    async def start(self) -> None:
+        """Opens the database and brings its tables up to date. Raises StoreRefused, Unavailable."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Waits for what runs, and lets go of the database. May be called twice."""
+
+    @abstractmethod
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        """Runs `work` in one durable transaction; what it raises rolls everything back. It may be run again, if another
+        transaction came first. Raises Unavailable when it is unknown whether the commit happened."""
+
+    @abstractmethod
+    async def read(self, work: Callable[[Connection], T], *, snapshot: bool) -> T:
+        """Runs `work`, which only reads; with `snapshot`, all of its statements see the same state."""
+
+    @abstractmethod
+    async def settle(self, key: SessionKey) -> None:
+        """Returns when what was being written to the session is durable or undone. Raises SessionLocked when that takes
+        long."""
+
+    @abstractmethod
+    def now(self) -> Micros | None:
+        """The present instant; None: ask the database."""
+
+    @abstractmethod
+    def scrub_soon(self) -> None:
+        """Content was erased: clears copies of it from the disk soon, wherever the database leaves some."""

@@ -1,0 +1,63 @@
+"""PostgreSQL as one of the store's databases."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Self
+
+from sessions_server.storage.backend import SETTING, Backend, Locks, Runner, RunOptions
+from sessions_server.storage.postgres import sentences
+from sessions_server.storage.postgres.conditions import sql_of
+from sessions_server.storage.postgres.locks import LOCKS
+from sessions_server.storage.postgres.notify import NotifyChannel
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+    from sqlalchemy.engine import URL
+
+    from sessions_server.domain.filters import Condition
+    from sessions_server.domain.ports import Channel
+
+
+@dataclass(frozen=True)
+class PostgresBackend(Backend):
+    url: URL
+    has_odd_password: bool = False
+    """The URL has more than one `@`, so what is taken for a host or a name may be a part of the password."""
+
+    scheme: ClassVar[str] = "postgresql+asyncpg"
+    example: ClassVar[str] = "postgresql+asyncpg://user@host/database"
+    locks: ClassVar[Locks | None] = LOCKS
+    joins_laterally: ClassVar[bool] = True
+
+    @classmethod
+    def from_url(cls, url: URL, text: str) -> Self:
+        return cls(url, text.count("@") > 1)
+
+    def condition(self, condition: Condition) -> sa.ColumnElement[bool]:
+        return sql_of(condition)
+
+    def runner(self, options: RunOptions) -> Runner:
+        from sessions_server.storage.postgres.runner import PostgresRunner  # needs the extra [postgres]
+
+        return PostgresRunner(
+            self.url, clock=options.clock, pool_size=options.pool_size, allow_unsafe=options.allow_unsafe
+        )
+
+    def channel(self) -> Channel:
+        return NotifyChannel(self.url)
+
+    def is_missing(self) -> bool:
+        return False
+
+    def check(self) -> None:
+        """Only PostgreSQL itself can say more."""
+
+    def explain(self, error: Exception) -> str | None:
+        sentence = sentences.explain(self.url, error)
+        if sentence is not None and self.has_odd_password:
+            return (
+                f"PostgreSQL cannot be reached; percent-encode what is special in the password in {SETTING} "
+                "(@ is %40)."
+            )
+        return sentence

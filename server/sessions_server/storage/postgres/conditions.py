@@ -1,0 +1,72 @@
+"""Metadata conditions in PostgreSQL's SQL; what they mean, `storage/conditions.py` says.
+
+A value is a jsonb, NULL where the path leads nowhere.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB
+
+from sessions_server.domain.filters import Condition, Operator
+from sessions_server.domain.limits import MAX_DEPTH
+from sessions_server.storage.conditions import ORDER, Test, stored_json
+from sessions_server.storage.schema import sessions
+
+if TYPE_CHECKING:
+    from sessions_server.domain.models import Json
+
+
+def sql_of(condition: Condition) -> Test:
+    return cast("Test", _test(_jsonb_at(condition.path), condition.operator, condition.operand))
+
+
+def _jsonb_at(path: tuple[str, ...]) -> Any:
+    if len(path) > MAX_DEPTH:
+        return sa.cast(sa.null(), JSONB)
+    value: Any = sa.type_coerce(sessions.c.metadata, JSONB)
+    for key in path:  # the operator with a text steps into objects only
+        value = value.op("->", return_type=JSONB())(sa.cast(key, sa.Text))
+    return value
+
+
+def _test(value: Any, operator: Operator, operand: Json) -> Any:
+    if operator is Operator.EXISTS:
+        return value.is_not(None) if operand is True else value.is_(sa.null())
+    if operator is Operator.EQ:
+        return value == _jsonb(operand)
+    if operator is Operator.NE:
+        return value.is_distinct_from(_jsonb(operand))
+    if operator is Operator.IN:
+        return sa.or_(*(value == _jsonb(item) for item in cast("list[Json]", operand)))
+    if operator is Operator.CONTAINS:
+        return _contains(value, operand)
+    if isinstance(operand, str):
+        return sa.and_(_typeof(value) == "string", ORDER[operator](_text(value), operand))
+    return sa.and_(_typeof(value) == "number", ORDER[operator](value, _jsonb(operand)))
+
+
+def _contains(value: Any, operand: Json) -> Test:
+    # A list also "contains" (@>) a plain value, so what is compared is always list with list, object with object.
+    if isinstance(operand, dict):
+        return sa.and_(_typeof(value) == "object", value.op("@>")(_jsonb(operand)))
+    if isinstance(operand, list):
+        return sa.and_(_typeof(value) == "array", value.op("@>")(_jsonb(operand)))
+    in_list = sa.and_(_typeof(value) == "array", value.op("@>")(_jsonb([operand])))
+    if isinstance(operand, str):
+        return sa.or_(in_list, sa.and_(_typeof(value) == "string", sa.func.strpos(_text(value), operand) > 0))
+    return in_list
+
+
+def _typeof(value: Any) -> Any:
+    return sa.func.jsonb_typeof(value)
+
+
+def _text(value: Any) -> Any:
+    return value.op("#>>", return_type=sa.Text())(sa.literal_column("'{}'")).collate("C")
+
+
+def _jsonb(value: Json) -> Any:
+    return sa.cast(sa.bindparam(None, stored_json(value), type_=sa.Text), JSONB)

@@ -1,0 +1,1 @@
+"""SQLite: one process has the database to itself."""

@@ -1,0 +1,63 @@
+"""SQLite as one of the store's databases."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Self
+
+from sessions_server.storage.backend import SETTING, Backend, Runner, RunOptions
+from sessions_server.storage.clock import SystemClock
+from sessions_server.storage.errors import StoreRefused
+from sessions_server.storage.sqlite import sentences
+from sessions_server.storage.sqlite.conditions import sql_of
+from sessions_server.storage.sqlite.runner import SqliteRunner
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+    from sqlalchemy.engine import URL
+
+    from sessions_server.domain.filters import Condition
+
+
+@dataclass(frozen=True)
+class SqliteBackend(Backend):
+    path: Path | None
+    """None: in memory, gone when the store is closed."""
+
+    scheme: ClassVar[str] = "sqlite+aiosqlite"
+    example: ClassVar[str] = "sqlite+aiosqlite:///sessions.db"
+    joins_laterally: ClassVar[bool] = False
+
+    @classmethod
+    def from_url(cls, url: URL, text: str) -> Self:
+        name = url.database or ":memory:"
+        if name in (":memory:", "file::memory:") or (
+            name.startswith("file:") and url.query.get("mode") == "memory"
+        ):
+            return cls(None)
+        return cls(Path(name.removeprefix("file:")))
+
+    def condition(self, condition: Condition) -> sa.ColumnElement[bool]:
+        return sql_of(condition)
+
+    def runner(self, options: RunOptions) -> Runner:
+        return SqliteRunner(
+            self.path,
+            clock=options.clock or SystemClock(),
+            scrub_seconds=options.scrub_seconds,
+            clears_gaps=options.clears_gaps,
+        )
+
+    def channel(self) -> None:
+        return None
+
+    def is_missing(self) -> bool:
+        return self.path is None or not self.path.exists()
+
+    def check(self) -> None:
+        if self.path is not None and self.path.is_dir():  # before a file is made beside it
+            raise StoreRefused(f"{self.path} is a folder; name a file in {SETTING}.")
+
+    def explain(self, error: Exception) -> str | None:
+        return sentences.explain(self.path, error)

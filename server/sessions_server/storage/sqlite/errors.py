@@ -1,0 +1,44 @@
+"""What SQLite refuses, in the domain's words."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import TYPE_CHECKING, Final
+
+from sessions_server.storage import errors
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from sessions_server.domain.errors import DomainError
+
+_DAMAGED: Final = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_PRIMARY_CODE: Final = 0xFF
+_MESSAGE_ID_COLUMNS: Final = "log.tenant, log.session_id, log.message_id"
+
+
+def translated() -> AbstractContextManager[None]:
+    """Raises the domain's error instead of SQLite's, where there is one."""
+    return errors.translated(translate)
+
+
+def translate(error: Exception) -> DomainError | None:
+    """The domain's error; None for one that nobody expected."""
+    cause = errors.driver_error(error)  # a pragma's comes straight from the driver
+    if not isinstance(cause, sqlite3.Error):
+        return errors.unavailable() if isinstance(error, OSError) else None
+    code = primary_code(cause)
+    if code == sqlite3.SQLITE_FULL:
+        return errors.full()
+    if code in _DAMAGED:
+        return errors.damaged()
+    if code == sqlite3.SQLITE_CONSTRAINT and _MESSAGE_ID_COLUMNS in str(cause):
+        return errors.message_exists()
+    is_passing = isinstance(cause, sqlite3.OperationalError) and code != sqlite3.SQLITE_ERROR
+    return errors.unavailable() if is_passing else None
+
+
+def primary_code(error: sqlite3.Error) -> int:
+    """SQLite's primary result code; SQLITE_ERROR where the driver gives none."""
+    code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+    return code & _PRIMARY_CODE

@@ -1,0 +1,97 @@
+"""How SQLite is told a statement."""
+
+from __future__ import annotations
+
+import functools
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql import visitors
+
+from sessions_server.storage.statements import DatabaseClock, Item, JsonRows, Spelling, Statement
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+    from sqlalchemy.sql.compiler import SQLCompiler
+
+_MOST_TOGETHER: Final = 128
+
+_GIVEN: Final = sa.table("given")
+"""The rows of parameters, as a table beside the one that is written."""
+
+
+class SqliteSpelling(Spelling):
+    dialect = sqlite.dialect()
+
+    def upsert(self, table: sa.Table, key: list[str]) -> sa.Insert:
+        insert = sqlite.insert(table)
+        replaced = {each.name: insert.excluded[each.name] for each in table.c if each.name not in key}
+        return insert.on_conflict_do_update(index_elements=key, set_=replaced)
+
+    def execute(self, connection: Connection, text: str, parameters: tuple[Any, ...]) -> Any:
+        """Straight to the driver: to send one small statement SQLAlchemy does several times the work of the statement
+        itself, which a single caller would feel."""
+        driver: Any = connection.connection.dbapi_connection
+        return driver.execute(text, parameters)
+
+    def execute_many(
+        self, connection: Connection, statement: Statement, text: str, rows: list[tuple[Any, ...]]
+    ) -> None:
+        """Insertions and updates with one statement for many rows.
+
+        The driver lets go of the interpreter's lock at every statement, and under load must wait to get it back: row by
+        row that costs a batch more than the writing does.
+        """
+        if isinstance(statement, sa.Delete):
+            connection.exec_driver_sql(text, rows)
+            return
+        for start in range(0, len(rows), _MOST_TOGETHER):
+            some = rows[start : start + _MOST_TOGETHER]
+            together = text if len(some) == 1 else self._together(statement, len(some))
+            self.execute(connection, together, tuple(chain.from_iterable(some)))
+
+    @functools.lru_cache(maxsize=8 * _MOST_TOGETHER)  # noqa: B019  # there is one spelling, and it stays
+    def _together(self, statement: Statement, count: int) -> str:
+        """The statement for this many rows: it takes from a table of them what it took from parameters."""
+        names, text = self._from_given(statement)
+        row = f"({', '.join('?' * len(names))})"
+        return f"WITH given ({', '.join(names)}) AS (VALUES {', '.join([row] * count)}) {text}"
+
+    @functools.cache  # noqa: B019
+    def _from_given(self, statement: Statement) -> tuple[tuple[str, ...], str]:
+        names = self.compile(statement).names
+        columns: list[sa.ColumnElement[Any]] = [sa.column(name, _selectable=_GIVEN) for name in names]
+        if isinstance(statement, sa.Insert):
+            # Without a WHERE the parser takes ON CONFLICT for a join: https://sqlite.org/lang_upsert.html
+            found = sa.select(*columns).where(sa.true())
+            return names, self.compile(statement.from_select(names, found)).text
+        by_name = dict(zip(names, columns, strict=True))
+
+        def given(element: Any, **_: Any) -> Any:
+            return by_name[element.key] if isinstance(element, sa.BindParameter) else None
+
+        return names, self.compile(
+            cast("Statement", visitors.replacement_traverse(statement, {}, given))
+        ).text
+
+
+SPELLING: Final = SqliteSpelling()
+
+
+@compiles(JsonRows, "sqlite")
+def _json_rows(element: JsonRows, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"json_each{compiler.process(element.clause_expr, **kw)}"
+
+
+@compiles(Item, "sqlite")
+def _item(element: Item, compiler: SQLCompiler, **kw: Any) -> str:
+    row, index = (compiler.process(clause, **kw) for clause in element.clauses)
+    return f"json_extract({row}, '$[{index}]')"
+
+
+@compiles(DatabaseClock, "sqlite")
+def _clock(_element: DatabaseClock, _compiler: SQLCompiler, **_kw: Any) -> str:
+    return "NULL"
