@@ -6,7 +6,7 @@ Texts are ordered by code point on both databases, which is also how Python orde
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
@@ -18,6 +18,9 @@ MESSAGE_ID_UNIQUE: Final = "uq_log_message_id"
 REQUESTS_PK: Final = "pk_requests"
 TOMBSTONES_PK: Final = "pk_tombstones"
 TERMS_PK: Final = "pk_metadata_terms"
+RECORDS_PK: Final = "pk_records"
+RECORD_TERMS_PK: Final = "pk_record_terms"
+SHARED_KEYS_PK: Final = "pk_shared_keys"
 
 TEXT: Final = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 JSON: Final = sa.Text().with_variant(postgresql.JSONB(), "postgresql")
@@ -176,4 +179,89 @@ metadata_terms = sa.Table(
 sa.Index(
     "ix_metadata_terms_search",
     *(metadata_terms.c[name] for name in ("tenant", "path", "term", "create_time", "session_id")),
+)
+
+
+def _owner_columns() -> tuple[sa.Column[str], ...]:
+    """A record's scope: a session, or a user, or with neither the tenant. What is not there is an empty string."""
+    return *_key_columns(), sa.Column("user_id", TEXT, nullable=False)
+
+
+records = sa.Table(
+    "records",
+    metadata,
+    *_owner_columns(),
+    # Collections are encoded and long ones cut, so that an index can hold them: see storage/record_names.py.
+    sa.Column("collection", TEXT, nullable=False),
+    sa.Column("key", TEXT, nullable=False),
+    sa.Column("time", MICROS, nullable=False),
+    sa.Column("expire_time", MICROS),
+    sa.Column("ttl", MICROS),
+    sa.Column("create_time", MICROS, nullable=False),
+    sa.Column("update_time", MICROS, nullable=False),
+    sa.Column("etag", TEXT, nullable=False),
+    sa.Column("value_type", TEXT, nullable=False),
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Column("sealed", sa.SmallInteger, nullable=False),
+    # The whole encoded collection, where `collection` is cut.
+    sa.Column("full_collection", TEXT),
+    sa.Column("labels", JSON, nullable=False),
+    # Last, so that SQLite reads the rest of a row without it.
+    sa.Column("value", sa.LargeBinary, nullable=False),
+    sa.PrimaryKeyConstraint("tenant", "session_id", "user_id", "collection", "key", name=RECORDS_PK),
+)
+
+# A page of a list is one range of these: of one collection, or of a scope with all its collections.
+_OWNER: Final = (records.c.tenant, records.c.session_id, records.c.user_id)
+sa.Index("ix_records_time", *_OWNER, records.c.collection, records.c.time, records.c.key)
+sa.Index("ix_records_scope_time", *_OWNER, records.c.time, records.c.collection, records.c.key)
+
+
+def _index_of_all_sessions(name: str, *columns: sa.Column[Any]) -> None:
+    of_session = columns[0].table.c.session_id != sa.literal_column("''")
+    sa.Index(name, *columns, sqlite_where=of_session, postgresql_where=of_session)
+
+
+# The same of the records of all sessions together.
+_index_of_all_sessions(
+    "ix_records_all_key", *(records.c[name] for name in ("tenant", "collection", "key", "session_id"))
+)
+_index_of_all_sessions(
+    "ix_records_all_time",
+    *(records.c[name] for name in ("tenant", "collection", "time", "key", "session_id")),
+)
+_index_of_all_sessions(
+    "ix_records_all_scope_time",
+    *(records.c[name] for name in ("tenant", "time", "collection", "key", "session_id")),
+)
+_partial_index("ix_records_expire_time", records.c.expire_time)
+
+record_terms = sa.Table(
+    "record_terms",
+    metadata,
+    *_owner_columns(),
+    sa.Column("path", TEXT, nullable=False),
+    sa.Column("term", TEXT, nullable=False),
+    # Tells the records of a scope apart: names are too long for one more index entry.
+    sa.Column("name_hash", sa.LargeBinary, nullable=False),
+    sa.Column("collection", TEXT, nullable=False),
+    sa.Column("key", TEXT, nullable=False),
+    sa.PrimaryKeyConstraint(
+        "tenant", "session_id", "user_id", "path", "term", "name_hash", name=RECORD_TERMS_PK
+    ),
+    sqlite_with_rowid=False,
+)
+_index_of_all_sessions(
+    "ix_record_terms_all",
+    *(record_terms.c[name] for name in ("tenant", "path", "term", "session_id", "name_hash")),
+)
+
+# The wrapped data keys under which shared records are sealed: one for each user, and with an empty user the tenant's.
+shared_keys = sa.Table(
+    "shared_keys",
+    metadata,
+    sa.Column("tenant", TEXT, nullable=False),
+    sa.Column("user_id", TEXT, nullable=False),
+    sa.Column("data_key", sa.LargeBinary, nullable=False),
+    sa.PrimaryKeyConstraint("tenant", "user_id", name=SHARED_KEYS_PK),
 )

@@ -1,0 +1,64 @@
+"""The stored names of records: unique, reversible, and in the order of what they name."""
+
+from __future__ import annotations
+
+from hypothesis import given, strategies as st
+
+from sessions_server.storage.record_names import (
+    beginning_with,
+    decode,
+    encode,
+    is_exact,
+    name_hash,
+    path_of,
+    stored_collection,
+    within,
+)
+
+ODD = st.sampled_from(["\x01", "\x02", "\x03", "a", "\ud7ff", "\ue000", "\U0010ffff"])
+TEXT = st.text(st.one_of(ODD, st.characters(exclude_characters="\0", exclude_categories=["Cs"])), max_size=6)
+PART = TEXT.filter(bool)
+PATH = st.lists(PART, max_size=4).map(tuple)
+LONG = st.lists(st.text(ODD, min_size=40, max_size=256), min_size=1, max_size=16).map(tuple)
+
+
+def is_between(text: str, low: str, high: str | None) -> bool:
+    return low <= text and (high is None or text < high)
+
+
+@given(PATH, PATH)
+def test_encodings_are_reversible_and_in_the_order_of_the_paths(
+    one: tuple[str, ...], other: tuple[str, ...]
+) -> None:
+    assert decode(encode(one)) == one
+    assert (encode(one) < encode(other)) is (one < other)
+
+
+@given(PATH, PATH)
+def test_the_collections_within_another_are_those_within_its_bounds(
+    outer: tuple[str, ...], path: tuple[str, ...]
+) -> None:
+    assert is_exact(outer)
+    assert is_between(stored_collection(path).short, *within(outer)) is (path[: len(outer)] == outer)
+    assert is_between(stored_collection(outer + path).short, *within(outer))
+
+
+@given(LONG, LONG)
+def test_what_is_too_long_is_cut_and_stays_unique(one: tuple[str, ...], other: tuple[str, ...]) -> None:
+    stored = stored_collection(one)
+    assert len(stored.short.encode()) <= 384
+    assert path_of(*stored) == one
+    assert (stored.short == stored_collection(other).short) is (one == other)
+    assert is_between(stored.short, *within(one))
+    assert is_between(stored.short, *within(one[:1]))
+
+
+@given(TEXT, TEXT)
+def test_bounds_hold_the_strings_that_begin_with_the_prefix(prefix: str, text: str) -> None:
+    low, high = beginning_with(prefix)
+    assert is_between(text, low, high) is text.startswith(prefix)
+    assert is_between(prefix + text, low, high)
+
+
+def test_hashes_tell_where_a_collection_ends_and_a_key_begins() -> None:
+    assert name_hash("a", "bc") != name_hash("ab", "c")
