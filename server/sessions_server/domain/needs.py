@@ -9,6 +9,7 @@ from sessions_server.domain.operations import Part
 
 if TYPE_CHECKING:
     from sessions_server.domain.operations import Truncate
+    from sessions_server.domain.records import RecordName
 
 
 @dataclass(slots=True)
@@ -30,6 +31,10 @@ class Needs:
     """So many of the oldest messages may be removed, beside those up to `through`."""
     through: int | None = None
     """Every message up to this position may be removed."""
+    records: set[RecordName] = field(default_factory=set)
+    """The records with these names."""
+    prefixes: set[RecordName] = field(default_factory=set)
+    """All records of a collection whose key begins with the name's key."""
     content: bool = False
     """The messages that may be removed are needed with their content."""
 

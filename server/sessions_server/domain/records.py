@@ -15,6 +15,7 @@ from sessions_server.domain.models import Json, JsonObject, Micros, SessionKey
 
 if TYPE_CHECKING:
     from sessions_server.domain.limits import Limits
+    from sessions_server.domain.needs import Needs
 
 
 class Scope(NamedTuple):
@@ -71,11 +72,17 @@ class PutRecord(NamedTuple):
     if_absent: bool = False
     """A record that is there is kept, which is not an error."""
 
+    def need(self, needs: Needs) -> None:
+        needs.records.add(self.name)
+
 
 class DeleteRecord(NamedTuple):
     name: RecordName
     prefix: bool = False
     """Deletes every record of the collection whose key begins with the name's key."""
+
+    def need(self, needs: Needs) -> None:
+        (needs.prefixes if self.prefix else needs.records).add(self.name)
 
 
 class RecordState(Enum):
@@ -91,6 +98,9 @@ class RecordIs(NamedTuple):
     name: RecordName
     state: RecordState
     etag: str = ""
+
+    def need(self, needs: Needs) -> None:
+        needs.records.add(self.name)
 
 
 class RecordWritten(NamedTuple):

@@ -7,6 +7,7 @@ import pytest
 from sessions_server.domain.errors import LimitExceeded
 from sessions_server.domain.limits import Limits
 from sessions_server.domain.models import Micros, SessionKey
+from sessions_server.domain.needs import Needs
 from sessions_server.domain.records import (
     DeleteRecord,
     PutRecord,
@@ -131,6 +132,16 @@ def test_a_condition_that_fails_tells_the_etag_that_is_there(
     records = stored(name("a"))
     assert records.refuses(RecordIs(name("a"), state, etag)) == of_stored
     assert records.refuses(RecordIs(name("b"), state, etag)) == of_missing
+
+
+def test_operations_and_conditions_say_what_has_to_be_read() -> None:
+    needs = Needs()
+    put("a", "e").need(needs)
+    DeleteRecord(name("b")).need(needs)
+    RecordIs(name("c"), RecordState.ABSENT).need(needs)
+    DeleteRecord(name("p"), prefix=True).need(needs)
+    assert needs.records == {name("a"), name("b"), name("c")}
+    assert needs.prefixes == {name("p")}
 
 
 def test_an_erased_session_takes_its_records_with_it() -> None:
