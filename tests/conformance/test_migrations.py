@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import pytest_asyncio
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
@@ -55,13 +57,7 @@ async def test_the_migrated_constraints_bear_the_names_of_the_schema(runner: Run
 
 async def test_the_first_migration_can_be_undone(runner: Runner) -> None:
     def undo_and_redo(connection: Connection) -> list[str]:
-        from alembic import command
-        from alembic.config import Config
-
-        config = Config()
-        config.set_main_option("script_location", str(Path(migrations.__file__).parent))
-        config.attributes["connection"] = connection
-        command.downgrade(config, "base")
+        command.downgrade(config_for(connection), "base")
         left = sa.inspect(connection).get_table_names()
         migrations.migrate(connection)
         return left
@@ -83,6 +79,8 @@ async def test_a_database_whose_tables_went_is_refused(runner: Runner) -> None:
 
 
 async def test_a_database_from_before_the_first_release_is_taken_over(runner: Runner) -> None:
+    await run(runner, *drop_all())
+    await runner.write(lambda connection: command.upgrade(config_for(connection), "0001"))
     await run(
         runner,
         f"ALTER TABLE {migrations.VERSION_TABLE} RENAME TO alembic_version",
@@ -118,6 +116,13 @@ async def test_another_programs_tables_are_refused_and_left_as_they_are(
     with pytest.raises(StoreRefused, match="holds tables of another program: sessions; give this server a"):
         await runner.write(migrations.migrate)
     assert await runner.write(tables_of) == before
+
+
+def config_for(connection: Connection) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    config.attributes["connection"] = connection
+    return config
 
 
 def drop_all() -> list[str]:
