@@ -10,11 +10,14 @@
 
 from __future__ import annotations
 
+from sessions_client import ops
 from sessions_client._async._client import AsyncClient
 from sessions_client._async._pager import AsyncPage, AsyncPager
+from sessions_client._async._records import AsyncRecords
 from sessions_client._async._sessions import AsyncSessions
 from sessions_client._async._subscription import AsyncSubscription
 from sessions_client._changes import Append, Change, ChangeDict, Increment, Merge, Remove, Set
+from sessions_client._commits import LEFT_OUT, CommitResult, LeftOut, Removed
 from sessions_client._errors import (
     Aborted,
     AlreadyExists,
@@ -39,7 +42,11 @@ from sessions_client._events import (
     Event,
     EventData,
     HistoryClearedData,
+    HistoryTruncatedData,
     ImportedData,
+    MessageErasedData,
+    RecordChange,
+    RecordsChangeData,
     StateChangeData,
     UpdatedData,
 )
@@ -47,7 +54,9 @@ from sessions_client._models import (
     Context,
     EventType,
     ExpiryAction,
+    ForkedFrom,
     History,
+    HistoryWindow,
     IfExists,
     Message,
     MessageDict,
@@ -62,13 +71,16 @@ from sessions_client._models import (
     StorageOptionsDict,
 )
 from sessions_client._options import TLS
+from sessions_client._records import Record, RecordList, RecordName, RecordResult, Scope
 from sessions_client._session_data import SessionData
 from sessions_client._sync._client import Client
 from sessions_client._sync._pager import Page, Pager
+from sessions_client._sync._records import Records
 from sessions_client._sync._sessions import Sessions
 from sessions_client._sync._subscription import Subscription
 
 __all__ = [
+    "LEFT_OUT",
     "TLS",
     "Aborted",
     "AlreadyExists",
@@ -76,12 +88,14 @@ __all__ = [
     "AsyncClient",
     "AsyncPage",
     "AsyncPager",
+    "AsyncRecords",
     "AsyncSessions",
     "AsyncSubscription",
     "Change",
     "ChangeDict",
     "Client",
     "Code",
+    "CommitResult",
     "Context",
     "ContextChangeData",
     "CreatedData",
@@ -93,15 +107,20 @@ __all__ = [
     "EventType",
     "ExpiryAction",
     "FailedPrecondition",
+    "ForkedFrom",
     "History",
     "HistoryClearedData",
+    "HistoryTruncatedData",
+    "HistoryWindow",
     "IfExists",
     "ImportedData",
     "Increment",
     "InvalidArgument",
+    "LeftOut",
     "Merge",
     "Message",
     "MessageDict",
+    "MessageErasedData",
     "NotFound",
     "OutOfRange",
     "Overflow",
@@ -109,8 +128,17 @@ __all__ = [
     "Pager",
     "PermissionDenied",
     "Persistence",
+    "Record",
+    "RecordChange",
+    "RecordList",
+    "RecordName",
+    "RecordResult",
+    "Records",
+    "RecordsChangeData",
     "Remove",
+    "Removed",
     "ResourceExhausted",
+    "Scope",
     "Session",
     "SessionConfig",
     "SessionConfigDict",
@@ -128,4 +156,5 @@ __all__ = [
     "Unavailable",
     "UpdatedData",
     "Violation",
+    "ops",
 ]

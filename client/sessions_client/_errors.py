@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 import grpc
 from google.protobuf.message import DecodeError
-from google.rpc import error_details_pb2, status_pb2
+from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 if TYPE_CHECKING:
     from google.protobuf import any_pb2
@@ -236,6 +236,12 @@ def error_from(failure: grpc.RpcError) -> SessionsError:
         violations=violations,
         retry_after=retry_after,
     )
+
+
+def error_of(code: int, message: str, *, reason: str, metadata: Mapping[str, str]) -> SessionsError:
+    """The error of a refusal that came inside a response; `code` is a `google.rpc.Code`."""
+    known = Code[code_pb2.Code.Name(code)] if code in code_pb2.Code.values() else Code.UNKNOWN
+    return _CLASSES.get(known, SessionsError)(message, code=known, reason=reason, metadata=metadata)
 
 
 def _of_transport(code: Code, message: str) -> tuple[Code, str]:

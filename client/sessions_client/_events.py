@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime  # noqa: TC003  # for whoever asks for the type hints at run time
 from typing import Any, TypeAlias
 
-from sessions_client._models import EventType, Message, SessionState, StateChangeReason
+from sessions_client._changes import Append, Increment, Merge, Remove, Set
+from sessions_client._models import EventType, ForkedFrom, Message, Session, SessionState, StateChangeReason
+from sessions_client._records import RecordName  # as above
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,6 +17,8 @@ class CreatedData:
 
     user_id: str
     state: SessionState
+    forked_from: ForkedFrom | None = None
+    """The origin of a session that `fork` made."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +37,10 @@ class ContextChangeData:
     paths: tuple[str, ...]
     """The changed paths; the empty path is the whole context."""
     etag: str
+    changes: tuple[Set | Remove | Increment | Append | Merge, ...] = ()
+    """What was changed, with `include_changes=True`; `Set("", …)` replaced the whole context."""
+    changes_omitted: bool = False
+    """Whether `changes` is empty because the changes are too large (64 KiB) or were erased since."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +48,8 @@ class UpdatedData:
     """Metadata, configuration or storage options changed."""
 
     paths: tuple[str, ...]
+    session: Session | None = None
+    """The session after the change, with `include_changes=True`; None when it is larger than 64 KiB."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +71,40 @@ class DeletedData:
     """The session was deleted; no event follows."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HistoryTruncatedData:
+    """Messages were removed from one end of the history."""
+
+    removed_count: int
+    head_sequence: int
+    """The sequence of the newest message that is left; 0 when none is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordChange:
+    """One record was written or deleted."""
+
+    name: RecordName
+    etag: str
+    """The record's etag after the change; empty when it was deleted."""
+    deleted: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordsChangeData:
+    """A commit of the session wrote or deleted records."""
+
+    changes: tuple[RecordChange, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageErasedData:
+    """The content of one message was erased."""
+
+    message_id: str
+    sequence: int
+
+
 EventData: TypeAlias = (
     CreatedData
     | Message
@@ -70,6 +114,9 @@ EventData: TypeAlias = (
     | HistoryClearedData
     | ImportedData
     | DeletedData
+    | HistoryTruncatedData
+    | RecordsChangeData
+    | MessageErasedData
 )
 
 

@@ -35,19 +35,34 @@ class Cursor:
     """The position of one subscription, and the request that goes on from there."""
 
     def __init__(
-        self, session_id: str, *, event_types: Iterable[str] | None, after_sequence: int | None
+        self,
+        session_id: str,
+        *,
+        event_types: Iterable[str] | None,
+        after_sequence: int | None,
+        include_changes: bool = False,
+        log_id: str | None = None,
     ) -> None:
         self.session_id = session_id
         self._event_types = () if event_types is None else tuple(each(event_types, field="event_types"))
         self.position = after_sequence
         """Everything up to here was handed over; None: nothing yet, begin with the next event."""
+        self.log_id = log_id
+        """The log that the position belongs to; None: not known yet."""
+        self._include_changes = include_changes
         self.at_end = False
         """Whether the session's deletion was handed over, after which nothing comes."""
         # Bad input is refused here, not when the stream is opened.
         self.request()
 
     def request(self) -> pb.SubscribeRequest:
-        return subscribe_request(self.session_id, event_types=self._event_types, after_sequence=self.position)
+        return subscribe_request(
+            self.session_id,
+            event_types=self._event_types,
+            after_sequence=self.position,
+            include_changes=self._include_changes,
+            log_id=self.log_id,
+        )
 
     def is_new(self, event: Event) -> bool:
         """Whether the event lies beyond what was handed over."""

@@ -58,8 +58,20 @@ class Overflow(StrEnum):
 
     TRUNCATE_OLDEST = "truncate_oldest"
     """The oldest messages leave the history for good."""
+    TRUNCATE_TURNS = "truncate_turns"
+    """The oldest turns leave the history for good, so that it never begins with a tool result alone."""
     REJECT = "reject"
     """The new message is refused with `ResourceExhausted`."""
+    UNKNOWN = "unknown"
+
+
+class HistoryWindow(StrEnum):
+    """Which messages make up the newest part of a history."""
+
+    EXACT = "exact"
+    """The newest messages, exactly `limit` of them."""
+    WHOLE_TURNS = "whole_turns"
+    """The newest whole turns that fit into `limit`; a turn begins with a message of the role `user`."""
     UNKNOWN = "unknown"
 
 
@@ -92,6 +104,9 @@ class EventType(StrEnum):
     HISTORY_CLEARED = "history_cleared"
     IMPORTED = "imported"
     DELETED = "deleted"
+    HISTORY_TRUNCATED = "history_truncated"
+    RECORDS_CHANGE = "records_change"
+    MESSAGE_ERASED = "message_erased"
     UNKNOWN = "unknown"
     """A type that this version of the client does not know."""
 
@@ -111,7 +126,7 @@ class SessionConfigDict(TypedDict, total=False):
     timeout: Span | None
     max_messages: int | None
     context_window: int | None
-    overflow: Overflow | Literal["truncate_oldest", "reject"] | None
+    overflow: Overflow | Literal["truncate_oldest", "truncate_turns", "reject"] | None
 
 
 class StorageOptionsDict(TypedDict, total=False):
@@ -124,8 +139,7 @@ class StorageOptionsDict(TypedDict, total=False):
 
 
 class MessageDict(TypedDict, total=False):
-    """`message=` as a plain dict. A message needs a `role` with `content`, or the provider's own form in
-    `data`."""
+    """`message=` as a plain dict. A message needs a `role`, or the provider's own form in `data` or `payload`."""
 
     id: str
     role: str
@@ -135,6 +149,8 @@ class MessageDict(TypedDict, total=False):
     data: Mapping[str, Any] | None
     metadata: Mapping[str, Any] | None
     timestamp: datetime | str | None
+    payload: bytes
+    payload_type: str
 
 
 class _Options:
@@ -169,7 +185,7 @@ class SessionConfig(_Options):
         timeout: Span | None = None,
         max_messages: int | None = None,
         context_window: int | None = None,
-        overflow: Overflow | Literal["truncate_oldest", "reject"] | None = None,
+        overflow: Overflow | Literal["truncate_oldest", "truncate_turns", "reject"] | None = None,
     ) -> None:
         _assign(
             self,
@@ -252,6 +268,16 @@ StorageInput: TypeAlias = StorageOptions | StorageOptionsDict | Mapping[str, Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ForkedFrom:
+    """The origin of a forked session."""
+
+    session_id: str
+    """The session that was forked; it may have been deleted since."""
+    sequence: int
+    """The last event of that session that the fork includes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
     """One conversation of one user."""
 
@@ -274,6 +300,8 @@ class Session:
     archive_time: datetime | None = None
     expire_time: datetime | None = None
     """The end of the `ttl`; None: without end."""
+    forked_from: ForkedFrom | None = None
+    """The origin of a session that `fork` made."""
 
     def __hash__(self) -> int:
         """By the id alone, since metadata is a dict; two states of one session are unequal, with one hash."""
@@ -297,6 +325,10 @@ class Message:
     timestamp: datetime | None = None
     """The sender's own claim, to the microsecond; plain data to the server."""
     create_time: datetime | None = None
+    payload: bytes = b""
+    """The provider's own form, byte for byte: unlike `data` it keeps key order, 1.0 and integers beyond 2^53."""
+    payload_type: str = ""
+    """What `payload` is, such as `application/json`."""
 
     def __hash__(self) -> int:
         """By the id alone, since data and metadata are dicts."""

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
-from sessions_client._convert import _records as records, _transfer as transfer
+from sessions_client._convert import _export_json as records, _transfer as transfer
 from sessions_client._errors import refused
 from sessions_client._models import JsonObject, Message, Session
 

@@ -18,16 +18,3 @@ FIELDS: dict[str, set[str]] = {
     "SubscribeRequest": {"include_changes", "log_id"},
 }
 """Fields by message, on the server."""
-
-CLIENT_FIELDS: dict[str, set[str]] = {
-    name: FIELDS[name]
-    for name in ("Session", "Message", "CreatedEvent", "ContextChangeEvent", "UpdatedEvent")
-}
-"""Fields by message, in the client."""
-
-CLIENT_ENUM_VALUES: set[str] = {
-    "OVERFLOW_TRUNCATE_TURNS",
-    "EVENT_TYPE_HISTORY_TRUNCATED",
-    "EVENT_TYPE_RECORDS_CHANGE",
-    "EVENT_TYPE_MESSAGE_ERASED",
-}

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 import grpc
 import grpc.aio
@@ -18,22 +18,28 @@ import grpc.aio
 from sessions_client._errors import SessionsError, Unavailable, callback_cancelled, closed, error_from
 from sessions_client._events import Event
 from sessions_client._follow import silence
-from sessions_client._models import Session
 from sessions_client._options import Target
-from sessions_proto.v1 import sessions_pb2_grpc as pb_grpc
+from sessions_proto.v1.commits_pb2_grpc import CommitServiceStub
+from sessions_proto.v1.records_pb2_grpc import RecordServiceStub
+from sessions_proto.v1.sessions_pb2_grpc import SessionServiceStub
 
 if TYPE_CHECKING:
     from sessions_proto.v1 import sessions_pb2 as pb
+    from sessions_proto.v1.commits_pb2_grpc import CommitServiceAsyncStub
+    from sessions_proto.v1.records_pb2_grpc import RecordServiceAsyncStub
+    from sessions_proto.v1.sessions_pb2_grpc import SessionServiceAsyncStub
 
 T = TypeVar("T")
 Request = TypeVar("Request")
 Response = TypeVar("Response")
 
-Stub: TypeAlias = "pb_grpc.SessionServiceAsyncStub"
+Stub: TypeAlias = "SessionServiceAsyncStub"
+CommitsStub: TypeAlias = "CommitServiceAsyncStub"
+RecordsStub: TypeAlias = "RecordServiceAsyncStub"
 UnaryMethod: TypeAlias = "grpc.aio.UnaryUnaryMultiCallable[Request, Response]"
 Attempt: TypeAlias = Callable[[float], Awaitable[T]]
-PageParts: TypeAlias = tuple[list[Session], str]
-FetchPage: TypeAlias = Callable[[str], Awaitable[PageParts]]
+PageParts: TypeAlias = tuple[list[T], str]
+FetchPage: TypeAlias = Callable[[str], Awaitable[PageParts[T]]]
 EventCall: TypeAlias = "grpc.aio.UnaryStreamCall[pb.SubscribeRequest, pb.SubscribeResponse]"
 
 # asyncio itself keeps only weak references to tasks:
@@ -51,19 +57,27 @@ class _Delivery:
 _delivery: ContextVar[_Delivery | None] = ContextVar("_delivery", default=None)
 
 
+class Stubs(NamedTuple):
+    """The methods of each service, on one channel."""
+
+    sessions: Stub
+    commits: CommitsStub
+    records: RecordsStub
+
+
 class Connection:
     """A channel for each event loop that calls: one belongs to the loop that is running when it is opened."""
 
     def __init__(self, target: Target) -> None:
         self._target = target
         self._lock = threading.Lock()
-        self._channels: dict[asyncio.AbstractEventLoop, tuple[grpc.aio.Channel, Stub]] = {}
+        self._channels: dict[asyncio.AbstractEventLoop, tuple[grpc.aio.Channel, Stubs]] = {}
         self._pauses: dict[Signal, asyncio.AbstractEventLoop] = {}
         self._closed = False
 
     @property
-    def stub(self) -> Stub:
-        """The service's methods. Raises RuntimeError when the client is closed."""
+    def stubs(self) -> Stubs:
+        """The services' methods. Raises RuntimeError when the client is closed."""
         loop = asyncio.get_running_loop()
         with self._lock:
             self.check_open()
@@ -72,7 +86,7 @@ class Connection:
                 for ended in [each for each in self._channels if each.is_closed()]:
                     del self._channels[ended]
                 channel = _open(self._target)
-                self._channels[loop] = channel, pb_grpc.SessionServiceStub(channel)
+                self._channels[loop] = channel, _stubs(channel)
             return self._channels[loop][1]
 
     def check_open(self) -> None:
@@ -119,6 +133,10 @@ class Connection:
 
 async def _close(channel: grpc.aio.Channel) -> None:
     await channel.close()
+
+
+def _stubs(channel: grpc.aio.Channel) -> Stubs:
+    return Stubs(SessionServiceStub(channel), CommitServiceStub(channel), RecordServiceStub(channel))
 
 
 def _comes_of_closing(failure: BaseException) -> bool:

@@ -41,15 +41,32 @@ class AsyncCaller:
 
     @property
     def stub(self) -> _backend.Stub:
-        """The service's methods, on the connection that is open."""
-        return self.connection.stub
+        """The methods of SessionService, on the connection that is open."""
+        return self.connection.stubs.sessions
 
-    def deadline(self, timeout: Span | None) -> Deadline:
-        """The deadline of a call that begins now; None takes the client's own timeout."""
+    @property
+    def commits(self) -> _backend.CommitsStub:
+        """The methods of CommitService."""
+        return self.connection.stubs.commits
+
+    @property
+    def records(self) -> _backend.RecordsStub:
+        """The methods of RecordService."""
+        return self.connection.stubs.records
+
+    def deadline(self, timeout: Span | Deadline | None) -> Deadline:
+        """The deadline of a call that begins now; None takes the client's own timeout, and a deadline that is shared
+        with earlier calls stays as it is."""
+        if isinstance(timeout, Deadline):
+            return timeout
         return Deadline(self._timeout if timeout is None else seconds_of(timeout, name="timeout"))
 
     async def unary(
-        self, method: _backend.UnaryMethod[Request, Response], request: Request, *, timeout: Span | None
+        self,
+        method: _backend.UnaryMethod[Request, Response],
+        request: Request,
+        *,
+        timeout: Span | Deadline | None,
     ) -> Response:
         """One request, one response. The request must be safe to repeat: a read, or a write with a request
         id. Raises ResourceExhausted for a request that no server takes."""
@@ -60,7 +77,7 @@ class AsyncCaller:
 
         return await self.repeat(attempt, timeout=timeout)
 
-    async def repeat(self, attempt: _backend.Attempt[T], *, timeout: Span | None) -> T:
+    async def repeat(self, attempt: _backend.Attempt[T], *, timeout: Span | Deadline | None) -> T:
         """Tries until it succeeds. Raises the SessionsError of the last attempt when that is final, or when
         no time is left for another; RuntimeError when the client is closed meanwhile."""
         deadline = self.deadline(timeout)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from sessions_client._async._caller import AsyncCaller
+from sessions_client._async._records import AsyncRecords
 from sessions_client._async._sessions import AsyncSessions
 from sessions_client._models import Span
 from sessions_client._options import TLS, MetadataInput, PathOrPem, TokenSource, call_metadata, target_of
+from sessions_client.ops import Read
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -46,11 +48,21 @@ class AsyncClient:
             target_of(target, tls), metadata=call_metadata(token, metadata), timeout=timeout
         )
         self._sessions = AsyncSessions(self._caller)
+        self._records = AsyncRecords(self._caller)
 
     @property
     def sessions(self) -> AsyncSessions:
         """Everything that can be done with sessions."""
         return self._sessions
+
+    @property
+    def records(self) -> AsyncRecords:
+        """Everything that can be done with records."""
+        return self._records
+
+    async def read(self, *reads: Read, timeout: Span | None = None) -> list[Any]:
+        """Reads several things at one instant; see `sessions.read`."""
+        return await self._sessions.read(*reads, timeout=timeout)
 
     async def close(self) -> None:
         """Ends all subscriptions and closes the connection. The client cannot be used again."""

@@ -21,28 +21,38 @@ class AsyncContexts(AsyncResource):
         session_id: str,
         *,
         context: Mapping[str, Any],
+        forget_past: bool = False,
         etag: str | None = None,
         request_id: str | None = None,
         timeout: Span | None = None,
     ) -> Context:
-        """Replaces the whole context; answers the new one.
+        """Replaces the whole context; returns the new one.
 
+        `forget_past` erases earlier values from the log at once, so that `at_sequence` cannot read them.
         Raises ResourceExhausted above 1 MiB of JSON, 3.5 MiB as it is sent (a number in a list takes 11 bytes), or
         10,000 keys; Aborted for a stale `etag`.
         """
-        request = convert.set_request(session_id, context=context, etag=etag, request_id=request_id)
+        request = convert.set_request(
+            session_id, context=context, forget_past=forget_past, etag=etag, request_id=request_id
+        )
         response = await self._caller.unary(self._caller.stub.SetContext, request, timeout=timeout)
         return convert.read_context(response.context)
 
     async def get_context(
-        self, session_id: str, *, path: str | None = None, timeout: Span | None = None
+        self,
+        session_id: str,
+        *,
+        path: str | None = None,
+        at_sequence: int | None = None,
+        timeout: Span | None = None,
     ) -> Context:
         """The context, a `dict` with `etag` and `update_time`.
 
         With a `path` only what stands there is sent: the answer's `value`, the dict itself being empty.
-        `has_value` tells a missing value from a null. Raises FailedPrecondition for a path through a scalar or
-        past the end of a list, as a write would."""
-        request = convert.get_request(session_id, path=path)
+        `has_value` tells a missing value from a null. `at_sequence` reads the context as it was right after that
+        event. Raises FailedPrecondition for a path through a scalar or past the end of a list, as a write would;
+        OutOfRange for an `at_sequence` ahead of the log, or older than the events that are kept."""
+        request = convert.get_request(session_id, path=path, at_sequence=at_sequence)
         response = await self._caller.unary(self._caller.stub.GetContext, request, timeout=timeout)
         return convert.read_context(response.context)
 
@@ -53,6 +63,7 @@ class AsyncContexts(AsyncResource):
         *,
         path: str,
         value: Any,
+        forget_past: bool = False,
         etag: str | None = None,
         request_id: str | None = None,
         timeout: Span | None = None,
@@ -64,6 +75,7 @@ class AsyncContexts(AsyncResource):
         session_id: str,
         *,
         context: Mapping[str, Any],
+        forget_past: bool = False,
         etag: str | None = None,
         request_id: str | None = None,
         timeout: Span | None = None,
@@ -75,6 +87,7 @@ class AsyncContexts(AsyncResource):
         session_id: str,
         *,
         changes: Iterable[Change],
+        forget_past: bool = False,
         etag: str | None = None,
         request_id: str | None = None,
         timeout: Span | None = None,
@@ -88,11 +101,12 @@ class AsyncContexts(AsyncResource):
         value: Any = NOT_GIVEN,
         context: Mapping[str, Any] | None = None,
         changes: Iterable[Change] | NotGiven = NOT_GIVEN,
+        forget_past: bool = False,
         etag: str | None = None,
         request_id: str | None = None,
         timeout: Span | None = None,
     ) -> Context:
-        """Changes parts of the context, all or none; answers the whole new one.
+        """Changes parts of the context, all or none; returns the whole new one.
 
         One of three forms: `path=` and `value=` set one value; `context=` merges its keys into the root,
         where a given key replaces the old value and None is stored as null; `changes=` applies up to 100
@@ -100,8 +114,11 @@ class AsyncContexts(AsyncResource):
         "visits", "increment": 1}`.
 
         Paths are dotted (`user_input.query`, `items.0.name`); one that starts with `/` is a JSON Pointer, for
-        keys with dots. Raises FailedPrecondition for a path through a scalar or past the end of a list."""
+        keys with dots. `forget_past` is as in `set_context`. Raises FailedPrecondition for a path through a scalar or
+        past the end of a list."""
         wanted = changes_of(path=path, value=value, context=context, changes=changes)
-        request = convert.update_request(session_id, changes=wanted, etag=etag, request_id=request_id)
+        request = convert.update_request(
+            session_id, changes=wanted, forget_past=forget_past, etag=etag, request_id=request_id
+        )
         response = await self._caller.unary(self._caller.stub.UpdateContext, request, timeout=timeout)
         return convert.read_context(response.context)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from sessions_client._async._caller import AsyncResource
 from sessions_client._convert import _messages as convert
-from sessions_client._models import History, Message, MessageInput, Span
+from sessions_client._models import History, HistoryWindow, Message, MessageInput, Span
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -40,6 +40,8 @@ class AsyncMessages(AsyncResource):
         tool_call_id: str | None = None,
         metadata: Mapping[str, Any] | None = None,
         timestamp: datetime | str | None = None,
+        payload: bytes | None = None,
+        payload_type: str | None = None,
         request_id: str | None = None,
         timeout: Span | None = None,
     ) -> Message: ...
@@ -55,6 +57,26 @@ class AsyncMessages(AsyncResource):
         name: str | None = None,
         tool_call_id: str | None = None,
         data: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        timestamp: datetime | str | None = None,
+        payload: bytes | None = None,
+        payload_type: str | None = None,
+        request_id: str | None = None,
+        timeout: Span | None = None,
+    ) -> Message: ...
+
+    @overload
+    async def add_message(
+        self,
+        session_id: str,
+        *,
+        payload: bytes,
+        payload_type: str | None = None,
+        role: str | None = None,
+        content: str | None = None,
+        id: str | None = None,
+        name: str | None = None,
+        tool_call_id: str | None = None,
         metadata: Mapping[str, Any] | None = None,
         timestamp: datetime | str | None = None,
         request_id: str | None = None,
@@ -74,14 +96,17 @@ class AsyncMessages(AsyncResource):
         data: Mapping[str, Any] | None = None,
         metadata: Mapping[str, Any] | None = None,
         timestamp: datetime | str | None = None,
+        payload: bytes | None = None,
+        payload_type: str | None = None,
         request_id: str | None = None,
         timeout: Span | None = None,
     ) -> Message:
-        """Appends a message, given as one value or in parts; answers it with its `id` and `sequence`.
+        """Appends a message, given as one value or in parts; returns it with its `id` and `sequence`.
 
-        It needs a `role` with `content`, or the provider's own form in `data`. `timestamp` is an aware
-        datetime or an RFC 3339 text. A message with an `id` of one's own can be sent again: the same content
-        answers the stored message, other content raises AlreadyExists.
+        It needs a `role`, or the provider's own form: as JSON in `data`, or byte for byte in `payload`, with what that
+        is in `payload_type` (`application/json`). `timestamp` is an aware datetime or an RFC 3339 text. A message with
+        an `id` of one's own can be sent again: the same content returns the stored message, other content raises
+        AlreadyExists.
 
         Raises FailedPrecondition in a state that takes no messages; ResourceExhausted for content above 256
         KiB, or a full history with `overflow="reject"`."""
@@ -94,6 +119,8 @@ class AsyncMessages(AsyncResource):
             "data": data,
             "metadata": metadata,
             "timestamp": timestamp,
+            "payload": payload,
+            "payload_type": payload_type,
         }
         whole = convert.one_message(message, parts)
         request = convert.add_request(session_id, message=whole, request_id=request_id)
@@ -122,18 +149,35 @@ class AsyncMessages(AsyncResource):
         limit: int | None = None,
         before_sequence: int | None = None,
         after_sequence: int | None = None,
+        at_sequence: int | None = None,
+        window: HistoryWindow | Literal["exact", "whole_turns"] | None = None,
         timeout: Span | None = None,
     ) -> History:
         """The newest messages, oldest first: a `list` whose `has_more` tells whether there are more.
 
-        `limit` is 1,000 at most; without one it is the session's `context_window`, or 100. Fewer come where they
-        hold about 1 MiB. `before_sequence` takes the newest before that position (paging backwards),
-        `after_sequence` the oldest after it (paging forwards)."""
-        request = convert.history_request(
-            session_id, limit=limit, before_sequence=before_sequence, after_sequence=after_sequence
+        `limit` is how many, however large they are; large histories come in several calls under one timeout.
+        Without a `limit` it is the session's `context_window`, or 100, and fewer where they hold about 1 MiB.
+        `before_sequence` takes the newest before that position (paging backwards), `after_sequence` the oldest after
+        it (paging forwards). `at_sequence` reads the history as it was right after that event.
+
+        `window="whole_turns"` takes the newest whole turns that fit into `limit`, at most 1,000 messages and about 1
+        MiB: they never begin with a tool result whose call is left out.
+
+        Raises OutOfRange for an `at_sequence` ahead of the log, or older than the events that are kept."""
+        pages = convert.HistoryPages(
+            convert.history_request(
+                session_id,
+                limit=limit,
+                before_sequence=before_sequence,
+                after_sequence=after_sequence,
+                at_sequence=at_sequence,
+                window=window,
+            )
         )
-        response = await self._caller.unary(self._caller.stub.GetHistory, request, timeout=timeout)
-        return History(map(convert.read_message, response.messages), has_more=response.has_more)
+        deadline = self._caller.deadline(timeout)
+        while (request := pages.request) is not None:
+            pages.add(await self._caller.unary(self._caller.stub.GetHistory, request, timeout=deadline))
+        return pages.history()
 
     async def clear_history(
         self, session_id: str, *, request_id: str | None = None, timeout: Span | None = None

@@ -3,55 +3,57 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Generic, TypeVar
 
 from sessions_client._async import _backend
-from sessions_client._models import Session
+
+T = TypeVar("T")
 
 
-class AsyncPage(list[Session]):
-    """One page of a listing: a list of sessions that knows where the next page begins."""
+class AsyncPage(list[T]):
+    """One page of a listing: a list that knows where the next page begins."""
 
-    def __init__(self, sessions: list[Session], *, next_page_token: str, fetch: _backend.FetchPage) -> None:
-        super().__init__(sessions)
+    def __init__(self, items: list[T], *, next_page_token: str, fetch: _backend.FetchPage[T]) -> None:
+        super().__init__(items)
         self.next_page_token = next_page_token
         """What `list(page_token=…)` takes to go on from here; empty after the last page."""
         self._fetch = fetch
 
-    def __reduce__(self) -> tuple[type[list[Session]], tuple[list[Session]]]:
+    def __reduce__(self) -> tuple[type[list[T]], tuple[list[T]]]:
         """A copy, or what is pickled, is a plain list: it has no connection."""
         return list, (list(self),)
 
-    async def next_page(self) -> AsyncPage | None:
+    async def next_page(self) -> AsyncPage[T] | None:
         """The page after this one, None after the last."""
         return await _load(self._fetch, self.next_page_token) if self.next_page_token else None
 
 
-class AsyncPager(_backend.Startable[AsyncPage]):
-    """The sessions that a listing finds. Iterating it brings all pages, each fetched when it is reached."""
+class AsyncPager(_backend.Startable[AsyncPage[T]], Generic[T]):
+    """Everything that a listing finds. Iterating it brings all pages, each fetched when it is reached."""
 
-    def __init__(self, fetch: _backend.FetchPage, *, page_token: str) -> None:
+    def __init__(self, fetch: _backend.FetchPage[T], *, page_token: str) -> None:
         self._fetch = fetch
         self._page_token = page_token
-        self._first: AsyncPage | None = None
+        self._first: AsyncPage[T] | None = None
 
-    async def _start(self) -> AsyncPage:
+    async def _start(self) -> AsyncPage[T]:
         if self._first is None:
             self._first = await _load(self._fetch, self._page_token)
         return self._first
 
-    async def __aiter__(self) -> AsyncIterator[Session]:
+    async def __aiter__(self) -> AsyncIterator[T]:
         async for page in self.pages():
-            for session in page:
-                yield session
+            for item in page:
+                yield item
 
-    async def pages(self) -> AsyncIterator[AsyncPage]:
+    async def pages(self) -> AsyncIterator[AsyncPage[T]]:
         """The same, a page at a time."""
-        page: AsyncPage | None = await self._start()
+        page: AsyncPage[T] | None = await self._start()
         while page is not None:
             yield page
             page = await page.next_page()
 
 
-async def _load(fetch: _backend.FetchPage, page_token: str) -> AsyncPage:
-    sessions, next_page_token = await fetch(page_token)
-    return AsyncPage(sessions, next_page_token=next_page_token, fetch=fetch)
+async def _load(fetch: _backend.FetchPage[T], page_token: str) -> AsyncPage[T]:
+    items, next_page_token = await fetch(page_token)
+    return AsyncPage(items, next_page_token=next_page_token, fetch=fetch)

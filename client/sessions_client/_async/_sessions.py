@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from sessions_client._async import _backend
+from sessions_client._async._commits import AsyncCommits
 from sessions_client._async._contexts import AsyncContexts
 from sessions_client._async._lifecycle import AsyncLifecycle
 from sessions_client._async._messages import AsyncMessages
@@ -15,7 +16,7 @@ from sessions_client._convert import _sessions as convert
 from sessions_client._models import ConfigInput, IfExists, Session, Span, StorageInput
 
 
-class AsyncSessions(AsyncLifecycle, AsyncContexts, AsyncMessages, AsyncStreams):
+class AsyncSessions(AsyncLifecycle, AsyncContexts, AsyncMessages, AsyncCommits, AsyncStreams):
     """Everything that can be done with sessions.
 
     All methods take `timeout=`: seconds or a `timedelta`, instead of the client's own. Writes take
@@ -59,9 +60,13 @@ class AsyncSessions(AsyncLifecycle, AsyncContexts, AsyncMessages, AsyncStreams):
         response = await self._caller.unary(self._caller.stub.CreateSession, request, timeout=timeout)
         return convert.read_session(response.session)
 
-    async def get(self, session_id: str, *, timeout: Span | None = None) -> Session:
-        """The session as it stands."""
-        request = convert.get_request(session_id)
+    async def get(
+        self, session_id: str, *, at_sequence: int | None = None, timeout: Span | None = None
+    ) -> Session:
+        """The session as it is, or as it was right after the event `at_sequence`.
+
+        Raises OutOfRange for an `at_sequence` ahead of the log, or older than the events that are kept."""
+        request = convert.get_request(session_id, at_sequence=at_sequence)
         response = await self._caller.unary(self._caller.stub.GetSession, request, timeout=timeout)
         return convert.read_session(response.session)
 
@@ -115,6 +120,35 @@ class AsyncSessions(AsyncLifecycle, AsyncContexts, AsyncMessages, AsyncStreams):
         request = convert.delete_request(session_id, etag=etag, request_id=request_id)
         await self._caller.unary(self._caller.stub.DeleteSession, request, timeout=timeout)
 
+    async def fork(
+        self,
+        session_id: str,
+        *,
+        at_sequence: int | None = None,
+        new_session_id: str | None = None,
+        user_id: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        request_id: str | None = None,
+        timeout: Span | None = None,
+    ) -> Session:
+        """Creates a session with the history, context and config that this one had after an event, in one step.
+
+        Without `at_sequence` that is the last event, and the session's records come along. The fork is `created`;
+        `user_id` and `metadata` are those of the source unless given, and `forked_from` names the source.
+
+        Raises OutOfRange for an `at_sequence` ahead of the log, or older than the events that are kept;
+        AlreadyExists when `new_session_id` is taken."""
+        request = convert.fork_request(
+            session_id,
+            at_sequence=at_sequence,
+            new_session_id=new_session_id,
+            user_id=user_id,
+            metadata=metadata,
+            request_id=request_id,
+        )
+        response = await self._caller.unary(self._caller.stub.ForkSession, request, timeout=timeout)
+        return convert.read_session(response.session)
+
     def list(
         self,
         *,
@@ -124,7 +158,7 @@ class AsyncSessions(AsyncLifecycle, AsyncContexts, AsyncMessages, AsyncStreams):
         page_size: int | None = None,
         page_token: str | None = None,
         timeout: Span | None = None,
-    ) -> AsyncPager:
+    ) -> AsyncPager[Session]:
         """The sessions of a user, or of all users, in the given states: `status="active"`, or a list of them.
 
         Iterate the answer, and all pages come. `order_by` is `create_time` or `update_time`, with ` desc` for
@@ -134,7 +168,7 @@ class AsyncSessions(AsyncLifecycle, AsyncContexts, AsyncMessages, AsyncStreams):
             user_id=user_id, status=status, page_size=page_size, page_token=page_token, order_by=order_by
         )
 
-        async def fetch(token: str) -> _backend.PageParts:
+        async def fetch(token: str) -> _backend.PageParts[Session]:
             page = convert.list_page(request, token)
             response = await self._caller.unary(self._caller.stub.ListSessions, page, timeout=timeout)
             return convert.read_page(response)
@@ -151,7 +185,7 @@ class AsyncSessions(AsyncLifecycle, AsyncContexts, AsyncMessages, AsyncStreams):
         page_size: int | None = None,
         page_token: str | None = None,
         timeout: Span | None = None,
-    ) -> AsyncPager:
+    ) -> AsyncPager[Session]:
         """The sessions whose metadata fits the filter; otherwise as `list`.
 
         Each key of `metadata_filter` is a dotted path into the metadata, and all must hold. A plain value
@@ -163,7 +197,7 @@ class AsyncSessions(AsyncLifecycle, AsyncContexts, AsyncMessages, AsyncStreams):
         )
         request = convert.search_request(listing, metadata_filter=metadata_filter)
 
-        async def fetch(token: str) -> _backend.PageParts:
+        async def fetch(token: str) -> _backend.PageParts[Session]:
             page = convert.search_page(request, token)
             response = await self._caller.unary(self._caller.stub.SearchSessions, page, timeout=timeout)
             return convert.read_page(response)

@@ -7,7 +7,14 @@ from typing import Any
 
 from sessions_client._changes import Append, Change, Increment, Merge, Remove, Set
 from sessions_client._convert import _scalars as scalars
-from sessions_client._convert._json import fill_struct, fill_value, number, read_struct, read_value
+from sessions_client._convert._json import (
+    fill_struct,
+    fill_value,
+    number,
+    read_number,
+    read_struct,
+    read_value,
+)
 from sessions_client._errors import refused
 from sessions_client._models import Context
 from sessions_proto.v1 import sessions_pb2 as pb
@@ -26,30 +33,62 @@ def read_context(wire: pb.Context) -> Context:
     )
 
 
-def get_request(session_id: str, *, path: str | None) -> pb.GetContextRequest:
+def read_change(wire: pb.ContextChange) -> Set | Remove | Increment | Append | Merge | None:
+    """A change as the caller would have written it; None for a kind that a later version added."""
+    match wire.WhichOneof("operation"):
+        case "set":
+            return Set(wire.path, read_value(wire.set))
+        case "remove":
+            return Remove(wire.path)
+        case "increment":
+            return Increment(wire.path, read_number(wire.increment))
+        case "append":
+            return Append(wire.path, read_value(wire.append))
+        case "merge":
+            return Merge(wire.path, read_struct(wire.merge))
+        case _:
+            return None
+
+
+def get_request(session_id: str, *, path: str | None, at_sequence: int | None) -> pb.GetContextRequest:
     return pb.GetContextRequest(
-        session_id=scalars.text(session_id, field="session_id"), path=scalars.text(path, field="path")
+        session_id=scalars.text(session_id, field="session_id"),
+        path=scalars.text(path, field="path"),
+        at_sequence=scalars.position(at_sequence),
     )
 
 
 def set_request(
-    session_id: str, *, context: Mapping[str, Any], etag: str | None, request_id: str | None
+    session_id: str,
+    *,
+    context: Mapping[str, Any],
+    forget_past: bool,
+    etag: str | None,
+    request_id: str | None,
 ) -> pb.SetContextRequest:
-    request = pb.SetContextRequest(**scalars.target(session_id, etag=etag, request_id=request_id))
+    target = scalars.target(session_id, etag=etag, request_id=request_id)
+    request = pb.SetContextRequest(forget_past=forget_past, **target)
     fill_struct(request.context, context, field="context")
     return request
 
 
 def update_request(
-    session_id: str, *, changes: Iterable[Change], etag: str | None, request_id: str | None
+    session_id: str,
+    *,
+    changes: Iterable[Change],
+    forget_past: bool,
+    etag: str | None,
+    request_id: str | None,
 ) -> pb.UpdateContextRequest:
-    request = pb.UpdateContextRequest(**scalars.target(session_id, etag=etag, request_id=request_id))
+    target = scalars.target(session_id, etag=etag, request_id=request_id)
+    request = pb.UpdateContextRequest(forget_past=forget_past, **target)
     for index, change in enumerate(scalars.each(changes, field="changes")):
-        _fill_change(request.changes.add(), change, field=f"changes[{index}]")
+        fill_change(request.changes.add(), change, field=f"changes[{index}]")
     return request
 
 
-def _fill_change(out: pb.ContextChange, change: Change, *, field: str) -> None:
+def fill_change(out: pb.ContextChange, change: Change, *, field: str) -> None:
+    """Writes a change into an empty one of the wire. Raises InvalidArgument, naming the path below `field`."""
     path, operation, argument = _parts(change, field=field)
     out.path = scalars.text(path, field=f"{field}.path")
     match operation:

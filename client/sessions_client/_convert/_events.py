@@ -7,16 +7,26 @@ from typing import Any, NamedTuple
 
 from sessions_client import _events as events
 from sessions_client._convert import _scalars as scalars
+from sessions_client._convert._context import read_change
 from sessions_client._convert._messages import read_message
+from sessions_client._convert._records import read_name
+from sessions_client._convert._sessions import read_forked_from, read_session
 from sessions_proto.v1 import sessions_pb2 as pb
 
 
 def subscribe_request(
-    session_id: str, *, event_types: Iterable[str], after_sequence: int | None
+    session_id: str,
+    *,
+    event_types: Iterable[str],
+    after_sequence: int | None,
+    include_changes: bool = False,
+    log_id: str | None = None,
 ) -> pb.SubscribeRequest:
     request = pb.SubscribeRequest(
         session_id=scalars.text(session_id, field="session_id"),
         event_types=[scalars.EVENT_TYPES.to_wire(one, field="event_types") for one in event_types],
+        include_changes=include_changes,
+        log_id=scalars.text(log_id, field="log_id"),
     )
     if after_sequence is not None:
         request.after_sequence = scalars.integer(after_sequence, field="after_sequence", bits=64)
@@ -27,6 +37,8 @@ class Checkpoint(NamedTuple):
     """Everything up to this position was delivered or filtered out."""
 
     sequence: int
+    log_id: str = ""
+    """The identity of the log that the position belongs to."""
 
 
 def read_response(wire: pb.SubscribeResponse) -> events.Event | Checkpoint | None:
@@ -36,7 +48,7 @@ def read_response(wire: pb.SubscribeResponse) -> events.Event | Checkpoint | Non
         case "event":
             return read_event(wire.event)
         case "checkpoint":
-            return Checkpoint(wire.checkpoint.sequence)
+            return Checkpoint(wire.checkpoint.sequence, wire.checkpoint.log_id)
         case _:
             return None
 
@@ -57,8 +69,11 @@ def read_event(wire: pb.Event) -> events.Event:
 
 
 def _read_created(wire: pb.Event) -> events.CreatedData:
+    created = wire.created
     return events.CreatedData(
-        user_id=wire.created.user_id, state=scalars.STATES.from_wire(wire.created.state)
+        user_id=created.user_id,
+        state=scalars.STATES.from_wire(created.state),
+        forked_from=read_forked_from(created.forked_from) if created.HasField("forked_from") else None,
     )
 
 
@@ -71,7 +86,29 @@ def _read_state_change(wire: pb.Event) -> events.StateChangeData:
 
 
 def _read_context_change(wire: pb.Event) -> events.ContextChangeData:
-    return events.ContextChangeData(paths=tuple(wire.context_change.paths), etag=wire.context_change.etag)
+    changes = [read_change(change) for change in wire.context_change.changes]
+    return events.ContextChangeData(
+        paths=tuple(wire.context_change.paths),
+        etag=wire.context_change.etag,
+        changes=tuple(change for change in changes if change is not None),
+        changes_omitted=wire.context_change.changes_omitted,
+    )
+
+
+def _read_updated(wire: pb.Event) -> events.UpdatedData:
+    return events.UpdatedData(
+        paths=tuple(wire.updated.paths),
+        session=read_session(wire.updated.session) if wire.updated.HasField("session") else None,
+    )
+
+
+def _read_records_change(wire: pb.Event) -> events.RecordsChangeData:
+    return events.RecordsChangeData(
+        changes=tuple(
+            events.RecordChange(name=read_name(change.name), etag=change.etag, deleted=change.deleted)
+            for change in wire.records_change.changes
+        )
+    )
 
 
 _READERS: dict[str, Callable[[pb.Event], Any]] = {
@@ -79,10 +116,17 @@ _READERS: dict[str, Callable[[pb.Event], Any]] = {
     "message": lambda wire: read_message(wire.message),
     "state_change": _read_state_change,
     "context_change": _read_context_change,
-    "updated": lambda wire: events.UpdatedData(paths=tuple(wire.updated.paths)),
+    "updated": _read_updated,
     "history_cleared": lambda wire: events.HistoryClearedData(
         cleared_count=wire.history_cleared.cleared_count
     ),
     "imported": lambda wire: events.ImportedData(message_count=wire.imported.message_count),
     "deleted": lambda wire: events.DeletedData(),
+    "history_truncated": lambda wire: events.HistoryTruncatedData(
+        removed_count=wire.history_truncated.removed_count, head_sequence=wire.history_truncated.head_sequence
+    ),
+    "records_change": _read_records_change,
+    "message_erased": lambda wire: events.MessageErasedData(
+        message_id=wire.message_erased.message_id, sequence=wire.message_erased.sequence
+    ),
 }

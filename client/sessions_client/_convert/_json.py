@@ -63,8 +63,9 @@ def number(item: Any, *, field: str) -> float:
 
 
 def read_struct(struct: struct_pb2.Struct) -> dict[str, Any]:
-    """The JSON object of a Struct."""
-    return {key: read_value(value) for key, value in struct.fields.items()}
+    """The JSON object of a Struct, with its keys in order: a map of protobuf has another order in each process."""
+    fields = struct.fields
+    return {key: read_value(fields[key]) for key in sorted(fields)}
 
 
 def read_value(value: struct_pb2.Value) -> Any:
@@ -73,7 +74,7 @@ def read_value(value: struct_pb2.Value) -> Any:
         case "string_value":
             return value.string_value
         case "number_value":
-            return _read_number(value.number_value)
+            return read_number(value.number_value)
         case "struct_value":
             return read_struct(value.struct_value)
         case "bool_value":
@@ -88,7 +89,8 @@ _INFINITE = (math.inf, -math.inf)
 _SURROGATE = "holds half of a surrogate pair, which is no Unicode text."
 
 
-def _read_number(double: float) -> int | float:
+def read_number(double: float) -> int | float:
+    """The number of a double: an integral one as `int`, but for -0.0."""
     if not double.is_integer() or abs(double) > MAX_SAFE_INTEGER:
         return double
     if double == 0 and math.copysign(1.0, double) < 0:

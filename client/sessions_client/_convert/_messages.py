@@ -8,11 +8,11 @@ from typing import Any
 from sessions_client._convert import _scalars as scalars
 from sessions_client._convert._json import fill_struct, read_struct
 from sessions_client._errors import refused
-from sessions_client._models import Message, MessageDict, MessageInput
+from sessions_client._models import History, Message, MessageDict, MessageInput
 from sessions_proto.v1 import sessions_pb2 as pb
 
 _KEYS = tuple(MessageDict.__annotations__)
-_TEXTS = ("id", "role", "content", "name", "tool_call_id")
+_TEXTS = ("id", "role", "content", "name", "tool_call_id", "payload_type")
 
 
 def read_message(wire: pb.Message) -> Message:
@@ -28,6 +28,8 @@ def read_message(wire: pb.Message) -> Message:
         metadata=read_struct(wire.metadata),
         timestamp=scalars.read_timestamp(wire.timestamp) if wire.HasField("timestamp") else None,
         create_time=scalars.read_timestamp(wire.create_time) if wire.HasField("create_time") else None,
+        payload=wire.payload,
+        payload_type=wire.payload_type,
     )
 
 
@@ -36,7 +38,7 @@ def add_request(session_id: str, *, message: MessageInput, request_id: str | Non
         session_id=scalars.text(session_id, field="session_id"),
         request_id=scalars.new_request_id(request_id),
     )
-    _fill_message(request.message, message, field="message")
+    fill_message(request.message, message, field="message")
     return request
 
 
@@ -48,22 +50,70 @@ def add_all_request(
         request_id=scalars.new_request_id(request_id),
     )
     for index, message in enumerate(scalars.each(messages, field="messages")):
-        _fill_message(request.messages.add(), message, field=f"messages[{index}]")
+        fill_message(request.messages.add(), message, field=f"messages[{index}]")
     return request
 
 
 def history_request(
-    session_id: str, *, limit: int | None, before_sequence: int | None, after_sequence: int | None
+    session_id: str,
+    *,
+    limit: int | None,
+    before_sequence: int | None,
+    after_sequence: int | None,
+    at_sequence: int | None,
+    window: str | None,
 ) -> pb.GetHistoryRequest:
     request = pb.GetHistoryRequest(
         session_id=scalars.text(session_id, field="session_id"),
         limit=scalars.integer(limit, field="limit", bits=32),
+        at_sequence=scalars.position(at_sequence),
     )
     if before_sequence is not None:
         request.before_sequence = scalars.integer(before_sequence, field="before_sequence", bits=64)
     if after_sequence is not None:
         request.after_sequence = scalars.integer(after_sequence, field="after_sequence", bits=64)
+    if window is not None:
+        request.window = scalars.WINDOWS.to_wire(window, field="window")
     return request
+
+
+class HistoryPages:
+    """Collects a history page by page until it has as many messages as were asked for.
+
+    A page ends at 1,000 messages and at about 1 MiB, which the caller of `get_history(limit=…)` need not know."""
+
+    def __init__(self, request: pb.GetHistoryRequest) -> None:
+        self._limit = request.limit
+        self._forwards = request.HasField("after_sequence")
+        self._pages: list[list[Message]] = []
+        self._has_more = False
+        self.request: pb.GetHistoryRequest | None = request
+        """The request for the next page; None once all are there."""
+
+    def add(self, response: pb.GetHistoryResponse) -> None:
+        """Takes the next page."""
+        page = [read_message(message) for message in response.messages]
+        self._pages.append(page)
+        self._has_more = response.has_more
+        self.request = self._following(page) if page and response.has_more else None
+
+    def history(self) -> History:
+        """Everything that was collected, oldest first."""
+        pages = self._pages if self._forwards else reversed(self._pages)
+        return History((message for page in pages for message in page), has_more=self._has_more)
+
+    def _following(self, page: list[Message]) -> pb.GetHistoryRequest | None:
+        missing = self._limit - sum(map(len, self._pages))
+        if missing <= 0 or self.request is None or self.request.window == pb.HISTORY_WINDOW_WHOLE_TURNS:
+            return None
+        following = pb.GetHistoryRequest()
+        following.CopyFrom(self.request)
+        following.limit = missing
+        if self._forwards:
+            following.after_sequence = page[-1].sequence
+        else:
+            following.before_sequence = page[0].sequence
+        return following
 
 
 def clear_request(session_id: str, *, request_id: str | None) -> pb.ClearHistoryRequest:
@@ -83,7 +133,8 @@ def one_message(message: MessageInput | None, parts: dict[str, Any]) -> MessageI
     return message
 
 
-def _fill_message(out: pb.Message, message: MessageInput, *, field: str) -> None:
+def fill_message(out: pb.Message, message: MessageInput, *, field: str) -> None:
+    """Writes a message into an empty one of the wire. Raises InvalidArgument, naming the path below `field`."""
     out.SetInParent()
     given = _given(message, field=field)
     for key in _TEXTS:
@@ -93,6 +144,8 @@ def _fill_message(out: pb.Message, message: MessageInput, *, field: str) -> None
         fill_struct(out.data, given["data"], field=f"{field}.data")
     if given.get("metadata") is not None:
         fill_struct(out.metadata, given["metadata"], field=f"{field}.metadata")
+    if given.get("payload") is not None:
+        out.payload = scalars.octets(given["payload"], field=f"{field}.payload")
     if given.get("timestamp") is not None:
         out.timestamp.CopyFrom(scalars.timestamp(given["timestamp"], field=f"{field}.timestamp"))
 

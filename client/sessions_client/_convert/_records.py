@@ -1,129 +1,174 @@
-"""Export records as plain JSON and back, field by field from the message's own descriptor.
-
-Nothing is lost on the way, whatever fields a record has: the server checks the digest of what comes back.
-Fields that are not set are left out; enums are their names, bytes are base64, 64-bit integers are JSON
-integers, times are RFC 3339 and spans are decimal seconds with an `s`."""
+"""Records: their names and values on both ways, and the requests that read them."""
 
 from __future__ import annotations
 
-import base64
-import re
-from decimal import Decimal
-from typing import Any, cast
-
-from google.protobuf import duration_pb2, struct_pb2, timestamp_pb2
-from google.protobuf.descriptor import FieldDescriptor
-from google.protobuf.message import Message
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from sessions_client._convert import _scalars as scalars
-from sessions_client._convert._json import fill_struct, fill_value, read_struct, read_value
+from sessions_client._convert._json import fill_struct, read_struct
 from sessions_client._errors import refused
-from sessions_proto.v1 import sessions_pb2 as pb
+from sessions_client._models import Span
+from sessions_client._records import CollectionInput, Record, RecordList, RecordName, Scope, path_of
+from sessions_proto.v1 import records_pb2 as pb
 
-_SPAN = re.compile(r"(-?)(\d{1,12})(?:\.(\d{1,9}))?s", flags=re.ASCII)
-
-
-def record_to_json(record: pb.ExportRecord) -> dict[str, Any]:
-    """A record as JSON values."""
-    return _to_json(record)
+if TYPE_CHECKING:
+    from datetime import datetime
 
 
-def record_from_json(data: Any, *, field: str) -> pb.ExportRecord:
-    """The record that `record_to_json` wrote down. Raises InvalidArgument, naming the path of what does not
-    fit."""
-    record = pb.ExportRecord()
-    _from_json(record, data, path=field)
-    return record
+def read_name(wire: pb.RecordName) -> RecordName:
+    """A record's name as the caller sees it."""
+    kind = wire.scope.WhichOneof("scope") or "session_id"
+    return RecordName(Scope(**{kind: getattr(wire.scope, kind)}), tuple(wire.collection), wire.key)
 
 
-def _to_json(message: Message) -> dict[str, Any]:
-    return {
-        field.name: [_value_to_json(field, one) for one in value]
-        if field.is_repeated
-        else _value_to_json(field, value)
-        for field, value in message.ListFields()
-    }
+def read_record(wire: pb.Record) -> Record:
+    """A record as the caller sees it."""
+    return Record(
+        name=read_name(wire.name),
+        value=wire.value,
+        value_type=wire.value_type,
+        labels=read_struct(wire.labels),
+        time=scalars.read_timestamp(wire.time) if wire.HasField("time") else None,
+        ttl=scalars.read_duration(wire.ttl) if wire.HasField("ttl") else None,
+        etag=wire.etag,
+        create_time=scalars.read_timestamp(wire.create_time) if wire.HasField("create_time") else None,
+        update_time=scalars.read_timestamp(wire.update_time) if wire.HasField("update_time") else None,
+        expire_time=scalars.read_timestamp(wire.expire_time) if wire.HasField("expire_time") else None,
+    )
 
 
-def _value_to_json(field: FieldDescriptor, value: Any) -> Any:
-    match value:
-        case struct_pb2.Struct():
-            return read_struct(value)
-        case struct_pb2.Value():
-            return read_value(value)
-        case timestamp_pb2.Timestamp():
-            return value.ToJsonString()
-        case duration_pb2.Duration():
-            return value.ToJsonString()
-        case Message():
-            return _to_json(value)
-        case bytes():
-            return base64.b64encode(value).decode()
-        case _ if field.enum_type is not None and value in field.enum_type.values_by_number:
-            return field.enum_type.values_by_number[value].name
-        case _:
-            return value
+def fill_name(out: pb.RecordName, name: object, *, field: str) -> None:
+    """Writes a name into an empty one of the wire. Raises InvalidArgument, naming the path below `field`."""
+    if not isinstance(name, RecordName):
+        raise refused(field, f"must be a RecordName, not {type(name).__name__}.")
+    _fill_scope(out.scope, name.scope, field=f"{field}.scope")
+    out.collection.extend(_path(name.collection, field=f"{field}.collection"))
+    out.key = scalars.text(name.key, field=f"{field}.key")
 
 
-def _from_json(out: Message, data: Any, *, path: str) -> None:
-    by_name = out.DESCRIPTOR.fields_by_name
-    for key, item in scalars.known_keys(data, by_name, field=path).items():
-        field, where = cast(FieldDescriptor, by_name[key]), f"{path}.{key}"
-        if not field.is_repeated:
-            _set(out, field, item, path=where)
-            continue
-        if not isinstance(item, list):
-            raise refused(where, "must be a list.")
-        for index, one in enumerate(item):
-            _from_json(getattr(out, key).add(), one, path=f"{where}.{index}")
+def fill_record(
+    out: pb.Record,
+    name: RecordName,
+    value: bytes,
+    *,
+    value_type: str | None,
+    labels: Mapping[str, Any] | None,
+    time: datetime | str | None,
+    ttl: Span | None,
+    new_etag: str | None,
+) -> None:
+    """Writes a record into an empty one of the wire. Raises InvalidArgument, naming what does not fit."""
+    fill_name(out.name, name, field="name")
+    out.value = scalars.octets(value, field="value")
+    out.value_type = scalars.text(value_type, field="value_type")
+    out.etag = scalars.text(new_etag, field="new_etag")
+    if labels is not None:
+        fill_struct(out.labels, labels, field="labels")
+    if time is not None:
+        out.time.CopyFrom(scalars.timestamp(time, field="time"))
+    if ttl is not None:
+        out.ttl.CopyFrom(scalars.duration(ttl, field="ttl"))
 
 
-def _set(out: Message, field: FieldDescriptor, item: Any, *, path: str) -> None:
-    if field.message_type is not None:
-        target = getattr(out, field.name)
-        target.SetInParent()
-        _fill(target, item, path=path)
-        return
-    scalar = _scalar(field, item, path=path)
-    try:
-        setattr(out, field.name, scalar)
-    except (TypeError, ValueError) as exc:
-        raise refused(path, "does not hold what an export writes there.") from exc
+def get_request(name: RecordName, *, refresh_ttl: bool) -> pb.GetRecordRequest:
+    request = pb.GetRecordRequest(refresh_ttl=refresh_ttl)
+    fill_name(request.name, name, field="name")
+    return request
 
 
-def _fill(target: Message, item: Any, *, path: str) -> None:
-    match target:
-        case struct_pb2.Struct():
-            fill_struct(target, item, field=path)
-        case struct_pb2.Value():
-            fill_value(target, item, field=path)
-        case timestamp_pb2.Timestamp():
-            target.CopyFrom(scalars.timestamp(item, field=path))
-        case duration_pb2.Duration():
-            target.CopyFrom(_span(item, path=path))
-        case _:
-            _from_json(target, item, path=path)
+def list_request(
+    scope: Scope,
+    collection: CollectionInput,
+    *,
+    subtree: bool,
+    key_prefix: str | None,
+    after_key: str | None,
+    before_key: str | None,
+    filter: Mapping[str, Any] | None,
+    order_by: str | None,
+    keys_only: bool,
+    refresh_ttl: bool,
+    page_size: int | None,
+    page_token: str | None,
+) -> pb.ListRecordsRequest:
+    request = pb.ListRecordsRequest(
+        collection=_path(path_of(collection), field="collection"),
+        subtree=subtree,
+        key_prefix=scalars.text(key_prefix, field="key_prefix"),
+        after_key=scalars.text(after_key, field="after_key"),
+        before_key=scalars.text(before_key, field="before_key"),
+        order_by=scalars.text(order_by, field="order_by"),
+        keys_only=keys_only,
+        refresh_ttl=refresh_ttl,
+        page_size=scalars.integer(page_size, field="page_size", bits=32),
+        page_token=scalars.text(page_token, field="page_token"),
+    )
+    _fill_scope(request.scope, scope, field="scope")
+    if filter is not None:
+        fill_struct(request.filter, filter, field="filter")
+    return request
 
 
-def _span(item: Any, *, path: str) -> duration_pb2.Duration:
-    parts = _SPAN.fullmatch(item) if isinstance(item, str) else None
-    if parts is None:
-        raise refused(path, "must be a span such as `3600s`.")
-    sign, seconds, fraction = parts.groups()
-    factor = -1 if sign else 1
-    nanos = int(Decimal(f"0.{fraction or 0}") * 10**9)
-    return duration_pb2.Duration(seconds=factor * int(seconds), nanos=factor * nanos)
+def list_page(request: pb.ListRecordsRequest, page_token: str) -> pb.ListRecordsRequest:
+    """The same query for another page."""
+    page = pb.ListRecordsRequest()
+    page.CopyFrom(request)
+    page.page_token = page_token
+    return page
 
 
-def _scalar(field: FieldDescriptor, item: Any, *, path: str) -> Any:
-    if field.type == FieldDescriptor.TYPE_BYTES:
-        try:
-            return base64.b64decode(item, validate=True)
-        except (TypeError, ValueError) as exc:
-            raise refused(path, "must be base64.") from exc
-    if field.enum_type is not None and isinstance(item, str):
-        value = field.enum_type.values_by_name.get(item)
-        if value is None:
-            raise refused(path, "must be a name that an export writes there.")
-        return value.number
-    return item
+def read_page(wire: pb.ListRecordsResponse) -> tuple[list[Record], str]:
+    return [read_record(record) for record in wire.records], wire.next_page_token
+
+
+def read_list(wire: pb.ListRecordsResponse) -> RecordList:
+    """One page of records as the caller sees it."""
+    return RecordList(map(read_record, wire.records), next_page_token=wire.next_page_token)
+
+
+def collections_request(
+    scope: Scope,
+    prefix: CollectionInput,
+    *,
+    max_depth: int | None,
+    page_size: int | None,
+    page_token: str | None,
+) -> pb.ListCollectionsRequest:
+    request = pb.ListCollectionsRequest(
+        prefix=_path(path_of(prefix), field="prefix"),
+        max_depth=scalars.integer(max_depth, field="max_depth", bits=32),
+        page_size=scalars.integer(page_size, field="page_size", bits=32),
+        page_token=scalars.text(page_token, field="page_token"),
+    )
+    _fill_scope(request.scope, scope, field="scope")
+    return request
+
+
+def collections_page(request: pb.ListCollectionsRequest, page_token: str) -> pb.ListCollectionsRequest:
+    """The same query for another page."""
+    page = pb.ListCollectionsRequest()
+    page.CopyFrom(request)
+    page.page_token = page_token
+    return page
+
+
+def read_collections(wire: pb.ListCollectionsResponse) -> tuple[list[tuple[str, ...]], str]:
+    return [tuple(collection.path) for collection in wire.collections], wire.next_page_token
+
+
+def _fill_scope(out: pb.Scope, scope: object, *, field: str) -> None:
+    if not isinstance(scope, Scope):
+        raise refused(field, f'must be a Scope, such as `Scope(user_id="u1")`, not {type(scope).__name__}.')
+    if scope.tenant:
+        out.tenant = True
+    elif scope.all_sessions:
+        out.all_sessions = True
+    elif scope.user_id is not None:
+        out.user_id = scalars.text(scope.user_id, field=f"{field}.user_id")
+    else:
+        out.session_id = scalars.text(scope.session_id, field=f"{field}.session_id")
+
+
+def _path(parts: Iterable[str], *, field: str) -> list[str]:
+    return [scalars.text(part, field=f"{field}[{index}]") for index, part in enumerate(parts)]

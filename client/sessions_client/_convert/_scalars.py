@@ -61,6 +61,15 @@ def text(value: object, *, field: str) -> str:
     return value
 
 
+def octets(value: object, *, field: str) -> bytes:
+    """Bytes for the wire, None being none. Raises InvalidArgument for another type, a string too."""
+    if value is None:
+        return b""
+    if not isinstance(value, (bytes, bytearray, memoryview)):
+        raise refused(field, f"must be bytes, not {type(value).__name__}; encode a string first.")
+    return bytes(value)
+
+
 def new_request_id(given: str | None) -> str:
     """The request id of a write: the caller's, or a new one, so that every write can be repeated safely."""
     return text(given, field="request_id") or uuid.uuid4().hex
@@ -84,6 +93,16 @@ def integer(value: object, *, field: str, bits: int) -> int:
     if not -(2 ** (bits - 1)) <= value < 2 ** (bits - 1):
         raise refused(field, f"must fit into {bits} bits.")
     return value
+
+
+def position(at_sequence: object) -> int:
+    """The position in the past that a read asks for; None is now, which is the wire's 0."""
+    if at_sequence is None:
+        return 0
+    sequence = integer(at_sequence, field="at_sequence", bits=64)
+    if sequence < 1:
+        raise refused("at_sequence", "must be the sequence of an event, 1 or more; leave it out for now.")
+    return sequence
 
 
 def each(given: Iterable[T], *, field: str) -> list[T]:
@@ -145,6 +164,7 @@ class EnumCodec(Generic[E, V]):
 
 STATES = EnumCodec(models.SessionState, pb.SessionState, "SESSION_STATE_")
 IF_EXISTS = EnumCodec(models.IfExists, pb.IfExists, "IF_EXISTS_")
+WINDOWS = EnumCodec(models.HistoryWindow, pb.HistoryWindow, "HISTORY_WINDOW_")
 OVERFLOWS = EnumCodec(models.Overflow, pb.Overflow, "OVERFLOW_")
 PERSISTENCES = EnumCodec(models.Persistence, pb.Persistence, "PERSISTENCE_")
 EXPIRY_ACTIONS = EnumCodec(models.ExpiryAction, pb.ExpiryAction, "EXPIRY_ACTION_")

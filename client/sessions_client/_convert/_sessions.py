@@ -12,6 +12,7 @@ from sessions_client._errors import Violation, refusal, refused
 from sessions_client._models import (
     ConfigInput,
     ExpiryAction,
+    ForkedFrom,
     Overflow,
     Persistence,
     Session,
@@ -19,7 +20,7 @@ from sessions_client._models import (
     StorageInput,
     StorageOptions,
 )
-from sessions_proto.v1 import sessions_pb2 as pb
+from sessions_proto.v1 import commits_pb2 as commits_pb, sessions_pb2 as pb
 
 _CONFIG_KEYS = tuple(field.name for field in fields(SessionConfig))
 _STORAGE_KEYS = tuple(field.name for field in fields(StorageOptions))
@@ -44,7 +45,13 @@ def read_session(wire: pb.Session) -> Session:
         end_time=scalars.read_timestamp(wire.end_time) if wire.HasField("end_time") else None,
         archive_time=scalars.read_timestamp(wire.archive_time) if wire.HasField("archive_time") else None,
         expire_time=scalars.read_timestamp(wire.expire_time) if wire.HasField("expire_time") else None,
+        forked_from=read_forked_from(wire.forked_from) if wire.HasField("forked_from") else None,
     )
+
+
+def read_forked_from(wire: pb.ForkedFrom) -> ForkedFrom:
+    """The origin of a forked session."""
+    return ForkedFrom(session_id=wire.session_id, sequence=wire.sequence)
 
 
 def create_request(
@@ -58,23 +65,67 @@ def create_request(
     request_id: str | None,
 ) -> pb.CreateSessionRequest:
     request = pb.CreateSessionRequest(
-        user_id=scalars.text(user_id, field="user_id"),
         session_id=scalars.text(session_id, field="session_id"),
+        request_id=scalars.new_request_id(request_id),
+    )
+    fill_new_session(
+        request,
+        user_id,
+        metadata=metadata,
+        config=config,
+        storage_options=storage_options,
+        if_exists=if_exists,
+    )
+    return request
+
+
+def fill_new_session(
+    out: pb.CreateSessionRequest | commits_pb.NewSession,
+    user_id: str,
+    *,
+    metadata: Mapping[str, Any] | None,
+    config: ConfigInput | None,
+    storage_options: StorageInput | None,
+    if_exists: str | None,
+) -> None:
+    """Describes a new session in an empty message of the wire. Raises InvalidArgument."""
+    out.user_id = scalars.text(user_id, field="user_id")
+    if metadata is not None:
+        fill_struct(out.metadata, metadata, field="metadata")
+    if config is not None:
+        _fill_config(out.config, _config_items(config))
+    if storage_options is not None:
+        _fill_storage(out.storage_options, _storage_items(storage_options))
+    if if_exists is not None:
+        out.if_exists = scalars.IF_EXISTS.to_wire(if_exists, field="if_exists")
+
+
+def fork_request(
+    session_id: str,
+    *,
+    at_sequence: int | None,
+    new_session_id: str | None,
+    user_id: str | None,
+    metadata: Mapping[str, Any] | None,
+    request_id: str | None,
+) -> pb.ForkSessionRequest:
+    request = pb.ForkSessionRequest(
+        session_id=scalars.text(session_id, field="session_id"),
+        at_sequence=scalars.position(at_sequence),
+        new_session_id=scalars.text(new_session_id, field="new_session_id"),
+        user_id=scalars.text(user_id, field="user_id"),
         request_id=scalars.new_request_id(request_id),
     )
     if metadata is not None:
         fill_struct(request.metadata, metadata, field="metadata")
-    if config is not None:
-        _fill_config(request.config, _config_items(config))
-    if storage_options is not None:
-        _fill_storage(request.storage_options, _storage_items(storage_options))
-    if if_exists is not None:
-        request.if_exists = scalars.IF_EXISTS.to_wire(if_exists, field="if_exists")
     return request
 
 
-def get_request(session_id: str) -> pb.GetSessionRequest:
-    return pb.GetSessionRequest(session_id=scalars.text(session_id, field="session_id"))
+def get_request(session_id: str, *, at_sequence: int | None) -> pb.GetSessionRequest:
+    return pb.GetSessionRequest(
+        session_id=scalars.text(session_id, field="session_id"),
+        at_sequence=scalars.position(at_sequence),
+    )
 
 
 def update_request(

@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import grpc
 import grpc.experimental
@@ -20,9 +20,10 @@ import grpc.experimental
 from sessions_client._errors import SessionsError, callback_cancelled, closed, error_from
 from sessions_client._events import Event
 from sessions_client._follow import silence
-from sessions_client._models import Session
 from sessions_client._options import Target
-from sessions_proto.v1 import sessions_pb2_grpc as pb_grpc
+from sessions_proto.v1.commits_pb2_grpc import CommitServiceStub
+from sessions_proto.v1.records_pb2_grpc import RecordServiceStub
+from sessions_proto.v1.sessions_pb2_grpc import SessionServiceStub
 
 if TYPE_CHECKING:
     from sessions_proto.v1 import sessions_pb2 as pb
@@ -31,11 +32,13 @@ T = TypeVar("T")
 Request = TypeVar("Request")
 Response = TypeVar("Response")
 
-Stub: TypeAlias = pb_grpc.SessionServiceStub
+Stub: TypeAlias = SessionServiceStub
+CommitsStub: TypeAlias = CommitServiceStub
+RecordsStub: TypeAlias = RecordServiceStub
 UnaryMethod: TypeAlias = "grpc.UnaryUnaryMultiCallable[Request, Response]"
 Attempt: TypeAlias = Callable[[float], T]
-PageParts: TypeAlias = tuple[list[Session], str]
-FetchPage: TypeAlias = Callable[[str], PageParts]
+PageParts: TypeAlias = tuple[list[T], str]
+FetchPage: TypeAlias = Callable[[str], PageParts[T]]
 
 # Set in a worker's thread and in the tasks that its callback starts.
 _in_worker: ContextVar[bool] = ContextVar("_in_worker", default=False)
@@ -49,19 +52,27 @@ class EventCall(Protocol):
     def cancel(self) -> bool: ...
 
 
+class Stubs(NamedTuple):
+    """The methods of each service, on one channel."""
+
+    sessions: Stub
+    commits: CommitsStub
+    records: RecordsStub
+
+
 class Connection:
     """The channel. gRPC connects it with the first call."""
 
     def __init__(self, target: Target) -> None:
         self._closing = Signal()
         self._channel = _open(target)
-        self._stub = pb_grpc.SessionServiceStub(self._channel)
+        self._stubs = _stubs(self._channel)
 
     @property
-    def stub(self) -> Stub:
-        """The service's methods. Raises RuntimeError when the client is closed."""
+    def stubs(self) -> Stubs:
+        """The services' methods. Raises RuntimeError when the client is closed."""
         self.check_open()
-        return self._stub
+        return self._stubs
 
     def check_open(self) -> None:
         """Raises RuntimeError when the client is closed."""
@@ -87,6 +98,10 @@ class Connection:
     def close(self) -> None:
         self._closing.set()
         self._channel.close()
+
+
+def _stubs(channel: grpc.Channel) -> Stubs:
+    return Stubs(SessionServiceStub(channel), CommitServiceStub(channel), RecordServiceStub(channel))
 
 
 def _comes_of_closing(failure: grpc.RpcError | ValueError) -> bool:

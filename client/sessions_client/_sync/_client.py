@@ -5,12 +5,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from sessions_client._models import Span
 from sessions_client._options import TLS, MetadataInput, PathOrPem, TokenSource, call_metadata, target_of
 from sessions_client._sync._caller import Caller
+from sessions_client._sync._records import Records
 from sessions_client._sync._sessions import Sessions
+from sessions_client.ops import Read
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -48,11 +50,21 @@ class Client:
             target_of(target, tls), metadata=call_metadata(token, metadata), timeout=timeout
         )
         self._sessions = Sessions(self._caller)
+        self._records = Records(self._caller)
 
     @property
     def sessions(self) -> Sessions:
         """Everything that can be done with sessions."""
         return self._sessions
+
+    @property
+    def records(self) -> Records:
+        """Everything that can be done with records."""
+        return self._records
+
+    def read(self, *reads: Read, timeout: Span | None = None) -> list[Any]:
+        """Reads several things at one instant; see `sessions.read`."""
+        return self._sessions.read(*reads, timeout=timeout)
 
     def close(self) -> None:
         """Ends all subscriptions and closes the connection. The client cannot be used again."""

@@ -29,6 +29,8 @@ class Streams(Resource):
         event_types: Iterable[str] | None = None,
         callback: Callable[[Event], object] | None = None,
         after_sequence: int | None = None,
+        include_changes: bool = False,
+        log_id: str | None = None,
         timeout: Span | None = None,
     ) -> Subscription:
         """Follows the session's events: those after `after_sequence`, then live; without it, from now on.
@@ -37,14 +39,22 @@ class Streams(Resource):
         delivered to it in the background. A `Client` runs an `async def` on an event loop that stands still
         between two events, so that what it starts, it should also await.
 
-        `event_types` is a list of types; None takes all. `timeout` limits how long it takes to be subscribed,
-        not the subscription.
+        `event_types` is a list of types; None takes all. With `include_changes` the `context_change` and `updated`
+        events tell what was changed, not only where. `log_id` is the identity of the log that `after_sequence` belongs
+        to; OutOfRange is raised when the session has another log since (LOG_REPLACED). `timeout` limits how long it
+        takes to be subscribed, not the subscription.
 
         Raises OutOfRange for a position ahead of the log, or older than the events that are kept.
         """
         if callback is not None and not callable(callback):
             raise refused("callback", "must be a function that takes an event.")
-        cursor = Cursor(session_id, event_types=event_types, after_sequence=after_sequence)
+        cursor = Cursor(
+            session_id,
+            event_types=event_types,
+            after_sequence=after_sequence,
+            include_changes=include_changes,
+            log_id=log_id,
+        )
         return _backend.started(Subscription(self._caller, cursor, callback=callback, timeout=timeout))
 
     def export(self, session_id: str, *, timeout: Span | None = None) -> SessionData:

@@ -27,7 +27,6 @@ from sessions_client._changes import changes_of
 from sessions_client._convert import _context, _events, _messages, _sessions
 from sessions_client._models import NOT_GIVEN
 from sessions_proto.v1 import sessions_pb2 as pb
-from tests.unit import not_yet
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message as WireMessage
@@ -35,24 +34,21 @@ if TYPE_CHECKING:
 NOON = datetime(2024, 1, 1, 12, tzinfo=UTC)
 
 
-def fields_of(message: WireMessage) -> list[Any]:
-    """The fields that the client converts."""
-    waiting = not_yet.CLIENT_FIELDS.get(message.DESCRIPTOR.name, set())
-    return [field for field in message.DESCRIPTOR.fields if field.name not in waiting]
-
-
 def filled(message: WireMessage) -> WireMessage:
     """The message with something in every field that is not part of a choice."""
-    for field in fields_of(message):
+    for field in message.DESCRIPTOR.fields:
         if field.containing_oneof is not None:
             continue
         target = getattr(message, field.name)
         if field.is_repeated:
-            target.append("x")
+            if field.message_type is None:
+                target.append("x")
+            else:
+                filled(target.add())
             continue
         match field.message_type.full_name if field.message_type else None:
             case None:
-                setattr(message, field.name, {str: "x", int: 1, bool: True}[type(target)])
+                setattr(message, field.name, {str: "x", int: 1, bool: True, bytes: b"x"}[type(target)])
             case "google.protobuf.Struct":
                 target.fields["k"].string_value = "v"
             case "google.protobuf.Timestamp":
@@ -75,7 +71,7 @@ def filled(message: WireMessage) -> WireMessage:
     ],
 )
 def test_every_field_of_the_wire_arrives(read: Any, wire: WireMessage, model: Any) -> None:
-    names = {field.name for field in fields_of(wire) if field.containing_oneof is None}
+    names = {field.name for field in wire.DESCRIPTOR.fields if field.containing_oneof is None}
     value, empty = read(filled(wire)), read(type(wire)())
     assert names <= {field.name for field in fields(model)}
     for name in names:
@@ -251,7 +247,7 @@ def test_status_takes_one_state_or_several(given: Any, states: list[int]) -> Non
 
 
 def change_request(changes: list[Change]) -> pb.UpdateContextRequest:
-    return _context.update_request("s", changes=changes, etag=None, request_id=None)
+    return _context.update_request("s", changes=changes, forget_past=False, etag=None, request_id=None)
 
 
 def test_typed_changes_and_plain_dicts_mean_the_same() -> None:
@@ -368,6 +364,9 @@ def test_the_data_of_each_event_is_of_its_own_type() -> None:
         "history_cleared": (pb.EVENT_TYPE_HISTORY_CLEARED, "HistoryClearedData"),
         "imported": (pb.EVENT_TYPE_IMPORTED, "ImportedData"),
         "deleted": (pb.EVENT_TYPE_DELETED, "DeletedData"),
+        "history_truncated": (pb.EVENT_TYPE_HISTORY_TRUNCATED, "HistoryTruncatedData"),
+        "records_change": (pb.EVENT_TYPE_RECORDS_CHANGE, "RecordsChangeData"),
+        "message_erased": (pb.EVENT_TYPE_MESSAGE_ERASED, "MessageErasedData"),
     }
     for name, (number, expected) in kinds.items():
         wire = pb.Event(type=number)
@@ -375,7 +374,7 @@ def test_the_data_of_each_event_is_of_its_own_type() -> None:
         data.SetInParent()
         event = _events.read_event(wire)
         assert (event.type, type(event.data).__name__) == (name, expected)
-        assert {field.name for field in fields_of(data)} <= set(getattr(event.data, "__slots__", ()))
+        assert {field.name for field in data.DESCRIPTOR.fields} <= set(getattr(event.data, "__slots__", ()))
 
 
 def test_the_data_of_an_erased_message_has_no_content() -> None:

@@ -145,3 +145,14 @@ def test_a_value_at_a_path_is_checked_in_the_same_way(value: object, words: str)
 def test_an_increment_must_be_a_number_that_a_double_holds(value: object) -> None:
     with pytest.raises(InvalidArgument, match=r"changes\.0\.increment"):
         number(value, field="changes.0.increment")
+
+
+def test_keys_come_in_one_order_in_every_process() -> None:
+    struct = struct_pb2.Struct()
+    for key in ("b", "é", "a", "B", "10", "9"):
+        nested = struct.fields[key].struct_value
+        for inner in ("z", "y"):
+            nested.fields[inner].bool_value = True
+    data = read_struct(struct)
+    assert list(data) == sorted(data)
+    assert [list(nested) for nested in data.values()] == [["y", "z"]] * 6

@@ -47,8 +47,8 @@ def of_messages(message: Message) -> None: ...
 
 def synchronous(client: Client) -> None:
     assert_type(client.sessions.create("u", config={"timeout": 3600}, storage_options={"ttl": 60}), Session)
-    assert_type(client.sessions.list(status=["active", "paused"]), Pager)
-    assert_type(next(client.sessions.list().pages()), Page)
+    assert_type(client.sessions.list(status=["active", "paused"]), Pager[Session])
+    assert_type(next(client.sessions.list().pages()), Page[Session])
     for session in client.sessions.search(metadata_filter={"device": "web"}):
         assert_type(session, Session)
     assert_type(client.sessions.get_context("s", path="a"), Context)
@@ -104,9 +104,9 @@ async def handler_of_the_guide(event: Event) -> None:
 
 async def asynchronous(client: AsyncClient) -> None:
     assert_type(await client.sessions.create(user_id="u"), Session)
-    pager: AsyncPager = client.sessions.list()
-    assert_type(pager.pages(), AsyncIterator[AsyncPage])
-    assert_type(await client.sessions.list(), AsyncPage)
+    pager: AsyncPager[Session] = client.sessions.list()
+    assert_type(pager.pages(), AsyncIterator[AsyncPage[Session]])
+    assert_type(await client.sessions.list(), AsyncPage[Session])
     async for session in client.sessions.list():
         assert_type(session, Session)
     established: AsyncSubscription = await client.sessions.subscribe("s", callback=coroutine)

@@ -1,0 +1,99 @@
+"""Commits of several operations, reads of several things, and what is made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from sessions_client import ops
+from sessions_client._async._caller import AsyncResource
+from sessions_client._commits import CommitResult, Removed
+from sessions_client._convert import _commits as convert
+from sessions_client._errors import NotFound
+from sessions_client._models import Message, Span
+
+
+class AsyncCommits(AsyncResource):
+    """Changes and reads several things in one step. The parts of a commit come from `sessions_client.ops`."""
+
+    async def commit(
+        self,
+        session_id: str | None,
+        *operations: ops.Operation,
+        conditions: Iterable[ops.Condition] = (),
+        create: ops.NewSession | None = None,
+        reads: Iterable[ops.Read] = (),
+        request_id: str | None = None,
+        timeout: Span | None = None,
+    ) -> CommitResult:
+        """Applies up to 4,000 operations in their order, all or none: to this session, to records, or to both.
+
+        `conditions`, at most 100, must hold before the first operation. `create` creates the session first, with an
+        id of the server's if `session_id` is None. A commit of shared records alone has no session: None. `reads`, at
+        most 100, are answered as of right after the commit.
+
+        Raises Aborted when a condition fails, with its index as `metadata["condition"]`, and what the operations
+        alone would raise, with the index as `metadata["operation"]`."""
+        request = convert.commit_request(
+            session_id,
+            operations,
+            conditions=conditions,
+            create=create,
+            reads=reads,
+            request_id=request_id,
+        )
+        response = await self._caller.unary(self._caller.commits.Commit, request, timeout=timeout)
+        return convert.read_commit(request, response)
+
+    async def read(self, *reads: ops.Read, timeout: Span | None = None) -> list[Any]:
+        """Reads 1 to 100 things as they were at one instant; returns one result for each.
+
+        A result is what the single call returns, None when the session, message or record does not exist, or
+        `LEFT_OUT` when the response was full, at about 3 MiB."""
+        request = convert.read_request(reads)
+        response = await self._caller.unary(self._caller.commits.Read, request, timeout=timeout)
+        return convert.read_results(response.results)
+
+    async def get_message(self, session_id: str, message_id: str, *, timeout: Span | None = None) -> Message:
+        """One message of the history. Raises NotFound when the history has none of this id."""
+        (message,) = await self.read(ops.read_message(session_id, message_id), timeout=timeout)
+        if not isinstance(message, Message):
+            raise NotFound("There is no such message in the session's history; check both ids.")
+        return message
+
+    async def truncate_history(
+        self,
+        session_id: str,
+        *,
+        newest: int | None = None,
+        oldest: int | None = None,
+        after_sequence: int | None = None,
+        through_sequence: int | None = None,
+        return_removed: bool = False,
+        request_id: str | None = None,
+        timeout: Span | None = None,
+    ) -> Removed:
+        """Removes messages from one end of the history for good: this many of the `newest` or `oldest`, those
+        `after_sequence`, or those up to and including `through_sequence`. Exactly one of these.
+
+        `return_removed` returns the removed messages, which must fit into one response of 4 MiB: otherwise
+        ResourceExhausted is raised and nothing is removed."""
+        operation = ops.truncate(
+            newest=newest,
+            oldest=oldest,
+            after_sequence=after_sequence,
+            through_sequence=through_sequence,
+            return_removed=return_removed,
+        )
+        result = await self.commit(session_id, operation, request_id=request_id, timeout=timeout)
+        removed: Removed = result.results[0]
+        return removed
+
+    async def pop_message(
+        self, session_id: str, *, request_id: str | None = None, timeout: Span | None = None
+    ) -> Message | None:
+        """Removes the newest message for good and returns it; None when the history is empty."""
+        removed = await self.truncate_history(
+            session_id, newest=1, return_removed=True, request_id=request_id, timeout=timeout
+        )
+        return removed.messages[0] if removed.messages else None

@@ -1,0 +1,99 @@
+"""Records: small values of the application's own, kept beside the sessions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta  # noqa: TC003  # for whoever asks for the type hints at run time
+from typing import TypeAlias
+
+from sessions_client._errors import refused
+from sessions_client._models import JsonObject
+
+CollectionInput: TypeAlias = str | Iterable[str]
+"""A collection's path: a list of strings, or one string for a path of one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """The owner of records: exactly one of a session, a user, the tenant or, in lists, all sessions.
+
+    In a commit `Scope(session_id="")` is the commit's own session, also one that the commit creates."""
+
+    session_id: str | None = None
+    user_id: str | None = None
+    tenant: bool = False
+    all_sessions: bool = False
+
+    def __post_init__(self) -> None:
+        given = (self.session_id is not None, self.user_id is not None, self.tenant, self.all_sessions)
+        if sum(given) != 1:
+            raise refused(
+                "scope", "must be exactly one of session_id=, user_id=, tenant=True, all_sessions=True."
+            )
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class RecordName:
+    """The name of a record: whose it is, the path of its collection, and its key, which may be empty."""
+
+    scope: Scope
+    collection: tuple[str, ...]
+    key: str
+
+    def __init__(self, scope: Scope, collection: CollectionInput, key: str = "") -> None:
+        object.__setattr__(self, "scope", scope)
+        object.__setattr__(self, "collection", path_of(collection))
+        object.__setattr__(self, "key", key)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One record as it was read."""
+
+    name: RecordName
+    value: bytes = b""
+    """As it was written, byte for byte; empty in a list with `keys_only=True`."""
+    value_type: str = ""
+    """What `value` is, such as `application/json`."""
+    labels: JsonObject = field(default_factory=dict)
+    """What lists can filter by; never encrypted."""
+    time: datetime | None = None
+    """What `order_by="time"` uses."""
+    ttl: timedelta | None = None
+    """The lifetime from the last write or refreshing read; None: without end."""
+    etag: str = ""
+    """Changes with every write of the record."""
+    create_time: datetime | None = None
+    update_time: datetime | None = None
+    expire_time: datetime | None = None
+    """The end of the `ttl`; None: without end."""
+
+    def __hash__(self) -> int:
+        """By name and etag, since labels are a dict."""
+        return hash((self.name, self.etag))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordResult:
+    """The result of writing a record."""
+
+    etag: str
+    kept: bool
+    """Whether an existing record was left as it is, because of `if_absent=True`."""
+
+
+class RecordList(list[Record]):
+    """One page of records: a `list`, which knows where the next page begins."""
+
+    __slots__ = ("next_page_token",)
+
+    def __init__(self, records: Iterable[Record] = (), *, next_page_token: str = "") -> None:
+        super().__init__(records)
+        self.next_page_token = next_page_token
+        """What `page_token=` takes to continue after this page; empty on the last."""
+
+
+def path_of(collection: CollectionInput) -> tuple[str, ...]:
+    """The path of a collection as a tuple. A single string is a path of one."""
+    return (collection,) if isinstance(collection, str) else tuple(collection)
