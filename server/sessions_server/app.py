@@ -109,14 +109,15 @@ async def serve(settings: Settings, *, ready: Callable[[str], None], clock: Cloc
             calls = _calls(settings, core, metrics, clock or SystemClock())
             rpc = RpcServer(settings.listen, calls=calls, metrics=metrics, tls=tls)
             await rpc.start()
-            helpers = asyncio.gather(calls.streams.run(), _watch_store(core, rpc))
+            helpers = [asyncio.create_task(work) for work in (calls.streams.run(), _watch_store(core, rpc))]
             try:
                 with metrics.served(settings.metrics_listen):
                     _tune_gc()
                     ready(rpc.address)
                     await stop.wait()
             finally:
-                helpers.cancel()
+                for helper in helpers:
+                    helper.cancel()
                 core.grace.begin()
                 await rpc.stop(settings.drain_grace.total_seconds())
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import grpc
+from google.protobuf.message_factory import GetMessageClass
 from google.rpc import error_details_pb2, status_pb2
 
-from sessions_proto.v1 import sessions_pb2 as pb, sessions_pb2_grpc
+from sessions_proto.v1 import commits_pb2, sessions_pb2 as pb, sessions_pb2_grpc
 from sessions_server.domain.errors import PermissionDenied, Unauthenticated
 from sessions_server.domain.ports import Access, Caller
 from sessions_server.rpc.calls import CallLimits, Calls
@@ -19,11 +20,14 @@ from sessions_server.rpc.metrics import Metrics
 from tests.support.clock import HandClock
 
 if TYPE_CHECKING:
+    from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+
     from sessions_server.domain.models import Micros
     from sessions_server.rpc.tracing import Tracing
 
 READER, WRITER = "reader", "writer"
 SERVICE = pb.DESCRIPTOR.services_by_name["SessionService"]
+SERVICES = (SERVICE, commits_pb2.DESCRIPTOR.services_by_name["CommitService"])
 
 
 class Doorkeeper:
@@ -46,16 +50,17 @@ class Doorkeeper:
 class Methods:
     """A servicer whose methods answer nothing, but for those that a test gives."""
 
-    SERVICE = SERVICE
-
-    def __init__(self, **methods: Callable[..., Awaitable[Any]]) -> None:
-        for method in SERVICE.methods:
-            setattr(self, method.name, methods.get(method.name, self._nothing(method.name)))
+    def __init__(
+        self, service: ServiceDescriptor = SERVICE, **methods: Callable[..., Awaitable[Any]]
+    ) -> None:
+        self.SERVICE = service
+        for method in service.methods:
+            setattr(self, method.name, methods.get(method.name, self._nothing(method)))
 
     @staticmethod
-    def _nothing(name: str) -> Callable[..., Awaitable[Any]]:
+    def _nothing(method: MethodDescriptor) -> Callable[..., Awaitable[Any]]:
         async def answer(*_: object) -> Any:
-            return getattr(pb, f"{name}Response")()
+            return GetMessageClass(method.output_type)()
 
         return answer
 
@@ -92,7 +97,7 @@ def make_calls(
     **methods: Callable[..., Awaitable[Any]],
 ) -> Calls:
     return Calls(
-        [Methods(**methods)],
+        [Methods(service, **methods) for service in SERVICES],
         authenticator=doorkeeper,
         clock=HandClock(),
         metrics=metrics,

@@ -17,13 +17,14 @@ from sessions_client import AsyncClient, SessionsError
 from sessions_client._errors import error_from
 from sessions_proto.v1 import sessions_pb2 as pb, sessions_pb2_grpc
 from sessions_server.domain.errors import SetupError
+from sessions_server.rpc import health_and_reflection
 from sessions_server.rpc.metrics import Metrics
 from sessions_server.rpc.server import RpcServer
 from sessions_server.rpc.tls import Tls
 from tests.support.certificates import Authority, Pair
 from tests.support.http2 import Http2, framed
 from tests.support.loop_end import end_rpc_loop
-from tests.unit.rpc.serving import WRITER, Doorkeeper, authorization, make_calls, reason_of
+from tests.unit.rpc.serving import SERVICES, WRITER, Doorkeeper, authorization, make_calls, reason_of
 
 if TYPE_CHECKING:
     from sessions_server.domain.ports import Caller
@@ -123,10 +124,10 @@ async def test_a_port_that_is_taken_is_refused_with_a_sentence() -> None:
 
 async def test_health_speaks_for_the_whole_and_for_the_service() -> None:
     async with running() as server, client_of(server) as client:
-        names = ("", "sessions.v1.SessionService")
-        assert [await client.healthy(name) for name in names] == [SERVING, SERVING]
+        names = ("", *(service.full_name for service in SERVICES))
+        assert {await client.healthy(name) for name in names} == {SERVING}
         server.set_serving(False)
-        assert [await client.healthy(name) for name in names] == [NOT_SERVING, NOT_SERVING]
+        assert {await client.healthy(name) for name in names} == {NOT_SERVING}
         server.set_serving(True)
         assert await client.healthy() == SERVING
         listed = await client.health.List(health_pb2.HealthListRequest())  # type: ignore[attr-defined]
@@ -153,6 +154,17 @@ async def test_who_watches_health_sees_every_change_and_then_the_end() -> None:
         seen.append((await watch.read()).status)
         assert seen == [SERVING, NOT_SERVING, SERVING, NOT_SERVING]
         assert await watch.read() is grpc.aio.EOF
+
+
+async def test_health_is_watched_by_so_many_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health_and_reflection, "WATCHES", 1)
+    async with running() as server, client_of(server) as client:
+        first = client.health.Watch(health_pb2.HealthCheckRequest())
+        assert (await first.read()).status == SERVING
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await client.health.Watch(health_pb2.HealthCheckRequest()).read()
+        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert await client.healthy() == SERVING
 
 
 async def test_reflection_names_every_service() -> None:
