@@ -174,7 +174,7 @@ async def test_reflection_names_every_service() -> None:
         listed = {service.name for service in (await call.read()).list_services_response.service}
         await call.done_writing()
     assert listed == {
-        "sessions.v1.SessionService",
+        *(service.full_name for service in SERVICES),
         "grpc.health.v1.Health",
         "grpc.reflection.v1alpha.ServerReflection",
     }
