@@ -10,11 +10,11 @@ READY := .venv/.ready
 RELEASED := protos/released.txtpb
 
 VERIFY := verify-format verify-lint verify-types verify-imports verify-proto verify-breaking verify-generated \
-	verify-sync verify-docs verify-sizes
+	verify-sync verify-console verify-docs verify-sizes
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test verify fix gen fmt bench bench-compare docs release-protos $(VERIFY) \
-	fix-format fix-lint fix-proto fix-generated fix-sync fix-docs
+.PHONY: help setup run test verify fix gen console fmt bench bench-compare docs release-protos $(VERIFY) \
+	fix-format fix-lint fix-proto fix-generated fix-sync fix-console fix-docs
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1m%-18s\033[0m %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -46,9 +46,11 @@ bench-compare: $(READY) ## Measure the server of another commit beside this tree
 
 gen: fix-generated ## The same as fix-generated.
 
+console: fix-console ## The same as fix-console.
+
 fmt: fix-format fix-proto ## Format Python and protos.
 
-fix: fix-lint fix-format fix-proto fix-generated fix-sync fix-docs ## Mend all that can be mended by a command.
+fix: fix-lint fix-format fix-proto fix-generated fix-sync fix-console fix-docs ## Mend all that can be mended by a command.
 
 # The last word of a failed check is its cure.
 cure = || { echo "$@ failed: $(1)"; exit 1; }
@@ -101,6 +103,12 @@ fix-sync: $(READY) ## Write the synchronous client anew from the asynchronous on
 
 docs: $(READY) ## Build the documentation site into .cache/site.
 	@NO_MKDOCS_2_WARNING=1 PYTHONPATH=. $(BIN)/mkdocs build --quiet $(call cure,mend what is named above.)
+
+verify-console: $(READY) ## Check that the built console is what its sources give; needs Node.js.
+	@$(BIN)/python client/console/build.py --check $(call cure,run \`make fix-console\`.)
+
+fix-console: $(READY) ## Build the console from its sources; needs Node.js.
+	@$(BIN)/python client/console/build.py
 
 verify-docs: docs ## Check that the README lists the settings as they are, and that the site builds without a warning.
 	@$(BIN)/python docs/generate.py --check $(call cure,run \`make fix-docs\`.)

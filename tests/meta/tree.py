@@ -6,6 +6,8 @@ import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+CONSOLE = Path("server/sessions_server/http/console")
+"""The built console."""
 
 
 def project_files(*patterns: str) -> list[Path]:
@@ -20,7 +22,7 @@ def written_by_hand(*patterns: str) -> list[Path]:
     return [
         path
         for path in project_files(*patterns)
-        if path.parts[0] != "generated" and "_sync" not in path.parts
+        if path.parts[0] != "generated" and "_sync" not in path.parts and CONSOLE not in path.parents
     ]
 
 

@@ -1,0 +1,145 @@
+// One subscription that outlives its connections: it resumes after the last event that it delivered.
+
+import { sessions } from "./client";
+import { isPassing, toProblem, type Problem } from "./errors";
+import type { Event } from "../proto/sessions/v1/sessions_pb";
+
+export type Connection =
+  | { kind: "connecting" }
+  | { kind: "live" }
+  /** The connection was lost, or never came about; the next attempt is at `retryAt`, in milliseconds. */
+  | { kind: "reconnecting"; problem: Problem; retryAt: number }
+  /** Nothing follows: the session was deleted. */
+  | { kind: "ended" }
+  /** The service refused, and asking again would not help. */
+  | { kind: "refused"; problem: Problem };
+
+export interface Watcher {
+  /** Events in their order, as many as came at once. */
+  events(batch: Event[]): void;
+  /** Everything up to here was delivered. */
+  position(sequence: bigint): void;
+  connection(state: Connection): void;
+  /** Events up to here are no longer kept; the stream resumes after it. */
+  compacted(oldest: bigint): void;
+}
+
+const FIRST_DELAY = 500;
+const LONGEST_DELAY = 8_000;
+
+/** Follows a session from a position until it is stopped. */
+export class Follower {
+  private position: bigint;
+  private running: AbortController | null = null;
+  private wake: (() => void) | null = null;
+
+  constructor(
+    private readonly id: string,
+    after: bigint,
+    private readonly watcher: Watcher,
+  ) {
+    this.position = after;
+  }
+
+  start(): void {
+    if (this.running) return;
+    const running = new AbortController();
+    this.running = running;
+    void this.run(running.signal);
+  }
+
+  /** Closes the connection; `start` resumes where it was. */
+  stop(): void {
+    this.running?.abort();
+    this.running = null;
+    this.wake?.();
+  }
+
+  /** Does not wait for the next attempt. */
+  retry(): void {
+    this.wake?.();
+  }
+
+  private async run(stopped: AbortSignal): Promise<void> {
+    let delay = FIRST_DELAY;
+    this.watcher.connection({ kind: "connecting" });
+    while (!stopped.aborted) {
+      try {
+        const ended = await this.read(stopped, () => (delay = FIRST_DELAY));
+        if (stopped.aborted) return;
+        if (ended) return this.watcher.connection({ kind: "ended" });
+      } catch (error) {
+        if (stopped.aborted) return;
+        const problem = toProblem(error);
+        const oldest = problem.reason === "EVENTS_COMPACTED" && problem.metadata.oldest_sequence;
+        if (oldest) {
+          this.position = BigInt(oldest) - 1n;
+          this.watcher.compacted(BigInt(oldest));
+          continue;
+        }
+        if (!isPassing(problem)) return this.watcher.connection({ kind: "refused", problem });
+        this.watcher.connection({ kind: "reconnecting", problem, retryAt: Date.now() + delay });
+        await this.pause(delay, stopped);
+        delay = Math.min(delay * 2, LONGEST_DELAY);
+      }
+    }
+  }
+
+  /** Reads one connection to its end; true when no event can follow. */
+  private async read(stopped: AbortSignal, connected: () => void): Promise<boolean> {
+    const request = { sessionId: this.id, afterSequence: this.position, includeChanges: true };
+    const batch = new Batch((events) => this.watcher.events(events));
+    try {
+      for await (const { response } of sessions.subscribe(request, { signal: stopped })) {
+        if (response.case === "event") {
+          this.position = response.value.sequence;
+          batch.add(response.value);
+          if (response.value.data.case === "deleted") return true;
+        } else if (response.case === "checkpoint") {
+          connected();
+          this.position = response.value.sequence;
+          batch.flush();
+          this.watcher.connection({ kind: "live" });
+          this.watcher.position(response.value.sequence);
+        }
+      }
+      return false;
+    } finally {
+      batch.flush();
+    }
+  }
+
+  private pause(milliseconds: number, stopped: AbortSignal): Promise<void> {
+    return new Promise((resolve) => {
+      const done = () => {
+        clearTimeout(timer);
+        this.wake = null;
+        resolve();
+      };
+      const timer = setTimeout(done, milliseconds);
+      this.wake = done;
+      if (stopped.aborted) done();
+    });
+  }
+}
+
+/** Hands events over once for each frame, so that ten thousand of them are drawn a few times only. */
+class Batch {
+  private waiting: Event[] = [];
+  private frame = 0;
+
+  constructor(private readonly deliver: (events: Event[]) => void) {}
+
+  add(event: Event): void {
+    this.waiting.push(event);
+    if (!this.frame) this.frame = requestAnimationFrame(() => this.flush());
+  }
+
+  flush(): void {
+    cancelAnimationFrame(this.frame);
+    this.frame = 0;
+    const events = this.waiting;
+    this.waiting = [];
+    if (events.length > 0) this.deliver(events);
+  }
+}

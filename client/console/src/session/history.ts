@@ -1,0 +1,75 @@
+// The messages of one session, now or as of an event, read a page at a time from the newest back.
+
+import { signal } from "@preact/signals";
+import { sessions, TIMEOUT } from "../api/client";
+import { toProblem, type Problem } from "../api/errors";
+import type { Message } from "../proto/sessions/v1/sessions_pb";
+
+const PAGE = 200;
+
+export class History {
+  readonly messages = signal<readonly Message[]>([]);
+  readonly hasMore = signal(false);
+  readonly isReady = signal(false);
+  readonly problem = signal<Problem | null>(null);
+  private isLoading = false;
+  private turn = 0;
+
+  /** `at` of 0 is the history as it is now. */
+  constructor(
+    private readonly id: string,
+    private readonly at: bigint,
+  ) {}
+
+  /** Reads the newest page, in place of all that is held. */
+  async load(): Promise<void> {
+    const turn = ++this.turn;
+    try {
+      const { messages, hasMore } = await this.read(undefined);
+      if (turn !== this.turn) return;
+      this.messages.value = messages;
+      this.hasMore.value = hasMore;
+      this.problem.value = null;
+    } catch (error) {
+      if (turn === this.turn) this.problem.value = toProblem(error);
+    } finally {
+      if (turn === this.turn) this.isReady.value = true;
+    }
+  }
+
+  /** Reads the page before the oldest message that is held. */
+  async loadOlder(): Promise<void> {
+    const first = this.messages.value[0];
+    if (!first || !this.hasMore.value || this.isLoading) return;
+    const turn = this.turn;
+    this.isLoading = true;
+    try {
+      const { messages, hasMore } = await this.read(first.sequence);
+      if (turn !== this.turn) return;
+      this.messages.value = [...messages, ...this.messages.value];
+      this.hasMore.value = hasMore;
+    } catch (error) {
+      this.problem.value = toProblem(error);
+    } finally {
+      this.isLoading = false;
+    }
+  }
+
+  /** Adds what came live. */
+  append(messages: Message[]): void {
+    const last = this.messages.value.at(-1)?.sequence ?? 0n;
+    const fresh = messages.filter(({ sequence }) => sequence > last);
+    if (this.isReady.value && fresh.length > 0) this.messages.value = [...this.messages.value, ...fresh];
+  }
+
+  /** Drops the oldest of those that are held, where the server holds that many only. */
+  trim(count: number): void {
+    const extra = this.messages.value.length - count;
+    if (!this.hasMore.value && extra > 0) this.messages.value = this.messages.value.slice(extra);
+  }
+
+  private read(before: bigint | undefined) {
+    const request = { sessionId: this.id, limit: PAGE, beforeSequence: before, atSequence: this.at };
+    return sessions.getHistory(request, { timeoutMs: TIMEOUT });
+  }
+}

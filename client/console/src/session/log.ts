@@ -1,0 +1,144 @@
+// The events of one session that the page holds: read from the log, followed live, a window of the newest at first.
+
+import { signal } from "@preact/signals";
+import { sessions } from "../api/client";
+import { Follower, type Connection } from "../api/follow";
+import { toProblem, type Problem } from "../api/errors";
+import type { Event } from "../proto/sessions/v1/sessions_pb";
+
+/** How many events are read at first, and with each step further back. */
+export const WINDOW = 10_000n;
+
+export class EventLog {
+  /** The events in their order; `version` moves when it has changed. */
+  readonly events: Event[] = [];
+  readonly version = signal(0);
+  readonly connection = signal<Connection>({ kind: "connecting" });
+  /** Everything up to here was delivered. */
+  readonly position = signal(0n);
+  /** The highest sequence that is known of. */
+  readonly head = signal(0n);
+  /** The oldest sequence that the server keeps, once it has said so; 0 before. */
+  readonly oldestKept = signal(0n);
+  readonly isReadingBack = signal(false);
+
+  private start_ = 0n;
+  private follower: Follower | null = null;
+
+  constructor(
+    private readonly id: string,
+    private readonly onEvents: (events: Event[]) => void,
+  ) {}
+
+  /** Begins to follow; `head` is the session's last sequence as it was read. */
+  open(head: bigint): void {
+    this.raiseHead(head);
+    this.start_ = head > WINDOW ? head - WINDOW : 0n;
+    this.position.value = this.start_;
+    this.follower = new Follower(this.id, this.start_, {
+      events: (batch) => this.add(batch),
+      position: (sequence) => {
+        this.position.value = sequence;
+        this.raiseHead(sequence);
+      },
+      connection: (state) => (this.connection.value = state),
+      compacted: (oldest) => {
+        this.oldestKept.value = oldest;
+        if (this.events.length === 0) this.start_ = oldest - 1n;
+      },
+    });
+    if (!document.hidden) this.follower.start();
+  }
+
+  /** Holds the stream only while the page is visible: a browser has few connections for each address. */
+  setVisible(isVisible: boolean): void {
+    if (isVisible) this.follower?.start();
+    else this.follower?.stop();
+  }
+
+  retry(): void {
+    this.follower?.retry();
+  }
+
+  close(): void {
+    this.follower?.stop();
+  }
+
+  raiseHead(sequence: bigint): void {
+    if (sequence > this.head.value) this.head.value = sequence;
+  }
+
+  /** Whether the log may have events before the first that is held. */
+  get hasEarlier(): boolean {
+    return this.start_ > 0n && this.start_ + 1n > this.oldestKept.value;
+  }
+
+  /** Reads the events before the first that is held, a window of them. */
+  async readBack(): Promise<Problem | null> {
+    if (!this.hasEarlier || this.isReadingBack.value) return null;
+    this.isReadingBack.value = true;
+    const end = this.start_;
+    const after = end > WINDOW ? end - WINDOW : 0n;
+    try {
+      this.prepend(await this.readRange(after, end), after);
+      return null;
+    } catch (error) {
+      const problem = toProblem(error);
+      if (problem.reason !== "EVENTS_COMPACTED") return problem;
+      const oldest = BigInt(problem.metadata.oldest_sequence ?? end + 1n);
+      this.oldestKept.value = oldest;
+      if (oldest <= end) this.prepend(await this.readRange(oldest - 1n, end), oldest - 1n);
+      return null;
+    } finally {
+      this.isReadingBack.value = false;
+    }
+  }
+
+  /** The event of a sequence, if it is held. */
+  at(sequence: bigint): Event | null {
+    return this.events[this.indexOf(sequence)] ?? null;
+  }
+
+  /** Where the event of a sequence is among those that are held; sequences have no holes. */
+  indexOf(sequence: bigint): number {
+    const first = this.events[0]?.sequence;
+    return first === undefined || sequence < first ? -1 : Number(sequence - first);
+  }
+
+  private add(batch: Event[]): void {
+    for (const event of batch) this.events.push(event);
+    const last = batch.at(-1);
+    if (last) {
+      this.position.value = last.sequence;
+      this.raiseHead(last.sequence);
+    }
+    this.version.value += 1;
+    this.onEvents(batch);
+  }
+
+  private prepend(events: Event[], start: bigint): void {
+    this.events.unshift(...events);
+    this.start_ = start;
+    this.version.value += 1;
+  }
+
+  private async readRange(after: bigint, through: bigint): Promise<Event[]> {
+    const stop = new AbortController();
+    const request = { sessionId: this.id, afterSequence: after, includeChanges: true };
+    const events: Event[] = [];
+    try {
+      for await (const { response } of sessions.subscribe(request, { signal: stop.signal })) {
+        if (response.case === "event" && response.value.sequence <= through) events.push(response.value);
+        const reached = response.case === undefined ? 0n : sequenceOf(response.value);
+        if (reached >= through && response.case !== undefined && events.at(-1)?.sequence === through) break;
+      }
+    } finally {
+      stop.abort();
+    }
+    return events;
+  }
+}
+
+function sequenceOf(value: { sequence?: bigint }): bigint {
+  return value.sequence ?? 0n;
+}

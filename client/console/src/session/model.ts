@@ -1,0 +1,157 @@
+// One session as the page shows it: what it is now, kept fresh by its events, and what it was at one of them.
+
+import { batch, computed, effect, signal } from "@preact/signals";
+import type { Context, Event, Session } from "../proto/sessions/v1/sessions_pb";
+import { sessions, TIMEOUT } from "../api/client";
+import { toProblem, type Problem } from "../api/errors";
+import { removesMessages, touchesContext } from "../lib/events";
+import { History } from "./history";
+import { EventLog } from "./log";
+
+/** How long several events may gather before the session is read again, in milliseconds. */
+const SETTLE = 120;
+
+/** The session as of an event. */
+export interface Past {
+  at: bigint;
+  session: Session | null;
+  context: Context | null;
+  /** The context before the event; null where it is no longer kept. */
+  before: Context | null;
+  history: History;
+  problem: Problem | null;
+}
+
+export class SessionModel {
+  readonly session = signal<Session | null>(null);
+  /** Why the session cannot be shown. */
+  readonly problem = signal<Problem | null>(null);
+  readonly isDeleted = signal(false);
+  readonly context = signal<Context | null>(null);
+  readonly history: History;
+  readonly log: EventLog;
+  readonly past = signal<Past | null>(null);
+  /** The session in view: as of an event, or now. */
+  readonly shown = computed(() => this.past.value?.session ?? this.session.value);
+
+  private settling = 0;
+  private staleContext = false;
+  private wanted = 0n;
+  private readonly unwatch: () => void;
+
+  constructor(readonly id: string) {
+    this.history = new History(id, 0n);
+    this.log = new EventLog(id, (events) => this.onEvents(events));
+    const onVisibility = () => this.log.setVisible(!document.hidden);
+    document.addEventListener("visibilitychange", onVisibility);
+    // After a time without a connection, what is shown may be old.
+    const unsubscribe = effect(() => {
+      if (this.log.connection.value.kind === "live" && this.session.peek()) this.settle();
+    });
+    this.unwatch = () => {
+      unsubscribe();
+      document.removeEventListener("visibilitychange", onVisibility);
+    };
+    void this.open();
+  }
+
+  close(): void {
+    this.unwatch();
+    clearTimeout(this.settling);
+    this.log.close();
+  }
+
+  /** Reads all that is shown at first; to be called again after a problem. */
+  async open(): Promise<void> {
+    try {
+      const { session } = await sessions.getSession({ sessionId: this.id }, { timeoutMs: TIMEOUT });
+      batch(() => {
+        this.session.value = session ?? null;
+        this.problem.value = null;
+      });
+      this.log.close();
+      this.log.open(session?.lastSequence ?? 0n);
+      await Promise.all([this.history.load(), this.readContext()]);
+    } catch (error) {
+      this.problem.value = toProblem(error);
+    }
+  }
+
+  /** Takes the session as a write returned it. */
+  take(session: Session | undefined): void {
+    if (session && session.lastSequence >= (this.session.peek()?.lastSequence ?? 0n)) this.session.value = session;
+  }
+
+  async readContext(): Promise<Context | null> {
+    const { context } = await sessions.getContext({ sessionId: this.id }, { timeoutMs: TIMEOUT });
+    this.context.value = context ?? null;
+    return this.context.value;
+  }
+
+  /** Shows the session as of an event; 0 shows it as it is now. */
+  async goTo(at: bigint): Promise<void> {
+    this.wanted = at;
+    if (at === 0n) {
+      this.past.value = null;
+      return;
+    }
+    const history = new History(this.id, at);
+    const read = async (sequence: bigint) =>
+      (await sessions.getContext({ sessionId: this.id, atSequence: sequence }, { timeoutMs: TIMEOUT })).context;
+    const [session, context, before] = await Promise.allSettled([
+      sessions.getSession({ sessionId: this.id, atSequence: at }, { timeoutMs: TIMEOUT }),
+      read(at),
+      at > 1n ? read(at - 1n) : Promise.resolve(undefined),
+      history.load(),
+    ]);
+    if (this.wanted !== at) return;
+    const failed = [session, context].find((each) => each.status === "rejected");
+    this.past.value = {
+      at,
+      session: session.status === "fulfilled" ? (session.value.session ?? null) : null,
+      context: context.status === "fulfilled" ? (context.value ?? null) : null,
+      before: before.status === "fulfilled" ? (before.value ?? null) : null,
+      history,
+      problem: failed?.status === "rejected" ? toProblem(failed.reason) : null,
+    };
+  }
+
+  private onEvents(events: Event[]): void {
+    const known = this.session.peek()?.lastSequence ?? 0n;
+    const fresh = events.filter(({ sequence }) => sequence > known);
+    if (fresh.length === 0) return;
+    if (fresh.some(({ data }) => data.case === "deleted")) {
+      this.isDeleted.value = true;
+      return;
+    }
+    this.staleContext ||= fresh.some(touchesContext);
+    if (fresh.some(removesMessages)) void this.history.load();
+    else this.history.append(fresh.flatMap(({ data }) => (data.case === "message" ? [data.value] : [])));
+    this.settle();
+  }
+
+  /** Reads the session again, and the context if that has changed, once the events have settled. */
+  private settle(): void {
+    clearTimeout(this.settling);
+    this.settling = window.setTimeout(() => void this.refresh(), SETTLE);
+  }
+
+  private async refresh(): Promise<void> {
+    try {
+      const { session } = await sessions.getSession({ sessionId: this.id }, { timeoutMs: TIMEOUT });
+      this.take(session);
+      if (session) {
+        this.log.raiseHead(session.lastSequence);
+        this.history.trim(Number(session.messageCount));
+      }
+      if (this.staleContext) {
+        this.staleContext = false;
+        await this.readContext();
+      }
+    } catch (error) {
+      // The lane's line tells of a lost connection; a session that is gone is told at once.
+      const problem = toProblem(error);
+      if (problem.reason === "SESSION_NOT_FOUND") this.isDeleted.value = true;
+    }
+  }
+}

@@ -1,0 +1,8 @@
+// The time that ages and remaining spans are shown by; it moves once a second while the page is visible.
+
+import { signal } from "@preact/signals";
+
+export const now = signal(Date.now());
+setInterval(() => {
+  if (!document.hidden) now.value = Date.now();
+}, 1000);

@@ -1,0 +1,27 @@
+// The keys that work here.
+
+import { Dialog } from "./dialog";
+import { keysNow } from "./keys";
+
+export function HelpDialog({ onClose }: { onClose: () => void }) {
+  return (
+    <Dialog title="Keys" onClose={onClose}>
+      <dl class="keys">
+        {keysNow().map(({ key, label }) => (
+          <div key={key + label}>
+            <dt>
+              <kbd>{key === "Escape" ? "Esc" : key}</kbd>
+            </dt>
+            <dd>{label}</dd>
+          </div>
+        ))}
+        <div>
+          <dt>
+            <kbd>Tab</kbd>
+          </dt>
+          <dd>Next control; Space or Enter presses it</dd>
+        </div>
+      </dl>
+    </Dialog>
+  );
+}

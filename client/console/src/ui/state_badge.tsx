@@ -1,0 +1,13 @@
+import { stateName } from "../lib/lifecycle";
+import type { SessionState } from "../proto/sessions/v1/sessions_pb";
+
+/** A session's state, by word and colour. */
+export function StateBadge({ state }: { state: SessionState }) {
+  const name = stateName(state);
+  return (
+    <span class={`state state-${name}`}>
+      <i aria-hidden="true" />
+      {name}
+    </span>
+  );
+}
