@@ -13,6 +13,7 @@ from __future__ import annotations
 from sessions_client import ops
 from sessions_client._async._client import AsyncClient
 from sessions_client._async._pager import AsyncPage, AsyncPager
+from sessions_client._async._pipeline import AsyncPipeline
 from sessions_client._async._records import AsyncRecords
 from sessions_client._async._sessions import AsyncSessions
 from sessions_client._async._subscription import AsyncSubscription
@@ -75,6 +76,7 @@ from sessions_client._records import Record, RecordList, RecordName, RecordResul
 from sessions_client._session_data import SessionData
 from sessions_client._sync._client import Client
 from sessions_client._sync._pager import Page, Pager
+from sessions_client._sync._pipeline import Pipeline
 from sessions_client._sync._records import Records
 from sessions_client._sync._sessions import Sessions
 from sessions_client._sync._subscription import Subscription
@@ -88,6 +90,7 @@ __all__ = [
     "AsyncClient",
     "AsyncPage",
     "AsyncPager",
+    "AsyncPipeline",
     "AsyncRecords",
     "AsyncSessions",
     "AsyncSubscription",
@@ -128,6 +131,7 @@ __all__ = [
     "Pager",
     "PermissionDenied",
     "Persistence",
+    "Pipeline",
     "Record",
     "RecordChange",
     "RecordList",

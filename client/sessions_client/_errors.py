@@ -103,6 +103,10 @@ class SessionsError(Exception):
         """Everything that is wrong with the request; empty unless the code is INVALID_ARGUMENT."""
         self.retry_after = retry_after
         """The seconds that the server asks to wait before the next try; None when it does not say."""
+        self.request_id = ""
+        """The request id of the write that failed; empty for anything else."""
+        self.may_have_happened = False
+        """Whether a write may have had its effect; repeat it with the same request id to find out."""
 
 
 class InvalidArgument(SessionsError, ValueError):
@@ -211,6 +215,11 @@ def refused(field: str, description: str) -> InvalidArgument:
 def closed() -> RuntimeError:
     """What every use of a client raises that was closed, also when it was closed during a call."""
     return RuntimeError("This client is closed; make a new one.")
+
+
+def no_answer() -> DeadlineExceeded:
+    """What a call raises whose timeout has passed."""
+    return DeadlineExceeded(_NO_ANSWER)
 
 
 def callback_cancelled() -> RuntimeError:

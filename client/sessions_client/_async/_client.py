@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Self
 
 from sessions_client._async._caller import AsyncCaller
+from sessions_client._async._pipeline import AsyncPipeline
 from sessions_client._async._records import AsyncRecords
 from sessions_client._async._sessions import AsyncSessions
 from sessions_client._models import Span
@@ -63,6 +64,10 @@ class AsyncClient:
     async def read(self, *reads: Read, timeout: Span | None = None) -> list[Any]:
         """Reads several things at one instant; see `sessions.read`."""
         return await self._sessions.read(*reads, timeout=timeout)
+
+    def pipeline(self) -> AsyncPipeline:
+        """Many writes over one stream, for any number of tasks: `async with client.pipeline() as p: …`."""
+        return AsyncPipeline(self._caller)
 
     async def close(self) -> None:
         """Ends all subscriptions and closes the connection. The client cannot be used again."""

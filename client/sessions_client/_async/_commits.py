@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sessions_client import ops
 from sessions_client._async._caller import AsyncResource
@@ -12,9 +13,15 @@ from sessions_client._convert import _commits as convert
 from sessions_client._errors import NotFound
 from sessions_client._models import Message, Span
 
+if TYPE_CHECKING:
+    from sessions_proto.v1 import commits_pb2 as pb
 
-class AsyncCommits(AsyncResource):
-    """Changes and reads several things in one step. The parts of a commit come from `sessions_client.ops`."""
+
+class AsyncCommitter(ABC):
+    """Whatever takes commits: the single call, and a pipeline. The parts come from `sessions_client.ops`."""
+
+    @abstractmethod
+    async def _commit(self, request: pb.CommitRequest, *, timeout: Span | None) -> pb.CommitResponse: ...
 
     async def commit(
         self,
@@ -42,24 +49,8 @@ class AsyncCommits(AsyncResource):
             reads=reads,
             request_id=request_id,
         )
-        response = await self._caller.unary(self._caller.commits.Commit, request, timeout=timeout)
+        response = await self._commit(request, timeout=timeout)
         return convert.read_commit(request, response)
-
-    async def read(self, *reads: ops.Read, timeout: Span | None = None) -> list[Any]:
-        """Reads 1 to 100 things as they were at one instant; returns one result for each.
-
-        A result is what the single call returns, None when the session, message or record does not exist, or
-        `LEFT_OUT` when the response was full, at about 3 MiB."""
-        request = convert.read_request(reads)
-        response = await self._caller.unary(self._caller.commits.Read, request, timeout=timeout)
-        return convert.read_results(response.results)
-
-    async def get_message(self, session_id: str, message_id: str, *, timeout: Span | None = None) -> Message:
-        """One message of the history. Raises NotFound when the history has none of this id."""
-        (message,) = await self.read(ops.read_message(session_id, message_id), timeout=timeout)
-        if not isinstance(message, Message):
-            raise NotFound("There is no such message in the session's history; check both ids.")
-        return message
 
     async def truncate_history(
         self,
@@ -97,3 +88,26 @@ class AsyncCommits(AsyncResource):
             session_id, newest=1, return_removed=True, request_id=request_id, timeout=timeout
         )
         return removed.messages[0] if removed.messages else None
+
+
+class AsyncCommits(AsyncCommitter, AsyncResource):
+    """Changes and reads several things in one step."""
+
+    async def _commit(self, request: pb.CommitRequest, *, timeout: Span | None) -> pb.CommitResponse:
+        return await self._caller.unary(self._caller.commits.Commit, request, timeout=timeout)
+
+    async def read(self, *reads: ops.Read, timeout: Span | None = None) -> list[Any]:
+        """Reads 1 to 100 things as they were at one instant; returns one result for each.
+
+        A result is what the single call returns, None when the session, message or record does not exist, or
+        `LEFT_OUT` when the response was full, at about 3 MiB."""
+        request = convert.read_request(reads)
+        response = await self._caller.unary(self._caller.commits.Read, request, timeout=timeout)
+        return convert.read_results(response.results)
+
+    async def get_message(self, session_id: str, message_id: str, *, timeout: Span | None = None) -> Message:
+        """One message of the history. Raises NotFound when the history has none of this id."""
+        (message,) = await self.read(ops.read_message(session_id, message_id), timeout=timeout)
+        if not isinstance(message, Message):
+            raise NotFound("There is no such message in the session's history; check both ids.")
+        return message

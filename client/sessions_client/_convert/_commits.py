@@ -12,10 +12,10 @@ from sessions_client._convert._messages import read_message
 from sessions_client._convert._records import read_list, read_record
 from sessions_client._convert._sessions import read_session
 from sessions_client._errors import SessionsError, error_of, refused
-from sessions_client._models import History
+from sessions_client._models import History, Message
 from sessions_client._records import RecordResult
 from sessions_client.ops import Condition, NewSession, Operation, Read
-from sessions_proto.v1 import commits_pb2 as pb
+from sessions_proto.v1 import commits_pb2 as commits_pb, sessions_pb2 as pb
 
 
 def commit_request(
@@ -26,8 +26,8 @@ def commit_request(
     create: NewSession | None = None,
     reads: Iterable[Read] = (),
     request_id: str | None = None,
-) -> pb.CommitRequest:
-    request = pb.CommitRequest(
+) -> commits_pb.CommitRequest:
+    request = commits_pb.CommitRequest(
         session_id=scalars.text(session_id, field="session_id"),
         request_id=scalars.new_request_id(request_id),
         operations=_wires(operations, Operation, field="operations"),
@@ -40,11 +40,11 @@ def commit_request(
     return request
 
 
-def read_request(reads: Iterable[Read]) -> pb.ReadRequest:
-    return pb.ReadRequest(reads=_wires(reads, Read, field="reads"))
+def read_request(reads: Iterable[Read]) -> commits_pb.ReadRequest:
+    return commits_pb.ReadRequest(reads=_wires(reads, Read, field="reads"))
 
 
-def read_commit(request: pb.CommitRequest, response: pb.CommitResponse) -> CommitResult:
+def read_commit(request: commits_pb.CommitRequest, response: commits_pb.CommitResponse) -> CommitResult:
     """What the commit did. An appended message comes back whole, though only what the server made travels."""
     return CommitResult(
         session=read_session(response.session) if response.HasField("session") else None,
@@ -53,28 +53,28 @@ def read_commit(request: pb.CommitRequest, response: pb.CommitResponse) -> Commi
     )
 
 
-def read_results(results: Iterable[pb.ReadResult]) -> list[Any]:
+def read_results(results: Iterable[commits_pb.ReadResult]) -> list[Any]:
     """What was read, each as its single call returns it; None for what does not exist."""
     return [_read(result) for result in results]
 
 
-def failure_of(failure: pb.CommitFailure) -> SessionsError:
+def failure_of(failure: commits_pb.CommitFailure) -> SessionsError:
     """The error that the single call would have raised."""
     return error_of(failure.code, failure.message, reason=failure.reason, metadata=failure.metadata)
 
 
-def appended(message: Any, result: Any) -> Any:
+def read_appended(operation: commits_pb.Operation, result: commits_pb.OperationResult) -> Message:
     """The message as it is stored: what was sent, with what the server made."""
-    message.MergeFrom(result)
-    return read_message(message)
+    whole = pb.Message()
+    whole.CopyFrom(operation.append)
+    whole.MergeFrom(result.appended)
+    return read_message(whole)
 
 
-def _read_result(operation: pb.Operation, result: pb.OperationResult) -> Any:
+def _read_result(operation: commits_pb.Operation, result: commits_pb.OperationResult) -> Any:
     match result.WhichOneof("result"):
         case "appended":
-            whole = type(operation.append)()
-            whole.CopyFrom(operation.append)
-            return appended(whole, result.appended)
+            return read_appended(operation, result)
         case "removed":
             messages = tuple(map(read_message, result.removed.messages))
             return Removed(count=result.removed.count, messages=messages)
@@ -88,7 +88,7 @@ def _read_result(operation: pb.Operation, result: pb.OperationResult) -> Any:
             return None
 
 
-_READERS: dict[str, Callable[[pb.ReadResult], Any]] = {
+_READERS: dict[str, Callable[[commits_pb.ReadResult], Any]] = {
     "session": lambda result: read_session(result.session),
     "context": lambda result: read_context(result.context),
     "history": lambda result: History(
@@ -101,7 +101,7 @@ _READERS: dict[str, Callable[[pb.ReadResult], Any]] = {
 }
 
 
-def _read(result: pb.ReadResult) -> Any:
+def _read(result: commits_pb.ReadResult) -> Any:
     read = _READERS.get(result.WhichOneof("result") or "")
     return None if read is None else read(result)
 

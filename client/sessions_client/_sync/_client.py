@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 from sessions_client._models import Span
 from sessions_client._options import TLS, MetadataInput, PathOrPem, TokenSource, call_metadata, target_of
 from sessions_client._sync._caller import Caller
+from sessions_client._sync._pipeline import Pipeline
 from sessions_client._sync._records import Records
 from sessions_client._sync._sessions import Sessions
 from sessions_client.ops import Read
@@ -65,6 +66,10 @@ class Client:
     def read(self, *reads: Read, timeout: Span | None = None) -> list[Any]:
         """Reads several things at one instant; see `sessions.read`."""
         return self._sessions.read(*reads, timeout=timeout)
+
+    def pipeline(self) -> Pipeline:
+        """Many writes over one stream, for any number of tasks: `with client.pipeline() as p: …`."""
+        return Pipeline(self._caller)
 
     def close(self) -> None:
         """Ends all subscriptions and closes the connection. The client cannot be used again."""

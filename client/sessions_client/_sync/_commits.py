@@ -4,8 +4,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sessions_client import ops
 from sessions_client._commits import CommitResult, Removed
@@ -14,9 +15,15 @@ from sessions_client._errors import NotFound
 from sessions_client._models import Message, Span
 from sessions_client._sync._caller import Resource
 
+if TYPE_CHECKING:
+    from sessions_proto.v1 import commits_pb2 as pb
 
-class Commits(Resource):
-    """Changes and reads several things in one step. The parts of a commit come from `sessions_client.ops`."""
+
+class Committer(ABC):
+    """Whatever takes commits: the single call, and a pipeline. The parts come from `sessions_client.ops`."""
+
+    @abstractmethod
+    def _commit(self, request: pb.CommitRequest, *, timeout: Span | None) -> pb.CommitResponse: ...
 
     def commit(
         self,
@@ -44,24 +51,8 @@ class Commits(Resource):
             reads=reads,
             request_id=request_id,
         )
-        response = self._caller.unary(self._caller.commits.Commit, request, timeout=timeout)
+        response = self._commit(request, timeout=timeout)
         return convert.read_commit(request, response)
-
-    def read(self, *reads: ops.Read, timeout: Span | None = None) -> list[Any]:
-        """Reads 1 to 100 things as they were at one instant; returns one result for each.
-
-        A result is what the single call returns, None when the session, message or record does not exist, or
-        `LEFT_OUT` when the response was full, at about 3 MiB."""
-        request = convert.read_request(reads)
-        response = self._caller.unary(self._caller.commits.Read, request, timeout=timeout)
-        return convert.read_results(response.results)
-
-    def get_message(self, session_id: str, message_id: str, *, timeout: Span | None = None) -> Message:
-        """One message of the history. Raises NotFound when the history has none of this id."""
-        (message,) = self.read(ops.read_message(session_id, message_id), timeout=timeout)
-        if not isinstance(message, Message):
-            raise NotFound("There is no such message in the session's history; check both ids.")
-        return message
 
     def truncate_history(
         self,
@@ -99,3 +90,26 @@ class Commits(Resource):
             session_id, newest=1, return_removed=True, request_id=request_id, timeout=timeout
         )
         return removed.messages[0] if removed.messages else None
+
+
+class Commits(Committer, Resource):
+    """Changes and reads several things in one step."""
+
+    def _commit(self, request: pb.CommitRequest, *, timeout: Span | None) -> pb.CommitResponse:
+        return self._caller.unary(self._caller.commits.Commit, request, timeout=timeout)
+
+    def read(self, *reads: ops.Read, timeout: Span | None = None) -> list[Any]:
+        """Reads 1 to 100 things as they were at one instant; returns one result for each.
+
+        A result is what the single call returns, None when the session, message or record does not exist, or
+        `LEFT_OUT` when the response was full, at about 3 MiB."""
+        request = convert.read_request(reads)
+        response = self._caller.unary(self._caller.commits.Read, request, timeout=timeout)
+        return convert.read_results(response.results)
+
+    def get_message(self, session_id: str, message_id: str, *, timeout: Span | None = None) -> Message:
+        """One message of the history. Raises NotFound when the history has none of this id."""
+        (message,) = self.read(ops.read_message(session_id, message_id), timeout=timeout)
+        if not isinstance(message, Message):
+            raise NotFound("There is no such message in the session's history; check both ids.")
+        return message

@@ -4,128 +4,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, overload
+from collections.abc import Iterable
+from typing import Literal
 
 from sessions_client._convert import _messages as convert
 from sessions_client._models import History, HistoryWindow, Message, MessageInput, Span
 from sessions_client._sync._caller import Resource
-
-if TYPE_CHECKING:
-    from datetime import datetime
+from sessions_client._sync._message_writer import MessageWriter
 
 
-class Messages(Resource):
+class Messages(MessageWriter, Resource):
     """Reads and writes histories. Order is by `sequence`, which the server gives; a `timestamp` is only
     data."""
 
-    @overload
-    def add_message(
-        self,
-        session_id: str,
-        *,
-        message: MessageInput,
-        request_id: str | None = None,
-        timeout: Span | None = None,
-    ) -> Message: ...
-
-    @overload
-    def add_message(
-        self,
-        session_id: str,
-        *,
-        data: Mapping[str, Any],
-        role: str | None = None,
-        content: str | None = None,
-        id: str | None = None,
-        name: str | None = None,
-        tool_call_id: str | None = None,
-        metadata: Mapping[str, Any] | None = None,
-        timestamp: datetime | str | None = None,
-        payload: bytes | None = None,
-        payload_type: str | None = None,
-        request_id: str | None = None,
-        timeout: Span | None = None,
-    ) -> Message: ...
-
-    @overload
-    def add_message(
-        self,
-        session_id: str,
-        *,
-        role: str,
-        content: str | None = None,
-        id: str | None = None,
-        name: str | None = None,
-        tool_call_id: str | None = None,
-        data: Mapping[str, Any] | None = None,
-        metadata: Mapping[str, Any] | None = None,
-        timestamp: datetime | str | None = None,
-        payload: bytes | None = None,
-        payload_type: str | None = None,
-        request_id: str | None = None,
-        timeout: Span | None = None,
-    ) -> Message: ...
-
-    @overload
-    def add_message(
-        self,
-        session_id: str,
-        *,
-        payload: bytes,
-        payload_type: str | None = None,
-        role: str | None = None,
-        content: str | None = None,
-        id: str | None = None,
-        name: str | None = None,
-        tool_call_id: str | None = None,
-        metadata: Mapping[str, Any] | None = None,
-        timestamp: datetime | str | None = None,
-        request_id: str | None = None,
-        timeout: Span | None = None,
-    ) -> Message: ...
-
-    def add_message(
-        self,
-        session_id: str,
-        *,
-        message: MessageInput | None = None,
-        role: str | None = None,
-        content: str | None = None,
-        id: str | None = None,
-        name: str | None = None,
-        tool_call_id: str | None = None,
-        data: Mapping[str, Any] | None = None,
-        metadata: Mapping[str, Any] | None = None,
-        timestamp: datetime | str | None = None,
-        payload: bytes | None = None,
-        payload_type: str | None = None,
-        request_id: str | None = None,
-        timeout: Span | None = None,
+    def _add_message(
+        self, session_id: str, message: MessageInput, *, request_id: str | None, timeout: Span | None
     ) -> Message:
-        """Appends a message, given as one value or in parts; returns it with its `id` and `sequence`.
-
-        It needs a `role`, or the provider's own form: as JSON in `data`, or byte for byte in `payload`, with what that
-        is in `payload_type` (`application/json`). `timestamp` is an aware datetime or an RFC 3339 text. A message with
-        an `id` of one's own can be sent again: the same content returns the stored message, other content raises
-        AlreadyExists.
-
-        Raises FailedPrecondition in a state that takes no messages; ResourceExhausted for content above 256
-        KiB, or a full history with `overflow="reject"`."""
-        parts = {
-            "id": id,
-            "role": role,
-            "content": content,
-            "name": name,
-            "tool_call_id": tool_call_id,
-            "data": data,
-            "metadata": metadata,
-            "timestamp": timestamp,
-            "payload": payload,
-            "payload_type": payload_type,
-        }
-        whole = convert.one_message(message, parts)
-        request = convert.add_request(session_id, message=whole, request_id=request_id)
+        request = convert.add_request(session_id, message=message, request_id=request_id)
         response = self._caller.unary(self._caller.stub.AddMessage, request, timeout=timeout)
         return convert.read_message(response.message)
 
@@ -137,7 +32,7 @@ class Messages(Resource):
         request_id: str | None = None,
         timeout: Span | None = None,
     ) -> list[Message]:
-        """Appends 1 to 1,000 messages, all or none; answers them in the same order.
+        """Appends 1 to 1,000 messages, all or none; returns them in the same order.
 
         Raises ResourceExhausted when all of them, with their ids and times, exceed 4 MiB."""
         request = convert.add_all_request(session_id, messages=messages, request_id=request_id)
