@@ -11,9 +11,10 @@ import functools
 from collections.abc import AsyncIterator, Callable, Generator
 from typing import Any, cast
 
-from sessions_client import AsyncClient, Client, Page, Pager, Sessions, Subscription
+from sessions_client import AsyncClient, Client, Page, Pager, Pipeline, Records, Sessions, Subscription
 
 FLAVOURS = ("sync", "async")
+_TARGETS = (Client, Sessions, Records, Pager, Page, Subscription, Pipeline)
 
 
 def open_client(flavour: str, target: Any, **options: Any) -> AsyncClient:
@@ -81,7 +82,7 @@ class _Call:
 
 
 def _wrap(value: Any) -> Any:
-    wrapped = isinstance(value, (Client, Sessions, Pager, Page, Subscription)) or hasattr(value, "__next__")
+    wrapped = isinstance(value, _TARGETS) or hasattr(value, "__next__")
     return _Threaded(value) if wrapped else value
 
 

@@ -120,6 +120,10 @@ class Pipe:
                 self._left.set()
         except grpc.RpcError as failure:
             raise error_from(failure) from failure
+        except asyncio.CancelledError:
+            # gRPC raises this for a call that `_give_up` cancelled.
+            if not self._closing or self._in_flight:
+                raise
         finally:
             self._call = None
             call.cancel()

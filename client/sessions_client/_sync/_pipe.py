@@ -122,6 +122,8 @@ class Pipe:
                     if flight is not None:
                         _resolve(flight, outcome_of(flight, outcome))
         except grpc.RpcError as failure:
+            if self._closing and not self._in_flight:
+                return  # cancelled by `_give_up`
             raise error_from(failure) from failure
         finally:
             with self._lock:
