@@ -1,4 +1,7 @@
-"""What a metadata filter means: a list of conditions on dotted paths, all of which must hold. Comparisons are typed."""
+"""What a filter on metadata or labels means: a list of conditions on dotted paths, all of which must hold.
+
+Comparisons are typed.
+"""
 
 from __future__ import annotations
 
@@ -41,40 +44,35 @@ class Condition(NamedTuple):
     (or a text that a text must hold)."""
 
 
-def parse_filter(raw: JsonObject) -> tuple[Condition, ...]:
-    """Reads `{"a.b": value | {"$op": operand, …} | {sub-object}}`. Raises InvalidRequest with every violation."""
+def parse_filter(raw: JsonObject, *, field: str = "metadata_filter") -> tuple[Condition, ...]:
+    """Reads `{"a.b": value | {"$op": operand, …} | {sub-object}}`. Raises InvalidRequest with every violation, each of
+    the request's `field`."""
     conditions: list[Condition] = []
-    violations: list[Violation] = []
+    violations: list[str] = []
     for key, wanted in raw.items():
         path = tuple(key.split("."))
         if not all(path):
-            violations.append(
-                _violation("A metadata path is dotted, without empty parts, such as `device.os`.")
-            )
+            violations.append("A path is dotted, without empty parts, such as `device.os`.")
         elif path[0].startswith("$") and path[0] != "$":
-            violations.append(_violation(_PLACE_SENTENCE))
+            violations.append(_PLACE_SENTENCE)
         elif isinstance(wanted, dict) and _has_operator(wanted):
             for name, operand in wanted.items():
                 problem = _problem(name, operand)
                 if problem:
-                    violations.append(_violation(problem))
+                    violations.append(problem)
                 else:
                     conditions.append(Condition(path, Operator(name), operand))
         elif _is_operator_within(wanted):
-            violations.append(_violation(_WITHIN_SENTENCE))
+            violations.append(_WITHIN_SENTENCE)
         elif isinstance(wanted, dict):
             conditions.append(Condition(path, Operator.CONTAINS, wanted))
         else:
             conditions.append(Condition(path, Operator.EQ, wanted))
     if len(conditions) > MAX_CONDITIONS:
-        violations.append(Violation("metadata_filter", f"A filter has at most {MAX_CONDITIONS} conditions."))
+        violations.append(f"A filter has at most {MAX_CONDITIONS} conditions.")
     if violations:
-        raise InvalidRequest(violations)
+        raise InvalidRequest(Violation(field, sentence) for sentence in violations)
     return tuple(conditions)
-
-
-def _violation(sentence: str) -> Violation:
-    return Violation("metadata_filter", sentence)
 
 
 def _has_operator(wanted: JsonObject) -> bool:

@@ -74,8 +74,8 @@ class Backend(ABC):
         """The database of a URL with this scheme, parsed and as it was given. Raises StoreRefused."""
 
     @abstractmethod
-    def condition(self, condition: Condition) -> sa.ColumnElement[bool]:
-        """A metadata condition in the database's SQL."""
+    def condition(self, condition: Condition, document: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
+        """A condition on a column of JSON in the database's SQL."""
 
     @abstractmethod
     def runner(self, options: RunOptions) -> Runner:

@@ -1,4 +1,4 @@
-"""Metadata conditions in SQL: what they mean, whatever the database. A test compares each database with plain Python.
+"""Conditions on metadata and labels in SQL: what they mean, whatever the database. A test compares them with Python.
 
 A path leads through objects only. Values of different types are never equal and never in an order: `true` is not 1,
 "1" is not 1. Texts are in the order of their code points. A condition fails where its path leads nowhere, except `$ne`
@@ -49,18 +49,20 @@ def _unified(value: Json) -> Json:
     return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 2**53 else value
 
 
-def check(conditions: Iterable[Condition]) -> None:
-    """Refuses what no metadata can match, or what SQLite cannot parse. Raises InvalidRequest."""
+def check(conditions: Iterable[Condition], *, field: str) -> None:
+    """Refuses what nothing stored can match, or what SQLite cannot parse. The field is the request's that has them.
+    Raises InvalidRequest."""
     parts = 0
     for path, _, operand in conditions:
         count, lists = _size(operand)
         parts += count
         if lists > _MOST_NESTED_LISTS or parts > _MOST_PARTS:
             raise _refused(
-                f"A filter compares at most {_MOST_PARTS} values, and lists nested at most {_MOST_NESTED_LISTS} deep."
+                field,
+                f"A filter compares at most {_MOST_PARTS} values, and lists nested at most {_MOST_NESTED_LISTS} deep.",
             )
         if "\0" in "".join(path) or r"\u0000" in stored_json(operand):
-            raise _refused("Metadata never holds U+0000, so do not look for it.")
+            raise _refused(field, "U+0000 is never stored in what is searched; leave it out of the filter.")
 
 
 def _size(operand: Json) -> tuple[int, int]:
@@ -72,5 +74,5 @@ def _size(operand: Json) -> tuple[int, int]:
     return sum(count for count, _ in items), deepest + isinstance(operand, list)
 
 
-def _refused(sentence: str) -> InvalidRequest:
-    return InvalidRequest([Violation("metadata_filter", sentence)])
+def _refused(field: str, sentence: str) -> InvalidRequest:
+    return InvalidRequest([Violation(field, sentence)])

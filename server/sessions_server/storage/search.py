@@ -107,8 +107,8 @@ def _parameters(query: ListQuery, now: Micros) -> dict[str, Any]:
 def _search(
     connection: Connection, query: ListQuery, shape: _Shape, parameters: dict[str, Any], rules: Rules
 ) -> Seq[Row]:
-    check(query.conditions)
-    matches = [rules.backend.condition(condition) for condition in query.conditions]
+    check(query.conditions, field="metadata_filter")
+    matches = [rules.backend.condition(condition, sessions.c.metadata) for condition in query.conditions]
     statement = _search_statement(connection, query, shape, parameters, matches)
     return cast("Seq[Row]", connection.execute(statement, parameters).fetchall())
 

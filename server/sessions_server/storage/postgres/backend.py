@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from sessions_server.storage.backend import SETTING, Backend, Locks, Runner, RunOptions
 from sessions_server.storage.postgres import sentences
@@ -34,8 +34,8 @@ class PostgresBackend(Backend):
     def from_url(cls, url: URL, text: str) -> Self:
         return cls(url, text.count("@") > 1)
 
-    def condition(self, condition: Condition) -> sa.ColumnElement[bool]:
-        return sql_of(condition)
+    def condition(self, condition: Condition, document: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
+        return sql_of(condition, document)
 
     def runner(self, options: RunOptions) -> Runner:
         from sessions_server.storage.postgres.runner import PostgresRunner  # needs the extra [postgres]

@@ -13,20 +13,20 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sessions_server.domain.filters import Condition, Operator
 from sessions_server.domain.limits import MAX_DEPTH
 from sessions_server.storage.conditions import ORDER, Test, stored_json
-from sessions_server.storage.schema import sessions
 
 if TYPE_CHECKING:
     from sessions_server.domain.models import Json
 
 
-def sql_of(condition: Condition) -> Test:
-    return cast("Test", _test(_jsonb_at(condition.path), condition.operator, condition.operand))
+def sql_of(condition: Condition, document: sa.ColumnElement[Any]) -> Test:
+    value = _jsonb_at(document, condition.path)
+    return cast("Test", _test(value, condition.operator, condition.operand))
 
 
-def _jsonb_at(path: tuple[str, ...]) -> Any:
+def _jsonb_at(document: sa.ColumnElement[Any], path: tuple[str, ...]) -> Any:
     if len(path) > MAX_DEPTH:
         return sa.cast(sa.null(), JSONB)
-    value: Any = sa.type_coerce(sessions.c.metadata, JSONB)
+    value: Any = sa.type_coerce(document, JSONB)
     for key in path:  # the operator with a text steps into objects only
         value = value.op("->", return_type=JSONB())(sa.cast(key, sa.Text))
     return value

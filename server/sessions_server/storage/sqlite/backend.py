@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from sessions_server.storage.backend import SETTING, Backend, Runner, RunOptions
 from sessions_server.storage.clock import SystemClock
@@ -38,8 +38,8 @@ class SqliteBackend(Backend):
             return cls(None)
         return cls(Path(name.removeprefix("file:")))
 
-    def condition(self, condition: Condition) -> sa.ColumnElement[bool]:
-        return sql_of(condition)
+    def condition(self, condition: Condition, document: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
+        return sql_of(condition, document)
 
     def runner(self, options: RunOptions) -> Runner:
         return SqliteRunner(

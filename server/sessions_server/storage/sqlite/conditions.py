@@ -14,20 +14,19 @@ import sqlalchemy as sa
 from sessions_server.domain.filters import Condition, Operator
 from sessions_server.domain.limits import MAX_DEPTH
 from sessions_server.storage.conditions import ORDER, Test, stored_json
-from sessions_server.storage.schema import sessions
 
 if TYPE_CHECKING:
     from sessions_server.domain.models import Json
 
 
-def sql_of(condition: Condition) -> Test:
+def sql_of(condition: Condition, document: sa.ColumnElement[Any]) -> Test:
     path, operator, operand = condition
     if operator is Operator.NE:
-        return sa.not_(_at_path(path, lambda value: _equals(value, operand)))
+        return sa.not_(_at_path(document, path, lambda value: _equals(value, operand)))
     if operator is Operator.EXISTS:
-        exists = _at_path(path, lambda _: sa.true())
+        exists = _at_path(document, path, lambda _: sa.true())
         return exists if operand is True else sa.not_(exists)
-    return _at_path(path, lambda value: _test(value, operator, operand))
+    return _at_path(document, path, lambda value: _test(value, operator, operand))
 
 
 def _test(value: Any, operator: Operator, operand: Json) -> Test:
@@ -41,11 +40,11 @@ def _test(value: Any, operator: Operator, operand: Json) -> Test:
     return sa.and_(same_type, ORDER[operator](value.value, _operand(operand)))
 
 
-def _at_path(path: tuple[str, ...], test: Callable[[Any], Test]) -> Test:
+def _at_path(document: Any, path: tuple[str, ...], test: Callable[[Any], Test]) -> Test:
     """Whether there is a value at the path, and it passes."""
     if len(path) > MAX_DEPTH:
         return sa.false()
-    return _below(sessions.c.metadata, path, test)
+    return _below(document, path, test)
 
 
 def _below(document: Any, path: tuple[str, ...], test: Callable[[Any], Test]) -> Test:
