@@ -43,5 +43,7 @@ class Limits:
     request_ids_kept: Micros = Micros(24 * 3600 * SECOND)
     events_kept: Micros = Micros(7 * 24 * 3600 * SECOND)
     record_bytes: int = 3 * MIB
+    record_page_bytes: int = 3 * MIB
+    """About how much one page of records carries on the wire; one record may be larger."""
     records_per_delete: int = 10_000
     """How many records one deletion of a prefix may take with it."""

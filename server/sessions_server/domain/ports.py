@@ -24,6 +24,8 @@ if TYPE_CHECKING:
         SessionKey,
         State,
     )
+    from sessions_server.domain.record_reads import CollectionPage, CollectionQuery, RecordPage, RecordQuery
+    from sessions_server.domain.records import Record, RecordName
     from sessions_server.domain.workspace import Published, Workspace
 
 T = TypeVar("T")
@@ -211,6 +213,23 @@ class ListQuery(NamedTuple):
     limit: int
     after: tuple[Micros, str] | None
     """The order column's value and the session id of the last session of the page before."""
+
+
+class RecordStore(Protocol):
+    """The records, as readers see them: all that was acknowledged before, at one instant.
+
+    Each raises Unavailable when the store cannot be reached, KeyNotAvailable and DataCorrupted for values that cannot
+    be opened. A read that starts ttls again is a write, and raises SessionLocked when others hold the records for long.
+    """
+
+    async def record(self, name: RecordName, *, refresh_ttl: bool = False) -> Record | None:
+        """None: it is absent, or its session is. Waits for writes that may undo an expiry that is due."""
+
+    async def records(self, query: RecordQuery) -> RecordPage:
+        """One page. Raises InvalidRequest for a filter that cannot be asked."""
+
+    async def collections(self, query: CollectionQuery) -> CollectionPage:
+        """The collections with at least one record, in the order of their paths."""
 
 
 class ReadStore(Protocol):

@@ -51,6 +51,8 @@ class Locks:
     """Waits for the keys of sessions that have no row to be locked."""
     absent_if_free: Prepared
     """Does not wait, and says of each key whether it is locked now."""
+    numbers: Prepared
+    """Waits for pairs of 32-bit numbers, one after another, each held by one transaction at a time."""
     wait_long: Prepared
     """Lets this transaction wait longer."""
 

@@ -1,4 +1,4 @@
-"""The content that is encrypted where a session is: a context, an event's data, a first answer.
+"""The content that is encrypted where a session is: a context, an event's data, a first answer, a record's value.
 
 It is sealed before it reaches the database and opened after it has left it; each value is bound to its own place.
 """
@@ -29,10 +29,12 @@ from sessions_server.domain.models import (
     SessionKey,
 )
 from sessions_server.domain.ports import Cell, Cells
+from sessions_server.domain.records import RecordName
 
 CONTEXT_COLUMN: Final = "contexts.data"
 PAYLOAD_COLUMN: Final = "log.payload"
 ANSWER_COLUMN: Final = "requests.answer"
+RECORD_COLUMN: Final = "records.value"
 
 _TYPES: Final = {str(value): value for value in EventType}
 
@@ -76,6 +78,12 @@ class Content:
     def answer(self, request_id: str, payload: bytes, bodies: tuple[MessageBody, ...]) -> Answer:
         return decode_answer(self._open(ANSWER_COLUMN, request_id, payload), bodies)
 
+    def record_cell(self, name: RecordName, value: bytes) -> bytes:
+        return self._seal(RECORD_COLUMN, _record_row(name), value)
+
+    def record_value(self, name: RecordName, stored: bytes) -> bytes:
+        return self._open(RECORD_COLUMN, _record_row(name), stored)
+
     def _event_data(
         self, sequence: int, kind: EventType, message_id: str | None, time: int, payload: bytes | None
     ) -> EventData | None:
@@ -94,3 +102,8 @@ class Content:
         if self.data_key is None:
             return stored
         return self.cells.open(self.data_key, Cell(*self.key, column, row), stored)
+
+
+def _record_row(name: RecordName) -> str:
+    """A record's place within its scope."""
+    return dumps([[*name.collection], name.key]).decode()

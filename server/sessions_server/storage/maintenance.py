@@ -10,6 +10,7 @@ from sessions_server.domain.errors import DomainError
 from sessions_server.domain.models import Micros, SessionKey
 from sessions_server.domain.ports import Rewrapped
 from sessions_server.storage.schema import log, requests, sessions
+from sessions_server.storage.shared_keys import is_shared, keys_after, replace_keys
 from sessions_server.storage.statements import Prepared, Row, read_clock
 
 if TYPE_CHECKING:
@@ -121,33 +122,46 @@ def _compact_log(connection: Connection, row: Row, until: Micros) -> None:
     _LET_GO.run(connection, **key, start=start)
 
 
-Fresh: TypeAlias = "tuple[bytes, str, str, bytes]"
-"""A data key under the current key, the session that it belongs to, and the data key as it is stored."""
+Fresh: TypeAlias = "tuple[bytes, SessionKey, bytes]"
+"""A data key under the current key, the session or shared scope that it is for, and the data key as it is stored."""
 
 
 def find_stale_data_keys(
     connection: Connection, after: SessionKey | None, limit: int, *, cells: Cells
 ) -> tuple[Rewrapped, list[Fresh]]:
-    """Looks at the next encrypted sessions and wraps anew what is not under the current key. Locks nothing."""
-    rows = _ENCRYPTED.rows(connection, **_place(after), count=limit)
+    """Looks at the next encrypted sessions, and after the last of them at the shared scopes, and wraps again what is
+    not under the current key. Locks nothing."""
+    found = _encrypted(connection, after, limit)
     fresh: list[Fresh] = []
     failures: list[DomainError] = []
-    for tenant, session_id, stored in rows:
-        old = bytes(stored)
+    for key, old in found:
         try:
-            new = cells.rewrap(tenant, session_id, old)
+            new = cells.rewrap(*key, old)
         except DomainError as error:
             failures.append(error)
         else:
-            fresh += [(new, tenant, session_id, old)] if new is not None else []
-    last = SessionKey(*rows[-1][:2]) if rows else None
-    return Rewrapped(last, len(rows), len(fresh), tuple(failures)), fresh
+            fresh += [(new, key, old)] if new is not None else []
+    last = found[-1][0] if found else None
+    return Rewrapped(last, len(found), len(fresh), tuple(failures)), fresh
+
+
+def _encrypted(
+    connection: Connection, after: SessionKey | None, limit: int
+) -> list[tuple[SessionKey, bytes]]:
+    if after is not None and is_shared(after):
+        return keys_after(connection, after, limit)
+    rows = _ENCRYPTED.rows(connection, **_place(after), count=limit)
+    if not rows:
+        return keys_after(connection, None, limit)
+    return [(SessionKey(tenant, session_id), bytes(data_key)) for tenant, session_id, data_key in rows]
 
 
 def replace_data_keys(connection: Connection, fresh: list[Fresh]) -> int:
     """Of a session that was created anew meanwhile, or rewrapped by another replica, the data key stays. Answers how
     many it was given."""
-    _REPLACE_DATA_KEY.many(connection, [*fresh])
+    of_sessions = [(new, *key, old) for new, key, old in fresh if not is_shared(key)]
+    _REPLACE_DATA_KEY.many(connection, of_sessions)
+    replace_keys(connection, [each for each in fresh if is_shared(each[1])])
     return len(fresh)
 
 

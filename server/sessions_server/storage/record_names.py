@@ -25,7 +25,8 @@ _KEPT: Final = 320
 """Bytes of UTF-8 that are kept of a longer one."""
 
 _LAST: Final = "\U0010ffff"
-_SURROGATES: Final = (0xD7FF, 0xE000)
+_BEFORE_SURROGATES: Final = 0xD7FF
+_AFTER_SURROGATES: Final = 0xE000
 
 
 class StoredCollection(NamedTuple):
@@ -35,11 +36,15 @@ class StoredCollection(NamedTuple):
     """The whole encoding where `short` is cut."""
 
 
+END: Final = _LAST * 257
+"""After every stored collection and key."""
+
+
 class Bounds(NamedTuple):
     low: str
     """Included."""
-    high: str | None
-    """Excluded; None: without end."""
+    high: str
+    """Excluded."""
 
 
 def encode(path: Iterable[str]) -> str:
@@ -79,11 +84,21 @@ def beginning_with(prefix: str) -> Bounds:
     """Where the strings are that begin with a prefix."""
     kept = prefix.rstrip(_LAST)
     if not kept:
-        return Bounds(prefix, None)
-    following = ord(kept[-1]) + 1
-    if following == _SURROGATES[0] + 1:
-        following = _SURROGATES[1]
+        return Bounds(prefix, END)
+    last = ord(kept[-1])
+    following = _AFTER_SURROGATES if last == _BEFORE_SURROGATES else last + 1
     return Bounds(prefix, kept[:-1] + chr(following))
+
+
+def successor(name: str) -> str:
+    """The first name that can follow: none has U+0000."""
+    return name + _END
+
+
+def between(prefix: str, after: str, before: str) -> Bounds:
+    """Where the keys are that begin with a prefix and are after one key and before another; empty: any."""
+    low, high = beginning_with(prefix)
+    return Bounds(max(low, successor(after)) if after else low, min(high, before) if before else high)
 
 
 def name_hash(short: str, key: str) -> bytes:

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from sessions_server.domain.errors import DomainError
 from sessions_server.domain.models import Context, Micros, Sequence, Session, SessionKey
-from sessions_server.storage import maintenance, read
+from sessions_server.storage import maintenance, read, record_reads
 from sessions_server.storage.backend import RunOptions
 from sessions_server.storage.gather import Gather
+from sessions_server.storage.record_collections import find_collections
+from sessions_server.storage.records import sweep_records
 from sessions_server.storage.search import find_sessions
 from sessions_server.storage.transaction import Rules, StoreTransaction
 
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
         Rewrapped,
         Transaction,
     )
+    from sessions_server.domain.record_reads import CollectionPage, CollectionQuery, RecordPage, RecordQuery
+    from sessions_server.domain.records import Record, RecordName
     from sessions_server.storage.backend import Backend, Runner
 
 T = TypeVar("T")
@@ -113,6 +117,43 @@ class Store:
         now = self._runner.now()
         return await self._read(lambda connection: read.read_due(connection, limit, now=now))
 
+    async def record(self, name: RecordName, *, refresh_ttl: bool = False) -> Record | None:
+        rules, now = self._rules, self._runner.now()
+        if not refresh_ttl:
+            try:
+                return await self._read(
+                    lambda connection: record_reads.read_record(connection, name, rules=rules, now=now)
+                )
+            except record_reads.Lapsing:
+                pass
+        return await self._write(
+            lambda connection: record_reads.refresh_record(
+                connection, name, refresh_ttl=refresh_ttl, rules=rules, now=self._runner.now()
+            )
+        )
+
+    async def records(self, query: RecordQuery) -> RecordPage:
+        rules, now = self._rules, self._runner.now()
+        if query.refresh_ttl:
+            return await self._write(
+                lambda connection: record_reads.refresh_page(
+                    connection, query, rules=rules, now=self._runner.now()
+                )
+            )
+        return await self._read(
+            lambda connection: record_reads.read_page(connection, query, rules=rules, now=now), snapshot=True
+        )
+
+    async def collections(self, query: CollectionQuery) -> CollectionPage:
+        now = self._runner.now()
+        return await self._read(
+            lambda connection: find_collections(connection, query, now=now), snapshot=True
+        )
+
+    async def sweep_records(self, limit: int) -> int:
+        """Deletes at most this many records that have expired. Returns how many."""
+        return await self._maintain(lambda connection, now: sweep_records(connection, limit, now=now))
+
     async def purge_requests(self, limit: int) -> int:
         """Lets go of at most so many request ids that are older than a repeated one is looked for. Answers how many."""
         return await self._maintain(
@@ -159,12 +200,13 @@ class Store:
         return outcome
 
     async def _maintain(self, work: Callable[[Connection, Micros | None], T]) -> T:
-        outcome = await self._uncut(
-            self._runner.write(lambda connection: work(connection, self._runner.now()))
-        )
+        outcome = await self._write(lambda connection: work(connection, self._runner.now()))
         if outcome:
             self._runner.scrub_soon()
         return outcome
+
+    async def _write(self, work: Callable[[Connection], T]) -> T:
+        return await self._uncut(self._runner.write(work))
 
     async def _read(self, work: Callable[[Connection], T], *, snapshot: bool = False) -> T:
         return await self._uncut(self._runner.read(work, snapshot=snapshot))

@@ -6,6 +6,7 @@ from hypothesis import given, strategies as st
 
 from sessions_server.storage.record_names import (
     beginning_with,
+    between,
     decode,
     encode,
     is_exact,
@@ -22,8 +23,8 @@ PATH = st.lists(PART, max_size=4).map(tuple)
 LONG = st.lists(st.text(ODD, min_size=40, max_size=256), min_size=1, max_size=16).map(tuple)
 
 
-def is_between(text: str, low: str, high: str | None) -> bool:
-    return low <= text and (high is None or text < high)
+def is_between(text: str, low: str, high: str) -> bool:
+    return low <= text < high
 
 
 @given(PATH, PATH)
@@ -58,6 +59,12 @@ def test_bounds_hold_the_strings_that_begin_with_the_prefix(prefix: str, text: s
     low, high = beginning_with(prefix)
     assert is_between(text, low, high) is text.startswith(prefix)
     assert is_between(prefix + text, low, high)
+
+
+@given(TEXT, TEXT, TEXT, TEXT)
+def test_keys_are_bounded_from_both_sides(prefix: str, after: str, before: str, text: str) -> None:
+    wanted = text.startswith(prefix) and (not after or text > after) and (not before or text < before)
+    assert is_between(text, *between(prefix, after, before)) is wanted
 
 
 def test_hashes_tell_where_a_collection_ends_and_a_key_begins() -> None:

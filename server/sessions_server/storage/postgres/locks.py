@@ -36,8 +36,16 @@ def _lock_keys(function: Callable[..., sa.ColumnElement[Any]]) -> Prepared:
     return Prepared(sa.select(rows, WRITE_NOW))
 
 
+def _lock_numbers() -> Prepared:
+    pairs = listed("pairs")
+    locked = sa.func.pg_advisory_xact_lock(item(pairs, 0, sa.Integer()), item(pairs, 1, sa.Integer()))
+    rows = sa.select(locked.label("locked")).select_from(pairs).cte("locks")
+    return Prepared(sa.select(rows, WRITE_NOW))
+
+
 LOCKS: Final = Locks(
     absent=_lock_keys(sa.func.pg_advisory_xact_lock),
     absent_if_free=_lock_keys(sa.func.pg_try_advisory_xact_lock),
+    numbers=_lock_numbers(),
     wait_long=Prepared(sa.select(sa.func.set_config("lock_timeout", "5s", sa.true()))),
 )

@@ -1,0 +1,269 @@
+"""One page of a list of records, at a cost that follows the page and not the number of records.
+
+A page is read off an index in the order of the list. What no index can tell, such as a condition on labels, is judged
+row by row; after a bounded number of rows a page ends where it is, short or empty, and the next one continues there.
+Where the index of terms, or a small subtree, leaves few candidates, those are looked at one by one instead.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import sqlalchemy as sa
+
+from sessions_server.domain.models import Micros
+from sessions_server.domain.record_reads import RecordPlace, RecordQuery
+from sessions_server.domain.sizes import GROWTH, fitting
+from sessions_server.storage.conditions import check
+from sessions_server.storage.record_names import (
+    beginning_with,
+    between,
+    encode,
+    is_exact,
+    stored_collection,
+    within,
+)
+from sessions_server.storage.record_rows import KEY_COLUMNS, StoredKey
+from sessions_server.storage.record_search import Keys, candidate_keys, of_owner
+from sessions_server.storage.schema import records
+from sessions_server.storage.statements import Prepared, Row
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence as Seq
+
+    from sqlalchemy.engine import Connection
+    from sqlalchemy.sql.expression import ColumnElement
+
+    from sessions_server.storage.transaction import Rules
+
+FEW: Final = 5_000
+"""Fewer candidates are looked at one by one."""
+
+MOST_SCANNED: Final = 5_000
+"""About how many rows are looked at for one page."""
+
+_CHUNK: Final = 1_000
+_ANY_KEY: Final = between("", "", "")
+_OVERHEAD: Final = 300
+"""At most what a record takes on the wire beside its name, labels and value."""
+
+
+class Page(NamedTuple):
+    keys: list[StoredKey]
+    next: RecordPlace | None
+
+
+class _Found(NamedTuple):
+    key: StoredKey
+    place: RecordPlace
+    size: int
+    """At most what the record takes on the wire."""
+
+
+class _Hits(NamedTuple):
+    found: list[_Found]
+    """One more than a page holds, if there are so many."""
+    resume: RecordPlace | None = None
+    """Where to continue if the search was ended early."""
+
+
+class _Shape(NamedTuple):
+    """What decides a statement's text, beside the conditions on labels; everything else is a parameter."""
+
+    all_sessions: bool
+    subtree: bool
+    overlong: bool
+    """The subtree's bounds hold other collections too."""
+    keyed: bool
+    """Not every key is wanted."""
+    by_time: bool
+    descending: bool
+    continued: bool
+
+
+def find_page(connection: Connection, query: RecordQuery, *, rules: Rules, now: Micros) -> Page:
+    """Must run on one snapshot. Raises InvalidRequest for a filter that cannot be asked."""
+    check(query.conditions, field="filter")
+    hits = _Search(connection, query, rules, now).hits()
+    sizes = (each.size for each in hits.found[: query.limit])
+    count = fitting(sizes, rules.limits.record_page_bytes)
+    shown = hits.found[:count]
+    following = shown[-1].place if count < len(hits.found) else hits.resume
+    return Page([each.key for each in shown], following)
+
+
+class _Search:
+    def __init__(self, connection: Connection, query: RecordQuery, rules: Rules, now: Micros) -> None:
+        self._connection = connection
+        self._query = query
+        keys = between(query.key_prefix, query.after_key, query.before_key)
+        self._shape = _Shape(
+            all_sessions=query.all_sessions,
+            subtree=query.subtree,
+            overlong=query.subtree and not is_exact(query.collection),
+            keyed=keys != _ANY_KEY,
+            by_time=query.order.by_time,
+            descending=query.order.descending,
+            continued=query.after is not None,
+        )
+        low, high = within(query.collection)
+        full_low, full_high = beginning_with(encode(query.collection))
+        self._parameters: dict[str, Any] = {
+            **query.scope._asdict(),
+            "now": now,
+            "collection": stored_collection(query.collection).short,
+            "low_collection": low,
+            "high_collection": high,
+            "low_full": full_low,
+            "high_full": full_high,
+            "low_key": keys.low,
+            "high_key": keys.high,
+        }
+        self._conditions = [rules.backend.condition(each, records.c.labels) for each in query.conditions]
+
+    def hits(self) -> _Hits:
+        shape = self._shape
+        choices: list[Keys] = candidate_keys(self._query.conditions, all_sessions=shape.all_sessions)
+        if shape.subtree and shape.by_time:
+            choices.append(sa.select(*KEY_COLUMNS).where(*_owned(shape), *_within()))
+        counts = [self._count(each) for each in choices]
+        fewest = min(counts, default=FEW)
+        return self._one_by_one(choices[counts.index(fewest)]) if fewest < FEW else self._walk()
+
+    def _count(self, keys: Keys) -> int:
+        """How many there are, counted no further than matters."""
+        counted = sa.select(sa.func.count()).select_from(keys.limit(FEW).subquery())
+        return int(self._connection.execute(counted, self._parameters).scalar_one())
+
+    def _one_by_one(self, keys: Keys) -> _Hits:
+        statement = _few(self._shape, keys, self._conditions)
+        wanted = self._placed(self._query.after, self._query.limit + 1)
+        rows = self._connection.execute(statement, wanted).fetchall()
+        return _Hits([self._found(row) for row in rows])
+
+    def _walk(self) -> _Hits:
+        found: list[_Found] = []
+        after, count, scanned = self._query.after, self._query.limit + 1, 0
+        while True:
+            rows = self._rows(after, count)
+            found += [self._found(row) for row in rows if row[-1]]
+            scanned += len(rows)
+            if len(found) > self._query.limit or len(rows) < count:
+                return _Hits(found[: self._query.limit + 1])
+            after, count = self._found(rows[-1]).place, _CHUNK
+            if scanned >= MOST_SCANNED:
+                return _Hits(found, after)
+
+    def _rows(self, after: RecordPlace | None, count: int) -> Seq[Row]:
+        shape = self._shape._replace(continued=after is not None)
+        wanted = self._placed(after, count)
+        if not self._conditions:
+            return _plain_walk(shape).rows(self._connection, **wanted)
+        return self._connection.execute(_in_order(shape, self._conditions), wanted).fetchall()
+
+    def _placed(self, after: RecordPlace | None, count: int) -> dict[str, Any]:
+        place = {f"after_{name}": value for name, value in after._asdict().items()} if after else {}
+        return self._parameters | place | {"count": count}
+
+    def _found(self, row: Row) -> _Found:
+        tenant, session_id, user_id, collection, key, time, size, name_length, labels_length, _ = row
+        value = 0 if self._query.keys_only else size
+        return _Found(
+            StoredKey(tenant, session_id, user_id, collection, key),
+            RecordPlace(time, collection, key, session_id),
+            value + 4 * name_length + GROWTH * labels_length + _OVERHEAD,
+        )
+
+
+_SELECTED: Final = (
+    *KEY_COLUMNS,
+    records.c.time,
+    records.c.size,
+    sa.func.length(sa.func.coalesce(records.c.full_collection, records.c.collection))
+    + sa.func.length(records.c.key),
+    sa.func.length(sa.cast(records.c.labels, sa.Text)),
+)
+
+
+def _owned(shape: _Shape) -> tuple[ColumnElement[bool], ...]:
+    return of_owner(records, all_sessions=shape.all_sessions)
+
+
+def _within() -> list[ColumnElement[bool]]:
+    return [
+        records.c.collection >= sa.bindparam("low_collection"),
+        records.c.collection < sa.bindparam("high_collection"),
+    ]
+
+
+def _key_bounds(shape: _Shape) -> list[ColumnElement[bool]]:
+    if not shape.keyed:
+        return []
+    return [records.c.key >= sa.bindparam("low_key"), records.c.key < sa.bindparam("high_key")]
+
+
+def _live(shape: _Shape) -> list[ColumnElement[bool]]:
+    """What no index tells, beside the conditions on labels."""
+    expire_time, full = records.c.expire_time, records.c.full_collection
+    live = [sa.or_(expire_time.is_(None), expire_time > sa.bindparam("now", type_=sa.BigInteger))]
+    if shape.overlong:
+        encoded = sa.func.coalesce(full, records.c.collection)
+        live += [encoded >= sa.bindparam("low_full"), encoded < sa.bindparam("high_full")]
+    return live
+
+
+def _in_order(shape: _Shape, conditions: Iterable[ColumnElement[bool]] = ()) -> sa.Select[Any]:
+    """The rows of one range of an index, each with whether it belongs to the list."""
+    wanted = [*_live(shape), *conditions]
+    ranges = [*_owned(shape)]
+    if not shape.subtree:
+        ranges.append(records.c.collection == sa.bindparam("collection"))
+    elif shape.by_time:
+        wanted += _within()
+    else:
+        ranges += _within()
+    if shape.subtree or shape.by_time:
+        wanted += _key_bounds(shape)
+    else:
+        ranges += _key_bounds(shape)
+    return _paged(sa.select(*_SELECTED, sa.and_(*wanted)).where(*ranges), shape)
+
+
+@lru_cache(maxsize=128)
+def _plain_walk(shape: _Shape) -> Prepared:
+    return Prepared(_in_order(shape))
+
+
+def _few(shape: _Shape, keys: Keys, conditions: Iterable[ColumnElement[bool]]) -> sa.Select[Any]:
+    """Those among the candidates that belong to the list."""
+    chosen = keys.subquery()
+    distinct = sa.select(chosen).distinct().subquery()
+    same = sa.and_(*(distinct.c[column.name] == column for column in KEY_COLUMNS))
+    collections = _within() if shape.subtree else [records.c.collection == sa.bindparam("collection")]
+    statement = sa.select(*_SELECTED, sa.true()).select_from(distinct.join(records, same))
+    # As an expression, so that SQLite does not walk through the index of the order instead.
+    statement = statement.where(*collections, *_key_bounds(shape), *_live(shape), *conditions)
+    return _paged(statement, shape, unindexed=True)
+
+
+def _paged(statement: sa.Select[Any], shape: _Shape, *, unindexed: bool = False) -> sa.Select[Any]:
+    order = _order(shape)
+    if shape.continued:
+        place = sa.tuple_(*order)
+        last = sa.tuple_(*(sa.bindparam(f"after_{each.name}", type_=each.type) for each in order))
+        statement = statement.where(place < last if shape.descending else place > last)
+    if unindexed and shape.by_time:
+        order = [order[0] + sa.literal_column("0"), *order[1:]]
+    return statement.order_by(*(each.desc() if shape.descending else each for each in order)).limit(
+        sa.bindparam("count")
+    )
+
+
+def _order(shape: _Shape) -> list[Any]:
+    return [
+        *([records.c.time] if shape.by_time else []),
+        *([records.c.collection] if shape.subtree else []),
+        records.c.key,
+        *([records.c.session_id] if shape.all_sessions else []),
+    ]

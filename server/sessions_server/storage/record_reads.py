@@ -1,0 +1,181 @@
+"""Reads records by name, and pages of them. Without a lock, or locked where their ttls are to start again.
+
+A session that the clock has erased has no records, whether or not they are still stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING, Any, Final
+
+import sqlalchemy as sa
+
+from sessions_server.domain.models import Micros
+from sessions_server.domain.record_reads import RecordPage, RecordQuery
+from sessions_server.domain.records import Record, RecordName
+from sessions_server.storage.content import Content
+from sessions_server.storage.record_lists import find_page
+from sessions_server.storage.record_rows import (
+    KEY_COLUMNS,
+    RECORD_COLUMNS,
+    RECORD_WIDTH,
+    StoredKey,
+    name_from_row,
+    record_from_row,
+    stored_key,
+)
+from sessions_server.storage.records import lock_records, lock_rows, refresh_records
+from sessions_server.storage.schema import ERASED, records, sessions, shared_keys
+from sessions_server.storage.shared_keys import shared_content
+from sessions_server.storage.statements import Prepared, Row, as_list, is_listed, listed, read_clock
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+    from sqlalchemy.sql.expression import ColumnElement
+
+    from sessions_server.storage.transaction import Rules
+
+_NOW: Final = sa.bindparam("now", type_=sa.BigInteger)
+
+IS_ERASED: Final = sa.or_(
+    sa.and_(sessions.c.due_time <= _NOW, sessions.c.due_state == ERASED),
+    sa.and_(sessions.c.last_due_time <= _NOW, sessions.c.last_due_state == ERASED),
+)
+"""Whether the clock has erased a session at the instant `now`."""
+
+_keys = listed("keys")
+_of_session = sa.and_(
+    sessions.c.tenant == records.c.tenant,
+    sessions.c.session_id == records.c.session_id,
+)
+_is_shared = records.c.session_id == sa.literal_column("''")
+_of_owner = sa.and_(
+    _is_shared, shared_keys.c.tenant == records.c.tenant, shared_keys.c.user_id == records.c.user_id
+)
+
+
+def _fetch(value: ColumnElement[Any]) -> Prepared:
+    return Prepared(
+        sa.select(
+            *RECORD_COLUMNS,
+            sa.func.coalesce(IS_ERASED, sa.false()),
+            sa.func.coalesce(sessions.c.data_key, shared_keys.c.data_key),
+            value,
+        ).select_from(
+            _keys.join(records, is_listed(_keys, *KEY_COLUMNS))
+            .outerjoin(sessions, _of_session)
+            .outerjoin(shared_keys, _of_owner)
+        )
+    )
+
+
+_FETCH: Final = _fetch(records.c.value)
+_FETCH_WITHOUT_VALUE: Final = _fetch(sa.null())
+
+_LOCK_SESSIONS: Final = Prepared(
+    sa.select(sessions.c.session_id)
+    .select_from(_keys.join(sessions, is_listed(_keys, sessions.c.tenant, sessions.c.session_id)))
+    .order_by(sessions.c.tenant, sessions.c.session_id)
+    .with_for_update(of=sessions, read=True, key_share=True)
+)
+
+
+class Lapsing(Exception):
+    """A record is still stored, but it has expired, or its session has. A write that was decided before may be on its
+    way, after which it had not: the question is to be asked again, locked."""
+
+
+def read_record(
+    connection: Connection, name: RecordName, *, rules: Rules, now: Micros | None
+) -> Record | None:
+    """Raises Lapsing, KeyNotAvailable, DataCorrupted."""
+    instant = read_clock(connection, now)
+    for row in _FETCH.rows(connection, keys=as_list([stored_key(name)]), now=instant):
+        if _is_gone(row, instant):
+            raise Lapsing
+        return _record(row, rules)
+    return None
+
+
+def read_records(
+    connection: Connection, names: Collection[RecordName], *, rules: Rules, now: Micros
+) -> dict[RecordName, Record]:
+    """Those of the records that are there. Raises KeyNotAvailable, DataCorrupted."""
+    found = _fetched(connection, map(stored_key, names), rules=rules, now=now)
+    return {record.name: record for record in found.values()}
+
+
+def read_page(connection: Connection, query: RecordQuery, *, rules: Rules, now: Micros | None) -> RecordPage:
+    """Must run on one snapshot. Raises InvalidRequest for a filter that cannot be asked, KeyNotAvailable,
+    DataCorrupted."""
+    instant = read_clock(connection, now)
+    page = find_page(connection, query, rules=rules, now=instant)
+    found = _fetched(connection, page.keys, rules=rules, now=instant, keys_only=query.keys_only)
+    return RecordPage(tuple(found[key] for key in page.keys if key in found), page.next)
+
+
+def refresh_record(
+    connection: Connection, name: RecordName, *, refresh_ttl: bool, rules: Rules, now: Micros | None
+) -> Record | None:
+    """The record after all that was being written to it, its ttl started again if that is asked for. In a write
+    transaction. Raises KeyNotAvailable, DataCorrupted, SessionLocked."""
+    instant = _lock(connection, [name], rules, now)
+    found = read_records(connection, [name], rules=rules, now=instant)
+    refreshed = _refreshed(connection, found.values(), now=instant) if refresh_ttl else list(found.values())
+    return refreshed[0] if refreshed else None
+
+
+def refresh_page(
+    connection: Connection, query: RecordQuery, *, rules: Rules, now: Micros | None
+) -> RecordPage:
+    """A page whose ttls start again. In a write transaction. Raises as `read_page`, and SessionLocked."""
+    page = find_page(connection, query, rules=rules, now=read_clock(connection, now))
+    heads = _fetched(connection, page.keys, rules=rules, now=read_clock(connection, now), keys_only=True)
+    instant = _lock(connection, [record.name for record in heads.values()], rules, now)
+    found = _fetched(connection, page.keys, rules=rules, now=instant, keys_only=query.keys_only)
+    kept = [found[key] for key in page.keys if key in found]
+    return RecordPage(tuple(_refreshed(connection, kept, now=instant)), page.next)
+
+
+def _lock(connection: Connection, names: Collection[RecordName], rules: Rules, now: Micros | None) -> Micros:
+    """Locks sessions, shared names and rows, in the order in which every transaction does. Returns the time then."""
+    locks = rules.backend.locks
+    if locks is not None:
+        keys = {key for name in names if (key := name.scope.session) is not None}
+        if keys:
+            locks.wait_long.rows(connection)
+            _LOCK_SESSIONS.rows(connection, keys=as_list(sorted(keys)))
+        lock_records(connection, names, (), locks=locks, now=now)
+        lock_rows(connection, names)
+    return read_clock(connection, now)
+
+
+def _refreshed(connection: Connection, found: Iterable[Record], *, now: Micros) -> list[Record]:
+    after = [
+        record if record.ttl is None else record._replace(expire_time=Micros(now + record.ttl))
+        for record in found
+    ]
+    refresh_records(connection, [record for record in after if record.ttl is not None])
+    return after
+
+
+def _fetched(
+    connection: Connection, keys: Iterable[StoredKey], *, rules: Rules, now: Micros, keys_only: bool = False
+) -> dict[StoredKey, Record]:
+    statement = _FETCH_WITHOUT_VALUE if keys_only else _FETCH
+    rows = statement.rows(connection, keys=as_list(keys), now=now)
+    return {StoredKey(*row[:5]): _record(row, rules) for row in rows if not _is_gone(row, now)}
+
+
+def _is_gone(row: Row, now: Micros) -> bool:
+    """Whether the record has expired, or its session is erased."""
+    expire_time, is_erased = row[RECORD_WIDTH - 2], row[RECORD_WIDTH]
+    return is_erased or (expire_time is not None and expire_time <= now)
+
+
+def _record(row: Row, rules: Rules) -> Record:
+    _, data_key, value = row[RECORD_WIDTH:]
+    scope = name_from_row(row).scope
+    key = None if data_key is None else bytes(data_key)
+    content = Content(rules.cells, scope.session, key) if scope.session else shared_content(scope, key, rules)
+    return record_from_row(row, None if value is None else bytes(value), content)

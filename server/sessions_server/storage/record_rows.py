@@ -1,0 +1,117 @@
+"""Turns the rows of records into the domain's values and back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import sqlalchemy as sa
+
+from sessions_server.domain.jsonbytes import loads
+from sessions_server.domain.records import Record, RecordHead, RecordName, Scope
+from sessions_server.storage.conditions import stored_json
+from sessions_server.storage.record_names import name_hash, path_of, stored_collection
+from sessions_server.storage.schema import records
+from sessions_server.storage.terms import Term
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from sessions_server.domain.models import Micros
+    from sessions_server.storage.content import Content
+    from sessions_server.storage.statements import Row
+
+KEY_COLUMNS: Final = (
+    records.c.tenant,
+    records.c.session_id,
+    records.c.user_id,
+    records.c.collection,
+    records.c.key,
+)
+
+# As text on PostgreSQL too, where the driver's own reading of jsonb differs between versions.
+_LABELS: Final = sa.cast(records.c.labels, sa.Text).label("labels")
+
+HEAD_COLUMNS: Final = (
+    *KEY_COLUMNS,
+    records.c.full_collection,
+    records.c.etag,
+    records.c.create_time,
+    _LABELS,
+    records.c.expire_time,
+)
+
+RECORD_COLUMNS: Final = (
+    *KEY_COLUMNS,
+    records.c.full_collection,
+    records.c.value_type,
+    _LABELS,
+    records.c.time,
+    records.c.ttl,
+    records.c.etag,
+    records.c.create_time,
+    records.c.update_time,
+    records.c.expire_time,
+    records.c.sealed,
+)
+RECORD_WIDTH: Final = len(RECORD_COLUMNS)
+
+
+class StoredKey(NamedTuple):
+    """A record's name as its row has it."""
+
+    tenant: str
+    session_id: str
+    user_id: str
+    collection: str
+    key: str
+
+
+def stored_key(name: RecordName) -> StoredKey:
+    return StoredKey(*name.scope, stored_collection(name.collection).short, name.key)
+
+
+def name_from_row(row: Row) -> RecordName:
+    """The name, from a row that begins with KEY_COLUMNS and `full_collection`."""
+    tenant, session_id, user_id, collection, key, full = row[:6]
+    return RecordName(Scope(tenant, session_id, user_id), path_of(collection, full), key)
+
+
+def head_from_row(row: Row) -> RecordHead:
+    """From a row of HEAD_COLUMNS."""
+    _, _, _, _, _, _, etag, create_time, labels, _ = row
+    return RecordHead(etag, create_time, loads(labels))
+
+
+def is_expired(row: Row, now: Micros) -> bool:
+    """Whether the record is gone, from a row of HEAD_COLUMNS."""
+    expire_time = row[-1]
+    return expire_time is not None and expire_time <= now
+
+
+def record_from_row(row: Row, value: bytes | None, content: Content) -> Record:
+    """From a row that begins with RECORD_COLUMNS, and the value as it is stored; None: it is left out."""
+    name = name_from_row(row)
+    value_type, labels, *times, sealed = row[6:RECORD_WIDTH]
+    time, ttl, etag, create_time, update_time, expire_time = times
+    plain = b"" if value is None else content.record_value(name, value) if sealed else value
+    return Record(
+        name, plain, value_type, loads(labels), time, ttl, etag, create_time, update_time, expire_time
+    )
+
+
+def row_of(record: Record, content: Content) -> tuple[Any, ...]:
+    """In the order of the table's columns."""
+    short, full = stored_collection(record.name.collection)
+    return (
+        *record.name.scope,
+        *(short, record.name.key, record.time, record.expire_time, record.ttl),
+        *(record.create_time, record.update_time, record.etag, record.value_type),
+        *(len(record.value), int(content.data_key is not None), full, stored_json(record.labels)),
+        content.record_cell(record.name, record.value),
+    )
+
+
+def term_rows(key: StoredKey, some: Iterable[Term]) -> list[tuple[Any, ...]]:
+    """Rows of `record_terms`, in the order of its columns."""
+    tail = (name_hash(key.collection, key.key), key.collection, key.key)
+    return [(*key[:3], *term, *tail) for term in some]

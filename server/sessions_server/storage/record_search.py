@@ -1,0 +1,58 @@
+"""Finds records by their labels: in an index of terms, as sessions are found by their metadata."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import sqlalchemy as sa
+
+from sessions_server.storage.schema import record_terms
+from sessions_server.storage.terms import Candidates, candidates
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from sqlalchemy.sql.expression import ColumnElement
+
+    from sessions_server.domain.filters import Condition
+
+Keys: TypeAlias = "sa.Select[Any] | sa.CompoundSelect[Any]"
+
+_KEY: Final = (
+    record_terms.c.tenant,
+    record_terms.c.session_id,
+    record_terms.c.user_id,
+    record_terms.c.collection,
+    record_terms.c.key,
+)
+
+
+def candidate_keys(conditions: Iterable[Condition], *, all_sessions: bool) -> list[Keys]:
+    """Several sets of keys of records, perhaps with repetitions, in each of which are all that satisfy the conditions.
+    The parameters are those of `of_owner`."""
+    return [_having(found, all_sessions) for each in conditions for found in candidates(each)]
+
+
+def of_owner(table: sa.Table, *, all_sessions: bool) -> tuple[ColumnElement[bool], ...]:
+    """The rows of one scope, or of all sessions: parameters `tenant`, `session_id`, `user_id`."""
+    in_tenant = table.c.tenant == sa.bindparam("tenant")
+    if all_sessions:  # as the indexes of these have it
+        return in_tenant, table.c.session_id != sa.literal_column("''")
+    return (
+        in_tenant,
+        table.c.session_id == sa.bindparam("session_id"),
+        table.c.user_id == sa.bindparam("user_id"),
+    )
+
+
+def _having(found: Candidates, all_sessions: bool) -> Keys:
+    """The records with such a term; each range by itself, so that each is one of an index."""
+    term = record_terms.c.term
+    exact = [low for low, high in found.ranges if low == high]
+    ranges = [sa.and_(term >= low, term <= high) for low, high in found.ranges if low != high]
+    owner = of_owner(record_terms, all_sessions=all_sessions)
+    parts = [
+        sa.select(*_KEY).where(*owner, record_terms.c.path == found.path, in_range)
+        for in_range in (*([term.in_(exact)] if exact else []), *ranges)
+    ]
+    return sa.union_all(*parts) if len(parts) > 1 else parts[0]

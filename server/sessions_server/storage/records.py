@@ -1,0 +1,231 @@
+"""Loads and saves the records that the commits of one transaction name.
+
+Session records are under the lock of their session's row, which the transaction has already. Shared ones are under
+locks of their names, taken in one order by everyone, so no two transactions wait for each other; these cover names
+that have no row yet as well. The rows are locked too, against the sweeper, which takes no other lock and never waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from typing import TYPE_CHECKING, Final
+
+import sqlalchemy as sa
+
+from sessions_server.domain.models import Micros
+from sessions_server.domain.records import Record, RecordHead, RecordName, Records
+from sessions_server.storage.record_names import beginning_with
+from sessions_server.storage.record_rows import (
+    HEAD_COLUMNS,
+    KEY_COLUMNS,
+    StoredKey,
+    head_from_row,
+    is_expired,
+    name_from_row,
+    row_of,
+    stored_key,
+    term_rows,
+)
+from sessions_server.storage.schema import record_terms, records
+from sessions_server.storage.shared_keys import contents_for_writing, lock_number
+from sessions_server.storage.statements import Prepared, Upsert, as_list, is_listed, listed, read_clock
+from sessions_server.storage.terms import Term, terms
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+    from sessions_server.domain.models import SessionKey
+    from sessions_server.storage.backend import Locks
+    from sessions_server.storage.content import Content
+    from sessions_server.storage.statements import Row
+    from sessions_server.storage.transaction import Rules
+
+_LOCKS_OF_TENANT: Final = 256
+"""How many locks the names of a tenant's shared records share: PostgreSQL has room for a few thousand in all."""
+
+_keys = listed("keys")
+_FIND: Final = Prepared(
+    sa.select(*HEAD_COLUMNS)
+    .select_from(_keys)
+    .join(records, is_listed(_keys, *KEY_COLUMNS))
+    .order_by(*KEY_COLUMNS)
+    .with_for_update(of=records)
+)
+
+
+_FIND_BELOW: Final = Prepared(
+    sa.select(*HEAD_COLUMNS)
+    .where(
+        *(column == sa.bindparam(column.name) for column in KEY_COLUMNS[:-1]),
+        records.c.key >= sa.bindparam("low"),
+        records.c.key < sa.bindparam("high"),
+    )
+    .order_by(*KEY_COLUMNS)
+    .limit(sa.bindparam("count"))
+    .with_for_update()
+)
+
+_PUT: Final = Upsert(records)
+_DELETE: Final = Prepared(
+    records.delete().where(*(column == sa.bindparam(f"old_{column.name}") for column in KEY_COLUMNS))
+)
+_ADD_TERMS: Final = Prepared(record_terms.insert())
+_DROP_TERMS: Final = Prepared(
+    record_terms.delete().where(
+        *(column == sa.bindparam(f"old_{column.name}") for column in record_terms.primary_key)
+    )
+)
+# The records first: with its row a record's terms are locked against the sweeper.
+_ERASE: Final = tuple(
+    Prepared(
+        table.delete().where(
+            table.c.tenant == sa.bindparam("old_tenant"), table.c.session_id == sa.bindparam("old_session_id")
+        )
+    )
+    for table in (records, record_terms)
+)
+
+_EXPIRED: Final = Prepared(
+    sa.select(*HEAD_COLUMNS)
+    .where(records.c.expire_time <= sa.bindparam("until"))
+    .order_by(records.c.expire_time)
+    .limit(sa.bindparam("count"))
+    .with_for_update(skip_locked=True)
+)
+_SET_EXPIRE_TIME: Final = Prepared(
+    records.update()
+    .values(expire_time=sa.bindparam("new_expire_time"))
+    .where(*(column == sa.bindparam(f"of_{column.name}") for column in KEY_COLUMNS))
+)
+
+
+def lock_records(
+    connection: Connection,
+    names: Collection[RecordName],
+    prefixes: Collection[RecordName],
+    *,
+    locks: Locks | None,
+    now: Micros | None,
+) -> Micros | None:
+    """Waits until no other transaction writes to the shared ones of these records. Returns the database's time then,
+    or the given one; None: there was nothing to lock. The transaction locks its sessions before, and none after."""
+    pairs = sorted(_lock_pairs(names, prefixes)) if locks is not None else []
+    if locks is None or not pairs:
+        return now
+    locks.wait_long.rows(connection)
+    rows = locks.numbers.rows(connection, pairs=as_list(pairs), now=now)
+    return Micros(max(row[-1] for row in rows))
+
+
+def _lock_pairs(names: Iterable[RecordName], prefixes: Iterable[RecordName]) -> set[tuple[int, int]]:
+    """A prefix stands for every name of its tenant."""
+    tenants = {prefix.scope.tenant for prefix in prefixes if prefix.scope.session is None}
+    return {
+        *(_lock_pair(name) for name in names if name.scope.session is None),
+        *((lock_number(tenant), place) for tenant in tenants for place in range(_LOCKS_OF_TENANT)),
+    }
+
+
+def _lock_pair(name: RecordName) -> tuple[int, int]:
+    place = lock_number(name.scope.user_id, *name.collection, name.key) % _LOCKS_OF_TENANT
+    return lock_number(name.scope.tenant), place
+
+
+def load_records(
+    connection: Connection,
+    names: Collection[RecordName],
+    prefixes: Collection[RecordName],
+    *,
+    rules: Rules,
+    now: Micros,
+) -> Records:
+    """The records with these names, and those of each prefix's collection whose keys begin so: of too many, one more
+    than may be deleted. What has expired is deleted. After `lock_records`."""
+    by_key = {stored_key(name): name for name in names}
+    found = {
+        by_key[StoredKey(*row[:5])]: row
+        for row in (_FIND.rows(connection, keys=as_list(by_key)) if by_key else ())
+    }
+    for prefix in prefixes:
+        found |= {name_from_row(row): row for row in _rows_below(connection, prefix, rules)}
+    expired = {name: head_from_row(row) for name, row in found.items() if is_expired(row, now)}
+    _delete(connection, expired)
+    return Records({name: head_from_row(row) for name, row in found.items() if name not in expired})
+
+
+def lock_rows(connection: Connection, names: Iterable[RecordName]) -> None:
+    """Waits until no other transaction writes to the records with these names that are stored."""
+    _FIND.rows(connection, keys=as_list(map(stored_key, names)))
+
+
+def _rows_below(connection: Connection, prefix: RecordName, rules: Rules) -> Iterable[Row]:
+    *collection, key = stored_key(prefix)
+    low, high = beginning_with(key)
+    of_collection = {column.name: value for column, value in zip(KEY_COLUMNS, collection, strict=False)}
+    count = rules.limits.records_per_delete + 1
+    return _FIND_BELOW.rows(connection, **of_collection, low=low, high=high, count=count)
+
+
+def save_records(
+    connection: Connection,
+    before: Records,
+    after: Records,
+    *,
+    content_of: Callable[[SessionKey], Content],
+    rules: Rules,
+) -> bool:
+    """Writes what has changed since the records were loaded, in the order of their names. Of a session that was
+    erased, the caller has called `erase_session_records`. Returns whether content was erased."""
+    heads = {name: head for name, head in before.heads.items() if name.scope.session not in after.erased}
+    gone = {name: heads[name] for name, record in after.writes.items() if record is None and name in heads}
+    put = [record for _, record in sorted(after.writes.items()) if record is not None]
+    shared = {record.name.scope for record in put if record.name.scope.session is None}
+    contents = contents_for_writing(connection, shared, rules) if shared else {}
+    _delete(connection, gone)
+    _PUT.many(
+        connection,
+        [
+            row_of(
+                record, content_of(key) if (key := record.name.scope.session) else contents[record.name.scope]
+            )
+            for record in put
+        ],
+    )
+    changed = [
+        (stored_key(record.name), _terms_of(heads.get(record.name)), terms(record.labels)) for record in put
+    ]
+    _DROP_TERMS.many(
+        connection, [row[:6] for key, was, is_now in changed for row in term_rows(key, was - is_now)]
+    )
+    _ADD_TERMS.many(connection, [row for key, was, is_now in changed for row in term_rows(key, is_now - was)])
+    return bool(gone)
+
+
+def _terms_of(head: RecordHead | None) -> set[Term]:
+    return terms(head.labels) if head is not None else set()
+
+
+def _delete(connection: Connection, gone: dict[RecordName, RecordHead]) -> None:
+    keys = [(stored_key(name), head.labels) for name, head in sorted(gone.items())]
+    _DELETE.many(connection, [tuple(key) for key, _ in keys])
+    _DROP_TERMS.many(connection, [row[:6] for key, labels in keys for row in term_rows(key, terms(labels))])
+
+
+def erase_session_records(connection: Connection, keys: Iterable[SessionKey]) -> None:
+    """All records of the sessions."""
+    for statement in _ERASE:
+        statement.many(connection, [tuple(key) for key in keys])
+
+
+def sweep_records(connection: Connection, limit: int, *, now: Micros | None) -> int:
+    """Deletes at most this many records that have expired. Returns how many it deleted. Those that a writer has locked
+    are left to the next time."""
+    rows = _EXPIRED.rows(connection, until=read_clock(connection, now), count=limit)
+    _delete(connection, {name_from_row(row): head_from_row(row) for row in rows})
+    return len(rows)
+
+
+def refresh_records(connection: Connection, refreshed: Iterable[Record]) -> None:
+    """Writes when the records expire now. They are locked."""
+    rows = [(record.expire_time, *stored_key(record.name)) for record in refreshed]
+    _SET_EXPIRE_TIME.many(connection, rows)
