@@ -26,11 +26,11 @@ $(READY): pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is needed: install it, or name it with PYTHON=…"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --editable '$(ROOT)[server,postgres,nats,uvloop]' --group dev
+	$(BIN)/python -m pip install --quiet --editable '$(ROOT)[server,postgres,nats,http,uvloop]' --group dev
 	@touch $@
 
-run: $(READY) ## Start the server on 127.0.0.1:50051 with an embedded database in this folder.
-	@$(BIN)/sessions-server serve
+run: $(READY) ## Start the server on 127.0.0.1:50051, and HTTP on 8080, with an embedded database in this folder.
+	@SESSIONS_HTTP_LISTEN=$${SESSIONS_HTTP_LISTEN-127.0.0.1:8080} $(BIN)/sessions-server serve
 
 test: $(READY) ## Run all tests; ARGS='-k name' narrows them.
 	$(BIN)/python -m pytest $(or $(ARGS),--numprocesses 2 --dist loadfile --max-worker-restart 0)
@@ -89,11 +89,13 @@ release-protos: $(READY) ## Record the protos as released, which must not break 
 	@if test -f $(RELEASED); then $(MAKE) --no-print-directory verify-breaking; fi
 	@$(BIN)/buf build protos --exclude-source-info --output $(RELEASED)
 
-verify-generated: $(READY) ## Check that generated/ is what protos/ gives.
+verify-generated: $(READY) ## Check that generated/ and the description of the HTTP API are what protos/ gives.
 	@$(BIN)/python protos/generate.py --check $(call cure,run \`make fix-generated\`.)
+	@$(BIN)/python protos/openapi.py --check $(call cure,run \`make fix-generated\`.)
 
-fix-generated: $(READY) ## Write generated/ anew from protos/.
+fix-generated: $(READY) ## Write generated/ and the description of the HTTP API from protos/.
 	@$(BIN)/python protos/generate.py
+	@$(BIN)/python protos/openapi.py
 
 verify-sync: $(READY) ## Check that the synchronous client is what the asynchronous one gives.
 	@$(BIN)/python client/unasync.py --check $(call cure,run \`make fix-sync\`.)

@@ -32,7 +32,13 @@ def serve(*, settings: Settings) -> None:
     """
     from sessions_server.app import serve as serve_app
 
-    run(serve_app(settings, ready=lambda address: typer.echo(f"listening on {address}")))
+    run(serve_app(settings, ready=_announce))
+
+
+def _announce(address: str, http_url: str) -> None:
+    typer.echo(f"listening on {address}")
+    if http_url:
+        typer.echo(f"HTTP on {http_url}")
 
 
 cli.add_typer(keyring, name="keyring")

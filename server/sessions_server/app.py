@@ -45,6 +45,7 @@ from sessions_server.storage.store import Store, open_store
 
 if TYPE_CHECKING:
     from sessions_server.domain.ports import Cells, Clock
+    from sessions_server.http.server import HttpServer
 
 logger = logging.getLogger(__name__)
 
@@ -90,8 +91,9 @@ class Core:
     grace: ShutdownDeadline
 
 
-async def serve(settings: Settings, *, ready: Callable[[str], None], clock: Clock | None = None) -> None:
-    """Serves until SIGTERM or SIGINT, then drains. Calls `ready` with the address once requests are answered.
+async def serve(settings: Settings, *, ready: Callable[[str, str], None], clock: Clock | None = None) -> None:
+    """Serves until SIGTERM or SIGINT, then drains. Calls `ready` once requests are served, with the address
+    and the URL of HTTP, empty if that is off.
 
     Raises SetupError when a setting, a file or the database cannot be used.
     """
@@ -108,18 +110,25 @@ async def serve(settings: Settings, *, ready: Callable[[str], None], clock: Cloc
             metrics = Metrics()
             calls = _calls(settings, core, metrics, clock or SystemClock())
             rpc = RpcServer(settings.listen, calls=calls, metrics=metrics, tls=tls)
+            http = _http_server(settings, calls)
             await rpc.start()
             helpers = [asyncio.create_task(work) for work in (calls.streams.run(), _watch_store(core, rpc))]
             try:
                 with metrics.served(settings.metrics_listen):
+                    if http is not None:
+                        await http.start()
                     _tune_gc()
-                    ready(rpc.address)
+                    ready(rpc.address, "" if http is None else http.url)
                     await stop.wait()
             finally:
                 for helper in helpers:
                     helper.cancel()
                 core.grace.begin()
-                await rpc.stop(settings.drain_grace.total_seconds())
+                await _stop(rpc, http, settings.drain_grace.total_seconds())
+
+
+async def _stop(rpc: RpcServer, http: HttpServer | None, grace_seconds: float) -> None:
+    await asyncio.gather(rpc.stop(grace_seconds), *([] if http is None else [http.stop(grace_seconds)]))
 
 
 @asynccontextmanager
@@ -249,16 +258,17 @@ def _tune_gc() -> None:
 
 def check_exposure(settings: Settings) -> None:
     """Raises SetupError when the server would be open to other machines without TLS or without authentication."""
-    host = settings.listen.rpartition(":")[0].strip("[]")
     guarded = settings.tls_cert is not None and (
         settings.tokens is not None or settings.tls_client_ca is not None
     )
-    if _is_loopback(host) or guarded or settings.insecure:
+    if guarded or settings.insecure:
         return
-    raise SetupError(
-        f"{settings.listen} can be reached from other machines; give SESSIONS_TLS_CERT and SESSIONS_TLS_KEY, and "
-        "SESSIONS_TOKENS or SESSIONS_TLS_CLIENT_CA, or say --insecure."
-    )
+    for address in filter(None, (settings.listen, settings.http_listen)):
+        if not _is_loopback(address.rpartition(":")[0].strip("[]")):
+            raise SetupError(
+                f"{address} can be reached from other machines; give SESSIONS_TLS_CERT and SESSIONS_TLS_KEY, and "
+                "SESSIONS_TOKENS or SESSIONS_TLS_CLIENT_CA, or say --insecure."
+            )
 
 
 def _is_loopback(host: str) -> bool:
@@ -287,6 +297,31 @@ def _calls(settings: Settings, core: Core, metrics: Metrics, clock: Clock) -> Ca
         limits=_call_limits(settings),
         tracing=Tracing.configured(),
     )
+
+
+def _http_server(settings: Settings, calls: Calls) -> HttpServer | None:
+    if not settings.http_listen:
+        return None
+    try:
+        from sessions_server.http.server import HttpServer, TlsFiles
+    except ImportError as error:
+        raise SetupError(
+            f"SESSIONS_HTTP_LISTEN needs {error.name}; install the extra: `pip install 'sessions[http]'`."
+        ) from error
+    tls = None
+    if settings.tls_cert is not None and settings.tls_key is not None:
+        tls = TlsFiles(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
+    return HttpServer(
+        settings.http_listen,
+        calls=calls,
+        hosts=_listed(settings.http_hosts),
+        origins=_listed(settings.http_origins),
+        tls=tls,
+    )
+
+
+def _listed(names: str) -> list[str]:
+    return [name for each in names.split(",") if (name := each.strip())]
 
 
 def _call_limits(settings: Settings) -> CallLimits:

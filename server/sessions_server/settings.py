@@ -86,6 +86,21 @@ class Settings(BaseSettings):
         default="127.0.0.1:50051",
         description="Address and port to serve on; port 0 picks a free one.",
     )
+    http_listen: Annotated[str, AfterValidator(_with_port_if_any)] = Field(
+        default="",
+        description="Address and port of HTTP: Connect, gRPC-Web, JSON, events and the console, such as "
+        "`127.0.0.1:8080`; needs the extra `http`.",
+    )
+    http_hosts: str = Field(
+        default="",
+        description="Names that HTTP requests may have in their Host, separated by commas; addresses and `localhost` "
+        "always are.",
+    )
+    http_origins: str = Field(
+        default="",
+        description="Origins of other sites whose pages may call over HTTP, such as `https://app.example`, separated "
+        "by commas.",
+    )
     database_url: str = Field(
         default="sqlite+aiosqlite:///sessions.db",
         description="Where sessions are kept: `sqlite+aiosqlite:///FILE`, relative to the working directory, or "

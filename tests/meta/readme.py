@@ -124,7 +124,8 @@ class Newcomer:
             if not name.startswith(("SESSIONS_", "MAKE", "MFLAGS"))
         }
         database = f"sqlite+aiosqlite:///{self._folder / 'sessions.db'}"
-        return {**kept, "SESSIONS_LISTEN": "127.0.0.1:0", "SESSIONS_DATABASE_URL": database}
+        free = dict.fromkeys(("SESSIONS_LISTEN", "SESSIONS_HTTP_LISTEN"), "127.0.0.1:0")
+        return {**kept, **free, "SESSIONS_DATABASE_URL": database}
 
     def _python(self, text: str, name: str) -> str:
         code = compile(text, name, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)

@@ -11,8 +11,10 @@ from sessions_server.settings import Settings
 from tests.support.clock import SharedClock
 
 
-def announce(address: str) -> None:
+def announce(address: str, http_url: str = "") -> None:
     sys.stdout.write(f"listening on {address}\n")
+    if http_url:
+        sys.stdout.write(f"HTTP on {http_url}\n")
     sys.stdout.flush()
 
 

@@ -32,10 +32,10 @@ def end_rpc_loop(loop: asyncio.AbstractEventLoop) -> None:
     loop.set_task_factory(fail_once)
 
 
-def _ready(address: str) -> None:
+def _ready(address: str, http_url: str) -> None:
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGUSR1, end_rpc_loop, loop)
-    announce(address)
+    announce(address, http_url)
 
 
 def main() -> None:

@@ -35,6 +35,8 @@ class Server:
         self._env = {"SESSIONS_LISTEN": listen, "SESSIONS_DATABASE_URL": sqlite_url(folder), **env}
         self._process: subprocess.Popen[str] | None = None
         self.address = ""
+        self.url = ""
+        """Of HTTP, such as `http://127.0.0.1:8080`; empty where the server has none."""
         self.start()
 
     @property
@@ -113,10 +115,17 @@ class Server:
         # A server that hangs before it is ready is killed, so that the read below ends.
         guard = threading.Timer(START_SECONDS, self._process.kill)
         guard.start()
-        line = self._process.stdout.readline()
+        address = self._announced("listening on")
+        if self._env.get("SESSIONS_HTTP_LISTEN"):
+            self.url = self._announced("HTTP on")
         guard.cancel()
-        ready, _, address = line.strip().rpartition(" ")
-        if ready != "listening on":
+        return address
+
+    def _announced(self, what: str) -> str:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        announced, _, address = self._process.stdout.readline().strip().rpartition(" ")
+        if announced != what:
             self.wait()
             raise RuntimeError(f"the server did not start:\n{self.log}")
         return address
@@ -128,16 +137,19 @@ def start_server(
     env: Mapping[str, str] | None = None,
     clock: SharedClock | None = None,
     program: Sequence[str] | None = None,
+    http: bool = False,
 ) -> Server:
     """Starts a server whose files are in `folder`; `env` holds settings by full name, such as SESSIONS_TOKENS.
 
-    `program` is what Python runs in place of the server's own program; the clock's file follows as an argument.
+    With `http` it also serves HTTP, on a port that it keeps across restarts. `program` is what Python runs in place of
+    the server's own program; the clock's file follows as an argument.
     """
     if program is None:
         program = (
             ["-m", "sessions_server", "serve"] if clock is None else ["-m", "tests.support.clocked_server"]
         )
-    return Server(folder, env=env or {}, clock=clock, program=program)
+    own = {"SESSIONS_HTTP_LISTEN": f"{HOST}:{free_port()}"} if http else {}
+    return Server(folder, env={**own, **(env or {})}, clock=clock, program=program)
 
 
 def sqlite_url(folder: Path) -> str:

@@ -19,7 +19,6 @@ from collections.abc import (
     Iterable,
     Iterator,
     Mapping,
-    Sequence,
 )
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -29,7 +28,7 @@ import structlog
 import uuid_utils
 
 from sessions_server.domain.errors import DomainError, LimitExceeded, ShuttingDown, StreamAged, Unavailable
-from sessions_server.domain.ports import Access, Caller, Clock
+from sessions_server.domain.ports import Caller, Clock
 from sessions_server.rpc.errors import (
     CANCELLED,
     FAULTS,
@@ -40,7 +39,7 @@ from sessions_server.rpc.errors import (
     as_domain_error,
     refusal,
 )
-from sessions_server.rpc.methods import Method, Servicer, methods_of
+from sessions_server.rpc.methods import REQUEST_BYTES, Method, Servicer, methods_of
 from sessions_server.rpc.quotas import Bounds, Quota
 from sessions_server.rpc.streams import StreamBounds, Streams
 
@@ -57,6 +56,9 @@ LARGE_BYTES: Final = 64 * 1024
 Headers = Collection[tuple[str, str | bytes]]
 """What came with a call, names in lower case."""
 Write = Callable[[bytes], Awaitable[None]]
+
+__all__ = ["REQUEST_BYTES", "Call", "CallLimits", "Calls", "Method", "Refused", "Transport", "Write"]
+"""What a driver needs."""
 
 logger = structlog.stdlib.get_logger(__name__)
 _levels = logging.getLogger(__name__)
@@ -92,16 +94,24 @@ class CallLimits(NamedTuple):
 
 
 @dataclass(slots=True)
-class _Call:
+class Call:
     """What is known of one call so far."""
 
     method: Method
+    headers: Headers
     transport: Transport
-    authorization: Sequence[str | bytes]
     started: float
     caller: Caller | None = None
+    """Who calls; None until the call is admitted."""
     request: Message | None = None
+    held: bool = False
+    """Whether its bytes count already."""
+    finished: bool = False
     made_id: str = ""
+
+    @property
+    def authorization(self) -> list[str | bytes]:
+        return [value for key, value in self.headers if key == "authorization"]
 
     @property
     def request_id(self) -> str:
@@ -152,69 +162,90 @@ class Calls:
         self._stopping = True
         self.streams.end_all()
 
-    def admit(self, method: Method, headers: Headers) -> Caller:
-        """Judges a call by what came with it. Raises ShuttingDown, Unauthenticated, PermissionDenied."""
-        return self._admit(method.needed, authorization_of(headers))
+    def begin(self, method: Method, headers: Headers, transport: Transport) -> Call:
+        """A call that has come in, and is to be run."""
+        self.arrived += 1
+        return Call(method, headers, transport, time.perf_counter())
+
+    def admit(self, call: Call) -> Caller:
+        """Judges a call by what came with it, for a driver that wants to know before it reads the rest. Raises
+        Refused."""
+        try:
+            return self._admit(call)
+        except DomainError as error:
+            self.refuse(call, error)
+
+    @contextmanager
+    def hold(self, call: Call, size: int) -> Iterator[None]:
+        """Counts a request's bytes as in flight, as long as the context lasts; `run` does so itself where its driver
+        has not. Raises Unavailable at once when there would be too many."""
+        if call.caller is None or size < LARGE_BYTES:
+            yield
+            return
+        with self._bytes.hold(call.caller, size):
+            call.held = True
+            yield
 
     async def run(
-        self,
-        method: Method,
-        incoming: bytes | AsyncIterator[bytes],
-        headers: Headers,
-        transport: Transport,
-        write: Write | None = None,
+        self, call: Call, incoming: bytes | AsyncIterator[bytes], write: Write | None = None
     ) -> bytes:
         """Runs a call. Returns its response; a method that streams its responses gives them to `write` instead.
 
         Raises Refused, or CancelledError when the caller went away.
         """
         if self._tracing is None:
-            return await self._run(method, incoming, headers, transport, write)
-        with self._tracing.span(method.path, headers, transport.name) as span:
+            return await self._run(call, incoming, write)
+        with self._tracing.span(call.method.path, call.headers, call.transport.name) as span:
             try:
-                response = await self._run(method, incoming, headers, transport, write)
+                response = await self._run(call, incoming, write)
             except Refused as refused:
                 span.ended(refused.refusal.code.name)
                 raise
             span.ended(OK)
             return response
 
+    def refuse(self, call: Call, error: BaseException) -> NoReturn:
+        """Ends a call with the status that belongs to the error: counted, logged, and raised as Refused. Raises
+        CancelledError instead when the caller went away."""
+        if _caller_is_gone(error, call.transport.lost):
+            self._finished(call, CANCELLED)
+            raise asyncio.CancelledError from error
+        known = as_domain_error(error, request_id=call.request_id)
+        refused = refusal(known)
+        self._finished(call, refused.code.name, known, cause=error if isinstance(known, Internal) else None)
+        raise Refused(refused) from None
+
     def unknown(self, path: str) -> Refused:
         """The refusal of a method that is not served."""
-        logger.info("unknown method", method=printable(path))
-        refused = refusal(Unimplemented())
+        return self.rejected(path, Unimplemented())
+
+    def rejected(self, path: str, error: DomainError) -> Refused:
+        """The refusal of what is no call of a method, or came in a form that its transport does not know."""
+        refused = refusal(error)
+        logger.info("rejected", path=printable(path), code=refused.code.name, reason=error.reason)
         self._metrics.handled("", refused.code.name)
         return Refused(refused)
 
-    async def _run(
-        self,
-        method: Method,
-        incoming: Any,
-        headers: Headers,
-        transport: Transport,
-        write: Write | None,
-    ) -> bytes:
-        call = _Call(method, transport, authorization_of(headers), time.perf_counter())
-        self.arrived += 1
+    async def _run(self, call: Call, incoming: Any, write: Write | None) -> bytes:
         try:
-            call.caller = caller = self._admit(method.needed, call.authorization)
-            if not method.unary:
+            caller = call.caller or self._admit(call)
+            if not call.method.unary:
                 encoded = await self._stream(call, caller, incoming, write)
-            elif len(incoming) < LARGE_BYTES:
+            elif call.held or len(incoming) < LARGE_BYTES:
                 encoded = await self._unary(call, caller, incoming)
             else:
-                with self._bytes.hold(caller, len(incoming)):
+                with self.hold(call, len(incoming)):
                     encoded = await self._unary(call, caller, incoming)
         except (Exception, asyncio.CancelledError) as error:
-            self._refuse(call, error)
+            self.refuse(call, error)
         self._finished(call, OK)
         return encoded
 
-    async def _unary(self, call: _Call, caller: Caller, raw: bytes) -> bytes:
+    async def _unary(self, call: Call, caller: Caller, raw: bytes) -> bytes:
         response: Message = await call.method.run(self._read(call, raw), caller)
         return response.SerializeToString()
 
-    async def _stream(self, call: _Call, caller: Caller, incoming: Any, write: Write | None) -> bytes:
+    async def _stream(self, call: Call, caller: Caller, incoming: Any, write: Write | None) -> bytes:
         method = call.method
         out = () if write is None else (self._hurried(write) if method.transfer else write,)
         with self._open_stream(call, caller):
@@ -225,12 +256,18 @@ class Calls:
                 response = await method.run(self._read(call, incoming), caller, *out)
         return b"" if response is None else response.SerializeToString()
 
-    def _admit(self, needed: Access, authorization: Sequence[str | bytes]) -> Caller:
+    def _admit(self, call: Call) -> Caller:
         if self._stopping:
             raise ShuttingDown("The server is stopping; retry, and another one will answer.")
-        return self._authenticator.authenticate(authorization, now=self._clock.now(), needed=needed)
+        call.caller = self._authenticate(call)
+        return call.caller
 
-    def _read(self, call: _Call, raw: bytes) -> Message:
+    def _authenticate(self, call: Call) -> Caller:
+        return self._authenticator.authenticate(
+            call.authorization, now=self._clock.now(), needed=call.method.needed
+        )
+
+    def _read(self, call: Call, raw: bytes) -> Message:
         request = call.method.parse(raw)
         if call.request is None:
             call.request = request
@@ -239,7 +276,7 @@ class Calls:
         return request
 
     async def _read_all(
-        self, call: _Call, caller: Caller, raws: AsyncIterator[bytes]
+        self, call: Call, caller: Caller, raws: AsyncIterator[bytes]
     ) -> AsyncGenerator[Message]:
         """The requests of a stream. A large one counts towards the bytes in flight until the next is asked for."""
         async for raw in self._of_transfer(raws) if call.method.transfer else raws:
@@ -275,30 +312,17 @@ class Calls:
         return write_soon
 
     @contextmanager
-    def _open_stream(self, call: _Call, caller: Caller) -> Iterator[None]:
+    def _open_stream(self, call: Call, caller: Caller) -> Iterator[None]:
         method = call.method
-
-        def recheck() -> None:
-            self._authenticator.authenticate(call.authorization, now=self._clock.now(), needed=method.needed)
-
         counted = self._metrics.open_stream(method.name)
-        with self.streams.open(caller, recheck, transfer=method.transfer), counted:
+        with self.streams.open(caller, lambda: self._authenticate(call), transfer=method.transfer), counted:
             yield
 
-    def _refuse(self, call: _Call, error: BaseException) -> NoReturn:
-        """Ends the call with the status that belongs to the error."""
-        if _caller_is_gone(error, call.transport.lost):
-            self._finished(call, CANCELLED)
-            raise asyncio.CancelledError from error
-        known = as_domain_error(error, request_id=call.request_id)
-        refused = refusal(known)
-        self._finished(call, refused.code.name, known, cause=error if isinstance(known, Internal) else None)
-        raise Refused(refused) from None
-
     def _finished(
-        self, call: _Call, code: str, error: DomainError | None = None, *, cause: BaseException | None = None
+        self, call: Call, code: str, error: DomainError | None = None, *, cause: BaseException | None = None
     ) -> None:
         """Counts the call, and writes its one line of log. Neither holds anything of its content."""
+        call.finished = True
         seconds = time.perf_counter() - call.started
         method = call.method
         self._metrics.handled(method.name, code)
@@ -321,10 +345,6 @@ class Calls:
 def printable(text: str) -> str:
     """A caller's text for a line of log: no line breaks or escape codes, and not much of it."""
     return text[:200].encode("unicode_escape").decode("ascii")
-
-
-def authorization_of(headers: Headers) -> list[str | bytes]:
-    return [value for key, value in headers if key == "authorization"]
 
 
 @asynccontextmanager

@@ -53,15 +53,16 @@ class UnknownMethods(grpc.GenericRpcHandler):
 
 def _handler(calls: Calls, method: Method) -> Handler:
     async def handle(incoming: Any, context: Context) -> Any:
+        call = calls.begin(method, context.invocation_metadata() or (), GRPC)
         try:
-            return await calls.run(method, incoming, context.invocation_metadata() or (), GRPC)
+            return await calls.run(call, incoming)
         except Refused as refused:
             await _abort(context, refused.refusal)
 
     async def handle_writing(incoming: Any, context: Context) -> None:
-        write = _unbroken_at_first(context.write)
+        call = calls.begin(method, context.invocation_metadata() or (), GRPC)
         try:
-            await calls.run(method, incoming, context.invocation_metadata() or (), GRPC, write)
+            await calls.run(call, incoming, _unbroken_at_first(context.write))
         except Refused as refused:
             await _abort(context, refused.refusal)
 

@@ -30,7 +30,7 @@ LONGEST_SECONDS: Final = 45 * 60.0
 JITTER: Final = 0.2
 """The part of its longest time by which a subscription may be ended earlier, so that not all come back at once."""
 
-Recheck = Callable[[], None]
+Recheck = Callable[[], object]
 """Checks a stream's credential again. Raises the DomainError that ends the stream."""
 
 

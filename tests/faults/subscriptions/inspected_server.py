@@ -37,9 +37,9 @@ class Inspector:
         vars(app)["Metrics"] = lambda: self._metrics
         vars(calls)["Streams"] = functools.partial(Streams, recheck_seconds=RECHECK_SECONDS)
 
-    def ready(self, address: str) -> None:
+    def ready(self, address: str, http_url: str) -> None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, self._tell)
-        announce(address)
+        announce(address, http_url)
 
     def _tell(self) -> None:
         counts = {

@@ -1,0 +1,219 @@
+"""A session's log by the read half of the Durable Streams protocol (https://github.com/durable-streams/durable-streams).
+
+An offset is the sequence of the last event that was read, padded so that offsets sort as text. Every read is a
+subscription that ends early: catch-up at the head, a long poll at the first events, SSE after a minute.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from starlette.responses import Response, StreamingResponse
+
+from sessions_proto.v1 import sessions_pb2 as pb
+from sessions_server.domain.errors import InvalidRequest, Reason, Violation
+from sessions_server.http import protojson
+from sessions_server.http.connect import HTTP
+from sessions_server.http.errors import error_response, refusing
+from sessions_server.http.events import (
+    EVENT_STREAM,
+    HEADERS,
+    SUBSCRIBE,
+    Step,
+    header_list,
+    position_of,
+    subscribe,
+)
+from sessions_server.rpc.calls import Calls, Refused
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+GET_SESSION: Final = "/sessions.v1.SessionService/GetSession"
+START: Final = "-1"
+NOW: Final = "now"
+MODES: Final = ("", "long-poll", "sse")
+CHUNK_BYTES: Final = 1024 * 1024
+POLL_SECONDS: Final = 25.0
+SSE_SECONDS: Final = 60.0
+"""The protocol asks to close streams about every minute."""
+CURSOR_SECONDS: Final = 20
+OFFSET_DIGITS: Final = 20
+
+
+class Read(NamedTuple):
+    """What a request asks for."""
+
+    session_id: str
+    after: int
+    head: int
+    """The last sequence, as it was just before; 0 where the session is gone, and only its end can be read."""
+    mode: str
+    seconds: float
+    cursor: str
+
+
+class Chunk(NamedTuple):
+    events: list[bytes]
+    after: int
+    """The sequence that the events go up to."""
+    up_to_date: bool
+    closed: bool
+
+    @property
+    def body(self) -> bytes:
+        return b"[" + b",".join(self.events) + b"]"
+
+
+async def head(calls: Calls, request: Request) -> Response:
+    """Where the log ends."""
+    try:
+        last = await _last_sequence(calls, request)
+    except Refused as refused:
+        return error_response(refused)
+    headers = {"stream-next-offset": _offset(last), "cache-control": "no-store"}
+    return Response(headers=headers, media_type="application/json")
+
+
+async def read(calls: Calls, request: Request) -> Response:
+    """Events after an offset: at once, by a long poll, or as they come."""
+    call = calls.begin(calls.methods[SUBSCRIBE], header_list(request), HTTP)
+    try:
+        with refusing(calls, call):
+            wanted = await _wanted(calls, request)
+        asked = pb.SubscribeRequest(session_id=wanted.session_id, after_sequence=wanted.after)
+        steps = subscribe(calls, call, asked)
+        await anext(steps)  # the checkpoint that it begins with, or what it is refused for
+    except Refused as refused:
+        gone = Reason.EVENTS_COMPACTED in refused.refusal.status.decode(errors="replace")
+        return error_response(refused, status=410 if gone else None)
+    if wanted.mode == "sse":
+        return StreamingResponse(_live(wanted, steps), media_type=EVENT_STREAM, headers=HEADERS)
+    async with aclosing(steps):
+        return _answer(request, wanted, await _next_chunk(wanted, steps))
+
+
+async def _wanted(calls: Calls, request: Request) -> Read:
+    query = request.query_params
+    mode, cursor = query.get("live", ""), query.get("cursor", "")
+    if mode not in MODES:
+        raise InvalidRequest([Violation("live", "Give long-poll or sse, or leave it out.")])
+    if cursor and not (cursor.isascii() and cursor.isdigit() and len(cursor) < OFFSET_DIGITS):
+        raise InvalidRequest([Violation("cursor", "Give the cursor of the last response, or leave it out.")])
+    seconds = _seconds(query.get("timeout"))
+    offset = query.get("offset", START)
+    try:
+        last = await _last_sequence(calls, request)
+    except Refused as refused:
+        if offset == NOW or refused.refusal.code.name != "NOT_FOUND":
+            raise
+        last = 0
+    after = last if offset == NOW else 0 if offset == START else position_of("offset", offset)
+    return Read(request.path_params["session_id"], after, last, mode, seconds, cursor)
+
+
+def _seconds(text: str | None) -> float:
+    if text is None:
+        return POLL_SECONDS
+    if not (text.isascii() and text.isdigit() and int(text) <= SSE_SECONDS):
+        raise InvalidRequest([Violation("timeout", f"Give 0 to {SSE_SECONDS:g} whole seconds.")])
+    return float(text)
+
+
+async def _last_sequence(calls: Calls, request: Request) -> int:
+    asked = pb.GetSessionRequest(session_id=request.path_params["session_id"])
+    call = calls.begin(calls.methods[GET_SESSION], header_list(request), HTTP)
+    answer = await calls.run(call, asked.SerializeToString())
+    return pb.GetSessionResponse.FromString(answer).session.last_sequence
+
+
+async def _next_chunk(wanted: Read, steps: AsyncGenerator[Step]) -> Chunk:
+    """Everything up to the head, as far as a response holds it; at the head, whatever comes first within the time."""
+    if wanted.after < wanted.head or not wanted.head:
+        return await _gathered(wanted, steps)
+    if not wanted.mode:
+        return Chunk([], wanted.after, up_to_date=True, closed=False)
+    try:
+        async with asyncio.timeout(wanted.seconds):
+            async for step in steps:
+                if step.is_event:
+                    return Chunk([await _shown(step)], step.position, up_to_date=True, closed=step.is_end)
+    except TimeoutError:
+        pass
+    return Chunk([], wanted.after, up_to_date=True, closed=False)
+
+
+async def _gathered(wanted: Read, steps: AsyncGenerator[Step]) -> Chunk:
+    events: list[bytes] = []
+    after, size, closed = wanted.after, 0, False
+    async for step in steps:
+        if step.is_event:
+            events.append(await _shown(step))
+            size += len(events[-1])
+            after, closed = step.position, step.is_end
+        if after >= wanted.head > 0 or size >= CHUNK_BYTES:
+            break
+    return Chunk(events, after, up_to_date=closed or after >= wanted.head > 0, closed=closed)
+
+
+async def _shown(step: Step) -> bytes:
+    return await protojson.to_json(step.response.event.SerializeToString(), pb.Event)
+
+
+def _answer(request: Request, wanted: Read, chunk: Chunk) -> Response:
+    headers = {"stream-next-offset": _offset(chunk.after), "cache-control": "no-store"}
+    if chunk.up_to_date:
+        headers["stream-up-to-date"] = "true"
+    if chunk.closed:
+        headers["stream-closed"] = "true"
+    if wanted.mode:
+        headers["stream-cursor"] = _cursor(wanted.cursor)
+    if wanted.mode and not chunk.events:
+        return Response(status_code=204, headers=headers)
+    # By the content and not by the offsets: what was erased since leaves other bytes in the same place.
+    headers["etag"] = f'"{hashlib.sha256(chunk.body).hexdigest()[:32]}"'
+    if request.headers.get("if-none-match") == headers["etag"]:
+        return Response(status_code=304, headers=headers)
+    return Response(chunk.body, media_type="application/json", headers=headers)
+
+
+async def _live(wanted: Read, steps: AsyncGenerator[Step]) -> AsyncIterator[bytes]:
+    up_to_date = wanted.after >= wanted.head > 0
+    async with aclosing(steps):
+        yield _control(wanted, wanted.after, up_to_date=up_to_date)
+        try:
+            async with asyncio.timeout(SSE_SECONDS):
+                async for step in steps:
+                    if step.is_event:
+                        yield b"event: data\ndata: [%s]\n\n" % await _shown(step)
+                    up_to_date |= step.position >= wanted.head > 0
+                    closed = step.is_end
+                    yield _control(wanted, step.position, up_to_date=up_to_date or closed, closed=closed)
+        except (TimeoutError, Refused):
+            return  # and the client reads on from its last offset, where it is told what is wrong
+
+
+def _control(wanted: Read, after: int, *, up_to_date: bool, closed: bool = False) -> bytes:
+    control: dict[str, Any] = {"streamNextOffset": _offset(after)}
+    if closed:
+        control["streamClosed"] = True
+    else:
+        control["streamCursor"] = _cursor(wanted.cursor)
+    if up_to_date:
+        control["upToDate"] = True
+    return b"event: control\ndata: %s\n\n" % protojson.dumped(control)
+
+
+def _offset(sequence: int) -> str:
+    return f"{sequence:0{OFFSET_DIGITS}d}"
+
+
+def _cursor(last: str) -> str:
+    """Always another than the last one, so that no cache gives a poll the response of the one before."""
+    now = int(time.time()) // CURSOR_SECONDS
+    return str(max(now, int(last or 0) + 1))

@@ -1,0 +1,162 @@
+"""The events of a session at `/v1/sessions/ID/events`, for browsers and `curl`.
+
+By default as server-sent events, whose `id` is the sequence, so that an EventSource resumes by itself. With the
+parameter `offset` the same log is a stream of the Durable Streams protocol, see `durable`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
+from google.protobuf.json_format import ParseDict, ParseError
+from starlette.responses import Response, StreamingResponse
+
+from sessions_proto.v1 import sessions_pb2 as pb
+from sessions_server.domain.errors import InvalidRequest, Violation
+from sessions_server.http import protojson
+from sessions_server.http.connect import HTTP, responses
+from sessions_server.http.errors import error_json, error_response, refusing
+from sessions_server.rpc.calls import Call, Calls, Refused
+
+if TYPE_CHECKING:
+    from starlette.datastructures import QueryParams
+    from starlette.requests import Request
+
+SUBSCRIBE: Final = "/sessions.v1.SessionService/Subscribe"
+RETRY_MILLISECONDS: Final = 1000
+EVENT_STREAM: Final = "text/event-stream"
+HEADERS: Final = {"cache-control": "no-store", "x-accel-buffering": "no"}
+"""Neither a cache nor nginx may keep events back."""
+
+
+class Step(NamedTuple):
+    """One response of a subscription."""
+
+    response: pb.SubscribeResponse
+
+    @property
+    def position(self) -> int:
+        """The sequence that everything has been sent up to; 0 for what has no place in the log."""
+        response = self.response
+        return response.event.sequence if response.HasField("event") else response.checkpoint.sequence
+
+    @property
+    def is_event(self) -> bool:
+        return self.response.HasField("event")
+
+    @property
+    def is_end(self) -> bool:
+        return self.response.event.type == pb.EVENT_TYPE_DELETED
+
+
+async def server_sent_events(calls: Calls, request: Request) -> Response:
+    call = calls.begin(calls.methods[SUBSCRIBE], header_list(request), HTTP)
+    try:
+        with refusing(calls, call):
+            wanted = _subscription(request)
+        steps = subscribe(calls, call, wanted)
+        first = await anext(steps)
+    except Refused as refused:
+        return _refusal(request, refused)
+    return StreamingResponse(_written(first, steps), media_type=EVENT_STREAM, headers=HEADERS)
+
+
+async def subscribe(calls: Calls, call: Call, wanted: pb.SubscribeRequest) -> AsyncGenerator[Step]:
+    """The responses of a subscription, beginning with the first checkpoint. Raises Refused."""
+    async with aclosing(responses(calls, call, wanted.SerializeToString())) as answers:
+        async for answer in answers:
+            yield Step(pb.SubscribeResponse.FromString(answer))
+
+
+def header_list(request: Request) -> list[tuple[str, str | bytes]]:
+    return list(request.headers.items())
+
+
+def position_of(name: str, text: str) -> int:
+    """A position in the log. Raises InvalidRequest."""
+    if not (text.isascii() and text.isdigit() and len(text) <= 20):
+        raise InvalidRequest([Violation(name, "Give a sequence: 0, or that of an event.")])
+    return int(text)
+
+
+async def _written(first: Step, steps: AsyncGenerator[Step]) -> AsyncIterator[bytes]:
+    async with aclosing(steps):
+        yield f"retry: {RETRY_MILLISECONDS}\n".encode() + await _block(first)
+        try:
+            async for step in steps:
+                yield await _block(step)
+        except Refused as refused:
+            yield _failure(refused)
+
+
+async def _block(step: Step) -> bytes:
+    response = step.response
+    kind = response.WhichOneof("response")
+    if kind == "checkpoint":
+        # Without data a browser shows nothing, but remembers the id.
+        return b"id: %d\n\n" % step.position
+    if kind == "event":
+        name = pb.EventType.Name(response.event.type).removeprefix("EVENT_TYPE_").lower()
+        data = await protojson.to_json(response.event.SerializeToString(), pb.Event)
+        return b"id: %d\nevent: %s\ndata: %s\n\n" % (step.position, name.encode(), data)
+    shown = protojson.shown(getattr(response, str(kind)))
+    return b"event: %s\ndata: %s\n\n" % (str(kind).encode(), shown)
+
+
+def _failure(refused: Refused) -> bytes:
+    """The reason for which a stream ended; not called `error`, as browsers call the loss of a connection."""
+    return b"event: failure\ndata: %s\n\n" % protojson.dumped(error_json(refused))
+
+
+def _refusal(request: Request, refused: Refused) -> Response:
+    """An EventSource gives up for good at any status but 200. What is over soon is therefore told in a stream."""
+    wants_stream = request.headers.get("accept") == EVENT_STREAM
+    if wants_stream and refused.refusal.code.name == "UNAVAILABLE":
+        body = f"retry: {RETRY_MILLISECONDS}\n".encode() + _failure(refused)
+        return Response(body, media_type=EVENT_STREAM, headers=HEADERS)
+    return error_response(refused)
+
+
+def _subscription(request: Request) -> pb.SubscribeRequest:
+    """What the query asks for: the fields of SubscribeRequest, by their names. Raises InvalidRequest."""
+    wanted = _parsed(request.query_params)
+    wanted.session_id = request.path_params["session_id"]
+    resumed = request.headers.get("last-event-id", "")
+    if resumed:
+        wanted.after_sequence = position_of("last-event-id", resumed)
+    return wanted
+
+
+def _parsed(query: QueryParams) -> pb.SubscribeRequest:
+    fields = pb.SubscribeRequest.DESCRIPTOR.fields_by_name
+    values: dict[str, Any] = {}
+    for name in query:
+        if name not in fields or name == "session_id":
+            known = ", ".join(sorted(fields.keys() - {"session_id"}))
+            raise InvalidRequest([Violation(name, f"Leave it out; known parameters are {known}.")])
+        values[name] = _value(fields[name], query.getlist(name))
+    try:
+        return ParseDict(values, pb.SubscribeRequest())
+    except ParseError:
+        raise InvalidRequest(
+            [Violation("query", "Give each parameter a value of its field's type in SubscribeRequest.")]
+        ) from None
+
+
+def _value(field: FieldDescriptor, texts: list[str]) -> Any:
+    """A field's value as JSON has it. Of an enum's names the prefix may be left out, in small letters too."""
+    if field.is_repeated:
+        names = [name for text in texts for name in text.split(",")]
+        return [_enum_name(field.enum_type, name) if field.enum_type else name for name in names]
+    text = texts[-1]
+    if field.type == FieldDescriptor.TYPE_BOOL:
+        return {"true": True, "1": True, "false": False, "0": False}.get(text, text)
+    return text
+
+
+def _enum_name(enum: EnumDescriptor, name: str) -> str:
+    prefix = enum.values[0].name.removesuffix("UNSPECIFIED")
+    return prefix + name.upper().removeprefix(prefix)

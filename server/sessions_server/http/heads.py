@@ -1,0 +1,150 @@
+"""What a request is judged by before anything of it is used: its Host, its origin, its headers, its content type."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from sessions_server.domain.errors import DomainError, MalformedRequest, PermissionDenied, Unauthenticated
+
+if TYPE_CHECKING:
+    from starlette.types import Scope
+
+    from sessions_server.rpc.calls import Method
+
+UNARY_TYPES: Final = frozenset({"application/json", "application/proto"})
+STREAM_TYPES: Final = frozenset({"application/connect+json", "application/connect+proto"})
+GRPC_WEB_TYPES: Final = frozenset(
+    {"application/grpc-web", "application/grpc-web+proto", "application/grpc-web+json"}
+)
+GRPC_TYPES: Final = frozenset({"application/grpc", "application/grpc+proto", "application/grpc+json"})
+PLAIN_STREAM_TYPES: Final = frozenset({"application/json", "application/x-ndjson"})
+"""Streams without an envelope, for `curl`."""
+
+_CONNECT_TIMEOUT: Final = re.compile(r"[0-9]{1,10}")
+_GRPC_TIMEOUT: Final = re.compile(r"[0-9]{1,8}[HMSmun]")
+
+
+class Refusal(NamedTuple):
+    """Why a request goes no further."""
+
+    status: int
+    error: DomainError
+    headers: Mapping[str, str] = {}
+
+
+def decoded(scope: Scope) -> dict[str, str] | Refusal:
+    """The headers by name, the last one of each."""
+    headers = {}
+    for raw_name, raw_value in scope["headers"]:
+        try:
+            headers[raw_name.decode()] = raw_value.decode()
+        except UnicodeDecodeError:
+            if raw_name == b"authorization":
+                return Refusal(401, Unauthenticated("Send `authorization: Bearer TOKEN` with a valid token."))
+            return Refusal(400, MalformedRequest("A header is not UTF-8; send headers as ASCII."))
+    return headers
+
+
+class Sites:
+    """Which names this server is known by, and which other sites may call it from a browser."""
+
+    def __init__(self, hosts: Sequence[str], origins: Sequence[str]) -> None:
+        self._hosts = frozenset(host.lower() for host in hosts)
+        self.origins = tuple(origins)
+
+    def judge(self, headers: Mapping[str, str]) -> Refusal | None:
+        """A page of another site reaches this server by a name of its own (DNS rebinding), or from its own origin."""
+        host = headers.get("host", "").lower()
+        if not self._is_known(_name_of(host)):
+            return Refusal(
+                421,
+                PermissionDenied(
+                    "The server is not known by this Host; add the name to SESSIONS_HTTP_HOSTS."
+                ),
+            )
+        if self._is_foreign(headers, host):
+            return Refusal(
+                403,
+                PermissionDenied(
+                    "Pages of this origin may not call the server; add it to SESSIONS_HTTP_ORIGINS."
+                ),
+            )
+        return None
+
+    def _is_known(self, name: str) -> bool:
+        """No site can make a browser call an address, or localhost, by a name of its own."""
+        if name in self._hosts or name == "localhost" or "*" in self._hosts:
+            return True
+        try:
+            ipaddress.ip_address(name.strip("[]"))
+        except ValueError:
+            return False
+        return True
+
+    def _is_foreign(self, headers: Mapping[str, str], host: str) -> bool:
+        origin = headers.get("origin")
+        if origin is None:
+            is_link = headers.get("sec-fetch-mode") == "navigate"
+            return headers.get("sec-fetch-site") == "cross-site" and not is_link
+        # By host and port alone: behind a proxy that ends TLS the schemes differ.
+        return origin.partition("://")[2].lower() != host and not self.allows(origin)
+
+    def allows(self, origin: str) -> bool:
+        return "*" in self.origins or origin in self.origins
+
+
+def judge_call(method: Method, scope: Scope, headers: Mapping[str, str]) -> Refusal | None:
+    """Whether a call's head is one that its protocol knows."""
+    kind = _content_type(headers)
+    verb = scope["method"]
+    if verb == "GET":
+        return _judge_get(method)
+    if verb != "POST":
+        return Refusal(405, MalformedRequest("Call methods by POST, or reads by GET."), {"allow": "POST"})
+    if kind in GRPC_TYPES and scope["http_version"] != "2":
+        return Refusal(
+            505,
+            MalformedRequest("gRPC needs HTTP/2: use the server's gRPC port, or gRPC-Web or Connect here."),
+        )
+    known = (UNARY_TYPES if method.unary else STREAM_TYPES | PLAIN_STREAM_TYPES) | GRPC_WEB_TYPES | GRPC_TYPES
+    if kind not in known:
+        accepted = ", ".join(sorted(known))
+        return Refusal(
+            415,
+            MalformedRequest(f"The method does not take this content-type; send one of {accepted}."),
+            {"accept-post": accepted},
+        )
+    return _judge_protocol(headers)
+
+
+def _judge_get(method: Method) -> Refusal | None:
+    if method.unary and method.needed == "read":
+        return None
+    return Refusal(405, MalformedRequest("Call this method by POST."), {"allow": "POST"})
+
+
+def _judge_protocol(headers: Mapping[str, str]) -> Refusal | None:
+    if headers.get("connect-protocol-version", "1") != "1":
+        return Refusal(400, MalformedRequest("Send `connect-protocol-version: 1`, or leave it out."))
+    timeout = headers.get("connect-timeout-ms", "1")
+    if not _CONNECT_TIMEOUT.fullmatch(timeout):
+        return Refusal(
+            400, MalformedRequest("Send `connect-timeout-ms` as up to 10 digits, or leave it out.")
+        )
+    if not _GRPC_TIMEOUT.fullmatch(headers.get("grpc-timeout", "1S")):
+        return Refusal(400, MalformedRequest("Send `grpc-timeout` as digits and a unit, or leave it out."))
+    return None
+
+
+def _content_type(headers: Mapping[str, str]) -> str:
+    return headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def _name_of(host: str) -> str:
+    """A Host without its port."""
+    if host.startswith("["):
+        return host.partition("]")[0] + "]"
+    return host.partition(":")[0]

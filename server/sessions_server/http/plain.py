@@ -1,0 +1,83 @@
+"""Methods with streams as `curl` can call them: JSON lines in, JSON lines out, without Connect's envelopes.
+
+A line is a message. When a stream of responses breaks, its last line is `{"error": …}`, which no message looks like.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+from google.protobuf.message_factory import GetMessageClass
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response, StreamingResponse
+
+from sessions_server.domain.errors import LimitExceeded
+from sessions_server.http import protojson
+from sessions_server.http.connect import HTTP, CallerGone, responses
+from sessions_server.http.errors import error_json, error_response, refusing
+from sessions_server.http.protojson import Json
+from sessions_server.rpc.calls import REQUEST_BYTES, Call, Calls, Method, Refused
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+    from starlette.requests import Request
+
+JSON_LINES = "application/x-ndjson"
+
+
+async def call_plainly(calls: Calls, method: Method, request: Request) -> Response:
+    call = calls.begin(method, list(request.headers.items()), HTTP)
+    asked = GetMessageClass(method.descriptor.input_type)
+    answered = GetMessageClass(method.descriptor.output_type)
+    try:
+        calls.admit(call)
+        lines = _read_lines(request, asked)
+        if not method.descriptor.server_streaming:
+            response = await calls.run(call, lines)
+            return Response(await protojson.to_json(response, answered), media_type="application/json")
+        incoming = lines if method.descriptor.client_streaming else await _only(calls, call, lines)
+        answers = responses(calls, call, incoming)
+        first = await anext(answers, None)
+    except Refused as refused:
+        return error_response(refused)
+    return StreamingResponse(_written(first, answers, answered), media_type=JSON_LINES)
+
+
+async def _only(calls: Calls, call: Call, lines: AsyncIterator[bytes]) -> bytes:
+    """The one message of a method that takes no stream; without a body it is empty."""
+    with refusing(calls, call):
+        return await anext(lines, b"")
+
+
+async def _read_lines(request: Request, kind: type[Message]) -> AsyncIterator[bytes]:
+    """The messages of a body, as protobuf, one line at a time."""
+    rest = b""
+    try:
+        async for chunk in request.stream():
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in lines:
+                if line.strip():
+                    yield await protojson.read(Json(line), kind)
+            if len(rest) > REQUEST_BYTES:
+                raise LimitExceeded(
+                    "A line has at most 4 MiB; split the request into several.", field="request"
+                )
+    except ClientDisconnect:
+        raise CallerGone from None
+    if rest.strip():
+        yield await protojson.read(Json(rest), kind)
+
+
+async def _written(
+    first: bytes | None, answers: AsyncGenerator[bytes], kind: type[Message]
+) -> AsyncIterator[bytes]:
+    async with aclosing(answers):
+        try:
+            if first is not None:
+                yield await protojson.to_json(first, kind) + b"\n"
+            async for answer in answers:
+                yield await protojson.to_json(answer, kind) + b"\n"
+        except Refused as refused:
+            yield protojson.dumped({"error": error_json(refused)}) + b"\n"

@@ -1,0 +1,122 @@
+"""The HTTP server: its port, its TLS, its timeouts. uvicorn speaks HTTP, in the event loop of its owner."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import uvicorn
+
+from sessions_server.domain.errors import SetupError
+from sessions_server.http.application import Application
+from sessions_server.http.heads import Sites
+from sessions_server.http.protocols import ByAlpn, Http1
+from sessions_server.rpc.calls import Calls
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+KEEP_ALIVE_SECONDS: Final = 75
+BACKLOG: Final = 2048
+
+
+class TlsFiles(NamedTuple):
+    certificate: Path
+    key: Path
+    client_ca: Path | None = None
+
+
+class HttpServer:
+    def __init__(
+        self,
+        bind: str,
+        *,
+        calls: Calls,
+        hosts: Sequence[str] = (),
+        origins: Sequence[str] = (),
+        tls: TlsFiles | None = None,
+    ) -> None:
+        self.address = bind
+        """Where it listens; once it is started, with the port that was really taken."""
+        host = bind.rpartition(":")[0]
+        application = Application(calls, Sites([host, *hosts], origins))
+        self._tls = tls
+        self._config = uvicorn.Config(
+            application,
+            http=Http1 if tls is None else ByAlpn,
+            lifespan="off",
+            ws="none",
+            access_log=False,
+            log_config=None,
+            log_level="warning",
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            backlog=BACKLOG,
+        )
+        self._server = _Server(self._config)
+        self._serving: asyncio.Task[None] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"{'http' if self._tls is None else 'https'}://{self.address}"
+
+    async def start(self) -> None:
+        """Binds and serves. Raises SetupError when it cannot listen there, or the TLS files cannot be used."""
+        if self._tls is not None:
+            context = _tls_context(self._tls)
+            self._config.ssl_context_factory = lambda *_: context
+        listening = self._bind()
+        # From here on connections are taken, and wait until the task has started.
+        self._serving = asyncio.create_task(self._server.serve([listening]))
+        host, port = self.address.rpartition(":")[0], listening.getsockname()[1]
+        self.address = f"{host}:{port}"
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Takes no new connections, gives requests this long to finish, and cuts what is left."""
+        if self._serving is None:
+            return
+        self._config.timeout_graceful_shutdown = max(1, round(grace_seconds))
+        self._server.should_exit = True
+        await self._serving
+
+    def _bind(self) -> socket.socket:
+        host, _, port = self.address.rpartition(":")
+        name = host.strip("[]")
+        try:
+            family = socket.AF_INET6 if ":" in name else socket.AF_INET
+            listening = socket.create_server((name, int(port)), family=family, backlog=BACKLOG)
+        except OSError as error:
+            raise SetupError(
+                f"HTTP cannot be served at {self.address} ({error.strerror}); give SESSIONS_HTTP_LISTEN a free "
+                "address and port, or leave it empty."
+            ) from error
+        listening.setblocking(False)
+        return listening
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leaves signals to the owner of the loop."""
+        yield
+
+
+def _tls_context(files: TlsFiles) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(files.certificate, files.key)
+        if files.client_ca is not None:
+            context.load_verify_locations(files.client_ca)
+            context.verify_mode = ssl.CERT_REQUIRED
+    except (OSError, ssl.SSLError) as error:
+        raise SetupError(
+            f"HTTP cannot use {files.certificate} with {files.key}; give a certificate with the key that belongs to it."
+        ) from error
+    context.set_alpn_protocols(ByAlpn.alpn_protocols)
+    return context
