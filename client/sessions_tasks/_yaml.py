@@ -282,6 +282,15 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
+def _write_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    # PyYAML writes these as line breaks, which it reads as spaces; findings/pyyaml_next_line.sh shows it.
+    style = '"' if any(each in text for each in "\x85\u2028\u2029") else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _write_text)
+
+
 def write_yaml(plain: Any) -> str:
     """The text that `read_yaml` reads as the same value."""
     return yaml.dump(plain, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)

@@ -1,10 +1,14 @@
-"""A task that is printed and loaded again is the same task, whatever its steps."""
+"""A task that is printed and loaded again is the same task, whatever its steps.
+
+TASK_TREES=5000 tries that many of them.
+"""
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from sessions_tasks import load_task, print_task
 from sessions_tasks._model import EVENT_TYPES, STEPS
@@ -27,8 +31,8 @@ AWKWARD = [
     "#",
     "'",
     '"',
-    "!x",
 ]
+AWKWARD += ["!x", "\x85", "a\x85b", "a\u2028b", " \u2029", "\ufeff", "a\n\nb ", "\t", "---", "..."]
 """What one version of YAML or another takes for something else than text."""
 KEYS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), max_size=8) | st.sampled_from(AWKWARD)
 PLAIN_TEXT = (st.text(st.characters(codec="utf-8"), max_size=20) | st.sampled_from(AWKWARD)).filter(
@@ -61,7 +65,7 @@ def steps(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     message = mapping(
         {"role": st.sampled_from(["system", "user", "assistant"]), "content": VALUES}, {"name": PLAIN_TEXT}
     )
-    settings = mapping(
+    of_model = mapping(
         {}, {"temperature": st.floats(0, 2), "max_tokens": st.integers(1, 9), "stop": PLAIN_TEXT}
     )
     prompt = {"model": PLAIN_TEXT, "tools": st.sampled_from(["all", [], ["say"]]), "history": st.booleans()}
@@ -75,7 +79,7 @@ def steps(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     return st.one_of(
         mapping({"tool": st.just("say"), "arguments": st.just({"session_id": "s", "role": "_", "content": "_"})}),
         mapping({"prompt": st.text(min_size=1).filter(str.isalpha) | st.lists(message, min_size=1, max_size=2)},
-                {**prompt, "settings": settings, "session_id": VALUES}),
+                {**prompt, "settings": of_model, "session_id": VALUES}),
         mapping({"evaluate": VALUES}),
         mapping({"if": EXPRESSIONS, "then": block}, {"else": block}),
         mapping({"switch": st.lists(case, min_size=1, max_size=2)}),
@@ -107,6 +111,7 @@ TASKS = mapping(
 )
 
 
+@settings(max_examples=int(os.environ.get("TASK_TREES", "100")))
 @given(TASKS)
 def test_any_task_loads_prints_and_loads_equal(plain: dict[str, Any]) -> None:
     task = load_task(write_yaml(plain))
@@ -126,6 +131,7 @@ def _gives(step: st.SearchStrategy[Any], kind: str) -> bool:
     return any(kind in repr(branch) for branch in step.branches)
 
 
+@settings(max_examples=int(os.environ.get("TASK_TREES", "100")))
 @given(VALUES)
 def test_any_value_is_read_as_it_was_written(value: Any) -> None:
     assert read_yaml(write_yaml(value)).plain == value
