@@ -151,7 +151,7 @@ class _Search:
             scanned += len(rows)
             if len(found) > self._query.limit or len(rows) < count:
                 return _Hits(found[: self._query.limit + 1])
-            after, count = self._found(rows[-1]).place, _CHUNK
+            after, count = self._found(rows[-1]).place, min(2 * count, _CHUNK)
             if scanned >= MOST_SCANNED:
                 return _Hits(found, after)
 
@@ -237,7 +237,8 @@ def _plain_walk(shape: _Shape) -> Prepared:
 
 def _few(shape: _Shape, keys: Keys, conditions: Iterable[ColumnElement[bool]]) -> sa.Select[Any]:
     """Those among the candidates that belong to the list."""
-    chosen = keys.subquery()
+    # The limit leaves none out. It keeps SQLite from choosing an index by what is done with the candidates.
+    chosen = keys.limit(FEW).subquery()
     distinct = sa.select(chosen).distinct().subquery()
     same = sa.and_(*(distinct.c[column.name] == column for column in KEY_COLUMNS))
     collections = _within() if shape.subtree else [records.c.collection == sa.bindparam("collection")]

@@ -236,6 +236,7 @@ _index_of_all_sessions(
 )
 _partial_index("ix_records_expire_time", records.c.expire_time)
 
+# With rowids: without, SQLite 3.40 looks through a tenant's whole primary key where the index below is meant.
 record_terms = sa.Table(
     "record_terms",
     metadata,
@@ -249,7 +250,6 @@ record_terms = sa.Table(
     sa.PrimaryKeyConstraint(
         "tenant", "session_id", "user_id", "path", "term", "name_hash", name=RECORD_TERMS_PK
     ),
-    sqlite_with_rowid=False,
 )
 _index_of_all_sessions(
     "ix_record_terms_all",

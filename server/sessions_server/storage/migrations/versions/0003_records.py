@@ -62,7 +62,6 @@ def _terms() -> None:
         *(_text("path"), _text("term"), sa.Column("name_hash", sa.LargeBinary, nullable=False)),
         *(_text("collection"), _text("key")),
         sa.PrimaryKeyConstraint(*OWNER, "path", "term", "name_hash", name="pk_record_terms"),
-        sqlite_with_rowid=False,
     )
     _index_of_all_sessions(
         "ix_record_terms_all", "record_terms", ["tenant", "path", "term", "session_id", "name_hash"]
