@@ -274,6 +274,9 @@ class Upkeep(Protocol):
     Each step may be repeated, and several servers may run them at once. Each raises Unavailable, StorageFull.
     """
 
+    async def sweep_records(self, limit: int) -> int:
+        """Deletes at most this many records that have expired. Returns how many."""
+
     async def purge_requests(self, limit: int) -> int:
         """Lets go of at most this many request ids that are older than they are kept. Returns how many."""
 

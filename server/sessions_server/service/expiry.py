@@ -45,7 +45,12 @@ class Sweeper:
         """Sweeps until cancelled."""
         while True:
             await self._drain_expiries()
-            for step in (self._upkeep.purge_requests, self._upkeep.compact, self._rewrapper.step):
+            for step in (
+                self._upkeep.sweep_records,
+                self._upkeep.purge_requests,
+                self._upkeep.compact,
+                self._rewrapper.step,
+            ):
                 await _drain(step)
             await asyncio.sleep(self._interval_seconds)
 
