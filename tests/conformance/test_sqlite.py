@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from statistics import mode
@@ -15,12 +16,14 @@ from typing import TYPE_CHECKING
 import pytest
 import pytest_asyncio
 
+from sessions_server.domain import commands as c
 from sessions_server.domain.errors import DataCorrupted, StorageFull, Unavailable
 from sessions_server.domain.limits import Limits
+from sessions_server.storage.backend import RunOptions
 from sessions_server.storage.errors import StoreRefused
 from sessions_server.storage.sqlite.backend import SqliteBackend
 from sessions_server.storage.sqlite.runner import SqliteRunner
-from sessions_server.storage.store import Store
+from sessions_server.storage.store import Store, open_store
 from tests.conformance.harness import KEY, Harness, add, create, list_of
 from tests.support.clock import HandClock
 
@@ -231,3 +234,33 @@ async def test_a_message_writes_the_pages_that_it_changes_and_no_others(
     # The session and its two indexes by update_time; the log, its key, and the index of the messages' ids.
     assert mode(pages) == 6
     await store.close()
+
+
+def times_open(path: Path) -> int:
+    """By this process, which has other files open as well, some of them for a moment."""
+    opened = []
+    for each in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):
+            opened.append(each.readlink())
+    return opened.count(path)
+
+
+async def test_only_sqlite_itself_writes_to_the_file_where_scrubbing_of_pages_is_off(
+    tmp_path: Path, clock: HandClock, cells: Cells
+) -> None:
+    path = tmp_path / "sessions.db"
+    store = open_store(
+        SqliteBackend(path),
+        cells=cells,
+        limits=Limits(),
+        options=RunOptions(clock=clock, scrub_seconds=0.001, clears_gaps=False),
+    )
+    await store.start()
+    assert times_open(path) == 1, "beside SQLite nobody has the file open"
+    harness = Harness(store, clock)
+    await harness.do(create())
+    await harness.do(add("a canary"))
+    await harness.do(c.Delete(key=KEY))
+    assert times_open(path) == 1
+    await store.close()
+    assert times_open(path) == 0

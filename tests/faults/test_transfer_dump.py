@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 import sqlite3
 from collections.abc import AsyncIterable, Callable, Iterator
 from contextlib import closing
@@ -18,7 +19,7 @@ import pytest
 from sessions_proto.v1 import sessions_pb2 as pb
 from sessions_server.security.keyring import create_keyring
 from tests.faults.durability.load import stub_of
-from tests.faults.expiry.probes import each
+from tests.faults.expiry.probes import AT_ONCE, each
 from tests.faults.subscriptions.figures import show
 from tests.faults.transfer.generated import LONG_TIMEOUTS, Records, Stub, content, export, make
 from tests.faults.transfer.killing import finish_though_killed
@@ -61,6 +62,7 @@ def database(tmp_path: Path, name: str, keyring: Path, url: str | None = None) -
         "SESSIONS_KEYRING": str(keyring),
         "SESSIONS_DATABASE_URL": url or sqlite_url(folder),
         "SESSIONS_ALLOW_UNSAFE_DURABILITY": "true",
+        "SESSIONS_MAX_TRANSFERS_PER_CALLER": str(AT_ONCE),
     }
     return Database(folder, env)
 
@@ -140,6 +142,23 @@ async def test_all_sessions_move_from_sqlite_to_postgresql_and_back(
         f"{len(original)} sessions moved from SQLite to PostgreSQL and back, all equal; the export was killed {out} "
         f"times and the import {back} times",
     )
+
+
+async def test_the_commands_take_no_connection_for_wake_ups(
+    tmp_path: Path, keyring: Path, postgres: Postgres
+) -> None:
+    """Servers of the database find what has changed by asking, and nobody here watches anything."""
+    one, two = [
+        database(tmp_path, name, keyring, postgres.url(await postgres.fresh_database()))
+        for name in ("one", "two")
+    ]
+    await postgres.execute("ALTER SYSTEM SET log_connections = on")
+    await postgres.execute("SELECT pg_reload_conf()")
+    before = len(postgres.log)
+    await asyncio.to_thread(said, "export", tmp_path / "dump", folder=tmp_path, env=one.env)
+    await asyncio.to_thread(said, "import", tmp_path / "dump", folder=tmp_path, env=two.env)
+    connected = set(re.findall(r"application_name=(.*)", postgres.log[before:]))
+    assert connected == {"sessions-server"}
 
 
 async def though_killed(verb: str, dump: Path, place: Database, reached: Callable[[], int], step: int) -> int:

@@ -10,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final
 
+import apsw
 import pytest
 
 from sessions_server.storage.sqlite.gaps import Gaps
@@ -122,3 +123,47 @@ def test_a_file_that_moves_its_pages_by_itself_is_left_alone(tmp_path: Path, gap
         assert gaps.clear(60) == 0
         assert gaps.is_done
         assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("version", "known"),
+    [((3, 34, 1), False), ((3, 35, 0), True), ((3, 54, 1), True), ((3, 99, 0), False), ((4, 35, 0), False)],
+)
+def test_files_of_versions_that_are_not_known_are_not_written_to(
+    version: tuple[int, int, int], known: bool
+) -> None:
+    assert Gaps.are_known(version) is known
+
+
+def test_this_version_of_sqlite_is_known() -> None:
+    assert Gaps.are_known()
+
+
+def test_pages_of_the_newest_version_are_laid_out_as_those_of_this_one(tmp_path: Path) -> None:
+    path = tmp_path / "database"
+    path.touch()
+    assert Gaps.are_known(tuple(map(int, apsw.sqlite_lib_version().split("."))))
+    database = apsw.Connection(str(path))
+    database.execute("PRAGMA secure_delete = ON").fetchall()
+    database.execute("PRAGMA synchronous = OFF")
+    database.execute("CREATE TABLE rows (id INTEGER PRIMARY KEY, content)")
+    database.execute("BEGIN")
+    rng = random.Random(1)
+    for number in rng.sample(range(4_000), 4_000):
+        database.execute("INSERT INTO rows VALUES (?, ?)", (number, f"<{number}>" + "x" * rng.randrange(60)))
+    gone = set(rng.sample(range(4_000), 3_000))
+    for number in gone:
+        database.execute("DELETE FROM rows WHERE id = ?", (number,))
+    database.execute("COMMIT")
+    kept = database.execute("SELECT * FROM rows").fetchall()
+    assert left_of(path, gone) > 0, "SQLite clears its pages by itself now, and this is needless"
+    with closing(Gaps(path)) as gaps:
+        gaps.look_again()
+        while not is_done(gaps):
+            gaps.clear(1)
+    assert left_of(path, gone) == 0
+    database.close()
+    database = apsw.Connection(str(path))
+    assert database.execute("SELECT * FROM rows").fetchall() == kept
+    assert database.pragma("integrity_check") == "ok"
+    database.close()

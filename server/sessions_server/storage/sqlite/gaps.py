@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-_KNOWN_VERSIONS: Final = range(35, 54)
-"""The minor versions of SQLite 3 whose pages are laid out as this module has it."""
+_OLDEST_KNOWN: Final = (3, 35)
+_NEWEST_KNOWN: Final = (3, 54)
+"""The versions of SQLite whose pages are laid out as this module has it."""
 
 _FILE_HEADER: Final = Struct(">16xH2xB31xI44x")
 """The size of a page, how many bytes at its end belong to an extension, and whether pages are moved by themselves."""
@@ -61,10 +62,9 @@ class Gaps:
         self._left = 0
 
     @staticmethod
-    def are_known() -> bool:
+    def are_known(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> bool:
         """Whether this version of SQLite is one whose file may be written to beside it."""
-        major, minor, _ = sqlite3.sqlite_version_info
-        return major == 3 and minor in _KNOWN_VERSIONS
+        return _OLDEST_KNOWN <= version[:2] <= _NEWEST_KNOWN
 
     def close(self) -> None:
         os.close(self._file)
