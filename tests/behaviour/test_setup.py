@@ -182,8 +182,8 @@ SETTING = "SESSIONS_DATABASE_URL"
             "PostgreSQL cannot be reached; percent-encode what is special in",
         ),
         (
-            "postgres@{at}/{name}?sslmode=require",
-            "SESSIONS_DATABASE_URL has an option that is not known: sslmode;",
+            "postgres@{at}/{name}?nonsense=require",
+            "SESSIONS_DATABASE_URL has an option that is not known: nonsense;",
         ),
         (
             "postgres@{at}/{name}?ssl=nonsense",

@@ -78,6 +78,27 @@ async def test_a_database_whose_tables_went_is_refused(runner: Runner) -> None:
         await runner.write(migrations.migrate)
 
 
+async def test_a_database_whose_columns_went_is_refused(runner: Runner) -> None:
+    await run(runner, "ALTER TABLE contexts DROP COLUMN data", "ALTER TABLE log DROP COLUMN payload")
+    with pytest.raises(
+        StoreRefused, match=r"lacks columns that were made in it: contexts.data, log.payload; rest"
+    ):
+        await runner.write(migrations.migrate)
+
+
+async def test_a_database_that_has_more_columns_is_of_a_release_that_adds_some(runner: Runner) -> None:
+    await run(runner, "ALTER TABLE log ADD COLUMN more INTEGER")
+    await runner.write(migrations.migrate)
+
+
+async def test_a_database_that_does_not_know_its_version_is_refused(runner: Runner) -> None:
+    await run(runner, f"DELETE FROM {migrations.VERSION_TABLE}")
+    with pytest.raises(
+        StoreRefused, match="sessions_version is empty, so nobody knows which release made the"
+    ):
+        await runner.write(migrations.migrate)
+
+
 async def test_a_database_from_before_the_first_release_is_taken_over(runner: Runner) -> None:
     await run(runner, *drop_all())
     await runner.write(lambda connection: command.upgrade(config_for(connection), "0001"))

@@ -15,7 +15,7 @@ from sessions_server.domain.errors import SessionExists, Unavailable
 from sessions_server.domain.limits import Limits
 from sessions_server.domain.models import Sequence, Session
 from sessions_server.storage.backend import RunOptions
-from sessions_server.storage.databases import parse_url
+from sessions_server.storage.databases import opening, parse_url
 from sessions_server.storage.errors import StoreRefused
 from sessions_server.storage.store import open_store
 from tests.conformance.harness import KEY, OTHER, Harness, add, create, key, move
@@ -225,8 +225,9 @@ async def test_a_database_that_may_lose_what_it_acknowledged_is_refused(
     postgres_url: str, cells: Cells
 ) -> None:
     # The tests' own server has fsync off.
-    store = open_store(parse_url(postgres_url), cells=cells, limits=Limits())
-    with pytest.raises(StoreRefused, match="fsync is off"):
+    backend = parse_url(postgres_url)
+    store = open_store(backend, cells=cells, limits=Limits())
+    with pytest.raises(StoreRefused, match="fsync is off"), opening(backend):
         await store.start()
     await store.close()
 

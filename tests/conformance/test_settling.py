@@ -29,6 +29,7 @@ from sessions_server.domain.models import (
 from sessions_server.domain.ports import Cells, HistoryQuery, Transaction
 from sessions_server.storage.backend import Backend
 from sessions_server.storage.postgres.backend import PostgresBackend
+from sessions_server.storage.postgres.hosts import Hosts
 from sessions_server.storage.postgres.runner import PostgresRunner
 from sessions_server.storage.sqlite.backend import SqliteBackend
 from sessions_server.storage.sqlite.runner import SqliteRunner
@@ -62,6 +63,9 @@ class Held:
         self._go_here.set()
 
 
+URL = make_url("postgresql+asyncpg://")
+
+
 class OnSqlite(SqliteRunner):
     held: Held
 
@@ -83,14 +87,14 @@ def runner(request: pytest.FixtureRequest, tmp_path: Path, clock: HandClock) -> 
     if request.param == "sqlite":
         return OnSqlite(tmp_path / "sessions.db", clock=clock, scrub_seconds=0.01)
     url = make_url(request.getfixturevalue("postgres_url"))
-    return OnPostgres(url, clock=clock, pool_size=4, allow_unsafe=True)
+    return OnPostgres(url, Hosts(url), clock=clock, pool_size=4, allow_unsafe=True)
 
 
 @pytest_asyncio.fixture
 async def bench(runner: OnSqlite | OnPostgres, clock: HandClock, cells: Cells) -> AsyncIterator[Harness]:
     runner.held = Held()
     backend: Backend = (
-        SqliteBackend(None) if isinstance(runner, OnSqlite) else PostgresBackend(make_url("x://"))
+        SqliteBackend(None) if isinstance(runner, OnSqlite) else PostgresBackend(URL, Hosts(URL))
     )
     store = Store(backend, runner, cells=cells, limits=Limits())
     await store.start()

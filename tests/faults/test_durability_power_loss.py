@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import apsw
 
-from sessions_server.storage.sqlite.runner import WRITER_PRAGMAS
+from sessions_server.storage.sqlite.connection import WRITER_PRAGMAS
 from tests.faults.durability.lossy_disk import LossyDisk
 from tests.faults.subscriptions.figures import show
 

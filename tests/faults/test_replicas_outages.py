@@ -123,7 +123,7 @@ async def test_a_database_that_keeps_silent_is_given_up_and_found_again(
     postgres: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sessions_server.storage.postgres.runner._COMMAND_SECONDS", 0.5)
-    monkeypatch.setattr("sessions_server.storage.postgres.runner._CONNECT_SECONDS", 0.5)
+    monkeypatch.setattr("sessions_server.storage.postgres.hosts.HOST_SECONDS", 0.5)
     url = postgres.url(await postgres.fresh_database())
     store = open_store(
         parse_url(url), cells=open_cells(None), limits=Limits(), options=RunOptions(allow_unsafe=True)

@@ -1,4 +1,4 @@
-"""A pgbouncer in session mode, in front of a PostgreSQL."""
+"""A pgbouncer in front of a PostgreSQL."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PACKAGES: Final = ("pgbouncer", "libevent-2.1-7", "libc-ares2")
 
 
 @contextmanager
-def running_pgbouncer(postgres: Postgres) -> Iterator[Daemon]:
+def running_pgbouncer(postgres: Postgres, *, mode: str = "session") -> Iterator[Daemon]:
     """With its default settings, but for where it listens and whom it trusts."""
     port = free_port()
     program, variables = find_program("pgbouncer", packages=PACKAGES)
@@ -29,7 +29,7 @@ def running_pgbouncer(postgres: Postgres) -> Iterator[Daemon]:
         (folder / "pgbouncer.ini").write_text(
             f"[databases]\n* = host={HOST} port={postgres.port}\n[pgbouncer]\nlisten_addr = {HOST}\n"
             f"listen_port = {port}\nunix_socket_dir =\nauth_type = trust\nauth_file = {folder / 'users'}\n"
-            "pool_mode = session\n"
+            f"pool_mode = {mode}\n"
         )
         command = [
             program,

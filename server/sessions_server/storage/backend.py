@@ -62,6 +62,8 @@ class Backend(ABC):
 
     scheme: ClassVar[str]
     """What its URLs begin with."""
+    aliases: ClassVar[tuple[str, ...]] = ()
+    """What they may begin with instead."""
     example: ClassVar[str]
     """A URL for those who gave one that no database knows."""
 
@@ -112,6 +114,15 @@ class Runner(ABC):
     @abstractmethod
     async def close(self) -> None:
         """Waits for what runs, and lets go of the database. May be called twice."""
+
+    @abstractmethod
+    def abandon(self) -> None:
+        """Lets go of the database at once, because what runs takes too long to be waited for."""
+
+    @abstractmethod
+    async def ping(self, *, in_doubt: bool) -> None:
+        """Returns when the database can be written to; raises Unavailable, StorageFull when it cannot. With `in_doubt`,
+        because a write has failed, it is tried. It takes a bounded time."""
 
     @abstractmethod
     async def write(self, work: Callable[[Connection], T]) -> T:

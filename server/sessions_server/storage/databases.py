@@ -30,7 +30,7 @@ def parse_url(text: str) -> Backend:
     except ValueError:
         raise StoreRefused(f"The port in {SETTING} is not a number; correct it.") from None
     for database in DATABASES:
-        if url.drivername == database.scheme:
+        if url.drivername in (database.scheme, *database.aliases):
             return database.from_url(url, text)
     raise _unknown()
 

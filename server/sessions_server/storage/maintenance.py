@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 _EVENTS_AT_ONCE: Final = 10_000
 """How many events of one log are let go of at once; the rest follows at the next time."""
 
-_PING: Final = Prepared(sa.select(sa.literal_column("1")))
-
 _REQUEST_KEY: Final = (requests.c.tenant, requests.c.session_id, requests.c.request_id)
 _PURGE_REQUESTS: Final = Prepared(
     requests.delete().where(
@@ -89,10 +87,6 @@ _SET_LOG_START: Final = Prepared(
 class Counts(NamedTuple):
     sessions: int
     encrypted: int
-
-
-def ping(connection: Connection) -> None:
-    _PING.rows(connection)
 
 
 def purge_requests(connection: Connection, limit: int, *, limits: Limits, now: Micros | None) -> int:

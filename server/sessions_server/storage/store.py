@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence as Seq
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sessions_server.domain.errors import DomainError
+from sessions_server.domain.errors import DomainError, SessionLocked, StorageFull, Unavailable
 from sessions_server.domain.models import Context, Micros, Sequence, Session, SessionKey
 from sessions_server.storage import maintenance, read, record_reads
 from sessions_server.storage.backend import RunOptions
@@ -46,6 +46,8 @@ class Store:
     def __init__(self, backend: Backend, runner: Runner, *, cells: Cells, limits: Limits) -> None:
         self._runner = runner
         self._rules = Rules(backend, cells, limits)
+        self._in_doubt = False
+        """A write has failed, and none has succeeded since."""
         self._running: set[asyncio.Task[Any]] = set()
         self._sessions = Gather(self._read_sessions)
         self._contexts = Gather(self._read_contexts)
@@ -58,15 +60,21 @@ class Store:
         await self._runner.start()
 
     async def close(self) -> None:
-        """Waits for what runs, and lets go of the database. May be called twice."""
-        await asyncio.gather(*self._running, return_exceptions=True)
+        """Waits for what runs, and lets go of the database. May be called twice. When it is cancelled, the database is
+        let go of at once."""
+        try:
+            await asyncio.gather(*self._running, return_exceptions=True)
+        except asyncio.CancelledError:
+            self._runner.abandon()
+            raise
         for gather in (self._settled, self._sessions, self._contexts, self._histories, self._logs):
             await gather.close()
         await self._runner.close()
 
     async def ping(self) -> None:
-        """Raises Unavailable when the database cannot be reached."""
-        await self._read(maintenance.ping)
+        """Raises Unavailable, StorageFull when the database cannot be written to. It takes a bounded time."""
+        await self._runner.ping(in_doubt=self._in_doubt)
+        self._in_doubt = False
 
     async def transact(self, work: Callable[[Transaction], T]) -> T:
         return await self._uncut(self._transact(work))
@@ -194,7 +202,7 @@ class Store:
             transaction = StoreTransaction(connection, self._rules, now=self._runner.now())
             return work(transaction), transaction.erased_content
 
-        outcome, erased_content = await self._runner.write(run)
+        outcome, erased_content = await self._try(run)
         if erased_content:
             self._runner.scrub_soon()
         return outcome
@@ -206,7 +214,16 @@ class Store:
         return outcome
 
     async def _write(self, work: Callable[[Connection], T]) -> T:
-        return await self._uncut(self._runner.write(work))
+        return await self._uncut(self._try(work))
+
+    async def _try(self, work: Callable[[Connection], T]) -> T:
+        try:
+            outcome = await self._runner.write(work)
+        except (Unavailable, StorageFull) as error:
+            self._in_doubt |= not isinstance(error, SessionLocked)
+            raise
+        self._in_doubt = False
+        return outcome
 
     async def _read(self, work: Callable[[Connection], T], *, snapshot: bool = False) -> T:
         return await self._uncut(self._runner.read(work, snapshot=snapshot))

@@ -18,6 +18,7 @@ from sessions_server.log.hints import Hints, packets, read_packet
 from sessions_server.log.hub import Hub
 from sessions_server.log.nats import NatsChannel
 from sessions_server.log.wakeups import HEADS_AT_ONCE, Wakeups
+from sessions_server.storage.postgres.hosts import Hosts
 from sessions_server.storage.postgres.notify import NotifyChannel
 
 KEY = SessionKey("default", "s")
@@ -190,7 +191,9 @@ async def test_a_connection_for_notifications_may_fail_in_any_way(monkeypatch: p
 
     monkeypatch.setattr("asyncpg.connect", connect)
     monkeypatch.setattr("sessions_server.storage.postgres.notify.RETRY_SECONDS", 0.001)
-    channel = NotifyChannel(make_url("postgresql+asyncpg://u@/d?host=h:1&target_session_attrs=read-write"))
+    channel = NotifyChannel(
+        Hosts(make_url("postgresql+asyncpg://u@/d?host=h:1&target_session_attrs=read-write"))
+    )
     listening = asyncio.create_task(channel.listen(lambda _packet: None, lambda: None))
     await channel.send([b"[]"])
     for _ in range(4):

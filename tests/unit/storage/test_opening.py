@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import ssl
 
 import pytest
@@ -49,6 +50,26 @@ def unavailable(cause: Exception) -> Unavailable:
 )
 def test_each_cause_has_its_sentence(cause: Exception, sentence: str) -> None:
     said = explain(URL, unavailable(cause))
+    assert said is not None
+    assert said.startswith(sentence)
+    assert "secret" not in said
+
+
+@pytest.mark.parametrize(
+    ("code", "sentence"),
+    [
+        (sqlite3.SQLITE_IOERR_SHMMAP, "d.db is on a file system without shared memory between processes"),
+        (sqlite3.SQLITE_IOERR_SHMOPEN, "d.db is on a file system without shared memory between processes"),
+        (sqlite3.SQLITE_IOERR_SHMSIZE, "The disk of d.db is full, or fails; free some space on it"),
+        (sqlite3.SQLITE_IOERR_WRITE, "The disk of d.db is full, or fails; free some space on it"),
+        (sqlite3.SQLITE_CANTOPEN, "d.db cannot be opened; let the server's user read and write it"),
+    ],
+    ids=["no shared memory", "no index of the log", "no room for it", "I/O", "cannot be opened"],
+)
+def test_each_cause_has_its_sentence_on_sqlite(code: int, sentence: str) -> None:
+    cause = sqlite3.OperationalError("a text with a secret in it")
+    cause.sqlite_errorcode = code
+    said = explain("sqlite+aiosqlite:///d.db", unavailable(cause))
     assert said is not None
     assert said.startswith(sentence)
     assert "secret" not in said

@@ -36,7 +36,13 @@ def test_a_postgresql_url_is_taken_as_it_is() -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["", "sessions.db", "mysql://host/db", "sqlite:///sessions.db", "postgresql://user:secret@host/db"],
+    [
+        "",
+        "sessions.db",
+        "mysql://host/db",
+        "sqlite:///sessions.db",
+        "postgresql+psycopg://user:secret@host/db",
+    ],
     ids=["nothing", "a path", "another database", "another SQLite driver", "another PostgreSQL driver"],
 )
 def test_any_other_url_is_refused_with_what_to_give_and_without_repeating_it(url: str) -> None:

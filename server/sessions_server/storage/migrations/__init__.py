@@ -15,7 +15,7 @@ from sessions_server.storage.migrations import prerelease
 from sessions_server.storage.schema import metadata
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Set as AbstractSet
 
     from sqlalchemy.engine import Connection
 
@@ -39,22 +39,33 @@ def migrate(connection: Connection, *, alone: Callable[[Connection], None] | Non
 
 
 def _is_at_head(connection: Connection) -> bool:
-    tables = _tables(connection)
-    if VERSION_TABLE not in tables or _version(connection) != HEAD:
+    columns = _columns(connection)
+    if VERSION_TABLE not in columns or _version(connection) != HEAD:
         return False
-    missing = metadata.tables.keys() - tables
+    _check_whole("tables", metadata.tables.keys() - columns.keys())
+    made = {(table.name, column.name) for table in metadata.tables.values() for column in table.c}
+    found = {(table, column) for table, names in columns.items() for column in names}
+    _check_whole("columns", {f"{table}.{column}" for table, column in made - found})
+    return True
+
+
+def _check_whole(what: str, missing: AbstractSet[str]) -> None:
     if missing:
         raise StoreRefused(
-            f"The database lacks tables that were made in it: {', '.join(sorted(missing))}; restore it from a "
+            f"The database lacks {what} that were made in it: {', '.join(sorted(missing))}; restore it from a "
             "backup, or give this server another database in SESSIONS_DATABASE_URL."
         )
-    return True
 
 
 def _check_owner(connection: Connection) -> None:
     """Refuses tables that are not this server's: those without a version of its own."""
-    tables = _tables(connection)
+    tables = _columns(connection).keys()
     taken = metadata.tables.keys() & tables
+    if taken and VERSION_TABLE in tables and _version(connection) is None:
+        raise StoreRefused(
+            f"The table {VERSION_TABLE} is empty, so nobody knows which release made the others; restore the database "
+            "from a backup, or give this server another one in SESSIONS_DATABASE_URL."
+        )
     if VERSION_TABLE in tables or not taken or prerelease.adopt(connection, tables):
         return
     raise StoreRefused(
@@ -63,8 +74,10 @@ def _check_owner(connection: Connection) -> None:
     )
 
 
-def _tables(connection: Connection) -> set[str]:
-    return set(sa.inspect(connection).get_table_names())
+def _columns(connection: Connection) -> dict[str, set[str]]:
+    """The names of columns by the names of tables."""
+    found = sa.inspect(connection).get_multi_columns()
+    return {table: {column["name"] for column in columns} for (_, table), columns in found.items()}
 
 
 def _version(connection: Connection) -> str | None:

@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from sqlalchemy.exc import ArgumentError
+
 from sessions_server.storage.backend import SETTING, Backend, Locks, Runner, RunOptions
+from sessions_server.storage.errors import StoreRefused
 from sessions_server.storage.postgres import sentences
 from sessions_server.storage.postgres.conditions import sql_of
+from sessions_server.storage.postgres.hosts import Hosts
 from sessions_server.storage.postgres.locks import LOCKS
 from sessions_server.storage.postgres.notify import NotifyChannel
 
@@ -22,17 +26,23 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class PostgresBackend(Backend):
     url: URL
+    hosts: Hosts
     has_odd_password: bool = False
     """The URL has more than one `@`, so what is taken for a host or a name may be a part of the password."""
 
     scheme: ClassVar[str] = "postgresql+asyncpg"
+    aliases: ClassVar[tuple[str, ...]] = ("postgresql", "postgres")
     example: ClassVar[str] = "postgresql+asyncpg://user@host/database"
     locks: ClassVar[Locks | None] = LOCKS
     joins_laterally: ClassVar[bool] = True
 
     @classmethod
     def from_url(cls, url: URL, text: str) -> Self:
-        return cls(url, text.count("@") > 1)
+        url = url.set(drivername=cls.scheme)
+        try:
+            return cls(url, Hosts(url), text.count("@") > 1)
+        except (ValueError, ArgumentError):
+            raise StoreRefused(sentences.of_options(url)) from None
 
     def condition(self, condition: Condition, document: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
         return sql_of(condition, document)
@@ -41,11 +51,15 @@ class PostgresBackend(Backend):
         from sessions_server.storage.postgres.runner import PostgresRunner  # needs the extra [postgres]
 
         return PostgresRunner(
-            self.url, clock=options.clock, pool_size=options.pool_size, allow_unsafe=options.allow_unsafe
+            self.url,
+            self.hosts,
+            clock=options.clock,
+            pool_size=options.pool_size,
+            allow_unsafe=options.allow_unsafe,
         )
 
     def channel(self) -> Channel:
-        return NotifyChannel(self.url)
+        return NotifyChannel(self.hosts)
 
     def is_missing(self) -> bool:
         return False

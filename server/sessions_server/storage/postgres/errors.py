@@ -17,12 +17,21 @@ from sessions_server.storage.schema import MESSAGE_ID_UNIQUE
 _DISK_FULL: Final = "53100"
 _UNIQUE_VIOLATION: Final = "23505"
 _LOCKED: Final = "55P03"
+_READ_ONLY: Final = "25006"
+_PLAN_CHANGED: Final = "0A000"
+_MIXED_UP: Final = ("26000", "42P05")
+"""A prepared statement is missing, or there already: a pooler in transaction mode hands connections around."""
+
 _TRY_AGAIN: Final = {"40001", "40P01"}
 """Serialization failure, deadlock: another transaction won, and this one can simply be run again."""
 
 _DAMAGED: Final = {"XX001", "XX002"}
-_OUT_OF_REACH: Final = ("08", "53", "57", "58", "25006", "28", "3D")
-"""Connection lost, too many connections, shut down or cancelled, I/O error, a replica, refused login."""
+_OUT_OF_REACH: Final = ("08", "53", "57", "58", _READ_ONLY, "28", "3D", *_MIXED_UP)
+"""Connection lost, too many connections, shut down or cancelled, I/O error, takes no writes, refused login, pooler."""
+
+
+class HostRefused(Exception):
+    """A host was reached and is not to be used. A sentence for the operator, with `{place}` and `{setting}` in it."""
 
 
 def translated() -> AbstractContextManager[None]:
@@ -46,8 +55,6 @@ def reaching() -> Iterator[None]:
 
 def lost_to_another(error: BaseException) -> bool:
     """Whether a transaction failed only because another one came first, so that it succeeds when it is run again."""
-    if not isinstance(error, sa.exc.DBAPIError):
-        return False
     state = sqlstate_of(error)
     return state in _TRY_AGAIN or (state == _UNIQUE_VIOLATION and _constraint(error) != MESSAGE_ID_UNIQUE)
 
@@ -56,11 +63,32 @@ def connection_lost(error: BaseException) -> bool:
     return isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated
 
 
+def mixed_up(error: BaseException) -> bool:
+    """Whether a pooler in transaction mode is in front of PostgreSQL."""
+    return sqlstate_of(error) in _MIXED_UP
+
+
+def is_read_only(error: BaseException) -> bool:
+    """Whether a connection takes no writes, and all that were made with it may be alike."""
+    return sqlstate_of(error) == _READ_ONLY
+
+
+def of_the_connection(error: BaseException) -> bool:
+    """Whether the same may succeed on another connection: this one has ended, takes no writes any more, or has prepared
+    its statements for tables that have changed since."""
+    return (
+        connection_lost(error)
+        or is_read_only(error)
+        or mixed_up(error)
+        or sqlstate_of(error) == _PLAN_CHANGED
+    )
+
+
 def translate(error: Exception) -> DomainError | None:
     """The domain's error; None for one that nobody expected."""
     if connection_lost(error) or _failed_in_the_driver(error):
         return errors.unavailable()
-    if isinstance(error, (sa.exc.TimeoutError, OSError)):
+    if isinstance(error, (sa.exc.TimeoutError, OSError, HostRefused)):
         return errors.unavailable()
     state = sqlstate_of(error)
     if state == _DISK_FULL:
@@ -78,7 +106,10 @@ def translate(error: Exception) -> DomainError | None:
 
 def sqlstate_of(error: BaseException) -> str:
     """What PostgreSQL says of an error; empty where it says nothing."""
-    return str(getattr(driver_error(error), "sqlstate", None) or "")
+    raised = driver_error(error)
+    # Of a plan that no longer fits, SQLAlchemy's own error has no state; the driver's, which caused it, has.
+    states = (getattr(each, "sqlstate", None) for each in (raised, raised.__cause__))
+    return str(next(filter(None, states), ""))
 
 
 def _failed_in_the_driver(error: Exception) -> bool:
@@ -90,5 +121,6 @@ def _failed_in_the_driver(error: Exception) -> bool:
     )
 
 
-def _constraint(error: Exception) -> str:
-    return str(getattr(driver_error(error).__cause__, "constraint_name", ""))
+def _constraint(error: BaseException) -> str:
+    cause = driver_error(error)
+    return str(getattr(cause.__cause__ or cause, "constraint_name", ""))

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import asyncpg
-    from sqlalchemy.engine import URL
+
+    from sessions_server.storage.postgres.hosts import Hosts
 
 logger = logging.getLogger(__name__)
 
@@ -31,16 +32,8 @@ _NOTIFY = "SELECT pg_notify($1, packet) FROM unnest($2::text[]) AS packet"
 
 
 class NotifyChannel:
-    def __init__(self, url: URL) -> None:
-        _, options = url.get_dialect()().create_connect_args(url)
-        # What SQLAlchemy alone understands.
-        for name in ("prepared_statement_cache_size", "prepared_statement_name_func"):
-            options.pop(name, None)
-        self._options: dict[str, Any] = {
-            "timeout": PING_SECONDS,
-            "server_settings": {"application_name": "sessions-server wake-ups"},
-            **options,
-        }
+    def __init__(self, hosts: Hosts) -> None:
+        self._hosts = hosts
         self._sender: asyncpg.Connection | None = None
         self._sender_process: int | None = None
 
@@ -93,9 +86,7 @@ class NotifyChannel:
             self._sender = None
 
     async def _connect(self) -> asyncpg.Connection:
-        import asyncpg
-
-        return await asyncpg.connect(**self._options)
+        return await self._hosts.connect("sessions-server wake-ups", allow_unsafe=True)
 
 
 async def _is_set(event: asyncio.Event, *, within_seconds: float) -> bool:

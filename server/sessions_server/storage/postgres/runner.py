@@ -2,28 +2,43 @@
 
 The same plain functions as on SQLite run here, inside the driver's event loop. Transactions are READ COMMITTED, since
 every row that a write depends on is locked; only a read of several statements sees one snapshot.
+
+A COMMIT has no time limit. One that waits for a synchronous standby has happened on the primary already: to give it up
+would show, and tell subscribers of, what a failover takes back.
 """
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
+import itertools
 import random
-from asyncio import sleep
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
+from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from sessions_server.storage import errors
 from sessions_server.storage.backend import ENGINE_OPTIONS, Runner
 from sessions_server.storage.errors import StoreRefused
 from sessions_server.storage.migrations import migrate
-from sessions_server.storage.postgres.errors import connection_lost, lost_to_another, reaching, translated
+from sessions_server.storage.postgres.errors import (
+    HostRefused,
+    connection_lost,
+    is_read_only,
+    lost_to_another,
+    mixed_up,
+    of_the_connection,
+    reaching,
+    translated,
+)
 from sessions_server.storage.postgres.locks import LOCKS, migrate_alone
 from sessions_server.storage.postgres.spelling import SPELLING
-from sessions_server.storage.schema import sessions
+from sessions_server.storage.schema import metadata, sessions
 from sessions_server.storage.statements import (
     SPELLING as SPELLING_OPTION,
     Prepared,
@@ -33,24 +48,39 @@ from sessions_server.storage.statements import (
 )
 
 if TYPE_CHECKING:
+    import asyncpg
     from sqlalchemy.engine import URL, Connection
 
     from sessions_server.domain.models import Micros, SessionKey
     from sessions_server.domain.ports import Clock
+    from sessions_server.storage.postgres.hosts import Hosts
 
 T = TypeVar("T")
 
 _ATTEMPTS: Final = 6
 _FIRST_WAIT_SECONDS: Final = 0.005
 
-_CONNECT_SECONDS: Final = 10
 _POOL_SECONDS: Final = 10
 _COMMAND_SECONDS: Final = 35
 """How long an answer may take: longer than a statement may run, so only a database that keeps silent takes longer."""
 
-# Set by a statement, not when connecting: a pooler between refuses what it does not know. All statements of this
-# server follow indexes; a planner that does not know the tables' sizes yet, or how much a filter leaves, must not
-# read them whole.
+_PING_SECONDS: Final = 5.0
+"""How long the database may keep silent before health says so."""
+
+_LONG_COMMIT_SECONDS: Final = 5.0
+"""After how long health says that writes wait for a standby."""
+
+_MIXED_UP_SECONDS: Final = 30.0
+"""For how long one call that a pooler mixed up says that the next ones will be."""
+
+_NO_LIMIT: Final = 10.0 * 365 * 24 * 3600
+"""In seconds; asyncpg takes None for the connection's own limit."""
+
+_COMMIT: Final = "SET LOCAL statement_timeout = 0; COMMIT"
+"""One message. A limit that ends the wait for a standby makes PostgreSQL say that the COMMIT is done."""
+
+# All statements of this server follow indexes; a planner that does not know the tables' sizes yet, or how much a filter
+# leaves, must not read them whole.
 _SESSION_SETTINGS: Final = {
     "idle_in_transaction_session_timeout": "30s",
     "lock_timeout": "200ms",
@@ -61,6 +91,11 @@ _SESSION_SETTINGS: Final = {
     "enable_mergejoin": "off",
 }
 
+_IS_WRITABLE: Final = "SELECT NOT pg_is_in_recovery() AND current_setting('transaction_read_only') = 'off'"
+_TRY_TO_WRITE: Final = "SELECT pg_logical_emit_message(true, 'sessions-server', '')"
+"""Writes to the log of the primary and to no table."""
+
+_RIGHTS: Final = ("SELECT", "INSERT", "UPDATE", "DELETE")
 
 _keys = listed("keys")
 _WAIT_FOR_LOCK: Final = Prepared(
@@ -72,53 +107,104 @@ _WAIT_FOR_LOCK: Final = Prepared(
 
 
 class PostgresRunner(Runner):
-    def __init__(self, url: URL, *, clock: Clock | None, pool_size: int, allow_unsafe: bool) -> None:
+    def __init__(
+        self, url: URL, hosts: Hosts, *, clock: Clock | None, pool_size: int = 8, allow_unsafe: bool = False
+    ) -> None:
         if importlib.util.find_spec("asyncpg") is None or importlib.util.find_spec("greenlet") is None:
             raise StoreRefused("PostgreSQL needs the package asyncpg; install sessions[server,postgres].")
         self._url = url
+        self._hosts = hosts
         self._clock = clock
         self._allow_unsafe = allow_unsafe
-        self._engine = _create_engine(url, pool_size, command_seconds=_COMMAND_SECONDS)
-        self._connections: set[Any] = set()
-        for event, note in (("connect", self._connections.add), ("close", self._connections.discard)):
-            sa.event.listen(self._engine.sync_engine, event, lambda each, _record, note=note: note(each))
+        self._generation = 0
+        self._opened: WeakKeyDictionary[asyncpg.Connection, int] = WeakKeyDictionary()
+        self._engine = self._create_engine(pool_size, command_seconds=_COMMAND_SECONDS)
         self._single = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         self._snapshot = self._engine.execution_options(
             isolation_level="REPEATABLE READ", postgresql_readonly=True
         )
+        self._commits: dict[int, float] = {}
+        """Since when each COMMIT has been waiting, by a number of its own."""
+        self._numbers = itertools.count()
+        self._health: asyncpg.Connection | None = None
+        self._mixed_up: BaseException | None = None
+        self._mixed_up_until = 0.0
 
     def now(self) -> Micros | None:
         return self._clock.now() if self._clock is not None else None
 
     async def start(self) -> None:
         with translated():
-            async with _connected(self._single) as connection:
-                await connection.run_sync(self._check_durability)
-            migrating = _create_engine(self._url, 1, command_seconds=None)  # it may take its time
+            migrating = self._create_engine(1, command_seconds=None)  # it may take its time
             try:
-                await _in_transaction(migrating, partial(migrate, alone=migrate_alone))
+                await self._in_transaction(migrating, partial(migrate, alone=migrate_alone))
+                await self._in_transaction(migrating, _check_rights)
             finally:
                 await migrating.dispose()
 
     async def close(self) -> None:
-        # Each connection says goodbye, and does not wait for the answer of a database that may keep silent.
-        for connection in self._connections:
-            connection.driver_connection.terminate()
+        self.abandon()
         await self._engine.dispose()
+
+    def abandon(self) -> None:
+        """Each connection says goodbye, and does not wait for the answer of a database that may keep silent."""
+        for connection in (*self._opened, *([self._health] if self._health is not None else [])):
+            connection.terminate()
+
+    async def ping(self, *, in_doubt: bool) -> None:
+        loop = asyncio.get_running_loop()
+        oldest = min(self._commits.values(), default=loop.time())
+        if (waited := loop.time() - oldest) > _LONG_COMMIT_SECONDS:
+            raise errors.unavailable() from HostRefused(
+                f"PostgreSQL at {{place}} has not finished a COMMIT for {waited:.0f} seconds; start the synchronous "
+                "standby that it waits for, or take it out of synchronous_standby_names."
+            )
+        if self._mixed_up is not None and loop.time() < self._mixed_up_until:
+            raise errors.unavailable() from self._mixed_up
+        with translated():
+            await self._ping(in_doubt=in_doubt)
+
+    async def _ping(self, *, in_doubt: bool) -> None:
+        """On a connection of its own: that all others are busy is not a fault."""
+        for is_last in (False, True):
+            connection = self._health
+            try:
+                if connection is None or connection.is_closed():
+                    connection = self._health = await self._connect_for_health()
+                if await connection.fetchval(_IS_WRITABLE, timeout=_PING_SECONDS):
+                    if in_doubt:
+                        await connection.fetchval(_TRY_TO_WRITE, timeout=_PING_SECONDS)
+                    return
+                raise HostRefused("PostgreSQL at {place} takes no writes; name the primary in {setting}.")
+            except Exception:
+                if connection is not None:
+                    connection.terminate()
+                if connection is None or is_last:
+                    raise
+
+    async def _connect_for_health(self) -> asyncpg.Connection:
+        """Of its own writes nothing depends; so they wait for no standby."""
+        with reaching():
+            return await self._hosts.connect(
+                "sessions-server health",
+                settings={"synchronous_commit": "local"},
+                allow_unsafe=self._allow_unsafe,
+            )
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         with translated():
-            return await _in_transaction(self._engine, work)
+            return await self._in_transaction(self._single, work)
 
     async def read(self, work: Callable[[Connection], T], *, snapshot: bool) -> T:
         engine = self._snapshot if snapshot else self._single
         with translated():
             try:
-                return await _run(engine, work)
-            except sa.exc.DBAPIError as error:
-                if not connection_lost(error):
+                return await self._run(engine, work)
+            except Exception as error:
+                self._note(error)
+                if not of_the_connection(error):
                     raise
-            return await _run(engine, work)  # the pool may have held a connection that had died meanwhile
+            return await self._run(engine, work)
 
     async def settle(self, key: SessionKey) -> None:
         await self.write(lambda connection: _wait_for_writes(connection, key))
@@ -126,15 +212,109 @@ class PostgresRunner(Runner):
     def scrub_soon(self) -> None:
         """Nothing to do: PostgreSQL's vacuum removes what was erased."""
 
-    def _check_durability(self, connection: Connection) -> None:
-        """Refuses a database that may lose what it has acknowledged."""
-        if self._allow_unsafe:
-            return
-        for setting in ("fsync", "synchronous_commit", "full_page_writes"):
-            if connection.execute(sa.select(sa.func.current_setting(setting))).scalar_one() == "off":
-                raise StoreRefused(
-                    f"PostgreSQL's {setting} is off, so it may lose what this server has acknowledged; turn it on."
-                )
+    async def _in_transaction(self, engine: AsyncEngine, work: Callable[[Connection], T]) -> T:
+        """Tries again when another transaction came first, and once when it was the connection's fault. Not when the
+        COMMIT was on its way: then nobody knows what has happened."""
+        tried_another = False
+        for attempt in itertools.count(1):
+            committing = False
+            try:
+                async with self._connected(engine) as connection:
+                    outcome = await self._begin(connection, work)
+                    committing = True
+                    await self._commit(connection)
+                    return outcome
+            except Exception as error:
+                self._note(error)
+                again = lost_to_another(error)
+                if not committing and of_the_connection(error) and not tried_another:
+                    tried_another = again = True
+                if not again or attempt >= _ATTEMPTS:
+                    raise
+            await asyncio.sleep(random.uniform(0, _FIRST_WAIT_SECONDS * 2**attempt))
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _begin(self, connection: AsyncConnection, work: Callable[[Connection], T]) -> T:
+        """Runs all but the COMMIT of a transaction, and undoes it when that fails."""
+        try:
+            await connection.exec_driver_sql("BEGIN")
+            return await connection.run_sync(work)
+        except (TimeoutError, asyncio.CancelledError):
+            await connection.invalidate()
+            raise
+        except Exception as error:
+            if not connection_lost(error):
+                await connection.exec_driver_sql("ROLLBACK")
+            raise
+
+    async def _commit(self, connection: AsyncConnection) -> None:
+        driver: Any = (await connection.get_raw_connection()).driver_connection
+        number = next(self._numbers)
+        self._commits[number] = asyncio.get_running_loop().time()
+        try:
+            done = await driver.execute(_COMMIT, timeout=_NO_LIMIT)
+        except BaseException:
+            driver.terminate()  # without a request to cancel what it waits for
+            raise
+        finally:
+            del self._commits[number]
+        if done != "COMMIT":
+            raise errors.unavailable()
+
+    async def _run(self, engine: AsyncEngine, work: Callable[[Connection], T]) -> T:
+        async with self._connected(engine) as connection:
+            return await connection.run_sync(work)
+
+    @asynccontextmanager
+    async def _connected(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+        """A connection from the pool. It does not go back there, and is asked for nothing more, once it kept silent."""
+        async with AsyncExitStack() as stack:
+            with reaching():
+                connection = await stack.enter_async_context(engine.connect())
+            try:
+                yield connection
+            except TimeoutError:
+                await connection.invalidate()
+                raise
+
+    def _note(self, error: Exception) -> None:
+        """What an error says of other connections than its own."""
+        if is_read_only(error):
+            self._generation += 1
+        if mixed_up(error):
+            self._mixed_up, self._mixed_up_until = (
+                error,
+                asyncio.get_running_loop().time() + _MIXED_UP_SECONDS,
+            )
+
+    def _create_engine(self, pool_size: int, *, command_seconds: float | None) -> AsyncEngine:
+        async def connect(**_: object) -> asyncpg.Connection:
+            connection = await self._hosts.connect(
+                "sessions-server",
+                settings=_SESSION_SETTINGS,
+                allow_unsafe=self._allow_unsafe,
+                command_seconds=command_seconds,
+            )
+            self._opened[connection] = self._generation
+            return connection
+
+        engine = create_async_engine(
+            self._url,
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_timeout=_POOL_SECONDS,
+            connect_args={"async_creator_fn": connect},
+            execution_options={SPELLING_OPTION: SPELLING},
+            **ENGINE_OPTIONS,
+        )
+        sa.event.listen(engine.sync_engine, "checkout", self._check_out)
+        return engine
+
+    def _check_out(self, connection: Any, _record: object, _proxy: object) -> None:
+        """Has the pool make another connection instead of one that has ended, or that is of a kind to be dropped."""
+        driver = connection.driver_connection
+        if driver.is_closed() or self._opened.get(driver) != self._generation:
+            raise sa.exc.DisconnectionError
 
 
 def _wait_for_writes(connection: Connection, key: SessionKey) -> None:
@@ -142,64 +322,16 @@ def _wait_for_writes(connection: Connection, key: SessionKey) -> None:
     _WAIT_FOR_LOCK.rows(connection, keys=as_list([key]))
 
 
-async def _in_transaction(engine: AsyncEngine, work: Callable[[Connection], T]) -> T:
-    """Tries again when another transaction came first, or when a connection had died in the pool. Not when it died
-    during the commit: then nobody knows what has happened."""
-    for attempt in range(1, _ATTEMPTS + 1):
-        committing = False
-        try:
-            async with _connected(engine) as connection:
-                outcome = await connection.run_sync(work)
-                committing = True
-                await connection.commit()
-                return outcome
-        except sa.exc.DBAPIError as error:
-            again = lost_to_another(error) or (connection_lost(error) and not committing)
-            if not again or attempt == _ATTEMPTS:
-                raise
-        await sleep(random.uniform(0, _FIRST_WAIT_SECONDS * 2**attempt))
-    raise AssertionError("the last attempt answers or raises")
-
-
-async def _run(engine: AsyncEngine, work: Callable[[Connection], T]) -> T:
-    async with _connected(engine) as connection:
-        return await connection.run_sync(work)
-
-
-@asynccontextmanager
-async def _connected(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    """A connection from the pool. It does not go back there, and is asked for nothing more, once it kept silent."""
-    async with AsyncExitStack() as stack:
-        with reaching():
-            connection = await stack.enter_async_context(engine.connect())
-        try:
-            yield connection
-        except TimeoutError:
-            await connection.invalidate()
-            raise
-
-
-def _create_engine(url: URL, pool_size: int, *, command_seconds: float | None) -> AsyncEngine:
-    engine = create_async_engine(
-        url,
-        pool_size=pool_size,
-        max_overflow=0,
-        pool_timeout=_POOL_SECONDS,
-        connect_args={
-            "timeout": _CONNECT_SECONDS,
-            "command_timeout": command_seconds,
-            "server_settings": {"application_name": "sessions-server"},
-        },
-        execution_options={SPELLING_OPTION: SPELLING},
-        **ENGINE_OPTIONS,
-    )
-    sa.event.listen(engine.sync_engine, "connect", _apply_settings)
-    return engine
-
-
-def _apply_settings(connection: Any, _record: object) -> None:
-    cursor = connection.cursor()
-    names = ", ".join(f"set_config('{name}', '{value}', false)" for name, value in _SESSION_SETTINGS.items())
-    cursor.execute(f"SELECT {names}")
-    cursor.close()
-    connection.commit()
+def _check_rights(connection: Connection) -> None:
+    """Raises StoreRefused for a role that cannot write."""
+    rights = [
+        sa.and_(*(sa.func.has_table_privilege(table, right) for right in _RIGHTS))
+        for table in metadata.tables
+    ]
+    role, *allowed = connection.execute(sa.select(sa.func.current_user(), *rights)).one()
+    lacking = [table for table, is_allowed in zip(metadata.tables, allowed, strict=True) if not is_allowed]
+    if lacking:
+        raise StoreRefused(
+            f"The role {role} may not write to {', '.join(sorted(lacking))}; grant it what docs/postgresql.md says "
+            "under Roles, or name another role in SESSIONS_DATABASE_URL."
+        )

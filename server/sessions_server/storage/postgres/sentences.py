@@ -5,7 +5,6 @@ A sentence never has the address itself, which may hold a password, nor the data
 
 from __future__ import annotations
 
-import inspect
 import socket
 import ssl
 from typing import TYPE_CHECKING, Final
@@ -15,7 +14,8 @@ import sqlalchemy as sa
 from sessions_server.domain.errors import Unavailable
 from sessions_server.storage.backend import SETTING
 from sessions_server.storage.errors import driver_error
-from sessions_server.storage.postgres.errors import sqlstate_of
+from sessions_server.storage.postgres.errors import HostRefused, sqlstate_of
+from sessions_server.storage.postgres.hosts import known_options
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
@@ -35,20 +35,27 @@ _NO_RIGHTS: Final = (
     "The role {role} may not read, make or change the tables in the database {database}; grant it what "
     "docs/postgresql.md says under Roles, or start once with the address of the owner in {setting}."
 )
+_POOLER: Final = (
+    "A pooler in transaction mode is in front of PostgreSQL, and mixes up what this server prepares on its "
+    "connections; set pool_mode = session, or give PostgreSQL's own address in {setting}."
+)
 _PREPARING: Final = {
     "42501": _NO_RIGHTS,
     "3F": _NO_RIGHTS,
     "42P07": "The database {database} holds something of another program under a name that this server needs; give "
     "it a database of its own in {setting}.",
+    "26000": _POOLER,
+    "42P05": _POOLER,
     "25006": "PostgreSQL at {place} takes no writes; name the primary in {setting}.",
 }
 """By the beginning of what PostgreSQL says: of a connection that it refuses, and of what is done before serving."""
 
-_OF_SQLALCHEMY: Final = {"prepared_statement_cache_size", "prepared_statement_name_func", "async_creator_fn"}
-"""Options of an address that asyncpg does not know."""
-
+_TLS_MODES: Final = (
+    "disable, allow, prefer, require, verify-ca or verify-full, these two with PGSSLROOTCERT or sslrootcert"
+)
 _VALUES: Final = {
-    "ssl": "disable, allow, prefer, require, verify-ca or verify-full, the last two with PGSSLROOTCERT",
+    "sslmode": _TLS_MODES,
+    "ssl": _TLS_MODES,
     "target_session_attrs": "any, primary, standby, read-write, read-only or prefer-standby",
 }
 
@@ -56,12 +63,14 @@ _VALUES: Final = {
 def explain(url: URL, error: Exception) -> str | None:
     """None for an error that says so itself, or that nobody expected."""
     if isinstance(error, (ValueError, sa.exc.ArgumentError)):
-        return _of_options(url)
+        return of_options(url)
     if not isinstance(error, Unavailable):
         return _by_state(url, _PREPARING, sqlstate_of(error))
     cause = error.__cause__
     if cause is None:
         return None
+    if isinstance(cause, HostRefused):
+        return str(cause).format(place=_place(url), setting=SETTING)
     state = sqlstate_of(cause)
     known = _by_state(url, _CONNECTING, state) or _by_state(url, _PREPARING, state)
     if known or not state or state.startswith(_CONNECTION_LOST):
@@ -84,7 +93,7 @@ def _of_connecting(url: URL, error: BaseException) -> str:
     if type(raised).__name__ == "TargetServerAttributeNotMatched":
         return f"No PostgreSQL at {_place(url)} is what target_session_attrs asks for; start one, or correct {SETTING}."
     if isinstance(raised, (ValueError, TypeError)) and not isinstance(raised, ssl.SSLError):
-        return _of_options(url)
+        return of_options(url)
     if isinstance(raised, sa.exc.TimeoutError):
         return "All SESSIONS_POOL_SIZE connections stay busy; raise it, or find out why PostgreSQL is slow."
     if isinstance(raised, socket.gaierror):
@@ -94,20 +103,17 @@ def _of_connecting(url: URL, error: BaseException) -> str:
     if isinstance(raised, ssl.SSLError):
         return f"PostgreSQL at {_place(url)} failed the TLS handshake; check ssl in {SETTING}, and PGSSLROOTCERT."
     if type(raised) is ConnectionError:  # how asyncpg says it
-        return (
-            f"PostgreSQL at {_place(url)} offers no TLS; switch it on there, or leave ssl out of {SETTING}."
-        )
+        asked = "sslmode" if "sslmode" in url.query else "ssl"
+        return f"PostgreSQL at {_place(url)} offers no TLS; switch it on there, or leave {asked} out of {SETTING}."
     return f"PostgreSQL at {_place(url)} cannot be reached; start it, or {check}."
 
 
-def _of_options(url: URL) -> str:
-    import asyncpg
-
-    known = _OF_SQLALCHEMY | inspect.signature(asyncpg.connect).parameters.keys()
+def of_options(url: URL) -> str:
+    """Of options that a URL cannot have."""
+    known = known_options()
     unknown = [name for name in url.query if name not in known]
     if unknown:
-        hint = " TLS is asked for with ssl." if "sslmode" in unknown else ""
-        return f"{SETTING} has an option that is not known: {', '.join(unknown)}; correct it or leave it out.{hint}"
+        return f"{SETTING} has an option that is not known: {', '.join(unknown)}; correct it or leave it out."
     values = "".join(f" {name} is {text}." for name, text in _VALUES.items() if name in url.query)
     return (
         f"An option in {SETTING} has a value that cannot be used: look at {' and '.join(url.query)}.{values}"

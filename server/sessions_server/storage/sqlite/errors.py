@@ -17,6 +17,10 @@ _PRIMARY_CODE: Final = 0xFF
 _MESSAGE_ID_COLUMNS: Final = "log.tenant, log.session_id, log.message_id"
 
 
+class FileUnusable(Exception):
+    """SQLite says nothing, and yet the file is not to be used. A sentence for the operator."""
+
+
 def translated() -> AbstractContextManager[None]:
     """Raises the domain's error instead of SQLite's, where there is one."""
     return errors.translated(translate)
@@ -26,7 +30,7 @@ def translate(error: Exception) -> DomainError | None:
     """The domain's error; None for one that nobody expected."""
     cause = errors.driver_error(error)  # a pragma's comes straight from the driver
     if not isinstance(cause, sqlite3.Error):
-        return errors.unavailable() if isinstance(error, OSError) else None
+        return errors.unavailable() if isinstance(error, (OSError, FileUnusable)) else None
     code = primary_code(cause)
     if code == sqlite3.SQLITE_FULL:
         return errors.full()

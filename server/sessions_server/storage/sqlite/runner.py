@@ -13,28 +13,35 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from enum import Enum, auto
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.pool import NullPool
 
 from sessions_server.domain.errors import Unavailable
-from sessions_server.storage.backend import ENGINE_OPTIONS, Runner
+from sessions_server.storage import errors
+from sessions_server.storage.backend import Runner
 from sessions_server.storage.errors import StoreRefused
 from sessions_server.storage.migrations import migrate
-from sessions_server.storage.sqlite.errors import translated
+from sessions_server.storage.sqlite.connection import (
+    WRITER_PRAGMAS,
+    Readers,
+    begin_immediate,
+    connect,
+    driver_of,
+    waiting,
+)
+from sessions_server.storage.sqlite.errors import FileUnusable, translated
 from sessions_server.storage.sqlite.gaps import Gaps
 from sessions_server.storage.sqlite.lock import FileLock
-from sessions_server.storage.sqlite.spelling import SPELLING
-from sessions_server.storage.statements import SPELLING as SPELLING_OPTION
+from sessions_server.storage.sqlite.sentences import of_missing_log
 
 if TYPE_CHECKING:
-    from sqlalchemy.engine import Connection, Engine
+    from sqlalchemy.engine import Connection
 
     from sessions_server.domain.models import Micros, SessionKey
     from sessions_server.domain.ports import Clock
@@ -43,7 +50,6 @@ T = TypeVar("T")
 
 READERS: Final = 4
 _OLDEST_SQLITE: Final = (3, 35)
-_CHECKPOINT_PAGES: Final = 2_000
 _GATE_SECONDS: Final = 0.02
 """How long the writer waits until nobody reads, so that the log can be emptied; then another time is waited for."""
 
@@ -53,21 +59,17 @@ _CLEARING_SECONDS: Final = 0.02
 _CLOSING_SECONDS: Final = 1.0
 """The same when the store closes. What is left then is done after the next start."""
 
+_PING_SECONDS: Final = 5.0
+"""How long one write may take before health says so."""
+
+_PING_LOCK_SECONDS: Final = 1.0
+"""How long another program may have the file's lock before health says so."""
+
+_LEAST_ROOM: Final = 256 * 1024
+"""Bytes that must be free on the disk."""
+
 _LONGEST_PAUSE_SECONDS: Final = 10.0
 """How long to wait at most before erased content is cleared away again, where somebody stood in the way."""
-
-WRITER_PRAGMAS: Final = (
-    "PRAGMA journal_mode = WAL",
-    "PRAGMA synchronous = FULL",
-    "PRAGMA secure_delete = ON",
-    "PRAGMA temp_store = MEMORY",
-    f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}",
-)
-_READER_PRAGMAS: Final = (
-    "PRAGMA query_only = ON",
-    "PRAGMA temp_store = MEMORY",
-    "PRAGMA wal_autocheckpoint = 0",
-)
 
 
 class _Scrub(Enum):
@@ -96,8 +98,10 @@ class SqliteRunner(Runner):
             self._writing if path is None else ThreadPoolExecutor(READERS, thread_name_prefix="sqlite-reader")
         )
         self._gate = threading.Semaphore(READERS)
-        self._readers = _Readers(self._path)
+        self._readers = Readers(self._path)
         self._opened: Connection | None = None
+        self._file = (0, 0)
+        """The file's device and inode."""
         self._to_scrub = False
         self._scrubbing: asyncio.Task[None] | None = None
 
@@ -132,6 +136,18 @@ class SqliteRunner(Runner):
             await self._hop(self._writing, self._close)
         await asyncio.to_thread(self._writing.shutdown)
         self._release()
+
+    def abandon(self) -> None:
+        """Nothing to do: the threads end with what they are at."""
+
+    async def ping(self, *, in_doubt: bool) -> None:
+        try:
+            async with asyncio.timeout(_PING_SECONDS):
+                await self._hop(self._writing, lambda: self._ping(in_doubt=in_doubt))
+        except TimeoutError:
+            raise Unavailable("The database is busy with one write for long; try again.") from FileUnusable(
+                f"{self._path} has been busy with one write for {_PING_SECONDS:.0f} seconds; look at its disk."
+            )
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         return await self._hop(self._writing, lambda: self._write(work))
@@ -180,13 +196,22 @@ class SqliteRunner(Runner):
     def _open(self) -> None:
         try:
             with translated():
-                self._opened = connection = _connect(self._path, WRITER_PRAGMAS)
-                sa.event.listen(connection.engine, "begin", _begin_immediate)
+                self._opened = connection = connect(self._path, WRITER_PRAGMAS)
+                sa.event.listen(connection.engine, "begin", begin_immediate)
+                self._check_log(connection)
                 with connection.begin():
                     migrate(connection)
+                if self._path is not None:
+                    found = self._path.stat()
+                    self._file = (found.st_dev, found.st_ino)
         except BaseException:
             self._close_writer()
             raise
+
+    def _check_log(self, connection: Connection) -> None:
+        [mode] = driver_of(connection).execute("PRAGMA journal_mode").fetchone()
+        if self._path is not None and mode != "wal":
+            raise StoreRefused(of_missing_log(self._path))
 
     def _close(self) -> None:
         self._readers.close()
@@ -209,8 +234,47 @@ class SqliteRunner(Runner):
             self._lock.release()
 
     def _write(self, work: Callable[[Connection], T]) -> T:
-        with translated(), self._writer.begin():
-            return work(self._writer)
+        with translated():
+            self._check_file()
+            with self._writer.begin():
+                return work(self._writer)
+
+    def _ping(self, *, in_doubt: bool) -> None:
+        with translated():
+            self._check_file()
+            self._check_room()
+            with waiting(self._writer, _PING_LOCK_SECONDS) as driver:
+                driver.execute("BEGIN IMMEDIATE")
+                try:
+                    if in_doubt:  # what changes nothing is written all the same
+                        [version] = driver.execute("PRAGMA user_version").fetchone()
+                        driver.execute(f"PRAGMA user_version = {version}")
+                        driver.execute("COMMIT")
+                finally:
+                    if driver.in_transaction:
+                        driver.rollback()
+
+    def _check_file(self) -> None:
+        """What is written to a file that has lost its name is lost with this process. Raises FileUnusable."""
+        if self._path is None:
+            return
+        try:
+            found = os.stat(self._path)  # noqa: PTH116  # half the time of Path.stat, for every commit
+        except FileNotFoundError:
+            raise FileUnusable(
+                f"{self._path} was removed; stop the server, and restore it from a backup."
+            ) from None
+        if (found.st_dev, found.st_ino) != self._file:
+            raise FileUnusable(
+                f"{self._path} was replaced by another file; restart the server to use that one."
+            )
+
+    def _check_room(self) -> None:
+        if self._path is None:
+            return
+        disk = os.statvfs(self._path)
+        if disk.f_bavail * disk.f_frsize < _LEAST_ROOM:
+            raise errors.full() from FileUnusable(f"The disk of {self._path} is full; free some space on it.")
 
     def _read(self, work: Callable[[Connection], T]) -> T:
         with self._gate, translated(), self._readers.snapshot() as connection:
@@ -222,7 +286,7 @@ class SqliteRunner(Runner):
         if self._path is None:
             return _Scrub.DONE
         try:
-            with _without_waiting(self._writer) as driver:
+            with waiting(self._writer, 0) as driver:
                 if not self._truncate(driver):
                     return _Scrub.FAILED
                 if gaps is not None and not self._clear_gaps(driver, gaps, seconds):
@@ -263,66 +327,3 @@ class SqliteRunner(Runner):
 
     def _log_size(self) -> int:
         return Path(f"{self._path}-wal").stat().st_size
-
-
-class _Readers:
-    """One connection for each thread that reads."""
-
-    def __init__(self, path: Path | None) -> None:
-        self._path = path
-        self._here = threading.local()
-        self._all: list[Connection] = []
-
-    @contextmanager
-    def snapshot(self) -> Iterator[Connection]:
-        connection: Connection | None = getattr(self._here, "connection", None)
-        if connection is None:
-            connection = self._here.connection = _connect(self._path, _READER_PRAGMAS)
-            self._all.append(connection)
-        driver = _driver(connection)
-        driver.execute("BEGIN")
-        try:
-            yield connection
-        finally:
-            driver.rollback()
-
-    def close(self) -> None:
-        for connection in self._all:
-            connection.close()
-            connection.engine.dispose()
-
-
-def _connect(path: Path | None, pragmas: tuple[str, ...]) -> Connection:
-    """A connection that begins no transaction by itself."""
-    engine: Engine = sa.create_engine(
-        sa.URL.create("sqlite+pysqlite", database=str(path) if path is not None else ":memory:"),
-        poolclass=NullPool,
-        connect_args={"check_same_thread": False, "isolation_level": None, "cached_statements": 1_024},
-        execution_options={SPELLING_OPTION: SPELLING},
-        **ENGINE_OPTIONS,
-    )
-    connection = engine.connect()
-    driver = _driver(connection)
-    for pragma in pragmas:
-        driver.execute(pragma)
-    return connection
-
-
-@contextmanager
-def _without_waiting(connection: Connection) -> Iterator[sqlite3.Connection]:
-    """The driver's connection, which meanwhile waits for no lock that another program has."""
-    driver: sqlite3.Connection = _driver(connection)
-    [patience] = driver.execute("PRAGMA busy_timeout").fetchone()
-    driver.execute("PRAGMA busy_timeout = 0")
-    try:
-        yield driver
-    finally:
-        driver.execute(f"PRAGMA busy_timeout = {patience}")
-
-
-def _driver(connection: Connection) -> Any:
-    return connection.connection.dbapi_connection
-
-
-def _begin_immediate(connection: Connection) -> None:
-    _driver(connection).execute("BEGIN IMMEDIATE")

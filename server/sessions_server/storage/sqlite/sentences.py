@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from sessions_server.domain.errors import DataCorrupted, StorageFull, Unavailable
 from sessions_server.storage.backend import SETTING
 from sessions_server.storage.errors import driver_error
-from sessions_server.storage.sqlite.errors import primary_code
+from sessions_server.storage.sqlite.errors import FileUnusable, primary_code
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,9 +16,19 @@ if TYPE_CHECKING:
 _NO_ROOM: Final = (
     "The disk of {path} is full, or fails; free some space on it, or name a file on another one in {setting}."
 )
+# Not SHMSIZE, which a full disk gives.
+_NO_SHARED_MEMORY: Final = {
+    sqlite3.SQLITE_IOERR_SHMOPEN,
+    sqlite3.SQLITE_IOERR_SHMLOCK,
+    sqlite3.SQLITE_IOERR_SHMMAP,
+}
+_NO_LOG: Final = (
+    "{path} is on a file system without shared memory between processes, as network file systems are, and SQLite's "
+    "write-ahead log needs that; name a file on a local disk in {setting}, or use PostgreSQL."
+)
 _BY_CODE: Final = {
     sqlite3.SQLITE_FULL: _NO_ROOM,
-    sqlite3.SQLITE_IOERR: _NO_ROOM,  # of the log's index
+    sqlite3.SQLITE_IOERR: _NO_ROOM,
     sqlite3.SQLITE_NOTADB: "{path} is not a SQLite database, and was left as it is; name another file in {setting}.",
     sqlite3.SQLITE_BUSY: "{path} is in use by another program; close that one, or name another file in {setting}.",
 }
@@ -27,12 +37,21 @@ _OTHER: Final = (
 )
 
 
+def of_missing_log(path: Path) -> str:
+    """Of a file for which SQLite has no write-ahead log."""
+    return _NO_LOG.format(path=path, setting=SETTING)
+
+
 def explain(path: Path | None, error: Exception) -> str | None:
     """None for an error that says so itself, or that nobody expected."""
     cause = driver_error(error.__cause__) if error.__cause__ is not None else None
+    if isinstance(cause, FileUnusable):
+        return str(cause)
     answered = isinstance(error, (Unavailable, DataCorrupted, StorageFull))
     if not answered or not isinstance(cause, sqlite3.Error):
         return None
+    if getattr(cause, "sqlite_errorcode", None) in _NO_SHARED_MEMORY:
+        return _NO_LOG.format(path=path, setting=SETTING)
     code = primary_code(cause)
     if code == sqlite3.SQLITE_CORRUPT:
         return None

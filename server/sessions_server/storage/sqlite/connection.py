@@ -1,0 +1,99 @@
+"""Connections to a SQLite file, and what each may do."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.pool import NullPool
+
+from sessions_server.storage.backend import ENGINE_OPTIONS
+from sessions_server.storage.sqlite.spelling import SPELLING
+from sessions_server.storage.statements import SPELLING as SPELLING_OPTION
+
+if TYPE_CHECKING:
+    import sqlite3
+    from pathlib import Path
+
+    from sqlalchemy.engine import Connection, Engine
+
+_CHECKPOINT_PAGES: Final = 2_000
+
+WRITER_PRAGMAS: Final = (
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = FULL",
+    "PRAGMA secure_delete = ON",
+    "PRAGMA temp_store = MEMORY",
+    f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}",
+)
+READER_PRAGMAS: Final = (
+    "PRAGMA query_only = ON",
+    "PRAGMA temp_store = MEMORY",
+    "PRAGMA wal_autocheckpoint = 0",
+)
+
+
+class Readers:
+    """One connection for each thread that reads."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._here = threading.local()
+        self._all: list[Connection] = []
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        connection: Connection | None = getattr(self._here, "connection", None)
+        if connection is None:
+            connection = self._here.connection = connect(self._path, READER_PRAGMAS)
+            self._all.append(connection)
+        driver = driver_of(connection)
+        driver.execute("BEGIN")
+        try:
+            yield connection
+        finally:
+            driver.rollback()
+
+    def close(self) -> None:
+        for connection in self._all:
+            connection.close()
+            connection.engine.dispose()
+
+
+def connect(path: Path | None, pragmas: tuple[str, ...]) -> Connection:
+    """A connection that begins no transaction by itself."""
+    engine: Engine = sa.create_engine(
+        sa.URL.create("sqlite+pysqlite", database=str(path) if path is not None else ":memory:"),
+        poolclass=NullPool,
+        connect_args={"check_same_thread": False, "isolation_level": None, "cached_statements": 1_024},
+        execution_options={SPELLING_OPTION: SPELLING},
+        **ENGINE_OPTIONS,
+    )
+    connection = engine.connect()
+    driver = driver_of(connection)
+    for pragma in pragmas:
+        driver.execute(pragma)
+    return connection
+
+
+@contextmanager
+def waiting(connection: Connection, seconds: float) -> Iterator[sqlite3.Connection]:
+    """The driver's connection, which meanwhile waits only this long for a lock that another program has."""
+    driver: sqlite3.Connection = driver_of(connection)
+    [usual] = driver.execute("PRAGMA busy_timeout").fetchone()
+    driver.execute(f"PRAGMA busy_timeout = {int(seconds * 1000)}")
+    try:
+        yield driver
+    finally:
+        driver.execute(f"PRAGMA busy_timeout = {usual}")
+
+
+def driver_of(connection: Connection) -> Any:
+    return connection.connection.dbapi_connection
+
+
+def begin_immediate(connection: Connection) -> None:
+    driver_of(connection).execute("BEGIN IMMEDIATE")
