@@ -1,8 +1,8 @@
 // The frame around every screen: where you are, who you are, and the dialogs that belong to no screen.
 
 import { useEffect, useState } from "preact/hooks";
-import { caller, learnCaller, tokenWanted } from "./api/caller";
-import { token } from "./api/client";
+import { caller, learnCaller } from "./api/caller";
+import { token, tokenWanted } from "./api/client";
 import { follow, listPath, sessionId } from "./route";
 import { SessionScreen } from "./session/screen";
 import { SessionsScreen } from "./sessions/screen";

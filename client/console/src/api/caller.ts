@@ -1,7 +1,7 @@
 // Who calls: the tenant and what the token allows, as the server says.
 
 import { computed, signal } from "@preact/signals";
-import { token } from "./client";
+import { token, tokenWanted } from "./client";
 
 export interface Caller {
   tenant: string;
@@ -12,9 +12,6 @@ export interface Caller {
 
 /** Null until the server has answered, or when it refused. */
 export const caller = signal<Caller | null>(null);
-
-/** Whether the server asks for a token that it was not given. */
-export const tokenWanted = signal(false);
 
 /** Why nothing can be written with this token; null when it can. */
 export const whyReader = computed(() =>

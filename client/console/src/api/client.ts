@@ -1,6 +1,6 @@
 // The service, called over Connect on the address that the console came from.
 
-import { createClient, type Interceptor } from "@connectrpc/connect";
+import { Code, ConnectError, createClient, type Interceptor } from "@connectrpc/connect";
 import { createConnectTransport } from "@connectrpc/connect-web";
 import { signal } from "@preact/signals";
 import { SessionService } from "../proto/sessions/v1/sessions_pb";
@@ -15,9 +15,17 @@ token.subscribe((value) => {
   else sessionStorage.removeItem(TOKEN);
 });
 
-const authorize: Interceptor = (next) => (request) => {
+/** Whether the server asks for a token that it was not given, or does not accept the one that it was. */
+export const tokenWanted = signal(false);
+
+const authorize: Interceptor = (next) => async (request) => {
   if (token.value) request.header.set("authorization", `Bearer ${token.value}`);
-  return next(request);
+  try {
+    return await next(request);
+  } catch (error) {
+    if (error instanceof ConnectError && error.code === Code.Unauthenticated) tokenWanted.value = true;
+    throw error;
+  }
 };
 
 /** How long an answer may take, in milliseconds; streams have no end. */

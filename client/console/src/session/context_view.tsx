@@ -47,7 +47,7 @@ export function ContextView({ model }: { model: SessionModel }) {
         </Button>
       </header>
       {root && (root.children?.length ?? 0) > 0 ? (
-        <JsonTree root={root} label="Context" onlyChanges={onlyChanges} />
+        <JsonTree root={root} label="Context as a tree" onlyChanges={onlyChanges} />
       ) : (
         context && <EmptyContext isPast={past !== null} />
       )}

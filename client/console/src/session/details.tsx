@@ -12,6 +12,7 @@ import {
   SessionSchema,
   type Session,
 } from "../proto/sessions/v1/sessions_pb";
+import { follow, sessionPath } from "../route";
 import { CopyButton, CopyCall } from "../ui/copy";
 import { JsonTree } from "../ui/json_tree";
 import { LongText } from "../ui/long_text";
@@ -35,6 +36,13 @@ export function Details({ session }: { session: Session }) {
           <Item name="Ended">{session.endTime && formatTime(session.endTime)}</Item>
           <Item name="Archived">{session.archiveTime && formatTime(session.archiveTime)}</Item>
           <Item name="Ttl ends">{session.expireTime && formatTime(session.expireTime)}</Item>
+          {session.forkedFrom && (
+            <Item name="Forked from">
+              <a href={`${sessionPath(session.forkedFrom.sessionId)}?at=${session.forkedFrom.sequence}`} onClick={follow}>
+                <span class="mono">{session.forkedFrom.sessionId}</span> at #{formatCount(session.forkedFrom.sequence)}
+              </a>
+            </Item>
+          )}
         </dl>
       </div>
       <div class="sheet">
@@ -60,7 +68,7 @@ export function Details({ session }: { session: Session }) {
           <CopyButton text={() => stringify(metadata)} what="the metadata" />
         </header>
         {(root.children?.length ?? 0) > 0 ? (
-          <JsonTree root={root} label="Metadata" />
+          <JsonTree root={root} label="Metadata as a tree" />
         ) : (
           <p class="faint">None. Metadata is what sessions are searched by: a title, a device, a customer.</p>
         )}

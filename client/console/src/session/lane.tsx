@@ -87,7 +87,7 @@ export function Lane({ model }: { model: SessionModel }) {
         <ConnectionLine model={model} pausedAt={pausedAt} />
         <Button
           icon={pausedAt === null ? "pause" : "resume"}
-          label={pausedAt === null ? "Pause" : "Go on"}
+          label={pausedAt === null ? "Pause the events" : "Let the events go on"}
           kind="quiet"
           hint="p"
           pressed={pausedAt !== null}
@@ -145,12 +145,13 @@ function visible(events: readonly Event[], filter: Parameters<typeof matcher>[0]
   return { rows, hidden: all.length - rows.length };
 }
 
-let counted: { events: readonly Event[]; length: number; kinds: Set<string> } | null = null;
+let counted: { first: Event; length: number; kinds: Set<string> } | null = null;
 
 /** The kinds that there are so far, in the filter's order; counts what has come since the last time only. */
 function kindsOf(events: readonly Event[], _version: number): string[] {
-  if (counted?.events !== events || counted.length > events.length)
-    counted = { events, length: 0, kinds: new Set() };
+  const first = events[0];
+  if (!first) return [];
+  if (counted?.first !== first || counted.length > events.length) counted = { first, length: 0, kinds: new Set() };
   for (let index = counted.length; index < events.length; index += 1) {
     const event = events[index];
     if (event) counted.kinds.add(kindOf(event));
@@ -218,6 +219,6 @@ function Beginning({ model: { log } }: { model: SessionModel }) {
     );
   }
   if (first > 1n)
-    return <p class="beginning compacted">Events before #{formatCount(first)} were compacted and are no longer kept</p>;
+    return <p class="beginning compacted">Events before #{formatCount(first)} are no longer kept</p>;
   return null;
 }

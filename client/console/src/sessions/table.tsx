@@ -38,6 +38,8 @@ export function SessionTable({ list, cursor, rowHeight, empty }: Props) {
     if (cursor >= 0) virtual.scrollToIndex(cursor);
   }, [cursor]);
 
+  if (rows.length === 0)
+    return <div class="table table-body">{(list.isReady.value || list.problem.value) && empty}</div>;
   return (
     <div class="table" role="table" aria-label="Sessions" aria-rowcount={list.hasMore.value ? -1 : rows.length + 1}>
       <div role="rowgroup" class="table-head">
@@ -49,7 +51,7 @@ export function SessionTable({ list, cursor, rowHeight, empty }: Props) {
           ))}
         </div>
       </div>
-      <div role="rowgroup" class="table-body" ref={scroller} tabIndex={rows.length > 0 ? 0 : -1} aria-label="Rows">
+      <div role="rowgroup" class="table-body" ref={scroller} tabIndex={0} aria-label="Rows">
         <div class="virtual" role="presentation" style={{ height: `${virtual.getTotalSize()}px` }}>
           {items.map(({ index, key, start }) => {
             const row = rows[index];
@@ -68,7 +70,6 @@ export function SessionTable({ list, cursor, rowHeight, empty }: Props) {
             );
           })}
         </div>
-        {rows.length === 0 && (list.isReady.value || list.problem.value) && empty}
       </div>
     </div>
   );

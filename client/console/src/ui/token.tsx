@@ -1,8 +1,7 @@
 // Takes a bearer token, which the tab keeps until it is closed.
 
 import { useState } from "preact/hooks";
-import { tokenWanted } from "../api/caller";
-import { token } from "../api/client";
+import { token, tokenWanted } from "../api/client";
 import { Button } from "./button";
 import { Dialog } from "./dialog";
 import { TextField } from "./field";
