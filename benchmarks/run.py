@@ -23,7 +23,7 @@ RESULTS = ROOT / "benchmarks" / "results.json"
 
 
 def measurements() -> dict[str, Callable[[Plan], list[Finding]]]:
-    from benchmarks import rules_calls, rules_growth, rules_peers, rules_streams
+    from benchmarks import rules_calls, rules_console, rules_growth, rules_peers, rules_streams
 
     every = (
         rules_calls.add_message,
@@ -40,6 +40,7 @@ def measurements() -> dict[str, Callable[[Plan], list[Finding]]]:
         rules_growth.growth_pages,
         rules_streams.memory,
         rules_streams.start,
+        rules_console.console,
     )
     return {each.__name__: each for each in every}
 

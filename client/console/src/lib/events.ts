@@ -1,10 +1,12 @@
 // Events in words: the name of a kind, a line for the lane, and the text that its filter searches.
 
 import { toJson } from "@bufbuild/protobuf";
-import { EventSchema, EventType, StateChangeReason, type Event } from "../proto/sessions/v1/sessions_pb";
+import { EventSchema, EventType, StateChangeReason, type Event, type Message } from "../proto/sessions/v1/sessions_pb";
 import { formatPlural } from "./format";
 import { stringify, type Json } from "./json";
 import { stateName } from "./lifecycle";
+import { dataOf } from "./messages";
+import { toolCalls } from "./pairing";
 
 /** The kinds in the order of the filter, by the names that the client's `event_types` takes. */
 export const KINDS = [
@@ -40,7 +42,7 @@ export function summary(event: Event): string {
     case "created":
       return `for ${data.value.userId}`;
     case "message":
-      return data.value.content || (data.value.toolCallId ? `answers ${data.value.toolCallId}` : "no text");
+      return data.value.content || withoutText(data.value);
     case "stateChange": {
       const { state, previousState, reason } = data.value;
       return `${stateName(previousState)} → ${stateName(state)}${REASONS[reason] ?? ""}`;
@@ -63,6 +65,12 @@ export function summary(event: Event): string {
     default:
       return "";
   }
+}
+
+function withoutText(message: Message): string {
+  const calls = toolCalls(dataOf(message)).map(({ name }) => name);
+  if (calls.length > 0) return `calls ${calls.join(", ")}`;
+  return message.toolCallId ? `answers ${message.toolCallId}` : "no text";
 }
 
 const REASONS: Partial<Record<StateChangeReason, string>> = {

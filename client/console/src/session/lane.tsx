@@ -81,6 +81,7 @@ export function Lane({ model }: { model: SessionModel }) {
     return () => cancelAnimationFrame(frame);
   }, [at, version === 0]);
 
+  const digits = Math.max(2, String(log.head.value).length);
   return (
     <section class="lane" aria-label="Events">
       <header class="lane-head">
@@ -96,7 +97,7 @@ export function Lane({ model }: { model: SessionModel }) {
         <CopyCall call={{ kind: "events", id: model.id, after: log.position.value }} />
       </header>
       <LaneFilter search={search} kinds={kindsOf(log.events, version)} />
-      <div class="lane-rows" ref={scroller} tabIndex={0} role="region" aria-label="Event log">
+      <div class="lane-rows" style={{ "--sequence": `${digits * 7 + 2}px` }} ref={scroller} tabIndex={0} role="region" aria-label="Event log">
         <Beginning model={model} />
         <ol class="virtual" style={{ height: `${virtual.getTotalSize()}px` }}>
           {virtual.getVirtualItems().map(({ index, key, start }) => {

@@ -41,7 +41,7 @@ export function MessageRow({ message, calls }: Props) {
           {message.payloadType || "payload"}, {formatBytes(message.payload.length)}
         </p>
       )}
-      {data && <More label="data" value={data} isOpen={!content && calls.length === 0} />}
+      {data && !isCallsOnly(data) && <More label="data" value={data} isOpen={!content && calls.length === 0} />}
       {metadata && Object.keys(metadata).length > 0 && <More label="metadata" value={metadata as Json} />}
     </article>
   );
@@ -94,6 +94,11 @@ function More({ label, value, isOpen = false }: { label: string; value: Json; is
       </pre>
     </details>
   );
+}
+
+/** Whether the data is shown in full by the calls that were read from it. */
+function isCallsOnly(data: { [key: string]: Json }): boolean {
+  return Object.keys(data).every((key) => key === "tool_calls");
 }
 
 function resultText(message: Message): string {

@@ -93,7 +93,7 @@ function ListLine({ list }: { list: SessionList }) {
         <span class="rest">{problem.message}</span>
       </p>
     );
-  if (isPlaced) return <p class="line">The filter was refused.</p>;
+  if (isPlaced) return <p class="line">Refused</p>;
   if (!list.isReady.value) return <p class="line">Loading…</p>;
   const count = formatCount(list.rows.value.length);
   return (
