@@ -14,7 +14,6 @@ from google.rpc import error_details_pb2, status_pb2
 from protobuf.wkt import Any as PackedDetail, Struct
 from starlette.responses import JSONResponse
 
-from sessions_server.domain.errors import DomainError
 from sessions_server.rpc.calls import Call, Calls, Refused
 
 if TYPE_CHECKING:
@@ -80,10 +79,12 @@ def error_response(
 
 @contextmanager
 def refusing(calls: Calls, call: Call) -> Iterator[None]:
-    """Turns what is wrong with a call on its way to its method, or back, into its Refused."""
+    """Turns what is wrong with a call on its way to its method into its Refused."""
     try:
         yield
-    except DomainError as error:
+    except Refused:
+        raise
+    except Exception as error:
         calls.refuse(call, error)
 
 

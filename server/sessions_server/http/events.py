@@ -135,7 +135,7 @@ def _parsed(query: QueryParams) -> pb.SubscribeRequest:
     values: dict[str, Any] = {}
     for name in query:
         if name not in fields or name == "session_id":
-            known = ", ".join(sorted(fields.keys() - {"session_id"}))
+            known = ", ".join(sorted({*fields} - {"session_id"}))
             raise InvalidRequest([Violation(name, f"Leave it out; known parameters are {known}.")])
         values[name] = _value(fields[name], query.getlist(name))
     try:
