@@ -84,6 +84,7 @@ class Lines:
         self._connection.request("GET", path, headers=dict(headers))
         self._response = self._connection.getresponse()
         self.status = self._response.status
+        self.headers = {name.lower(): value for name, value in self._response.getheaders()}
 
     def __enter__(self) -> Self:
         return self

@@ -1,0 +1,212 @@
+"""A session's events over HTTP: server-sent events, and the same log as a Durable Stream, over restarts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.support.server import Server, start_server
+from tests.support.web import Answer, Web, reason_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with start_server(
+        tmp_path_factory.mktemp("events"), http=True, env={"SESSIONS_CHECKPOINT_INTERVAL": "0.1"}
+    ) as server:
+        yield server
+
+
+@pytest.fixture
+def web(served: Server) -> Web:
+    return Web(served.url)
+
+
+def session_with(web: Web, messages: int) -> str:
+    session = str(web.done("CreateSession", {"userId": "u1"})["session"]["id"])
+    for number in range(messages):
+        say(web, session, str(number))
+    return session
+
+
+def say(web: Web, session: str, content: str) -> None:
+    web.done("AddMessage", {"sessionId": session, "message": {"role": "user", "content": content}})
+
+
+def events(session: str, query: str = "") -> str:
+    return f"/v1/sessions/{session}/events{query}"
+
+
+def durable(web: Web, session: str, query: str, **headers: str) -> Answer:
+    return web.get(events(session, query), **headers)
+
+
+def sequences(answer: Answer) -> list[int]:
+    return [int(event["sequence"]) for event in answer.json]
+
+
+def offset(sequence: int) -> str:
+    return f"{sequence:020d}"
+
+
+def test_each_event_has_its_sequence_as_id_its_type_as_name_and_itself_as_data(web: Web) -> None:
+    session = session_with(web, 1)
+    with web.lines(events(session, "?after_sequence=0")) as lines:
+        assert lines.headers["content-type"].startswith("text/event-stream")
+        assert (lines.headers["x-accel-buffering"], lines.headers["cache-control"]) == ("no", "no-store")
+        blocks = lines.blocks()
+        assert next(blocks) == {"retry": "1000", "id": "0"}
+        created, message = next(blocks), next(blocks)
+    assert (created["id"], created["event"]) == ("1", "created")
+    assert (message["id"], message["event"]) == ("2", "message")
+    assert json.loads(message["data"])["message"]["content"] == "0"
+
+
+def test_without_a_position_only_what_comes_is_sent_and_checkpoints_move_the_id(web: Web) -> None:
+    session = session_with(web, 2)
+    with web.lines(events(session, "?event_types=deleted,state_change")) as lines:
+        blocks = lines.blocks()
+        assert next(blocks)["id"] == "3"
+        say(web, session, "filtered")
+        assert next(block for block in blocks if block["id"] == "4") == {"id": "4"}
+        web.done("StartSession", {"sessionId": session})
+        assert next(block for block in blocks if "event" in block)["event"] == "state_change"
+
+
+def test_the_last_event_id_is_what_a_stream_continues_after(web: Web) -> None:
+    session = session_with(web, 3)
+    with web.lines(events(session, "?after_sequence=0"), last_event_id="3") as lines:
+        blocks = lines.blocks()
+        assert [next(blocks)["id"], next(blocks)["id"]] == ["3", "4"]
+
+
+def test_a_stream_ends_after_the_deletion_and_is_refused_before_it_begins_where_there_is_none(
+    web: Web,
+) -> None:
+    session = session_with(web, 0)
+    with web.lines(events(session, "?after_sequence=0")) as lines:
+        web.done("DeleteSession", {"sessionId": session})
+        assert [block.get("event") for block in lines.blocks()] == [None, "created", "deleted"]
+    assert durable(web, session, "").reason == "SESSION_NOT_FOUND"
+    ahead = web.get(events(session_with(web, 0), "?after_sequence=9"))
+    assert (ahead.status, ahead.reason) == (400, "CURSOR_AHEAD")
+
+
+def test_a_stream_that_is_resumed_by_its_id_over_kills_has_no_hole_and_no_duplicate(tmp_path: Path) -> None:
+    with start_server(tmp_path, http=True) as server:
+        web = Web(server.url)
+        session = session_with(web, 3)
+        seen: list[int] = []
+        for _ in range(3):
+            headers = {"last_event_id": str(seen[-1])} if seen else {}
+            with web.lines(events(session, "?after_sequence=0"), **headers) as lines:
+                blocks = (block for block in lines.blocks() if "event" in block)
+                say(web, session, "live")
+                seen.extend(int(next(blocks)["id"]) for _ in range(2))
+                server.restart()
+        assert seen == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_reader_catches_up_and_knows_where_it_is(web: Web) -> None:
+    session = session_with(web, 2)
+    caught_up = durable(web, session, "?offset=-1")
+    assert sequences(caught_up) == [1, 2, 3]
+    assert caught_up.headers["content-type"] == "application/json"
+    assert caught_up.headers["stream-next-offset"] == offset(3)
+    assert caught_up.headers["stream-up-to-date"] == "true"
+    assert sequences(durable(web, session, f"?offset={offset(1)}")) == [2, 3]
+    at_the_end = durable(web, session, f"?offset={offset(3)}")
+    assert (sequences(at_the_end), at_the_end.headers["stream-next-offset"]) == ([], offset(3))
+    now = durable(web, session, "?offset=now")
+    assert (sequences(now), now.headers["stream-next-offset"]) == ([], offset(3))
+
+
+def test_the_same_content_is_not_sent_twice_and_erased_content_is_other_content(web: Web) -> None:
+    session = session_with(web, 1)
+    first = durable(web, session, "?offset=-1")
+    again = durable(web, session, "?offset=-1", if_none_match=first.headers["etag"])
+    assert (again.status, again.body) == (304, b"")
+    web.done("ClearHistory", {"sessionId": session})
+    assert durable(web, session, "?offset=-1", if_none_match=first.headers["etag"]).status == 200
+
+
+def test_a_large_log_comes_in_pieces(web: Web) -> None:
+    session = session_with(web, 0)
+    for number in range(8):
+        say(web, session, f"{number}" * 200_000)
+    first = durable(web, session, "?offset=-1")
+    assert "stream-up-to-date" not in first.headers
+    rest = durable(web, session, f"?offset={first.headers['stream-next-offset']}")
+    assert sequences(first) + sequences(rest) == list(range(1, 10))
+    assert rest.headers["stream-up-to-date"] == "true"
+
+
+def test_head_tells_the_end_of_the_log(web: Web) -> None:
+    answer = web.send("HEAD", events(session_with(web, 2)))
+    assert (answer.status, answer.headers["stream-next-offset"]) == (200, offset(3))
+    assert answer.headers["content-type"] == "application/json"
+    assert web.send("HEAD", events("none")).status == 404
+
+
+def test_a_long_poll_ends_with_the_first_event_or_after_its_time(web: Web) -> None:
+    session = session_with(web, 0)
+    nothing = durable(web, session, f"?offset={offset(1)}&live=long-poll&timeout=0&cursor=7")
+    assert (nothing.status, nothing.body) == (204, b"")
+    assert nothing.headers["stream-next-offset"] == offset(1)
+    assert nothing.headers["stream-up-to-date"] == "true"
+    assert int(nothing.headers["stream-cursor"]) > 7
+    with ThreadPoolExecutor() as threads:
+        poll = threads.submit(durable, web, session, f"?offset={offset(1)}&live=long-poll&timeout=60")
+        say(web, session, "live")
+        assert sequences(poll.result()) == [2]
+    assert poll.result().headers["stream-next-offset"] == offset(2)
+
+
+def controls(blocks: Iterator[dict[str, str]]) -> Iterator[dict[str, Any]]:
+    return (json.loads(block["data"]) for block in blocks if block.get("event") == "control")
+
+
+def test_live_events_come_with_the_offset_to_continue_at(web: Web) -> None:
+    session = session_with(web, 1)
+    with web.lines(events(session, "?offset=-1&live=sse")) as lines:
+        blocks = lines.blocks()
+        kinds = [next(blocks)["event"] for _ in range(5)]
+        assert kinds == ["control", "data", "control", "data", "control"]
+        say(web, session, "live")
+        data = next(block for block in blocks if block["event"] == "data")
+        assert [event["sequence"] for event in json.loads(data["data"])] == ["3"]
+        assert next(controls(blocks))["streamNextOffset"] == offset(3)
+        web.done("DeleteSession", {"sessionId": session})
+        *_, last = controls(blocks)
+    assert last == {"streamNextOffset": offset(4), "streamClosed": True, "upToDate": True}
+
+
+def test_after_the_deletion_the_rest_is_read_and_the_stream_is_closed(web: Web) -> None:
+    session = session_with(web, 1)
+    web.done("DeleteSession", {"sessionId": session})
+    rest = durable(web, session, f"?offset={offset(1)}")
+    assert sequences(rest)[-1] == 3
+    assert (rest.headers["stream-closed"], rest.headers["stream-up-to-date"]) == ("true", "true")
+    gone = durable(web, session, f"?offset={offset(3)}")
+    assert (gone.status, reason_of(gone.json)) == (404, "SESSION_NOT_FOUND")
+
+
+def test_what_was_compacted_is_gone(tmp_path: Path) -> None:
+    env = {"SESSIONS_EVENTS_KEPT": "0", "SESSIONS_SWEEP_INTERVAL": "0.05"}
+    with start_server(tmp_path, http=True, env=env) as server:
+        web = Web(server.url)
+        session = session_with(web, 0)
+        for verb in ("StartSession", "PauseSession", "ResumeSession"):
+            web.done(verb, {"sessionId": session})
+        while (gone := durable(web, session, "?offset=-1")).status == 200:
+            pass
+        assert (gone.status, gone.reason) == (410, "EVENTS_COMPACTED")
+        for block in gone.json["details"]:
+            assert int(block["debug"]["metadata"]["oldest_sequence"]) > 1
