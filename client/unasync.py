@@ -2,8 +2,8 @@
 
 `python client/unasync.py` writes the files, `--check` only compares them, byte for byte. Words are replaced
 token by token, so that names and keywords are found where they stand for themselves and nowhere else; ruff,
-whose version is pinned, then lays the code out. `_backend.py` and `_pipe.py` are not derived: they are written by hand
-on both sides and hold everything that no replacement of words can turn."""
+whose version is pinned, then lays the code out. `_backend.py`, `_connection.py` and `_pipe.py` are not derived: they
+are written by hand on both sides and hold everything that no replacement of words can turn."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent / "sessions_client"
 SOURCE, DERIVED = PACKAGE / "_async", PACKAGE / "_sync"
-BY_HAND = {"_backend.py", "_pipe.py"}
+BY_HAND = {"_backend.py", "_connection.py", "_pipe.py"}
 
 HEADER = """\
 # Derived from sessions_client/_async/{name} by client/unasync.py. Change that file, then run:

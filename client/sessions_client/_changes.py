@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypedDict
 
 from sessions_client._errors import refused
+from sessions_client._json_form import Model
 from sessions_client._models import NOT_GIVEN, NotGiven
 
 
 @dataclass(frozen=True, slots=True)
-class Set:
+class Set(Model):
     """Sets the value at a path; missing parent objects are created."""
 
     path: str
@@ -22,14 +23,14 @@ class Set:
 
 
 @dataclass(frozen=True, slots=True)
-class Remove:
+class Remove(Model):
     """Removes what stands at a path; nothing happens when there is no such key."""
 
     path: str
 
 
 @dataclass(frozen=True, slots=True)
-class Increment:
+class Increment(Model):
     """Adds to the number at a path; a missing one counts as 0."""
 
     path: str
@@ -37,7 +38,7 @@ class Increment:
 
 
 @dataclass(frozen=True, slots=True)
-class Append:
+class Append(Model):
     """Appends a value to the list at a path; a missing list is created."""
 
     path: str
@@ -45,7 +46,7 @@ class Append:
 
 
 @dataclass(frozen=True, slots=True)
-class Merge:
+class Merge(Model):
     """Merges keys into the object at a path, the empty path being the whole context.
 
     The merge is shallow: a given key replaces the old value, other keys stay, None is stored as null.

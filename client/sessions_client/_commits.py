@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
 
+from sessions_client._json_form import Model
 from sessions_client._models import Message, Session  # for whoever asks for the type hints at run time
 
 
@@ -19,7 +20,7 @@ LEFT_OUT: Final = LeftOut.LEFT_OUT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Removed:
+class Removed(Model):
     """What a truncation removed from a history."""
 
     count: int
@@ -28,7 +29,7 @@ class Removed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CommitResult:
+class CommitResult(Model):
     """What a commit did."""
 
     session: Session | None

@@ -20,50 +20,19 @@ Any other status is a plain SessionsError with its `code`. The text of an error 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 import grpc
 from google.protobuf.message import DecodeError
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
+from sessions_client._transport import NO_ANSWER, Code, meaning_of
+
 if TYPE_CHECKING:
     from google.protobuf import any_pb2
 
 _DOMAIN = "sessions.v1"
 _DETAILS_KEY = "grpc-status-details-bin"
-_NO_ANSWER = "The call did not finish within its timeout; try again, or give it a longer timeout=."
-
-
-class Code(StrEnum):
-    """The canonical status codes, which compare equal to their names."""
-
-    CANCELLED = "CANCELLED"
-    UNKNOWN = "UNKNOWN"
-    INVALID_ARGUMENT = "INVALID_ARGUMENT"
-    DEADLINE_EXCEEDED = "DEADLINE_EXCEEDED"
-    NOT_FOUND = "NOT_FOUND"
-    ALREADY_EXISTS = "ALREADY_EXISTS"
-    PERMISSION_DENIED = "PERMISSION_DENIED"
-    RESOURCE_EXHAUSTED = "RESOURCE_EXHAUSTED"
-    FAILED_PRECONDITION = "FAILED_PRECONDITION"
-    ABORTED = "ABORTED"
-    OUT_OF_RANGE = "OUT_OF_RANGE"
-    UNIMPLEMENTED = "UNIMPLEMENTED"
-    INTERNAL = "INTERNAL"
-    UNAVAILABLE = "UNAVAILABLE"
-    DATA_LOSS = "DATA_LOSS"
-    UNAUTHENTICATED = "UNAUTHENTICATED"
-
-
-_BROKEN_OFF = {
-    # The second is grpc.aio's for a request that could not be written. It takes the place of the status that
-    # the server may have sent just before: https://github.com/grpc/grpc/issues/36066
-    Code.INTERNAL: ("RST_STREAM", "Internal error from Core"),
-    Code.UNKNOWN: ("Stream removed",),
-}
-"""How gRPC reports a connection that broke under a call, besides UNAVAILABLE and CANCELLED: code and a part of the
-text."""
 
 
 class Violation(NamedTuple):
@@ -104,9 +73,10 @@ class SessionsError(Exception):
         self.retry_after = retry_after
         """The seconds that the server asks to wait before the next try; None when it does not say."""
         self.request_id = ""
-        """The request id of the write that failed; empty for anything else."""
+        """The request id of a write that failed: the same call with it is safe. Empty for a read."""
         self.may_have_happened = False
-        """Whether a write may have had its effect; repeat it with the same request id to find out."""
+        """Whether the write may have taken effect although it failed."""
+        self._is_unreachable = False
 
 
 class InvalidArgument(SessionsError, ValueError):
@@ -219,7 +189,7 @@ def closed() -> RuntimeError:
 
 def no_answer() -> DeadlineExceeded:
     """What a call raises whose timeout has passed."""
-    return DeadlineExceeded(_NO_ANSWER)
+    return DeadlineExceeded(NO_ANSWER)
 
 
 def callback_cancelled() -> RuntimeError:
@@ -232,12 +202,11 @@ def callback_cancelled() -> RuntimeError:
 
 def error_from(failure: grpc.RpcError) -> SessionsError:
     """What a failed call raises, from the call's status and the details that came with it."""
-    code = Code[failure.code().name]
-    message = failure.details() or ""
+    code, message, is_unreachable = Code[failure.code().name], failure.details() or "", False
     info, violations, retry_after = _details(_trailing_metadata(failure))
     if not info.reason:
-        code, message = _of_transport(code, message)
-    return _CLASSES.get(code, SessionsError)(
+        code, message, is_unreachable = meaning_of(code, message)
+    error = _CLASSES.get(code, SessionsError)(
         message or f"The call failed with {code}.",
         code=code,
         reason=info.reason,
@@ -245,29 +214,14 @@ def error_from(failure: grpc.RpcError) -> SessionsError:
         violations=violations,
         retry_after=retry_after,
     )
+    error._is_unreachable = is_unreachable
+    return error
 
 
 def error_of(code: int, message: str, *, reason: str, metadata: Mapping[str, str]) -> SessionsError:
     """The error of a refusal that came inside a response; `code` is a `google.rpc.Code`."""
     known = Code[code_pb2.Code.Name(code)] if code in code_pb2.Code.values() else Code.UNKNOWN
     return _CLASSES.get(known, SessionsError)(message, code=known, reason=reason, metadata=metadata)
-
-
-def _of_transport(code: Code, message: str) -> tuple[Code, str]:
-    """An error that has no reason, which the service gives every error of its own."""
-    if code is Code.DEADLINE_EXCEEDED:
-        return code, _NO_ANSWER
-    # A call that this side cancels raises CancelledError or "closed" and never comes here: the transport cancelled it.
-    if code is Code.CANCELLED or any(part in message for part in _BROKEN_OFF.get(code, ())):
-        return Code.UNAVAILABLE, f"The connection broke during the call ({message}); try again."
-    if code is Code.UNAVAILABLE:
-        return code, f"The server cannot be reached ({message}); check its address, TLS, and that it runs."
-    if code is Code.UNIMPLEMENTED:
-        return (
-            code,
-            f"This server does not know the call ({message}); check the address, and the server's version.",
-        )
-    return code, message
 
 
 def _trailing_metadata(failure: grpc.RpcError) -> Iterable[tuple[str, str | bytes]]:

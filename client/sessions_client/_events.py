@@ -7,12 +7,13 @@ from datetime import datetime  # noqa: TC003  # for whoever asks for the type hi
 from typing import Any, TypeAlias
 
 from sessions_client._changes import Append, Increment, Merge, Remove, Set
+from sessions_client._json_form import Model, plain
 from sessions_client._models import EventType, ForkedFrom, Message, Session, SessionState, StateChangeReason
 from sessions_client._records import RecordName  # as above
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CreatedData:
+class CreatedData(Model):
     """The session was created."""
 
     user_id: str
@@ -22,7 +23,7 @@ class CreatedData:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StateChangeData:
+class StateChangeData(Model):
     """The session moved from one state to another."""
 
     state: SessionState
@@ -31,7 +32,7 @@ class StateChangeData:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ContextChangeData:
+class ContextChangeData(Model):
     """The context changed."""
 
     paths: tuple[str, ...]
@@ -44,7 +45,7 @@ class ContextChangeData:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class UpdatedData:
+class UpdatedData(Model):
     """Metadata, configuration or storage options changed."""
 
     paths: tuple[str, ...]
@@ -53,26 +54,26 @@ class UpdatedData:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HistoryClearedData:
+class HistoryClearedData(Model):
     """The history was cleared."""
 
     cleared_count: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ImportedData:
+class ImportedData(Model):
     """An import created the session, or replaced its data."""
 
     message_count: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeletedData:
+class DeletedData(Model):
     """The session was deleted; no event follows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HistoryTruncatedData:
+class HistoryTruncatedData(Model):
     """Messages were removed from one end of the history."""
 
     removed_count: int
@@ -81,7 +82,7 @@ class HistoryTruncatedData:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RecordChange:
+class RecordChange(Model):
     """One record was written or deleted."""
 
     name: RecordName
@@ -91,14 +92,14 @@ class RecordChange:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RecordsChangeData:
+class RecordsChangeData(Model):
     """A commit of the session wrote or deleted records."""
 
     changes: tuple[RecordChange, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MessageErasedData:
+class MessageErasedData(Model):
     """The content of one message was erased."""
 
     message_id: str
@@ -121,7 +122,7 @@ EventData: TypeAlias = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
+class Event(Model):
     """One committed change of a session.
 
     Of a `message` event `data` is the `Message`; of `state_change` a `StateChangeData`; and so on."""
@@ -139,3 +140,16 @@ class Event:
     """One of `EventData`, as `type` says; None only when that is `unknown`. It is typed as Any, because a type
     checker does not conclude from `event.type == "message"` what it is; `isinstance(event.data, Message)` it
     understands."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the event with its data under the name of its type, as in the protos: `{…, "type": "message",
+        "message": {…}}`."""
+        form = {
+            "session_id": self.session_id,
+            "sequence": self.sequence,
+            "type": self.type.value,
+            "time": plain(self.time),
+            "request_id": self.request_id,
+            "erased": self.erased,
+        }
+        return form if self.data is None else {**form, self.type.value: plain(self.data)}

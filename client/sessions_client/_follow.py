@@ -6,12 +6,16 @@ handed over comes again on the next one, and what it had does not."""
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from datetime import datetime  # noqa: TC003  # for whoever asks for the type hints at run time
+from enum import Enum, StrEnum
+from typing import TYPE_CHECKING, Any, Final
 
-from sessions_client._convert._events import subscribe_request
-from sessions_client._convert._scalars import each
-from sessions_client._errors import DeadlineExceeded
+from sessions_client._convert._events import Checkpoint, subscribe_request
+from sessions_client._convert._scalars import each, integer
+from sessions_client._errors import DeadlineExceeded, SessionsError
 from sessions_client._events import Event
+from sessions_client._json_form import Model, plain
 from sessions_client._models import EventType
 
 if TYPE_CHECKING:
@@ -22,6 +26,46 @@ CHECKPOINT_SECONDS = 30.0
 
 PATIENCE_SECONDS = 2.5 * CHECKPOINT_SECONDS
 """A stream that is silent for so long is dead, whatever TCP believes."""
+
+
+class Quiet(Enum):
+    """What a read gives that waited no longer."""
+
+    QUIET = "quiet"
+
+
+QUIET: Final = Quiet.QUIET
+
+
+class StreamState(StrEnum):
+    """How a subscription is connected."""
+
+    CONNECTING = "connecting"
+    """Not subscribed yet."""
+    LIVE = "live"
+    RECONNECTING = "reconnecting"
+    """The stream broke; a new one follows."""
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamStatus(Model):
+    """How a subscription is connected, and since when."""
+
+    state: StreamState
+    since: datetime
+    error: SessionsError | None = field(default=None, compare=False)
+    """What broke the stream, while it is `reconnecting`, or ended it."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the error as its text."""
+        error = None if self.error is None else str(self.error)
+        return {"state": self.state.value, "since": plain(self.since), "error": error}
+
+
+def nothing_came() -> DeadlineExceeded:
+    """What `next(timeout=…)` raises when there was no event in that time."""
+    return DeadlineExceeded("No event came within the timeout; call again, the subscription goes on.")
 
 
 def silence(seconds: float) -> DeadlineExceeded:
@@ -42,6 +86,7 @@ class Cursor:
         after_sequence: int | None,
         include_changes: bool = False,
         log_id: str | None = None,
+        until: int | None = None,
     ) -> None:
         self.session_id = session_id
         self._event_types = () if event_types is None else tuple(each(event_types, field="event_types"))
@@ -50,8 +95,8 @@ class Cursor:
         self.log_id = log_id
         """The log that the position belongs to; None: not known yet."""
         self._include_changes = include_changes
-        self.at_end = False
-        """Whether the session's deletion was handed over, after which nothing comes."""
+        self._until = None if until is None else integer(until, field="until", bits=64)
+        self._saw_deletion = False
         # Bad input is refused here, not when the stream is opened.
         self.request()
 
@@ -64,19 +109,35 @@ class Cursor:
             log_id=self.log_id,
         )
 
+    @property
+    def at_end(self) -> bool:
+        """Whether nothing comes any more: the session's deletion or the last wanted position was handed over."""
+        return self._saw_deletion or (
+            self._until is not None and self.position is not None and self.position >= self._until
+        )
+
+    def is_beyond(self, event: Event) -> bool:
+        """Whether the event lies after the last wanted position, so that nothing up to there is still to come."""
+        return self._until is not None and event.sequence > self._until
+
     def is_new(self, event: Event) -> bool:
-        """Whether the event lies beyond what was handed over."""
+        """Whether the event lies after what was handed over."""
         return self.position is None or event.sequence > self.position
 
-    def advance(self, sequence: int) -> None:
-        """Moves forward, never back."""
-        self.position = sequence if self.position is None else max(self.position, sequence)
+    def pass_checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Everything up to the checkpoint was handed over or filtered out."""
+        self._advance(checkpoint.sequence)
+        self.log_id = checkpoint.log_id or self.log_id
 
     def pass_event(self, event: Event) -> None:
         """The event was handed over."""
-        self.advance(event.sequence)
-        self.at_end = event.type is EventType.DELETED
+        self._advance(event.sequence)
+        self._saw_deletion = event.type is EventType.DELETED
 
     def go_back(self, position: int | None) -> None:
-        """What was to be handed over since was not."""
-        self.position, self.at_end = position, False
+        """The last event was not handed over after all."""
+        self.position, self._saw_deletion = position, False
+
+    def _advance(self, sequence: int) -> None:
+        """Moves forward, never back."""
+        self.position = sequence if self.position is None else max(self.position, sequence)

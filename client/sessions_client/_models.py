@@ -13,6 +13,7 @@ from enum import Enum, StrEnum
 from typing import Any, Final, Literal, TypeAlias, TypedDict
 
 from sessions_client._errors import refused
+from sessions_client._json_form import Model, plain
 
 JsonObject: TypeAlias = dict[str, Any]
 """A JSON object: string keys; values are None, bool, int, float, str, lists and objects of the same."""
@@ -153,31 +154,22 @@ class MessageDict(TypedDict, total=False):
     payload_type: str
 
 
-class _Options:
-    """What was given to the constructor is kept beside the fields, and in copies."""
-
-    __slots__ = ("_given",)
-
-    _given: frozenset[str]
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return _again, (type(self), self._given, {name: getattr(self, name) for name in self.__slots__})
-
-
 # The constructors are written out because they take more than the fields show: seconds for a span, a name for an
 # enum. A `replace` of the `dataclasses` module works as ever.
 @dataclass(frozen=True, slots=True, init=False)
-class SessionConfig(_Options):
-    """How a session behaves. `create` takes the server's default for what is not given, and `update` leaves that
-    as it is (a plain dict with a None clears it)."""
+class SessionConfig(Model):
+    """How a session behaves. What is None was not given: `create` takes the server's default for it, and `update`
+    leaves it as it is (a plain dict with a None clears it)."""
 
     timeout: timedelta | None
     """The idle time after which the session expires; of a session that was read None is: never."""
     max_messages: int | None
     """How many messages the history holds; of a session that was read None is: no limit."""
     context_window: int | None
-    """How many messages `get_history` answers when not told; None: the server's default, 100."""
-    overflow: Overflow
+    """How many messages `get_history` returns when not told; of a session that was read None is: the server's
+    default, 100."""
+    overflow: Overflow | None
+    """What happens to a message beyond `max_messages`; a session that was read always says it."""
 
     def __init__(
         self,
@@ -192,24 +184,22 @@ class SessionConfig(_Options):
             timeout=_span(timeout, name="timeout"),
             max_messages=max_messages,
             context_window=context_window,
-            overflow=_member(Overflow, overflow or Overflow.TRUNCATE_OLDEST),
-            _given=_names(
-                timeout=timeout, max_messages=max_messages, context_window=context_window, overflow=overflow
-            ),
+            overflow=_member(Overflow, overflow),
         )
 
 
 @dataclass(frozen=True, slots=True, init=False)
-class StorageOptions(_Options):
-    """How a session is stored. After the creation only `ttl` and `expiry_action` can be changed: `update`
-    looks at those of the two that are given, and at nothing else here."""
+class StorageOptions(Model):
+    """How a session is stored. A `ttl` or `expiry_action` of None was not given. After the creation only these two can
+    be changed: `update` looks at those of the two that are given, and at nothing else here."""
 
     persistence: Persistence
     encryption: bool
     """Context and message content are encrypted at rest; metadata is not, since it can be searched."""
     ttl: timedelta | None
     """Lifetime counted from `create_time`; of a session that was read None is: without end."""
-    expiry_action: ExpiryAction
+    expiry_action: ExpiryAction | None
+    """What happens at the end of the `ttl`; a session that was read always says it."""
 
     def __init__(
         self,
@@ -224,10 +214,7 @@ class StorageOptions(_Options):
             persistence=_member(Persistence, persistence or Persistence.PERMANENT),
             encryption=False if encryption is None else encryption,
             ttl=_span(ttl, name="ttl"),
-            expiry_action=_member(ExpiryAction, expiry_action or ExpiryAction.RETAIN),
-            _given=_names(
-                persistence=persistence, encryption=encryption, ttl=ttl, expiry_action=expiry_action
-            ),
+            expiry_action=_member(ExpiryAction, expiry_action),
         )
 
 
@@ -235,17 +222,6 @@ def _assign(frozen: object, **values: object) -> None:
     """What the constructor of a frozen class may do, and nobody else."""
     for name, value in values.items():
         object.__setattr__(frozen, name, value)
-
-
-def _again(cls: type[_Options], given: frozenset[str], values: dict[str, object]) -> _Options:
-    copy = cls.__new__(cls)
-    _assign(copy, _given=given, **values)
-    return copy
-
-
-def _names(**values: object) -> frozenset[str]:
-    """Of the values that are given."""
-    return frozenset(name for name, value in values.items() if value is not None)
 
 
 def _span(value: object, *, name: str) -> object:
@@ -268,7 +244,7 @@ StorageInput: TypeAlias = StorageOptions | StorageOptionsDict | Mapping[str, Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ForkedFrom:
+class ForkedFrom(Model):
     """The origin of a forked session."""
 
     session_id: str
@@ -278,7 +254,7 @@ class ForkedFrom:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Session:
+class Session(Model):
     """One conversation of one user."""
 
     id: str
@@ -309,7 +285,7 @@ class Session:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
+class Message(Model):
     """One message of a history. `id`, `sequence` and `create_time` are the server's."""
 
     id: str = ""
@@ -338,7 +314,7 @@ class Message:
 MessageInput: TypeAlias = Message | MessageDict | Mapping[str, Any]
 
 
-class Context(dict[str, Any]):
+class Context(dict[str, Any], Model):
     """A session's context: a `dict` with the `etag` and `update_time` of the state it was read from.
 
     When one path was asked for, the dict is empty and `value` holds what stands there.
@@ -365,8 +341,13 @@ class Context(dict[str, Any]):
         self.has_value = has_value
         """Tells an absent value (False) from a JSON null (True)."""
 
+    def to_dict(self) -> JsonObject:
+        """Returns `data`, `etag` and `update_time`, and `value` where one path was asked for and holds one."""
+        form = {"data": dict(self), "etag": self.etag, "update_time": plain(self.update_time)}
+        return {**form, "value": self.value} if self.has_value else form
 
-class History(list[Message]):
+
+class History(list[Message], Model):
     """Messages, oldest first: a `list`, which knows whether there are more beyond its end."""
 
     __slots__ = ("has_more",)
@@ -375,3 +356,7 @@ class History(list[Message]):
         super().__init__(messages)
         self.has_more = has_more
         """More messages stand before the first (with `after_sequence`: after the last)."""
+
+    def to_dict(self) -> JsonObject:
+        """Returns `messages` and `has_more`."""
+        return {"messages": plain(list(self)), "has_more": self.has_more}

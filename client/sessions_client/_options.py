@@ -1,5 +1,5 @@
-"""How a channel is opened: addresses, TLS, channel options and the metadata of every call. Pure but for
-reading the TLS files and looking up host names.
+"""How a channel is opened: addresses, channel options and the metadata of every call. Pure but for looking up host
+names.
 
 What cannot be right is refused here with a sentence: gRPC would take most of it, and never connect."""
 
@@ -8,22 +8,18 @@ from __future__ import annotations
 import inspect
 import ipaddress
 import json
-import os
 import re
 import socket
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TypeAlias
 
-import grpc
-
 from sessions_client._errors import refused
+from sessions_client._tls import TLS, PathOrPem, TlsFiles, tls_files
 
+ChannelOptions: TypeAlias = tuple[tuple[str, str | int], ...]
 Metadata: TypeAlias = tuple[tuple[str, str | bytes], ...]
 MetadataInput: TypeAlias = Mapping[str, str | bytes] | Iterable[tuple[str, str | bytes]]
-PathOrPem: TypeAlias = str | os.PathLike[str] | bytes
-"""A file's path, or the content of such a file as bytes or text."""
 TokenSource: TypeAlias = str | Callable[[], str]
 
 _ROUND_ROBIN = json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})
@@ -34,10 +30,8 @@ _SCHEMES = ("dns", "unix", "unix-abstract", "vsock", "ipv4", "ipv6", "xds")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _HOST_AND_PORT = re.compile(r"(\[[^\s\[\]]+\]|[^\s:/,@\[\]]+):([0-9]{1,5})")
 _METADATA_KEY = re.compile(r"[0-9a-z_.-]+")
-_CERTIFICATE = re.compile(rb"-----BEGIN ([A-Z0-9]+ )*CERTIFICATE-----")
-_PRIVATE_KEY = re.compile(rb"-----BEGIN ([A-Z0-9]+ )*PRIVATE KEY-----")
 
-_OPTIONS: tuple[tuple[str, str | int], ...] = (
+_OPTIONS: ChannelOptions = (
     # An older server may answer more than gRPC's default of 4 MiB.
     ("grpc.max_receive_message_length", -1),
     # A server that restarts is back soon: look for it sooner than gRPC's default of 1 s growing to 120 s.
@@ -51,42 +45,64 @@ _OPTIONS: tuple[tuple[str, str | int], ...] = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TLS:
-    """TLS with files (or PEM bytes) of one's own; `TLS()` is the same as `tls=True`."""
-
-    ca: PathOrPem | None = None
-    """Who may sign the server's certificate; None: the well-known authorities."""
-    cert: PathOrPem | None = None
-    """The client's certificate, for a server that asks for one; needs `key`."""
-    key: PathOrPem | None = field(default=None, repr=False)
-    server_name: str | None = None
-    """The name in the server's certificate, when it is not the address that is called."""
-
-
 @dataclass(frozen=True, slots=True)
 class Target:
     """Everything that opening a channel takes."""
 
+    name: str
+    """As the caller gave it, for errors."""
     address: str
-    options: tuple[tuple[str, str | int], ...]
-    credentials: grpc.ChannelCredentials | None
+    options: ChannelOptions
+    tls: TlsFiles | None
+    hosts: tuple[tuple[str, int], ...]
+    """The hosts and ports behind the address, as far as it shows them."""
+    uses_proxy: bool
+    """Whether gRPC takes a proxy from the environment."""
+
+    @property
+    def stream_options(self) -> ChannelOptions:
+        """Those of a channel for streams. By default gRPC lets channels with equal options share one connection, on
+        which streams beyond a proxy's limit would hold up every other call."""
+        return (*self.options, ("grpc.use_local_subchannel_pool", 1))
 
 
-def target_of(addresses: str | Iterable[str], tls: bool | PathOrPem | TLS) -> Target:
-    """Reads the constructor's `target` and `tls`. Raises InvalidArgument for what leads nowhere."""
+def target_of(
+    addresses: str | Iterable[str],
+    tls: bool | PathOrPem | TLS,
+    *,
+    connect_seconds: float = 3.0,
+    proxy: bool | None = None,
+) -> Target:
+    """Reads the constructor's `target`, `tls` and `proxy`. Raises InvalidArgument for what leads nowhere."""
     several = _addresses(addresses)
     address = several[0] if len(several) == 1 else _list_target(several)
-    options = _OPTIONS
+    hosts = tuple(_host_and_port(one) for one in several if not _is_grpcs_own(one))
+    files = tls_files(tls)
+    options = (*_OPTIONS, ("grpc.min_reconnect_backoff_ms", max(1, int(connect_seconds * 1000))))
     if len(several) > 1 or address.startswith("dns:"):
         options += (("grpc.service_config", _ROUND_ROBIN),)
-    settings = _tls_settings(tls)
-    if settings is None:
-        return Target(address, options, None)
-    server_name = settings.server_name or (_common_host(several) if len(several) > 1 else None)
+    server_name = files and (files.server_name or (_common_host(several) if len(several) > 1 else None))
     if server_name:
         options += (("grpc.ssl_target_name_override", server_name),)
-    return Target(address, options, _credentials(settings))
+    uses_proxy = _may_use_proxy(several) if proxy is None else _flag(proxy)
+    if not uses_proxy:
+        options += (("grpc.enable_http_proxy", 0),)
+    return Target(", ".join(several), address, options, files, hosts, uses_proxy)
+
+
+def _may_use_proxy(addresses: list[str]) -> bool:
+    """Whether a proxy of the environment makes sense. gRPC would also send the loopback and every list of addresses
+    through it, a list even where `no_proxy` names all its hosts."""
+    if len(addresses) > 1 or addresses[0].startswith(("unix:", "unix-abstract:", "vsock:", "ipv4:", "ipv6:")):
+        return False
+    host = addresses[0].removeprefix("dns:").lstrip("/").rpartition(":")[0].strip("[]")
+    return host != "localhost" and not host.startswith("127.") and host != "::1"
+
+
+def _flag(proxy: object) -> bool:
+    if not isinstance(proxy, bool):
+        raise refused("proxy", "must be True, False or None.")
+    return proxy
 
 
 def _addresses(given: object) -> list[str]:
@@ -231,40 +247,3 @@ def _look_up(host: str) -> str:
         raise refused("target", f"the host name `{host}` has no address; check it.") from exc
     families = {family: str(where[0]) for family, _, _, _, where in reversed(answers)}
     return families.get(socket.AF_INET) or next(iter(families.values()))
-
-
-def _tls_settings(tls: object) -> TLS | None:
-    if isinstance(tls, bool):
-        return TLS() if tls else None
-    if isinstance(tls, (str, bytes, os.PathLike)):
-        return TLS(ca=tls)
-    if not isinstance(tls, TLS):
-        raise refused("tls", f"must be True, False, a CA or a `TLS`, not {type(tls).__name__}.")
-    return tls
-
-
-def _credentials(tls: TLS) -> grpc.ChannelCredentials:
-    if (tls.cert is None) != (tls.key is None):
-        raise refused("tls", "`cert` and `key` belong together; give both or neither.")
-    ca, cert = (_pem(one, _CERTIFICATE, what="certificate") for one in (tls.ca, tls.cert))
-    return grpc.ssl_channel_credentials(ca, _pem(tls.key, _PRIVATE_KEY, what="private key"), cert)
-
-
-def _pem(source: PathOrPem | None, beginning: re.Pattern[bytes], *, what: str) -> bytes | None:
-    if source is None:
-        return None
-    content = _content(source)
-    if not beginning.search(content):
-        raise refused("tls", f"holds no {what} in PEM form; give the path of a PEM file, or its content.")
-    return content
-
-
-def _content(source: PathOrPem) -> bytes:
-    if isinstance(source, bytes):
-        return source
-    if isinstance(source, str) and "-----BEGIN " in source:
-        return source.encode()
-    try:
-        return Path(source).read_bytes()
-    except (OSError, ValueError) as exc:
-        raise refused("tls", f"the file `{source}` cannot be read; give the path of a PEM file.") from exc

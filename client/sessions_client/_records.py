@@ -8,6 +8,7 @@ from datetime import datetime, timedelta  # noqa: TC003  # for whoever asks for 
 from typing import TypeAlias
 
 from sessions_client._errors import refused
+from sessions_client._json_form import Model, plain
 from sessions_client._models import JsonObject
 
 CollectionInput: TypeAlias = str | Iterable[str]
@@ -15,7 +16,7 @@ CollectionInput: TypeAlias = str | Iterable[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scope:
+class Scope(Model):
     """The owner of records: exactly one of a session, a user, the tenant or, in lists, all sessions.
 
     In a commit `Scope(session_id="")` is the commit's own session, also one that the commit creates."""
@@ -34,7 +35,7 @@ class Scope:
 
 
 @dataclass(frozen=True, slots=True, init=False)
-class RecordName:
+class RecordName(Model):
     """The name of a record: whose it is, the path of its collection, and its key, which may be empty."""
 
     scope: Scope
@@ -48,7 +49,7 @@ class RecordName:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
+class Record(Model):
     """One record as it was read."""
 
     name: RecordName
@@ -75,7 +76,7 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RecordResult:
+class RecordResult(Model):
     """The result of writing a record."""
 
     etag: str
@@ -83,7 +84,7 @@ class RecordResult:
     """Whether an existing record was left as it is, because of `if_absent=True`."""
 
 
-class RecordList(list[Record]):
+class RecordList(list[Record], Model):
     """One page of records: a `list`, which knows where the next page begins."""
 
     __slots__ = ("next_page_token",)
@@ -92,6 +93,10 @@ class RecordList(list[Record]):
         super().__init__(records)
         self.next_page_token = next_page_token
         """What `page_token=` takes to continue after this page; empty on the last."""
+
+    def to_dict(self) -> JsonObject:
+        """Returns `records` and `next_page_token`."""
+        return {"records": plain(list(self)), "next_page_token": self.next_page_token}
 
 
 def path_of(collection: CollectionInput) -> tuple[str, ...]:

@@ -11,8 +11,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from sessions_client._errors import Code, SessionsError, refused
+from sessions_client._deadline import Deadline
+from sessions_client._errors import SessionsError, refused
 from sessions_client._models import Span
+from sessions_client._transport import Code
+
+_NEVER_BEGUN = (Code.UNAUTHENTICATED, Code.PERMISSION_DENIED, Code.RESOURCE_EXHAUSTED)
+"""Refusals that say nothing of earlier attempts."""
+
+_UNCLEAR = (Code.UNAVAILABLE, Code.INTERNAL, Code.DEADLINE_EXCEEDED, Code.CANCELLED)
 
 SHORTEST_ATTEMPT_SECONDS = 0.02
 """With less time than this no further attempt is begun."""
@@ -62,6 +69,54 @@ def delay_before_retry(
     if not is_transient(error) or remaining < SHORTEST_ATTEMPT_SECONDS or wanted >= remaining:
         return None
     return max(min(backoff.delay(attempt), remaining / 2), wanted)
+
+
+class Attempts:
+    """The attempts of one call: how they failed so far, and whether there is another."""
+
+    def __init__(
+        self, deadline: Deadline, *, connect: Deadline | None, backoff: Backoff, request_id: str = ""
+    ) -> None:
+        self._deadline = deadline
+        self._connect = connect
+        """Until when a server must be reached; None: the client has reached one before."""
+        self._backoff = backoff
+        self._request_id = request_id
+        self.failures = 0
+        """How many attempts failed so far."""
+        self._before: SessionsError | None = None
+        self._may_have_happened = False
+
+    def remaining(self) -> float:
+        """The seconds that are left for all of them."""
+        return self._deadline.remaining()
+
+    def delay(self, error: SessionsError) -> float | None:
+        """The seconds to wait before the next attempt, after one failed; None: the failure is final."""
+        self._may_have_happened = may_have_happened(error, before=self._may_have_happened)
+        remaining = self._deadline.remaining()
+        if error._is_unreachable and self._connect is not None:
+            remaining = min(remaining, self._connect.remaining())
+        delay = delay_before_retry(error, attempt=self.failures, remaining=remaining, backoff=self._backoff)
+        self.failures += 1
+        if delay is not None:
+            self._before = error
+        return delay
+
+    def final(self, error: SessionsError, *, had: float) -> SessionsError:
+        """What the call raises when its last attempt, which had so much time, failed with this error."""
+        raised = error_to_raise(error, before=self._before, had=had)
+        raised.request_id = self._request_id
+        raised.may_have_happened = bool(self._request_id) and self._may_have_happened
+        return raised
+
+
+def may_have_happened(error: SessionsError, *, before: bool) -> bool:
+    """Whether a write may have taken effect, after an attempt failed and given what held before it."""
+    if error._is_unreachable or error.code in _NEVER_BEGUN or error.reason == "SHUTTING_DOWN":
+        return before
+    # The service answers a repetition with the first answer, so that a refusal of its own speaks for all attempts.
+    return not error.reason or error.code in _UNCLEAR
 
 
 def error_to_raise(error: SessionsError, *, before: SessionsError | None, had: float) -> SessionsError:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from sessions_client._convert import _export_json as records, _transfer as transfer
 from sessions_client._errors import refused
+from sessions_client._json_form import Model
 from sessions_client._models import JsonObject, Message, Session
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 _FORMAT = "sessions.v1.export"
 
 
-class SessionData:
+class SessionData(Model):
     """A whole session: metadata, configuration, context and history. `import_` takes it, or its JSON.
 
     It comes from `client.sessions.export(…)` or `SessionData.from_json(…)` and is not meant to be edited: the
@@ -59,13 +60,12 @@ class SessionData:
         """The history, oldest first."""
         return list(transfer.read_export_messages(self._records))
 
-    def to_json(self, *, indent: int | None = None) -> str:
-        """The export as JSON text, from which `from_json` makes an equal one."""
-        document = {
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the export as plain JSON values, from which, and from whose JSON, `from_json` makes an equal one."""
+        return {
             "format": _FORMAT,
             "records": [records.record_to_json(record) for record in self._records],
         }
-        return json.dumps(document, ensure_ascii=False, indent=indent)
 
     @classmethod
     def from_json(cls, data: str | bytes | bytearray | Mapping[str, Any]) -> Self:

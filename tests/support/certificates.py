@@ -37,28 +37,43 @@ class Authority:
     name: x509.Name = field(default_factory=lambda: _name("test authority"))
     _key: ec.EllipticCurvePrivateKey = field(default_factory=_new_key)
 
+    issuer: Authority | None = None
+    """Who signs its certificate; None: itself."""
+
     @property
     def certificate(self) -> bytes:
-        return self._sign(self.name, self._key, x509.BasicConstraints(ca=True, path_length=None))
+        issuer = self.issuer or self
+        return issuer._sign(self.name, self._key, x509.BasicConstraints(ca=True, path_length=None))
 
-    def issue(self, name: str = "localhost") -> Pair:
+    def authority(self) -> Authority:
+        """An intermediate authority."""
+        return Authority(_name("intermediate authority"), issuer=self)
+
+    def issue(self, name: str = "localhost", *, valid: tuple[datetime, datetime] | None = None) -> Pair:
         """A certificate for the loopback, good for both ends of a connection."""
         key = _new_key()
         secret = key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
-        return Pair(self._sign(_name(name), key, LOOPBACK), secret)
+        return Pair(self._sign(_name(name), key, LOOPBACK, valid), secret)
 
-    def _sign(self, name: x509.Name, key: ec.EllipticCurvePrivateKey, extension: x509.ExtensionType) -> bytes:
+    def _sign(
+        self,
+        name: x509.Name,
+        key: ec.EllipticCurvePrivateKey,
+        extension: x509.ExtensionType,
+        valid: tuple[datetime, datetime] | None = None,
+    ) -> bytes:
         now = datetime.now(UTC)
+        begins, ends = valid or (now - timedelta(days=1), now + timedelta(days=1))
         builder = (
             x509.CertificateBuilder()
             .subject_name(name)
             .issuer_name(self.name)
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - timedelta(days=1))
-            .not_valid_after(now + timedelta(days=1))
+            .not_valid_before(begins)
+            .not_valid_after(ends)
             .add_extension(extension, critical=isinstance(extension, x509.BasicConstraints))
         )
         signed = builder.sign(self._key, hashes.SHA256())

@@ -5,41 +5,30 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import threading
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, cast
 
 import grpc
 import grpc.aio
 
-from sessions_client._errors import SessionsError, Unavailable, callback_cancelled, closed, error_from
+from sessions_client._errors import Unavailable, callback_cancelled, error_from
 from sessions_client._events import Event
-from sessions_client._follow import silence
-from sessions_client._options import Target
-from sessions_proto.v1.commits_pb2_grpc import CommitServiceStub
-from sessions_proto.v1.records_pb2_grpc import RecordServiceStub
-from sessions_proto.v1.sessions_pb2_grpc import SessionServiceStub
+from sessions_client._follow import QUIET, Quiet, silence
+from sessions_client._places import Place
 
 if TYPE_CHECKING:
     from sessions_proto.v1 import sessions_pb2 as pb
-    from sessions_proto.v1.commits_pb2_grpc import CommitServiceAsyncStub
-    from sessions_proto.v1.records_pb2_grpc import RecordServiceAsyncStub
-    from sessions_proto.v1.sessions_pb2_grpc import SessionServiceAsyncStub
 
 T = TypeVar("T")
 Request = TypeVar("Request")
 Response = TypeVar("Response")
 
-Stub: TypeAlias = "SessionServiceAsyncStub"
-CommitsStub: TypeAlias = "CommitServiceAsyncStub"
-RecordsStub: TypeAlias = "RecordServiceAsyncStub"
 UnaryMethod: TypeAlias = "grpc.aio.UnaryUnaryMultiCallable[Request, Response]"
 Attempt: TypeAlias = Callable[[float], Awaitable[T]]
 PageParts: TypeAlias = tuple[list[T], str]
-FetchPage: TypeAlias = Callable[[str], Awaitable[PageParts[T]]]
+FetchPage: TypeAlias = Callable[[str, int | None], Awaitable[PageParts[T]]]
 EventCall: TypeAlias = "grpc.aio.UnaryStreamCall[pb.SubscribeRequest, pb.SubscribeResponse]"
 
 # asyncio itself keeps only weak references to tasks:
@@ -57,104 +46,25 @@ class _Delivery:
 _delivery: ContextVar[_Delivery | None] = ContextVar("_delivery", default=None)
 
 
-class Stubs(NamedTuple):
-    """The methods of each service, on one channel."""
-
-    sessions: Stub
-    commits: CommitsStub
-    records: RecordsStub
-
-
-class Connection:
-    """A channel for each event loop that calls: one belongs to the loop that is running when it is opened."""
-
-    def __init__(self, target: Target) -> None:
-        self._target = target
-        self._lock = threading.Lock()
-        self._channels: dict[asyncio.AbstractEventLoop, tuple[grpc.aio.Channel, Stubs]] = {}
-        self._pauses: dict[Signal, asyncio.AbstractEventLoop] = {}
-        self._closed = False
-
-    @property
-    def stubs(self) -> Stubs:
-        """The services' methods. Raises RuntimeError when the client is closed."""
-        loop = asyncio.get_running_loop()
-        with self._lock:
-            self.check_open()
-            if loop not in self._channels:
-                # That of a loop that has ended closes by itself, once nobody holds it.
-                for ended in [each for each in self._channels if each.is_closed()]:
-                    del self._channels[ended]
-                channel = _open(self._target)
-                self._channels[loop] = channel, _stubs(channel)
-            return self._channels[loop][1]
-
-    def check_open(self) -> None:
-        """Raises RuntimeError when the client is closed."""
-        if self._closed:
-            raise closed()
-
-    @contextmanager
-    def in_use(self) -> Iterator[None]:
-        """Around a call: what gRPC raises because the channel was closed under it becomes the RuntimeError
-        that says so."""
-        try:
-            yield
-        except (grpc.RpcError, grpc.aio.UsageError, asyncio.CancelledError) as failure:
-            if self._closed and _comes_of_closing(failure):
-                raise closed() from None
-            raise
-
-    async def pause(self, seconds: float) -> None:
-        """Sleeps. Raises RuntimeError when the client is closed meanwhile."""
-        # One for each pause, since a client may be used in several event loops and a signal may not.
-        waking = Signal()
-        self._pauses[waking] = asyncio.get_running_loop()
-        try:
-            await waking.wait(seconds)
-        finally:
-            del self._pauses[waking]
-        self.check_open()
-
-    async def close(self) -> None:
-        with self._lock:
-            self._closed = True
-            channels, self._channels = self._channels, {}
-        for waking, loop in list(self._pauses.items()):
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(waking.set)
-        for loop, (channel, _) in channels.items():
-            if loop is asyncio.get_running_loop():
-                await channel.close()
-            elif loop.is_running():
-                closing = asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_close(channel), loop))
-                await asyncio.wait({closing})  # that loop may end meanwhile, and the channel with it
+def running_loop() -> asyncio.AbstractEventLoop:
+    """The event loop that runs now. Raises RuntimeError with what to do where there is none."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        raise RuntimeError(
+            "An AsyncClient needs a running asyncio event loop. Use Client elsewhere; under trio, call it in a "
+            "thread (trio.to_thread.run_sync)."
+        ) from None
 
 
-async def _close(channel: grpc.aio.Channel) -> None:
-    await channel.close()
+async def in_thread(function: Callable[..., T], *arguments: Any) -> T:
+    """The result of a function that blocks."""
+    return await asyncio.to_thread(function, *arguments)
 
 
-def _stubs(channel: grpc.aio.Channel) -> Stubs:
-    return Stubs(SessionServiceStub(channel), CommitServiceStub(channel), RecordServiceStub(channel))
-
-
-def _comes_of_closing(failure: BaseException) -> bool:
-    if isinstance(failure, grpc.RpcError):
-        return failure.code() is grpc.StatusCode.CANCELLED
-    # gRPC raises CancelledError for a call that was cancelled by the closing, not only for a task that was.
-    return isinstance(failure, grpc.aio.UsageError) or not _is_being_cancelled()
-
-
-def _is_being_cancelled() -> bool:
+def is_being_cancelled() -> bool:
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
-
-
-def _open(target: Target) -> grpc.aio.Channel:
-    if target.credentials is None:
-        return grpc.aio.insecure_channel(target.address, options=target.options)
-    return grpc.aio.secure_channel(target.address, target.credentials, options=target.options)
 
 
 class Startable(ABC, Generic[T]):
@@ -197,46 +107,66 @@ class Signal:
 
 
 class Stream:
-    """One stream of events; every read has a limit of its own."""
+    """One stream of events. A read that is cancelled loses nothing: the next one takes up the same read."""
 
-    def __init__(self, call: EventCall) -> None:
+    def __init__(self, call: EventCall, place: Place[Any]) -> None:
         self._call = call
+        self._place = place
         self._loop = asyncio.get_running_loop()
-        self._silent = False
+        self._reading: asyncio.Task[object] | None = None
+        self._began = 0.0
 
     def __del__(self) -> None:
         # gRPC keeps the call of a stream that nobody holds any more, and the server its place.
         if not self._call.done() and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._call.cancel)
 
-    async def read(self, *, patience: float) -> pb.SubscribeResponse | None:
-        """The next answer, None at the regular end. Raises SessionsError; DeadlineExceeded after so many
-        silent seconds."""
-        alarm = asyncio.get_running_loop().call_later(patience, self._give_up)
-        try:
-            response = await self._call.read()
-        except grpc.RpcError as failure:
-            raise error_from(failure) from failure
-        except asyncio.CancelledError:
-            # gRPC raises this for a stream that was cancelled here, not only for a task that was.
-            if _is_being_cancelled():
-                raise
-            raise self._cancellation(patience) from None
-        finally:
-            alarm.cancel()
-        return None if response is grpc.aio.EOF else response  # type: ignore[return-value]  # EOF is typed as object
+    async def read(
+        self, *, patience: float, wait: float | None = None
+    ) -> pb.SubscribeResponse | Quiet | None:
+        """The next response, the same one until it is taken; None at the regular end; QUIET when none came within
+        `wait` seconds. Raises SessionsError; DeadlineExceeded after so many silent seconds."""
+        if self._reading is None:
+            self._began = self._loop.time()
+            self._reading = asyncio.create_task(_read(self._call))
+            self._reading.add_done_callback(_look_at_failure)
+        if not self._reading.done():
+            left = max(0.0, self._began + patience - self._loop.time())
+            await asyncio.wait({self._reading}, timeout=left if wait is None else min(left, wait))
+            if not self._reading.done():
+                if wait is not None and wait < left:
+                    return QUIET
+                self.cancel()
+                raise silence(patience)
+        return self._response(self._reading)
+
+    def take(self) -> None:
+        """The response has arrived where it belongs; the next read gets the next one."""
+        self._reading = None
 
     def cancel(self) -> None:
         self._call.cancel()
+        self._place.leave()
 
-    def _give_up(self) -> None:
-        self._silent = True
-        self.cancel()
+    def _response(self, reading: asyncio.Task[object]) -> pb.SubscribeResponse | None:
+        try:
+            response = reading.result()
+        except grpc.RpcError as failure:
+            raise error_from(failure) from failure
+        except asyncio.CancelledError:
+            raise Unavailable("The stream was cancelled; subscribe again.") from None
+        return None if response is grpc.aio.EOF else cast("pb.SubscribeResponse", response)
 
-    def _cancellation(self, patience: float) -> SessionsError:
-        if self._silent:
-            return silence(patience)
-        return Unavailable("The stream was cancelled; subscribe again.")
+
+async def _read(call: EventCall) -> object:
+    """A read in a task of its own: gRPC ends the whole stream when the task that reads is cancelled."""
+    return await call.read()
+
+
+def _look_at_failure(reading: asyncio.Task[object]) -> None:
+    """Nobody may be there to take the failure of a stream that was given up."""
+    if not reading.cancelled():
+        reading.exception()
 
 
 class CallbackRunner:
@@ -253,7 +183,7 @@ class CallbackRunner:
             if inspect.isawaitable(result):
                 await result
         except asyncio.CancelledError as exc:
-            if _is_being_cancelled():
+            if is_being_cancelled():
                 raise
             raise callback_cancelled() from exc
         finally:

@@ -4,53 +4,76 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 from weakref import WeakSet
 
 import grpc
 
-from sessions_client._async import _backend
+from sessions_client._async import _backend, _connection
 from sessions_client._convert._scalars import check_size
 from sessions_client._deadline import Deadline
-from sessions_client._errors import SessionsError, closed, error_from
+from sessions_client._errors import SessionsError, Unavailable, closed, error_from
 from sessions_client._models import Span
 from sessions_client._options import Metadata, Target
-from sessions_client._retry import Backoff, delay_before_retry, error_to_raise, seconds_of
+from sessions_client._places import SERVING
+from sessions_client._reach import explained, tls_fault
+from sessions_client._retry import Attempts, Backoff, seconds_of
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
-    from sessions_client._async._subscription import AsyncSubscription
+CONNECT_SECONDS: Final = 3.0
+"""How long a client waits for the first answer of any server, by default."""
 
 T = TypeVar("T")
 Request = TypeVar("Request", bound="Message")
 Response = TypeVar("Response")
 
 
+class Follower(Protocol):
+    """What ends with its client."""
+
+    def _end(self) -> None: ...
+
+    async def _shut(self) -> None: ...
+
+
 class AsyncCaller:
     """The connection of one client, and everything that is the same for all its calls."""
 
-    def __init__(self, target: Target, *, metadata: Callable[[], Metadata], timeout: Span) -> None:
-        self.connection = _backend.Connection(target)
+    def __init__(
+        self,
+        target: Target,
+        *,
+        metadata: Callable[[], Metadata],
+        timeout: Span,
+        connect_timeout: Span = CONNECT_SECONDS,
+    ) -> None:
+        self.connection = _connection.Connection(target)
         self.metadata = metadata
         self.backoff = Backoff()
-        self._subscriptions: WeakSet[AsyncSubscription] = WeakSet()
+        self._target = target
+        self._followers: WeakSet[Follower] = WeakSet()
         self._lock = threading.Lock()
         self._closing = False
         self._timeout = seconds_of(timeout, name="timeout")
+        self._connect_seconds = seconds_of(connect_timeout, name="connect_timeout")
+        self._reached = False
+        """Whether a server ever answered."""
 
     @property
-    def stub(self) -> _backend.Stub:
-        """The methods of SessionService, on the connection that is open."""
+    def stub(self) -> _connection.Stub:
+        """The unary methods of SessionService."""
         return self.connection.stubs.sessions
 
     @property
-    def commits(self) -> _backend.CommitsStub:
-        """The methods of CommitService."""
+    def commits(self) -> _connection.CommitsStub:
+        """The unary methods of CommitService."""
         return self.connection.stubs.commits
 
     @property
-    def records(self) -> _backend.RecordsStub:
+    def records(self) -> _connection.RecordsStub:
         """The methods of RecordService."""
         return self.connection.stubs.records
 
@@ -60,6 +83,11 @@ class AsyncCaller:
         if isinstance(timeout, Deadline):
             return timeout
         return Deadline(self._timeout if timeout is None else seconds_of(timeout, name="timeout"))
+
+    def attempts(self, deadline: Deadline, *, request_id: str = "") -> Attempts:
+        """The attempts of a call that begins now."""
+        connect = None if self._reached else Deadline(self._connect_seconds)
+        return Attempts(deadline, connect=connect, backoff=self.backoff, request_id=request_id)
 
     async def unary(
         self,
@@ -75,46 +103,80 @@ class AsyncCaller:
         async def attempt(remaining: float) -> Response:
             return await method(request, timeout=remaining, metadata=self.metadata())
 
-        return await self.repeat(attempt, timeout=timeout)
+        return await self.repeat(attempt, timeout=timeout, request_id=getattr(request, "request_id", ""))
 
-    async def repeat(self, attempt: _backend.Attempt[T], *, timeout: Span | Deadline | None) -> T:
+    async def ping(self, timeout: Span | None) -> timedelta:
+        """How long a health check takes. Raises Unavailable when the server cannot be reached, or does not serve."""
+
+        async def attempt(remaining: float) -> tuple[bytes, timedelta]:
+            deadline = Deadline(remaining)
+            response = await self.connection.stubs.health(b"", timeout=remaining, metadata=self.metadata())
+            return response, timedelta(seconds=remaining - deadline.remaining())
+
+        status, took = await self.repeat(attempt, timeout=timeout)
+        if status != SERVING:
+            raise Unavailable(
+                "The server runs, but does not serve now. Look at its log; its database may be gone."
+            )
+        return took
+
+    async def repeat(
+        self, attempt: _backend.Attempt[T], *, timeout: Span | Deadline | None, request_id: str = ""
+    ) -> T:
         """Tries until it succeeds. Raises the SessionsError of the last attempt when that is final, or when
         no time is left for another; RuntimeError when the client is closed meanwhile."""
         deadline = self.deadline(timeout)
-        failures = 0
-        before: SessionsError | None = None
+        attempts = self.attempts(deadline, request_id=request_id)
         while True:
             had = deadline.remaining()
             try:
                 with self.connection.in_use():
-                    return await attempt(had)
+                    response = await attempt(had)
             except grpc.RpcError as failure:
-                error = error_from(failure)
-                delay = delay_before_retry(
-                    error, attempt=failures, remaining=deadline.remaining(), backoff=self.backoff
-                )
-                if delay is None:
-                    raise error_to_raise(error, before=before, had=had) from failure
-            failures, before = failures + 1, error
+                delay = await self.delay_after(error_from(failure), attempts, had=had, failure=failure)
+            else:
+                self._reached = True
+                return response
             await self.connection.pause(delay)
 
-    def attend(self, subscription: AsyncSubscription) -> None:
-        """Ends the subscription with the client. Raises RuntimeError when that is closed, or about to be."""
+    async def delay_after(
+        self, error: SessionsError, attempts: Attempts, *, had: float, failure: BaseException | None = None
+    ) -> float:
+        """The seconds to wait before the next attempt, after one that had so much time failed. Raises the error when it
+        is final."""
+        self._reached = self._reached or not error._is_unreachable
+        first = attempts.failures == 0
+        delay = attempts.delay(error)
+        if first and not self._reached:
+            fault = await _backend.in_thread(tls_fault, error, self._target)
+            if fault is not None:
+                raise attempts.final(fault, had=had) from failure
+        if delay is None:
+            final = attempts.final(error, had=had)
+            raise (explained(final, self._target) if final._is_unreachable else final) from failure
+        return delay
+
+    def reached(self) -> None:
+        """A server answered."""
+        self._reached = True
+
+    def attend(self, follower: Follower) -> None:
+        """Ends the follower with the client. Raises RuntimeError when that is closed, or about to be."""
         with self._lock:
             if self._closing:
                 raise closed()
-            self._subscriptions.add(subscription)
+            self._followers.add(follower)
 
     async def close(self) -> None:
         with self._lock:
             self._closing = True
-            subscriptions = list(self._subscriptions)
+            followers = list(self._followers)
         try:
             # All are ended before one is waited for: a callback that runs may be closing this client as well.
-            for subscription in subscriptions:
-                subscription._end()
-            for subscription in subscriptions:
-                await subscription._shut()
+            for follower in followers:
+                follower._end()
+            for follower in followers:
+                await follower._shut()
         finally:
             await self.connection.close()
 

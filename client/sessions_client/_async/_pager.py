@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Generic, TypeVar
 
 from sessions_client._async import _backend
+from sessions_client._convert._scalars import listing_limit
 
 T = TypeVar("T")
 
@@ -13,32 +14,38 @@ T = TypeVar("T")
 class AsyncPage(list[T]):
     """One page of a listing: a list that knows where the next page begins."""
 
-    def __init__(self, items: list[T], *, next_page_token: str, fetch: _backend.FetchPage[T]) -> None:
+    def __init__(
+        self, items: list[T], *, next_page_token: str, fetch: _backend.FetchPage[T], left: int | None
+    ) -> None:
         super().__init__(items)
         self.next_page_token = next_page_token
-        """What `list(page_token=…)` takes to go on from here; empty after the last page."""
+        """What `list(page_token=…)` takes to continue from here; empty after the last page."""
         self._fetch = fetch
+        self._left = left
 
     def __reduce__(self) -> tuple[type[list[T]], tuple[list[T]]]:
         """A copy, or what is pickled, is a plain list: it has no connection."""
         return list, (list(self),)
 
     async def next_page(self) -> AsyncPage[T] | None:
-        """The page after this one, None after the last."""
-        return await _load(self._fetch, self.next_page_token) if self.next_page_token else None
+        """Returns the page after this one, None after the last or when the listing's limit is reached."""
+        if not self.next_page_token or self._left == 0:
+            return None
+        return await _load(self._fetch, self.next_page_token, self._left)
 
 
 class AsyncPager(_backend.Startable[AsyncPage[T]], Generic[T]):
     """Everything that a listing finds. Iterating it brings all pages, each fetched when it is reached."""
 
-    def __init__(self, fetch: _backend.FetchPage[T], *, page_token: str) -> None:
+    def __init__(self, fetch: _backend.FetchPage[T], *, page_token: str, limit: int | None) -> None:
         self._fetch = fetch
         self._page_token = page_token
+        self._limit = listing_limit(limit)
         self._first: AsyncPage[T] | None = None
 
     async def _start(self) -> AsyncPage[T]:
         if self._first is None:
-            self._first = await _load(self._fetch, self._page_token)
+            self._first = await _load(self._fetch, self._page_token, self._limit)
         return self._first
 
     async def __aiter__(self) -> AsyncIterator[T]:
@@ -54,6 +61,8 @@ class AsyncPager(_backend.Startable[AsyncPage[T]], Generic[T]):
             page = await page.next_page()
 
 
-async def _load(fetch: _backend.FetchPage[T], page_token: str) -> AsyncPage[T]:
-    items, next_page_token = await fetch(page_token)
-    return AsyncPage(items, next_page_token=next_page_token, fetch=fetch)
+async def _load(fetch: _backend.FetchPage[T], page_token: str, most: int | None) -> AsyncPage[T]:
+    """The page that begins at the token; a server gives no more items than it is asked for."""
+    items, next_page_token = await fetch(page_token, most)
+    left = None if most is None else most - len(items)
+    return AsyncPage(items, next_page_token=next_page_token, fetch=fetch, left=left)

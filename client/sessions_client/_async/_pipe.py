@@ -19,6 +19,7 @@ from sessions_proto.v1 import commits_pb2 as pb
 
 if TYPE_CHECKING:
     from sessions_client._async._caller import AsyncCaller
+    from sessions_client._async._connection import CommitsStub
     from sessions_client._deadline import Deadline
 
 Waiter: TypeAlias = "asyncio.Future[pb.CommitResponse]"
@@ -96,8 +97,8 @@ class Pipe:
     async def _attempt(self, failures: int) -> int:
         """One stream, and the pause after it if it broke; how often that has happened since it last worked."""
         try:
-            with self._caller.connection.in_use():
-                await self._stream()
+            with self._caller.connection.in_use(), self._caller.connection.place() as place:
+                await self._stream(place.stubs.commits)
         except SessionsError as error:
             failures = 0 if self._broken is None else failures
             delay = delay_before_new_stream(error, attempt=failures, backoff=self._caller.backoff)
@@ -108,9 +109,9 @@ class Pipe:
             return failures + 1
         return 0
 
-    async def _stream(self) -> None:
+    async def _stream(self, commits: CommitsStub) -> None:
         """One stream, from its start to its end. Raises SessionsError when it breaks."""
-        self._call = call = self._caller.commits.StreamCommits(metadata=self._caller.metadata())
+        self._call = call = commits.StreamCommits(metadata=self._caller.metadata())
         sending = asyncio.create_task(self._send(call))
         try:
             while isinstance(response := await call.read(), pb.StreamCommitsResponse):

@@ -110,14 +110,6 @@ def list_request(
     return request
 
 
-def list_page(request: pb.ListRecordsRequest, page_token: str) -> pb.ListRecordsRequest:
-    """The same query for another page."""
-    page = pb.ListRecordsRequest()
-    page.CopyFrom(request)
-    page.page_token = page_token
-    return page
-
-
 def read_page(wire: pb.ListRecordsResponse) -> tuple[list[Record], str]:
     return [read_record(record) for record in wire.records], wire.next_page_token
 
@@ -143,14 +135,6 @@ def collections_request(
     )
     _fill_scope(request.scope, scope, field="scope")
     return request
-
-
-def collections_page(request: pb.ListCollectionsRequest, page_token: str) -> pb.ListCollectionsRequest:
-    """The same query for another page."""
-    page = pb.ListCollectionsRequest()
-    page.CopyFrom(request)
-    page.page_token = page_token
-    return page
 
 
 def read_collections(wire: pb.ListCollectionsResponse) -> tuple[list[tuple[str, ...]], str]:

@@ -19,9 +19,14 @@ if TYPE_CHECKING:
     from google.protobuf.internal.enum_type_wrapper import _EnumTypeWrapper
     from google.protobuf.message import Message
 
+    from sessions_proto.v1.records_pb2 import ListCollectionsRequest, ListRecordsRequest
+
 E = TypeVar("E", bound=StrEnum)
 T = TypeVar("T")
 V = TypeVar("V", bound=int)
+P = TypeVar(
+    "P", pb.ListSessionsRequest, pb.SearchSessionsRequest, "ListRecordsRequest", "ListCollectionsRequest"
+)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _RFC3339 = re.compile(
@@ -112,6 +117,26 @@ def each(given: Iterable[T], *, field: str) -> list[T]:
     if isinstance(given, (bytes, Mapping)) or not isinstance(given, Iterable):
         raise refused(field, f"must be a list, not {type(given).__name__}.")
     return list(given)
+
+
+def page_of(query: P, token: str, *, most: int | None) -> P:
+    """The same query for the page that begins at the token, with at most this many items."""
+    page = type(query)()
+    page.CopyFrom(query)
+    page.page_token = token
+    if most is not None:
+        page.page_size = min(query.page_size or most, most, 2**31 - 1)
+    return page
+
+
+def listing_limit(value: object) -> int | None:
+    """How many items a listing gives in all; None: every one. Raises InvalidArgument."""
+    if value is None:
+        return None
+    limit = integer(value, field="limit", bits=64)
+    if limit < 1:
+        raise refused("limit", "must be at least 1; leave it out for all.")
+    return limit
 
 
 def check_size(request: Message) -> None:

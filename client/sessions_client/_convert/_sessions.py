@@ -211,22 +211,6 @@ def delete_request(session_id: str, *, etag: str | None, request_id: str | None)
     return pb.DeleteSessionRequest(**scalars.target(session_id, etag=etag, request_id=request_id))
 
 
-def list_page(request: pb.ListSessionsRequest, token: str) -> pb.ListSessionsRequest:
-    """The same request, for the page that begins at the token."""
-    page = pb.ListSessionsRequest()
-    page.CopyFrom(request)
-    page.page_token = token
-    return page
-
-
-def search_page(request: pb.SearchSessionsRequest, token: str) -> pb.SearchSessionsRequest:
-    """The same request, for the page that begins at the token."""
-    page = pb.SearchSessionsRequest()
-    page.CopyFrom(request)
-    page.page_token = token
-    return page
-
-
 def read_page(wire: pb.ListSessionsResponse | pb.SearchSessionsResponse) -> tuple[list[Session], str]:
     """A page's sessions, and where the next page begins."""
     return [read_session(session) for session in wire.sessions], wire.next_page_token
@@ -253,8 +237,8 @@ def _storage_items(options: StorageInput) -> dict[str, Any]:
 
 def _set_fields(values: SessionConfig | StorageOptions, keys: Iterable[str]) -> dict[str, Any]:
     """What was given, but for what a later server has said and this client does not know."""
-    given = {key: getattr(values, key) for key in keys if key in values._given}
-    return {key: value for key, value in given.items() if value != "unknown"}
+    given = {key: getattr(values, key) for key in keys}
+    return {key: value for key, value in given.items() if value is not None and value != "unknown"}
 
 
 def _fill_config(out: pb.SessionConfig, items: Mapping[str, Any]) -> None:

@@ -5,25 +5,22 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
 import threading
 import time
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar
+from weakref import WeakSet
 
 import grpc
-import grpc.experimental
 
-from sessions_client._errors import SessionsError, callback_cancelled, closed, error_from
+from sessions_client._errors import SessionsError, callback_cancelled, error_from
 from sessions_client._events import Event
-from sessions_client._follow import silence
-from sessions_client._options import Target
-from sessions_proto.v1.commits_pb2_grpc import CommitServiceStub
-from sessions_proto.v1.records_pb2_grpc import RecordServiceStub
-from sessions_proto.v1.sessions_pb2_grpc import SessionServiceStub
+from sessions_client._follow import QUIET, Quiet, silence
+from sessions_client._places import Place
 
 if TYPE_CHECKING:
     from sessions_proto.v1 import sessions_pb2 as pb
@@ -32,13 +29,10 @@ T = TypeVar("T")
 Request = TypeVar("Request")
 Response = TypeVar("Response")
 
-Stub: TypeAlias = SessionServiceStub
-CommitsStub: TypeAlias = CommitServiceStub
-RecordsStub: TypeAlias = RecordServiceStub
 UnaryMethod: TypeAlias = "grpc.UnaryUnaryMultiCallable[Request, Response]"
 Attempt: TypeAlias = Callable[[float], T]
 PageParts: TypeAlias = tuple[list[T], str]
-FetchPage: TypeAlias = Callable[[str], PageParts[T]]
+FetchPage: TypeAlias = Callable[[str, int | None], PageParts[T]]
 
 # Set in a worker's thread and in the tasks that its callback starts.
 _in_worker: ContextVar[bool] = ContextVar("_in_worker", default=False)
@@ -52,77 +46,9 @@ class EventCall(Protocol):
     def cancel(self) -> bool: ...
 
 
-class Stubs(NamedTuple):
-    """The methods of each service, on one channel."""
-
-    sessions: Stub
-    commits: CommitsStub
-    records: RecordsStub
-
-
-class Connection:
-    """The channel. gRPC connects it with the first call."""
-
-    def __init__(self, target: Target) -> None:
-        self._closing = Signal()
-        self._channel = _open(target)
-        self._stubs = _stubs(self._channel)
-
-    @property
-    def stubs(self) -> Stubs:
-        """The services' methods. Raises RuntimeError when the client is closed."""
-        self.check_open()
-        return self._stubs
-
-    def check_open(self) -> None:
-        """Raises RuntimeError when the client is closed."""
-        if self._closing.is_set():
-            raise closed()
-
-    @contextmanager
-    def in_use(self) -> Iterator[None]:
-        """Around a call: what gRPC raises because the channel was closed under it becomes the RuntimeError
-        that says so."""
-        try:
-            yield
-        except (grpc.RpcError, ValueError) as failure:
-            if self._closing.is_set() and _comes_of_closing(failure):
-                raise closed() from None
-            raise
-
-    def pause(self, seconds: float) -> None:
-        """Sleeps. Raises RuntimeError when the client is closed meanwhile."""
-        self._closing.wait(seconds)
-        self.check_open()
-
-    def close(self) -> None:
-        self._closing.set()
-        self._channel.close()
-
-
-def _stubs(channel: grpc.Channel) -> Stubs:
-    return Stubs(SessionServiceStub(channel), CommitServiceStub(channel), RecordServiceStub(channel))
-
-
-def _comes_of_closing(failure: grpc.RpcError | ValueError) -> bool:
-    # A closed channel refuses a call with a ValueError, which what the client raises itself may be too.
-    if isinstance(failure, grpc.RpcError):
-        return failure.code() is grpc.StatusCode.CANCELLED
-    return not isinstance(failure, SessionsError)
-
-
-def _open(target: Target) -> grpc.Channel:
-    options = target.options
-    # Streams read in the caller's own thread are more than twice as fast as those of gRPC's event thread. The
-    # option is experimental, so it may be gone some day.
-    single_threaded = getattr(
-        getattr(grpc.experimental, "ChannelOptions", None), "SingleThreadedUnaryStream", None
-    )
-    if single_threaded is not None:
-        options += ((single_threaded, 1),)
-    if target.credentials is None:
-        return grpc.insecure_channel(target.address, options=options)
-    return grpc.secure_channel(target.address, target.credentials, options=options)
+def in_thread(function: Callable[..., T], *arguments: Any) -> T:
+    """The result of a function that blocks."""
+    return function(*arguments)
 
 
 class Startable(ABC, Generic[T]):
@@ -159,29 +85,102 @@ class Signal:
 
 
 class Stream:
-    """One stream of events; every read has a limit of its own."""
+    """One stream of events. A read that is given up loses nothing: the next one takes up the same read."""
 
-    def __init__(self, call: EventCall) -> None:
+    def __init__(self, call: EventCall, place: Place[Any]) -> None:
         self._call = call
+        self._place = place
         self._responses: Iterator[pb.SubscribeResponse] = iter(call)
         self._alarm = _Alarm(call)
+        self._pending: _Pending | None = None
+        self._held: pb.SubscribeResponse | Quiet | None = QUIET
+        """The response that was not taken yet; QUIET: none."""
+        _streams.add(self)
 
-    def read(self, *, patience: float) -> pb.SubscribeResponse | None:
-        """The next answer, None at the regular end. Raises SessionsError; DeadlineExceeded after so many
-        silent seconds."""
-        self._alarm.arm(patience)
+    def __del__(self) -> None:
+        # A read that is pending in a thread keeps the call alive, and the server its place.
+        self._call.cancel()
+
+    def read(self, *, patience: float, wait: float | None = None) -> pb.SubscribeResponse | Quiet | None:
+        """The next response, the same one until it is taken; None at the regular end; QUIET when none came within
+        `wait` seconds. Raises SessionsError; DeadlineExceeded after so many silent seconds."""
+        if self._held is QUIET:
+            try:
+                self._held = self._read(patience, wait)
+            except SessionsError:
+                raise
+            except BaseException:
+                # A signal's handler raised, and nobody knows where: the response may be lost, and so is the stream.
+                self.cancel()
+                raise
+        return self._held
+
+    def take(self) -> None:
+        """The response has arrived where it belongs; the next read gets the next one."""
+        self._held = QUIET
+
+    def cancel(self) -> None:
+        self._alarm.stop()
+        self._call.cancel()
+        self._place.leave()
+
+    def _read(self, patience: float, wait: float | None) -> pb.SubscribeResponse | Quiet | None:
+        if self._pending is None:
+            self._alarm.arm(patience)
+            if wait is not None:
+                self._pending = _Pending(self._responses)
         try:
-            return next(self._responses, None)
+            if self._pending is None:
+                return next(self._responses, None)
+            if not self._pending.wait(wait):
+                return QUIET
+            pending, self._pending = self._pending, None
+            return pending.result()
         except grpc.RpcError as failure:
             if self._alarm.rang:
                 raise silence(patience) from None
             raise error_from(failure) from failure
         finally:
-            self._alarm.disarm()
+            if self._pending is None:
+                self._alarm.disarm()
 
-    def cancel(self) -> None:
-        self._alarm.stop()
-        self._call.cancel()
+
+class _Pending:
+    """A read in a thread of its own, so that its reader may leave meanwhile and come back for it."""
+
+    def __init__(self, responses: Iterator[pb.SubscribeResponse]) -> None:
+        self._responses = responses
+        self._done = threading.Event()
+        self._response: pb.SubscribeResponse | None = None
+        self._failure: BaseException | None = None
+        threading.Thread(target=self._run, name="sessions-read", daemon=True).start()
+
+    def wait(self, seconds: float | None) -> bool:
+        return self._done.wait(seconds)
+
+    def result(self) -> pb.SubscribeResponse | None:
+        if self._failure is not None:
+            raise self._failure
+        return self._response
+
+    def _run(self) -> None:
+        try:
+            self._response = next(self._responses, None)
+        except BaseException as failure:
+            self._failure = failure
+        self._done.set()
+
+
+# Kept for ever in a forked child: there, the end of a call of the parent's would be felt by the parent.
+_streams: WeakSet[Stream] = WeakSet()
+_of_the_parent: list[Stream] = []
+
+
+def _keep() -> None:
+    _of_the_parent.extend(_streams)
+
+
+os.register_at_fork(after_in_child=_keep)
 
 
 class _Alarm:

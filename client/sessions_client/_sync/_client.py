@@ -5,17 +5,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from sessions_client._models import Span
-from sessions_client._options import TLS, MetadataInput, PathOrPem, TokenSource, call_metadata, target_of
-from sessions_client._sync._caller import Caller
+from sessions_client._options import MetadataInput, TokenSource, call_metadata, target_of
+from sessions_client._retry import seconds_of
+from sessions_client._sync._caller import CONNECT_SECONDS, Caller
 from sessions_client._sync._pipeline import Pipeline
 from sessions_client._sync._records import Records
 from sessions_client._sync._sessions import Sessions
+from sessions_client._tls import TLS, PathOrPem
 from sessions_client.ops import Read
 
 if TYPE_CHECKING:
+    from datetime import timedelta
     from types import TracebackType
 
 
@@ -30,7 +33,12 @@ class Client:
     the well-known authorities, the path (or the content) of a CA of one's own, or a `TLS`. With TLS all
     servers of a list must have certificates for one name: the host that the addresses share, or
     `TLS(server_name=…)`. `metadata` goes along with every call. `timeout` is the deadline of a call in
-    seconds, or a `timedelta`, retries included.
+    seconds, or a `timedelta`, retries included. `connect_timeout` limits how long the client waits for a first answer
+    of any server, so that a wrong address is told soon; once there was one, a lost server is waited for until the
+    deadline.
+
+    `proxy` says whether a proxy of the environment (`http_proxy`, `no_proxy`) is used; None: for a single name or
+    address that is not the loopback.
 
     Failures of the connection are retried until the deadline, with growing, jittered pauses. That is safe:
     every write carries a request id, under which the server does it once.
@@ -46,9 +54,15 @@ class Client:
         tls: bool | PathOrPem | TLS = False,
         metadata: MetadataInput | None = None,
         timeout: Span = 30.0,
+        connect_timeout: Span = CONNECT_SECONDS,
+        proxy: bool | None = None,
     ) -> None:
+        connect_seconds = seconds_of(connect_timeout, name="connect_timeout")
         self._caller = Caller(
-            target_of(target, tls), metadata=call_metadata(token, metadata), timeout=timeout
+            target_of(target, tls, connect_seconds=connect_seconds, proxy=proxy),
+            metadata=call_metadata(token, metadata),
+            timeout=timeout,
+            connect_timeout=connect_timeout,
         )
         self._sessions = Sessions(self._caller)
         self._records = Records(self._caller)
@@ -70,6 +84,14 @@ class Client:
     def pipeline(self) -> Pipeline:
         """Many writes over one stream, for any number of tasks: `with client.pipeline() as p: …`."""
         return Pipeline(self._caller)
+
+    def ping(self, *, timeout: Span | None = None) -> timedelta:
+        """Returns how long a health check took. Raises Unavailable when the server cannot be reached or does not
+        serve."""
+        return self._caller.ping(timeout)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("A client cannot be pickled; make one in the other process, from the same options.")
 
     def close(self) -> None:
         """Ends all subscriptions and closes the connection. The client cannot be used again."""

@@ -22,6 +22,7 @@ from sessions_proto.v1 import commits_pb2 as pb
 if TYPE_CHECKING:
     from sessions_client._deadline import Deadline
     from sessions_client._sync._caller import Caller
+    from sessions_client._sync._connection import CommitsStub
 
 Waiter: TypeAlias = "Future[pb.CommitResponse]"
 
@@ -92,8 +93,8 @@ class Pipe:
     def _attempt(self, failures: int) -> int:
         """One stream, and the pause after it if it broke; how often that has happened since it last worked."""
         try:
-            with self._caller.connection.in_use():
-                self._stream()
+            with self._caller.connection.in_use(), self._caller.connection.place() as place:
+                self._stream(place.stubs.commits)
         except SessionsError as error:
             failures = 0 if self._broken is None else failures
             delay = delay_before_new_stream(error, attempt=failures, backoff=self._caller.backoff)
@@ -104,10 +105,10 @@ class Pipe:
             return failures + 1
         return 0
 
-    def _stream(self) -> None:
+    def _stream(self, commits: CommitsStub) -> None:
         """One stream, from its start to its end. Raises SessionsError when it breaks."""
         stream = _Stream()
-        call = self._caller.commits.StreamCommits(self._requests(stream), metadata=self._caller.metadata())
+        call = commits.StreamCommits(self._requests(stream), metadata=self._caller.metadata())
         with self._lock:
             self._call = call
         try:

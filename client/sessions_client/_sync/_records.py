@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sessions_client import ops
 from sessions_client._convert import _commits as commits, _records as convert
+from sessions_client._convert._scalars import page_of
 from sessions_client._models import Span
 from sessions_client._records import CollectionInput, Record, RecordName, RecordResult, Scope
 from sessions_client._sync import _backend
@@ -91,15 +92,17 @@ class Records(Resource):
         order_by: str | None = None,
         keys_only: bool = False,
         refresh_ttl: bool = False,
+        limit: int | None = None,
         page_size: int | None = None,
         page_token: str | None = None,
         timeout: Span | None = None,
     ) -> Pager[Record]:
         """The records of a collection; with `subtree` also those of the collections within it.
 
-        Iterate the result, and all pages come. `key_prefix`, `after_key` and `before_key` narrow it by key, `filter`
-        by labels, in the language of `client.sessions.search`. `order_by` is `key`, `key desc`, `time` or `time
-        desc`. `keys_only` leaves out the values. A page has at most `page_size` records, and about 1 MiB."""
+        Iterate the result, and all pages come, or the first `limit` records. `key_prefix`, `after_key` and
+        `before_key` narrow it by key, `filter` by labels, in the language of `client.sessions.search`. `order_by` is
+        `key`, `key desc`, `time` or `time desc`. `keys_only` leaves out the values. A page has at most `page_size`
+        records, and about 1 MiB."""
         request = convert.list_request(
             scope,
             collection,
@@ -115,12 +118,12 @@ class Records(Resource):
             page_token=page_token,
         )
 
-        def fetch(token: str) -> _backend.PageParts[Record]:
-            page = convert.list_page(request, token)
+        def fetch(token: str, most: int | None) -> _backend.PageParts[Record]:
+            page = page_of(request, token, most=most)
             response = self._caller.unary(self._caller.records.ListRecords, page, timeout=timeout)
             return convert.read_page(response)
 
-        return _backend.started(Pager(fetch, page_token=request.page_token))
+        return _backend.started(Pager(fetch, page_token=request.page_token, limit=limit))
 
     def list_collections(
         self,
@@ -128,6 +131,7 @@ class Records(Resource):
         prefix: CollectionInput = (),
         *,
         max_depth: int | None = None,
+        limit: int | None = None,
         page_size: int | None = None,
         page_token: str | None = None,
         timeout: Span | None = None,
@@ -138,12 +142,12 @@ class Records(Resource):
             scope, prefix, max_depth=max_depth, page_size=page_size, page_token=page_token
         )
 
-        def fetch(token: str) -> _backend.PageParts[tuple[str, ...]]:
-            page = convert.collections_page(request, token)
+        def fetch(token: str, most: int | None) -> _backend.PageParts[tuple[str, ...]]:
+            page = page_of(request, token, most=most)
             response = self._caller.unary(self._caller.records.ListCollections, page, timeout=timeout)
             return convert.read_collections(response)
 
-        return _backend.started(Pager(fetch, page_token=request.page_token))
+        return _backend.started(Pager(fetch, page_token=request.page_token, limit=limit))
 
     def _write(
         self,

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from sessions_client._convert import _sessions as convert
+from sessions_client._convert._scalars import page_of
 from sessions_client._models import ConfigInput, IfExists, Session, Span, StorageInput
 from sessions_client._sync import _backend
 from sessions_client._sync._commits import Commits
@@ -155,25 +156,26 @@ class Sessions(Lifecycle, Contexts, Messages, Commits, Streams):
         user_id: str | None = None,
         status: str | Iterable[str] | None = None,
         order_by: str | None = None,
+        limit: int | None = None,
         page_size: int | None = None,
         page_token: str | None = None,
         timeout: Span | None = None,
     ) -> Pager[Session]:
         """The sessions of a user, or of all users, in the given states: `status="active"`, or a list of them.
 
-        Iterate the answer, and all pages come. `order_by` is `create_time` or `update_time`, with ` desc` for
-        the newest first. `page_size` is how many are fetched at once, 1,000 at most, and about 1 MiB; `page_token`
-        goes on where an earlier listing of the same kind stopped."""
+        Iterate the result, and all pages come, or the first `limit` sessions. `order_by` is `create_time` or
+        `update_time`, with ` desc` for the newest first. `page_size` is how many are fetched at once, 1,000 at most,
+        and about 1 MiB; `page_token` continues where an earlier listing of the same kind stopped."""
         request = convert.list_request(
             user_id=user_id, status=status, page_size=page_size, page_token=page_token, order_by=order_by
         )
 
-        def fetch(token: str) -> _backend.PageParts[Session]:
-            page = convert.list_page(request, token)
+        def fetch(token: str, most: int | None) -> _backend.PageParts[Session]:
+            page = page_of(request, token, most=most)
             response = self._caller.unary(self._caller.stub.ListSessions, page, timeout=timeout)
             return convert.read_page(response)
 
-        return _backend.started(Pager(fetch, page_token=request.page_token))
+        return _backend.started(Pager(fetch, page_token=request.page_token, limit=limit))
 
     def search(
         self,
@@ -182,6 +184,7 @@ class Sessions(Lifecycle, Contexts, Messages, Commits, Streams):
         user_id: str | None = None,
         status: str | Iterable[str] | None = None,
         order_by: str | None = None,
+        limit: int | None = None,
         page_size: int | None = None,
         page_token: str | None = None,
         timeout: Span | None = None,
@@ -197,9 +200,9 @@ class Sessions(Lifecycle, Contexts, Messages, Commits, Streams):
         )
         request = convert.search_request(listing, metadata_filter=metadata_filter)
 
-        def fetch(token: str) -> _backend.PageParts[Session]:
-            page = convert.search_page(request, token)
+        def fetch(token: str, most: int | None) -> _backend.PageParts[Session]:
+            page = page_of(request, token, most=most)
             response = self._caller.unary(self._caller.stub.SearchSessions, page, timeout=timeout)
             return convert.read_page(response)
 
-        return _backend.started(Pager(fetch, page_token=request.page_token))
+        return _backend.started(Pager(fetch, page_token=request.page_token, limit=limit))

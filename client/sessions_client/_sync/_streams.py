@@ -11,7 +11,7 @@ from sessions_client._convert import _transfer as convert
 from sessions_client._convert._sessions import read_session
 from sessions_client._errors import refused
 from sessions_client._events import Event
-from sessions_client._follow import Cursor
+from sessions_client._follow import Cursor, StreamStatus
 from sessions_client._models import IfExists, Session, Span
 from sessions_client._session_data import SessionData, records_of, session_data_of
 from sessions_client._sync import _backend
@@ -31,6 +31,8 @@ class Streams(Resource):
         after_sequence: int | None = None,
         include_changes: bool = False,
         log_id: str | None = None,
+        until: int | None = None,
+        on_connection: Callable[[StreamStatus], object] | None = None,
         timeout: Span | None = None,
     ) -> Subscription:
         """Follows the session's events: those after `after_sequence`, then live; without it, from now on.
@@ -44,28 +46,40 @@ class Streams(Resource):
         to; OutOfRange is raised when the session has another log since (LOG_REPLACED). `timeout` limits how long it
         takes to be subscribed, not the subscription.
 
+        With `until` the subscription ends after the event with that sequence, or where nothing more comes up to there.
+        `on_connection` is called at each change of how the subscription is connected, with what the attribute
+        `connection` then is.
+
         Raises OutOfRange for a position ahead of the log, or older than the events that are kept.
         """
         if callback is not None and not callable(callback):
             raise refused("callback", "must be a function that takes an event.")
+        if on_connection is not None and not callable(on_connection):
+            raise refused("on_connection", "must be a function that takes a status.")
         cursor = Cursor(
             session_id,
             event_types=event_types,
             after_sequence=after_sequence,
             include_changes=include_changes,
             log_id=log_id,
+            until=until,
         )
-        return _backend.started(Subscription(self._caller, cursor, callback=callback, timeout=timeout))
+        return _backend.started(
+            Subscription(
+                self._caller, cursor, callback=callback, on_connection=on_connection, timeout=timeout
+            )
+        )
 
     def export(self, session_id: str, *, timeout: Span | None = None) -> SessionData:
         """The whole session: metadata, configuration, context and history, as of one moment."""
         request = convert.export_request(session_id)
 
         def attempt(remaining: float) -> SessionData:
-            call = self._caller.stub.ExportSession(
-                request, timeout=remaining, metadata=self._caller.metadata()
-            )
-            return SessionData([response.record for response in call])
+            with self._caller.connection.place() as place:
+                call = place.stubs.sessions.ExportSession(
+                    request, timeout=remaining, metadata=self._caller.metadata()
+                )
+                return SessionData([response.record for response in call])
 
         return self._caller.repeat(attempt, timeout=timeout)
 
@@ -90,8 +104,9 @@ class Streams(Resource):
         )
 
         def attempt(remaining: float) -> Session:
-            call = self._caller.stub.ImportSession
-            response = call(iter(requests), timeout=remaining, metadata=self._caller.metadata())
+            with self._caller.connection.place() as place:
+                call = place.stubs.sessions.ImportSession
+                response = call(iter(requests), timeout=remaining, metadata=self._caller.metadata())
             return read_session(response.session)
 
-        return self._caller.repeat(attempt, timeout=timeout)
+        return self._caller.repeat(attempt, timeout=timeout, request_id=requests[0].request_id)

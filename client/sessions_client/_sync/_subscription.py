@@ -9,18 +9,27 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 import threading
 import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Self
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, NoReturn, Self
 
 from sessions_client._convert._events import Checkpoint, read_response
 from sessions_client._deadline import Deadline
 from sessions_client._errors import SessionsError, Unavailable
 from sessions_client._events import Event
-from sessions_client._follow import PATIENCE_SECONDS, Cursor
+from sessions_client._follow import (
+    PATIENCE_SECONDS,
+    Cursor,
+    Quiet,
+    StreamState,
+    StreamStatus,
+    nothing_came,
+)
 from sessions_client._models import Span
-from sessions_client._retry import delay_before_new_stream, delay_before_retry, error_to_raise
+from sessions_client._retry import Attempts, delay_before_new_stream, seconds_of
 from sessions_client._sync import _backend
 
 if TYPE_CHECKING:
@@ -35,12 +44,12 @@ logger = logging.getLogger("sessions_client")
 class Subscription(_backend.Startable["Subscription"]):
     """The events of one session, as they are committed.
 
-    Without a callback: iterate it. With one: events are delivered to it in the background, one after another
-    and in order; the next is not delivered before the callback is done with the last.
+    Without a callback: iterate it, or take one after another with `next`. With one: events are delivered to it in the
+    background, one after another and in order; the next is not delivered before the callback is done with the last.
 
-    A stream that breaks is opened again, with growing pauses, for as long as it takes, and goes on after the
-    last event that was handed over. The iteration ends after a `deleted` event or `close()`, and raises
-    `OutOfRange` when events that were not seen yet are no longer kept.
+    A stream that breaks is opened again, with growing pauses, for as long as it takes, and continues after the
+    last event that was handed over. The iteration ends after a `deleted` event, at `until` or after `close()`, and
+    raises `OutOfRange` when events that were not seen yet are no longer kept. A read that is cancelled loses nothing.
 
     When the callback raises, the error is logged to the logger `sessions_client`, nothing more is delivered,
     and `wait()`, `close()` or leaving the `with` block raises it. An error of the subscription itself takes
@@ -52,12 +61,15 @@ class Subscription(_backend.Startable["Subscription"]):
         cursor: Cursor,
         *,
         callback: Callable[[Event], object] | None,
+        on_connection: Callable[[StreamStatus], object] | None,
         timeout: Span | None,
     ) -> None:
         self._caller = caller
         self._cursor = cursor
         self._callback = callback
+        self._on_connection = on_connection
         self._timeout = timeout
+        self._process = os.getpid()
         self._touched = False
         self._started = False
         self._turn = threading.Lock()
@@ -65,22 +77,33 @@ class Subscription(_backend.Startable["Subscription"]):
         """Who reads now."""
         self._stop = _backend.Signal()
         self._stream: _backend.Stream | None = None
-        self._early: Event | None = None
+        self._connection = StreamStatus(state=StreamState.CONNECTING, since=datetime.now(UTC))
         self._failures = 0
-        self._broken: SessionsError | None = None
+        self._pause = Deadline(0)
+        """Before the end of which no new stream is opened."""
         self._worker: _backend.Worker | None = None
         self._failure: BaseException | None = None
 
     @property
     def position(self) -> int | None:
-        """The sequence up to which everything was handed over; `subscribe(after_sequence=…)` goes on from
+        """The sequence up to which everything was handed over; `subscribe(after_sequence=…)` continues from
         there."""
         return self._cursor.position
 
     @property
+    def connection(self) -> StreamStatus:
+        """How it is connected, and since when."""
+        return self._connection
+
+    @property
     def closed(self) -> bool:
-        """Whether it has ended: by `close()`, by the session's deletion or by an error."""
+        """Whether it has ended: by `close()`, at `until`, by the session's deletion or by an error."""
         return self._stop.is_set()
+
+    def next(self, *, timeout: Span | None = None) -> Event | None:
+        """Returns the next event, None at the end. Raises DeadlineExceeded when none came within the timeout, after
+        which the subscription is where it was."""
+        return self._take(None if timeout is None else Deadline(seconds_of(timeout, name="timeout")))
 
     def wait(self) -> None:
         """Waits until the delivery to the callback has ended. Raises what ended it, unless that was the
@@ -116,26 +139,7 @@ class Subscription(_backend.Startable["Subscription"]):
         return self
 
     def __next__(self) -> Event:
-        if self._callback is not None:
-            raise RuntimeError(
-                "The events of this subscription go to its callback; subscribe without one to iterate."
-            )
-        self._establish()
-        reader, position = object(), self._cursor.position
-        try:
-            self._take_turn(reader)
-            event = self._next()
-            if event is not None:
-                self._cursor.pass_event(event)
-        except BaseException:
-            # A signal's handler may raise anywhere. What it cut comes again, on a new stream.
-            if self._reader is reader:
-                self._drop()
-                self._cursor.go_back(position)
-            raise
-        finally:
-            if self._reader is reader:
-                self._reader = None
+        event = self._take(None)
         if event is None:
             raise StopIteration
         return event
@@ -146,11 +150,41 @@ class Subscription(_backend.Startable["Subscription"]):
                 "A subscription with a callback was never awaited nor entered.", RuntimeWarning, stacklevel=2
             )
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("A subscription cannot be pickled; subscribe in the other process, after `position`.")
+
+    def _take(self, wait: Deadline | None) -> Event | None:
+        """The next event, which counts as handed over; None at the end."""
+        if self._callback is not None:
+            raise RuntimeError(
+                "The events of this subscription go to its callback; subscribe without one to iterate."
+            )
+        self._establish()
+        reader, passed = object(), False
+        position = None
+        try:
+            self._take_turn(reader)
+            event = self._next(wait)
+            if event is not None:
+                position, passed = self._cursor.position, True
+                self._pass(event)
+            return event
+        except BaseException:
+            # A signal's handler may raise anywhere. What it cut comes again, on a new stream.
+            if passed:
+                self._drop()
+                self._cursor.go_back(position)
+            raise
+        finally:
+            if self._reader is reader:
+                self._reader = None
+
     def _start(self) -> Subscription:
         self._establish()
         return self
 
     def _establish(self) -> None:
+        self._check_process()
         self._touched = True
         if self._started:
             return
@@ -166,13 +200,11 @@ class Subscription(_backend.Startable["Subscription"]):
         if self._stop.is_set():
             raise RuntimeError("This subscription could not be established; subscribe again.")
         self._caller.attend(self)
-        first = self._receive(self._caller.deadline(self._timeout))
+        first = self._receive(self._caller.attempts(self._caller.deadline(self._timeout)), None)
         if first is None:
             self._caller.connection.check_open()
         elif isinstance(first, Checkpoint):
-            self._cursor.advance(first.sequence)
-        else:
-            self._early = first
+            self._pass(first)
         self._started = True
         if self._callback is not None and not self._stop.is_set():
             deliver = functools.partial(self._deliver, self._callback)
@@ -191,9 +223,9 @@ class Subscription(_backend.Startable["Subscription"]):
     def _deliver(self, callback: Callable[[Event], object]) -> None:
         runner = _backend.CallbackRunner(callback)
         try:
-            while (event := self._next()) is not None:
+            while (event := self._next(None)) is not None:
                 runner.hand_over(event)
-                self._cursor.pass_event(event)
+                self._pass(event)
         except BaseException as exc:
             # Also what is no Exception, and what nobody would see in the background.
             if _backend.is_interruption(exc):
@@ -206,53 +238,73 @@ class Subscription(_backend.Startable["Subscription"]):
             self._end()
             runner.close()
 
-    def _next(self) -> Event | None:
+    def _next(self, wait: Deadline | None) -> Event | None:
         """The next event that was not handed over yet, None at the end."""
-        if self._cursor.at_end:
-            self._end()
-            return None
-        event, self._early = self._early, None
-        while event is None or not self._cursor.is_new(event):
-            item = self._receive(None)
+        while not self._cursor.at_end:
+            item = self._receive(None, wait)
             if item is None:
                 return None
-            if isinstance(item, Checkpoint):
-                self._cursor.advance(item.sequence)
-            event = item if isinstance(item, Event) else None
-        return event
+            if isinstance(item, Event):
+                if self._cursor.is_beyond(item):
+                    break
+                if self._cursor.is_new(item):
+                    return item
+            self._pass(item)
+        self._end()
+        return None
 
-    def _receive(self, deadline: Deadline | None) -> Event | Checkpoint | None:
-        """What the stream brings next, on a new stream if need be; None at the end."""
+    def _receive(self, opening: Attempts | None, wait: Deadline | None) -> Event | Checkpoint | None:
+        """What the stream brings next, on a new stream if need be; the same again until it is passed; None at the end.
+        `opening` is there until the subscription is established; `wait` is how long the caller waits."""
         while not self._stop.is_set():
-            patience = _patience(deadline)
+            if self._stream is None:
+                self._sit_out_pause(wait)
+            patience = _patience(opening)
             try:
                 stream = self._stream or self._open()
                 if self._stop.is_set():
                     # Closed from elsewhere while the stream was being opened.
                     break
-                response = stream.read(patience=patience)
+                response = stream.read(patience=patience, wait=None if wait is None else wait.remaining())
             except SessionsError as error:
                 self._drop()
-                self._pause(error, deadline, patience)
+                self._broke(error, opening, patience)
                 continue
-            except BaseException:
-                # The caller's own interruption. The read that it cut is gone; the next one begins at the
-                # cursor.
-                self._drop()
-                raise
-            self._failures, self._broken = 0, None
+            if isinstance(response, Quiet):
+                raise nothing_came()
+            self._lives()
             if response is None:
                 self._end()
             elif (item := read_response(response)) is not None:
                 return item
+            else:
+                stream.take()
         self._drop()
         return None
+
+    def _pass(self, item: Event | Checkpoint) -> None:
+        """The item has arrived where it belongs."""
+        if isinstance(item, Event):
+            self._cursor.pass_event(item)
+        else:
+            self._cursor.pass_checkpoint(item)
+        if self._stream is not None:
+            self._stream.take()
+
+    def _sit_out_pause(self, wait: Deadline | None) -> None:
+        """Waits until the next stream may be opened, but no longer than the caller does."""
+        while (pause := self._pause.remaining()) and not self._stop.is_set():
+            left = pause if wait is None else wait.remaining()
+            if not left:
+                raise nothing_came()
+            self._stop.wait(min(pause, left))
 
     def _open(self) -> _backend.Stream:
         caller, metadata = self._caller, self._metadata()
         with caller.connection.in_use():
-            call = caller.stub.Subscribe(self._cursor.request(), metadata=metadata)
-            self._stream = _backend.Stream(call)
+            place = caller.connection.place()
+            call = place.stubs.sessions.Subscribe(self._cursor.request(), metadata=metadata)
+            self._stream = _backend.Stream(call, place)
         return self._stream
 
     def _metadata(self) -> Metadata:
@@ -266,25 +318,46 @@ class Subscription(_backend.Startable["Subscription"]):
             logger.warning("The token for the stream of session %s failed: %r", self._cursor.session_id, exc)
             raise Unavailable("The function that gives the token failed; look at its own error.") from exc
 
-    def _pause(self, error: SessionsError, deadline: Deadline | None, had: float) -> None:
-        """Waits before the next stream. Raises the error instead when that is final or the deadline too
-        near."""
+    def _broke(self, error: SessionsError, opening: Attempts | None, had: float) -> None:
+        """Notes when the next stream may be opened. Raises the error instead when it is final."""
         if self._stop.is_set():
             return
-        attempt, backoff = self._failures, self._caller.backoff
-        if deadline is None:
-            delay = delay_before_new_stream(error, attempt=attempt, backoff=backoff)
+        if opening is not None:
+            try:
+                delay: float | None = self._caller.delay_after(error, opening, had=had)
+            except SessionsError:
+                self._end(error)
+                raise
         else:
-            remaining = deadline.remaining()
-            delay = delay_before_retry(error, attempt=attempt, remaining=remaining, backoff=backoff)
+            delay = delay_before_new_stream(error, attempt=self._failures, backoff=self._caller.backoff)
         if delay is None:
-            self._end()
-            raise error_to_raise(error, before=self._broken, had=had)
-        self._failures, self._broken = self._failures + 1, error
+            self._end(error)
+            raise error
+        self._failures += 1
+        self._pause = Deadline(delay)
         logger.info(
             "The stream of session %s broke (%s); a new one follows.", self._cursor.session_id, error.code
         )
-        self._stop.wait(delay)
+        if opening is None:
+            self._show(StreamState.RECONNECTING, error)
+
+    def _lives(self) -> None:
+        """The server sent something."""
+        if self._connection.state is not StreamState.LIVE:
+            self._failures = 0
+            self._caller.reached()
+            self._show(StreamState.LIVE)
+
+    def _show(self, state: StreamState, error: SessionsError | None = None) -> None:
+        """Tells of the state, once for each change."""
+        if self._connection.state is state:
+            return
+        self._connection = StreamStatus(state=state, since=datetime.now(UTC), error=error)
+        if self._on_connection is not None:
+            try:
+                self._on_connection(self._connection)
+            except Exception:
+                logger.exception("on_connection of the subscription to %s failed.", self._cursor.session_id)
 
     def _shut(self) -> None:
         self._started = True
@@ -293,9 +366,18 @@ class Subscription(_backend.Startable["Subscription"]):
         if self._worker is not None and not _backend.in_worker():
             self._worker.join()
 
-    def _end(self) -> None:
+    def _check_process(self) -> None:
+        if os.getpid() != self._process:
+            raise RuntimeError(
+                "This subscription was opened before its process was forked; subscribe again in the child."
+            )
+
+    def _end(self, error: SessionsError | None = None) -> None:
+        if os.getpid() != self._process:
+            return
         self._stop.set()
         self._drop()
+        self._show(StreamState.ENDED, error)
 
     def _drop(self) -> None:
         stream, self._stream = self._stream, None
@@ -308,5 +390,5 @@ class Subscription(_backend.Startable["Subscription"]):
             raise failure
 
 
-def _patience(deadline: Deadline | None) -> float:
-    return PATIENCE_SECONDS if deadline is None else min(PATIENCE_SECONDS, deadline.remaining())
+def _patience(opening: Attempts | None) -> float:
+    return PATIENCE_SECONDS if opening is None else min(PATIENCE_SECONDS, opening.remaining())

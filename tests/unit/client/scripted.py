@@ -7,6 +7,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 import grpc
@@ -41,7 +42,8 @@ class Failure:
             found = [violation(field=name, description=text) for name, text in self.violations]
             details.append(error_details_pb2.BadRequest(field_violations=found))
         if self.retry_after is not None:
-            delay = duration_pb2.Duration(nanos=int(self.retry_after * 1e9))
+            delay = duration_pb2.Duration()
+            delay.FromTimedelta(timedelta(seconds=self.retry_after))
             details.append(error_details_pb2.RetryInfo(retry_delay=delay))
         status = status_pb2.Status(code=self.code.value[0], message=self.message)
         for detail in details:

@@ -66,7 +66,11 @@ def test_the_servers_wish_to_wait_arrives_in_seconds() -> None:
 @pytest.mark.parametrize("code", [code for code in Code if code is not Code.CANCELLED])
 def test_each_code_has_its_class_or_is_a_plain_sessions_error(code: Code) -> None:
     error = _errors.error_from(failure(grpc.StatusCode[code.name]))
-    special = {cls.code: cls for cls in vars(sessions_client).values() if _is_special(cls)}
+    special = {
+        cls.code: cls
+        for name in sessions_client.__all__
+        if _is_special(cls := getattr(sessions_client, name))
+    }
     assert type(error) is special.get(code, SessionsError)
     assert error.code is code
 

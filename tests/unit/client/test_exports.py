@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import subprocess
+import sys
 from importlib.resources import files
 from typing import get_type_hints
 
@@ -96,6 +98,8 @@ PUBLIC = [
     "StateChangeReason",
     "StorageOptions",
     "StorageOptionsDict",
+    "StreamState",
+    "StreamStatus",
     "Subscription",
     "Unauthenticated",
     "Unavailable",
@@ -141,8 +145,11 @@ def public(cls: type) -> list[str]:
 
 def test_the_public_names_are_these_and_no_others() -> None:
     assert sessions_client.__all__ == PUBLIC
-    shown = {name for name in vars(sessions_client) if not name.startswith("_")}
-    assert shown - {"annotations"} == set(PUBLIC)
+    assert dir(sessions_client) == sorted(PUBLIC)
+    for name in PUBLIC:
+        assert getattr(sessions_client, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'Nobody'"):
+        _ = sessions_client.Nobody  # type: ignore[attr-defined]  # that is the test
 
 
 def test_everything_public_explains_itself() -> None:
@@ -159,7 +166,18 @@ def test_the_types_of_a_models_fields_can_be_read_at_run_time(model: type) -> No
 
 def test_both_clients_have_the_same_methods_with_the_same_parameters() -> None:
     assert public(AsyncSessions) == public(Sessions) == METHODS
-    assert public(AsyncSubscription) == public(Subscription) == ["close", "closed", "position", "wait"]
+    assert (
+        public(AsyncSubscription)
+        == public(Subscription)
+        == [
+            "close",
+            "closed",
+            "connection",
+            "next",
+            "position",
+            "wait",
+        ]
+    )
     for name in METHODS:
         assert list(inspect.signature(getattr(AsyncSessions, name)).parameters) == list(
             inspect.signature(getattr(Sessions, name)).parameters
@@ -168,3 +186,15 @@ def test_both_clients_have_the_same_methods_with_the_same_parameters() -> None:
 
 def test_the_package_says_that_it_is_typed() -> None:
     assert (files(sessions_client) / "py.typed").is_file()
+
+
+def test_the_package_alone_imports_no_grpc_and_each_client_only_its_own() -> None:
+    program = """
+import sys
+import sessions_client
+assert "grpc" not in sys.modules and "google.protobuf" not in sys.modules
+sessions_client.{name}
+assert "sessions_client.{other}" not in sys.modules, "{other}"
+"""
+    for name, other in (("Client", "_async"), ("AsyncClient", "_sync")):
+        subprocess.run([sys.executable, "-c", program.format(name=name, other=other)], check=True)

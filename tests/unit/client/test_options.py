@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 
 from sessions_client import TLS, AsyncClient, Client, InvalidArgument
 from sessions_client._options import call_metadata, target_of
+from tests.support.certificates import Authority
 
-PEM = b"-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
-KEY = b"-----BEGIN EC PRIVATE KEY-----\nMIIB\n-----END EC PRIVATE KEY-----\n"
+AUTHORITY = Authority()
+PAIR = AUTHORITY.issue()
+PEM, KEY = PAIR.certificate, PAIR.key
+ENCRYPTED = serialization.load_pem_private_key(KEY, None).private_bytes(
+    serialization.Encoding.PEM,
+    serialization.PrivateFormat.PKCS8,
+    serialization.BestAvailableEncryption(b"secret"),
+)
 
 
 def options(target: Any, tls: Any = False) -> dict[str, Any]:
@@ -95,12 +104,12 @@ def test_a_web_address_is_answered_with_what_to_write() -> None:
         TLS(ca=PEM, server_name="sessions"),
         TLS(cert=PEM, key=KEY.decode()),
     ],
-    ids=repr,
+    ids=["yes", "nothing said", "path", "Path", "bytes", "text", "CA and name", "pair"],
 )
 def test_tls_takes_yes_a_ca_or_all_of_it(tls: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "ca.pem").write_bytes(PEM)
-    assert target_of("localhost:1", tls).credentials is not None
+    assert target_of("localhost:1", tls).tls is not None
 
 
 @pytest.mark.parametrize(
@@ -117,7 +126,14 @@ def test_tls_takes_yes_a_ca_or_all_of_it(tls: Any, tmp_path: Path, monkeypatch: 
         TLS(ca=b"garbage"),
         TLS(cert=PEM, key=PEM),
         TLS(cert=KEY, key=KEY),
+        TLS(cert=PEM, key=Authority().issue().key),
+        TLS(cert=PEM, key=ENCRYPTED),
+        TLS(ca=PEM[:200] + b"\n-----END CERTIFICATE-----\n"),
+        TLS(cert=PEM[:200] + b"\n-----END CERTIFICATE-----\n", key=KEY),
+        TLS(ca=5),  # type: ignore[arg-type]  # that is the test
+        TLS(server_name=5),  # type: ignore[arg-type]  # that is the test
     ],
+    ids=itertools.count(),
 )
 def test_tls_that_is_none_is_refused(tls: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -142,7 +158,7 @@ def test_the_servers_of_a_list_are_known_by_the_host_that_they_share(addresses: 
 def test_the_servers_of_a_list_without_a_name_in_common_need_one() -> None:
     with pytest.raises(InvalidArgument, match=r"TLS\(server_name=…\).*dns:///"):
         target_of(["localhost:1", "127.0.0.1:2"], True)
-    assert target_of(["localhost:1", "127.0.0.1:2"], TLS(server_name="sessions")).credentials is not None
+    assert target_of(["localhost:1", "127.0.0.1:2"], TLS(server_name="sessions")).tls is not None
 
 
 def test_the_name_in_the_certificate_may_differ_from_the_address() -> None:
@@ -233,3 +249,32 @@ def test_a_constructor_refuses_what_cannot_be_right(client: Any) -> None:
         client("localhost:1", timeout=-1)
     with pytest.raises(InvalidArgument, match="target"):
         client("")
+
+
+@pytest.mark.parametrize(
+    ("target", "proxy", "uses_proxy"),
+    [
+        ("sessions.example:50051", None, True),
+        ("dns:///sessions.example:50051", None, True),
+        ("sessions.example:50051", False, False),
+        ("127.0.0.1:50051", None, False),
+        ("localhost:50051", None, False),
+        ("[::1]:50051", None, False),
+        ("dns:localhost:50051", None, False),
+        ("unix:/run/sessions.sock", None, False),
+        (["10.0.0.1:1", "10.0.0.2:1"], None, False),
+        (["10.0.0.1:1", "10.0.0.2:1"], True, True),
+        ("127.0.0.1:50051", True, True),
+    ],
+)
+def test_a_proxy_of_the_environment_is_used_where_it_makes_sense(
+    target: Any, proxy: bool | None, uses_proxy: bool
+) -> None:
+    made = target_of(target, False, proxy=proxy)
+    assert made.uses_proxy is uses_proxy
+    assert dict(made.options).get("grpc.enable_http_proxy") == (None if uses_proxy else 0)
+
+
+def test_proxy_is_yes_or_no() -> None:
+    with pytest.raises(InvalidArgument, match=r"proxy: must be True, False or None\."):
+        target_of("localhost:1", False, proxy="http://proxy")  # type: ignore[arg-type]  # that is the test

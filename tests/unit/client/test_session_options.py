@@ -78,13 +78,13 @@ def test_an_object_of_which_nothing_can_be_changed_is_refused() -> None:
         mask(storage_options=StorageOptions(encryption=True))
 
 
-def test_objects_that_say_nothing_create_what_nothing_creates() -> None:
+def test_objects_that_say_nothing_say_the_defaults() -> None:
     create: dict[str, Any] = {"metadata": None, "session_id": None, "if_exists": None, "request_id": "r"}
     request = _sessions.create_request(
         "u", config=SessionConfig(), storage_options=StorageOptions(), **create
     )
     assert request.config == pb.SessionConfig()
-    assert request.storage_options == pb.StorageOptions()
+    assert request.storage_options == pb.StorageOptions(persistence=pb.PERSISTENCE_PERMANENT)
 
 
 def test_a_session_that_was_read_says_all_of_its_options() -> None:
@@ -152,7 +152,7 @@ def test_sessions_and_messages_can_be_kept_in_sets() -> None:
     assert {message: 1}[copy.copy(message)] == 1
 
 
-def test_what_is_remembered_is_no_field() -> None:
+def test_what_was_not_given_is_not_given_in_copies_either() -> None:
     config = SessionConfig(timeout=3)
     assert dataclasses.asdict(config).keys() == {"timeout", "max_messages", "context_window", "overflow"}
     assert SessionConfig(**dataclasses.asdict(config)) == config

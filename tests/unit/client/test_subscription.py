@@ -261,19 +261,6 @@ async def test_closing_it_ends_the_pause_before_a_new_stream(
     assert len(server.calls) == 1
 
 
-async def test_a_reader_that_was_cancelled_loses_nothing(server: ScriptedServer) -> None:
-    server.on("Subscribe", Stream(checkpoint(3), message_event(4)), finished(checkpoint(4), message_event(5)))
-    async with AsyncClient(server.address) as client, client.sessions.subscribe("s") as subscription:
-        assert (await anext(subscription)).sequence == 4
-        reader = asyncio.create_task(anext(subscription))
-        await asyncio.sleep(0)
-        reader.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await reader
-        assert [event.sequence async for event in subscription] == [5]
-    assert positions(server) == [None, 4]
-
-
 async def test_a_new_stream_has_a_fresh_token_and_waits_for_one(flavour: str, server: ScriptedServer) -> None:
     tokens: list[str | Exception] = ["first", OSError("nobody gives tokens now"), "second"]
 

@@ -1,0 +1,183 @@
+"""The channels of an asynchronous client. `_sync/_connection.py` offers the same names and is written by hand too."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from weakref import WeakSet
+
+import grpc
+import grpc.aio
+
+from sessions_client._async import _backend
+from sessions_client._errors import closed
+from sessions_client._options import ChannelOptions, Target
+from sessions_client._places import HEALTH_CHECK, Place, Places
+from sessions_client._tls import credentials_of
+from sessions_proto.v1.commits_pb2_grpc import CommitServiceStub
+from sessions_proto.v1.records_pb2_grpc import RecordServiceStub
+from sessions_proto.v1.sessions_pb2_grpc import SessionServiceStub
+
+if TYPE_CHECKING:
+    from sessions_proto.v1.commits_pb2_grpc import CommitServiceAsyncStub
+    from sessions_proto.v1.records_pb2_grpc import RecordServiceAsyncStub
+    from sessions_proto.v1.sessions_pb2_grpc import SessionServiceAsyncStub
+
+Stub: TypeAlias = "SessionServiceAsyncStub"
+CommitsStub: TypeAlias = "CommitServiceAsyncStub"
+RecordsStub: TypeAlias = "RecordServiceAsyncStub"
+
+
+class Stubs(NamedTuple):
+    """The methods of each service, on one channel."""
+
+    sessions: Stub
+    commits: CommitsStub
+    records: RecordsStub
+    health: _backend.UnaryMethod[bytes, bytes]
+
+
+class _Channels:
+    """The channels of one event loop: one for unary calls, and as many for streams as their number needs."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self.unary, self.stubs = _opened(target, target.options)
+        self._streams: list[tuple[grpc.aio.Channel, Places[Stubs]]] = []
+
+    def place(self) -> Place[Stubs]:
+        """A place for one more stream."""
+        for _, places in self._streams:
+            if places.has_room():
+                return places.take()
+        channel, stubs = _opened(self._target, self._target.stream_options)
+        self._streams.append((channel, Places(stubs)))
+        return self._streams[-1][1].take()
+
+    async def close(self) -> None:
+        for channel in (self.unary, *(channel for channel, _ in self._streams)):
+            await channel.close()
+
+
+class Connection:
+    """The channels of each event loop that calls: they belong to the loop that is running when they are opened."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._lock = threading.Lock()
+        self._channels: dict[asyncio.AbstractEventLoop, _Channels] = {}
+        self._pauses: dict[_backend.Signal, asyncio.AbstractEventLoop] = {}
+        self._closed = False
+        self._process = os.getpid()
+        _connections.add(self)
+
+    @property
+    def stubs(self) -> Stubs:
+        """The services' methods, for unary calls. Raises RuntimeError when the client is closed."""
+        return self._of_this_loop().stubs
+
+    def place(self) -> Place[Stubs]:
+        """The services' methods for one stream, on a connection that it shares with few others, and with no unary
+        call."""
+        return self._of_this_loop().place()
+
+    def _of_this_loop(self) -> _Channels:
+        self.check_process()
+        loop = _backend.running_loop()
+        with self._lock:
+            self.check_open()
+            if loop not in self._channels:
+                # Those of a loop that has ended close by themselves, once nobody holds them.
+                for ended in [each for each in self._channels if each.is_closed()]:
+                    del self._channels[ended]
+                self._channels[loop] = _Channels(self._target)
+            return self._channels[loop]
+
+    def check_open(self) -> None:
+        """Raises RuntimeError when the client is closed."""
+        if self._closed:
+            raise closed()
+
+    def check_process(self) -> None:
+        """Raises RuntimeError in a process that was forked from the client's."""
+        if os.getpid() != self._process:
+            raise RuntimeError(
+                "This AsyncClient was made before its process was forked, and does not work in the child. Start the "
+                "child with spawn rather than fork, or make the client after the fork; see docs/python.md."
+            )
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Around a call: what gRPC raises because the channel was closed under it becomes the RuntimeError
+        that says so."""
+        try:
+            yield
+        except (grpc.RpcError, grpc.aio.UsageError, asyncio.CancelledError) as failure:
+            if self._closed and _comes_of_closing(failure):
+                raise closed() from None
+            raise
+
+    async def pause(self, seconds: float) -> None:
+        """Sleeps. Raises RuntimeError when the client is closed meanwhile."""
+        # One for each pause, since a client may be used in several event loops and a signal may not.
+        waking = _backend.Signal()
+        self._pauses[waking] = asyncio.get_running_loop()
+        try:
+            await waking.wait(seconds)
+        finally:
+            del self._pauses[waking]
+        self.check_open()
+
+    async def close(self) -> None:
+        if os.getpid() != self._process:
+            return
+        with self._lock:
+            self._closed = True
+            channels = dict(self._channels)
+            self._channels.clear()
+        for waking, loop in list(self._pauses.items()):
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(waking.set)
+        for loop, opened in channels.items():
+            if loop is asyncio.get_running_loop():
+                await opened.close()
+            elif loop.is_running():
+                closing = asyncio.wrap_future(asyncio.run_coroutine_threadsafe(opened.close(), loop))
+                await asyncio.wait({closing})  # that loop may end meanwhile, and the channels with it
+
+
+def _opened(target: Target, options: ChannelOptions) -> tuple[grpc.aio.Channel, Stubs]:
+    if target.tls is None:
+        channel = grpc.aio.insecure_channel(target.address, options=options)
+    else:
+        channel = grpc.aio.secure_channel(target.address, credentials_of(target.tls), options=options)
+    stubs = Stubs(
+        SessionServiceStub(channel),
+        CommitServiceStub(channel),
+        RecordServiceStub(channel),
+        channel.unary_unary(HEALTH_CHECK),
+    )
+    return channel, stubs
+
+
+def _comes_of_closing(failure: BaseException) -> bool:
+    if isinstance(failure, grpc.RpcError):
+        return failure.code() is grpc.StatusCode.CANCELLED
+    # gRPC raises CancelledError for a call that was cancelled by the closing, not only for a task that was.
+    return isinstance(failure, grpc.aio.UsageError) or not _backend.is_being_cancelled()
+
+
+_connections: WeakSet[Connection] = WeakSet()
+_of_the_parent: list[Connection] = []
+
+
+def _keep() -> None:
+    """In a forked child: keeps the parent's channels, whose end here would be felt there."""
+    _of_the_parent.extend(_connections)
+
+
+os.register_at_fork(after_in_child=_keep)

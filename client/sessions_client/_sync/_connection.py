@@ -1,0 +1,156 @@
+"""The channels of a synchronous client. `_async/_connection.py` offers the same names and is written by hand too."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple, TypeAlias
+from weakref import WeakSet
+
+import grpc
+import grpc.experimental
+
+from sessions_client._errors import SessionsError, closed
+from sessions_client._options import ChannelOptions, Target
+from sessions_client._places import HEALTH_CHECK, Place, Places
+from sessions_client._sync import _backend
+from sessions_client._tls import credentials_of
+from sessions_proto.v1.commits_pb2_grpc import CommitServiceStub
+from sessions_proto.v1.records_pb2_grpc import RecordServiceStub
+from sessions_proto.v1.sessions_pb2_grpc import SessionServiceStub
+
+Stub: TypeAlias = SessionServiceStub
+CommitsStub: TypeAlias = CommitServiceStub
+RecordsStub: TypeAlias = RecordServiceStub
+
+
+class Stubs(NamedTuple):
+    """The methods of each service, on one channel."""
+
+    sessions: Stub
+    commits: CommitsStub
+    records: RecordsStub
+    health: _backend.UnaryMethod[bytes, bytes]
+
+
+class _Channels:
+    """One channel for unary calls, and as many for streams as their number needs. gRPC connects each with its first
+    call."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._lock = threading.Lock()
+        self.unary, self.stubs = _opened(target, target.options)
+        self._streams: list[tuple[grpc.Channel, Places[Stubs]]] = []
+
+    def place(self) -> Place[Stubs]:
+        """A place for one more stream."""
+        with self._lock:
+            for _, places in self._streams:
+                if places.has_room():
+                    return places.take()
+            channel, stubs = _opened(self._target, self._target.stream_options)
+            self._streams.append((channel, Places(stubs)))
+            return self._streams[-1][1].take()
+
+    def close(self) -> None:
+        for channel in (self.unary, *(channel for channel, _ in self._streams)):
+            channel.close()
+
+
+class Connection:
+    """The channels of the process. A forked child gets channels of its own."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._closing = _backend.Signal()
+        self._channels = _Channels(target)
+        self._process = os.getpid()
+        _connections.add(self)
+
+    @property
+    def stubs(self) -> Stubs:
+        """The services' methods, for unary calls. Raises RuntimeError when the client is closed."""
+        self.check_open()
+        return self._channels.stubs
+
+    def place(self) -> Place[Stubs]:
+        """The services' methods for one stream, on a connection that it shares with few others, and with no unary
+        call."""
+        self.check_open()
+        return self._channels.place()
+
+    def check_open(self) -> None:
+        """Raises RuntimeError when the client is closed."""
+        if self._closing.is_set():
+            raise closed()
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Around a call: what gRPC raises because the channel was closed under it becomes the RuntimeError
+        that says so."""
+        try:
+            yield
+        except (grpc.RpcError, ValueError) as failure:
+            if self._closing.is_set() and _comes_of_closing(failure):
+                raise closed() from None
+            raise
+
+    def pause(self, seconds: float) -> None:
+        """Sleeps. Raises RuntimeError when the client is closed meanwhile."""
+        self._closing.wait(seconds)
+        self.check_open()
+
+    def close(self) -> None:
+        self._closing.set()
+        self._channels.close()
+
+    def begin_again(self) -> None:
+        """In a forked child: takes channels of its own, and keeps the parent's, whose end here would be felt there."""
+        _of_the_parent.append(self._channels)
+        self._channels = _Channels(self._target)
+        is_closed, self._closing = self._closing.is_set(), _backend.Signal()
+        if is_closed:
+            self._closing.set()
+
+
+_connections: WeakSet[Connection] = WeakSet()
+_of_the_parent: list[_Channels] = []
+
+
+def _begin_again() -> None:
+    for connection in list(_connections):
+        connection.begin_again()
+
+
+os.register_at_fork(after_in_child=_begin_again)
+
+
+def _comes_of_closing(failure: grpc.RpcError | ValueError) -> bool:
+    # A closed channel refuses a call with a ValueError, which what the client raises itself may be too.
+    if isinstance(failure, grpc.RpcError):
+        return failure.code() is grpc.StatusCode.CANCELLED
+    return not isinstance(failure, SessionsError)
+
+
+def _opened(target: Target, options: ChannelOptions) -> tuple[grpc.Channel, Stubs]:
+    # Streams read in the caller's own thread are more than twice as fast as those of gRPC's event thread. The
+    # option is experimental, so it may be gone some day.
+    single_threaded = getattr(
+        getattr(grpc.experimental, "ChannelOptions", None), "SingleThreadedUnaryStream", None
+    )
+    if single_threaded is not None:
+        options = (*options, (single_threaded, 1))
+    if target.tls is None:
+        channel = grpc.insecure_channel(target.address, options=options)
+    else:
+        channel = grpc.secure_channel(target.address, credentials_of(target.tls), options=options)
+    stubs = Stubs(
+        SessionServiceStub(channel),
+        CommitServiceStub(channel),
+        RecordServiceStub(channel),
+        channel.unary_unary(HEALTH_CHECK),
+    )
+    return channel, stubs

@@ -1,0 +1,139 @@
+"""The client's TLS: its files, read and checked when the client is made.
+
+What cannot be right is refused here with a sentence: gRPC would take most of it, and never connect."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+import grpc
+
+from sessions_client._errors import refused
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
+
+PathOrPem: TypeAlias = str | os.PathLike[str] | bytes
+"""A file's path, or the content of such a file as bytes or text."""
+
+_CERTIFICATE = re.compile(rb"-----BEGIN ([A-Z0-9]+ )*CERTIFICATE-----")
+_PRIVATE_KEY = re.compile(rb"-----BEGIN ([A-Z0-9]+ )*PRIVATE KEY-----")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TLS:
+    """TLS with files (or PEM bytes) of one's own; `TLS()` is the same as `tls=True`."""
+
+    ca: PathOrPem | None = None
+    """Who may sign the server's certificate; None: the well-known authorities."""
+    cert: PathOrPem | None = None
+    """The client's certificate, for a server that asks for one; needs `key`."""
+    key: PathOrPem | None = field(default=None, repr=False)
+    server_name: str | None = None
+    """The name in the server's certificate, when it is not the address that is called."""
+
+
+class TlsFiles(NamedTuple):
+    """The content of the files of a `TLS`."""
+
+    ca: bytes | None
+    cert: bytes | None
+    key: bytes | None
+    server_name: str | None
+
+
+def tls_files(tls: object) -> TlsFiles | None:
+    """Reads the constructor's `tls`; None: no TLS. Raises InvalidArgument for what no connection could be made with."""
+    settings = _settings(tls)
+    if settings is None:
+        return None
+    if (settings.cert is None) != (settings.key is None):
+        raise refused("tls", "`cert` and `key` belong together; give both or neither.")
+    if settings.server_name is not None and not isinstance(settings.server_name, str):
+        raise refused("tls", f"`server_name` must be a string, not {type(settings.server_name).__name__}.")
+    files = TlsFiles(
+        _pem(settings.ca, _CERTIFICATE, what="certificate"),
+        _pem(settings.cert, _CERTIFICATE, what="certificate"),
+        _pem(settings.key, _PRIVATE_KEY, what="private key"),
+        settings.server_name,
+    )
+    ssl_context(files)
+    return files
+
+
+def ssl_context(files: TlsFiles) -> SSLContext:
+    """The same TLS for Python's own `ssl`. Raises InvalidArgument for a damaged file, or the key of another
+    certificate."""
+    import ssl  # a client without TLS does not need it, and it takes a while to import
+
+    try:
+        context = ssl.create_default_context(cadata=None if files.ca is None else files.ca.decode("latin-1"))
+    except (ssl.SSLError, ValueError) as exc:
+        raise refused("tls", "the CA is damaged; give the PEM file as its authority wrote it.") from exc
+    if files.cert is None or files.key is None:
+        return context
+    try:
+        with _as_file(files.cert + b"\n" + files.key) as path:
+            context.load_cert_chain(path, password=_no_password)
+    except (ssl.SSLError, ValueError) as exc:
+        if "MISMATCH" in str(exc):
+            raise refused("tls", "`key` belongs to another certificate than `cert`; give the pair.") from exc
+        what = "`key` is encrypted" if b"ENCRYPTED" in files.key else "`cert` or `key` is damaged"
+        raise refused("tls", f"{what}; give unencrypted PEM files.") from exc
+    return context
+
+
+def credentials_of(files: TlsFiles) -> grpc.ChannelCredentials:
+    """The same TLS for gRPC."""
+    return grpc.ssl_channel_credentials(files.ca, files.key, files.cert)
+
+
+def _no_password() -> str:
+    raise ValueError("the key is encrypted")
+
+
+@contextmanager
+def _as_file(content: bytes) -> Iterator[Path]:
+    """Python's `ssl` reads a key from a file only: https://github.com/python/cpython/issues/60691"""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "pair.pem"
+        path.touch(mode=0o600)
+        path.write_bytes(content)
+        yield path
+
+
+def _settings(tls: object) -> TLS | None:
+    if isinstance(tls, bool):
+        return TLS() if tls else None
+    if isinstance(tls, (str, bytes, os.PathLike)):
+        return TLS(ca=tls)
+    if not isinstance(tls, TLS):
+        raise refused("tls", f"must be True, False, a CA or a `TLS`, not {type(tls).__name__}.")
+    return tls
+
+
+def _pem(source: PathOrPem | None, beginning: re.Pattern[bytes], *, what: str) -> bytes | None:
+    if source is None:
+        return None
+    content = _content(source)
+    if not beginning.search(content):
+        raise refused("tls", f"holds no {what} in PEM form; give the path of a PEM file, or its content.")
+    return content
+
+
+def _content(source: PathOrPem) -> bytes:
+    if isinstance(source, bytes):
+        return source
+    if isinstance(source, str) and "-----BEGIN " in source:
+        return source.encode()
+    try:
+        return Path(source).read_bytes()
+    except (OSError, ValueError, TypeError) as exc:
+        raise refused("tls", f"the file `{source}` cannot be read; give the path of a PEM file.") from exc

@@ -1,0 +1,179 @@
+"""How a subscription is read: with limits, to a position, in turns; and how it is connected meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any
+
+import grpc
+import pytest
+
+from sessions_client import AsyncClient, DeadlineExceeded, StreamStatus, Unavailable
+from sessions_client._places import STREAMS_PER_CHANNEL
+from sessions_proto.v1 import sessions_pb2 as pb
+from tests.unit.client.scripted import (
+    LOST,
+    Failure,
+    ScriptedServer,
+    Stream,
+    checkpoint,
+    deleted_event,
+    finished,
+    message_event,
+)
+
+
+def positions(server: ScriptedServer) -> list[int | None]:
+    """Where each stream began."""
+    requests = server.requests("Subscribe")
+    return [request.after_sequence if request.HasField("after_sequence") else None for request in requests]
+
+
+async def test_a_reader_that_was_cancelled_keeps_its_stream_and_loses_nothing(server: ScriptedServer) -> None:
+    stream = Stream(checkpoint(3), message_event(4))
+    server.on("Subscribe", stream)
+    async with AsyncClient(server.address) as client, client.sessions.subscribe("s") as subscription:
+        assert (await anext(subscription)).sequence == 4
+        for _ in range(3):
+            reader = asyncio.create_task(anext(subscription))
+            await asyncio.sleep(0)
+            reader.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await reader
+        stream.send(message_event(5))
+        stream.end()
+        assert [event.sequence async for event in subscription] == [5]
+    assert positions(server) == [None]
+
+
+async def test_reads_that_are_given_up_again_and_again_reach_a_rare_event(server: ScriptedServer) -> None:
+    """Every endpoint that sends keep-alives reads like this. It used to go back over the checkpoints, to the start."""
+    server.on(
+        "Subscribe", Stream(checkpoint(0), *map(checkpoint, range(1000, 9000, 1000)), message_event(9000))
+    )
+    async with (
+        AsyncClient(server.address) as client,
+        client.sessions.subscribe("s", after_sequence=0) as subscription,
+    ):
+        event = None
+        while event is None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(0.001):
+                    event = await anext(subscription)
+        assert (event.sequence, subscription.position) == (9000, 9000)
+    assert positions(server) == [0]
+
+
+async def test_next_waits_no_longer_than_it_is_told(client: AsyncClient, server: ScriptedServer) -> None:
+    stream = Stream(checkpoint(3))
+    server.on("Subscribe", stream)
+    subscription = await client.sessions.subscribe("s")
+    for _ in range(2):
+        with pytest.raises(DeadlineExceeded, match="No event came within the timeout"):
+            await subscription.next(timeout=0.01)
+    stream.send(checkpoint(7), message_event(8), deleted_event(9))
+    events = [await subscription.next(timeout=30) for _ in range(3)]
+    assert [event and event.sequence for event in events] == [8, 9, None]
+    assert subscription.position == 9
+    assert positions(server) == [None]
+
+
+async def test_next_and_iteration_take_turns(client: AsyncClient, server: ScriptedServer) -> None:
+    stream = Stream(checkpoint(3))
+    server.on("Subscribe", stream)
+    subscription = await client.sessions.subscribe("s")
+    with pytest.raises(TimeoutError):
+        await subscription.next(timeout=0.01)
+    stream.send(message_event(4), message_event(5))
+    assert (await anext(subscription)).sequence == 4
+    assert (await subscription.next()).sequence == 5  # type: ignore[union-attr]  # it is not the end
+    await subscription.close()
+
+
+async def test_next_waits_for_a_new_stream_no_longer_than_it_is_told(
+    client: AsyncClient, server: ScriptedServer
+) -> None:
+    later = Failure(grpc.StatusCode.RESOURCE_EXHAUSTED, reason="TOO_MANY_STREAMS", retry_after=0.3)
+    server.on("Subscribe", finished(checkpoint(3), failure=later), finished(message_event(4)))
+    subscription = await client.sessions.subscribe("s")
+    gave_up = 0
+    event = None
+    while event is None:
+        try:
+            event = await subscription.next(timeout=0.02)
+        except TimeoutError:
+            gave_up += 1
+    assert event.sequence == 4
+    assert gave_up > 0
+    assert positions(server) == [None, 3]
+
+
+@pytest.mark.parametrize(
+    ("until", "seen"), [(3, []), (4, [4]), (5, [4]), (6, [4, 6]), (2**62, [4, 6, 8])], ids=str
+)
+async def test_it_ends_where_it_is_told(
+    until: int, seen: list[int], client: AsyncClient, server: ScriptedServer
+) -> None:
+    responses = (checkpoint(3), message_event(4), checkpoint(5), message_event(6), deleted_event(8))
+    server.on("Subscribe", Stream(*responses))
+    subscription = await client.sessions.subscribe("s", until=until)
+    assert [event.sequence async for event in subscription] == seen
+    assert subscription.closed
+
+
+async def test_it_ends_before_an_event_after_the_last_wanted_position(
+    client: AsyncClient, server: ScriptedServer
+) -> None:
+    server.on("Subscribe", Stream(checkpoint(3), message_event(4), message_event(9)))
+    subscription = await client.sessions.subscribe("s", until=6)
+    assert [event.sequence async for event in subscription] == [4]
+
+
+async def test_it_shows_how_it_is_connected(client: AsyncClient, server: ScriptedServer) -> None:
+    told: list[StreamStatus] = []
+    server.on("Subscribe", finished(checkpoint(3), failure=LOST), finished(checkpoint(3), deleted_event(4)))
+    subscription = await client.sessions.subscribe("s", on_connection=told.append)
+    assert subscription.connection.state == "live"
+    assert [event.sequence async for event in subscription] == [4]
+    assert [status.state for status in told] == ["live", "reconnecting", "live", "ended"]
+    assert isinstance(told[1].error, Unavailable)
+    assert sorted(status.since for status in told) == [status.since for status in told]
+    assert subscription.connection == told[-1]
+
+
+async def test_a_listener_that_fails_is_logged_and_harms_nobody(
+    client: AsyncClient, server: ScriptedServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(status: StreamStatus) -> None:
+        raise ValueError(status.state)
+
+    server.on("Subscribe", finished(checkpoint(3), deleted_event(4)))
+    subscription = await client.sessions.subscribe("s", on_connection=fail)
+    assert [event.sequence async for event in subscription] == [4]
+    assert "on_connection" in caplog.text
+
+
+async def test_streams_never_share_a_connection_with_calls_nor_more_than_90_of_them_one(
+    client: AsyncClient, server: ScriptedServer
+) -> None:
+    peers: dict[str, list[str]] = {"Subscribe": [], "GetSession": []}
+
+    def follow(request: Any, context: grpc.ServicerContext) -> Any:
+        peers["Subscribe"].append(context.peer())
+        return iter([checkpoint(3), deleted_event(4)])
+
+    def get(request: Any, context: grpc.ServicerContext) -> pb.GetSessionResponse:
+        peers["GetSession"].append(context.peer())
+        return pb.GetSessionResponse(session=pb.Session(id="s"))
+
+    server.on("Subscribe", follow)
+    server.on("GetSession", get)
+    subscriptions = [await client.sessions.subscribe("s") for _ in range(STREAMS_PER_CHANNEL + 1)]
+    await client.sessions.get("s")
+    assert len(set(peers["Subscribe"])) == 2
+    assert not set(peers["Subscribe"]) & set(peers["GetSession"])
+    for subscription in subscriptions:
+        await subscription.close()
+    _ = await client.sessions.subscribe("s")
+    assert len(set(peers["Subscribe"])) == 2
