@@ -1,4 +1,4 @@
-"""Every Python snippet of the guide, its text unchanged, against a server: plain, and with each call awaited.
+"""Every snippet of the guide, its text unchanged, against a server: plain, and with each call awaited.
 
 The texts in guide/ are byte for byte the guide's. A test adds what the guide takes for granted: the client, `datetime`,
 and the names that come from elsewhere in a reader's program, such as `user`.
@@ -9,7 +9,10 @@ from __future__ import annotations
 import ast
 import asyncio
 import inspect
-from collections.abc import AsyncIterator
+import json
+import sys
+from asyncio.subprocess import PIPE
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import CodeType, SimpleNamespace
@@ -20,7 +23,10 @@ from typer.testing import CliRunner
 
 from sessions_client import AsyncClient, Client, NotFound, Session, StateChangeData
 from sessions_server.__main__ import cli
+from sessions_tasks import load_task, run_task
+from tests.support.command_line import environment
 from tests.support.flavours import FLAVOURS
+from tests.support.model_server import ModelServer, model_server, says
 
 if TYPE_CHECKING:
     from tests.support.server import Server
@@ -221,6 +227,64 @@ async def test_a_session_is_exported_imported_archived_and_deleted(
     assert all(event.data.state == "archived" for event in seen if isinstance(event.data, StateChangeData))
     with pytest.raises(NotFound):
         await observer.sessions.get(session.id)
+
+
+@pytest.fixture
+def model(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModelServer]:
+    """What answers the guide's prompt."""
+    with model_server() as model:
+        model.script = [says("It keeps ", "the state.")]
+        for name, value in model.env.items():
+            monkeypatch.setenv(name, value)
+        yield model
+
+
+def check_prompt(model: ModelServer) -> None:
+    [request] = model.requests
+    assert request["messages"] == [
+        {"role": "system", "content": "Current task: analysis Last response: Previous response data\n"},
+        {"role": "user", "content": "How does this work?"},
+    ]
+
+
+TASK_OUTPUT = {**CONTEXT, "current_task": "completed", "last_response": "It keeps the state."}
+
+
+async def test_the_task_runs_from_python(
+    reader: Reader, observer: AsyncClient, session: Session, model: ModelServer
+) -> None:
+    await observer.sessions.set_context(session.id, context=CONTEXT)
+    inputs = {"session_id": session.id, "query": "How does this work?"}
+    task = load_task(SNIPPETS["tasks_and_sessions"])
+    if isinstance(reader.client, Client):
+        output = await asyncio.to_thread(run_task, reader.client, task, inputs)
+    else:
+        output = await run_task(reader.client, task, inputs)
+    check_prompt(model)
+    assert (output["id"], output["context"]) == (session.id, TASK_OUTPUT)
+    assert await observer.sessions.get_context(session.id) == TASK_OUTPUT
+
+
+async def test_the_task_runs_from_the_command_line(
+    addresses: list[str], observer: AsyncClient, session: Session, model: ModelServer, tmp_path: Path
+) -> None:
+    await observer.sessions.set_context(session.id, context=CONTEXT)
+    (tmp_path / "task.yaml").write_text(SNIPPETS["tasks_and_sessions"], encoding="utf-8")
+    command = [sys.executable, "-m", "sessions_tasks", "run", "task.yaml", "--address", addresses[0]]
+    inputs = ["--input", f"session_id={session.id}", "--input", "query=How does this work?"]
+    done = await asyncio.create_subprocess_exec(
+        *command, *inputs, cwd=tmp_path, env=environment(model.env), stdout=PIPE, stderr=PIPE
+    )
+    printed, progress = await done.communicate()
+    assert done.returncode == 0, progress.decode()
+    check_prompt(model)
+    assert json.loads(printed)["context"] == TASK_OUTPUT
+    assert progress.decode().splitlines() == [
+        "finished main.0 tool get_session",
+        "finished main.1 prompt",
+        "finished main.2 tool update_session",
+    ]
+    assert await observer.sessions.get_context(session.id) == TASK_OUTPUT
 
 
 @pytest.mark.parametrize("reader", ["async"], indirect=True)

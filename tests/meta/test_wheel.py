@@ -1,4 +1,4 @@
-"""The wheel that a clean checkout gives holds the three packages, and its client runs with nothing of the server's.
+"""The wheel that a clean checkout gives holds all packages, and its client runs with nothing of the server's.
 
 It does so with the newest of its dependencies, and with the oldest that the project says it can do with.
 """
@@ -19,7 +19,7 @@ import pytest
 from tests.meta.tree import ROOT, project_files, text_of
 from tests.support.server import Server, start_server
 
-PACKAGES = {"sessions_proto", "sessions_client", "sessions_server"}
+PACKAGES = {"sessions_proto", "sessions_client", "sessions_server", "sessions_tasks"}
 
 CONVERSATION = """
 import sys
@@ -83,7 +83,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
-def test_the_wheel_holds_the_three_packages_and_nothing_else(wheel: Path) -> None:
+def test_the_wheel_holds_the_packages_and_nothing_else(wheel: Path) -> None:
     with ZipFile(wheel) as archive:
         tops = {name.split("/")[0] for name in archive.namelist()}
     assert {top for top in tops if not top.endswith(".dist-info")} == PACKAGES
@@ -95,7 +95,7 @@ def test_every_package_says_that_it_is_typed(wheel: Path) -> None:
 
 
 def test_the_wheel_holds_every_module_of_the_checkout(wheel: Path) -> None:
-    sources = ("generated/sessions_proto/*", "client/sessions_client/*", "server/sessions_server/*")
+    sources = (f"{root}/{package}/*" for package in PACKAGES for root in ("generated", "client", "server"))
     expected = {path.relative_to(path.parts[0]).as_posix() for path in project_files(*sources)}
     with ZipFile(wheel) as archive:
         assert expected - set(archive.namelist()) == set()
@@ -103,6 +103,15 @@ def test_the_wheel_holds_every_module_of_the_checkout(wheel: Path) -> None:
 
 def test_the_client_imports_with_the_base_dependencies_alone(python: Path) -> None:
     run(python, "-W", "error", "-c", "import sessions_client", cwd=python.parent)
+
+
+def test_what_needs_an_extra_says_which(python: Path) -> None:
+    done = subprocess.run(
+        [python, "-c", "import sessions_tasks"], capture_output=True, text=True, check=False
+    )
+    assert done.stderr.splitlines()[-1] == (
+        "ModuleNotFoundError: Tasks need further packages. Install them with `pip install 'sessions[tasks]'`."
+    )
 
 
 def test_the_base_dependencies_bring_nothing_of_the_servers(python: Path) -> None:

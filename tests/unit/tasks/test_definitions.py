@@ -1,0 +1,81 @@
+"""The definitions of tools are what each provider accepts, and follow from one table."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import jsonschema
+import pytest
+from anthropic.types import ToolParam
+from mcp.types import Tool
+from openai.types.chat import ChatCompletionFunctionToolParam
+from pydantic import TypeAdapter
+
+from sessions_client import Sessions
+from sessions_tasks import tool_definitions
+from sessions_tasks._operations import OPERATIONS, TOOLS
+
+STRICT = {"strict": True, "extra": "forbid"}
+PUBLISHED: dict[str, TypeAdapter[Any]] = {
+    "openai": TypeAdapter(ChatCompletionFunctionToolParam),
+    "anthropic": TypeAdapter(ToolParam),
+    "mcp": TypeAdapter(Tool),
+}
+SCHEMAS = {"openai": ("function", "parameters"), "anthropic": ("input_schema",), "mcp": ("inputSchema",)}
+NAMES = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+"""What OpenAI takes for a function's name; the others take more."""
+
+
+@pytest.mark.parametrize("format", PUBLISHED)
+def test_each_definition_is_of_the_form_that_the_provider_publishes(format: Any) -> None:
+    definitions = tool_definitions(format)
+    assert len(definitions) == len(OPERATIONS)
+    for each in definitions:
+        PUBLISHED[format].validate_python(each, extra="forbid")
+        assert json.loads(json.dumps(each)) == each
+        named = each["function"] if format == "openai" else each
+        assert NAMES.fullmatch(named["name"])
+        assert 0 < len(named["description"]) <= 1024
+        schema = each
+        for key in SCHEMAS[format]:
+            schema = schema[key]
+        jsonschema.Draft202012Validator.check_schema(schema)
+        assert schema["type"] == "object"
+        # Anthropic refuses these at the root of a schema: https://docs.claude.com/en/docs/agents-and-tools/tool-use
+        assert not schema.keys() & {"anyOf", "oneOf", "allOf"}
+        assert set(schema["required"]) <= schema["properties"].keys()
+        assert all("description" in one or "enum" in one for one in schema["properties"].values())
+
+
+def test_the_table_has_every_operation_of_the_guide_and_each_is_a_method_of_the_client() -> None:
+    assert list(OPERATIONS) == [
+        "get", "list", "search", "create", "update", "delete", "start", "pause", "resume", "end", "archive",
+        "get_context", "set_context", "update_context", "add_message", "get_history", "clear_history",
+        "export", "import",
+    ]  # fmt: skip
+    assert all(hasattr(Sessions, "import_" if name == "import" else name) for name in OPERATIONS)
+    assert len(TOOLS) == len(OPERATIONS)
+
+
+def test_tools_can_be_chosen() -> None:
+    chosen = tool_definitions("anthropic", tools=["get_history", "add_message"])
+    assert [each["name"] for each in chosen] == ["get_history", "add_message"]
+
+
+def test_hints_tell_what_a_tool_may_do() -> None:
+    hints = {each["name"]: each["annotations"] for each in tool_definitions("mcp")}
+    assert hints["get_session"]["readOnlyHint"]
+    assert not hints["add_message"]["readOnlyHint"]
+    erasing = [name for name, each in hints.items() if each["destructiveHint"]]
+    assert erasing == ["delete_session", "set_context", "clear_history", "import_session"]
+
+
+def test_what_is_not_known_is_told() -> None:
+    with pytest.raises(ValueError, match=r"There is no tool `get`\. The tools are get_session"):
+        tool_definitions(tools=["get"])
+    with pytest.raises(
+        ValueError, match=r"The format 'xml' is not known\. It is one of openai, anthropic, mcp\."
+    ):
+        tool_definitions("xml")  # type: ignore[arg-type]
