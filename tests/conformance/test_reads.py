@@ -29,6 +29,7 @@ from sessions_server.domain.models import (
 from sessions_server.domain.ports import Cells, HistoryQuery
 from sessions_server.log.hub import Hub
 from sessions_server.security.cells import NoKeyring
+from sessions_server.service import subscriptions
 from sessions_server.service.subscriptions import Subscriptions
 from sessions_server.storage.backend import RunOptions
 from sessions_server.storage.databases import parse_url
@@ -150,9 +151,11 @@ class Shown:
         self.told.append((position, None))
 
 
-async def follow(bench: Harness, shown: Shown, after: int) -> None:
-    subscriptions = Subscriptions(store=bench.store, hub=Hub(), checkpoint_seconds=0.01)
-    await subscriptions.follow(KEY, shown, kinds=frozenset(), after=Sequence(after))
+async def follow(
+    bench: Harness, shown: Shown, after: int, kinds: frozenset[EventType] = frozenset(), quiet: float = 0.01
+) -> None:
+    subscriptions = Subscriptions(store=bench.store, hub=Hub(), checkpoint_seconds=quiet)
+    await subscriptions.follow(KEY, shown, kinds=kinds, after=Sequence(after))
 
 
 @pytest.mark.parametrize("after", [0, 1, 2])
@@ -175,6 +178,20 @@ async def test_a_follower_is_told_its_position_and_then_what_came_after_it(bench
     with pytest.raises(Enough):
         await follow(bench, shown, 13)
     assert shown.told == [(13, None), (14, EventType.MESSAGE), (15, EventType.MESSAGE)]
+
+
+async def test_a_follower_of_rare_events_hears_how_far_it_is_and_when_it_is_at_the_head(
+    bench: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that a subscriber that reconnects does not begin at the start of the log each time."""
+    monkeypatch.setattr(subscriptions, "SKIPPED", 10)
+    await bench.apply(create(), *(set_context({"k": n}) for n in range(11)), add("a"), set_context({}))
+    shown = Shown()
+    following = asyncio.create_task(follow(bench, shown, 0, frozenset({EventType.MESSAGE}), quiet=3600))
+    while len(shown.told) < 4:  # noqa: ASYNC110  # nobody tells
+        await asyncio.sleep(0)
+    assert shown.told == [(0, None), (10, None), (13, EventType.MESSAGE), (14, None)]
+    following.cancel()
 
 
 @pytest.mark.parametrize(

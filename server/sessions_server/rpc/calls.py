@@ -8,6 +8,7 @@ caller cancelled it.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import time
 from collections.abc import (
@@ -315,7 +316,9 @@ class Calls:
     def _open_stream(self, call: Call, caller: Caller) -> Iterator[None]:
         method = call.method
         counted = self._metrics.open_stream(method.name)
-        with self.streams.open(caller, lambda: self._authenticate(call), transfer=method.transfer), counted:
+        recheck = functools.partial(self._authenticate, call)
+        left = None if caller.expires_at is None else (caller.expires_at - self._clock.now()) / 1e6
+        with self.streams.open(caller, recheck, transfer=method.transfer, expires_in=left), counted:
             yield
 
     def _finished(

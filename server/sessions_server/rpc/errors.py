@@ -22,10 +22,15 @@ from sessions_server.domain.errors import (
 
 DOMAIN: Final = "sessions.v1"
 DETAILS_KEY: Final = "grpc-status-details-bin"
-MESSAGE_BYTES: Final = 1024
-DETAILS_BYTES: Final = 4096
-_VALUE_BYTES: Final = 256
-"""How much of one fact in an ErrorInfo is kept."""
+HEADERS_BYTES: Final = 4000
+"""How much the text and the details of an error take at most, as they are encoded. Proxies put a page of their own in
+the place of an answer with larger headers; nginx does from 4 KiB on."""
+_MESSAGE_BYTES: Final = 640
+_OTHER_HEADERS_BYTES: Final = 160
+"""The names of the headers, and the status."""
+_VALUE_BYTES: Final = 200
+"""How much of one fact in an ErrorInfo is kept, as of one violation."""
+_FACTS_BYTES: Final = 1000
 
 OK: Final = grpc.StatusCode.OK.name
 NOT_FOUND: Final = grpc.StatusCode.NOT_FOUND
@@ -106,7 +111,9 @@ def as_domain_error(error: BaseException, *, request_id: str) -> DomainError:
 
 def refusal(error: DomainError) -> Refusal:
     code = CODES[error.reason]
-    message = clip(error.message, MESSAGE_BYTES)
+    message = clip(error.message, _MESSAGE_BYTES)
+    while encoded_bytes(message) > _MESSAGE_BYTES:
+        message = clip(message, len(message.encode(errors="replace")) * 3 // 4)
     return Refusal(code, message, _details(error, code, message))
 
 
@@ -115,6 +122,11 @@ def malformed() -> MalformedRequest:
         "The bytes are not a request of this method: check the message's type, that texts are UTF-8, and that "
         "nothing nests too deeply."
     )
+
+
+def encoded_bytes(message: str) -> int:
+    """How long the text is as the header `grpc-message`, which writes all but printable ASCII as `%XX`."""
+    return sum(1 if 0x20 <= byte <= 0x7E and byte != 0x25 else 3 for byte in message.encode(errors="replace"))
 
 
 def clip(text: str, size: int) -> str:
@@ -127,9 +139,12 @@ def _details(error: DomainError, code: grpc.StatusCode, message: str) -> bytes:
     status = status_pb2.Status(code=code.value[0], message=message)
     facts = {key: clip(value, _VALUE_BYTES) for key, value in error.metadata.items()}
     info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=facts)
+    while info.ByteSize() > _FACTS_BYTES:
+        info.metadata.pop(max(info.metadata, key=lambda key: len(info.metadata[key])))
     status.details.add().Pack(info)
     if isinstance(error, InvalidRequest):
-        room = DETAILS_BYTES - status.ByteSize() - 128  # what packing adds
+        room = (HEADERS_BYTES - _OTHER_HEADERS_BYTES - encoded_bytes(message)) * 3 // 4  # base64
+        room -= status.ByteSize() + 80  # what packing adds
         status.details.add().Pack(_bad_request(error, room))
     return bytes(status.SerializeToString(deterministic=True))
 

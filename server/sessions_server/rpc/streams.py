@@ -12,7 +12,6 @@ import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from time import monotonic
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from sessions_server.domain.errors import DomainError, ShuttingDown, StreamAged, TooManyStreams
@@ -22,10 +21,17 @@ if TYPE_CHECKING:
     from sessions_server.domain.ports import Caller
 
 RECHECK_SECONDS: Final = 30.0
-"""How often the credentials of open streams are checked again; a stream outlives its own by less than a minute."""
+"""How often the credentials of open streams are checked again: a stream outlives the removal of its token by that. One
+that says when it expires ends its streams then."""
+
+EXPIRY_SECONDS: Final = 0.2
+"""How long after its credential's last moment a stream is looked at: clocks are not that exact."""
 
 LONGEST_SECONDS: Final = 45 * 60.0
 """How long a subscription may be open at most. Old connections are closed, and must not cut it without a reason."""
+
+LONGEST_TIMER_SECONDS: Final = 86_400.0
+"""No stream is open for longer, and the event loop takes no timer of years."""
 
 JITTER: Final = 0.2
 """The part of its longest time by which a subscription may be ended earlier, so that not all come back at once."""
@@ -45,8 +51,6 @@ class StreamBounds(NamedTuple):
 class _Stream:
     task: asyncio.Task[object]
     recheck: Recheck
-    ages_at: float
-    """When it is ended for its age, by the monotonic clock."""
     ended: DomainError | None = None
 
 
@@ -68,16 +72,20 @@ class Streams:
         return len(self._open)
 
     @contextmanager
-    def open(self, caller: Caller, recheck: Recheck, *, transfer: bool = False) -> Iterator[None]:
+    def open(
+        self, caller: Caller, recheck: Recheck, *, transfer: bool = False, expires_in: float | None = None
+    ) -> Iterator[None]:
         """Counts the current task as a stream, for as long as the context lasts. A transfer cannot be resumed, so it
-        is never ended for its age.
+        is never ended for its age. `expires_in` is how many seconds the caller's credential still holds.
 
         Raises TooManyStreams at once, and at the end the reason for which the stream was ended from outside.
         """
         with (self._transfers if transfer else self._subscriptions).hold(caller):
-            longest = float("inf") if transfer else self._longest_seconds * (1 - random.random() * JITTER)
-            stream = _Stream(_current_task(), recheck, monotonic() + longest)
+            stream = _Stream(_current_task(), recheck)
             self._open.add(stream)
+            timers = [] if transfer else [self._age(stream)]
+            if expires_in is not None:
+                timers.append(_call_later(expires_in + EXPIRY_SECONDS, _recheck, stream))
             try:
                 yield
             except asyncio.CancelledError:
@@ -86,7 +94,14 @@ class Streams:
                 stream.task.uncancel()
                 raise stream.ended from None
             finally:
+                for timer in timers:
+                    timer.cancel()
                 self._open.discard(stream)
+
+    def _age(self, stream: _Stream) -> asyncio.TimerHandle:
+        """Each stream has a timer of its own: streams that end together come back together."""
+        reason = StreamAged("The stream was open for long; continue from the last sequence received.")
+        return _call_later(self._longest_seconds * (1 - random.random() * JITTER), _end, stream, reason)
 
     def end_all(self) -> None:
         """Ends every open stream with SHUTTING_DOWN; those that are opened later are not touched."""
@@ -94,18 +109,9 @@ class Streams:
             _end(stream, ShuttingDown("The server is stopping; continue from the last sequence received."))
 
     def recheck(self) -> None:
-        """Ends the streams whose credentials are no longer valid, and those that have been open for long."""
-        now = monotonic()
+        """Ends the streams whose credentials are no longer valid."""
         for stream in list(self._open):
-            try:
-                stream.recheck()
-            except DomainError as error:
-                _end(stream, error)
-            if stream.ages_at <= now:
-                _end(
-                    stream,
-                    StreamAged("The stream was open for long; continue from the last sequence received."),
-                )
+            _recheck(stream)
 
     async def run(self) -> None:
         """Checks the credentials again and again, until cancelled."""
@@ -121,6 +127,17 @@ def _quota(bounds: Bounds, what: str) -> Quota:
         server=f"The server's limit of open {what} is reached; try again later.",
         caller=f"This credential's limit of open {what} is reached; close some first.",
     )
+
+
+def _call_later(seconds: float, function: Callable[..., object], *arguments: object) -> asyncio.TimerHandle:
+    return asyncio.get_running_loop().call_later(min(seconds, LONGEST_TIMER_SECONDS), function, *arguments)
+
+
+def _recheck(stream: _Stream) -> None:
+    try:
+        stream.recheck()
+    except DomainError as error:
+        _end(stream, error)
 
 
 def _end(stream: _Stream, reason: DomainError) -> None:

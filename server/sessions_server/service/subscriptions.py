@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 BATCH = 256
 """How many events a follower reads from the log at a time, at most."""
 
+SKIPPED = 1000
+"""After how many events that were not asked for a checkpoint tells how far the follower is."""
+
 
 class Subscriptions:
     def __init__(self, *, store: ReadStore, hub: Hub, checkpoint_seconds: float) -> None:
@@ -37,7 +40,7 @@ class Subscriptions:
         with self._hub.watch(key) as feed:  # before the first read, so that no wake-up is lost
             cursor = _Cursor(key, feed, sink, kinds)
             first = await self._begin(cursor, after)
-            await sink.checkpoint(cursor.position)
+            await cursor.checkpoint()
             await self._run(cursor, first)
 
     async def _begin(self, cursor: _Cursor, after: Sequence | None) -> _Batch | None:
@@ -88,8 +91,13 @@ class Subscriptions:
                 quiet_since = loop.time()
             quiet = loop.time() - quiet_since
             if quiet >= self._checkpoint_seconds and not cursor.ended:
-                await cursor.sink.checkpoint(cursor.position)
+                await cursor.checkpoint()
                 quiet_since, quiet = loop.time(), 0.0
+            if not events and cursor.catching_up:
+                cursor.catching_up = False
+                if cursor.skipped:
+                    await cursor.checkpoint()
+                    quiet_since, quiet = loop.time(), 0.0
             if not events:
                 await cursor.feed.changed(seen, self._checkpoint_seconds - quiet)
 
@@ -116,6 +124,14 @@ class _Cursor:
         self.fleeting = True
         """What is at hand may be of a session that the clock has erased; the log knows. At first nobody else does."""
         self.ended = False
+        self.catching_up = True
+        """Whether the head was not reached yet."""
+        self.skipped = 0
+        """How many events were left out since the caller last heard of a position."""
+
+    async def checkpoint(self) -> None:
+        self.skipped = 0
+        await self.sink.checkpoint(self.position)
 
     def read(self, page: LogPage) -> list[Event]:
         """What a page of the log brings; knows then how to ask for the next one. Raises EventsCompacted."""
@@ -141,6 +157,9 @@ class _Cursor:
         if wanted:
             await self.sink.event(event)
         self.position = event.sequence
+        self.skipped = 0 if wanted else self.skipped + 1
+        if self.skipped == SKIPPED:
+            await self.checkpoint()
         self.fleeting |= event.type is EventType.UPDATED  # of its ttl, perhaps
         self.ended = event.type is EventType.DELETED
         return wanted

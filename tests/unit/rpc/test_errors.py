@@ -18,7 +18,7 @@ from sessions_server.domain.errors import (
     Unavailable,
     Violation,
 )
-from sessions_server.rpc.errors import CODES, DETAILS_BYTES, as_domain_error, clip, refusal
+from sessions_server.rpc.errors import CODES, HEADERS_BYTES, as_domain_error, clip, encoded_bytes, refusal
 
 
 def status_of(error: DomainError) -> status_pb2.Status:
@@ -69,13 +69,34 @@ def test_only_an_invalid_request_has_violations() -> None:
     assert len(status_of(SessionNotFound()).details) == 1
 
 
-def test_details_stay_small_however_much_is_wrong() -> None:
-    error = InvalidRequest(Violation(f"field[{n}]", "Give less. " * 20) for n in range(1000))
+def header_bytes(error: DomainError) -> int:
+    """What a peer receives of it in headers, as RFC 9113 counts them, without what HTTP/2 compresses."""
     code, message, details = refusal(error)
-    assert code is grpc.StatusCode.INVALID_ARGUMENT
-    assert len(message.encode()) <= 1024
-    assert len(details) <= DETAILS_BYTES
-    assert len(bad_request_of(error).field_violations) > 5
+    headers = {
+        "grpc-status": len(str(code.value[0])),
+        "grpc-message": encoded_bytes(message),
+        "grpc-status-details-bin": (len(details) + 2) // 3 * 4,
+    }
+    return sum(len(name) + size for name, size in headers.items())
+
+
+TEXTS = {"plain": "Give less. ", "beyond ASCII": "\N{SNOWMAN}", "percents": "%"}
+
+
+@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
+def test_an_error_stays_below_what_proxies_let_through_however_much_is_wrong(text: str) -> None:
+    error = InvalidRequest(Violation(f"field[{n}]", text * 20) for n in range(1000))
+    assert header_bytes(error) < HEADERS_BYTES
+    assert bad_request_of(error).field_violations
+    facts = {f"fact_{n}": text * 1000 for n in range(20)}
+    assert header_bytes(DomainError(text * 1000, **facts)) < HEADERS_BYTES
+
+
+def test_thirteen_violations_stay_whole_or_are_left_out_from_the_last() -> None:
+    error = InvalidRequest(Violation(f"messages[{n}].content", "Must be a string.") for n in range(13))
+    violations = bad_request_of(error).field_violations
+    assert [(each.field, each.description) for each in violations] == list(error.violations)
+    assert header_bytes(error) < HEADERS_BYTES
 
 
 def test_a_missing_session_and_a_foreign_one_look_alike_to_the_last_byte() -> None:

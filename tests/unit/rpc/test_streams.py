@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import pytest
 
@@ -28,14 +30,14 @@ class Held:
     """A stream that waits until it is ended."""
 
     def __init__(
-        self, streams: Streams, caller: Caller = ANN, recheck: Recheck = holds, *, transfer: bool = False
+        self, streams: Streams, caller: Caller = ANN, recheck: Recheck = holds, **options: Any
     ) -> None:
         self._opened = asyncio.Event()
         self._streams = streams
-        self.task = asyncio.create_task(self._run(caller, recheck, transfer))
+        self.task = asyncio.create_task(self._run(caller, recheck, options))
 
-    async def _run(self, caller: Caller, recheck: Recheck, transfer: bool) -> None:
-        with self._streams.open(caller, recheck, transfer=transfer):
+    async def _run(self, caller: Caller, recheck: Recheck, options: dict[str, Any]) -> None:
+        with self._streams.open(caller, recheck, **options):
             self._opened.set()
             await asyncio.Event().wait()
 
@@ -124,7 +126,6 @@ async def test_a_stream_that_has_been_open_for_long_is_told_to_come_again() -> N
     streams = Streams(StreamBounds(), longest_seconds=0)
     held = await Held(streams).opened()
     transfer = await Held(streams, transfer=True).opened()
-    streams.recheck()
     with pytest.raises(StreamAged, match="continue from the last sequence"):
         await held.task
     assert not transfer.task.done()
@@ -133,8 +134,29 @@ async def test_a_stream_that_has_been_open_for_long_is_told_to_come_again() -> N
         await transfer.task
     young = Streams(StreamBounds())
     held = await Held(young).opened()
-    young.recheck()
+    await asyncio.sleep(0)
     assert not held.task.done()
     young.end_all()
     with pytest.raises(ShuttingDown):
         await held.task
+
+
+async def test_streams_that_began_together_do_not_age_together() -> None:
+    loop = asyncio.get_running_loop()
+    streams = Streams(StreamBounds(), longest_seconds=1)
+    with opened(streams, *[ANN] * 200):
+        timers = sorted(timer.when() - loop.time() for timer in loop._scheduled)[-200:]  # type: ignore[attr-defined]
+    assert 0.7 < timers[0] < timers[-1] <= 1
+    assert max(late - soon for soon, late in itertools.pairwise(timers)) < 0.05
+
+
+async def test_a_stream_ends_with_its_credential() -> None:
+    streams = Streams(StreamBounds(), recheck_seconds=3600)
+    held = await Held(streams, recheck=ended, expires_in=0.0).opened()
+    lasting = await Held(streams, recheck=ended, expires_in=3600.0).opened()
+    transfer = await Held(streams, recheck=ended, expires_in=0.0, transfer=True).opened()
+    for stream in (held, transfer):
+        with pytest.raises(Unauthenticated):
+            await stream.task
+    assert not lasting.task.done()
+    lasting.task.cancel()
