@@ -79,6 +79,16 @@ def load(calls: Sequence[Call], *, seconds: float, streams: int = STREAMS) -> Lo
     return Load(sum(part.rate for part in parts), sum(part.succeeded for part in parts))
 
 
+def load_connect(call: Call, *, seconds: float) -> Load:
+    """The call over Connect in protobuf and HTTP/1.1: a connection for each of 64 callers."""
+    with tempfile.TemporaryDirectory() as folder:
+        body = Path(folder) / "body.bin"
+        body.write_bytes(call.request.SerializeToString())
+        command = ["h2load", "--h1", "-D", f"{int(seconds * 1000)}ms", "-c", str(CALLERS), "-d", str(body)]
+        command += ["-H", "content-type: application/proto", f"http://{call.address}/{call.method}"]
+        return _result(call, subprocess.Popen(command, stdout=subprocess.PIPE, text=True), frame_bytes=0)
+
+
 def median_micros(call: Call, *, seconds: float) -> float:
     """How long one caller waits for an answer, at the median."""
     with tempfile.TemporaryDirectory() as folder:
@@ -101,7 +111,7 @@ def _start(
     )
 
 
-def _result(call: Call, process: subprocess.Popen[str]) -> Load:
+def _result(call: Call, process: subprocess.Popen[str], *, frame_bytes: int = FRAME_BYTES) -> Load:
     output, _ = process.communicate()
     rate, requests, data = _RATE.search(output), _REQUESTS.search(output), _DATA.search(output)
     if process.returncode != 0 or not rate or not requests or not data:
@@ -109,7 +119,7 @@ def _result(call: Call, process: subprocess.Popen[str]) -> Load:
     succeeded, *others = (int(number) for number in requests.groups())
     if any(others):
         raise BenchmarkError(f"Calls of {call.method} failed: {requests.group()}.")
-    if not succeeded or int(data.group(1)) < succeeded * (FRAME_BYTES + call.answer_bytes):
+    if not succeeded or int(data.group(1)) < succeeded * (frame_bytes + call.answer_bytes):
         raise BenchmarkError(
             f"{succeeded} calls of {call.method} brought {data.group(1)} bytes, less than as many full answers have; "
             "some were refused."

@@ -27,6 +27,7 @@ START_SECONDS: Final = 60
 class Server:
     address: str
     pid: int
+    http_address: str = ""
 
     def resident_bytes(self) -> int:
         """The memory that the process holds now."""
@@ -57,8 +58,11 @@ def scratch() -> Iterator[Path]:
 
 
 @contextmanager
-def program(arguments: Sequence[str], *, log: Path, root: Path = ROOT) -> Iterator[Server]:
-    """Runs a Python module of this tree, or another, that prints `listening on ADDRESS` when it serves."""
+def program(
+    arguments: Sequence[str], *, log: Path, root: Path = ROOT, http: bool = False
+) -> Iterator[Server]:
+    """Runs a Python module of this tree, or another, that prints `listening on ADDRESS` when it serves, and with `http`
+    `HTTP on URL` on the next line."""
     with log.open("a") as errors:
         process = subprocess.Popen(
             [sys.executable, "-m", *arguments],
@@ -69,13 +73,15 @@ def program(arguments: Sequence[str], *, log: Path, root: Path = ROOT) -> Iterat
             text=True,
         )
     try:
-        yield Server(_wait_until_ready(process, log), process.pid)
+        address = _announced(process, "listening on", log)
+        url = _announced(process, "HTTP on", log) if http else ""
+        yield Server(address, process.pid, url.removeprefix("http://"))
     finally:
         process.terminate()
         _end(process)
 
 
-def _wait_until_ready(process: subprocess.Popen[str], log: Path) -> str:
+def _announced(process: subprocess.Popen[str], what: str, log: Path) -> str:
     if process.stdout is None:
         raise RuntimeError("The process was started without a pipe to read its address from.")
     # A server that hangs before it is ready is killed, so that the read below ends.
@@ -84,7 +90,7 @@ def _wait_until_ready(process: subprocess.Popen[str], log: Path) -> str:
     line = process.stdout.readline()
     guard.cancel()
     ready, _, address = line.strip().rpartition(" ")
-    if ready != "listening on":
+    if ready != what:
         raise RuntimeError(f"The server did not start:\n{log.read_text(errors='replace')}")
     return address
 
@@ -106,11 +112,15 @@ def echo_server() -> Iterator[Server]:
 
 
 @contextmanager
-def sessions_server(folder: Path, *, database_url: str | None = None, root: Path = ROOT) -> Iterator[Server]:
-    """Our server as a user would start it: only address and database are given."""
+def sessions_server(
+    folder: Path, *, database_url: str | None = None, root: Path = ROOT, http: bool = False
+) -> Iterator[Server]:
+    """Our server as a user would start it: only addresses and database are given."""
     url = database_url or sqlite_url(folder / "sessions.db")
     arguments = ["sessions_server", "serve", "--listen", "127.0.0.1:0", "--database-url", url]
-    with program(arguments, log=folder / "server.log", root=root) as server:
+    if http:
+        arguments += ["--http-listen", "127.0.0.1:0"]
+    with program(arguments, log=folder / "server.log", root=root, http=http) as server:
         yield server
 
 

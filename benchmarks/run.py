@@ -23,13 +23,21 @@ RESULTS = ROOT / "benchmarks" / "results.json"
 
 
 def measurements() -> dict[str, Callable[[Plan], list[Finding]]]:
-    from benchmarks import rules_calls, rules_console, rules_growth, rules_peers, rules_streams
+    from benchmarks import (
+        rules_calls,
+        rules_console,
+        rules_growth,
+        rules_http,
+        rules_peers,
+        rules_streams,
+    )
 
     every = (
         rules_calls.add_message,
         rules_calls.add_message_postgres,
         rules_peers.peers,
         rules_calls.get_session,
+        rules_http.get_session_connect,
         rules_calls.get_context,
         rules_calls.get_history,
         rules_calls.add_messages,

@@ -3,12 +3,12 @@
 Which blocks those are is told by the word behind the fence:
 
 - `bash`: a script, run from the project's root. One that starts a server may end there: it is done when the server
-  says `listening on`, and the server goes on until the last block.
+  says `listening on` and `HTTP on`, and the server goes on until the last block.
 - `python`: statements for one interpreter that all these blocks share; `await` may stand at the top level.
 - `text`, behind a `python` block: what that block prints, where `…` stands for any text.
 
 Every other word, such as `console` or `yaml`, is for reading only. The server listens on a free port and keeps its
-database in a temporary folder; where a block names the default address, that port stands in the block that is run.
+database in a temporary folder; where a block names a default address, that port stands in the block that is run.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from typing import Any, NamedTuple, Self
 from tests.meta.tree import ROOT
 
 DEFAULT_ADDRESS = "127.0.0.1:50051"
+DEFAULT_URL = "http://127.0.0.1:8080"
 
 _FENCE = re.compile(r"^(?P<indent> *)(?P<fence>`{3,}|~{3,})\s*(?P<word>[\w+-]*)")
 
@@ -63,6 +64,7 @@ class Newcomer:
 
     def __init__(self, folder: Path) -> None:
         self.address = DEFAULT_ADDRESS
+        self.url = DEFAULT_URL
         self._folder = folder
         self._here = folder / "project"
         self._scripts: list[subprocess.Popen[str]] = []
@@ -85,7 +87,7 @@ class Newcomer:
 
     def paste(self, block: Block) -> str:
         """Runs a block of `bash` or `python`; answers what it printed. Raises AssertionError when it fails."""
-        text = block.text.replace(DEFAULT_ADDRESS, self.address)
+        text = block.text.replace(DEFAULT_ADDRESS, self.address).replace(DEFAULT_URL, self.url)
         return self._bash(text) if block.word == "bash" else self._python(text, f"README.md:{block.line}")
 
     def _bash(self, text: str) -> str:
@@ -113,6 +115,8 @@ class Newcomer:
             printed += line
             if listening := re.search(r"listening on (\S+)", line):
                 self.address = listening[1]
+            if serving := re.search(r"HTTP on (\S+)", line):
+                self.url = serving[1]
                 break
         return printed
 

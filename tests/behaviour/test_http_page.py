@@ -1,0 +1,33 @@
+"""The page on HTTP: its commands run as they are, one after another, and print what the page says."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from tests.meta.readme import blocks, prints
+from tests.meta.tree import text_of
+from tests.support.server import start_server
+
+PAGE = text_of(Path("docs/http.md"))
+DEFAULT_URL = "http://127.0.0.1:8080"
+
+
+def test_the_pages_commands_print_what_it_says(tmp_path: Path) -> None:
+    compared = 0
+    with start_server(tmp_path, http=True) as server:
+        printed = ""
+        for block in blocks(PAGE):
+            if block.word == "bash":
+                printed = run(block.text.replace(DEFAULT_URL, server.url), tmp_path)
+            elif block.word == "text":
+                assert prints(block.text, printed), f"docs/http.md:{block.line}: {printed}"
+                compared += 1
+    assert compared == 5
+
+
+def run(script: str, folder: Path) -> str:
+    command = ["bash", "-euo", "pipefail", "-c", script]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{script}\n{done.stdout}{done.stderr}"
+    return done.stdout.replace("\r", "")
