@@ -213,6 +213,7 @@ async def _running_log(
 ) -> AsyncIterator[Core]:
     limits = settings.limits
     hub = Hub()
+    backend.when_failed_over(hub.distrust_all)
     wakeups = _wakeups(settings, backend, hub, store) if serves else None
     announce: Announce = wakeups.announce if wakeups is not None else hub.publish
     writer = Writer(store, announce=announce)

@@ -29,6 +29,7 @@ Mode = Literal["fast", "immediate"]
 
 _CONNECTIONS: Final = 200
 _INITDB: Final = ("--username", ROLE, "--auth", "trust", "--encoding", "UTF8", "--locale", "C", "--no-sync")
+_BACKUP: Final = ("--checkpoint", "fast", "--no-sync")
 
 
 class Postgres:
@@ -37,22 +38,44 @@ class Postgres:
     With `durable=False` it does not wait for the disk, which saves most of the time that tests would take.
     """
 
-    def __init__(self, folder: Path, programs: Path, *, durable: bool) -> None:
+    def __init__(
+        self, folder: Path, programs: Path, *, durable: bool, standby_of: Postgres | None = None
+    ) -> None:
         self._folder = folder
         self._programs = programs
         self._numbers = itertools.count(1)
+        self._durable = durable
         self.port = free_port()
-        self._run("initdb", *_INITDB, "--pgdata", str(self._data))
+        self._make(standby_of)
+
+    def _make(self, standby_of: Postgres | None) -> None:
+        if standby_of is None:
+            self._run("initdb", *_INITDB, "--pgdata", str(self._data))
+        else:
+            source = ("--dbname", standby_of._conninfo)
+            self._run("pg_basebackup", *source, *_BACKUP, "--pgdata", str(self._data))
+            self._follow(standby_of)
         with (self._data / "postgresql.conf").open("a") as settings:
             settings.write(
                 f"listen_addresses = '{HOST}'\nport = {self.port}\nunix_socket_directories = ''\n"
-                f"max_connections = {_CONNECTIONS}\nfsync = {'on' if durable else 'off'}\n"
+                f"max_connections = {_CONNECTIONS}\nfsync = {'on' if self._durable else 'off'}\n"
             )
 
     @property
     def log(self) -> str:
         path = self._folder / "log"
         return path.read_text(errors="replace") if path.exists() else ""
+
+    @property
+    def _conninfo(self) -> str:
+        return f"host={HOST} port={self.port} user={ROLE}"
+
+    def _follow(self, primary: Postgres) -> None:
+        """Is its standby from the next start on."""
+        (self._data / "standby.signal").touch()
+        shutil.chown(self._data / "standby.signal", *_owner_of(self._data))
+        with (self._data / "postgresql.auto.conf").open("a") as settings:
+            settings.write(f"primary_conninfo = '{primary._conninfo}'\n")
 
     def url(self, database: str, *, port: int | None = None) -> str:
         """Of a database, reached through something at another port if one is given."""
@@ -86,6 +109,29 @@ class Postgres:
         """In immediate mode it comes down as in a crash, and recovers at its next start."""
         self._control("stop", "--mode", mode)
 
+    def promote(self) -> None:
+        """Makes the standby a primary, on a timeline of its own."""
+        self._control("promote")
+
+    def become_standby_of(self, primary: Postgres) -> None:
+        """After it was stopped in order."""
+        self._follow(primary)
+        self.start()
+
+    def start_anew_as_standby_of(self, primary: Postgres) -> None:
+        """With a copy of the primary's data, whatever it had before."""
+        self.kill()
+        shutil.rmtree(self._data)
+        self._make(primary)
+        self.start()
+
+    def kill(self) -> None:
+        """All its processes at once, as when its machine dies. Those that are gone stay so."""
+        processes = self._processes()
+        for process in processes:
+            process.kill()
+        psutil.wait_procs(processes)
+
     def restart(self, mode: Mode = "immediate") -> None:
         self.stop(mode)
         self.start()
@@ -93,8 +139,7 @@ class Postgres:
     @contextmanager
     def silent(self) -> Iterator[None]:
         """Keeps its connections and says nothing, as if the network swallowed every byte."""
-        postmaster = psutil.Process(int((self._data / "postmaster.pid").read_text().split()[0]))
-        processes = [postmaster, *postmaster.children(recursive=True)]
+        processes = self._processes()
         for process in processes:
             process.suspend()
         try:
@@ -102,6 +147,13 @@ class Postgres:
         finally:
             for process in processes:
                 process.resume()
+
+    def _processes(self) -> list[psutil.Process]:
+        try:
+            postmaster = psutil.Process(int((self._data / "postmaster.pid").read_text().split()[0]))
+        except (FileNotFoundError, psutil.NoSuchProcess):  # it was stopped, or killed before
+            return []
+        return [postmaster, *postmaster.children(recursive=True)]
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -147,17 +199,22 @@ class Postgres:
 
 
 @contextmanager
-def running_postgres(*, durable: bool = False) -> Iterator[Postgres]:
+def running_postgres(*, durable: bool = False, standby_of: Postgres | None = None) -> Iterator[Postgres]:
     """A running server, stopped and removed in the end. One that cannot be started is an error."""
     folder = Path(tempfile.mkdtemp(prefix="sessions-postgres-"))
     try:
         if os.geteuid() == 0:
             os.chown(folder, *_nobody())
-        postgres = Postgres(folder, _programs(folder), durable=durable)
+        postgres = Postgres(folder, _programs(folder), durable=durable, standby_of=standby_of)
         with postgres.running():
             yield postgres
     finally:
         shutil.rmtree(folder, ignore_errors=True)  # the guard has removed all that is the server's
+
+
+def _owner_of(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_uid, status.st_gid
 
 
 def _as_account() -> list[str]:

@@ -298,6 +298,8 @@ class Feed(Protocol):
     """A message up to this position that still has content was read before it was erased."""
     foreign: int
     """Grows when another replica has written, which may have erased what was read before."""
+    doubts: int
+    """Grows when the log may have gone back, as after a failover to a server that lacks its last events."""
 
     def recent(self, after: Sequence) -> list[Event] | None:
         """The events after a position if they are all at hand; empty at the head; None: ask the log."""

@@ -30,6 +30,7 @@ class Feed:
         self.version = 0
         self.erased_through = Sequence(0)
         self.foreign = 0
+        self.doubts = 0
         self.watchers = 0
         self._ring: deque[Event] = deque()
         self._weights: deque[int] = deque()
@@ -63,6 +64,8 @@ class Feed:
         """What this process has made durable; without its events when they were too many to be kept in mind."""
         events = published.events
         self.erased_through = max(self.erased_through, published.erased_through)
+        if events and events[0].sequence <= self._head:
+            self.distrust()
         self._head = max(self._head, published.head)
         if not events or (self._ring and self._ring[-1].sequence + 1 != events[0].sequence):
             self._forget_ring()  # another replica wrote in between, or a series, whose events are in the log only
@@ -87,6 +90,12 @@ class Feed:
         self._forget_ring()
         self.foreign += 1
         self.wake()
+
+    def distrust(self) -> None:
+        """The log may have gone back: what is at hand, and what was shown, may not be in it any more."""
+        self._head = Sequence(0)
+        self.doubts += 1
+        self.forget()
 
     def close(self) -> None:
         """Nobody watches any more."""
@@ -166,6 +175,11 @@ class Hub:
         """Hints may have been lost: everyone looks into the log."""
         for feed in self._feeds.values():
             feed.forget()
+
+    def distrust_all(self) -> None:
+        """The database has failed over to a server that may lack what was shown last: everyone compares."""
+        for feed in self._feeds.values():
+            feed.distrust()
 
 
 def _wake(woken: asyncio.Future[None]) -> None:

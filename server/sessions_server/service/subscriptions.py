@@ -11,7 +11,7 @@ from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, NamedTuple
 
 from sessions_server.domain.errors import CursorAhead, EventsCompacted, SessionNotFound
-from sessions_server.domain.models import Deleted, Event, EventType, Message, Sequence, SessionKey
+from sessions_server.domain.models import Deleted, Event, EventType, Message, Micros, Sequence, SessionKey
 
 if TYPE_CHECKING:
     from sessions_server.domain.ports import Feed, Hub, LogPage, ReadStore, Sink
@@ -51,10 +51,11 @@ class Subscriptions:
         """
         feed = cursor.feed
         if not after:
-            head = (await self._store.session(cursor.key)).last_sequence
+            session = await self._store.session(cursor.key)
+            head = session.last_sequence
             feed.hint(head)
             if after is None:
-                cursor.position = head
+                cursor.position, cursor.known = head, session.update_time
                 return None
         cursor.position = after
         seen = feed.version
@@ -63,13 +64,10 @@ class Subscriptions:
             raise SessionNotFound
         is_current = feed.version == seen
         feed.hint(page.head)  # which the page goes up to, so that it is no news to this follower
-        if after > page.head:
-            raise CursorAhead(
-                "after_sequence lies beyond the session's last event; subscribe without it, or from last_sequence.",
-                last_sequence=str(page.head),
-            )
-        events = cursor.read(page)
-        return _Batch(events, feed.version, feed.foreign) if is_current else None
+        batch = _Batch(cursor.read(page), feed.version, feed.foreign)
+        if after and not batch.events:
+            cursor.known = await self._time_at(cursor)
+        return batch if is_current else None
 
     async def _next(self, cursor: _Cursor) -> _Batch:
         feed = cursor.feed
@@ -79,12 +77,33 @@ class Subscriptions:
             events = cursor.read(await self._store.log(cursor.key, cursor.position, cursor.batch))
         return _Batch(events, seen, foreign)
 
+    async def _time_at(self, cursor: _Cursor) -> Micros | None:
+        """When the follower's last event happened; None where it is not kept any more. Raises CursorAhead."""
+        page = await self._store.log(cursor.key, Sequence(cursor.position - 1), 1)
+        cursor.check_head(page)
+        return next((event.time for event in page.events if event.sequence == cursor.position), None)
+
+    async def _compare(self, cursor: _Cursor) -> None:
+        """Whether the follower's last event is in the log still, after the log may have gone back. What was written in
+        its place since has a later time. Raises CursorAhead."""
+        cursor.doubts = cursor.feed.doubts
+        if cursor.position and cursor.known is not None:
+            found = await self._time_at(cursor)
+            if found is not None and found > cursor.known:
+                raise CursorAhead(
+                    "The last events of this subscription were lost in a failover of the database; read the session, "
+                    "then subscribe from its last_sequence."
+                )
+
     async def _run(self, cursor: _Cursor, first: _Batch | None) -> None:
         loop = asyncio.get_running_loop()
         quiet_since = loop.time()
         # What came in while the first checkpoint was sent may have erased what was read before it.
         batch = first if first is not None and first.seen == cursor.feed.version else None
         while not cursor.ended:
+            if cursor.doubts != cursor.feed.doubts:
+                await self._compare(cursor)
+                batch = None
             events, seen, foreign = batch or await self._next(cursor)
             batch = None
             if await cursor.show(events, foreign):
@@ -120,6 +139,9 @@ class _Cursor:
         self.sink = sink
         self.kinds = kinds
         self.position = Sequence(0)
+        self.known: Micros | None = None
+        """When the event at the position happened, or a time after that; None: not known."""
+        self.doubts = feed.doubts
         self.batch = BATCH
         self.fleeting = True
         """What is at hand may be of a session that the clock has erased; the log knows. At first nobody else does."""
@@ -133,8 +155,17 @@ class _Cursor:
         self.skipped = 0
         await self.sink.checkpoint(self.position)
 
+    def check_head(self, page: LogPage) -> None:
+        """Raises CursorAhead."""
+        if self.position > page.head:
+            raise CursorAhead(
+                "after_sequence lies beyond the session's last event; subscribe without it, or from last_sequence.",
+                last_sequence=str(page.head),
+            )
+
     def read(self, page: LogPage) -> list[Event]:
         """What a page of the log brings; knows then how to ask for the next one. Raises EventsCompacted."""
+        self.check_head(page)
         events = _checked(self.key, page, self.position)
         self.batch, self.fleeting = _next_batch(page), page.fleeting
         return events
@@ -156,7 +187,7 @@ class _Cursor:
         wanted = not self.kinds or event.type in self.kinds or event.type is EventType.DELETED
         if wanted:
             await self.sink.event(event)
-        self.position = event.sequence
+        self.position, self.known = event.sequence, event.time
         self.skipped = 0 if wanted else self.skipped + 1
         if self.skipped == SKIPPED:
             await self.checkpoint()

@@ -90,6 +90,11 @@ class Backend(ABC):
         """Wake-ups between the servers that share the database; None where one process has it to itself."""
 
     @abstractmethod
+    def when_failed_over(self, tell: Callable[[], None]) -> None:
+        """Has `tell` called, before anything is read from it, whenever another server takes the database over, which
+        may lack what the one before had last."""
+
+    @abstractmethod
     def is_missing(self) -> bool:
         """Whether opening the database would make a new one."""
 

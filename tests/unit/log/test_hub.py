@@ -166,3 +166,28 @@ def test_what_became_durable_wakes_the_sessions_watchers_only(made: list[Event])
     with hub.watch(KEY) as feed, hub.watch(other) as quiet:
         hub.publish([Published(KEY, made, Sequence(1), Sequence(0))])
         assert (feed.version, quiet.version) == (1, 0)
+
+
+def test_a_log_that_went_back_is_not_at_hand_and_is_doubted() -> None:
+    feed = Feed()
+    publish(feed, events(5, 8))
+    publish(feed, events(6, 7, "others"))
+    assert feed.doubts == 1
+    assert at_hand(feed, 5) == [6, 7]
+    assert at_hand(feed, 4) is None
+    assert at_hand(feed, 7) == []
+    publish(feed, events(8, 8))
+    assert feed.doubts == 1
+
+
+def test_after_a_failover_everyone_asks_the_log() -> None:
+    hub = Hub()
+    with hub.watch(KEY) as feed:
+        feed.publish(Published(KEY, events(1, 3), Sequence(3), Sequence(0)))
+        seen = feed.version
+        hub.distrust_all()
+        assert (feed.doubts, at_hand(feed, 3)) == (1, None)
+        assert feed.version > seen, "nobody sleeps over it"
+        feed.hint(Sequence(2))
+        feed.publish(Published(KEY, events(3, 3), Sequence(3), Sequence(0)))
+        assert (feed.doubts, at_hand(feed, 2)) == (1, [3])

@@ -16,6 +16,8 @@ from sessions_server.storage.postgres.locks import LOCKS
 from sessions_server.storage.postgres.notify import NotifyChannel
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import sqlalchemy as sa
     from sqlalchemy.engine import URL
 
@@ -60,6 +62,9 @@ class PostgresBackend(Backend):
 
     def channel(self) -> Channel:
         return NotifyChannel(self.hosts)
+
+    def when_failed_over(self, tell: Callable[[], None]) -> None:
+        self.hosts.when_failed_over(tell)
 
     def is_missing(self) -> bool:
         return False

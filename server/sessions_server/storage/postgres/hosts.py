@@ -20,7 +20,7 @@ from weakref import WeakKeyDictionary
 from sessions_server.storage.postgres.errors import HostRefused, sqlstate_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     import asyncpg
     from sqlalchemy.engine import URL
@@ -88,7 +88,24 @@ class Hosts:
             options.pop(name, None)
         self._options: dict[str, Any] = {**options, "dsn": f"postgresql://?{urlencode(tls)}" if tls else None}
         self._newest: _Lineage | None = None
+        self._tell: list[Callable[[], None]] = []
         self._made: WeakKeyDictionary[asyncpg.Connection, _Lineage] = WeakKeyDictionary()
+
+    def when_failed_over(self, tell: Callable[[], None]) -> None:
+        """Has `tell` called when a primary on a newer timeline is found, before it is asked for anything."""
+        self._tell.append(tell)
+
+    async def look_around(self) -> None:
+        """Asks the other hosts whether one of them was promoted while the one that is used goes on. Raises nothing."""
+
+        async def look(address: Address) -> None:
+            connection = await self._connect(address, "sessions-server health", HOST_SECONDS)
+            try:
+                await self._look_at(connection, {}, allow_unsafe=True)
+            finally:
+                connection.terminate()
+
+        await asyncio.gather(*map(look, self._addresses[1:]), return_exceptions=True)
 
     async def connect(
         self,
@@ -204,6 +221,8 @@ class Hosts:
             for connection, lineage in list(self._made.items()):
                 if lineage.timeline < found.timeline:
                     connection.terminate()
+            for tell in self._tell:
+                tell()
         self._newest = found
 
     def _timeline(self, connection: asyncpg.Connection) -> int:

@@ -70,6 +70,9 @@ _PING_SECONDS: Final = 5.0
 _LONG_COMMIT_SECONDS: Final = 5.0
 """After how long health says that writes wait for a standby."""
 
+_LOOK_SECONDS: Final = 5.0
+"""How often the other hosts are asked whether one of them was promoted."""
+
 _MIXED_UP_SECONDS: Final = 30.0
 """For how long one call that a pooler mixed up says that the next ones will be."""
 
@@ -126,6 +129,8 @@ class PostgresRunner(Runner):
         self._commits: dict[int, float] = {}
         """Since when each COMMIT has been waiting, by a number of its own."""
         self._numbers = itertools.count()
+        self._looking: asyncio.Task[None] | None = None
+        self._look_at = 0.0
         self._health: asyncpg.Connection | None = None
         self._mixed_up: BaseException | None = None
         self._mixed_up_until = 0.0
@@ -148,6 +153,8 @@ class PostgresRunner(Runner):
 
     def abandon(self) -> None:
         """Each connection says goodbye, and does not wait for the answer of a database that may keep silent."""
+        if self._looking is not None:
+            self._looking.cancel()
         for connection in (*self._opened, *([self._health] if self._health is not None else [])):
             connection.terminate()
 
@@ -163,6 +170,9 @@ class PostgresRunner(Runner):
             raise errors.unavailable() from self._mixed_up
         with translated():
             await self._ping(in_doubt=in_doubt)
+        if loop.time() >= self._look_at and (self._looking is None or self._looking.done()):
+            self._look_at = loop.time() + _LOOK_SECONDS
+            self._looking = asyncio.create_task(self._hosts.look_around())
 
     async def _ping(self, *, in_doubt: bool) -> None:
         """On a connection of its own: that all others are busy is not a fault."""

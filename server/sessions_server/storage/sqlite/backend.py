@@ -14,6 +14,8 @@ from sessions_server.storage.sqlite.conditions import sql_of
 from sessions_server.storage.sqlite.runner import SqliteRunner
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import sqlalchemy as sa
     from sqlalchemy.engine import URL
 
@@ -51,6 +53,9 @@ class SqliteBackend(Backend):
 
     def channel(self) -> None:
         return None
+
+    def when_failed_over(self, tell: Callable[[], None]) -> None:
+        """A file has nobody to take over."""
 
     def is_missing(self) -> bool:
         return self.path is None or not self.path.exists()

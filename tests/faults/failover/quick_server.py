@@ -1,0 +1,27 @@
+"""The server's own program, which gives a silent database up sooner, so that a test need not wait as long."""
+
+from __future__ import annotations
+
+import asyncio
+
+from sessions_server.app import serve
+from sessions_server.settings import Settings
+from sessions_server.storage.postgres import hosts, runner
+from tests.support.clocked_server import announce
+
+SECONDS = 1.0
+
+
+def main() -> None:
+    for module, names in (
+        (hosts, ("HOST_SECONDS",)),
+        (runner, ("_PING_SECONDS", "_LOOK_SECONDS", "_LONG_COMMIT_SECONDS")),
+    ):
+        for name in names:
+            assert hasattr(module, name)
+            setattr(module, name, SECONDS)
+    asyncio.run(serve(Settings(), ready=announce))
+
+
+if __name__ == "__main__":
+    main()

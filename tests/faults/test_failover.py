@@ -1,0 +1,256 @@
+"""A primary and its standby under two replicas, whose URL names both: each way in which the standby takes over."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import pytest
+
+from sessions_server.domain.errors import SessionNotFound, Unavailable
+from sessions_server.domain.limits import Limits
+from sessions_server.security.cells import open_cells
+from sessions_server.storage.databases import parse_url
+from sessions_server.storage.postgres import runner
+from sessions_server.storage.store import Store, open_store
+from tests.conformance.harness import KEY, Harness, create
+from tests.faults.failover.load import Load, Verdict, running_load
+from tests.faults.subscriptions.figures import show
+from tests.support.clock import HandClock
+from tests.support.ports import HOST
+from tests.support.postgres import ROLE, Postgres, running_postgres
+from tests.support.replicas import running_replicas
+
+WRITES = 40
+"""Before and after each failover."""
+
+
+@dataclass
+class Pair:
+    """Two servers, each of which may be the primary."""
+
+    primary: Postgres
+    standby: Postgres
+
+    @property
+    def url(self) -> str:
+        hosts = "&".join(f"host={HOST}:{each.port}" for each in (self.primary, self.standby))
+        return f"postgresql+asyncpg://{ROLE}@/sessions?{hosts}&target_session_attrs=read-write"
+
+    async def begin(self, *, synchronous: bool) -> None:
+        """With a standby that has all that the primary has."""
+        await asyncio.to_thread(self.standby.start_anew_as_standby_of, self.primary)
+        await self.wait_for_standby(self.primary, synchronous)
+
+    async def wait_for_standby(self, primary: Postgres, wanted: bool) -> None:
+        names = "*" if wanted else ""
+        await primary.execute(f"ALTER SYSTEM SET synchronous_standby_names = '{names}'")
+        await primary.execute("SELECT pg_reload_conf()")
+
+    async def promote(self) -> None:
+        """The standby takes over. It has none itself, and would wait for one where it was told to."""
+        await self.standby.execute("ALTER SYSTEM SET synchronous_standby_names = ''")
+        await asyncio.to_thread(self.standby.promote)
+        self.primary, self.standby = self.standby, self.primary
+
+
+@pytest.fixture(scope="module")
+def pair() -> Iterator[Pair]:
+    with running_postgres(durable=True) as primary:
+        asyncio.run(primary.execute("CREATE DATABASE sessions"))
+        with running_postgres(durable=True, standby_of=primary) as standby:
+            yield Pair(primary, standby)
+
+
+@pytest.fixture(scope="module")
+def addresses(pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
+    """Of two replicas, which live through all failovers."""
+    with running_replicas(
+        tmp_path_factory.mktemp("replicas"),
+        count=2,
+        database_url=pair.url,
+        program=["-m", "tests.faults.failover.quick_server"],
+    ) as servers:
+        pids = [server.pid for server in servers]
+        yield [server.address for server in servers]
+        assert [server.pid for server in servers] == pids
+
+
+async def test_a_planned_switchover_loses_nothing_and_no_stream_notices(
+    pair: Pair, addresses: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    await pair.begin(synchronous=False)
+    async with running_load(addresses, "planned") as load:
+        await load.more(WRITES)
+        await asyncio.to_thread(pair.primary.stop)
+        await pair.promote()
+        await asyncio.to_thread(pair.standby.become_standby_of, pair.primary)
+        await load.more(WRITES)
+    report(capsys, "a planned switchover", load)
+    assert load.verdict == Verdict(lost=0, holes=0, told=0)
+
+
+async def test_of_a_primary_that_falls_silent_and_comes_back_nothing_is_lost(
+    pair: Pair, addresses: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The standby was synchronous. What comes back takes itself for the primary still, and takes writes."""
+    await pair.begin(synchronous=True)
+    async with running_load(addresses, "silent") as load:
+        await load.more(WRITES)
+        with pair.primary.silent():
+            await pair.promote()
+            await load.more(WRITES)
+        await pair.wait_for_standby(pair.standby, False)
+        before = await messages_in(pair.standby)
+        for _ in range(2):
+            await cut_all(pair.primary)
+            await load.more(WRITES)
+        assert await messages_in(pair.standby) == before, "the old primary was written to"
+    report(capsys, "a primary that falls silent and comes back, its standby synchronous", load)
+    assert load.verdict == Verdict(lost=0, holes=0, told=0)
+
+
+async def test_of_a_primary_that_is_killed_nothing_is_lost_where_the_standby_was_synchronous(
+    pair: Pair, addresses: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    await pair.begin(synchronous=True)
+    async with running_load(addresses, "killed") as load:
+        await load.more(WRITES)
+        await asyncio.to_thread(pair.primary.kill)
+        await pair.promote()
+        await load.more(WRITES)
+    report(capsys, "a primary that is killed, its standby synchronous", load)
+    assert load.verdict == Verdict(lost=0, holes=0, told=0)
+
+
+async def test_streams_are_told_what_an_asynchronous_standby_never_had(
+    pair: Pair, addresses: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    await pair.begin(synchronous=False)
+    async with running_load(addresses, "asynchronous") as load:
+        await load.more(WRITES)
+        await pair.standby.execute("ALTER SYSTEM SET primary_conninfo = ''")
+        await pair.standby.execute("SELECT pg_reload_conf()")
+        await until_none(pair.standby, "pg_stat_wal_receiver WHERE status = 'streaming'")
+        await load.more(WRITES)
+        await load.seen_by_all()
+        await asyncio.to_thread(pair.primary.kill)
+        await pair.promote()
+        await load.more(2 * WRITES)
+    report(capsys, "a primary that is killed, its standby asynchronous", load)
+    assert load.verdict is not None
+    assert load.verdict.lost > 0, "there was nothing to be told of"
+    assert load.verdict.holes == 0
+    assert load.verdict.told == len(load.followers)
+
+
+async def test_a_primary_that_goes_on_beside_the_promoted_one_is_left(
+    pair: Pair, addresses: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nobody has fenced it, so it takes writes until the replicas have seen the other one."""
+    await pair.begin(synchronous=False)
+    async with running_load(addresses, "beside") as load:
+        await load.more(WRITES)
+        await pair.promote()
+        await until_none(pair.standby, "pg_stat_activity WHERE application_name = 'sessions-server'")
+        before = await messages_in(pair.standby)
+        await load.more(WRITES)
+        assert await messages_in(pair.standby) == before
+    report(capsys, "a primary that goes on beside the promoted one", load)
+    assert load.verdict is not None
+    assert load.verdict.holes == 0
+
+
+async def test_a_commit_that_waits_for_a_standby_is_not_given_up_and_health_says_so(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sessions_server.storage.postgres.runner._COMMAND_SECONDS", 0.1)
+    monkeypatch.setitem(runner._SESSION_SETTINGS, "statement_timeout", "100ms")
+    monkeypatch.setattr("sessions_server.storage.postgres.runner._LONG_COMMIT_SECONDS", 0.5)
+    await pair.begin(synchronous=True)
+    async with running_store(pair.url) as store:
+        bench = Harness(store, HandClock())
+        await store.ping()
+        await asyncio.to_thread(pair.standby.stop)
+        writing = asyncio.create_task(bench.do(create()))
+        said = await until_refused(store.ping)
+        assert said.startswith("PostgreSQL at {place} has not finished a COMMIT for ")
+        assert said.endswith(
+            "start the synchronous standby that it waits for, or take it out of synchronous_standby_names."
+        )
+        assert not writing.done()
+        with pytest.raises(SessionNotFound):
+            await store.session(KEY)
+        await asyncio.to_thread(pair.standby.start)
+        await writing
+        await store.ping()
+        assert (await store.session(KEY)).last_sequence == 1
+
+
+async def test_writes_wait_for_the_disk_whatever_a_promoted_standby_is_set_to(pair: Pair) -> None:
+    await pair.primary.execute("ALTER SYSTEM SET synchronous_commit = off")
+    await pair.primary.execute("SELECT pg_reload_conf()")
+    backend = parse_url(pair.url)
+    async with running_store(pair.url) as store:
+        show_it = "SHOW synchronous_commit"
+        rows = await store._runner.read(lambda each: each.exec_driver_sql(show_it).all(), snapshot=False)
+        assert rows == [("on",)]
+        await pair.primary.execute("ALTER SYSTEM SET fsync = off")
+        await pair.primary.execute("SELECT pg_reload_conf()")
+        await cut_all(pair.primary)
+        with pytest.raises(Unavailable) as refusal:
+            await store.session(KEY)
+        assert backend.explain(refusal.value) == (
+            "PostgreSQL's fsync is off, so it may lose what this server has acknowledged; turn it on."
+        )
+        await pair.primary.execute("ALTER SYSTEM RESET ALL")
+        await pair.primary.execute("SELECT pg_reload_conf()")
+
+
+@asynccontextmanager
+async def running_store(url: str) -> AsyncIterator[Store]:
+    store = open_store(parse_url(url), cells=open_cells(None), limits=Limits())
+    await store.start()
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+async def until_refused(ping: Callable[[], Awaitable[None]]) -> str:
+    """What is said of the first ping that is refused."""
+    while True:
+        try:
+            await ping()
+        except Unavailable as refusal:
+            return str(refusal.__cause__)
+        await asyncio.sleep(0.01)
+
+
+def report(capsys: pytest.CaptureFixture[str], what: str, load: Load) -> None:
+    verdict = load.verdict
+    assert verdict is not None
+    show(
+        capsys,
+        f"{what}: {len(load.acknowledged)} messages acknowledged, {verdict.lost} lost; of {len(load.followers)} "
+        f"streams {verdict.holes} with a silent hole, {verdict.told} told",
+    )
+
+
+async def messages_in(postgres: Postgres) -> int:
+    [[count]] = await postgres.fetch("SELECT count(*) FROM log", database="sessions")
+    return int(count)
+
+
+async def cut_all(postgres: Postgres) -> None:
+    await postgres.execute(
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name LIKE 'sessions-server%'"
+    )
+
+
+async def until_none(postgres: Postgres, rows: str) -> None:
+    """Asks until there are none such: nobody says when it is so."""
+    while await postgres.fetch(f"SELECT FROM {rows}"):  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
