@@ -157,10 +157,13 @@ def _print_result(result: Any, output: Output) -> None:
 
 def _failure(error: Exception, output: Output) -> int:
     """Prints what went wrong, as a sentence on standard error or as a document. Returns the exit code."""
+    message = str(error)
+    if isinstance(error, OSError) and not isinstance(error, SessionsError):  # DeadlineExceeded is both
+        message = f"The file `{error.filename}` cannot be read: {error.strerror}. Check its path."
     if output is Output.TEXT:
-        sys.stderr.write(f"{error}\n" if isinstance(error, InvalidTask) else f"sessions-task: {error}\n")
+        sys.stderr.write(f"{message}\n" if isinstance(error, InvalidTask) else f"sessions-task: {message}\n")
         return 1
-    details: dict[str, Any] = {"type": type(error).__name__, "message": str(error)}
+    details: dict[str, Any] = {"type": type(error).__name__, "message": message}
     match error:
         case InvalidTask():
             details["problems"] = [

@@ -163,6 +163,11 @@ class MappingForm(ValueForm):
 class ExpressionForm(ValueForm):
     """As a value, but text is an expression also without `{{ }}` around it."""
 
+    def read(self, node: Node, problems: Problems) -> Node:
+        if node.value is None:
+            problems.add(node.mark, "This must be an expression such as `inputs.x > 1`, not nothing.")
+        return node
+
 
 VALUE: Final = ValueForm()
 MAPPING: Final = MappingForm()

@@ -44,6 +44,9 @@ class Step(Record):
     NAMES: ClassVar[Names] = {}
     """The names that templates under a key may use, beyond those known around the step."""
 
+    def __init_subclass__(cls) -> None:
+        cls.TITLE = f"The step `{cls.KIND}`"
+
 
 Block: TypeAlias = tuple[Step, ...]
 
@@ -77,7 +80,7 @@ BLOCK: Final = ListOf(_StepForm(), alone=True)
 class ToolStep(Step):
     """Calls a tool; its output is what the tool returns."""
 
-    KIND = TITLE = "tool"
+    KIND = "tool"
     tool: str = key(NAME)
     arguments: Node = key(MAPPING, Node({}))
 
@@ -140,7 +143,7 @@ class Settings(Record):
 class PromptStep(Step):
     """Asks a model; its output is the text of the answer."""
 
-    KIND = TITLE = "prompt"
+    KIND = "prompt"
     prompt: tuple[Message, ...] = key(_MessagesForm(RecordOf(Message)))
     model: str | None = key(TEXT, None)
     tools: tuple[str, ...] = key(_ToolsForm(NAME), ())
@@ -153,7 +156,7 @@ class PromptStep(Step):
 class EvaluateStep(Step):
     """Its output is the value."""
 
-    KIND = TITLE = "evaluate"
+    KIND = "evaluate"
     evaluate: Node = key(VALUE)
 
 
@@ -161,7 +164,7 @@ class EvaluateStep(Step):
 class IfStep(Step):
     """Its output is that of the branch that was taken."""
 
-    KIND = TITLE = "if"
+    KIND = "if"
     if_: Node = key(EXPRESSION)
     then: Block = key(BLOCK)
     else_: Block = key(BLOCK, ())
@@ -181,7 +184,7 @@ class Case(Record):
 class SwitchStep(Step):
     """The first case that holds is taken."""
 
-    KIND = TITLE = "switch"
+    KIND = "switch"
     switch: tuple[Case, ...] = key(ListOf(RecordOf(Case)))
 
 
@@ -199,7 +202,7 @@ class Foreach(Record):
 class ForeachStep(Step):
     """Its output is the list of the outputs."""
 
-    KIND = TITLE = "foreach"
+    KIND = "foreach"
     NAMES: ClassVar[Names] = {"do": ("item", "index")}
     foreach: Foreach = key(RecordOf(Foreach))
 
@@ -209,7 +212,6 @@ class MapStep(Step):
     """Maps each item to an output; with `reduce` folds these into one."""
 
     KIND = "over"
-    TITLE = "over"
     NAMES: ClassVar[Names] = {"map": ("item", "index"), "reduce": ("results", "item", "index")}
     over: Node = key(EXPRESSION)
     map: Block = key(BLOCK)
@@ -222,7 +224,7 @@ class MapStep(Step):
 class ParallelStep(Step):
     """Runs all branches at once; its output is the list of their outputs."""
 
-    KIND = TITLE = "parallel"
+    KIND = "parallel"
     parallel: tuple[Block, ...] = key(ListOf(BLOCK))
 
 
@@ -245,7 +247,7 @@ class Wait(Record):
 class WaitStep(Step):
     """Waits for an event of a session; its output is the event."""
 
-    KIND = TITLE = "wait"
+    KIND = "wait"
     NAMES: ClassVar[Names] = {"until": ("event",)}
     wait: Wait = key(RecordOf(Wait))
 
@@ -263,7 +265,7 @@ class Yield(Record):
 class YieldStep(Step):
     """Runs another workflow of the file; its output is that one's."""
 
-    KIND = TITLE = "yield"
+    KIND = "yield"
     yield_: Yield = key(RecordOf(Yield))
 
 
@@ -271,7 +273,7 @@ class YieldStep(Step):
 class ReturnStep(Step):
     """Ends the workflow with an output."""
 
-    KIND = TITLE = "return"
+    KIND = "return"
     return_: Node = key(VALUE)
 
 
@@ -279,7 +281,7 @@ class ReturnStep(Step):
 class ErrorStep(Step):
     """Fails the run with a sentence."""
 
-    KIND = TITLE = "error"
+    KIND = "error"
     error: Node = key(VALUE)
 
 
@@ -287,7 +289,7 @@ class ErrorStep(Step):
 class LogStep(Step):
     """Shows a line. `_` stays what it was."""
 
-    KIND = TITLE = "log"
+    KIND = "log"
     log: Node = key(VALUE)
 
 

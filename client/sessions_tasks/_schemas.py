@@ -28,7 +28,7 @@ def violations(schema: Any, value: Any) -> Iterator[str]:
             where = error.json_path.removeprefix("$").removeprefix(".")
             yield f"`{where}`: {error.message[:200]}" if where else error.message[:200]
     except RecursionError:
-        yield "its schema refers to itself without end"
+        yield "the schema refers to itself without end"
     except Exception as error:
         # A reference that leads nowhere shows itself only here, as one of several private classes.
-        yield f"its schema cannot be used, {str(error)[:200]}"
+        yield f"the schema cannot be used ({str(error)[:200]})"

@@ -109,7 +109,11 @@ def test_a_file_is_checked_without_a_server(tmp_path: Path, task: Path) -> None:
     assert (done.exit_code, done.stdout) == (0, f"{task} is a task with the workflows main\n")
     assert invoke("check", write(tmp_path / "wrong.yaml", "main: x\n")).exit_code == 1
     done = invoke("check", tmp_path / "none.yaml")
-    assert (done.exit_code, "No such file" in done.stderr) == (1, True)
+    assert done.exit_code == 1
+    assert done.stderr == (
+        f"sessions-task: The file `{tmp_path / 'none.yaml'}` cannot be read: No such file or directory. "
+        "Check its path.\n"
+    )
 
 
 @pytest.mark.parametrize("format", ["openai", "anthropic", "mcp"])

@@ -93,6 +93,13 @@ async def test_a_template_that_does_not_end_is_stopped_and_the_next_one_is_rende
     assert await renderer.render("{{ _.count }}", NAMES) == 2
 
 
+async def test_what_a_run_makes_in_all_is_bounded(renderer: Renderer) -> None:
+    renderer._bytes_left = 3_000
+    assert await renderer.render("{{ 'x' * 2000 }}", NAMES) == "x" * 2000
+    with pytest.raises(StepProblem, match="The templates of the run made more than 1024 MiB"):
+        await renderer.render("{{ 'x' * 2000 }}", NAMES)
+
+
 async def test_templates_see_no_environment(renderer: Renderer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SECRET", "s")
     with pytest.raises(StepProblem, match="there is no `env`"):
