@@ -72,7 +72,6 @@ class Connection:
         self._channels: dict[asyncio.AbstractEventLoop, _Channels] = {}
         self._pauses: dict[_backend.Signal, asyncio.AbstractEventLoop] = {}
         self._closed = False
-        self._process = os.getpid()
         _connections.add(self)
 
     @property
@@ -86,7 +85,12 @@ class Connection:
         return self._of_this_loop().place()
 
     def _of_this_loop(self) -> _Channels:
-        self.check_process()
+        if _of_the_parent:
+            raise RuntimeError(
+                "An AsyncClient was in use when this process was forked, and gRPC's asyncio interface does not survive "
+                "that. Start the process with spawn rather than fork, fork before the first call, or use Client; see "
+                "docs/python.md."
+            )
         loop = _backend.running_loop()
         with self._lock:
             self.check_open()
@@ -101,14 +105,6 @@ class Connection:
         """Raises RuntimeError when the client is closed."""
         if self._closed:
             raise closed()
-
-    def check_process(self) -> None:
-        """Raises RuntimeError in a process that was forked from the client's."""
-        if os.getpid() != self._process:
-            raise RuntimeError(
-                "This AsyncClient was made before its process was forked, and does not work in the child. Start the "
-                "child with spawn rather than fork, or make the client after the fork; see docs/python.md."
-            )
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
@@ -133,7 +129,7 @@ class Connection:
         self.check_open()
 
     async def close(self) -> None:
-        if os.getpid() != self._process:
+        if _of_the_parent:
             return
         with self._lock:
             self._closed = True
@@ -173,11 +169,11 @@ def _comes_of_closing(failure: BaseException) -> bool:
 
 _connections: WeakSet[Connection] = WeakSet()
 _of_the_parent: list[Connection] = []
+"""In a forked child, what was open at the fork. It is kept, since its end here would be felt there."""
 
 
 def _keep() -> None:
-    """In a forked child: keeps the parent's channels, whose end here would be felt there."""
-    _of_the_parent.extend(_connections)
+    _of_the_parent.extend(connection for connection in _connections if connection._channels)
 
 
 os.register_at_fork(after_in_child=_keep)

@@ -168,6 +168,11 @@ class Calls:
         self.arrived += 1
         return Call(method, headers, transport, time.perf_counter())
 
+    def check_credential(self, headers: Headers) -> None:
+        """Judges what came with something other than a call of the service. Raises Unauthenticated."""
+        given = [value for name, value in headers if name == "authorization"]
+        self._authenticator.authenticate(given, now=self._clock.now())
+
     def admit(self, call: Call) -> Caller:
         """Judges a call by what came with it, for a driver that wants to know before it reads the rest. Raises
         Refused."""

@@ -17,8 +17,9 @@ import grpc
 from sessions_server.domain.errors import SetupError
 from sessions_server.rpc.calls import Calls
 from sessions_server.rpc.grpc import GrpcHandlers, UnknownMethods
-from sessions_server.rpc.health_and_reflection import Health, standard_services
+from sessions_server.rpc.health import HEALTH, Health, health_handler
 from sessions_server.rpc.methods import REQUEST_BYTES
+from sessions_server.rpc.reflection import Reflection
 
 if TYPE_CHECKING:
     from sessions_server.rpc.metrics import Metrics
@@ -73,7 +74,8 @@ class RpcServer:
         self._health = Health(*services, metrics=metrics)
         self._handlers = [
             GrpcHandlers(calls),
-            *standard_services(self._health, *services),
+            health_handler(self._health),
+            Reflection(calls, (*services, HEALTH)),
             UnknownMethods(calls),
         ]
         self._server: grpc.aio.Server | None = None

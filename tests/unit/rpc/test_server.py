@@ -17,7 +17,7 @@ from sessions_client import AsyncClient, SessionsError
 from sessions_client._errors import error_from
 from sessions_proto.v1 import sessions_pb2 as pb, sessions_pb2_grpc
 from sessions_server.domain.errors import SetupError
-from sessions_server.rpc import health_and_reflection
+from sessions_server.rpc import health
 from sessions_server.rpc.metrics import Metrics
 from sessions_server.rpc.server import RpcServer
 from sessions_server.rpc.tls import Tls
@@ -157,7 +157,7 @@ async def test_who_watches_health_sees_every_change_and_then_the_end() -> None:
 
 
 async def test_health_is_watched_by_so_many_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(health_and_reflection, "WATCHES", 1)
+    monkeypatch.setattr(health, "WATCHES", 1)
     async with running() as server, client_of(server) as client:
         first = client.health.Watch(health_pb2.HealthCheckRequest())
         assert (await first.read()).status == SERVING
@@ -169,7 +169,7 @@ async def test_health_is_watched_by_so_many_and_no_more(monkeypatch: pytest.Monk
 
 async def test_reflection_names_every_service() -> None:
     async with running() as server, client_of(server) as client:
-        call = client.reflection.ServerReflectionInfo()
+        call = client.reflection.ServerReflectionInfo(metadata=authorization(WRITER))
         await call.write(reflection_pb2.ServerReflectionRequest(list_services=""))
         listed = {service.name for service in (await call.read()).list_services_response.service}
         await call.done_writing()
@@ -177,6 +177,7 @@ async def test_reflection_names_every_service() -> None:
         *(service.full_name for service in SERVICES),
         "grpc.health.v1.Health",
         "grpc.reflection.v1alpha.ServerReflection",
+        "grpc.reflection.v1.ServerReflection",
     }
 
 

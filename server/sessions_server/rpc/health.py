@@ -1,4 +1,4 @@
-"""The services that every gRPC server is expected to have beside its own: health and reflection."""
+"""`grpc.health.v1.Health`: whether the server takes calls."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from sessions_server.rpc.errors import NOT_FOUND, RESOURCE_EXHAUSTED
 
@@ -18,6 +17,8 @@ if TYPE_CHECKING:
 
 _Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 _Response = health_pb2.HealthCheckResponse
+
+HEALTH: Final = "grpc.health.v1.Health"
 
 WATCHES: Final = 1_000
 """How many callers may watch health at the same time; they need no credential."""
@@ -93,15 +94,11 @@ class Health(health_pb2_grpc.HealthServicer):
         self._changed = asyncio.Event()
 
 
-def standard_services(health: Health, *services: str) -> list[grpc.GenericRpcHandler]:
-    """The handlers of health and reflection, with reflection naming them all."""
+def health_handler(health: Health) -> grpc.GenericRpcHandler:
+    """The handler of the service. It is not registered by name with the server, as `GrpcHandlers` says."""
     collector = _Collector()
     health_pb2_grpc.add_HealthServicer_to_server(health, cast("grpc.aio.Server", collector))
-    names = (*services, "grpc.health.v1.Health", reflection.SERVICE_NAME)
-    reflection_pb2_grpc.add_ServerReflectionServicer_to_server(  # type: ignore[no-untyped-call]
-        reflection.aio.ReflectionServicer(names), cast("grpc.aio.Server", collector)
-    )
-    return collector.handlers
+    return collector.handlers[0]
 
 
 class _Collector:

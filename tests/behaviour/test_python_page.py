@@ -1,0 +1,231 @@
+"""docs/python.md: the clients in programs with several processes."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import pickle
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from sessions_client import AsyncClient, Client
+from tests.support.ports import HOST, free_port
+from tests.support.server import ROOT, SOURCES, Server, start_server
+
+CHILD_SECONDS = 60
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with start_server(tmp_path_factory.mktemp("server")) as server:
+        yield server
+
+
+def program(text: str, *arguments: str) -> str:
+    """What a program prints, in a process of its own: forks are not for the process of the tests."""
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, SOURCES))}
+    done = subprocess.run(
+        [sys.executable, "-c", HEAD + text, *arguments],
+        env=env,
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=CHILD_SECONDS,
+        check=True,
+    )
+    return done.stdout
+
+
+HEAD = """
+import asyncio, os, sys
+from sessions_client import AsyncClient, Client
+
+address = sys.argv[1]
+
+
+def in_child(use):
+    sys.stdout.flush()
+    if child := os.fork():
+        assert os.waitpid(child, 0)[1] == 0
+        return
+    try:
+        print(use())
+    except RuntimeError as error:
+        print(error)
+    sys.stdout.flush()
+    os._exit(0)
+
+
+async def state(client, session):
+    return (await client.sessions.get(session)).state
+"""
+
+WITH_SUBSCRIPTIONS = """
+with Client(address) as client:
+    session = client.sessions.create("u").id
+    events = client.sessions.subscribe(session, after_sequence=0)
+    heard = []
+    background = client.sessions.subscribe(session, callback=heard.append)
+    print(next(events).type)
+    in_child(lambda: client.sessions.get(session).state)
+    in_child(lambda: next(client.sessions.subscribe(session, after_sequence=0)).type)
+    in_child(lambda: next(events))
+    in_child(lambda: background.wait())
+    in_child(lambda: (events.close(), client.close()))
+    client.sessions.start(session)
+    print(next(events).type)
+    background.close()
+    events.close()
+"""
+
+
+def test_a_fork_while_a_subscription_is_open_gives_the_child_a_connection_of_its_own(server: Server) -> None:
+    belongs = "This subscription was opened before its process was forked; subscribe again in the child."
+    assert program(WITH_SUBSCRIPTIONS, server.address).splitlines() == [
+        "created",
+        "created",
+        "created",
+        belongs,
+        belongs,
+        "(None, None)",
+        "state_change",
+    ]
+
+
+ASYNCHRONOUS = """
+client, unused = AsyncClient(address), AsyncClient(address)
+with Client(address) as synchronous:
+    session = synchronous.sessions.create("u").id
+in_child(lambda: asyncio.run(state(client, session)))
+with asyncio.Runner() as runner:
+    print(runner.run(state(client, session)))
+    in_child(lambda: asyncio.run(state(client, session)))
+    in_child(lambda: asyncio.run(state(unused, session)))
+    in_child(lambda: asyncio.run(state(AsyncClient(address), session)))
+    print(runner.run(state(client, session)))
+    runner.run(client.close())
+in_child(lambda: asyncio.run(state(AsyncClient(address), session)))
+"""
+
+
+def test_an_asynchronous_client_says_that_it_does_not_survive_a_fork(server: Server) -> None:
+    lines = program(ASYNCHRONOUS, server.address).splitlines()
+    assert [line.partition(" was forked")[0] for line in lines] == [
+        "created",
+        "created",
+        *["An AsyncClient was in use when this process"] * 3,
+        "created",
+        "created",
+    ]
+    assert "spawn" in lines[2]
+
+
+def get(address: str, session: str, answers: multiprocessing.SimpleQueue[str]) -> None:
+    with Client(address) as client:
+        answers.put(client.sessions.get(session).id)
+
+
+def test_a_process_that_is_spawned_makes_clients_of_its_own(server: Server) -> None:
+    context = multiprocessing.get_context("spawn")
+    answers = context.SimpleQueue()
+    with Client(server.address) as client:
+        session = client.sessions.create("u").id
+        process = context.Process(target=get, args=(server.address, session, answers))
+        process.start()
+        assert answers.get() == session
+        process.join()
+
+
+APPLICATION = """
+import os
+from sessions_client import Client
+
+client = Client({address!r})
+session = client.sessions.create("u").id
+
+
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [f"{{os.getpid()}} {{client.sessions.get(session).id}} {{session}}".encode()]
+"""
+
+
+def test_gunicorns_preloaded_workers_use_the_client_of_their_parent(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "application.py").write_text(APPLICATION.format(address=server.address))
+    listen = f"{HOST}:{free_port()}"
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (*SOURCES, tmp_path)))}
+    command = [
+        sys.executable,
+        "-m",
+        "gunicorn",
+        "--preload",
+        "--workers",
+        "2",
+        "--bind",
+        listen,
+        "application",
+    ]
+    with subprocess.Popen(command, env=env, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as gunicorn:
+        assert gunicorn.stderr is not None
+        booted = 0
+        while booted < 2:
+            line = gunicorn.stderr.readline()
+            assert line, "gunicorn has ended"
+            booted += "Booting worker" in line
+        for _ in range(6):
+            with urllib.request.urlopen(f"http://{listen}/") as answer:
+                worker, got, made = answer.read().decode().split()
+            assert got == made
+            assert int(worker) != gunicorn.pid
+        gunicorn.terminate()
+
+
+@pytest.mark.parametrize("made", [Client, AsyncClient])
+def test_a_client_that_is_pickled_says_what_to_do(made: Callable[[str], object]) -> None:
+    with pytest.raises(TypeError, match="A client cannot be pickled; make one in the other process"):
+        pickle.dumps(made("127.0.0.1:1"))
+
+
+def test_a_subscription_that_is_pickled_says_what_to_do(server: Server) -> None:
+    with Client(server.address) as client:
+        session = client.sessions.create("u").id
+        with (
+            client.sessions.subscribe(session) as subscription,
+            pytest.raises(
+                TypeError, match="A subscription cannot be pickled; subscribe in the other process"
+            ),
+        ):
+            pickle.dumps(subscription)
+
+
+def test_without_asyncio_the_asynchronous_client_says_what_to_use() -> None:
+    with pytest.raises(RuntimeError, match=r"needs a running asyncio event loop.*trio"):
+        AsyncClient("127.0.0.1:1").sessions.get("s").send(None)
+
+
+def test_the_page_names_every_kind_of_program() -> None:
+    page = (ROOT / "docs" / "python.md").read_text()
+    for word in (
+        "gunicorn",
+        "Celery",
+        "multiprocessing",
+        "gevent",
+        "trio",
+        "spawn",
+        "GRPC_ENABLE_FORK_SUPPORT",
+    ):
+        assert word in page, word
+
+
+def test_both_clients_work_beside_each_other(server: Server) -> None:
+    async def use() -> str:
+        async with AsyncClient(server.address) as client:
+            return (await client.sessions.create("u")).state
+
+    with Client(server.address) as client:
+        assert asyncio.run(use()) == client.sessions.create("u").state

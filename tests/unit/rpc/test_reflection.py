@@ -1,0 +1,76 @@
+"""What general clients ask reflection for before their first call."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf import descriptor_pb2
+from grpc_reflection.v1alpha import reflection_pb2 as pb
+
+from sessions_server.rpc.reflection import ALPHA, STABLE
+from tests.unit.rpc.serving import WRITER, authorization, info_of
+from tests.unit.rpc.test_server import running
+
+
+@asynccontextmanager
+async def reflected(service: str, *who: str) -> AsyncIterator[Any]:
+    """A stream of questions to one version."""
+    async with running() as server, grpc.aio.insecure_channel(server.address) as channel:
+        method = channel.stream_stream(
+            f"/{service}/ServerReflectionInfo",
+            pb.ServerReflectionRequest.SerializeToString,
+            pb.ServerReflectionResponse.FromString,
+        )
+        yield method(metadata=authorization(*who))
+
+
+async def ask(call: Any, **question: Any) -> Any:
+    await call.write(pb.ServerReflectionRequest(**question))
+    return await call.read()
+
+
+@pytest.mark.parametrize("service", [ALPHA, STABLE])
+@pytest.mark.parametrize(
+    "symbol",
+    [
+        "sessions.v1.SessionService",
+        "sessions.v1.SessionService.GetSession",
+        "sessions.v1.Session",
+        "sessions.v1.Session.state",
+        "grpc.health.v1.Health.Check",
+        "grpc.reflection.v1.ServerReflection",
+        "grpc.reflection.v1alpha.ServerReflection.ServerReflectionInfo",
+    ],
+)
+async def test_every_kind_of_symbol_is_found_in_both_versions(service: str, symbol: str) -> None:
+    async with reflected(service, WRITER) as call:
+        answer = await ask(call, file_containing_symbol=symbol)
+    files = [
+        descriptor_pb2.FileDescriptorProto.FromString(raw)
+        for raw in answer.file_descriptor_response.file_descriptor_proto
+    ]
+    assert any(symbol.startswith(file.package) for file in files), answer.error_response
+
+
+@pytest.mark.parametrize("service", [ALPHA, STABLE])
+async def test_what_is_not_there_is_not_found_and_the_stream_goes_on(service: str) -> None:
+    async with reflected(service, WRITER) as call:
+        for symbol in ("sessions.v1.Nothing", "sessions.v1.SessionService.Nothing", ""):
+            answer = await ask(call, file_containing_symbol=symbol)
+            assert answer.error_response.error_code == grpc.StatusCode.NOT_FOUND.value[0]
+        listed = await ask(call, list_services="")
+    names = {one.name for one in listed.list_services_response.service}
+    assert {ALPHA, STABLE, "sessions.v1.SessionService"} <= names
+
+
+@pytest.mark.parametrize("service", [ALPHA, STABLE])
+async def test_it_asks_for_a_token_where_tokens_are_needed(service: str) -> None:
+    async with reflected(service, "stranger") as call:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await ask(call, list_services="")
+    assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
+    assert info_of(caught.value).reason == "UNAUTHENTICATED"
