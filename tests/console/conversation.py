@@ -16,7 +16,14 @@ METADATA = {
 CONTEXT = {
     "task": "refund",
     "step": "collect",
-    "order": {"id": "4711", "items": [{"sku": "A-1", "qty": 1, "price": 49.9}]},
+    "order": {
+        "id": "4711",
+        "currency": "EUR",
+        "items": [
+            {"title": "The Mill on the Floss", "qty": 1, "price": 49.9},
+            {"title": "Silas Marner", "qty": 2, "price": 12.5},
+        ],
+    },
     "flags": {"vip": True, "fraud": None},
 }
 OTHERS = ["Trip to Lisbon", "Password reset", "Weekly report", "Search is slow", "Plan a birthday"]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
     from sessions_client import Client
+    from tests.support.server import Server
 
 
 def test_a_refused_session_shows_each_violation_at_its_field(page: Page) -> None:
@@ -113,14 +117,19 @@ def test_large_values_are_cut_until_they_are_asked_for(page: Page, client: Clien
     expect(content).to_have_text("x" * 5000)
 
 
-def test_the_call_in_view_can_be_copied(page: Page, client: Client) -> None:
+def test_the_call_in_view_can_be_copied_and_works(page: Page, server: Server, client: Client) -> None:
     client.sessions.create(user_id="u1", session_id="copied")
+    client.sessions.set_context("copied", context={"step": 1})
     page.goto("/sessions/copied?view=context")
     page.get_by_role("button", name="Copy as…").first.click()
-    texts = page.locator(".snippet .code").all_inner_texts()
-    assert "SessionService/GetContext" in texts[0]
-    assert 'client.sessions.get_context("copied")' in texts[1]
-    assert texts[2] == "sessions context get copied"
+    curl, python, command = page.locator(".snippet .code").all_inner_texts()
+    assert json.loads(run("sh", "-c", curl))["context"]["data"] == {"step": 1}
+    assert run(sys.executable, "-c", python.replace("127.0.0.1:50051", server.address)) == "{'step': 1}\n"
+    assert command == "sessions context get copied"
+
+
+def run(*command: str) -> str:
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
 def test_a_token_is_pasted_once_and_what_it_allows_is_shown(browser: Browser, tmp_path: Path) -> None:

@@ -68,6 +68,7 @@ export class Follower {
         const ended = await this.read(stopped, () => (delay = FIRST_DELAY));
         if (stopped.aborted) return;
         if (ended) return this.watcher.connection({ kind: "ended" });
+        await this.pause(FIRST_DELAY, stopped); // a stream that just ends is asked for again, and not in a hurry
       } catch (error) {
         if (stopped.aborted) return;
         const problem = toProblem(error);

@@ -11,7 +11,7 @@ export interface Row {
 }
 
 /** Below this depth, containers are closed at first; and so are those with very many items. */
-const OPEN_DEPTH = 3;
+const OPEN_DEPTH = 4;
 const OPEN_ITEMS = 200;
 
 /** The rows in their order. `toggled` names the containers that the reader opened or closed. */

@@ -16,8 +16,8 @@ export function ConnectionLine({ model, pausedAt }: { model: SessionModel; pause
     return <Line tone="waiting" word="Stopped" rest={connection.problem.message} onRetry={() => void model.open()} />;
   if (connection.kind === "reconnecting") {
     const seconds = Math.max(0, Math.ceil((connection.retryAt - now.value) / 1000));
-    const rest = `${place}${seconds > 0 ? `, next try in ${seconds} s` : ""}`;
-    return <Line tone="waiting" word="Reconnecting" rest={rest} onRetry={() => log.retry()} />;
+    const wait = seconds > 0 ? `, next try in ${seconds} s` : "";
+    return <Line tone="waiting" word="Reconnecting" rest={place} wait={wait} onRetry={() => log.retry()} />;
   }
   if (pausedAt !== null) return <Line tone="paused" word="Paused" rest={place} />;
   if (connection.kind === "connecting" || position < head) return <Line tone="busy" word="Reading" rest={place} />;
@@ -28,14 +28,19 @@ interface LineProps {
   tone: "live" | "busy" | "waiting" | "paused" | "ended";
   word: string;
   rest: string;
+  /** Changes every second, and is not read aloud. */
+  wait?: string;
   onRetry?: () => void;
 }
 
-function Line({ tone, word, rest, onRetry }: LineProps) {
+function Line({ tone, word, rest, wait, onRetry }: LineProps) {
   return (
     <p class={`line is-${tone}`} role="status">
       <i aria-hidden="true" />
-      <b>{word}</b> <span class="rest">{rest}</span>
+      <b>{word}</b> <span class="rest">
+        {rest}
+        {wait && <span aria-hidden="true">{wait}</span>}
+      </span>
       {onRetry && (
         <button type="button" class="more" onClick={onRetry}>
           Try now

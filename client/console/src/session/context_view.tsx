@@ -24,7 +24,16 @@ export function ContextView({ model }: { model: SessionModel }) {
     whyReader.value ??
     (past ? "You are looking at the past. Go back to now first." : session ? whyReadOnly(session) : "Loading…");
   useKeys([{ key: "e", label: "Edit the context", run: () => !reason && setEditing(true) }]);
-  if (past?.problem) return <Unavailable text={past.problem.message} />;
+
+  const problem = past ? null : model.contextProblem.value;
+  if (problem && !context)
+    return (
+      <div class="empty">
+        <h2>The context cannot be read</h2>
+        <p>{problem.message}</p>
+        <Button onClick={() => void model.readContext()}>Try again</Button>
+      </div>
+    );
 
   return (
     <section class="context" aria-label="Context">
@@ -69,9 +78,9 @@ function Changes({ root, isFirst }: { root: Node | null; isFirst: boolean }) {
   if (added + removed + changed === 0) return <span class="faint">This event did not change the context.</span>;
   return (
     <span class="changes">
-      <span class="added">+{added} added</span>
-      <span class="changed">~{changed} changed</span>
-      <span class="removed">−{removed} removed</span>
+      <span class="added">+{added}&ensp;added</span>
+      <span class="changed">~{changed}&ensp;changed</span>
+      <span class="removed">−{removed}&ensp;removed</span>
     </span>
   );
 }
@@ -81,16 +90,6 @@ function EmptyContext({ isPast }: { isPast: boolean }) {
     <div class="empty">
       <h2>The context is empty{isPast ? " here" : ""}</h2>
       <p>It is one JSON object that the services of a session share. Edit it, or write it from a program.</p>
-    </div>
-  );
-}
-
-function Unavailable({ text }: { text: string }) {
-  return (
-    <div class="empty">
-      <h2>The session at this event cannot be shown</h2>
-      <p>{text}</p>
-      <Button onClick={() => setQuery({ at: "" }, { step: true })}>Back to now</Button>
     </div>
   );
 }

@@ -44,15 +44,11 @@ export function EditContext({ model, context, onClose }: Props) {
     }
   };
   const reload = async (keepText: boolean) => {
-    try {
-      const current = await model.readContext();
-      if (!current) return;
-      setEtag(current.etag);
-      if (!keepText) setText(written(current));
-      setProblem(null);
-    } catch (error) {
-      setProblem(toProblem(error));
-    }
+    const current = await model.readContext();
+    setProblem(model.contextProblem.peek());
+    if (!current) return;
+    setEtag(current.etag);
+    if (!keepText) setText(written(current));
   };
   return (
     <Dialog title="Edit the context" wide onClose={onClose} onSubmit={() => void save()}>

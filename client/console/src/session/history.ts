@@ -14,6 +14,8 @@ export class History {
   readonly problem = signal<Problem | null>(null);
   private isLoading = false;
   private turn = 0;
+  /** What came live while a page was being read, which may not be on it. */
+  private early: Message[] | null = null;
 
   /** `at` of 0 is the history as it is now. */
   constructor(
@@ -24,10 +26,12 @@ export class History {
   /** Reads the newest page, in place of all that is held. */
   async load(): Promise<void> {
     const turn = ++this.turn;
+    this.early ??= [];
     try {
       const { messages, hasMore } = await this.read(undefined);
       if (turn !== this.turn) return;
-      this.messages.value = messages;
+      this.messages.value = withLater(messages, this.early);
+      this.early = null;
       this.hasMore.value = hasMore;
       this.problem.value = null;
     } catch (error) {
@@ -57,9 +61,8 @@ export class History {
 
   /** Adds what came live. */
   append(messages: Message[]): void {
-    const last = this.messages.value.at(-1)?.sequence ?? 0n;
-    const fresh = messages.filter(({ sequence }) => sequence > last);
-    if (this.isReady.value && fresh.length > 0) this.messages.value = [...this.messages.value, ...fresh];
+    if (this.early) this.early.push(...messages);
+    else if (messages.length > 0) this.messages.value = withLater(this.messages.value, messages);
   }
 
   /** Drops the oldest of those that are held, where the server holds that many only. */
@@ -72,4 +75,9 @@ export class History {
     const request = { sessionId: this.id, limit: PAGE, beforeSequence: before, atSequence: this.at };
     return sessions.getHistory(request, { timeoutMs: TIMEOUT });
   }
+}
+
+function withLater(messages: readonly Message[], later: readonly Message[]): Message[] {
+  const last = messages.at(-1)?.sequence ?? 0n;
+  return [...messages, ...later.filter(({ sequence }) => sequence > last)];
 }

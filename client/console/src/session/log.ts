@@ -22,7 +22,8 @@ export class EventLog {
   readonly oldestKept = signal(0n);
   readonly isReadingBack = signal(false);
 
-  private start_ = 0n;
+  /** Everything after this is held. */
+  private start = 0n;
   private follower: Follower | null = null;
 
   constructor(
@@ -33,9 +34,10 @@ export class EventLog {
   /** Begins to follow; `head` is the session's last sequence as it was read. */
   open(head: bigint): void {
     this.raiseHead(head);
-    this.start_ = head > WINDOW ? head - WINDOW : 0n;
-    this.position.value = this.start_;
-    this.follower = new Follower(this.id, this.start_, {
+    this.start = head > WINDOW ? head - WINDOW : 0n;
+    this.events.length = 0;
+    this.position.value = this.start;
+    this.follower = new Follower(this.id, this.start, {
       events: (batch) => this.add(batch),
       position: (sequence) => {
         this.position.value = sequence;
@@ -44,7 +46,9 @@ export class EventLog {
       connection: (state) => (this.connection.value = state),
       compacted: (oldest) => {
         this.oldestKept.value = oldest;
-        if (this.events.length === 0) this.start_ = oldest - 1n;
+        // What was held before the gap goes, so that what is held has none.
+        this.events.length = 0;
+        this.start = oldest - 1n;
       },
     });
     if (!document.hidden) this.follower.start();
@@ -70,14 +74,14 @@ export class EventLog {
 
   /** Whether the log may have events before the first that is held. */
   get hasEarlier(): boolean {
-    return this.start_ > 0n && this.start_ + 1n > this.oldestKept.value;
+    return this.start > 0n && this.start + 1n > this.oldestKept.value;
   }
 
   /** Reads the events before the first that is held, a window of them. */
   async readBack(): Promise<Problem | null> {
     if (!this.hasEarlier || this.isReadingBack.value) return null;
     this.isReadingBack.value = true;
-    const end = this.start_;
+    const end = this.start;
     const after = end > WINDOW ? end - WINDOW : 0n;
     try {
       this.prepend(await this.readRange(after, end), after);
@@ -118,7 +122,7 @@ export class EventLog {
 
   private prepend(events: Event[], start: bigint): void {
     this.events.unshift(...events);
-    this.start_ = start;
+    this.start = start;
     this.version.value += 1;
   }
 

@@ -28,6 +28,7 @@ export class SessionModel {
   readonly problem = signal<Problem | null>(null);
   readonly isDeleted = signal(false);
   readonly context = signal<Context | null>(null);
+  readonly contextProblem = signal<Problem | null>(null);
   readonly history: History;
   readonly log: EventLog;
   readonly past = signal<Past | null>(null);
@@ -37,6 +38,8 @@ export class SessionModel {
   private settling = 0;
   private staleContext = false;
   private wanted = 0n;
+  /** The session's last event when it was first read; what follows is news to the history and the context. */
+  private readAt = 0n;
   private readonly unwatch: () => void;
 
   constructor(readonly id: string) {
@@ -69,8 +72,9 @@ export class SessionModel {
         this.session.value = session ?? null;
         this.problem.value = null;
       });
+      this.readAt = session?.lastSequence ?? 0n;
       this.log.close();
-      this.log.open(session?.lastSequence ?? 0n);
+      this.log.open(this.readAt);
       await Promise.all([this.history.load(), this.readContext()]);
     } catch (error) {
       this.problem.value = toProblem(error);
@@ -82,10 +86,17 @@ export class SessionModel {
     if (session && session.lastSequence >= (this.session.peek()?.lastSequence ?? 0n)) this.session.value = session;
   }
 
+  /** Reads the context as it is now; null, with `contextProblem`, where it cannot be read. */
   async readContext(): Promise<Context | null> {
-    const { context } = await sessions.getContext({ sessionId: this.id }, { timeoutMs: TIMEOUT });
-    this.context.value = context ?? null;
-    return this.context.value;
+    try {
+      const { context } = await sessions.getContext({ sessionId: this.id }, { timeoutMs: TIMEOUT });
+      this.contextProblem.value = null;
+      this.context.value = context ?? null;
+      return this.context.value;
+    } catch (error) {
+      this.contextProblem.value = toProblem(error);
+      return null;
+    }
   }
 
   /** Shows the session as of an event; 0 shows it as it is now. */
@@ -117,8 +128,7 @@ export class SessionModel {
   }
 
   private onEvents(events: Event[]): void {
-    const known = this.session.peek()?.lastSequence ?? 0n;
-    const fresh = events.filter(({ sequence }) => sequence > known);
+    const fresh = events.filter(({ sequence }) => sequence > this.readAt);
     if (fresh.length === 0) return;
     if (fresh.some(({ data }) => data.case === "deleted")) {
       this.isDeleted.value = true;
@@ -144,7 +154,8 @@ export class SessionModel {
         this.log.raiseHead(session.lastSequence);
         this.history.trim(Number(session.messageCount));
       }
-      if (this.staleContext) {
+      if (this.history.problem.peek()) void this.history.load();
+      if (this.staleContext || this.contextProblem.peek()) {
         this.staleContext = false;
         await this.readContext();
       }

@@ -84,6 +84,7 @@ function useNarrowSession(): boolean {
 function View({ model, view }: { model: SessionModel; view: string }) {
   const session = model.shown.value;
   const past = model.past.value;
+  if (past?.problem) return <NoPast text={past.problem.message} />;
   if (!session) return null;
   if (view === "context") return <ContextView model={model} />;
   if (view === "details") return <Details session={session} />;
@@ -133,6 +134,16 @@ function Tabs({ model, view, views }: { model: SessionModel; view: string; views
         Export
       </Button>
     </nav>
+  );
+}
+
+function NoPast({ text }: { text: string }) {
+  return (
+    <div class="empty">
+      <h2>The session at this event cannot be shown</h2>
+      <p>{text}</p>
+      <Button onClick={() => setQuery({ at: "" }, { step: true })}>Back to now</Button>
+    </div>
   );
 }
 

@@ -1,7 +1,7 @@
 // The bar that moves the whole session through time: one event back, one on, or anywhere in between.
 
 import { useEffect, useState } from "preact/hooks";
-import { formatCount, formatPlural, formatTime } from "../lib/format";
+import { formatClock, formatCount, formatPlural, formatTime } from "../lib/format";
 import { kindLabel, kindOf } from "../lib/events";
 import { query, setQuery } from "../route";
 import { Button } from "../ui/button";
@@ -35,10 +35,11 @@ export function Timeline({ model }: { model: SessionModel }) {
     if (next >= first && next <= head) setQuery({ at: String(next) });
     else if (next > head) setQuery({ at: "" });
   };
+  const toNow = () => setQuery({ at: "" }, { step: true });
   useKeys([
     { key: "[", label: "One event back in time", run: () => step(at === null ? 0n : -1n) },
     { key: "]", label: "One event on in time", run: () => step(1n) },
-    { key: "Escape", label: "Back to now", run: () => setQuery({ at: "" }, { step: true }) },
+    { key: "Escape", label: "Back to now", run: toNow },
   ]);
   const isPast = at !== null;
   return (
@@ -72,9 +73,9 @@ export function Timeline({ model }: { model: SessionModel }) {
         {isPast ? (
           <>
             <b>As of #{formatCount(here)}</b>{" "}
-            <span class="faint">
+            <span class="faint wide-only" title={event?.time && formatTime(event.time)}>
               {event && kindLabel(kindOf(event))}
-              {event?.time && <span class="wide-only">, {formatTime(event.time)}</span>}
+              {event?.time && `, ${formatClock(event.time)}`}
             </span>
           </>
         ) : (
@@ -83,12 +84,7 @@ export function Timeline({ model }: { model: SessionModel }) {
           </>
         )}
       </p>
-      <Button
-        kind="quiet"
-        hint="Esc"
-        reason={isPast ? null : "This is now."}
-        onClick={() => setQuery({ at: "" }, { step: true })}
-      >
+      <Button icon="live" kind="quiet" hint="Esc" reason={isPast ? null : "This is now."} onClick={toNow}>
         Back to now
       </Button>
     </div>

@@ -35,10 +35,10 @@ export function CopyButton({ text, what }: { text: () => string; what: string })
   );
 }
 
-const FORMS: { key: keyof Snippets; label: string; note?: string }[] = [
+const FORMS: { key: keyof Snippets; label: string; package?: string; note?: string }[] = [
   { key: "curl", label: "curl" },
-  { key: "python", label: "Python", note: "With `pip install sessions`; gRPC is assumed on its usual port." },
-  { key: "cli", label: "Command line", note: "With `pip install 'sessions[cli]'`." },
+  { key: "python", label: "Python", package: "sessions", note: "gRPC is assumed on its usual port." },
+  { key: "cli", label: "Command line", package: "'sessions[cli]'" },
 ];
 
 /** The button that shows how the data in view is had outside the console. */
@@ -59,7 +59,7 @@ function CallDialog({ call, onClose }: { call: Call; onClose: () => void }) {
   const texts = snippets(call, place);
   return (
     <Dialog title="The same from elsewhere" wide onClose={onClose}>
-      {FORMS.map(({ key, label, note }) => (
+      {FORMS.map(({ key, label, package: name, note }) => (
         <section key={key} class="snippet">
           <header>
             <h3>{label}</h3>
@@ -68,7 +68,11 @@ function CallDialog({ call, onClose }: { call: Call; onClose: () => void }) {
           <pre class="code" tabIndex={0}>
             {texts[key]}
           </pre>
-          {note && <p class="field-help">{note}</p>}
+          {name && (
+            <p class="field-help">
+              Needs <span class="mono">pip install {name}</span>. {note}
+            </p>
+          )}
         </section>
       ))}
     </Dialog>
