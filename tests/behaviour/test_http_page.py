@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tests.meta.readme import blocks, prints
 from tests.meta.tree import text_of
+from tests.support.debian import environment_with
 from tests.support.server import start_server
 
 PAGE = text_of(Path("docs/http.md"))
@@ -28,6 +29,7 @@ def test_the_pages_commands_print_what_it_says(tmp_path: Path) -> None:
 
 def run(script: str, folder: Path) -> str:
     command = ["bash", "-euo", "pipefail", "-c", script]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    env = environment_with("curl")
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{script}\n{done.stdout}{done.stderr}"
     return done.stdout.replace("\r", "")

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from tests.meta.tree import ROOT
+from tests.support.debian import environment_with
 
 DEFAULT_ADDRESS = "127.0.0.1:50051"
 DEFAULT_URL = "http://127.0.0.1:8080"
@@ -124,7 +125,7 @@ class Newcomer:
         """The caller's environment without what belongs to this project, or to the make that runs the tests."""
         kept = {
             name: value
-            for name, value in os.environ.items()
+            for name, value in environment_with("curl").items()
             if not name.startswith(("SESSIONS_", "MAKE", "MFLAGS"))
         }
         database = f"sqlite+aiosqlite:///{self._folder / 'sessions.db'}"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.meta.readme import DEFAULT_ADDRESS, Block, Newcomer, blocks, prints
+from tests.meta.readme import DEFAULT_ADDRESS, DEFAULT_URL, Block, Newcomer, blocks, prints
 from tests.meta.tree import text_of
 
 README = list(blocks(text_of(Path("README.md"))))
@@ -59,8 +59,10 @@ def test_a_script_ends_at_its_first_failing_command(tmp_path: Path) -> None:
 
 def test_a_script_is_done_when_its_server_listens_and_later_blocks_call_that(tmp_path: Path) -> None:
     with Newcomer(tmp_path) as newcomer:
-        newcomer.paste(Block("bash", "echo listening on 127.0.0.1:7\nexec tail -f /dev/null\n", 1))
-        assert newcomer.paste(Block("python", f"print('{DEFAULT_ADDRESS}')\n", 2)) == "127.0.0.1:7\n"
+        lines = "echo listening on 127.0.0.1:7\necho HTTP on http://127.0.0.1:8\n"
+        newcomer.paste(Block("bash", f"{lines}exec tail -f /dev/null\n", 1))
+        code = f"print('{DEFAULT_ADDRESS} {DEFAULT_URL}')\n"
+        assert newcomer.paste(Block("python", code, 2)) == "127.0.0.1:7 http://127.0.0.1:8\n"
 
 
 def test_what_a_script_writes_does_not_land_in_the_tree(tmp_path: Path) -> None:

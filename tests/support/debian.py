@@ -25,6 +25,15 @@ def find_program(name: str, *, packages: tuple[str, ...]) -> tuple[str, dict[str
     return str(program), {"LD_LIBRARY_PATH": library_path(folder)}
 
 
+def environment_with(program: str) -> dict[str, str]:
+    """The variables with which scripts find a program that its package is named after, beside those there are."""
+    if shutil.which(program):
+        return dict(os.environ)
+    folder = unpacked(program, lacking_packages)
+    path = os.pathsep.join([os.environ["PATH"], str(folder / "usr" / "bin")])
+    return {**os.environ, "PATH": path, "LD_LIBRARY_PATH": library_path(folder)}
+
+
 def unpacked(package: str, packages: Callable[[str], Sequence[str]]) -> Path:
     """The folder of a package, unpacked there with those that `packages` names for it the first time."""
     folder = UNPACKED / package
