@@ -87,7 +87,7 @@ class RecordChange(Model):
 
     name: RecordName
     etag: str
-    """The record's etag after the change; empty when it was deleted."""
+    """The record's etag after the change; of a deleted record, its last."""
     deleted: bool
 
 

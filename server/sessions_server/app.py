@@ -22,7 +22,8 @@ from sessions_server.log.wakeups import Wakeups
 from sessions_server.log.writer import Announce, Writer
 from sessions_server.observability import configure_logging
 from sessions_server.rpc.calls import CallLimits, Calls
-from sessions_server.rpc.methods import REQUEST_BYTES
+from sessions_server.rpc.commits import CommitServicer
+from sessions_server.rpc.methods import REQUEST_BYTES, Servicer
 from sessions_server.rpc.metrics import Metrics
 from sessions_server.rpc.quotas import Bounds
 from sessions_server.rpc.server import RpcServer
@@ -218,7 +219,7 @@ async def _running_log(
     announce: Announce = wakeups.announce if wakeups is not None else hub.publish
     writer = Writer(store, announce=announce)
     sweeper = Sweeper(
-        commands=writer,
+        commits=writer,
         store=store,
         upkeep=store,
         rewrapper=Rewrapper(cells=cells, store=store),
@@ -234,8 +235,8 @@ async def _running_log(
                 backend=backend,
                 store=store,
                 hub=hub,
-                sessions=Sessions(commands=writer, store=store, cells=cells, limits=limits),
-                transfers=Transfers(commands=writer, store=store, cells=cells, clock=clock),
+                sessions=Sessions(commits=writer, store=store, cells=cells, limits=limits),
+                transfers=Transfers(commits=writer, store=store, cells=cells, clock=clock),
                 limits=limits,
                 cells=cells,
                 grace=grace,
@@ -285,10 +286,11 @@ def _calls(settings: Settings, core: Core, metrics: Metrics, clock: Clock) -> Ca
     subscriptions = Subscriptions(
         store=core.store, hub=core.hub, checkpoint_seconds=settings.checkpoint_interval.total_seconds()
     )
-    servicers = [
+    servicers: list[Servicer] = [
         SessionServicer(
             sessions=core.sessions, subscriptions=subscriptions, transfers=core.transfers, limits=core.limits
         ),
+        CommitServicer(sessions=core.sessions, limits=core.limits),
     ]
     return Calls(
         servicers,

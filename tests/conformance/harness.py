@@ -6,10 +6,8 @@ from collections.abc import Iterable, Sequence as Seq
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from sessions_server.domain import commands as c
 from sessions_server.domain.filters import Condition, parse_filter
 from sessions_server.domain.models import (
-    Answer,
     JsonObject,
     Message,
     MessageBody,
@@ -22,6 +20,8 @@ from sessions_server.domain.models import (
     StorageOptions,
 )
 from sessions_server.domain.ports import HistoryQuery, ListQuery, OrderBy, Transaction
+from tests.support import commits as c
+from tests.support.commits import Answer, answer
 
 if TYPE_CHECKING:
     from sessions_server.domain.workspace import Published
@@ -39,7 +39,7 @@ class Harness:
     published: list[Published] = field(default_factory=list)
     """What the last transaction told watchers."""
 
-    async def apply(self, *commands: c.Command) -> list[Answer | Exception]:
+    async def apply(self, *commands: c.Commit) -> list[Answer | Exception]:
         """Decides the commands one after another, in one transaction."""
 
         def work(transaction: Transaction) -> tuple[list[Answer | Exception], list[Published]]:
@@ -47,7 +47,7 @@ class Harness:
             outcomes: list[Answer | Exception] = []
             for command in commands:
                 try:
-                    outcomes.append(workspace.apply(command))
+                    outcomes.append(answer(command, workspace.apply(command)))
                 except Exception as error:
                     outcomes.append(error)
             return outcomes, transaction.save(workspace)
@@ -55,7 +55,7 @@ class Harness:
         outcomes, self.published = await self.store.transact(work)
         return outcomes
 
-    async def do(self, command: c.Command) -> Answer:
+    async def do(self, command: c.Commit) -> Answer:
         """One command's answer; raises what refuses it."""
         (outcome,) = await self.apply(command)
         if isinstance(outcome, Exception):
@@ -87,8 +87,8 @@ def create(
     storage: StorageOptions | None = None,
     data_key: bytes | None = None,
     request: str = "",
-) -> c.Create:
-    return c.Create(
+) -> c.Commit:
+    return c.create(
         key=key,
         user_id=user_id,
         metadata=metadata or {},
@@ -99,23 +99,23 @@ def create(
     )
 
 
-def add(*texts: str, key: SessionKey = KEY, request: c.RequestStamp | None = None) -> c.AddMessages:
+def add(*texts: str, key: SessionKey = KEY, request: c.RequestStamp | None = None) -> c.Commit:
     """Messages under ids of the server's, as unique as the test makes their texts."""
     drafts = (MessageDraft(f"id of {text}", MessageBody(role="user", content=text)) for text in texts)
-    return c.AddMessages(key=key, drafts=tuple(drafts), request=request)
+    return c.add_messages(key=key, drafts=tuple(drafts), request=request)
 
 
-def add_chosen(message_id: str, text: str, *, key: SessionKey = KEY) -> c.AddMessages:
+def add_chosen(message_id: str, text: str, *, key: SessionKey = KEY) -> c.Commit:
     draft = MessageDraft(message_id, MessageBody(role="user", content=text), chosen=True)
-    return c.AddMessages(key=key, drafts=(draft,))
+    return c.add_messages(key=key, drafts=(draft,))
 
 
-def set_context(data: JsonObject, *, key: SessionKey = KEY, request: str = "") -> c.SetContext:
-    return c.SetContext(key=key, data=data, request=stamp(request) if request else None)
+def set_context(data: JsonObject, *, key: SessionKey = KEY, request: str = "") -> c.Commit:
+    return c.set_context(key=key, data=data, request=stamp(request) if request else None)
 
 
-def move(verb: c.Verb, key: SessionKey = KEY, *, request: str = "") -> c.Move:
-    return c.Move(key=key, verb=verb, request=stamp(request) if request else None)
+def move(verb: c.Verb, key: SessionKey = KEY, *, request: str = "") -> c.Commit:
+    return c.move(key=key, verb=verb, request=stamp(request) if request else None)
 
 
 def list_of(

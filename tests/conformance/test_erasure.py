@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sessions_server.domain import commands as c
 from sessions_server.domain.errors import DataCorrupted, SessionNotFound
 from sessions_server.domain.models import (
     SECOND,
@@ -26,6 +25,7 @@ from sessions_server.domain.models import (
 )
 from sessions_server.domain.ports import Cells, HistoryQuery
 from tests.conformance.harness import KEY, OTHER, Harness, add, create, list_of, move, set_context, stamp
+from tests.support import commits as c
 
 if TYPE_CHECKING:
     from tests.conformance.conftest import Opener
@@ -50,7 +50,7 @@ async def contents_of_log(bench: Harness) -> list[str | None]:
 
 async def test_a_cleared_message_leaves_an_event_without_content(bench: Harness) -> None:
     await bench.apply(create(), add("a", "b"))
-    assert await bench.do(c.ClearHistory(key=KEY)) == 2
+    assert await bench.do(c.clear_history(key=KEY)) == 2
     assert bench.published[0].erased_through == 3
     assert await bench.contents() == []
     assert await contents_of_log(bench) == ["created", None, None, "history_cleared"]
@@ -60,7 +60,7 @@ async def test_a_cleared_message_leaves_an_event_without_content(bench: Harness)
 
 
 async def test_a_message_cleared_in_its_own_batch_is_never_stored(bench: Harness) -> None:
-    await bench.apply(create(), add("a"), c.ClearHistory(key=KEY), add("b"))
+    await bench.apply(create(), add("a"), c.clear_history(key=KEY), add("b"))
     assert await bench.contents() == ["b"]
     assert await contents_of_log(bench) == ["created", None, "history_cleared", "b"]
 
@@ -94,13 +94,13 @@ async def test_several_sessions_are_truncated_in_one_batch(bench: Harness) -> No
 
 async def test_a_clear_and_a_truncation_in_one_batch_add_up(bench: Harness) -> None:
     await bench.apply(create(config=SHORT), add("a", "b", "c"))
-    await bench.apply(add("d"), c.ClearHistory(key=KEY), add("e", "f"), add("g", "h"))
+    await bench.apply(add("d"), c.clear_history(key=KEY), add("e", "f"), add("g", "h"))
     assert await bench.contents() == ["f", "g", "h"]
 
 
 async def test_of_an_erased_session_only_the_head_is_left(bench: Harness) -> None:
     await bench.apply(create(metadata={"m": "x"}), add("a", request=stamp("r")), set_context({"k": 1}))
-    await bench.do(c.Delete(key=KEY))
+    await bench.do(c.delete(key=KEY))
     for read in (
         bench.store.session(KEY),
         bench.store.context(KEY),
@@ -138,9 +138,9 @@ async def test_content_of_an_encrypted_session_does_not_open_elsewhere(bench: Ha
 SECRET = "a plaintext that is not to be found"
 
 
-def secret(session: SessionKey, message_id: str, *, request: str = "") -> c.AddMessages:
+def secret(session: SessionKey, message_id: str, *, request: str = "") -> c.Commit:
     draft = MessageDraft(message_id, MessageBody(role="user", content=SECRET))
-    return c.AddMessages(key=session, drafts=(draft,), request=stamp(request) if request else None)
+    return c.add_messages(key=session, drafts=(draft,), request=stamp(request) if request else None)
 
 
 def stored_bytes(folder: Path) -> bytes:
@@ -163,7 +163,7 @@ async def test_an_encrypted_sessions_content_never_stands_in_clear_on_the_disk(
     bench = Harness(store, clock)
     encrypted = create(data_key=cells.new_key(*KEY))
     await bench.apply(encrypted, secret(KEY, "m", request="r1"), set_context({"k": SECRET}, request="r2"))
-    await bench.do(c.UpdateContext(key=KEY, changes=(), request=stamp("r3")))
+    await bench.do(c.update_context(key=KEY, changes=(), request=stamp("r3")))
     assert SECRET.encode() not in stored_bytes(tmp_path)
     await bench.apply(create(OTHER), secret(OTHER, "m"))
     assert SECRET.encode() in stored_bytes(tmp_path), "the search would not find what is there"
@@ -173,16 +173,16 @@ async def test_an_encrypted_sessions_content_never_stands_in_clear_on_the_disk(
 @pytest.mark.parametrize(
     "erase",
     [
-        (c.ClearHistory(key=KEY),),
+        (c.clear_history(key=KEY),),
         (add("1", "2", "3"),),
-        (c.Delete(key=KEY),),
-        (c.Delete(key=KEY), create()),
+        (c.delete(key=KEY),),
+        (c.delete(key=KEY), create()),
         (move(c.Verb.END),),
     ],
     ids=["clear", "truncate", "delete", "delete and create", "end"],
 )
 async def test_erased_plaintext_leaves_the_files_of_a_running_server(
-    erase: tuple[c.Command, ...], file_url: str, tmp_path: Path, opener: Opener, clock: HandClock
+    erase: tuple[c.Commit, ...], file_url: str, tmp_path: Path, opener: Opener, clock: HandClock
 ) -> None:
     # Of PostgreSQL, vacuum takes it away at its own time.
     store = opener(file_url)
@@ -215,7 +215,7 @@ async def test_busy_readers_do_not_keep_erased_plaintext_on_the_disk(
     async with asyncio.TaskGroup() as readers:
         for _ in range(8):
             readers.create_task(read())
-        await bench.do(c.ClearHistory(key=KEY))
+        await bench.do(c.clear_history(key=KEY))
         await emptied(tmp_path / "sessions.db-wal")
         stop.set()
     assert SECRET.encode() not in stored_bytes(tmp_path)

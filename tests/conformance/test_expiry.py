@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from sessions_server.domain import commands as c
 from sessions_server.domain.errors import InvalidState, SessionNotFound
 from sessions_server.domain.models import (
     SECOND,
@@ -18,6 +17,7 @@ from sessions_server.domain.models import (
 )
 from sessions_server.domain.ports import HistoryQuery
 from tests.conformance.harness import KEY, OTHER, Harness, add, create, key, list_of, move
+from tests.support import commits as c
 
 IDLE = SessionConfig(timeout=Micros(10 * SECOND))
 KEPT = StorageOptions(ttl=Micros(20 * SECOND))
@@ -37,7 +37,7 @@ async def test_an_idle_session_expires_at_the_microsecond_for_every_read(
     bench.clock.turn(micros=1)
     assert await bench.store.due(10) == [KEY]
     if recorded:
-        await bench.do(c.Expire(key=KEY))
+        await bench.do(c.expire(key=KEY))
         assert await bench.store.due(10) == []
     assert (await bench.store.session(KEY)).state is State.EXPIRED
     assert await bench.listed(list_of(states=[State.EXPIRED])) == ["s"]
@@ -60,8 +60,8 @@ async def test_an_expiry_is_recorded_once_with_its_event_by_the_next_write(bench
     await bench.do(create(config=IDLE))
     bench.clock.turn(seconds=30)
     etag = (await bench.store.session(KEY)).revision
-    await bench.apply(c.Expire(key=KEY), c.Expire(key=KEY))
-    await bench.do(c.Expire(key=KEY))
+    await bench.apply(c.expire(key=KEY), c.expire(key=KEY))
+    await bench.do(c.expire(key=KEY))
     page = await bench.store.log(KEY, Sequence(0), 10)
     assert [event.type for event in page.events] == [EventType.CREATED, EventType.STATE_CHANGE]
     assert page.events[1].time == bench.clock.now() - 20 * SECOND
@@ -81,7 +81,7 @@ async def test_two_expiries_in_a_row_are_both_seen_before_either_is_recorded(
     assert await bench.listed(list_of(states=[state])) == ["s"]
     assert await bench.listed(list_of(states=set(State) - {state})) == []
     assert (await bench.store.session(KEY)).state is state
-    await bench.do(c.Expire(key=KEY))
+    await bench.do(c.expire(key=KEY))
     assert await bench.listed(list_of(states=[state])) == ["s"]
     assert await bench.store.due(10) == []
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sessions_server.domain import commands as c
 from sessions_server.domain.models import (
     SECOND,
     ExpiryAction,
@@ -21,6 +20,7 @@ from sessions_server.domain.models import (
 )
 from sessions_server.storage import search
 from tests.conformance.harness import Harness, add, create, key, list_of, move
+from tests.support import commits as c
 
 if TYPE_CHECKING:
     from sessions_server.domain.ports import ListQuery
@@ -88,7 +88,7 @@ async def test_a_page_mixes_recorded_and_unrecorded_expiries_in_order(bench: Har
         idle = SessionConfig(timeout=Micros(10 * SECOND)) if name in "ace" else SessionConfig()
         await bench.do(create(key(name), config=idle))
     bench.clock.turn(seconds=60)
-    await bench.do(c.Expire(key=key("c")))
+    await bench.do(c.expire(key=key("c")))
     assert await pages(bench, 2) == list("abcdef")
     assert await pages(bench, 1, states=[State.EXPIRED]) == list("ace")
     assert await pages(bench, 1, states=[State.CREATED]) == list("bdf")
@@ -116,7 +116,7 @@ async def test_an_expiry_is_an_update_wherever_a_page_begins_and_whether_or_not_
     bench.clock.turn(seconds=60)
     expected = "gdbacef"[:: -1 if order.endswith("desc") else 1]
     for recorded in ("", "a", "ace"):
-        await bench.apply(*(c.Expire(key=key(name)) for name in recorded))
+        await bench.apply(*(c.expire(key=key(name)) for name in recorded))
         for few in (search.FEW, 2):
             monkeypatch.setattr(search, "FEW", few)
             for limit in (1, 2, 7):

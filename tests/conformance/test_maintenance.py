@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sessions_server.domain import commands as c
 from sessions_server.domain.errors import EncryptionNotConfigured, KeyNotAvailable
 from sessions_server.domain.limits import Limits
 from sessions_server.domain.models import EventType, Sequence, SessionConfig, SessionKey
@@ -18,6 +17,7 @@ from sessions_server.storage.backend import RunOptions
 from sessions_server.storage.databases import parse_url
 from sessions_server.storage.store import open_store
 from tests.conformance.harness import KEY, OTHER, Harness, add, create, key, move, set_context, stamp
+from tests.support import commits as c
 
 if TYPE_CHECKING:
     from tests.support.clock import HandClock
@@ -48,7 +48,7 @@ async def test_request_ids_are_let_go_of_after_a_day_a_few_at_a_time(bench: Harn
 
 
 async def test_old_events_before_the_history_are_compacted(bench: Harness) -> None:
-    await bench.apply(create(), add("a", "b"), set_context({"k": 1}), c.ClearHistory(key=KEY), add("c"))
+    await bench.apply(create(), add("a", "b"), set_context({"k": 1}), c.clear_history(key=KEY), add("c"))
     bench.clock.turn(seconds=7 * DAY, micros=-1)
     await compact(bench)
     assert await sequences(bench) == [1, 2, 3, 4, 5, 6]
@@ -60,12 +60,13 @@ async def test_old_events_before_the_history_are_compacted(bench: Harness) -> No
     assert await bench.contents() == ["c"]
 
 
-async def test_what_belongs_to_the_history_stays_and_so_does_all_that_follows_it(bench: Harness) -> None:
+async def test_messages_of_the_history_stay_and_keep_no_other_event(bench: Harness) -> None:
     await bench.apply(create(), set_context({"k": 1}), add("a"), set_context({"k": 2}), move(c.Verb.START))
     bench.clock.turn(seconds=30 * DAY)
     await compact(bench)
-    assert await sequences(bench) == [3, 4, 5]
-    await bench.do(c.ClearHistory(key=KEY))
+    assert await sequences(bench) == []
+    assert await bench.contents() == ["a"]
+    await bench.do(c.clear_history(key=KEY))
     await compact(bench)
     assert await sequences(bench) == [6]
     bench.clock.turn(seconds=30 * DAY)
@@ -75,7 +76,7 @@ async def test_what_belongs_to_the_history_stays_and_so_does_all_that_follows_it
     await bench.do(add("b"))
     assert await sequences(bench) == [7]
     assert await bench.contents() == ["b"]
-    await bench.do(c.ClearHistory(key=KEY))
+    await bench.do(c.clear_history(key=KEY))
     bench.clock.turn(seconds=30 * DAY)
     await compact(bench)
     assert await sequences(bench) == []

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from sessions_server.domain import commands as c
 from sessions_server.domain.models import SECOND, JsonObject, Micros, Sequence, SessionConfig, State
 from sessions_server.domain.ports import Cells, HistoryQuery
 from sessions_server.storage import search
@@ -28,6 +27,7 @@ from tests.conformance.harness import (
     set_context,
     stamp,
 )
+from tests.support import commits as c
 
 if TYPE_CHECKING:
     import pytest
@@ -103,9 +103,9 @@ async def every_kind_of_write(bench: Harness, cells: Cells) -> None:
     new = create(metadata=METADATA, config=SessionConfig(max_messages=2, timeout=Micros(SECOND)), request="r")
     await bench.apply(new, create(OTHER, data_key=cells.new_key(*OTHER)))
     await bench.apply(add("a", "b"), add("c", "d", key=OTHER), set_context({}), set_context({}, key=OTHER))
-    await bench.apply(add_chosen("m", "x"), add("e", "f", request=stamp("s")), c.ClearHistory(key=OTHER))
+    await bench.apply(add_chosen("m", "x"), add("e", "f", request=stamp("s")), c.clear_history(key=OTHER))
     await bench.apply(move(c.Verb.START), move(c.Verb.START, OTHER))
-    await bench.apply(c.Delete(key=KEY), new, c.Delete(key=OTHER))
+    await bench.apply(c.delete(key=KEY), new, c.delete(key=OTHER))
     await bench.do(create(OTHER))
     bench.clock.turn(seconds=2)
 

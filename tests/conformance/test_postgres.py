@@ -10,7 +10,6 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from sessions_server.domain import commands as c
 from sessions_server.domain.errors import SessionExists, Unavailable
 from sessions_server.domain.limits import Limits
 from sessions_server.domain.models import Sequence, Session
@@ -19,6 +18,7 @@ from sessions_server.storage.databases import opening, parse_url
 from sessions_server.storage.errors import StoreRefused
 from sessions_server.storage.store import open_store
 from tests.conformance.harness import KEY, OTHER, Harness, add, create, key, move
+from tests.support import commits as c
 from tests.support.clock import HandClock
 from tests.support.ports import HOST
 from tests.support.postgres import ROLE
@@ -65,8 +65,8 @@ async def test_of_creators_on_many_servers_one_wins_each_time(replicas: list[Har
 
 async def test_a_log_never_goes_back_while_servers_race_to_create_and_delete(replicas: list[Harness]) -> None:
     async def churn(bench: Harness) -> int:
-        outcomes = [await bench.apply(create(), c.Delete(key=KEY), create()) for _ in range(8)]
-        outcomes += [await bench.apply(c.Delete(key=KEY)) for _ in range(2)]
+        outcomes = [await bench.apply(create(), c.delete(key=KEY), create()) for _ in range(8)]
+        outcomes += [await bench.apply(c.delete(key=KEY)) for _ in range(2)]
         return sum(not isinstance(outcome, Exception) for batch in outcomes for outcome in batch)
 
     effects = await asyncio.gather(*map(churn, replicas))

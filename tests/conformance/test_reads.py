@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sessions_server.domain import commands as c
 from sessions_server.domain.errors import CursorAhead, EventsCompacted, KeyNotAvailable, SessionNotFound
 from sessions_server.domain.limits import Limits
 from sessions_server.domain.models import (
@@ -46,6 +45,7 @@ from tests.conformance.harness import (
     set_context,
     texts,
 )
+from tests.support import commits as c
 from tests.support.clock import HandClock
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ async def test_a_page_of_a_history_is_cut_by_what_it_takes_on_the_wire(
         MessageBody("user", data={"zeros": [0] * 30_000}) for _ in range(8)
     ]  # as JSON 60 KB, else 330 KB
     drafts = tuple(MessageDraft(f"m{number}", body) for number, body in enumerate(bodies))
-    await bench.do(c.AddMessages(key=KEY, drafts=drafts))
+    await bench.do(c.add_messages(key=KEY, drafts=drafts))
     newest = await bench.store.history(KEY, HistoryQuery(1_000))
     assert ([each.id for each in newest.messages], newest.has_more) == (["m5", "m6", "m7"], True)
     oldest = await bench.store.history(KEY, HistoryQuery(1_000, after=Sequence(0)))
@@ -147,7 +147,7 @@ class Shown:
         if event.sequence == self._last:
             raise Enough
 
-    async def checkpoint(self, position: Sequence) -> None:
+    async def checkpoint(self, position: Sequence, log_id: str) -> None:
         self.told.append((position, None))
 
 
@@ -173,7 +173,7 @@ async def test_a_position_that_was_compacted_is_refused_before_any_word_of_succe
 
 
 async def test_a_follower_is_told_its_position_and_then_what_came_after_it(bench: Harness) -> None:
-    await bench.apply(create(), add(*TEN), c.Delete(key=KEY), create(), add("a", "b"))
+    await bench.apply(create(), add(*TEN), c.delete(key=KEY), create(), add("a", "b"))
     shown = Shown(last=15)
     with pytest.raises(Enough):
         await follow(bench, shown, 13)
@@ -212,7 +212,7 @@ async def test_no_position_beyond_an_erased_session_tells_that_it_was_there(
     for after in (2, 3, 2**62):
         with pytest.raises(SessionNotFound):
             await follow(bench, Shown(), after)
-    await bench.do(c.Expire(key=KEY))
+    await bench.do(c.expire(key=KEY))
     for after in (2, 3, 2**62):
         with pytest.raises(SessionNotFound):
             await follow(bench, Shown(), after)
@@ -222,7 +222,7 @@ async def test_no_position_beyond_an_erased_session_tells_that_it_was_there(
 
 
 async def test_heads_are_known_of_living_and_erased_sessions(bench: Harness) -> None:
-    await bench.apply(create(), add("a"), create(OTHER), c.Delete(key=OTHER))
+    await bench.apply(create(), add("a"), create(OTHER), c.delete(key=OTHER))
     assert await bench.store.heads([KEY, OTHER, key("never")]) == {KEY: 2, OTHER: 2}
     assert await bench.store.heads([]) == {}
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from sessions_server.domain import commands as c
 from sessions_server.domain.errors import RequestIdReused, SessionNotFound
 from sessions_server.domain.models import (
     SECOND,
-    Answer,
     ExpiryAction,
     Micros,
     Persistence,
@@ -19,6 +16,8 @@ from sessions_server.domain.models import (
     StorageOptions,
 )
 from tests.conformance.harness import KEY, OTHER, Harness, add, create, move, set_context, stamp
+from tests.support import commits as c
+from tests.support.commits import Answer
 
 if TYPE_CHECKING:
     from sessions_server.domain.ports import Cells
@@ -34,20 +33,20 @@ def seen(answer: Answer) -> Answer:
 TEMPORARY = StorageOptions(persistence=Persistence.TEMPORARY, ttl=Micros(3_600 * SECOND), encryption=True)
 
 
-REPEATED: dict[str, c.Command] = {
+REPEATED: dict[str, c.Commit] = {
     "a message": add("again", request=stamp("r")),
     "several messages": add("one", "two", request=stamp("r")),
     "a context": set_context({"deep": {"value": [1, 2.5, "x"]}}, request="r"),
     "a move": move(c.Verb.START, request="r"),
-    "a clear": c.ClearHistory(key=KEY, request=stamp("r")),
-    "a deletion": c.Delete(key=KEY, request=stamp("r")),
+    "a clear": c.clear_history(key=KEY, request=stamp("r")),
+    "a deletion": c.delete(key=KEY, request=stamp("r")),
 }
 
 
 @pytest.mark.parametrize("command", REPEATED.values(), ids=REPEATED.keys())
 @pytest.mark.parametrize("encrypted", [False, True], ids=["plain", "encrypted"])
 async def test_a_repeated_request_has_one_effect_and_the_first_answer(
-    bench: Harness, cells: Cells, command: c.Command, encrypted: bool
+    bench: Harness, cells: Cells, command: c.Commit, encrypted: bool
 ) -> None:
     await bench.apply(create(data_key=cells.new_key(*KEY) if encrypted else None), add("a", "b"))
     first = await bench.do(command)
@@ -79,7 +78,7 @@ async def test_a_request_id_repeated_within_one_batch_has_one_effect(bench: Harn
     ],
     ids=["another payload", "more messages", "another method"],
 )
-async def test_a_request_id_used_for_something_else_is_refused(bench: Harness, second: c.Command) -> None:
+async def test_a_request_id_used_for_something_else_is_refused(bench: Harness, second: c.Commit) -> None:
     await bench.apply(create(), add("a", request=stamp("r", method="AddMessage")))
     with pytest.raises(RequestIdReused):
         await bench.do(second)
@@ -114,15 +113,14 @@ async def test_an_answer_recorded_at_the_end_of_a_session_outlives_its_key(
     bench: Harness, cells: Cells
 ) -> None:
     ended = move(c.Verb.END, request="r")
-    temporary = create(storage=TEMPORARY, data_key=cells.new_key(*KEY))
-    await bench.do(temporary)
+    await bench.do(create(storage=TEMPORARY, data_key=cells.new_key(*KEY)))
     first = await bench.do(ended)
-    await bench.do(replace(temporary, data_key=cells.new_key(*KEY)))
+    await bench.do(create(storage=TEMPORARY, data_key=cells.new_key(*KEY)))
     assert await bench.do(ended) == seen(first)
 
 
-def delete(request: str) -> c.Delete:
-    return c.Delete(key=KEY, request=stamp(request, method="DeleteSession"))
+def delete(request: str) -> c.Commit:
+    return c.delete(key=KEY, request=stamp(request, method="DeleteSession"))
 
 
 async def test_a_late_repeat_of_a_deletion_deletes_nothing_that_was_created_since(
@@ -133,7 +131,7 @@ async def test_a_late_repeat_of_a_deletion_deletes_nothing_that_was_created_sinc
     for request in ("first", "second", "first"):
         assert await bench.do(delete(request)) is None
         assert await bench.contents() == []
-    await bench.do(c.Delete(key=KEY))
+    await bench.do(c.delete(key=KEY))
     assert await bench.do(delete("first")) is None
     await bench.do(create(storage=StorageOptions(ttl=SECOND, expiry_action=ExpiryAction.DELETE)))
     bench.clock.turn(seconds=1)
@@ -142,7 +140,36 @@ async def test_a_late_repeat_of_a_deletion_deletes_nothing_that_was_created_sinc
         await bench.do(delete("third"))
 
 
-async def test_what_else_a_session_has_answered_goes_with_it(bench: Harness) -> None:
-    await bench.apply(create(), add("a", request=stamp("r")), delete("d"), create())
-    await bench.do(add("b", request=stamp("r")))
-    assert await bench.contents() == ["b"]
+OF_A_DELETED_SESSION: dict[str, c.Commit] = {
+    "a creation": create(request="r"),
+    "a message": add("a", request=stamp("r")),
+    "a context": set_context({"secret": 1}, request="r"),
+    "a move": move(c.Verb.START, request="r"),
+    "a clear": c.clear_history(key=KEY, request=stamp("r")),
+}
+
+
+@pytest.mark.parametrize("created_again", [False, True])
+@pytest.mark.parametrize("command", OF_A_DELETED_SESSION.values(), ids=OF_A_DELETED_SESSION.keys())
+async def test_a_late_repeat_neither_revives_a_deleted_session_nor_acts_on_the_next_one(
+    bench: Harness, command: c.Commit, created_again: bool
+) -> None:
+    await bench.apply(*([] if command.create else [create()]), command, delete("d"))
+    if created_again:
+        await bench.do(create())
+    head = (await bench.store.heads([KEY]))[KEY]
+    with pytest.raises(SessionNotFound):
+        await bench.do(command)
+    assert (await bench.store.heads([KEY]))[KEY] == head
+    bench.clock.turn(seconds=DAY)
+    if created_again:
+        assert (await bench.store.session(KEY)).state == "created"
+
+
+async def test_a_late_repeat_of_an_end_leaves_the_session_that_was_created_since(bench: Harness) -> None:
+    end = move(c.Verb.END, request="r")
+    await bench.apply(create(storage=TEMPORARY._replace(encryption=False)), end, create(), add("a"))
+    ended = await bench.do(end)
+    assert isinstance(ended, Session)
+    assert ended.state == "ended"
+    assert await bench.contents() == ["a"]

@@ -9,11 +9,11 @@ import pytest
 import pytest_asyncio
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from sessions_server.domain import commands as c
 from sessions_server.domain.errors import InvalidRequest
 from sessions_server.domain.filters import Condition, Operator, parse_filter
 from sessions_server.domain.models import Json, JsonObject, SessionConfig, StorageOptions
 from tests.conformance.harness import KEY, Harness, create, key, list_of
+from tests.support import commits as c
 from tests.support.filters import satisfies
 
 if TYPE_CHECKING:
@@ -218,7 +218,7 @@ def test_a_filter_means_the_same_as_in_plain_python(
                 ]
                 assert await bench.listed(list_of(conditions=conditions)) == matching
                 assert await bench.listed(list_of(conditions=conditions, order="update_time")) == matching
-            await bench.apply(*(c.Delete(key=key(name)) for name in names))
+            await bench.apply(*(c.delete(key=key(name)) for name in names))
         finally:
             await store.close()
 
@@ -273,7 +273,7 @@ async def test_the_largest_filter_is_answered(bench: Harness) -> None:
         assert await bench.listed(list_of(conditions=conditions, order=order)) == ["s"]
 
 
-def update(metadata: JsonObject) -> c.Update:
-    return c.Update(
+def update(metadata: JsonObject) -> c.Commit:
+    return c.update(
         key=KEY, paths=("metadata",), metadata=metadata, config=SessionConfig(), storage=StorageOptions()
     )

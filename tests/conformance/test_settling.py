@@ -13,7 +13,6 @@ import pytest_asyncio
 from sqlalchemy.engine import make_url
 from sqlalchemy.util import await_only
 
-from sessions_server.domain import commands as c
 from sessions_server.domain.errors import SessionNotFound
 from sessions_server.domain.limits import Limits
 from sessions_server.domain.models import (
@@ -35,6 +34,7 @@ from sessions_server.storage.sqlite.backend import SqliteBackend
 from sessions_server.storage.sqlite.runner import SqliteRunner
 from sessions_server.storage.store import Store
 from tests.conformance.harness import KEY, Harness, add, create
+from tests.support import commits as c
 from tests.support.clock import HandClock
 
 MINUTE = Micros(60 * SECOND)
@@ -111,7 +111,7 @@ READS: dict[str, Callable[[Store], Coroutine[Any, Any, Any]]] = {
 
 IDLING = create(config=SessionConfig(timeout=MINUTE))
 TO_BE_ERASED = create(storage=StorageOptions(ttl=MINUTE, expiry_action=ExpiryAction.DELETE))
-PUT_OFF = c.Update(
+PUT_OFF = c.update(
     key=KEY,
     paths=("storage_options.ttl",),
     metadata={},
@@ -121,7 +121,7 @@ PUT_OFF = c.Update(
 
 
 async def read_beside(
-    bench: Harness, held: Held, command: c.Command, *, read: str = "session", fails: bool = False
+    bench: Harness, held: Held, command: c.Commit, *, read: str = "session", fails: bool = False
 ) -> Any:
     """What a reader learns that asks after the instant, while a write from before it is not durable yet."""
 

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 import pytest
 import pytest_asyncio
 
-from sessions_server.domain import commands as c
 from sessions_server.domain.errors import DataCorrupted, StorageFull, Unavailable
 from sessions_server.domain.limits import Limits
 from sessions_server.storage.backend import RunOptions
@@ -25,6 +24,7 @@ from sessions_server.storage.sqlite.backend import SqliteBackend
 from sessions_server.storage.sqlite.runner import SqliteRunner
 from sessions_server.storage.store import Store, open_store
 from tests.conformance.harness import KEY, Harness, add, create, list_of
+from tests.support import commits as c
 from tests.support.clock import HandClock
 
 if TYPE_CHECKING:
@@ -260,7 +260,7 @@ async def test_only_sqlite_itself_writes_to_the_file_where_scrubbing_of_pages_is
     harness = Harness(store, clock)
     await harness.do(create())
     await harness.do(add("a canary"))
-    await harness.do(c.Delete(key=KEY))
+    await harness.do(c.delete(key=KEY))
     assert times_open(path) == 1
     await store.close()
     assert times_open(path) == 0

@@ -8,7 +8,7 @@ from typing import cast
 
 import pytest
 
-from sessions_server.domain import commands as c
+from sessions_server.domain.codec import encode_data
 from sessions_server.domain.errors import (
     EtagMismatch,
     InvalidState,
@@ -17,7 +17,6 @@ from sessions_server.domain.errors import (
     SessionNotFound,
 )
 from sessions_server.domain.models import (
-    Answer,
     Created,
     EventType,
     JsonObject,
@@ -46,6 +45,8 @@ from tests.conformance.harness import (
     stamp,
     texts,
 )
+from tests.support import commits as c
+from tests.support.commits import Answer, answer
 
 
 async def test_a_created_session_is_read_back_as_it_was_answered(bench: Harness) -> None:
@@ -77,25 +78,27 @@ async def test_events_are_numbered_without_holes_across_commands_and_transaction
 async def test_a_stored_event_reads_back_as_it_was_published(bench: Harness) -> None:
     body = MessageBody(role="tool", name="n", tool_call_id="t", data={"a": [1]}, metadata={"b": None})
     await bench.apply(
-        create(request="r1"), c.AddMessages(key=KEY, drafts=(MessageDraft("m", body),), request=stamp("r2"))
+        create(request="r1"), c.add_messages(key=KEY, drafts=(MessageDraft("m", body),), request=stamp("r2"))
     )
     page = await bench.store.log(KEY, Sequence(0), 100)
     for stored, published in zip(page.events, bench.published[0].events, strict=True):
-        assert (stored.key, stored.sequence, stored.type, stored.time, stored.request_id, stored.data) == (
+        assert stored.data is not None
+        assert published.data is not None
+        assert (stored.key, stored.sequence, stored.type, stored.time, stored.request_id) == (
             published.key,
             published.sequence,
             published.type,
             published.time,
             published.request_id,
-            published.data,
         )
+        assert encode_data(stored.data) == encode_data(published.data)
     assert page.events[0].data == Created("u", State.CREATED)
 
 
 async def test_a_refused_command_leaves_its_batch_untouched(bench: Harness) -> None:
     made, refused, added = await bench.apply(
         create(),
-        c.Update(
+        c.update(
             key=KEY,
             paths=("metadata",),
             metadata={},
@@ -136,7 +139,7 @@ async def test_a_chosen_message_id_with_the_same_content_answers_the_stored_mess
 
 async def test_a_cleared_message_gives_its_id_back(bench: Harness) -> None:
     await bench.apply(create(), add_chosen("m", "a"))
-    await bench.do(c.ClearHistory(key=KEY))
+    await bench.do(c.clear_history(key=KEY))
     await bench.do(add_chosen("m", "b"))
     assert await bench.contents() == ["b"]
 
@@ -154,7 +157,7 @@ async def test_a_message_that_was_pushed_out_of_the_history_gives_its_id_back_wi
 async def test_an_update_of_a_batch_counts_for_the_messages_behind_it(bench: Harness) -> None:
     await bench.apply(create(), *(add_chosen(each, each) for each in "abc"))
     config = SessionConfig(max_messages=2)
-    limited = c.Update(
+    limited = c.update(
         key=KEY, paths=("config.max_messages",), metadata={}, config=config, storage=StorageOptions()
     )
     await bench.apply(limited, *(add_chosen(each, each) for each in "dba"))
@@ -163,7 +166,7 @@ async def test_an_update_of_a_batch_counts_for_the_messages_behind_it(bench: Har
 
 async def test_a_log_goes_on_after_the_head_of_an_erased_session(bench: Harness) -> None:
     await bench.apply(create(), add("a", "b"))
-    await bench.do(c.Delete(key=KEY))
+    await bench.do(c.delete(key=KEY))
     made = await bench.do(create())
     assert isinstance(made, Session)
     assert made.last_sequence == 5
@@ -171,13 +174,13 @@ async def test_a_log_goes_on_after_the_head_of_an_erased_session(bench: Harness)
     page = await bench.store.log(KEY, Sequence(0), 100)
     assert [event.sequence for event in page.events] == [5]
     assert page.log_start == 5
-    await bench.do(c.Delete(key=KEY))
+    await bench.do(c.delete(key=KEY))
     assert (await bench.store.heads([KEY]))[KEY] == 6
 
 
 async def test_a_session_erased_and_created_again_in_one_batch_begins_anew(bench: Harness) -> None:
     await bench.apply(create(metadata={"old": 1}), add("old"), set_context({"old": 1}))
-    await bench.apply(c.Delete(key=KEY), create(metadata={"new": 1}), add("new"))
+    await bench.apply(c.delete(key=KEY), create(metadata={"new": 1}), add("new"))
     assert (await bench.store.session(KEY)).metadata == {"new": 1}
     assert (await bench.store.context(KEY)).data == {}
     assert await bench.contents() == ["new"]
@@ -186,25 +189,25 @@ async def test_a_session_erased_and_created_again_in_one_batch_begins_anew(bench
 
 
 async def test_a_session_created_and_erased_in_one_batch_leaves_its_head(bench: Harness) -> None:
-    await bench.apply(create(), add("a"), c.Delete(key=KEY))
+    await bench.apply(create(), add("a"), c.delete(key=KEY))
     assert (await bench.store.heads([KEY]))[KEY] == 3
     with pytest.raises(SessionNotFound):
         await bench.store.session(KEY)
 
 
 async def test_loading_again_in_one_transaction_sees_what_was_saved(bench: Harness) -> None:
-    def commands() -> Iterator[c.Command]:
+    def commands() -> Iterator[c.Commit]:
         yield create(metadata={"a": 1})
         yield add("a", "b")
         yield set_context({"k": 1})
-        yield c.ClearHistory(key=KEY)
+        yield c.clear_history(key=KEY)
         yield add("c")
 
     def work(transaction: Transaction) -> list[Answer]:
         answers = []
         for command in commands():
             workspace = transaction.load([command])
-            answers.append(workspace.apply(command))
+            answers.append(answer(command, workspace.apply(command)))
             transaction.save(workspace)
         return answers
 
@@ -276,9 +279,9 @@ async def test_an_import_replaces_a_session_in_one_transaction(bench: Harness, c
 
     async def replaced(*rounds: tuple[Message, ...]) -> None:
         def work(transaction: Transaction) -> None:
-            commands: list[c.Command] = [
-                c.Import(key=KEY, exported=exported, context={"new": 1}, message_count=6),
-                *(c.ImportMessages(key=KEY, messages=part, request_id="import") for part in rounds),
+            commands: list[c.Commit] = [
+                c.import_session(key=KEY, exported=exported, context={"new": 1}, message_count=6),
+                *(c.import_messages(key=KEY, messages=part, request_id="import") for part in rounds),
             ]
             for command in commands:
                 workspace = transaction.load([command])
@@ -327,6 +330,6 @@ async def test_of_many_creators_one_wins(bench: Harness) -> None:
 
 async def test_tenants_do_not_meet(bench: Harness) -> None:
     await bench.apply(create(), create(key("s", "b")), add("a"), add("b", key=key("s", "b")))
-    await bench.do(c.Delete(key=KEY))
+    await bench.do(c.delete(key=KEY))
     assert await bench.contents(key("s", "b")) == ["b"]
     assert await bench.store.keys(None, 10) == [key("s", "b")]

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sessions_server.domain import commands as c
 from sessions_server.domain.models import (
     SECOND,
     Deleted,
@@ -33,6 +32,7 @@ from sessions_server.security.keyring import Keyring, create_keyring, load_keyri
 from tests.faults.expiry.replica import Replica, running_replica
 from tests.faults.subscriptions.figures import show
 from tests.faults.subscriptions.inside import eventually
+from tests.support import commits as c
 from tests.support.clock import START, HandClock
 from tests.support.postgres import running_postgres
 from tests.support.server import sqlite_url
@@ -58,9 +58,9 @@ def key(number: int | str) -> SessionKey:
     return SessionKey("default", f"s{number}")
 
 
-def create(key: SessionKey, storage: StorageOptions, timeout: Micros | None, **more: object) -> c.Create:
+def create(key: SessionKey, storage: StorageOptions, timeout: Micros | None, **more: object) -> c.Commit:
     config = SessionConfig(timeout=timeout)
-    return c.Create(key=key, user_id="u", metadata={}, config=config, storage=storage, **more)  # type: ignore[arg-type]  # what Create takes
+    return c.create(key=key, user_id="u", metadata={}, config=config, storage=storage, **more)  # type: ignore[arg-type]  # what Create takes
 
 
 def expected_events(storage: StorageOptions, timeout: Micros | None) -> list[tuple[str, float]]:

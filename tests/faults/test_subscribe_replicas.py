@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from sessions_server.domain import commands as c
 from sessions_server.domain.limits import Limits
 from sessions_server.domain.models import Event, EventType, Message, Sequence
 from sessions_server.log.hub import Hub
@@ -19,6 +18,7 @@ from sessions_server.storage.backend import RunOptions
 from sessions_server.storage.sqlite.backend import SqliteBackend
 from sessions_server.storage.store import open_store
 from tests.conformance.harness import KEY, Harness, add, create
+from tests.support import commits as c
 from tests.support.clock import HandClock
 
 FOREVER = 3600.0
@@ -31,11 +31,11 @@ class Replica:
     log: Harness
     hub: Hub
 
-    async def writes(self, command: c.Command) -> None:
+    async def writes(self, command: c.Commit) -> None:
         await self.log.do(command)
         self.hub.publish(self.log.published)
 
-    async def another_writes(self, command: c.Command, *, hinted: bool) -> None:
+    async def another_writes(self, command: c.Commit, *, hinted: bool) -> None:
         await self.log.do(command)
         if hinted:
             self.hub.hint(KEY, self.log.published[-1].head)
@@ -62,7 +62,7 @@ class Reader:
     goes_on: asyncio.Event = field(default_factory=asyncio.Event)
     _grown: asyncio.Condition = field(default_factory=asyncio.Condition)
 
-    async def checkpoint(self, position: Sequence) -> None:
+    async def checkpoint(self, position: Sequence, log_id: str) -> None:
         self.established.set()
 
     async def event(self, event: Event) -> None:
@@ -97,7 +97,7 @@ async def replica() -> AsyncIterator[Replica]:
     await store.close()
 
 
-CLEAR = c.ClearHistory(key=KEY)
+CLEAR = c.clear_history(key=KEY)
 
 
 async def test_an_event_of_another_replica_is_shown_in_its_place(replica: Replica) -> None:
@@ -156,6 +156,6 @@ async def test_the_session_is_watched_before_anything_is_read_and_no_longer_than
 async def test_a_deletion_by_another_replica_ends_the_stream(replica: Replica) -> None:
     async with replica.reader(after=None) as reader:
         reader.goes_on.set()
-        await replica.another_writes(c.Delete(key=KEY), hinted=True)
+        await replica.another_writes(c.delete(key=KEY), hinted=True)
         await reader.has_through(2)
         assert [event.type for event in reader.events] == [EventType.DELETED]

@@ -12,7 +12,7 @@ from sessions_proto.v1 import sessions_pb2 as pb
 from sessions_server.domain.limits import Limits
 from sessions_server.domain.models import SECOND, JsonObject, Micros
 from sessions_server.domain.transfer import Checker, Header, MessagesRecord
-from sessions_server.rpc.convert.records import put_record, read_record
+from sessions_server.rpc.convert.exports import put_record, read_record
 from tests.support.server import Server, start_server
 from tests.wire.stubs import Caller, message, refused
 

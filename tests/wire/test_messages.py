@@ -21,7 +21,7 @@ def session(caller: Caller) -> str:
     [
         pytest.param({"role": ""}, ".role", id="no role"),
         pytest.param({"role": "x" * 65}, ".role", id="a long role"),
-        pytest.param({"content": ""}, "", id="nothing said"),
+        pytest.param({"role": "", "content": ""}, ".role", id="nothing said"),
         pytest.param({"id": "a b"}, ".id", id="a bad id"),
         pytest.param({"timestamp": Timestamp(seconds=2**60)}, ".timestamp", id="a time out of range"),
     ],

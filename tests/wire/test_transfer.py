@@ -95,7 +95,7 @@ def changed_footer(records: Records) -> Records:
 
 
 def future_version(records: Records) -> Records:
-    records[0].header.version = 2
+    records[0].header.version = 3
     return records
 
 

@@ -654,7 +654,7 @@ Global___RecordResult: _TypeAlias = RecordResult  # noqa: Y015
 
 @_typing.final
 class ReadOperation(_message.Message):
-    """One thing to read."""
+    """One thing to read. In a commit an empty session id means the commit's own session."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -2506,7 +2506,7 @@ class RecordChange(_message.Message):
     ETAG_FIELD_NUMBER: _builtins.int
     DELETED_FIELD_NUMBER: _builtins.int
     etag: _builtins.str
-    """Output only. The record's etag after the change; empty when it was deleted."""
+    """Output only. The record's etag after the change; of a deleted record, its last."""
     deleted: _builtins.bool
     """Output only. Whether the record was deleted."""
     @_builtins.property

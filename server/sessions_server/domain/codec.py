@@ -2,54 +2,45 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any, Final
 
+from sessions_server.domain.context import Append, Change, Increment, Merge, Remove, Set, parse_path
 from sessions_server.domain.jsonbytes import dumps, loads
 from sessions_server.domain.models import (
-    Answer,
     ClaimedTime,
-    Context,
     ContextChange,
     Created,
     Deleted,
     EventData,
     EventType,
-    ExpiryAction,
+    ForkedFrom,
     HistoryCleared,
+    HistoryTruncated,
     Imported,
     JsonObject,
     Message,
     MessageBody,
+    MessageErased,
     Micros,
-    Overflow,
-    Persistence,
+    RecordsChange,
     Sequence,
     Session,
-    SessionConfig,
-    SessionKey,
+    Settings,
     State,
     StateChange,
     StateReason,
-    StorageOptions,
     Updated,
 )
+from sessions_server.domain.plain import from_plain, to_plain
+from sessions_server.domain.records import change_from_json, change_json
+
+_PAYLOAD: Final = b"\0"
+"""Comes between a message's JSON, which never has this byte, and its payload."""
 
 
 def body_json(body: MessageBody) -> JsonObject:
     """A message's body, without what is empty."""
-    out: JsonObject = {}
-    if body.role:
-        out["role"] = body.role
-    if body.content:
-        out["content"] = body.content
-    if body.name:
-        out["name"] = body.name
-    if body.tool_call_id:
-        out["tool_call_id"] = body.tool_call_id
-    if body.data is not None:
-        out["data"] = body.data
-    if body.metadata is not None:
-        out["metadata"] = body.metadata
+    out = to_plain(body)
     if body.timestamp is not None:
         out["timestamp"] = list(body.timestamp)
     return out
@@ -57,138 +48,157 @@ def body_json(body: MessageBody) -> JsonObject:
 
 def body_from_json(raw: dict[str, Any]) -> MessageBody:
     timestamp = raw.pop("timestamp", None)
-    return MessageBody(**raw, timestamp=None if timestamp is None else ClaimedTime(*timestamp))
+    body = from_plain(MessageBody, raw)
+    return body if timestamp is None else body._replace(timestamp=ClaimedTime(*timestamp))
+
+
+def message_json(message: Message) -> list[Any]:
+    return [message.id, message.sequence, message.create_time, body_json(message.body)]
+
+
+def message_from_json(raw: list[Any]) -> Message:
+    id_, sequence, time, body = raw
+    return Message(id_, sequence, time, body_from_json(body))
+
+
+def encode_body(body: MessageBody) -> bytes:
+    """A message's body as it is stored."""
+    if not body.payload:
+        return dumps(body_json(body))
+    return dumps(body_json(body._replace(payload=b""))) + _PAYLOAD + body.payload
+
+
+def decode_body(stored: bytes) -> MessageBody:
+    text, _, payload = bytes(stored).partition(_PAYLOAD)
+    body = body_from_json(loads(text))
+    return body._replace(payload=payload) if payload else body
 
 
 def encode_data(data: EventData) -> bytes:
-    """An event's data; of a message only its body, since a message is its log row."""
+    """What an event shows to everyone; of a message its body, since a message is its log row."""
     match data:
         case Message(body=body):
-            return dumps(body_json(body))
-        case Created(user_id, state):
-            return dumps({"user_id": user_id, "state": state})
+            return encode_body(body)
+        case Created(user_id, state, forked_from):
+            shown: JsonObject = {"user_id": user_id, "state": state}
+            return dumps(shown if forked_from is None else {**shown, "forked_from": to_plain(forked_from)})
         case StateChange(state, previous, reason):
             return dumps({"state": state, "previous_state": previous, "reason": reason})
         case ContextChange(paths) | Updated(paths):
             return dumps({"paths": list(paths)})
         case HistoryCleared(cleared_count):
             return dumps({"cleared_count": cleared_count})
+        case HistoryTruncated(removed_count, head_sequence):
+            return dumps({"removed_count": removed_count, "head_sequence": head_sequence})
+        case MessageErased(message_id, sequence, head_sequence):
+            return dumps({"message_id": message_id, "sequence": sequence, "head_sequence": head_sequence})
+        case RecordsChange(changes):
+            return dumps({"changes": [change_json(change) for change in changes]})
         case Imported(message_count):
             return dumps({"message_count": message_count})
         case Deleted():
             return b"{}"
 
 
+def encode_change(data: EventData) -> bytes | None:
+    """What is needed, beside what an event shows, to know the state after it; None: nothing."""
+    match data:
+        case Created(session=Session() as session):
+            return dumps({"session": session_json(session)})
+        case ContextChange(changes=tuple() as changes):
+            return dumps({"changes": [_change_json(change) for change in changes]})
+        case Updated(values=Settings() as values):
+            return dumps({"values": to_plain(values)})
+        case Imported(session=Session() as session, context=context):
+            return dumps({"session": session_json(session), "context": context})
+        case _:
+            return None
+
+
 def decode_message(payload: bytes, *, message_id: str, sequence: int, time: int) -> Message:
-    return Message(message_id, Sequence(sequence), Micros(time), body_from_json(loads(payload)))
+    return Message(message_id, Sequence(sequence), Micros(time), decode_body(payload))
 
 
-def decode_data(kind: EventType, payload: bytes) -> EventData:
-    """The data of any event but a message."""
+def decode_data(kind: EventType, payload: bytes, change: bytes | None, *, tenant: str) -> EventData:
+    """The data of any event but a message. Without its change it has only what it shows to everyone."""
     raw = loads(payload)
+    more: dict[str, Any] = {} if change is None else loads(change)
     match kind:
         case EventType.CREATED:
-            return Created(raw["user_id"], State(raw["state"]))
+            forked_from = raw.get("forked_from")
+            origin = None if forked_from is None else from_plain(ForkedFrom, forked_from)
+            return Created(raw["user_id"], State(raw["state"]), origin, _session_of(more))
         case EventType.STATE_CHANGE:
             return StateChange(State(raw["state"]), State(raw["previous_state"]), StateReason(raw["reason"]))
         case EventType.CONTEXT_CHANGE:
-            return ContextChange(tuple(raw["paths"]))
+            changes = None if change is None else tuple(map(_change_from_json, more["changes"]))
+            return ContextChange(tuple(raw["paths"]), changes)
         case EventType.UPDATED:
-            return Updated(tuple(raw["paths"]))
+            values = None if change is None else from_plain(Settings, more["values"])
+            return Updated(tuple(raw["paths"]), values)
+        case EventType.IMPORTED:
+            return Imported(raw["message_count"], _session_of(more), more.get("context"))
+        case _:
+            return _decode_small(kind, raw, tenant)
+
+
+def _decode_small(kind: EventType, raw: dict[str, Any], tenant: str) -> EventData:
+    match kind:
         case EventType.HISTORY_CLEARED:
             return HistoryCleared(raw["cleared_count"])
-        case EventType.IMPORTED:
-            return Imported(raw["message_count"])
+        case EventType.HISTORY_TRUNCATED:
+            return HistoryTruncated(raw["removed_count"], raw["head_sequence"])
+        case EventType.MESSAGE_ERASED:
+            return MessageErased(raw["message_id"], raw["sequence"], raw["head_sequence"])
+        case EventType.RECORDS_CHANGE:
+            return RecordsChange(tuple(change_from_json(tenant, each) for each in raw["changes"]))
         case EventType.DELETED:
             return Deleted()
-        case EventType.MESSAGE:
+        case _:
             raise ValueError("a message is read by decode_message")
 
 
+_OPERATIONS: Final[dict[type, str]] = {
+    Set: "set",
+    Remove: "remove",
+    Increment: "increment",
+    Append: "append",
+    Merge: "merge",
+}
+
+
+def _change_json(change: Change) -> list[Any]:
+    match change.operation:
+        case Set(value) | Append(value) | Increment(value) | Merge(value):
+            return [change.text, _OPERATIONS[type(change.operation)], value]
+        case Remove():
+            return [change.text, "remove"]
+
+
+def _change_from_json(raw: list[Any]) -> Change:
+    text, kind, *value = raw
+    path = parse_path(text)
+    match kind:
+        case "set":
+            return Change(text, path, Set(*value))
+        case "append":
+            return Change(text, path, Append(*value))
+        case "increment":
+            return Change(text, path, Increment(*value))
+        case "merge":
+            return Change(text, path, Merge(*value))
+        case _:
+            return Change(text, path, Remove())
+
+
 def session_json(session: Session) -> JsonObject:
-    """Everything that a caller may see of a session."""
-    config, storage = session.config, session.storage
-    return {
-        "tenant": session.key.tenant,
-        "id": session.key.session_id,
-        "user_id": session.user_id,
-        "state": session.state,
-        "metadata": session.metadata,
-        "config": [config.timeout, config.max_messages, config.context_window, config.overflow],
-        "storage": [storage.persistence, storage.encryption, storage.ttl, storage.expiry_action],
-        "counters": [
-            session.message_count,
-            session.last_sequence,
-            session.revision,
-            session.history_start,
-            session.log_start,
-        ],
-        "times": [
-            session.create_time,
-            session.update_time,
-            session.active_time,
-            session.start_time,
-            session.end_time,
-            session.archive_time,
-        ],
-        "expiry_reason": session.expiry_reason,
-    }
+    """Everything of a session but its data key."""
+    return to_plain(session._replace(data_key=None))
 
 
 def session_from_json(raw: dict[str, Any]) -> Session:
-    timeout, max_messages, context_window, overflow = raw["config"]
-    persistence, encryption, ttl, expiry_action = raw["storage"]
-    count, last, revision, history_start, log_start = raw["counters"]
-    create, update, active, start, end, archive = raw["times"]
-    return Session(
-        key=SessionKey(raw["tenant"], raw["id"]),
-        user_id=raw["user_id"],
-        state=State(raw["state"]),
-        metadata=raw["metadata"],
-        config=SessionConfig(timeout, max_messages, context_window, Overflow(overflow)),
-        storage=StorageOptions(Persistence(persistence), encryption, ttl, ExpiryAction(expiry_action)),
-        message_count=count,
-        last_sequence=last,
-        revision=revision,
-        history_start=history_start,
-        log_start=log_start,
-        create_time=create,
-        update_time=update,
-        active_time=active,
-        start_time=start,
-        end_time=end,
-        archive_time=archive,
-        expiry_reason=None if raw["expiry_reason"] is None else StateReason(raw["expiry_reason"]),
-    )
+    return from_plain(Session, raw)
 
 
-def encode_answer(answer: Answer) -> bytes:
-    """The first answer to a request id. Of messages only what the server added: the retry brings their content again,
-    so that nothing which was cleared since can be read from here."""
-    match answer:
-        case None:
-            return dumps({})
-        case int(count):
-            return dumps({"count": count})
-        case Session():
-            return dumps({"session": session_json(answer)})
-        case Context(data, revision, update_time):
-            return dumps({"context": [data, revision, update_time]})
-        case _:
-            return dumps({"messages": [[m.id, m.sequence, m.create_time] for m in answer]})
-
-
-def decode_answer(payload: bytes, bodies: tuple[MessageBody, ...] = ()) -> Answer:
-    """What `encode_answer` wrote; `bodies` are those of the request that is repeated."""
-    raw = cast("dict[str, Any]", loads(payload))
-    if "count" in raw:
-        return int(raw["count"])
-    if "session" in raw:
-        return session_from_json(raw["session"])
-    if "context" in raw:
-        data, revision, update_time = raw["context"]
-        return Context(data, revision, update_time)
-    if "messages" in raw:
-        rows = zip(raw["messages"], bodies, strict=True)
-        return tuple(Message(id_, sequence, time, body) for (id_, sequence, time), body in rows)
-    return None
+def _session_of(change: dict[str, Any]) -> Session | None:
+    return session_from_json(change["session"]) if "session" in change else None

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from sessions_server.domain.models import Message, SessionKey
 from sessions_server.domain.operations import ContextWritten, Done, Removed
+from sessions_server.domain.records import RecordsDeleted, RecordWritten
 
 if TYPE_CHECKING:
     from sessions_server.domain.models import Context, JsonObject, Session, SessionConfig, StorageOptions
     from sessions_server.domain.operations import Condition, Operation
     from sessions_server.domain.reads import Read, ReadResult
 
-Result: TypeAlias = Message | Removed | ContextWritten | Done
+Result: TypeAlias = Message | Removed | ContextWritten | RecordWritten | RecordsDeleted | Done
 """What one operation came to; of `Append` the message."""
 
 
@@ -52,6 +53,8 @@ class NewSession:
     """The wrapped key of a session that is to be encrypted."""
     return_existing: bool = False
     """Continue with the session that is there, if there is one."""
+    log_id: str = ""
+    """The identity of the new log."""
     id_is_derived: bool = False
     """The session id was derived from the request id, not chosen by the caller."""
 
@@ -71,6 +74,8 @@ class Commit:
     """Made right after the operations, in the same transaction."""
     shows_session: bool = True
     """Whether the caller is told the session as it is afterwards."""
+    numbers_errors: bool = False
+    """Whether an error names the index of its operation or condition in its metadata, as `operation`, `condition`."""
     shows_context: bool = False
     """Whether the caller is told the context as it is afterwards."""
 
@@ -86,3 +91,23 @@ class Committed(NamedTuple):
     """As it is after the commit, where that was asked for."""
     reads: tuple[ReadResult, ...] = ()
     """One for each read."""
+
+    def session_after(self) -> Session:
+        """The session of a commit that shows it."""
+        if self.session is None:
+            raise LookupError("the commit does not show its session")
+        return self.session
+
+    def context_after(self) -> Context:
+        """The context of a commit that shows it."""
+        if self.context is None:
+            raise LookupError("the commit does not show its context")
+        return self.context
+
+    def messages(self) -> tuple[Message, ...]:
+        """What its appends came to."""
+        return tuple(result for result in self.results if isinstance(result, Message))
+
+    def removed_count(self) -> int:
+        """How many messages left the history."""
+        return sum(result.count for result in self.results if isinstance(result, Removed))

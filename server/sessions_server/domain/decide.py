@@ -1,175 +1,145 @@
-"""Decides what a command does to a session: the session after it, and the events it caused. Pure.
+"""Decides what a commit does: the events that it causes, and the facts after them. Pure.
 
-`decide` reads the facts and answers a `Decision`, or raises a DomainError and nothing happens. A decision never depends
-on anything but its arguments, so a batch of commands can be decided one after another before any of it is written.
+`decide` reads the facts and returns an `Outcome`, or raises a DomainError, and then nothing has happened. Operations
+are decided one after another, each on the facts that those before it left; runs of like operations together.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from itertools import groupby
+from typing import Any, Final, NamedTuple, TypeAlias
 
-from sessions_server.domain import commands as c, decide_content as content, lifecycle
-from sessions_server.domain.decision import (
-    Decision,
-    Facts,
-    event_of,
-    match_etag,
-    next_sequence,
-    require_data_key,
-    require_session,
-    session_event,
-    unchanged,
+from sessions_server.domain import (
+    decide_content as content,
+    decide_history as history,
+    decide_import as imports,
+    decide_records as of_records,
+    decide_session as of_session,
+    operations as o,
 )
-from sessions_server.domain.errors import (
-    InvalidRequest,
-    RequestIdReused,
-    SessionExists,
-    Violation,
-)
-from sessions_server.domain.expiry import lapse
-from sessions_server.domain.models import (
-    Created,
-    Deleted,
-    EventType,
-    ExpiryAction,
-    JsonObject,
-    Persistence,
-    Sequence,
-    Session,
-    State,
-    StateChange,
-    StateReason,
-    StorageOptions,
-    Updated,
-)
-from sessions_server.domain.sizes import check_metadata
+from sessions_server.domain.commit import Commit, Committed, Result, is_session
+from sessions_server.domain.conditions import judge
+from sessions_server.domain.errors import DomainError, EtagMismatch
+from sessions_server.domain.facts import Decision, Facts, event_of, require_session
+from sessions_server.domain.models import Event, EventType, RecordsChange
+from sessions_server.domain.records import DeleteRecord, PutRecord
+
+Decider: TypeAlias = Callable[[Facts, Any], Decision]
 
 
-def decide(facts: Facts, command: c.Command) -> Decision:
-    """What `command` does. Raises the DomainError that refuses it."""
-    return _DECIDERS[type(command)](facts, command)
+class Outcome(NamedTuple):
+    """What a commit does."""
+
+    facts: Facts
+    """As they are after it."""
+    events: tuple[Event, ...]
+    committed: Committed
+    forgets_past: bool
+    """The context's values before the commit are erased from the log."""
 
 
-def needs_context(command: c.Command) -> bool:
-    """Whether the decision looks at the stored context."""
-    return isinstance(command, (c.SetContext, c.UpdateContext))
+def decide(facts: Facts, commit: Commit) -> Outcome:
+    """What `commit` does. Raises the DomainError that refuses it."""
+    return _Draft(facts, commit).decide()
 
 
-def _create(facts: Facts, command: c.Create) -> Decision:
-    existing = facts.session
-    if existing is not None:
-        if command.id_is_derived:
-            raise RequestIdReused(
-                "This request_id created a session more than a day ago; send a fresh request_id."
-            )
-        if not command.return_existing:
-            raise SessionExists(
-                "A session with this id exists; choose another session_id or set if_exists to RETURN."
-            )
-        return unchanged(existing, existing)
-    require_data_key(command.storage, command.data_key)
-    sequence, now = next_sequence(facts), facts.now
-    session = Session(
-        key=command.key,
-        user_id=command.user_id,
-        state=State.CREATED,
-        metadata=command.metadata,
-        config=command.config,
-        storage=command.storage,
-        message_count=0,
-        last_sequence=sequence,
-        revision=sequence,
-        history_start=sequence,
-        log_start=sequence,
-        create_time=now,
-        update_time=now,
-        active_time=now,
-        data_key=command.data_key,
-    )
-    event = event_of(facts, command, EventType.CREATED, Created(command.user_id, State.CREATED))
-    return Decision(session, sequence, (event,), answer=session)
+class _Draft:
+    """A commit while it is decided."""
 
+    def __init__(self, facts: Facts, commit: Commit) -> None:
+        self._commit = commit
+        self._facts = facts
+        self._events: list[Event] = []
+        self._results: list[Result] = []
+        self._forgets_past = False
+        self._last = facts.session
+        """The session as it was last, even if it is erased now."""
 
-def _update(facts: Facts, command: c.Update) -> Decision:
-    session = require_session(facts)
-    lifecycle.require_settings_writable(session, facts.now)
-    match_etag(command, session.revision)
-    metadata, config, storage = session.metadata, session.config, session.storage
-    for path in command.paths:
-        top, _, rest = path.partition(".")
-        if top == "metadata":
-            metadata = _metadata_after(metadata, command.metadata, rest)
-        elif top == "config":
-            config = config._replace(**{rest: getattr(command.config, rest)}) if rest else command.config
-        else:
-            storage = _storage_after(storage, command.storage, rest)
-    check_metadata(metadata, facts.limits)
-    event = event_of(facts, command, EventType.UPDATED, Updated(command.paths))
-    after = session._replace(
-        metadata=metadata,
-        config=config,
-        storage=storage,
-        last_sequence=event.sequence,
-        revision=event.sequence,
-        update_time=facts.now,
-    )
-    left = lapse(after, facts.now)  # the session's end may now lie at a time that is over
-    return Decision(left.session, left.last_sequence, (event, *left.events), answer=left.session or after)
+    def decide(self) -> Outcome:
+        commit = self._commit
+        if commit.create is not None:
+            self._take(of_session.create(self._facts, commit.create))
+        if not commit.operations and is_session(commit.key):
+            require_session(self._facts)
+        for index, condition in enumerate(commit.conditions):
+            try:
+                judge(self._facts, condition)
+            except EtagMismatch as error:
+                if commit.numbers_errors:
+                    error.metadata["condition"] = str(index)
+                raise
+        if commit.operations:
+            self._apply()
+        self._settle_records()
+        return Outcome(self._facts, tuple(self._events), self._committed(), self._forgets_past)
 
+    def _apply(self) -> None:
+        index = 0
+        for decider, run in groupby(self._commit.operations, key=_decider):
+            operations = list(run)
+            together = decider in _RUNS
+            for some in [operations] if together else operations:
+                try:
+                    self._decide(decider, some)
+                except DomainError as error:
+                    if self._commit.numbers_errors:
+                        error.metadata["operation"] = str(index + error.offset)
+                    raise
+                index += len(operations) if together else 1
 
-def _metadata_after(metadata: JsonObject, given: JsonObject, key: str) -> JsonObject:
-    if not key:
-        return given
-    rest = {name: value for name, value in metadata.items() if name != key}
-    return {**rest, key: given[key]} if key in given else rest
+    def _decide(self, decider: Decider, what: Any) -> None:
+        if decider is of_session.delete:
+            self._settle_records()  # while there is a log to tell of them
+        self._take(decider(self._facts, what))
 
+    def _take(self, decision: Decision) -> None:
+        self._facts = self._facts.after(decision)
+        self._events += decision.events
+        self._results += decision.results
+        self._forgets_past |= decision.forgets_past
+        self._last = decision.shown or self._facts.session or self._last
 
-def _storage_after(storage: StorageOptions, given: StorageOptions, field: str) -> StorageOptions:
-    after = storage._replace(**{field: getattr(given, field)})
-    kept = after.ttl is not None and after.expiry_action is ExpiryAction.DELETE
-    if storage.persistence is Persistence.TEMPORARY and not kept:
-        sentence = (
-            "A temporary session always has a ttl and is always deleted at its end; change only its ttl."
+    def _settle_records(self) -> None:
+        """Ends the commit's changes of records with one event, if there is a log to tell of them."""
+        facts = self._facts
+        if not (changes := facts.records.changes):
+            return
+        events: tuple[Event, ...] = ()
+        if facts.session is not None:
+            events = (event_of(facts, EventType.RECORDS_CHANGE, RecordsChange(changes)),)
+        self._take(Decision(events, records=facts.records.settled()))
+
+    def _committed(self) -> Committed:
+        commit, snapshot = self._commit, self._facts.snapshot
+        return Committed(
+            tuple(self._results),
+            self._last if commit.shows_session else None,
+            snapshot.context if commit.shows_context else None,
         )
-        raise InvalidRequest([Violation(f"session.storage_options.{field}", sentence)])
-    return after
 
 
-def _move(facts: Facts, command: c.Move) -> Decision:
-    session = require_session(facts)
-    moved = lifecycle.move(session, command.verb, facts.now)
-    match_etag(command, session.revision)
-    change = StateChange(moved.state, session.state, StateReason.CALLER)
-    decision = session_event(facts, command, moved, EventType.STATE_CHANGE, change)
-    if moved.state is State.ENDED and moved.storage.persistence is Persistence.TEMPORARY:
-        last = Sequence(decision.last_sequence + 1)
-        gone = event_of(facts, command, EventType.DELETED, Deleted(), last)
-        return decision._replace(session=None, last_sequence=last, events=(*decision.events, gone))
-    return decision
+def _decider(operation: o.Operation) -> Decider:
+    return _DECIDERS[type(operation)]
 
 
-def _delete(facts: Facts, command: c.Delete) -> Decision:
-    session = require_session(facts)
-    match_etag(command, session.revision)
-    event = event_of(facts, command, EventType.DELETED, Deleted())
-    return Decision(None, event.sequence, (event,))
-
-
-def _expire(facts: Facts, _: c.Expire) -> Decision:
-    return Decision(facts.session, facts.last_sequence)
-
-
-_DECIDERS: dict[type[c.Command], Callable[[Facts, Any], Decision]] = {
-    c.Create: _create,
-    c.Update: _update,
-    c.Move: _move,
-    c.Delete: _delete,
-    c.SetContext: content.set_context,
-    c.UpdateContext: content.update_context,
-    c.AddMessages: content.add_messages,
-    c.ClearHistory: content.clear_history,
-    c.Import: content.import_,
-    c.ImportMessages: content.import_messages,
-    c.Expire: _expire,
+_DECIDERS: Final[dict[type, Decider]] = {
+    o.Append: content.append,
+    o.SetContext: content.write_context,
+    o.ChangeContext: content.write_context,
+    o.Truncate: history.truncate,
+    o.ClearHistory: history.clear,
+    o.EraseMessage: history.erase,
+    o.Update: of_session.update,
+    o.MergeMetadata: of_session.merge_metadata,
+    o.Move: of_session.move,
+    o.DeleteSession: of_session.delete,
+    o.Expire: of_session.expire,
+    o.ImportSession: imports.import_session,
+    o.ImportMessages: imports.import_messages,
+    PutRecord: of_records.put,
+    DeleteRecord: of_records.delete,
 }
+
+_RUNS: Final = frozenset({content.append, content.write_context})
+"""What decides a whole run of operations at once."""

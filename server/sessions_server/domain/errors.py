@@ -73,6 +73,8 @@ class DomainError(Exception):
     """A refusal: a sentence for the caller, a reason for programs, and facts as metadata."""
 
     reason: ClassVar[Reason] = Reason.INTERNAL
+    offset = 0
+    """Which one of a run of operations it is about."""
 
     def __init__(self, message: str, **metadata: str) -> None:
         super().__init__(message)
@@ -144,13 +146,18 @@ class PathConflict(DomainError):
 
 
 class EtagMismatch(DomainError):
+    """A condition does not hold; the metadata has what is there now."""
+
     reason = Reason.ETAG_MISMATCH
 
-    def __init__(self, current: str) -> None:
+    def __init__(self, current_etag: str | None = None, *, current_sequence: str = "") -> None:
         super().__init__(
             "The resource has changed since this etag was read; read it again and retry with its new etag.",
-            current_etag=current,
         )
+        if current_etag is not None:
+            self.metadata["current_etag"] = current_etag
+        if current_sequence:
+            self.metadata["current_sequence"] = current_sequence
 
 
 class RequestIdReused(DomainError):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from sessions_server.domain.lifecycle import enter
 from sessions_server.domain.models import (
     Deleted,
     Event,
@@ -23,6 +22,7 @@ from sessions_server.domain.models import (
     StateChange,
     StateReason,
 )
+from sessions_server.domain.replay import Snapshot, after
 
 _IDLING = frozenset({State.CREATED, State.ACTIVE})
 """Where the idle timer runs; it stands still while a session is paused."""
@@ -70,10 +70,10 @@ def lapse(session: Session, now: Micros) -> Lapsed:
             data = StateChange(state=due.state, previous_state=session.state, reason=due.reason)
         kind = EventType.DELETED if due.state is None else EventType.STATE_CHANGE
         events.append(Event(session.key, sequence, kind, due.at, "", data))
-        if due.state is None:
+        left = after(Snapshot(session), events[-1]).session
+        if left is None:
             return Lapsed(None, sequence, tuple(events))
-        changed = enter(session, due.state, due.at, reason=due.reason)
-        session = changed._replace(last_sequence=sequence, revision=sequence)
+        session = left
     return Lapsed(session, session.last_sequence, tuple(events))
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from sessions_server.domain.commands import Verb
 from sessions_server.domain.errors import InvalidState
 from sessions_server.domain.models import Micros, Persistence, Session, State, StateReason
+from sessions_server.domain.operations import Verb
 
 TRANSITIONS: dict[Verb, tuple[frozenset[State], State]] = {
     Verb.START: (frozenset({State.CREATED}), State.ACTIVE),

@@ -26,7 +26,12 @@ class Limits:
     metadata_keys: int = 256
     content_bytes: int = 256 * KIB
     data_bytes: int = 256 * KIB
+    payload_bytes: int = 3 * MIB
     messages_per_add: int = 1_000
+    commit_conditions: int = 100
+    commit_operations: int = 4_000
+    reads: int = 100
+    """Of one `Read`, and after one commit."""
     page_size: int = 1_000
     default_page_size: int = 100
     answer_bytes: int = 4 * MIB
@@ -36,6 +41,8 @@ class Limits:
     content of a message are so limited that they stay below together."""
     page_bytes: int = MIB
     """About how much metadata or message content, as it is on the wire, one page carries."""
+    read_bytes: int = 3 * MIB
+    """About how much several reads in one call carry."""
     default_window: int = 100
     shortest_span: Micros = SECOND
     longest_span: Micros = Micros(10 * YEAR)

@@ -7,7 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple, NewType, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, NewType, TypeAlias
+
+if TYPE_CHECKING:
+    from sessions_server.domain.context import Change
+    from sessions_server.domain.records import RecordChange
 
 Micros = NewType("Micros", int)
 """An instant, in microseconds since 1970-01-01T00:00:00Z, or a span of microseconds."""
@@ -41,6 +45,7 @@ class State(StrEnum):
 class Overflow(StrEnum):
     TRUNCATE_OLDEST = "truncate_oldest"
     REJECT = "reject"
+    TRUNCATE_TURNS = "truncate_turns"
 
 
 class Persistence(StrEnum):
@@ -80,6 +85,13 @@ class StorageOptions(NamedTuple):
     expiry_action: ExpiryAction = ExpiryAction.RETAIN
 
 
+class ForkedFrom(NamedTuple):
+    """The session, and the position in its log, that another one was forked from."""
+
+    session_id: str
+    sequence: Sequence
+
+
 class Session(NamedTuple):
     key: SessionKey
     user_id: str
@@ -106,6 +118,11 @@ class Session(NamedTuple):
     """Why an EXPIRED session expired."""
     data_key: bytes | None = None
     """The wrapped key of an encrypted session."""
+    history_head: Sequence = Sequence(0)
+    """The sequence of the newest message of the history; 0: it is empty."""
+    log_id: str = ""
+    """The identity of the log: another one after the id was created again, or the session was imported."""
+    forked_from: ForkedFrom | None = None
 
     @property
     def expire_time(self) -> Micros | None:
@@ -131,6 +148,9 @@ class MessageBody(NamedTuple):
     data: JsonObject | None = None
     metadata: JsonObject | None = None
     timestamp: ClaimedTime | None = None
+    payload: bytes = b""
+    """The provider's own form of the message, byte for byte."""
+    payload_type: str = ""
 
 
 class MessageDraft(NamedTuple):
@@ -156,10 +176,6 @@ class Context(NamedTuple):
     update_time: Micros
 
 
-Answer: TypeAlias = "Session | Context | tuple[Message, ...] | int | None"
-"""What a command answers: the session, the context, the messages, or how many messages were cleared."""
-
-
 class EventType(StrEnum):
     CREATED = "created"
     MESSAGE = "message"
@@ -167,6 +183,9 @@ class EventType(StrEnum):
     CONTEXT_CHANGE = "context_change"
     UPDATED = "updated"
     HISTORY_CLEARED = "history_cleared"
+    HISTORY_TRUNCATED = "history_truncated"
+    MESSAGE_ERASED = "message_erased"
+    RECORDS_CHANGE = "records_change"
     IMPORTED = "imported"
     DELETED = "deleted"
 
@@ -175,6 +194,9 @@ class EventType(StrEnum):
 class Created:
     user_id: str
     state: State
+    forked_from: ForkedFrom | None = None
+    session: Session | None = None
+    """As created. None where the log is read without its changes, as in all events below."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,11 +209,25 @@ class StateChange:
 @dataclass(frozen=True, slots=True)
 class ContextChange:
     paths: tuple[str, ...]
+    changes: tuple[Change, ...] | None = None
+    """What was done, in order; SetContext is one `set` of the root. None also where it was erased."""
+
+
+class Settings(NamedTuple):
+    """The metadata, config and storage options of a session, or new values for some of them."""
+
+    metadata: JsonObject
+    config: SessionConfig
+    storage: StorageOptions
 
 
 @dataclass(frozen=True, slots=True)
 class Updated:
     paths: tuple[str, ...]
+    values: Settings | None = None
+    """The new values of what the paths name; a `metadata.<key>` that is absent was removed."""
+    session: Session | None = None
+    """The session after it, for watchers who asked for changes; never stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,8 +236,32 @@ class HistoryCleared:
 
 
 @dataclass(frozen=True, slots=True)
+class HistoryTruncated:
+    removed_count: int
+    head_sequence: Sequence
+    """The sequence of the newest message that is left; 0: none is."""
+
+
+@dataclass(frozen=True, slots=True)
+class MessageErased:
+    message_id: str
+    sequence: Sequence
+    """That of the message."""
+    head_sequence: Sequence
+    """The sequence of the newest message that is left; 0: none is."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordsChange:
+    changes: tuple[RecordChange, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Imported:
     message_count: int
+    session: Session | None = None
+    """As imported, before its messages."""
+    context: JsonObject | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +270,17 @@ class Deleted:
 
 
 EventData: TypeAlias = (
-    Created | Message | StateChange | ContextChange | Updated | HistoryCleared | Imported | Deleted
+    Created
+    | Message
+    | StateChange
+    | ContextChange
+    | Updated
+    | HistoryCleared
+    | HistoryTruncated
+    | MessageErased
+    | RecordsChange
+    | Imported
+    | Deleted
 )
 
 
@@ -222,9 +292,12 @@ class Event:
     sequence: Sequence
     type: EventType
     time: Micros
+    """When the server committed it."""
     request_id: str
     data: EventData | None
     """None when the content was erased."""
+    imported: bool = False
+    """A message that came with an import, which is not a write of its own."""
 
     @property
     def erased(self) -> bool:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from sessions_server.domain.models import Overflow
 from sessions_server.domain.operations import Part
 
 if TYPE_CHECKING:
+    from sessions_server.domain.commit import Commit
+    from sessions_server.domain.models import SessionConfig, SessionKey
     from sessions_server.domain.operations import Truncate
     from sessions_server.domain.records import RecordName
 
@@ -16,13 +20,15 @@ if TYPE_CHECKING:
 class Needs:
     context: bool = False
     message_ids: set[str] = field(default_factory=set)
-    """The messages of the history with these ids, and how many are newer than each."""
+    """The messages of the history with these ids."""
     appended: int = 0
     """How many messages may be added."""
     max_messages: list[int] = field(default_factory=list)
     """What `config.max_messages` may become meanwhile."""
     erased: int = 0
     """How many single messages may be removed from anywhere in the history."""
+    turns: bool = False
+    """Whether `config.overflow` may become TRUNCATE_TURNS meanwhile."""
     newest: int = 0
     """So many of the newest messages may be removed, beside those after `after`."""
     after: int | None = None
@@ -38,14 +44,23 @@ class Needs:
     content: bool = False
     """The messages that may be removed are needed with their content."""
 
+    def add(self, commit: Commit) -> None:
+        """Adds what a commit needs."""
+        self.context |= commit.shows_context
+        for operation in commit.operations:
+            operation.need(self)
+        for condition in commit.conditions:
+            condition.need(self)
+
     @property
     def history(self) -> bool:
         """Whether any position in the history is needed."""
         return bool(self.newest or self.oldest or self.erased) or (self.after, self.through) != (None, None)
 
-    def limit_messages(self, most: int) -> None:
-        if most:
-            self.max_messages.append(most)
+    def limit_messages(self, config: SessionConfig) -> None:
+        if config.max_messages:
+            self.max_messages.append(config.max_messages)
+        self.turns |= config.overflow is Overflow.TRUNCATE_TURNS
 
     def truncate(self, operation: Truncate) -> None:
         self.content |= operation.return_removed
@@ -59,3 +74,14 @@ class Needs:
                 self.after = amount if self.after is None else min(self.after, amount)
             case Part.THROUGH:
                 self.through = amount if self.through is None else max(self.through, amount)
+
+
+def needs_of(commits: Iterable[Commit]) -> dict[SessionKey, Needs]:
+    """What commits need, by their keys."""
+    found: dict[SessionKey, Needs] = {}
+    for commit in commits:
+        needs = found.get(commit.key)
+        if needs is None:
+            needs = found[commit.key] = Needs()
+        needs.add(commit)
+    return found

@@ -136,7 +136,7 @@ class Update:
     storage: StorageOptions
 
     def need(self, needs: Needs) -> None:
-        needs.limit_messages(self.config.max_messages)
+        needs.limit_messages(self.config)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +171,8 @@ class ImportSession(NeedsNothing):
     context: JsonObject
     message_count: int
     """How many messages the `ImportMessages` of later parts add."""
+    log_id: str = ""
+    """The identity of the new log."""
     data_key: bytes | None = None
     """The wrapped key of a session that is to be encrypted."""
     fail_if_exists: bool = False
@@ -183,6 +185,8 @@ class ImportMessages(NeedsNothing):
     """Appends exported messages, in the same transaction as their `ImportSession`."""
 
     messages: tuple[Message, ...]
+    request_id: str = ""
+    """That of the import, which its first part records."""
 
 
 @dataclass(frozen=True, slots=True)

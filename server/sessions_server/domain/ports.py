@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence as Seq
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence as Seq
 from dataclasses import dataclass
 from enum import Enum, StrEnum
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from sessions_server.domain.commands import Command
+    from sessions_server.domain.commit import Commit, Committed
     from sessions_server.domain.errors import DomainError
     from sessions_server.domain.filters import Condition
     from sessions_server.domain.models import (
-        Answer,
         Context,
         Event,
         Message,
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
         SessionKey,
         State,
     )
+    from sessions_server.domain.reads import Read, ReadResult
     from sessions_server.domain.record_reads import CollectionPage, CollectionQuery, RecordPage, RecordQuery
     from sessions_server.domain.records import Record, RecordName
     from sessions_server.domain.workspace import Published, Workspace
@@ -126,8 +126,8 @@ class LockWait(Enum):
 class Transaction(Protocol):
     """One write transaction, used by one thread at a time."""
 
-    def load(self, commands: Seq[Command], *, lock_wait: LockWait = LockWait.LONG) -> Workspace:
-        """Locks, in sorted order, and reads all that the commands name. Idempotent within the transaction.
+    def load(self, commits: Seq[Commit], *, lock_wait: LockWait = LockWait.LONG) -> Workspace:
+        """Locks, in sorted order, and reads all that the commits need. Idempotent within the transaction.
 
         All is judged at one instant, that of the workspace. Without lock_wait, sessions that another transaction has
         locked are left out of the workspace and named there as busy. Else raises SessionLocked when the wait was too
@@ -139,6 +139,9 @@ class Transaction(Protocol):
 
         Raises StorageFull, Unavailable, DataCorrupted, or any error of the database: the transaction is then lost.
         """
+
+    def read(self, reads: Seq[Read]) -> tuple[ReadResult, ...]:
+        """Reads several things, as this transaction has left them so far. Raises as ReadStore.read does."""
 
 
 class WriteStore(Protocol):
@@ -152,17 +155,22 @@ class WriteStore(Protocol):
         """
 
 
-class Commands(Protocol):
-    """Where commands are decided, in the order in which they come, and made durable."""
+class Commits(Protocol):
+    """Where commits are decided, in the order in which they come, and made durable."""
 
-    async def submit(self, command: Command) -> Answer:
-        """The command's answer, once it is durable. A repeated request id gets its first answer again.
+    def send(self, commit: Commit) -> Awaitable[Committed]:
+        """Takes the commit at once: commits of one session are decided in the order in which they were sent. What
+        waits for the result may be dropped.
 
-        Raises the DomainError that refuses it, Unavailable, StorageFull.
+        The result comes once it is durable; of a repeated request id it is the first one again. Raises the DomainError
+        that refuses the commit, Unavailable, StorageFull.
         """
 
-    async def submit_series(self, commands: Callable[[], Iterator[Command]]) -> Answer:
-        """Decides the commands one after another in one transaction, and returns what the first of them answered.
+    async def submit(self, commit: Commit) -> Committed:
+        """Sends a commit and waits for its result."""
+
+    async def submit_parts(self, parts: Callable[[], Iterator[Commit]]) -> Committed:
+        """Decides the parts of one commit, one after another, in one transaction, and returns the first one's result.
 
         Stops after the first when it has no effect, as a repeated request has none. Any refusal undoes all of them.
         """
@@ -173,6 +181,10 @@ class HistoryQuery(NamedTuple):
     """At most so many messages; 0: the session's context window."""
     before: Sequence | None = None
     after: Sequence | None = None
+    at: Sequence | None = None
+    """The position as of which to read; None: now."""
+    whole_turns: bool = False
+    """Leaves out the oldest of them, so that the page begins with a turn."""
 
 
 class HistoryPage(NamedTuple):
@@ -191,6 +203,10 @@ class LogPage(NamedTuple):
     """The first position that is kept; above `after` + 1 when events were compacted."""
     delete_time: Micros | None
     """When the session was erased; None: it lives. Of an erased session no events are left, only the head."""
+    log_id: str = ""
+    """The log's identity; of an erased session, empty."""
+    create_time: Micros | None = None
+    """When the session was created; None: it was erased."""
     fleeting: bool = False
     """The clock will erase the session some day; from then on nothing may be shown that was read before."""
 
@@ -239,21 +255,28 @@ class ReadStore(Protocol):
     expired is answered as expired, one that is erased by then raises SessionNotFound like one that never was.
     Each raises Unavailable when the store cannot be reached. What is read of one session waits for writes that may undo
     an expiry that is due, and raises SessionLocked when they take long; lists and heads do not wait.
+
+    As of an earlier position, each read of one session raises CursorAhead for a position after the log's end, and
+    EventsCompacted for one whose state is no longer kept.
     """
 
-    async def session(self, key: SessionKey) -> Session: ...
+    async def session(self, key: SessionKey, at: Sequence | None = None) -> Session: ...
 
-    async def context(self, key: SessionKey) -> Context:
+    async def context(self, key: SessionKey, at: Sequence | None = None) -> Context:
         """The stored context; an empty one when it was never written. Raises KeyNotAvailable, DataCorrupted."""
 
     async def history(self, key: SessionKey, query: HistoryQuery) -> HistoryPage:
         """Raises KeyNotAvailable, DataCorrupted."""
 
-    async def log(self, key: SessionKey, after: Sequence, limit: int) -> LogPage:
-        """Events after a position, from one snapshot: at most so many, and fewer where they are large. Raises
-        SessionNotFound for an id that never was, KeyNotAvailable, DataCorrupted. A session that is to be treated as
-        erased, but is not yet, answers as if the position were its head, and raises SessionNotFound for a position
-        beyond that."""
+    async def read(self, reads: Seq[Read]) -> tuple[ReadResult, ...]:
+        """Several reads of one snapshot, in their order; what is missing is None. Raises as the single reads do,
+        but never SessionNotFound."""
+
+    async def log(self, key: SessionKey, after: Sequence, limit: int, *, changes: bool = False) -> LogPage:
+        """Events after a position, from one snapshot: at most so many, and fewer where they are large; with what they
+        changed, if that is asked for. Raises SessionNotFound for an id that never was, KeyNotAvailable, DataCorrupted.
+        A session that is to be treated as erased, but is not yet, answers as if the position were its head, and raises
+        SessionNotFound for a position beyond that."""
 
     async def sessions(self, query: ListQuery) -> list[Session]:
         """One page in the asked order, ties by session id."""
@@ -295,7 +318,9 @@ class Feed(Protocol):
     version: int
     """Grows with every wake-up."""
     erased_through: Sequence
-    """A message up to this position that still has content was read before it was erased."""
+    """Content up to this position may have been erased since it was read."""
+    erasures: int
+    """Grows when content was erased: what was read before may show it."""
     foreign: int
     """Grows when another replica has written, which may have erased what was read before."""
     doubts: int
@@ -323,7 +348,7 @@ class Sink(Protocol):
 
     async def event(self, event: Event) -> None: ...
 
-    async def checkpoint(self, position: Sequence) -> None: ...
+    async def checkpoint(self, position: Sequence, log_id: str) -> None: ...
 
 
 class Channel(Protocol):

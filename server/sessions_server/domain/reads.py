@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from sessions_server.domain.context import Missing
+from sessions_server.domain.record_reads import RecordQuery
 
 if TYPE_CHECKING:
     from sessions_server.domain.context import Path
     from sessions_server.domain.models import Context, Json, Message, Sequence, Session, SessionKey
     from sessions_server.domain.ports import HistoryPage, HistoryQuery
+    from sessions_server.domain.record_reads import RecordPage
+    from sessions_server.domain.records import Record, RecordName
 
 
 class ReadSession(NamedTuple):
@@ -35,7 +38,31 @@ class ReadMessage(NamedTuple):
     message_id: str
 
 
-Read: TypeAlias = ReadSession | ReadContext | ReadHistory | ReadMessage
+class ReadRecord(NamedTuple):
+    name: RecordName
+    refresh_ttl: bool = False
+    """Starts the record's ttl again."""
+
+
+class ReadRecords(NamedTuple):
+    query: RecordQuery
+
+
+Read: TypeAlias = ReadSession | ReadContext | ReadHistory | ReadMessage | ReadRecord | ReadRecords
+
+
+def session_of(read: Read) -> SessionKey | None:
+    """The session that a read is of; None: it is of records."""
+    return None if isinstance(read, ReadRecord | ReadRecords) else read.key
+
+
+def refreshes(read: Read) -> bool:
+    """Whether the read starts ttls again, and so writes."""
+    match read:
+        case ReadRecord(refresh_ttl=refresh) | ReadRecords(RecordQuery(refresh_ttl=refresh)):
+            return refresh
+        case _:
+            return False
 
 
 class ContextRead(NamedTuple):
@@ -48,5 +75,5 @@ class LeftOut(NamedTuple):
     """The result of a read for which the answer had no room left."""
 
 
-ReadResult: TypeAlias = "Session | ContextRead | HistoryPage | Message | LeftOut | None"
+ReadResult: TypeAlias = "Session | ContextRead | HistoryPage | Message | Record | RecordPage | LeftOut | None"
 """What one read found; None: there is no such thing."""

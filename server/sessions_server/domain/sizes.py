@@ -62,10 +62,14 @@ def fitting(sizes: Iterable[int], most: int) -> int:
 
 def body_bytes(body: MessageBody) -> int:
     """About what a message takes on the wire."""
-    size = len(body.role) + len(body.content.encode()) + len(body.name) + len(body.tool_call_id)
-    for values in (body.data, body.metadata):
-        if values is not None:
-            size += struct_bytes(values)
+    size = 0
+    for value in body:
+        if isinstance(value, str):
+            size += len(value.encode())
+        elif isinstance(value, bytes):
+            size += len(value)
+        elif isinstance(value, dict):
+            size += struct_bytes(value)
     return size
 
 

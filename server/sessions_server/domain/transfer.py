@@ -10,17 +10,27 @@ import hashlib
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from sessions_server.domain.codec import body_from_json, body_json, session_from_json, session_json
+from sessions_server.domain import codec_v1
+from sessions_server.domain.codec import message_from_json, message_json, session_from_json, session_json
 from sessions_server.domain.errors import InvalidRequest, Violation
 from sessions_server.domain.jsonbytes import canonical, dumps, loads
 from sessions_server.domain.models import Json, JsonObject, Message, Micros, Session
+from sessions_server.domain.plain import is_sound as is_of_type
 
-VERSION = 1
-"""The version of the records that this server writes, and the newest that it reads."""
+VERSION = 2
+"""The version of the records that this server writes."""
+
+FIRST_VERSION = 1
+
+VERSIONS = (FIRST_VERSION, VERSION)
+"""The versions that it reads."""
 
 MESSAGES_PER_RECORD = 100
 
-_LARGEST = 2**63 - 1
+_HIDDEN = frozenset(
+    {"key", "history_start", "log_start", "active_time", "expiry_reason", "history_head", "log_id"}
+)
+"""The fields of a session that only the server knows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +69,7 @@ class Checker:
         self._records = 0
         self._messages = 0
         self._last_sequence = 0
+        self._version = VERSION
         self.finished = False
 
     def footer(self) -> Footer:
@@ -76,10 +87,12 @@ class Checker:
             raise _refused(
                 "The records are not in the order header, context, messages, footer; send them as exported."
             )
-        if isinstance(record, Header) and record.version != VERSION:
-            raise _refused(
-                f"The export's version is not {VERSION}; import it with a server that knows its version."
-            )
+        if isinstance(record, Header):
+            if record.version not in VERSIONS:
+                raise _refused(
+                    f"The export's version is above {VERSION}; import it with a server that knows its version."
+                )
+            self._version = record.version
         if isinstance(record, MessagesRecord):
             self._take_messages(record.messages)
         self._records += 1
@@ -118,13 +131,12 @@ def encode_record(record: Record) -> bytes:
 def decode_record(data: bytes) -> Record:
     match loads(data):
         case ["header", version, session, export_time]:
-            return Header(version, session_from_json(session), export_time)
+            read = codec_v1.session_from_json if version == FIRST_VERSION else session_from_json
+            return Header(version, read(session), export_time)
         case ["context", data]:
             return ContextRecord(data)
         case ["messages", rows]:
-            return MessagesRecord(
-                tuple(Message(id_, at, time, body_from_json(body)) for id_, at, time, body in rows)
-            )
+            return MessagesRecord(tuple(map(message_from_json, rows)))
         case ["footer", message_count, record_count, sha256]:
             return Footer(message_count, record_count, bytes.fromhex(sha256))
         case _:
@@ -135,84 +147,35 @@ def is_sound(record: Record) -> bool:
     """Whether each value is of its type. To be asked of a record from a file, where nobody vouches for it."""
     match record:
         case Header(version, session, export_time):
-            return _are_numbers(version, export_time) and _is_sound_session(session)
+            return is_of_type(version, int) and is_of_type(export_time, int) and is_of_type(session, Session)
         case ContextRecord(data):
-            return _are(dict, data)
+            return is_of_type(data, dict)
         case MessagesRecord(messages):
-            return all(map(_is_sound_message, messages))
+            return all(is_of_type(message, Message) for message in messages)
         case Footer(message_count, record_count):
-            return _are_numbers(message_count, record_count)
-
-
-def _is_sound_session(session: Session) -> bool:
-    config, storage = session.config, session.storage
-    spans_and_times = (
-        config.timeout,
-        storage.ttl,
-        session.start_time,
-        session.end_time,
-        session.archive_time,
-    )
-    return (
-        _are(str, *session.key, session.user_id)
-        and _are_numbers(config.max_messages, config.context_window, session.message_count)
-        and _are_numbers(session.last_sequence, session.revision, session.history_start, session.log_start)
-        and _are_numbers(session.create_time, session.update_time, session.active_time)
-        and _are_numbers(*(each for each in spans_and_times if each is not None))
-        and _are(bool, storage.encryption)
-        and _are(dict, session.metadata)
-    )
-
-
-def _is_sound_message(message: Message) -> bool:
-    body = message.body
-    return (
-        _are(str, message.id, body.role, body.content, body.name, body.tool_call_id)
-        and _are_numbers(message.sequence, message.create_time)
-        and _are(dict, *(each for each in (body.data, body.metadata) if each is not None))
-        and _are(int, *(body.timestamp or ()))
-    )
-
-
-def _are(kind: type, *values: object) -> bool:
-    return all(type(value) is kind for value in values)
-
-
-def _are_numbers(*values: object) -> bool:
-    """Counts, positions, instants and spans, as the databases hold them."""
-    return all(isinstance(value, int) and 0 <= value <= _LARGEST for value in values) and _are(int, *values)
+            return is_of_type(message_count, int) and is_of_type(record_count, int)
 
 
 def _messages_json(messages: tuple[Message, ...]) -> Json:
-    return [[m.id, m.sequence, m.create_time, body_json(m.body)] for m in messages]
+    return [message_json(message) for message in messages]
 
 
 def _meaning(record: Header | ContextRecord | MessagesRecord) -> Json:
     match record:
         case Header(version, session, export_time):
-            return ["header", version, _visible(session), export_time]
+            return ["header", version, _visible(session, version), export_time]
         case ContextRecord(data):
             return ["context", data]
         case MessagesRecord(messages):
             return ["messages", _messages_json(messages)]
 
 
-def _visible(session: Session) -> Json:
+def _visible(session: Session, version: int) -> Json:
     """What of a session travels on the wire: not its tenant, nor what only the server knows."""
-    config, storage = session.config, session.storage
-    return [
-        [session.key.session_id, session.user_id, session.state, session.metadata],
-        [config.timeout, config.max_messages, config.context_window, config.overflow],
-        [storage.persistence, storage.encryption, storage.ttl, storage.expiry_action],
-        [session.message_count, session.last_sequence, session.revision],
-        [
-            session.create_time,
-            session.update_time,
-            session.start_time,
-            session.end_time,
-            session.archive_time,
-        ],
-    ]
+    if version == FIRST_VERSION:
+        return codec_v1.meaning(session)
+    plain = session_json(session).items()
+    return [session.key.session_id, {name: value for name, value in plain if name not in _HIDDEN}]
 
 
 def _refused(sentence: str) -> InvalidRequest:

@@ -1,7 +1,7 @@
-"""The sessions of one transaction: commands are applied to them in memory, one after another, and saved at the end.
+"""The sessions of one transaction: commits are applied to them in memory, one after another, and saved at the end.
 
-The store fills a workspace with what the commands name, the writer applies them, the store writes what has changed.
-A command that is refused leaves its session as it was, but for an expiry that was due anyway.
+The store fills a workspace with what the commits need, the writer applies them, the store writes what has changed.
+A commit that is refused leaves its session as it was, but for an expiry that was due anyway.
 """
 
 from __future__ import annotations
@@ -9,72 +9,59 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from sessions_server.domain.commands import Delete
 from sessions_server.domain.decide import decide
-from sessions_server.domain.decision import Decision, Facts
-from sessions_server.domain.errors import RequestIdReused
-from sessions_server.domain.expiry import lapse, view
-from sessions_server.domain.models import (
-    Answer,
-    Context,
-    Event,
-    Message,
-    Micros,
-    Sequence,
-    Session,
-    SessionKey,
-)
+from sessions_server.domain.errors import RequestIdReused, SessionNotFound
+from sessions_server.domain.expiry import lapse
+from sessions_server.domain.facts import Decision, Facts
+from sessions_server.domain.history import History
+from sessions_server.domain.models import Event, Micros, Sequence, SessionKey
+from sessions_server.domain.records import Records
+from sessions_server.domain.replay import Snapshot
+from sessions_server.domain.requests import StoredRequest, keep
 
 if TYPE_CHECKING:
-    from sessions_server.domain import commands as c
+    from sessions_server.domain.commit import Commit, Committed, RequestStamp
     from sessions_server.domain.limits import Limits
 
 
-@dataclass(frozen=True, slots=True)
-class StoredRequest:
-    """A request id that has had its effect, and what the first call was answered."""
+class Base(NamedTuple):
+    """The state at a position of the log, from which later ones can be folded."""
 
-    stamp: c.RequestStamp
-    answer: Answer
-    time: Micros
+    sequence: Sequence
+    snapshot: Snapshot
 
 
 @dataclass(slots=True)
 class Slot:
-    """One session in a workspace: as loaded, then as changed."""
+    """One session in a workspace."""
 
-    key: SessionKey
-    session: Session | None = None
-    last_sequence: Sequence = Sequence(0)
-    context: Context | None = None
-    messages: dict[str, Message] = field(default_factory=dict)
-    """Messages of the history whose ids the commands name, or have brought."""
-    places: dict[str, int] = field(default_factory=dict)
-    """Where those stand in the history: 0 is the first that the commands add, what was stored before is below. Of a
-    stored one this may be left out when nothing leaves the history for new messages."""
-    added: int = 0
-    """How many messages the commands have added: the place of the next one."""
+    loaded: Facts
+    """As it is stored."""
+    facts: Facts
+    """As the commits so far have left it."""
     requests: dict[str, StoredRequest] = field(default_factory=dict)
-    """Recorded request ids that the commands name."""
-
-    stored: bool = False
-    """Whether a row of the session stands in the store."""
-    changed: bool = False
-    """Whether anything is to be saved."""
+    """Recorded request ids that the commits name."""
+    new_requests: dict[str, StoredRequest] = field(default_factory=dict)
+    """Those to be recorded."""
     erased: bool = False
-    """Whether all that is stored of the session goes, before what follows here is written."""
-    context_changed: bool = False
-    cleared_through: Sequence = Sequence(0)
-    """Messages up to this position leave the history and lose their content."""
-    hidden_through: Sequence = Sequence(0)
-    """Content up to this position must not be shown to watchers any more: cleared, or of an erased session."""
-    dropped_oldest: int = 0
-    """How many of the oldest messages left after that leave the history as well."""
-    new_requests: list[StoredRequest] = field(default_factory=list)
+    """Whether all that is stored of the session goes, before what follows is written."""
     log: list[Event] = field(default_factory=list)
     """The events to be stored."""
     published: list[Event] = field(default_factory=list)
     """The events to be shown to watchers: those of an erased session too, which are not stored."""
+    hidden_through: Sequence = Sequence(0)
+    """Content up to this position must not be shown to watchers any more: it was removed, or its session erased."""
+    base: Base | None = None
+    """The state before which everything is forgotten; None: nothing is to be forgotten."""
+
+    @property
+    def key(self) -> SessionKey:
+        return self.facts.key
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything is to be saved."""
+        return bool(self.published or self.new_requests)
 
 
 class Published(NamedTuple):
@@ -95,90 +82,71 @@ class Workspace:
     slots: dict[SessionKey, Slot]
     busy: frozenset[SessionKey] = frozenset()
     """Sessions that another transaction has, so that they have no slot here."""
+    loaded_records: Records = field(default_factory=Records)
+    """The records that the commits need, as they are stored."""
+    records: Records = field(default_factory=Records)
+    """The same, as the commits so far have left them."""
 
-    def apply(self, command: c.Command) -> Answer:
-        """Applies one command. Answers as the first call with the same request id was answered. Raises DomainError."""
-        slot = self.slots[command.key]
-        stamp = command.request
-        if (
-            stamp is not None
-            and (first := slot.requests.get(stamp.id)) is not None
-            and (first.stamp.method == Delete.METHOD or not self._is_over(slot))
-        ):
-            return _replayed(first, stamp)
+    def apply(self, commit: Commit) -> Committed:
+        """Applies one commit. A repeated one returns what the first was told. Raises DomainError."""
+        slot, stamp = self.slots[commit.key], commit.request
+        if stamp is not None and (first := slot.requests.get(stamp.id)) is not None:
+            return self._repeated(slot, first, stamp)
         self._lapse(slot)
-        facts = Facts(self.now, self.limits, slot.session, slot.last_sequence, slot.context, slot.messages)
-        decision = decide(facts, command)
-        self._take(slot, decision)
+        facts = slot.facts._replace(
+            now=self.now, request_id=stamp.id if stamp is not None else "", records=self.records
+        )
+        outcome = decide(facts, commit)
+        self.records = outcome.facts.records
+        self._take(slot, outcome.facts, outcome.events)
+        if outcome.forgets_past and slot.facts.session is not None:
+            slot.hidden_through = slot.facts.last_sequence
+            slot.base = Base(slot.facts.last_sequence, slot.facts.snapshot)
         if stamp is not None:
-            slot.requests[stamp.id] = request = StoredRequest(stamp, decision.answer, self.now)
-            slot.new_requests.append(request)
-            slot.changed = True
-        return decision.answer
+            kept = keep(outcome.committed, outcome.facts.last_sequence)
+            outlives = bool(outcome.events) and slot.facts.session is None
+            request = StoredRequest(stamp, self.now, outcome.committed, kept, outlives)
+            slot.requests[stamp.id] = slot.new_requests[stamp.id] = request
+        return outcome.committed
 
-    def _is_over(self, slot: Slot) -> bool:
-        """Whether the session is to be treated as erased, and with it what it has answered."""
-        return slot.session is not None and view(slot.session, self.now) is None
+    def _repeated(self, slot: Slot, first: StoredRequest, stamp: RequestStamp) -> Committed:
+        if first.stamp != stamp:
+            raise RequestIdReused(
+                "This request_id was used for another request within the last day; send a fresh request_id.",
+                first_method=first.stamp.method,
+            )
+        self._lapse(slot)
+        answer = slot.requests[stamp.id].answer
+        if answer is None:
+            raise SessionNotFound
+        return answer
 
     def _lapse(self, slot: Slot) -> None:
-        if slot.session is None:
+        facts = slot.facts
+        if facts.session is None:
             return
-        lapsed = lapse(slot.session, self.now)
+        lapsed = lapse(facts.session, self.now)
         if lapsed.events:
-            self._take(slot, Decision(lapsed.session, lapsed.last_sequence, lapsed.events))
+            self._take(slot, facts.after(Decision(lapsed.events)), lapsed.events)
 
-    def _take(self, slot: Slot, decision: Decision) -> None:
-        if not decision.events:
+    def _take(self, slot: Slot, facts: Facts, events: tuple[Event, ...]) -> None:
+        before, slot.facts = slot.facts, facts
+        if not events:
             return
-        slot.changed = True
-        if decision.clears_history or decision.session is None:
-            slot.hidden_through = slot.last_sequence
-        if decision.clears_history:
-            slot.cleared_through = slot.last_sequence
-            slot.dropped_oldest = 0
-            slot.messages.clear()
-            slot.places.clear()
-        slot.published.extend(decision.events)
-        slot.log.extend(decision.events)
-        slot.dropped_oldest += decision.drops_oldest
-        slot.session = decision.session
-        slot.last_sequence = decision.last_sequence
-        if decision.context is not None:
-            slot.context, slot.context_changed = decision.context, True
-        for event in decision.events:
-            if isinstance(event.data, Message):
-                slot.messages[event.data.id] = event.data
-                slot.places[event.data.id] = slot.added
-                slot.added += 1
-        if decision.session is None:
-            _erase(slot)
-        elif decision.drops_oldest:
-            _forget_dropped(slot, decision.session.message_count)
+        slot.published.extend(events)
+        slot.log.extend(events)
+        for span in facts.history.removed[len(before.history.removed) :]:
+            slot.hidden_through = max(slot.hidden_through, span.last)
+        if facts.session is None:
+            slot.hidden_through = before.last_sequence
+            self._erase(slot)
 
-
-def _replayed(first: StoredRequest, stamp: c.RequestStamp) -> Answer:
-    if first.stamp != stamp:
-        raise RequestIdReused(
-            "This request_id was used for another request within the last day; send a fresh request_id.",
-            first_method=first.stamp.method,
-        )
-    return first.answer
-
-
-def _forget_dropped(slot: Slot, message_count: int) -> None:
-    """What is no part of the history any more is no message that a later command could mean."""
-    first = slot.added - message_count
-    for message_id in [each for each, place in slot.places.items() if place < first]:
-        del slot.messages[message_id], slot.places[message_id]
-
-
-def _erase(slot: Slot) -> None:
-    """Nothing of the session is kept but the position of its log's head, and which requests have deleted it."""
-    slot.erased = True
-    slot.context, slot.context_changed = None, False
-    slot.cleared_through, slot.dropped_oldest = Sequence(0), 0
-    slot.messages.clear()
-    slot.places.clear()
-    slot.requests = {id_: each for id_, each in slot.requests.items() if each.stamp.method == Delete.METHOD}
-    slot.new_requests = [each for each in slot.new_requests if each.stamp.method == Delete.METHOD]
-    slot.log.clear()
+    def _erase(self, slot: Slot) -> None:
+        """Nothing of the session is kept but the position of its log's head, and which requests it has answered."""
+        slot.erased = True
+        slot.facts = slot.facts._replace(history=History())
+        slot.base = None
+        slot.log.clear()
+        slot.requests = {id_: request.without_answer() for id_, request in slot.requests.items()}
+        slot.new_requests = {id_: slot.requests[id_] for id_ in slot.new_requests}
+        self.records = self.records.without_session(slot.key)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from sessions_server.domain.codec import encode_change
 from sessions_server.domain.jsonbytes import dumps
 from sessions_server.domain.models import ContextChange, Event, Message, Sequence, SessionKey, Updated
 
@@ -29,6 +30,7 @@ class Feed:
     def __init__(self) -> None:
         self.version = 0
         self.erased_through = Sequence(0)
+        self.erasures = 0
         self.foreign = 0
         self.doubts = 0
         self.watchers = 0
@@ -64,6 +66,7 @@ class Feed:
         """What this process has made durable; without its events when they were too many to be kept in mind."""
         events = published.events
         self.erased_through = max(self.erased_through, published.erased_through)
+        self.erasures += bool(published.erased_through)
         if events and events[0].sequence <= self._head:
             self.distrust()
         self._head = max(self._head, published.head)
@@ -190,9 +193,9 @@ def _wake(woken: asyncio.Future[None]) -> None:
 def _characters(event: Event) -> int:
     """How much an event weighs in memory, roughly: a flat sum, and its texts and JSON."""
     if isinstance(event.data, (ContextChange, Updated)):
-        return 200 + sum(map(len, event.data.paths))
+        return 200 + sum(map(len, event.data.paths)) + len(encode_change(event.data) or b"")
     if not isinstance(event.data, Message):
         return 200
     body = event.data.body
     values = (value for value in (body.data, body.metadata) if value is not None)
-    return 200 + len(body.content) + sum(len(dumps(value)) for value in values)
+    return 200 + len(body.content) + len(body.payload) + sum(len(dumps(value)) for value in values)

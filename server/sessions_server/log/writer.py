@@ -1,9 +1,9 @@
-"""The one writer of this process: gathers the commands of many callers and commits them together.
+"""The one writer of this process: gathers the commits of many callers and commits them together.
 
-Commands are decided in the order of their arrival, in one transaction for as many as were waiting. A command that
-fails, fails alone. A session that another transaction has locked for long is waited for in a lane beside, and a series,
-which may be long, is committed in one; on PostgreSQL nobody else waits for them. A caller that goes away before its
-command's transaction began has done nothing; after that, all of it.
+Commits are decided in the order in which they were sent, in one transaction for as many as were waiting. One that
+fails, fails alone. A session that another transaction has locked for long is waited for in a lane beside, and a commit
+in parts, which may be long, is decided in one; on PostgreSQL nobody else waits for them. A caller that goes away before
+its commit's transaction began has done nothing; after that, all of it.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeAlias, TypeVar
 
-from sessions_server.domain.commands import Command
+from sessions_server.domain.commit import Commit, Committed
 from sessions_server.domain.errors import SessionLocked, ShuttingDown, Unavailable
 from sessions_server.domain.ports import LockWait
 from sessions_server.domain.workspace import Published
 
 if TYPE_CHECKING:
-    from sessions_server.domain.models import Answer, SessionKey
+    from sessions_server.domain.models import SessionKey
     from sessions_server.domain.ports import Transaction, WriteStore
 
 Work = TypeVar("Work")
@@ -35,12 +35,12 @@ GATHER_SECONDS = 0.010
 every commit would take the few commands that came during the one before, and pay a disk flush for them."""
 
 LANES = 2
-"""How many transactions may wait beside the main ones for locked sessions, each for a bounded time. With a series, and
-the main one itself, that makes four: the smallest pool has two connections more, for readers."""
+"""How many transactions may wait beside the main ones for locked sessions, each for a bounded time. With one in
+parts, and the main one itself, that makes four: the smallest pool has two connections more, for readers."""
 
 
-Series = Callable[[], Iterator[Command]]
-"""Commands that belong together; called anew when their transaction must be tried again."""
+Parts = Callable[[], Iterator[Commit]]
+"""The parts of one commit; called again when their transaction must be tried again."""
 
 
 Announce: TypeAlias = Callable[[list[Published]], object]
@@ -50,14 +50,14 @@ Announce: TypeAlias = Callable[[list[Published]], object]
 @dataclass(slots=True, eq=False)
 class _Entry(Generic[Work]):
     work: Work
-    answer: asyncio.Future[Answer]
+    result: asyncio.Future[Committed]
 
 
-_Single: TypeAlias = "_Entry[Command]"
+_Single: TypeAlias = "_Entry[Commit]"
 
 
 class _Decided(NamedTuple):
-    outcomes: list[tuple[_Single, Answer | Exception]]
+    outcomes: list[tuple[_Single, Committed | Exception]]
     busy: list[_Single]
     """Those about sessions that another transaction has locked, so that nothing was done."""
     published: list[Published]
@@ -68,27 +68,30 @@ class Writer:
         self._store = store
         self._announce = announce
         self._waiting: deque[_Single] = deque()
-        self._series: deque[_Entry[Series]] = deque()
+        self._parts: deque[_Entry[Parts]] = deque()
         self._wanted = 1
         self._ready = asyncio.Event()
         self._closing = False
         self._lanes = asyncio.Semaphore(LANES)
-        self._series_lane = asyncio.Semaphore(1)
+        self._parts_lane = asyncio.Semaphore(1)
         self._aside: dict[SessionKey, list[_Single]] = {}
         """The sessions that another transaction has locked, and what is to be done to each of them next."""
 
-    async def submit(self, command: Command) -> Answer:
-        """The command's answer, once it is durable. Raises the DomainError that refuses it, Unavailable,
-        StorageFull."""
-        return await self._enqueue(self._waiting, command)
+    def send(self, commit: Commit) -> asyncio.Future[Committed]:
+        """Takes the commit at once; the result comes when it is durable. Cancelling the result is the caller's way to
+        go away. Raises ShuttingDown; the result raises the DomainError that refuses it, Unavailable, StorageFull."""
+        return self._enqueue(self._waiting, commit)
 
-    async def submit_series(self, commands: Series) -> Answer:
-        """Decides the commands one after another in one transaction, and answers what the first of them answered.
+    async def submit(self, commit: Commit) -> Committed:
+        return await self.send(commit)
 
-        Stops at a command without effect, as a repeated request has none. Any refusal undoes all of them; a caller that
+    async def submit_parts(self, parts: Parts) -> Committed:
+        """Decides the parts one after another in one transaction, and returns what the first of them came to.
+
+        Stops at a part without effect, as a repeated request has none. Any refusal undoes all of them; a caller that
         goes away may do so too.
         """
-        return await self._enqueue(self._series, commands)
+        return await self._enqueue(self._parts, parts)
 
     async def run(self) -> None:
         """Commits what is submitted, until `close` was called and everything is answered."""
@@ -99,8 +102,8 @@ class Writer:
     async def _commit_all(self, tasks: asyncio.TaskGroup) -> None:
         while self._is_wanted():
             await self._gather()
-            while self._series:
-                tasks.create_task(self._commit_series(self._series.popleft()))
+            while self._parts:
+                tasks.create_task(self._commit_parts(self._parts.popleft()))
             batch = self._take()
             if batch:
                 for entry in await self._commit(batch, LockWait.BRIEF):
@@ -108,25 +111,25 @@ class Writer:
             self._wanted = max(len(batch) + len(self._waiting), 1)
 
     def _is_wanted(self) -> bool:
-        return bool(self._waiting or self._series or not self._closing)
+        return bool(self._waiting or self._parts or not self._closing)
 
     def close(self) -> None:
-        """Takes no more commands; `run` returns when those that were taken are answered."""
+        """Takes no more commits; `run` returns when those that were taken are answered."""
         self._closing = True
         self._ready.set()
 
-    async def _enqueue(self, queue: deque[_Entry[Work]], work: Work) -> Answer:
+    def _enqueue(self, queue: deque[_Entry[Work]], work: Work) -> asyncio.Future[Committed]:
         if self._closing:
             raise ShuttingDown("The server is stopping; retry, and another one will answer.")
         entry = _Entry(work, asyncio.get_running_loop().create_future())
         queue.append(entry)
-        if self._series or len(self._waiting) >= self._wanted:
+        if self._parts or len(self._waiting) >= self._wanted:
             self._ready.set()
-        return await entry.answer
+        return entry.result
 
     async def _gather(self) -> None:
         """Waits for something to do, and under load for all the callers that were seen at the last batch."""
-        if self._series or len(self._waiting) >= self._wanted or self._closing:
+        if self._parts or len(self._waiting) >= self._wanted or self._closing:
             return
         self._ready.clear()
         if self._wanted == 1:
@@ -141,17 +144,19 @@ class Writer:
         batch: list[_Single] = []
         while self._waiting and len(batch) < MAX_BATCH:
             entry = self._waiting.popleft()
-            if entry.answer.cancelled():
+            if entry.result.cancelled():
                 continue
             self._aside.get(entry.work.key, batch).append(entry)
+            if entry.work.reads:  # they see the state right after it
+                break
         return batch
 
-    async def _commit_series(self, entry: _Entry[Series]) -> None:
-        async with self._series_lane:
-            if entry.answer.cancelled():
+    async def _commit_parts(self, entry: _Entry[Parts]) -> None:
+        async with self._parts_lane:
+            if entry.result.cancelled():
                 return
             try:
-                answer, published = await self._store.transact(lambda tx: _decide_series(tx, entry.work))
+                answer, published = await self._store.transact(lambda tx: _decide_parts(tx, entry.work))
             except Exception as error:
                 _settle(entry, error)
                 return
@@ -168,7 +173,7 @@ class Writer:
     async def _commit_aside(self, key: SessionKey) -> None:
         """Waits for a session. Who comes meanwhile is committed with all others again, so that each gets a lane."""
         async with self._lanes:
-            batch = [entry for entry in self._aside[key] if not entry.answer.cancelled()]
+            batch = [entry for entry in self._aside[key] if not entry.result.cancelled()]
             self._aside[key] = []
             if batch:
                 await self._commit(batch, LockWait.LONG)
@@ -197,7 +202,7 @@ class Writer:
                 _settle(entry, error)
             return []
         logger.warning(
-            "a batch of %s commands is tried again one by one: %s", len(batch), type(error).__name__
+            "a batch of %s commits is tried again one by one: %s", len(batch), type(error).__name__
         )
         busy: list[_Single] = []
         for entry in batch:
@@ -217,17 +222,27 @@ def _decide_batch(tx: Transaction, batch: list[_Single], lock_wait: LockWait) ->
         except Exception as error:
             decided.outcomes.append((entry, error))
     decided.published.extend(tx.save(workspace))
+    _read(tx, decided.outcomes)
     return decided
 
 
-def _decide_series(tx: Transaction, series: Series) -> tuple[Answer, list[Published]]:
-    """Watchers are told only that something happened, and read it from the log: a series can be of any length."""
-    answer: Answer = None
+def _read(tx: Transaction, outcomes: list[tuple[_Single, Committed | Exception]]) -> None:
+    """Makes the reads of a commit, which is the last of its batch."""
+    if not outcomes:
+        return
+    entry, outcome = outcomes[-1]
+    if entry.work.reads and not isinstance(outcome, Exception):
+        outcomes[-1] = (entry, outcome._replace(reads=tx.read(entry.work.reads)))
+
+
+def _decide_parts(tx: Transaction, parts: Parts) -> tuple[Committed, list[Published]]:
+    """Watchers are told only that something happened, and read it from the log: there may be any number of parts."""
+    first: Committed | None = None
     published: dict[object, Published] = {}
-    for command in series():
-        workspace = tx.load([command], lock_wait=LockWait.LONG)
-        outcome = workspace.apply(command)
-        answer = outcome if answer is None else answer
+    for commit in parts():
+        workspace = tx.load([commit], lock_wait=LockWait.LONG)
+        committed = workspace.apply(commit)
+        first = first or committed
         changes = tx.save(workspace)
         if not changes:
             break
@@ -235,13 +250,13 @@ def _decide_series(tx: Transaction, series: Series) -> tuple[Answer, list[Publis
             seen = published.get(change.key)
             through = max(change.erased_through, seen.erased_through if seen else change.erased_through)
             published[change.key] = Published(change.key, [], change.head, through)
-    return answer, list(published.values())
+    return first or Committed(), list(published.values())
 
 
-def _settle(entry: _Entry[Any], outcome: Answer | Exception) -> None:
-    if entry.answer.done():  # the caller went away; its command is done all the same
+def _settle(entry: _Entry[Any], outcome: Committed | Exception) -> None:
+    if entry.result.done():  # the caller went away; its commit is done all the same
         return
     if isinstance(outcome, Exception):
-        entry.answer.set_exception(outcome)
+        entry.result.set_exception(outcome)
     else:
-        entry.answer.set_result(outcome)
+        entry.result.set_result(outcome)

@@ -38,6 +38,7 @@ from sessions_server.rpc.errors import (
     Refusal,
     Unimplemented,
     as_domain_error,
+    printable,
     refusal,
 )
 from sessions_server.rpc.methods import REQUEST_BYTES, Method, Servicer, methods_of
@@ -348,11 +349,6 @@ class Calls:
                 tenant=call.caller.tenant if call.caller else "",
                 exc_info=cause,
             )
-
-
-def printable(text: str) -> str:
-    """A caller's text for a line of log: no line breaks or escape codes, and not much of it."""
-    return text[:200].encode("unicode_escape").decode("ascii")
 
 
 @asynccontextmanager

@@ -7,7 +7,7 @@ kept small: details beyond the peer's limit on metadata would take the place of 
 from __future__ import annotations
 
 import asyncio
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import grpc
 from google.rpc import error_details_pb2, status_pb2
@@ -19,6 +19,9 @@ from sessions_server.domain.errors import (
     Reason,
     Unavailable,
 )
+
+if TYPE_CHECKING:
+    from sessions_proto.v1 import commits_pb2 as commits_pb
 
 DOMAIN: Final = "sessions.v1"
 DETAILS_KEY: Final = "grpc-status-details-bin"
@@ -117,6 +120,14 @@ def refusal(error: DomainError) -> Refusal:
     return Refusal(code, message, _details(error, code, message))
 
 
+def put_failure(target: commits_pb.CommitFailure, error: DomainError) -> None:
+    """The same inside a response, for one commit of a stream."""
+    target.code = CODES[error.reason].value[0]
+    target.reason = error.reason
+    target.message = clip(error.message, _MESSAGE_BYTES)
+    target.metadata.update(_facts(error))
+
+
 def malformed() -> MalformedRequest:
     return MalformedRequest(
         "The bytes are not a request of this method: check the message's type, that texts are UTF-8, and that "
@@ -129,6 +140,11 @@ def encoded_bytes(message: str) -> int:
     return sum(1 if 0x20 <= byte <= 0x7E and byte != 0x25 else 3 for byte in message.encode(errors="replace"))
 
 
+def printable(text: str) -> str:
+    """A caller's text for a line of log: no line breaks or escape codes, and not much of it."""
+    return text[:200].encode("unicode_escape").decode("ascii")
+
+
 def clip(text: str, size: int) -> str:
     """As much of the text as fits into `size` bytes of UTF-8."""
     encoded = text.encode(errors="replace")
@@ -137,8 +153,7 @@ def clip(text: str, size: int) -> str:
 
 def _details(error: DomainError, code: grpc.StatusCode, message: str) -> bytes:
     status = status_pb2.Status(code=code.value[0], message=message)
-    facts = {key: clip(value, _VALUE_BYTES) for key, value in error.metadata.items()}
-    info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=facts)
+    info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=_facts(error))
     while info.ByteSize() > _FACTS_BYTES:
         info.metadata.pop(max(info.metadata, key=lambda key: len(info.metadata[key])))
     status.details.add().Pack(info)
@@ -147,6 +162,10 @@ def _details(error: DomainError, code: grpc.StatusCode, message: str) -> bytes:
         room -= status.ByteSize() + 80  # what packing adds
         status.details.add().Pack(_bad_request(error, room))
     return bytes(status.SerializeToString(deterministic=True))
+
+
+def _facts(error: DomainError) -> dict[str, str]:
+    return {key: clip(value, _VALUE_BYTES) for key, value in error.metadata.items()}
 
 
 def _bad_request(error: InvalidRequest, room: int) -> error_details_pb2.BadRequest:

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, cast
 
 from sessions_proto.v1 import sessions_pb2 as pb
-from sessions_server.domain.commands import Verb
+from sessions_server.domain.operations import Verb
 from sessions_server.rpc.convert.common import read, read_named
 from sessions_server.rpc.convert.content import (
     read_add_message,
@@ -20,13 +20,14 @@ from sessions_server.rpc.convert.content import (
     read_subscribe,
     read_update_context,
 )
-from sessions_server.rpc.convert.events import encode_checkpoint, encode_event
+from sessions_server.rpc.convert.events import encode_checkpoint, encode_event, encode_event_with_changes
+from sessions_server.rpc.convert.exports import put_record
 from sessions_server.rpc.convert.imports import read_import
 from sessions_server.rpc.convert.lists import read_list, read_search
-from sessions_server.rpc.convert.records import put_record
 from sessions_server.rpc.convert.responses import (
     put_context,
     put_context_part,
+    put_history,
     put_message,
     put_messages,
     put_session,
@@ -36,6 +37,7 @@ from sessions_server.rpc.convert.sessions import (
     ChangeOfSession,
     read_create,
     read_delete,
+    read_get,
     read_move,
     read_update,
 )
@@ -65,23 +67,23 @@ class SessionServicer:
     async def CreateSession(
         self, request: pb.CreateSessionRequest, caller: Caller
     ) -> pb.CreateSessionResponse:
-        command = await read(read_create, request, caller, self._limits)
+        commit = await read(read_create, request, caller, self._limits)
         response = pb.CreateSessionResponse()
-        put_session(response.session, await self._sessions.create(command))
+        put_session(response.session, await self._sessions.change(commit))
         return response
 
     async def GetSession(self, request: pb.GetSessionRequest, caller: Caller) -> pb.GetSessionResponse:
-        key = await read(read_named, request, caller, self._limits)
+        wanted = await read(read_get, request, caller, self._limits)
         response = pb.GetSessionResponse()
-        put_session(response.session, await self._sessions.get(key))
+        put_session(response.session, await self._sessions.get(wanted.key, wanted.at))
         return response
 
     async def UpdateSession(
         self, request: pb.UpdateSessionRequest, caller: Caller
     ) -> pb.UpdateSessionResponse:
-        command = await read(read_update, request, caller, self._limits)
+        commit = await read(read_update, request, caller, self._limits)
         response = pb.UpdateSessionResponse()
-        put_session(response.session, await self._sessions.change(command))
+        put_session(response.session, await self._sessions.change(commit))
         return response
 
     async def ListSessions(self, request: pb.ListSessionsRequest, caller: Caller) -> pb.ListSessionsResponse:
@@ -103,7 +105,7 @@ class SessionServicer:
     async def DeleteSession(
         self, request: pb.DeleteSessionRequest, caller: Caller
     ) -> pb.DeleteSessionResponse:
-        await self._sessions.delete(await read(read_delete, request, caller, self._limits))
+        await self._sessions.commit(await read(read_delete, request, caller, self._limits))
         return pb.DeleteSessionResponse()
 
     async def StartSession(self, request: pb.StartSessionRequest, caller: Caller) -> pb.StartSessionResponse:
@@ -136,56 +138,56 @@ class SessionServicer:
         return response
 
     async def SetContext(self, request: pb.SetContextRequest, caller: Caller) -> pb.SetContextResponse:
-        command = await read(read_set_context, request, caller, self._limits)
+        commit = await read(read_set_context, request, caller, self._limits)
         response = pb.SetContextResponse()
-        put_context(response.context, await self._sessions.write_context(command))
+        put_context(response.context, await self._sessions.write_context(commit))
         return response
 
     async def UpdateContext(
         self, request: pb.UpdateContextRequest, caller: Caller
     ) -> pb.UpdateContextResponse:
-        command = await read(read_update_context, request, caller, self._limits)
+        commit = await read(read_update_context, request, caller, self._limits)
         response = pb.UpdateContextResponse()
-        put_context(response.context, await self._sessions.write_context(command))
+        put_context(response.context, await self._sessions.write_context(commit))
         return response
 
     async def GetContext(self, request: pb.GetContextRequest, caller: Caller) -> pb.GetContextResponse:
-        key, path = await read(read_get_context, request, caller, self._limits)
-        context, value = await self._sessions.context(key, path)
+        wanted = await read(read_get_context, request, caller, self._limits)
+        context, value = await self._sessions.context(*wanted)
         response = pb.GetContextResponse()
-        if path:
+        if wanted.path:
             put_context_part(response.context, context, value)
         else:
             put_context(response.context, context)
         return response
 
     async def AddMessage(self, request: pb.AddMessageRequest, caller: Caller) -> pb.AddMessageResponse:
-        command = await read(read_add_message, request, caller, self._limits)
-        (message,) = await self._sessions.add_messages(command)
+        commit = await read(read_add_message, request, caller, self._limits)
+        (message,) = await self._sessions.add_messages(commit)
         response = pb.AddMessageResponse()
         put_message(response.message, message)
         return response
 
     async def AddMessages(self, request: pb.AddMessagesRequest, caller: Caller) -> pb.AddMessagesResponse:
-        command = await read(read_add_messages, request, caller, self._limits)
+        commit = await read(read_add_messages, request, caller, self._limits)
         response = pb.AddMessagesResponse()
-        put_messages(response.messages, await self._sessions.add_messages(command))
+        put_messages(response.messages, await self._sessions.add_messages(commit))
         return response
 
     async def GetHistory(self, request: pb.GetHistoryRequest, caller: Caller) -> pb.GetHistoryResponse:
-        key, query = await read(read_get_history, request, caller, self._limits)
-        page = await self._sessions.history(key, query)
-        response = pb.GetHistoryResponse(has_more=page.has_more)
-        put_messages(response.messages, page.messages)
+        wanted = await read(read_get_history, request, caller, self._limits)
+        response = pb.GetHistoryResponse()
+        put_history(response, await self._sessions.history(*wanted))
         return response
 
     async def ClearHistory(self, request: pb.ClearHistoryRequest, caller: Caller) -> pb.ClearHistoryResponse:
-        command = await read(read_clear_history, request, caller, self._limits)
-        return pb.ClearHistoryResponse(cleared_count=await self._sessions.clear_history(command))
+        commit = await read(read_clear_history, request, caller, self._limits)
+        return pb.ClearHistoryResponse(cleared_count=await self._sessions.clear_history(commit))
 
     async def Subscribe(self, request: pb.SubscribeRequest, caller: Caller, write: Write) -> None:
-        key, kinds, after = await read(read_subscribe, request, caller, self._limits)
-        await self._subscriptions.follow(key, _Subscriber(write), kinds=kinds, after=after)
+        key, kinds, after, log_id, changes = await read(read_subscribe, request, caller, self._limits)
+        sink = _Subscriber(write, changes=changes)
+        await self._subscriptions.follow(key, sink, kinds=kinds, after=after, log_id=log_id, changes=changes)
 
     async def ExportSession(self, request: pb.ExportSessionRequest, caller: Caller, write: Write) -> None:
         key = await read(read_named, request, caller, self._limits)
@@ -207,18 +209,19 @@ class SessionServicer:
         return response
 
     async def _move(self, request: ChangeOfSession, verb: Verb, caller: Caller) -> Session:
-        command = await read(partial(read_move, verb=verb), request, caller, self._limits)
-        return await self._sessions.change(command)
+        commit = await read(partial(read_move, verb=verb), request, caller, self._limits)
+        return await self._sessions.change(commit)
 
 
 class _Subscriber:
     """Where a subscription's events go: to the wire, each already encoded."""
 
-    def __init__(self, write: Write) -> None:
+    def __init__(self, write: Write, *, changes: bool) -> None:
         self._write = write
+        self._encode = encode_event_with_changes if changes else encode_event
 
     async def event(self, event: Event) -> None:
-        await self._write(encode_event(event))
+        await self._write(self._encode(event))
 
-    async def checkpoint(self, position: Sequence) -> None:
-        await self._write(encode_checkpoint(position))
+    async def checkpoint(self, position: Sequence, log_id: str) -> None:
+        await self._write(encode_checkpoint(position, log_id))

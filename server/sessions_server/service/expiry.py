@@ -7,12 +7,13 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from sessions_server.domain.commands import Expire
+from sessions_server.domain.commit import Commit
 from sessions_server.domain.errors import DomainError, ShuttingDown, Unavailable
+from sessions_server.domain.operations import Expire
 
 if TYPE_CHECKING:
     from sessions_server.domain.models import SessionKey
-    from sessions_server.domain.ports import Commands, ReadStore, Upkeep
+    from sessions_server.domain.ports import Commits, ReadStore, Upkeep
     from sessions_server.service.rewrap import Rewrapper
 
 logger = logging.getLogger(__name__)
@@ -27,13 +28,13 @@ class Sweeper:
     def __init__(
         self,
         *,
-        commands: Commands,
+        commits: Commits,
         store: ReadStore,
         upkeep: Upkeep,
         rewrapper: Rewrapper,
         interval_seconds: float,
     ) -> None:
-        self._commands = commands
+        self._commits = commits
         self._store = store
         self._upkeep = upkeep
         self._rewrapper = rewrapper
@@ -58,8 +59,8 @@ class Sweeper:
         """Records expiries that are due, at most so many; answers how many it tried."""
         due = await self._store.due(limit + len(self._stuck))
         keys = [key for key in due if key not in self._stuck][:limit]
-        commands = (self._commands.submit(Expire(key=key)) for key in keys)
-        for key, outcome in zip(keys, await asyncio.gather(*commands, return_exceptions=True), strict=True):
+        commits = (self._commits.submit(Commit(key=key, operations=(Expire(),))) for key in keys)
+        for key, outcome in zip(keys, await asyncio.gather(*commits, return_exceptions=True), strict=True):
             if isinstance(outcome, BaseException):
                 if not isinstance(outcome, DomainError) or isinstance(outcome, Unavailable | ShuttingDown):
                     raise outcome

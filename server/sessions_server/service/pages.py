@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sessions_server.domain.errors import InvalidRequest, Violation
 from sessions_server.domain.jsonbytes import canonical, dumps, loads
@@ -13,6 +13,7 @@ from sessions_server.domain.models import Json, Micros, Session
 from sessions_server.domain.sizes import fitting, struct_bytes
 
 if TYPE_CHECKING:
+    from sessions_server.domain.filters import Condition
     from sessions_server.domain.ports import ListQuery
 
 _DIGEST_BYTES = 12
@@ -38,20 +39,31 @@ def _bytes(session: Session) -> int:
 
 def _next_token(query: ListQuery, last: Session) -> str:
     at = last.create_time if query.order.column == "create_time" else last.update_time
-    position = dumps([at, last.key.session_id])
-    return _text(_digest(query, position) + position)
+    return token_of(_facts(query), [at, last.key.session_id])
 
 
 def resume(query: ListQuery, token: str) -> ListQuery:
     """The query from where its token points on. Raises InvalidRequest for a token of another query, or of none."""
     if not token:
         return query
+    at, session_id = position_of(_facts(query), token)
+    return query._replace(after=(Micros(at), session_id))
+
+
+def token_of(facts: Json, position: list[Json]) -> str:
+    """A token for a position in the pages of a query, of which `facts` is all but the size of a page."""
+    raw = dumps(position)
+    return _text(_digest(facts, raw) + raw)
+
+
+def position_of(facts: Json, token: str) -> list[Any]:
+    """The position that `token_of` wrote. Raises InvalidRequest for a token of another query, or of none."""
     raw = read_token(token)
     digest, position = raw[:_DIGEST_BYTES], raw[_DIGEST_BYTES:]
-    if not hmac.compare_digest(digest, _digest(query, position)):
+    if not hmac.compare_digest(digest, _digest(facts, position)):
         raise _refused()
-    at, session_id = loads(position)
-    return query._replace(after=(Micros(at), session_id))
+    found: list[Any] = loads(position)
+    return found
 
 
 def read_token(token: str) -> bytes:
@@ -69,12 +81,25 @@ def _text(raw: bytes) -> str:
     return base64.urlsafe_b64encode(raw).decode().rstrip("=")
 
 
-def _digest(query: ListQuery, position: bytes) -> bytes:
-    """Ties a position to all of the query but its page size, which may change from page to page."""
-    conditions: list[Json] = [[[*path], operator, operand] for path, operator, operand in query.conditions]
-    states: list[Json] = [*sorted(query.states)]
-    facts = canonical([query.tenant, query.user_id, states, conditions, [*query.order]])
-    return hashlib.blake2b(position, key=hashlib.sha256(facts).digest(), digest_size=_DIGEST_BYTES).digest()
+def _facts(query: ListQuery) -> Json:
+    return [
+        query.tenant,
+        query.user_id,
+        [*sorted(query.states)],
+        conditions_facts(query.conditions),
+        [*query.order],
+    ]
+
+
+def conditions_facts(conditions: tuple[Condition, ...]) -> Json:
+    """The conditions of a query as facts."""
+    return [[[*path], operator, operand] for path, operator, operand in conditions]
+
+
+def _digest(facts: Json, position: bytes) -> bytes:
+    """Ties a position to its query."""
+    key = hashlib.sha256(canonical(facts)).digest()
+    return hashlib.blake2b(position, key=key, digest_size=_DIGEST_BYTES).digest()
 
 
 def _refused() -> InvalidRequest:

@@ -1,81 +1,73 @@
-"""Everything a caller does to a session and its content but watching and moving it in bulk."""
+"""Everything that a caller does to a session and its content but watching it and moving it in bulk."""
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Awaitable, Sequence as Seq
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING
 
-import uuid_utils
-
-from sessions_server.domain import commands as c
-from sessions_server.domain.context import MISSING, Missing, Path, lookup
-from sessions_server.domain.models import Context, Json, Message, MessageDraft, Session, SessionKey
+from sessions_server.domain.context import MISSING, Path, lookup
+from sessions_server.domain.models import Context, Message, Sequence, Session, SessionKey
+from sessions_server.domain.operations import Append
+from sessions_server.domain.reads import ContextRead
+from sessions_server.service.ids import new_log_id, new_message_id, new_session_id
 from sessions_server.service.pages import Page, page_of, resume
 from sessions_server.service.sealing import new_data_key
 
 if TYPE_CHECKING:
+    from sessions_server.domain.commit import Commit, Committed, NewSession
     from sessions_server.domain.limits import Limits
-    from sessions_server.domain.ports import Cells, Commands, HistoryPage, HistoryQuery, ListQuery, ReadStore
-
-
-class ContextRead(NamedTuple):
-    context: Context
-    value: Json | Missing
-    """What stands at the asked path; MISSING when nothing does, or no path was asked for."""
+    from sessions_server.domain.operations import Operation
+    from sessions_server.domain.ports import Cells, Commits, HistoryPage, HistoryQuery, ListQuery, ReadStore
+    from sessions_server.domain.reads import Read, ReadResult
 
 
 class Sessions:
-    def __init__(self, *, commands: Commands, store: ReadStore, cells: Cells, limits: Limits) -> None:
-        self._commands = commands
+    def __init__(self, *, commits: Commits, store: ReadStore, cells: Cells, limits: Limits) -> None:
+        self._commits = commits
         self._store = store
         self._cells = cells
         self._limits = limits
 
-    async def create(self, command: c.Create) -> Session:
-        """Creates a session; an empty session id is replaced by a new one. Raises SessionExists,
+    def send(self, commit: Commit) -> Awaitable[Committed]:
+        """Takes the commit at once: those of one session are applied in the order in which they are sent. See
+        `commit`."""
+        return self._commits.send(self._prepared(commit))
+
+    async def commit(self, commit: Commit) -> Committed:
+        """Applies all operations or none. An empty session id of one that creates is replaced by a new one. Raises the
+        error of the first condition or operation that is refused."""
+        return await self.send(commit)
+
+    async def change(self, commit: Commit) -> Session:
+        """Creates or changes a session. Raises SessionExists, SessionNotFound, InvalidState, EtagMismatch,
         EncryptionNotConfigured."""
-        key, derived = command.key, False
-        if not key.session_id:
-            derived = command.request is not None
-            key = SessionKey(key.tenant, _new_id(key.tenant, command.request))
-        command = replace(command, key=key, id_is_derived=derived)
-        if command.storage.encryption:
-            command = replace(command, data_key=new_data_key(self._cells, key))
-        return cast("Session", await self._commands.submit(command))
+        return (await self.commit(commit)).session_after()
 
-    async def change(self, command: c.Update | c.Move) -> Session:
-        """Changes the session itself. Raises SessionNotFound, InvalidState, EtagMismatch."""
-        return cast("Session", await self._commands.submit(command))
-
-    async def delete(self, command: c.Delete) -> None:
-        """Erases a session. Raises SessionNotFound, EtagMismatch."""
-        await self._commands.submit(command)
-
-    async def write_context(self, command: c.SetContext | c.UpdateContext) -> Context:
+    async def write_context(self, commit: Commit) -> Context:
         """Raises SessionNotFound, InvalidState, EtagMismatch, PathConflict, LimitExceeded."""
-        return cast("Context", await self._commands.submit(command))
+        return (await self.commit(commit)).context_after()
 
-    async def add_messages(self, command: c.AddMessages) -> tuple[Message, ...]:
+    async def add_messages(self, commit: Commit) -> tuple[Message, ...]:
         """Adds messages in order, all or none. Raises SessionNotFound, InvalidState, MessageExists, HistoryFull."""
-        drafts = tuple(
-            draft if draft.chosen else MessageDraft(str(uuid_utils.uuid7()), draft.body)
-            for draft in command.drafts
-        )
-        command = c.AddMessages(key=command.key, request=command.request, drafts=drafts)
-        return cast("tuple[Message, ...]", await self._commands.submit(command))
+        return (await self.commit(commit)).messages()
 
-    async def clear_history(self, command: c.ClearHistory) -> int:
-        """How many messages were cleared. Raises SessionNotFound, InvalidState."""
-        return cast("int", await self._commands.submit(command))
+    async def clear_history(self, commit: Commit) -> int:
+        """Returns how many messages were cleared. Raises SessionNotFound, InvalidState."""
+        return (await self.commit(commit)).removed_count()
 
-    async def get(self, key: SessionKey) -> Session:
-        """Raises SessionNotFound."""
-        return await self._store.session(key)
+    async def read(self, reads: Seq[Read]) -> tuple[ReadResult, ...]:
+        """Several things as they were at one instant, in their order; None where there is no such thing."""
+        return await self._store.read(reads)
 
-    async def context(self, key: SessionKey, path: Path) -> ContextRead:
-        """The context, and what stands at a path other than the root. Raises SessionNotFound, PathConflict."""
-        context = await self._store.context(key)
+    async def get(self, key: SessionKey, at: Sequence | None = None) -> Session:
+        """The session, as of a position. Raises SessionNotFound, CursorAhead, EventsCompacted."""
+        return await self._store.session(key, at)
+
+    async def context(self, key: SessionKey, path: Path, at: Sequence | None = None) -> ContextRead:
+        """The context, as of a position, and the value at a path other than the root. Raises SessionNotFound,
+        PathConflict, CursorAhead, EventsCompacted."""
+        context = await self._store.context(key, at)
         return ContextRead(context, lookup(context.data, path) if path else MISSING)
 
     async def history(self, key: SessionKey, query: HistoryQuery) -> HistoryPage:
@@ -88,10 +80,28 @@ class Sessions:
         found = await self._store.sessions(asked._replace(limit=asked.limit + 1))
         return page_of(query, found, self._limits.page_bytes)
 
+    def _prepared(self, commit: Commit) -> Commit:
+        """With what the domain cannot make up: ids and keys."""
+        if commit.create is not None:
+            commit = self._creating(commit, commit.create)
+        if any(type(operation) is Append and not operation.draft.chosen for operation in commit.operations):
+            commit = replace(commit, operations=tuple(map(_with_id, commit.operations)))
+        return commit
 
-def _new_id(tenant: str, request: c.RequestStamp | None) -> str:
-    """A session id: time-ordered, or derived from the request id so that a retry finds what the first call created."""
-    if request is None:
-        return str(uuid_utils.uuid7())
-    digest = hashlib.sha256(f"{len(tenant)}:{tenant}{request.id}".encode()).digest()
-    return str(uuid_utils.UUID(bytes=digest[:16], version=8))
+    def _creating(self, commit: Commit, new: NewSession) -> Commit:
+        key, derived = commit.key, False
+        if not key.session_id:
+            derived = commit.request is not None
+            key = SessionKey(key.tenant, new_session_id(key.tenant, commit.request))
+        data_key = new_data_key(self._cells, key) if new.storage.encryption else None
+        create = replace(
+            new, id_is_derived=new.id_is_derived or derived, data_key=data_key, log_id=new_log_id()
+        )
+        return replace(commit, key=key, create=create)
+
+
+def _with_id(operation: Operation) -> Operation:
+    """A message whose id nobody chose gets one."""
+    if type(operation) is not Append or operation.draft.chosen:
+        return operation
+    return Append(operation.draft._replace(id=new_message_id()))

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Set as AbstractSet
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from sessions_server.domain.errors import CursorAhead, EventsCompacted, SessionNotFound
-from sessions_server.domain.models import Deleted, Event, EventType, Message, Micros, Sequence, SessionKey
+from sessions_server.domain.errors import CursorAhead, EventsCompacted, LogReplaced, SessionNotFound
+from sessions_server.domain.models import Deleted, Event, EventType, Micros, Sequence, SessionKey, Updated
 
 if TYPE_CHECKING:
     from sessions_server.domain.ports import Feed, Hub, LogPage, ReadStore, Sink
@@ -30,15 +31,24 @@ class Subscriptions:
         self._checkpoint_seconds = checkpoint_seconds
 
     async def follow(
-        self, key: SessionKey, sink: Sink, *, kinds: AbstractSet[EventType], after: Sequence | None
+        self,
+        key: SessionKey,
+        sink: Sink,
+        *,
+        kinds: AbstractSet[EventType],
+        after: Sequence | None,
+        log_id: str = "",
+        changes: bool = False,
     ) -> None:
-        """Hands every event of `kinds` (empty: all) after a position (None: from now) to the sink, in order.
+        """Hands every event of `kinds` (empty: all) after a position (None: from now) to the sink, in order; with
+        `changes`, also what it changed. The position is one of the log with this identity, if one is given.
 
         Starts with a checkpoint. Returns after the session's `deleted` event. Raises SessionNotFound, CursorAhead,
-        EventsCompacted, KeyNotAvailable, DataCorrupted, and whatever the sink raises.
+        EventsCompacted, LogReplaced, KeyNotAvailable, DataCorrupted, and whatever the sink raises.
         """
         with self._hub.watch(key) as feed:  # before the first read, so that no wake-up is lost
-            cursor = _Cursor(key, feed, sink, kinds)
+            cursor = _Cursor(key, feed, sink, kinds, self._store if changes else None)
+            cursor.log_id = log_id
             first = await self._begin(cursor, after)
             await cursor.checkpoint()
             await self._run(cursor, first)
@@ -53,29 +63,32 @@ class Subscriptions:
         if not after:
             session = await self._store.session(cursor.key)
             head = session.last_sequence
+            cursor.check_log(session.log_id)
             feed.hint(head)
             if after is None:
                 cursor.position, cursor.known = head, session.update_time
                 return None
         cursor.position = after
         seen = feed.version
-        page = await self._store.log(cursor.key, after, cursor.batch)
+        page = await self._store.log(cursor.key, after, cursor.batch, changes=cursor.changes)
+        cursor.check_log(page.log_id)
         if page.delete_time is not None and after >= page.head:
             raise SessionNotFound
         is_current = feed.version == seen
         feed.hint(page.head)  # which the page goes up to, so that it is no news to this follower
-        batch = _Batch(cursor.read(page), feed.version, feed.foreign)
+        batch = _Batch(cursor.read(page), feed.version, feed.foreign, feed.erasures)
         if after and not batch.events:
             cursor.known = await self._time_at(cursor)
         return batch if is_current else None
 
     async def _next(self, cursor: _Cursor) -> _Batch:
         feed = cursor.feed
-        seen, foreign = feed.version, feed.foreign
+        seen, foreign, erasures = feed.version, feed.foreign, feed.erasures
         events = feed.recent(cursor.position)
         if events is None or (cursor.fleeting and not _has_end(events)):
-            events = cursor.read(await self._store.log(cursor.key, cursor.position, cursor.batch))
-        return _Batch(events, seen, foreign)
+            page = await self._store.log(cursor.key, cursor.position, cursor.batch, changes=cursor.changes)
+            events = cursor.read(page)
+        return _Batch(events, seen, foreign, erasures)
 
     async def _time_at(self, cursor: _Cursor) -> Micros | None:
         """When the follower's last event happened; None where it is not kept any more. Raises CursorAhead."""
@@ -104,21 +117,21 @@ class Subscriptions:
             if cursor.doubts != cursor.feed.doubts:
                 await self._compare(cursor)
                 batch = None
-            events, seen, foreign = batch or await self._next(cursor)
+            found = batch or await self._next(cursor)
             batch = None
-            if await cursor.show(events, foreign):
+            if await cursor.show(found):
                 quiet_since = loop.time()
             quiet = loop.time() - quiet_since
             if quiet >= self._checkpoint_seconds and not cursor.ended:
                 await cursor.checkpoint()
                 quiet_since, quiet = loop.time(), 0.0
-            if not events and cursor.catching_up:
+            if not found.events and cursor.catching_up:
                 cursor.catching_up = False
                 if cursor.skipped:
                     await cursor.checkpoint()
                     quiet_since, quiet = loop.time(), 0.0
-            if not events:
-                await cursor.feed.changed(seen, self._checkpoint_seconds - quiet)
+            if not found.events:
+                await cursor.feed.changed(found.seen, self._checkpoint_seconds - quiet)
 
 
 class _Batch(NamedTuple):
@@ -128,16 +141,28 @@ class _Batch(NamedTuple):
     """The feed's version that this was read at, or before: what comes after is not slept through."""
     foreign: int
     """The feed's count of foreign writes at that version."""
+    erasures: int
+    """The feed's count of erasures at that version."""
 
 
 class _Cursor:
     """One follower's place in a log."""
 
-    def __init__(self, key: SessionKey, feed: Feed, sink: Sink, kinds: AbstractSet[EventType]) -> None:
+    def __init__(
+        self,
+        key: SessionKey,
+        feed: Feed,
+        sink: Sink,
+        kinds: AbstractSet[EventType],
+        past: ReadStore | None,
+    ) -> None:
         self.key = key
         self.feed = feed
         self.sink = sink
         self.kinds = kinds
+        self.past = past
+        """Where sessions are read as of a change; None: changes are not asked for."""
+        self.log_id = ""
         self.position = Sequence(0)
         self.known: Micros | None = None
         """When the event at the position happened, or a time after that; None: not known."""
@@ -153,7 +178,17 @@ class _Cursor:
 
     async def checkpoint(self) -> None:
         self.skipped = 0
-        await self.sink.checkpoint(self.position)
+        await self.sink.checkpoint(self.position, self.log_id)
+
+    @property
+    def changes(self) -> bool:
+        return self.past is not None
+
+    def check_log(self, log_id: str) -> None:
+        """Raises LogReplaced unless the log is the one that the position belongs to."""
+        if self.log_id and log_id and self.log_id != log_id:
+            raise LogReplaced(log_id)
+        self.log_id = log_id or self.log_id
 
     def check_head(self, page: LogPage) -> None:
         """Raises CursorAhead."""
@@ -166,19 +201,21 @@ class _Cursor:
     def read(self, page: LogPage) -> list[Event]:
         """What a page of the log brings; knows then how to ask for the next one. Raises EventsCompacted."""
         self.check_head(page)
-        events = _checked(self.key, page, self.position)
+        replaced = bool(self.log_id) and page.log_id not in ("", self.log_id)
+        events = _checked(self.key, page, self.position, replaced=replaced)
+        self.log_id = page.log_id or self.log_id
         self.batch, self.fleeting = _next_batch(page), page.fleeting
         return events
 
-    async def show(self, events: list[Event], foreign: int) -> bool:
+    async def show(self, batch: _Batch) -> bool:
         """Takes events one by one, until the next may have been erased since they were read: a stream can stand still
         for long between two of them. What is left is then to be read again. Answers whether any was shown."""
         shown = False
-        for event in events:
-            if isinstance(event.data, Message) and event.sequence <= self.feed.erased_through:
+        for event in batch.events:
+            if self.feed.erasures != batch.erasures and event.sequence <= self.feed.erased_through:
                 break
             shown |= await self.take(event)
-            if self.feed.foreign != foreign or event.type is EventType.UPDATED:
+            if self.feed.foreign != batch.foreign or event.type is EventType.UPDATED:
                 break
         return shown
 
@@ -186,7 +223,7 @@ class _Cursor:
         """Shows an event if it is of a kind that was asked for, and only then moves on. Whether it was shown."""
         wanted = not self.kinds or event.type in self.kinds or event.type is EventType.DELETED
         if wanted:
-            await self.sink.event(event)
+            await self.sink.event(await self._with_session(event))
         self.position, self.known = event.sequence, event.time
         self.skipped = 0 if wanted else self.skipped + 1
         if self.skipped == SKIPPED:
@@ -194,6 +231,16 @@ class _Cursor:
         self.fleeting |= event.type is EventType.UPDATED  # of its ttl, perhaps
         self.ended = event.type is EventType.DELETED
         return wanted
+
+    async def _with_session(self, event: Event) -> Event:
+        """An update with the session after it, where changes are asked for and it is still known."""
+        if self.past is None or not isinstance(event.data, Updated):
+            return event
+        try:
+            session = await self.past.session(self.key, event.sequence)
+        except (SessionNotFound, CursorAhead, EventsCompacted):
+            return event
+        return replace(event, data=replace(event.data, session=session))
 
 
 def _has_end(events: list[Event]) -> bool:
@@ -207,8 +254,12 @@ def _next_batch(page: LogPage) -> int:
     return BATCH if is_last else min(BATCH, 2 * len(page.events))
 
 
-def _checked(key: SessionKey, page: LogPage, after: Sequence) -> list[Event]:
-    """The page's events, if nothing is missing between them and the position; the end, if the session was erased."""
+def _checked(key: SessionKey, page: LogPage, after: Sequence, *, replaced: bool) -> list[Event]:
+    """The page's events, if nothing is missing between them and the position; the end, if the session was erased,
+    also where another was created in its place."""
+    if replaced and page.log_start > after + 1:
+        last, time = Sequence(page.log_start - 1), page.create_time or Micros(0)
+        return [Event(key, last, EventType.DELETED, time, "", Deleted())]
     if page.delete_time is not None:
         return [Event(key, page.head, EventType.DELETED, page.delete_time, "", Deleted())]
     if page.log_start > after + 1:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
 from dataclasses import replace
-from typing import TYPE_CHECKING, cast
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
 
-from sessions_server.domain import commands as c
+from sessions_server.domain.commit import Commit, RequestStamp
 from sessions_server.domain.errors import (
     InvalidRequest,
     MessageExists,
@@ -15,6 +16,7 @@ from sessions_server.domain.errors import (
     Violation,
 )
 from sessions_server.domain.models import Sequence
+from sessions_server.domain.operations import ImportMessages, ImportSession
 from sessions_server.domain.ports import HistoryQuery
 from sessions_server.domain.transfer import (
     MESSAGES_PER_RECORD,
@@ -25,12 +27,13 @@ from sessions_server.domain.transfer import (
     MessagesRecord,
     Record,
 )
+from sessions_server.service.ids import new_log_id
 from sessions_server.service.sealing import new_data_key, sealed_if_possible
 from sessions_server.service.spool import Spool
 
 if TYPE_CHECKING:
-    from sessions_server.domain.models import Answer, Context, Session, SessionKey
-    from sessions_server.domain.ports import Cells, Clock, Commands, ReadStore
+    from sessions_server.domain.models import Context, Session, SessionKey
+    from sessions_server.domain.ports import Cells, Clock, Commits, ReadStore
     from sessions_server.domain.transfer import Footer
 
 SPOOL_COLUMN = "spool"
@@ -44,8 +47,8 @@ class HistoryChanged(Unavailable):
 
 
 class Transfers:
-    def __init__(self, *, commands: Commands, store: ReadStore, cells: Cells, clock: Clock) -> None:
-        self._commands = commands
+    def __init__(self, *, commits: Commits, store: ReadStore, cells: Cells, clock: Clock) -> None:
+        self._commits = commits
         self._store = store
         self._cells = cells
         self._clock = clock
@@ -91,36 +94,14 @@ class Transfers:
         """Recreates, or replaces, a session from a whole stream of records. Raises InvalidRequest when the stream is
         not whole or was altered, SessionExists, InvalidState, EncryptionNotConfigured; nothing is changed then."""
 
-        def opening(exported: Session, footer: Footer) -> c.Import:
-            return c.Import(
-                key=key,
-                request=_stamp(request_id, footer, fail_if_exists=fail_if_exists),
-                exported=exported,
-                context={},
-                message_count=footer.message_count,
-                fail_if_exists=fail_if_exists,
-            )
-
-        return await self._import(key, records, opening)
+        return await self._import(key, records, _Import(request_id, fail_if_exists=fail_if_exists))
 
     async def move_in(self, key: SessionKey, records: AsyncIterator[Record]) -> Session:
-        """Recreates a session of another database, whose log goes on behind the position that it had there. Raises as
+        """Recreates a session of another database, whose log continues after the position that it had there. Raises as
         `import_` does."""
+        return await self._import(key, records, _Import(fail_if_exists=True, moved=True))
 
-        def opening(exported: Session, footer: Footer) -> c.Import:
-            count = footer.message_count
-            return c.Import(
-                key=key, exported=exported, context={}, message_count=count, fail_if_exists=True, moved=True
-            )
-
-        return await self._import(key, records, opening)
-
-    async def _import(
-        self,
-        key: SessionKey,
-        records: AsyncIterator[Record],
-        opening: Callable[[Session, Footer], c.Import],
-    ) -> Session:
+    async def _import(self, key: SessionKey, records: AsyncIterator[Record], how: _Import) -> Session:
         first = await anext(records, None)
         if not isinstance(first, Header):
             raise _refused(
@@ -128,17 +109,36 @@ class Transfers:
             )
         with closing(Spool(sealed_if_possible(self._cells, key, SPOOL_COLUMN))) as spool:
             footer = await _receive(first, records, spool)
-            command = opening(first.session, footer)
-            if first.session.storage.encryption:  # not earlier, so that the key is the keyring's current one
-                command = replace(command, data_key=new_data_key(self._cells, key))
-            answer = await self._submit(command, spool)
-        return cast("Session", answer)
+            encrypted = first.session.storage.encryption
+            opening = ImportSession(
+                exported=first.session,
+                context={},
+                message_count=footer.message_count,
+                log_id=new_log_id(),
+                # Not earlier, so that the key is the keyring's current one.
+                data_key=new_data_key(self._cells, key) if encrypted else None,
+                fail_if_exists=how.fail_if_exists,
+                moved=how.moved,
+            )
+            parts = partial(_parts, key, opening, how.stamp(footer), spool)
+            try:
+                committed = await self._commits.submit_parts(parts)
+            except MessageExists:
+                raise _refused("Two messages bear the same id; send the messages as exported.") from None
+        return committed.session_after()
 
-    async def _submit(self, opening: c.Import, spool: Spool) -> Answer:
-        try:
-            return await self._commands.submit_series(lambda: _import_commands(opening, spool))
-        except MessageExists:
-            raise _refused("Two messages bear the same id; send the messages as exported.") from None
+
+class _Import(NamedTuple):
+    """What an import is asked for, beside its records."""
+
+    request_id: str = ""
+    fail_if_exists: bool = False
+    moved: bool = False
+
+    def stamp(self, footer: Footer) -> RequestStamp | None:
+        """The same stream means the same payload, if it is to be treated alike."""
+        payload = footer.sha256 + bytes([self.fail_if_exists])
+        return RequestStamp(self.request_id, "ImportSession", payload) if self.request_id else None
 
 
 async def _receive(first: Header, records: AsyncIterator[Record], spool: Spool) -> Footer:
@@ -153,20 +153,16 @@ async def _receive(first: Header, records: AsyncIterator[Record], spool: Spool) 
     return checker.footer()
 
 
-def _stamp(request_id: str, footer: Footer, *, fail_if_exists: bool) -> c.RequestStamp | None:
-    """The same stream means the same payload, if it is to be treated alike."""
-    payload = footer.sha256 + bytes([fail_if_exists])
-    return c.RequestStamp(request_id, "ImportSession", payload) if request_id else None
-
-
-def _import_commands(opening: c.Import, spool: Spool) -> Iterator[c.Command]:
+def _parts(
+    key: SessionKey, opening: ImportSession, stamp: RequestStamp | None, spool: Spool
+) -> Iterator[Commit]:
     """Read by the writer, a record at a time, so that a history of any length fits into memory."""
+    request_id = "" if stamp is None else stamp.id
     for record in spool.records():
         if isinstance(record, ContextRecord):
-            yield replace(opening, context=record.data)
+            yield Commit(key=key, request=stamp, operations=(replace(opening, context=record.data),))
         elif isinstance(record, MessagesRecord):
-            request_id = opening.request.id if opening.request else ""
-            yield c.ImportMessages(key=opening.key, messages=record.messages, request_id=request_id)
+            yield Commit(key=key, operations=(ImportMessages(record.messages, request_id),))
 
 
 def _refused(sentence: str) -> InvalidRequest:

@@ -82,6 +82,11 @@ class Backend(ABC):
         """A condition on a column of JSON in the database's SQL."""
 
     @abstractmethod
+    def transaction_number(self, connection: Connection) -> int:
+        """The number of this write transaction. A reader that stops before the numbers of transactions that still run
+        misses nothing and sees them in order."""
+
+    @abstractmethod
     def runner(self, options: RunOptions) -> Runner:
         """A runner, not started yet. Raises StoreRefused where a package is missing."""
 

@@ -6,35 +6,51 @@ It is sealed before it reaches the database and opened after it has left it; eac
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Any, Final
 
 from sessions_server.domain.codec import (
-    decode_answer,
     decode_data,
     decode_message,
-    encode_answer,
+    encode_change,
     encode_data,
+    session_from_json,
+    session_json,
 )
 from sessions_server.domain.jsonbytes import dumps, loads
 from sessions_server.domain.models import (
-    Answer,
     Context,
     Event,
     EventData,
     EventType,
     Message,
-    MessageBody,
     Micros,
     Sequence,
+    Session,
     SessionKey,
 )
 from sessions_server.domain.ports import Cell, Cells
 from sessions_server.domain.records import RecordName
+from sessions_server.domain.requests import Kept, decode_kept, encode_kept
 
 CONTEXT_COLUMN: Final = "contexts.data"
+"""Also of the context in a base, which is the same value at an earlier time."""
 PAYLOAD_COLUMN: Final = "log.payload"
+CHANGE_COLUMN: Final = "log.change"
 ANSWER_COLUMN: Final = "requests.answer"
 RECORD_COLUMN: Final = "records.value"
+
+
+class Keeping(IntEnum):
+    """How the answer to a request id is kept."""
+
+    CLEAR = 0
+    SEALED = 1
+    ERASED = 2
+    """Not any more: its session was erased since."""
+    OUTLIVING = 3
+    """In clear, and for as long as the id: it is that of the request that erased the session."""
+
 
 _TYPES: Final = {str(value): value for value in EventType}
 
@@ -56,27 +72,43 @@ class Content:
     def payload_cell(self, sequence: Sequence, data: EventData) -> bytes:
         return self._seal(PAYLOAD_COLUMN, str(sequence), encode_data(data))
 
-    def message(self, sequence: int, message_id: str, time: int, payload: bytes) -> Message:
+    def change_cell(self, sequence: Sequence, data: EventData) -> bytes | None:
+        change = encode_change(data)
+        return None if change is None else self._seal(CHANGE_COLUMN, str(sequence), change)
+
+    def message(
+        self, sequence: int, message_id: str, time: int, message_time: int | None, payload: bytes
+    ) -> Message:
         plain = self._open(PAYLOAD_COLUMN, str(sequence), payload)
-        return decode_message(plain, message_id=message_id, sequence=sequence, time=time)
+        created = time if message_time is None else message_time
+        return decode_message(plain, message_id=message_id, sequence=sequence, time=created)
 
     def event(self, row: Any) -> Event:
-        """From a row of sequence, type, message_id, request_id, time, payload."""
-        sequence, kind, message_id, request_id, time, payload = row
+        """From a row of sequence, type, message_id, request_id, time, message_time, payload, change."""
+        sequence, kind, _, request_id, time, message_time, *_ = row
         return Event(
             self.key,
             Sequence(sequence),
             _TYPES[kind],
             Micros(time),
             request_id,
-            self._event_data(sequence, _TYPES[kind], message_id, time, payload),
+            self._event_data(*row),
+            imported=message_time is not None,
         )
 
-    def answer_cell(self, request_id: str, answer: Answer) -> bytes:
-        return self._seal(ANSWER_COLUMN, request_id, encode_answer(answer))
+    def kept_cell(self, request_id: str, kept: Kept) -> bytes:
+        return self._seal(ANSWER_COLUMN, request_id, encode_kept(kept))
 
-    def answer(self, request_id: str, payload: bytes, bodies: tuple[MessageBody, ...]) -> Answer:
-        return decode_answer(self._open(ANSWER_COLUMN, request_id, payload), bodies)
+    def kept(self, request_id: str, answer: bytes) -> Kept:
+        return decode_kept(self._open(ANSWER_COLUMN, request_id, answer) if answer else b"")
+
+    @staticmethod
+    def base_session(session: Session) -> bytes:
+        return dumps(session_json(session))
+
+    @staticmethod
+    def session_of_base(stored: bytes) -> Session:
+        return session_from_json(loads(stored))
 
     def record_cell(self, name: RecordName, value: bytes) -> bytes:
         return self._seal(RECORD_COLUMN, _record_row(name), value)
@@ -85,13 +117,23 @@ class Content:
         return self._open(RECORD_COLUMN, _record_row(name), stored)
 
     def _event_data(
-        self, sequence: int, kind: EventType, message_id: str | None, time: int, payload: bytes | None
+        self,
+        sequence: int,
+        kind: str,
+        message_id: str | None,
+        _request_id: str,
+        time: int,
+        message_time: int | None,
+        payload: bytes | None,
+        change: bytes | None,
     ) -> EventData | None:
         if payload is None:
             return None
-        if kind is EventType.MESSAGE:
-            return self.message(sequence, message_id or "", time, payload)
-        return decode_data(kind, self._open(PAYLOAD_COLUMN, str(sequence), payload))
+        if kind == EventType.MESSAGE:
+            return self.message(sequence, message_id or "", time, message_time, payload)
+        shown = self._open(PAYLOAD_COLUMN, str(sequence), payload)
+        changed = None if change is None else self._open(CHANGE_COLUMN, str(sequence), change)
+        return decode_data(_TYPES[kind], shown, changed, tenant=self.key.tenant)
 
     def _seal(self, column: str, row: str, plain: bytes) -> bytes:
         if self.data_key is None:

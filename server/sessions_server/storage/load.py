@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence as Seq
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence as Seq
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 
-from sessions_server.domain.commands import AddMessages, Command, RequestStamp, Update
-from sessions_server.domain.decide import needs_context
-from sessions_server.domain.models import MessageBody, Micros, Sequence, Session, SessionKey
+from sessions_server.domain.commit import Commit, RequestStamp
+from sessions_server.domain.facts import Facts
+from sessions_server.domain.history import History
+from sessions_server.domain.models import Micros, Sequence, SessionKey
+from sessions_server.domain.needs import Needs, needs_of
 from sessions_server.domain.ports import LockWait
-from sessions_server.domain.workspace import Slot, StoredRequest, Workspace
-from sessions_server.storage.content import Content
-from sessions_server.storage.rows import SESSION_COLUMNS, compact_time, session_from_row
+from sessions_server.domain.records import Records
+from sessions_server.domain.replay import Snapshot
+from sessions_server.domain.requests import StoredRequest, needs_past, restore
+from sessions_server.domain.workspace import Slot, Workspace
+from sessions_server.storage.content import Content, Keeping
+from sessions_server.storage.histories import load_histories
+from sessions_server.storage.past import snapshot_at
+from sessions_server.storage.records import load_records, lock_records
+from sessions_server.storage.rows import SESSION_COLUMNS, Upkeep, session_from_row, upkeep
 from sessions_server.storage.schema import contexts, log, requests, sessions, tombstones
 from sessions_server.storage.statements import (
     WRITE_NOW,
@@ -22,7 +30,6 @@ from sessions_server.storage.statements import (
     Row,
     as_list,
     is_listed,
-    item,
     listed,
     read_clock,
 )
@@ -30,9 +37,11 @@ from sessions_server.storage.statements import (
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
-    from sessions_server.domain.limits import Limits
+    from sessions_server.domain.models import Message
     from sessions_server.domain.ports import Cells
-    from sessions_server.storage.backend import Backend, Locks
+    from sessions_server.domain.requests import Kept
+    from sessions_server.storage.backend import Locks
+    from sessions_server.storage.rules import Rules
 
 _keys = listed("keys")
 
@@ -75,29 +84,12 @@ _FIND_CONTEXTS: Final = Prepared(
     .join(contexts, is_listed(_keys, contexts.c.tenant, contexts.c.session_id))
 )
 
+_MESSAGE: Final = (log.c.sequence, log.c.message_id, log.c.time, log.c.message_time, log.c.payload)
+
 _FIND_MESSAGES: Final = Prepared(
-    sa.select(log.c.tenant, log.c.session_id, log.c.sequence, log.c.message_id, log.c.time, log.c.payload)
+    sa.select(log.c.tenant, log.c.session_id, *_MESSAGE)
     .select_from(_keys)
     .join(log, is_listed(_keys, log.c.tenant, log.c.session_id, log.c.message_id))
-)
-
-_behind = log.alias("behind")
-_COUNT_BEHIND: Final = Prepared(
-    sa.select(
-        item(_keys, 0),
-        item(_keys, 1),
-        item(_keys, 2),
-        sa.select(sa.func.count())
-        .select_from(_behind)
-        .where(
-            _behind.c.tenant == item(_keys, 0),
-            _behind.c.session_id == item(_keys, 1),
-            _behind.c.sequence > item(_keys, 3, sa.BigInteger()),
-            _behind.c.message_id.is_not(None),
-        )
-        .correlate(_keys)
-        .scalar_subquery(),
-    ).select_from(_keys)
 )
 
 _FIND_REQUESTS: Final = Prepared(
@@ -117,32 +109,24 @@ _FIND_REQUESTS: Final = Prepared(
 )
 
 
-class Stored(NamedTuple):
-    """A session's row: the session, and when its log is to be compacted."""
-
-    session: Session
-    compact_time: Micros | None
-
-
 @dataclass(slots=True)
 class Loaded:
-    """A workspace, and how it was when it was loaded."""
+    """A workspace, and what only the store knows of its sessions."""
 
     workspace: Workspace
-    stored: dict[SessionKey, Stored] = field(default_factory=dict)
+    stored: dict[SessionKey, Upkeep] = field(default_factory=dict)
+    """Those that have a row."""
     tombstones: set[SessionKey] = field(default_factory=set)
 
 
 class Loader:
     """Loads within one transaction, judged by one instant: the given one, or the database's when it is None."""
 
-    def __init__(
-        self, connection: Connection, *, backend: Backend, cells: Cells, limits: Limits, now: Micros | None
-    ) -> None:
+    def __init__(self, connection: Connection, rules: Rules, *, now: Micros | None) -> None:
         self._connection = connection
-        self._backend = backend
-        self._cells = cells
-        self._limits = limits
+        self._rules = rules
+        self._cells = rules.cells
+        self._limits = rules.limits
         self._given_now = self._now = now
         self._waits_long = False
 
@@ -152,24 +136,36 @@ class Loader:
             self._now = read_clock(self._connection, None)
         return self._now
 
-    def load(self, commands: Seq[Command], *, lock_wait: LockWait) -> Loaded:
-        keys = sorted({command.key for command in commands})
+    def load(self, commits: Seq[Commit], *, lock_wait: LockWait) -> Loaded:
+        keys = sorted({commit.key for commit in commits})
         rows, busy = self._lock(keys, lock_wait)
+        free = [commit for commit in commits if commit.key not in busy]
+        needs = needs_of(free)
+        records = self._load_records(needs.values())
         self._given_now = self.now  # a transaction that loads again goes on judging by this instant
-        free = [command for command in commands if command.key not in busy]
-        slots = {key: Slot(key) for key in keys if key not in busy}
-        loaded = Loaded(Workspace(self.now, self._limits, slots, frozenset(busy)))
+        loaded = Loaded(Workspace(self.now, self._limits, {}, frozenset(busy), records, records))
+        for key in keys:
+            if key not in busy:
+                facts = Facts(key, self.now, self._limits)
+                loaded.workspace.slots[key] = Slot(facts, facts)
         for row in rows:
             self._take_session(loaded, row)
+        slots = loaded.workspace.slots
         self._take_tombstones(loaded)
-        self._take_contexts(loaded, free)
-        self._take_messages(loaded, free)
+        self._take_contexts(loaded, {key for key in loaded.stored if needs[key].context})
+        self._take_messages(loaded, needs)
+        stored = {key: needs[key] for key in loaded.stored}
+        load_histories(
+            self._connection, slots, stored, joins=self._rules.backend.joins_laterally, cells=self._cells
+        )
         self._take_requests(loaded, free)
+        for slot in slots.values():
+            slot.loaded = slot.facts
         return loaded
 
     def _lock(self, keys: list[SessionKey], lock_wait: LockWait) -> tuple[list[Row], set[SessionKey]]:
         """The rows, all locked, and the sessions that are left to another transaction that has them."""
-        locks = self._backend.locks
+        locks = self._rules.backend.locks
         if locks is None:
             return self._locked_rows(_LOCK_SESSIONS, keys), set()
         if lock_wait is LockWait.NONE:
@@ -208,90 +204,109 @@ class Loader:
             self._now = max(row[-1] for row in rows)
         return rows
 
+    def _load_records(self, needs: Iterable[Needs]) -> Records:
+        """Locks and reads the records that the commits need, whose locks come after those of all sessions."""
+        names = {name for each in needs for name in each.records}
+        prefixes = {name for each in needs for name in each.prefixes}
+        if not names and not prefixes:
+            return Records()
+        locks, given = self._rules.backend.locks, self._given_now
+        locked_at = lock_records(self._connection, names, prefixes, locks=locks, now=given)
+        if locked_at is not None and given is None:
+            self._now = max(self.now, locked_at)
+        return load_records(self._connection, names, prefixes, rules=self._rules, now=self.now)
+
     def _take_session(self, loaded: Loaded, row: Row) -> None:
         session = session_from_row(row)
         slot = loaded.workspace.slots[session.key]
-        slot.session, slot.last_sequence, slot.stored = session, session.last_sequence, True
-        loaded.stored[session.key] = Stored(session, compact_time(row))
+        slot.facts = slot.facts._replace(
+            snapshot=Snapshot(session),
+            last_sequence=session.last_sequence,
+            history=History(unknown=session.message_count),
+        )
+        loaded.stored[session.key] = upkeep(row)
 
     def _take_tombstones(self, loaded: Loaded) -> None:
         slots = loaded.workspace.slots
-        absent = [key for key, slot in slots.items() if not slot.stored]
+        absent = [key for key in slots if key not in loaded.stored]
         if not absent:
             return
         for tenant, session_id, last_sequence in _FIND_TOMBSTONES.rows(
             self._connection, keys=as_list(absent)
         ):
             key = SessionKey(tenant, session_id)
-            slots[key].last_sequence = Sequence(last_sequence)
+            slots[key].facts = slots[key].facts._replace(last_sequence=Sequence(last_sequence))
             loaded.tombstones.add(key)
 
-    def _take_contexts(self, loaded: Loaded, commands: Seq[Command]) -> None:
-        wanted = {command.key for command in commands if needs_context(command)} & loaded.stored.keys()
+    def _take_contexts(self, loaded: Loaded, wanted: set[SessionKey]) -> None:
         if not wanted:
             return
         for tenant, session_id, *stored in _FIND_CONTEXTS.rows(self._connection, keys=as_list(wanted)):
             slot = loaded.workspace.slots[SessionKey(tenant, session_id)]
-            slot.context = self._content(slot).context(*stored)
+            context = content_of(self._cells, slot).context(*stored)
+            slot.facts = slot.facts._replace(snapshot=slot.facts.snapshot._replace(context=context))
 
-    def _take_messages(self, loaded: Loaded, commands: Seq[Command]) -> None:
-        wanted = {
-            (*command.key, draft.id)
-            for command in commands
-            if isinstance(command, AddMessages) and command.key in loaded.stored
-            for draft in command.drafts
-            if draft.chosen
-        }
+    def _take_messages(self, loaded: Loaded, needs: Mapping[SessionKey, Needs]) -> None:
+        wanted = [(*key, id_) for key in loaded.stored for id_ in needs[key].message_ids]
         if not wanted:
             return
+        found: dict[SessionKey, dict[str, Message]] = {}
         for tenant, session_id, *stored in _FIND_MESSAGES.rows(self._connection, keys=as_list(wanted)):
-            slot = loaded.workspace.slots[SessionKey(tenant, session_id)]
-            message = self._content(slot).message(*stored)
-            slot.messages[message.id] = message
-        self._take_places(loaded, {command.key for command in commands if isinstance(command, Update)})
+            key = SessionKey(tenant, session_id)
+            sequence, message_id, time, message_time, payload = stored
+            content = content_of(self._cells, loaded.workspace.slots[key])
+            message = content.message(sequence, message_id, time, message_time, payload)
+            found.setdefault(key, {})[message_id] = message
+        for key, by_id in found.items():
+            slot = loaded.workspace.slots[key]
+            slot.facts = slot.facts._replace(history=slot.facts.history._replace(by_id=by_id))
 
-    def _take_places(self, loaded: Loaded, updated: set[SessionKey]) -> None:
-        """Where new messages push stored ones out of the history, or may do so after an update, it has to be known
-        which."""
-        asked = [
-            (*slot.key, message.id, message.sequence)
-            for slot in loaded.workspace.slots.values()
-            if slot.session is not None and (slot.session.config.max_messages or slot.key in updated)
-            for message in slot.messages.values()
-        ]
-        if not asked:
-            return
-        for tenant, session_id, message_id, behind in _COUNT_BEHIND.rows(
-            self._connection, keys=as_list(asked)
-        ):
-            loaded.workspace.slots[SessionKey(tenant, session_id)].places[message_id] = -1 - behind
-
-    def _take_requests(self, loaded: Loaded, commands: Seq[Command]) -> None:
-        stamped = [(command, command.request) for command in commands if command.request is not None]
+    def _take_requests(self, loaded: Loaded, commits: Seq[Commit]) -> None:
+        stamped = [(commit, commit.request) for commit in commits if commit.request is not None]
         if not stamped:
             return
-        # Of commands with the same request id, the one that is equal to the first knows the messages' content.
-        repeated = {(command.key, stamp): command for command, stamp in stamped}
-        keys = as_list({(*command.key, stamp.id) for command, stamp in stamped})
+        # Of commits with the same request id, the one that is equal to the first knows the messages' content.
+        repeated = {(commit.key, stamp): commit for commit, stamp in stamped}
+        keys = as_list({(*commit.key, stamp.id) for commit, stamp in stamped})
         since = self.now - self._limits.request_ids_kept
         for tenant, session_id, id_, method, payload_hash, *stored in _FIND_REQUESTS.rows(
             self._connection, keys=keys, since=since
         ):
-            slot = loaded.workspace.slots[SessionKey(tenant, session_id)]
-            stamp = RequestStamp(id_, method, payload_hash)
-            slot.requests[id_] = self._request(slot, stamp, stored, repeated.get((slot.key, stamp)))
+            key = SessionKey(tenant, session_id)
+            slot, stamp = loaded.workspace.slots[key], RequestStamp(id_, method, payload_hash)
+            slot.requests[id_] = self._request(loaded, slot, stamp, stored, repeated.get((key, stamp)))
 
     def _request(
-        self, slot: Slot, stamp: RequestStamp, stored: Seq[Any], repeated: Command | None
+        self, loaded: Loaded, slot: Slot, stamp: RequestStamp, stored: Seq[Any], repeated: Commit | None
     ) -> StoredRequest:
-        sealed, time, payload = stored
-        if repeated is None:  # the id was used for something else, and will be refused
-            return StoredRequest(stamp, None, Micros(time))
-        content = self._content(slot) if sealed else Content(self._cells, slot.key, None)
-        return StoredRequest(stamp, content.answer(stamp.id, payload, _bodies(repeated)), Micros(time))
+        keeping, time, answer = stored
+        outlives = keeping == Keeping.OUTLIVING
+        if (
+            repeated is None or keeping == Keeping.ERASED
+        ):  # refused, in the first case: used for something else
+            return StoredRequest(stamp, Micros(time), None, outlives=outlives)
+        content = content_of(self._cells, slot)
+        kept = replace(content, data_key=content.data_key if keeping == Keeping.SEALED else None).kept(
+            stamp.id, answer
+        )
+        now = Snapshot(None) if outlives else slot.facts.snapshot
+        committed = restore(kept, repeated, now, self._past(loaded, slot, kept, now))
+        return StoredRequest(stamp, Micros(time), committed, outlives=outlives)
 
-    def _content(self, slot: Slot) -> Content:
-        return Content(self._cells, slot.key, slot.session.data_key if slot.session is not None else None)
+    def _past(self, loaded: Loaded, slot: Slot, kept: Kept, now: Snapshot) -> Snapshot | None:
+        """The state that a repeated request was answered with, where it has changed since and the log still has it."""
+        session = now.session
+        if session is None or not needs_past(kept, now):
+            return None
+        start = loaded.stored[slot.key].replay_start
+        if start is None or kept.sequence < start:
+            return None
+        return snapshot_at(self._connection, content_of(self._cells, slot), kept.sequence, session)
+
+
+def content_of(cells: Cells, slot: Slot) -> Content:
+    session = slot.facts.session
+    return Content(cells, slot.key, None if session is None else session.data_key)
 
 
 def _missing(keys: list[SessionKey], rows: list[Row]) -> list[SessionKey]:
@@ -299,7 +314,3 @@ def _missing(keys: list[SessionKey], rows: list[Row]) -> list[SessionKey]:
         return []
     found = {(row[0], row[1]) for row in rows}
     return [key for key in keys if key not in found]
-
-
-def _bodies(command: Command) -> tuple[MessageBody, ...]:
-    return tuple(draft.body for draft in command.drafts) if isinstance(command, AddMessages) else ()

@@ -9,9 +9,9 @@ import sqlalchemy as sa
 from sessions_server.domain.errors import DomainError
 from sessions_server.domain.models import Micros, SessionKey
 from sessions_server.domain.ports import Rewrapped
-from sessions_server.storage.schema import log, requests, sessions
+from sessions_server.storage.schema import requests, sessions
 from sessions_server.storage.shared_keys import is_shared, keys_after, replace_keys
-from sessions_server.storage.statements import Prepared, Row, read_clock
+from sessions_server.storage.statements import Prepared, read_clock
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from sessions_server.domain.limits import Limits
     from sessions_server.domain.ports import Cells
 
-_EVENTS_AT_ONCE: Final = 10_000
-"""How many events of one log are let go of at once; the rest follows at the next time."""
 
 _REQUEST_KEY: Final = (requests.c.tenant, requests.c.session_id, requests.c.request_id)
 _PURGE_REQUESTS: Final = Prepared(
@@ -58,31 +56,6 @@ _REPLACE_DATA_KEY: Final = Prepared(
 _COUNTED: Final[tuple[sa.ColumnElement[Any], ...]] = (sa.func.count(), sa.func.count(sessions.c.data_key))
 _COUNTS: Final = Prepared(sa.select(*_COUNTED).select_from(sessions))
 
-# Another server may be compacting the same sessions, or writing to them: then it is their turn.
-_COMPACTABLE: Final = Prepared(
-    sa.select(*_KEY, sessions.c.log_start, sessions.c.last_sequence)
-    .where(sessions.c.compact_time <= sa.bindparam("until"))
-    .order_by(sessions.c.compact_time)
-    .limit(sa.bindparam("count"))
-    .with_for_update(skip_locked=True)
-)
-_IS_LOG: Final = (
-    log.c.tenant == sa.bindparam("key_tenant"),
-    log.c.session_id == sa.bindparam("key_session_id"),
-)
-_FIRST_THAT_STAYS: Final = Prepared(
-    sa.select(log.c.sequence, log.c.time, log.c.message_id)
-    .where(*_IS_LOG, sa.or_(log.c.time > sa.bindparam("until"), log.c.message_id.is_not(None)))
-    .order_by(log.c.sequence)
-    .limit(1)
-)
-_LET_GO: Final = Prepared(log.delete().where(*_IS_LOG, log.c.sequence < sa.bindparam("start")))
-_SET_LOG_START: Final = Prepared(
-    sessions.update()
-    .values(log_start=sa.bindparam("new_log_start"), compact_time=sa.bindparam("new_compact_time"))
-    .where(*_IS_SESSION)
-)
-
 
 class Counts(NamedTuple):
     sessions: int
@@ -92,28 +65,6 @@ class Counts(NamedTuple):
 def purge_requests(connection: Connection, limit: int, *, limits: Limits, now: Micros | None) -> int:
     until = read_clock(connection, now) - limits.request_ids_kept
     return _PURGE_REQUESTS.run(connection, until=until, count=limit)
-
-
-def compact(connection: Connection, limit: int, *, limits: Limits, now: Micros | None) -> int:
-    until = Micros(read_clock(connection, now) - limits.events_kept)
-    found = _COMPACTABLE.rows(connection, until=until, count=limit)
-    for row in found:
-        _compact_log(connection, row, until)
-    return len(found)
-
-
-def _compact_log(connection: Connection, row: Row, until: Micros) -> None:
-    """Moves the log's start first, so that a reader never finds a log that begins later than it says."""
-    tenant, session_id, log_start, last_sequence = row
-    key = {"key_tenant": tenant, "key_session_id": session_id}
-    first = _FIRST_THAT_STAYS.first(connection, **key, until=until)
-    start, due = last_sequence + 1, None
-    if first is not None:
-        start, due = first[0], None if first[2] is not None else first[1]
-    if start > log_start + _EVENTS_AT_ONCE:
-        start, due = log_start + _EVENTS_AT_ONCE, until
-    _SET_LOG_START.run(connection, **key, new_log_start=start, new_compact_time=due)
-    _LET_GO.run(connection, **key, start=start)
 
 
 Fresh: TypeAlias = "tuple[bytes, SessionKey, bytes]"

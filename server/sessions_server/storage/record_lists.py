@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
     from sqlalchemy.sql.expression import ColumnElement
 
-    from sessions_server.storage.transaction import Rules
+    from sessions_server.storage.rules import Rules
 
 FEW: Final = 5_000
 """Fewer candidates are looked at one by one."""

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
     from sqlalchemy.sql.expression import ColumnElement
 
-    from sessions_server.storage.transaction import Rules
+    from sessions_server.storage.rules import Rules
 
 _NOW: Final = sa.bindparam("now", type_=sa.BigInteger)
 

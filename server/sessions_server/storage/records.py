@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from sessions_server.domain.models import SessionKey
     from sessions_server.storage.backend import Locks
     from sessions_server.storage.content import Content
+    from sessions_server.storage.rules import Rules
     from sessions_server.storage.statements import Row
-    from sessions_server.storage.transaction import Rules
 
 _LOCKS_OF_TENANT: Final = 256
 """How many locks the names of a tenant's shared records share: PostgreSQL has room for a few thousand in all."""

@@ -10,6 +10,7 @@ from sessions_server.domain.expiry import lapse, next_due, view
 from sessions_server.domain.jsonbytes import loads
 from sessions_server.domain.models import (
     ExpiryAction,
+    ForkedFrom,
     Micros,
     Overflow,
     Persistence,
@@ -35,7 +36,6 @@ SESSION_WIDTH: Final = len(SESSION_COLUMNS)
 
 _COLUMN: Final = {column.name: index for index, column in enumerate(SESSION_COLUMNS)}
 _DUE_TIME: Final = _COLUMN["due_time"]
-_COMPACT_TIME: Final = _COLUMN["compact_time"]
 _DATA_KEY: Final = _COLUMN["data_key"]
 _METADATA: Final = _COLUMN["metadata"]
 
@@ -54,6 +54,7 @@ def session_from_row(row: Row) -> Session:
         persistence, encryption, ttl, expiry_action,
         message_count, last_sequence, revision, history_start, log_start,
         create_time, update_time, active_time, start_time, end_time, archive_time, expiry_reason,
+        history_head, log_id, forked_session_id, forked_sequence,
     ) = row[:_DUE_TIME]
     return Session(
         SessionKey(tenant, session_id), user_id, _STATES[state], loads(row[_METADATA]),
@@ -62,6 +63,7 @@ def session_from_row(row: Row) -> Session:
         message_count, last_sequence, revision, history_start, log_start,
         create_time, update_time, active_time, start_time, end_time, archive_time,
         None if expiry_reason is None else _REASONS[expiry_reason], row[_DATA_KEY],
+        history_head, log_id, None if forked_session_id is None else ForkedFrom(forked_session_id, forked_sequence),
     )
     # fmt: on
 
@@ -78,9 +80,19 @@ def session_view(row: Row, now: Micros) -> Session | None:
     return view(session, now) if is_lapsing(row, now) else session
 
 
-def compact_time(row: Row) -> Micros | None:
-    found: Micros | None = row[_COMPACT_TIME]
-    return found
+class Upkeep(NamedTuple):
+    """What only the store knows of a session."""
+
+    compact_time: Micros | None
+    """When to look whether the log's first events can go."""
+    replay_start: Sequence | None
+    """The first position as of which the session can be read; None: only its head."""
+    tx: int
+    """The last transaction that wrote it."""
+
+
+def upkeep(row: Row) -> Upkeep:
+    return Upkeep(row[_COLUMN["compact_time"]], row[_COLUMN["replay_start"]], row[_COLUMN["tx"]])
 
 
 class Schedule(NamedTuple):
@@ -110,22 +122,17 @@ def schedule(session: Session) -> Schedule:
     return Schedule(first.at, first.state, second.at, second.state or schema.ERASED)
 
 
-class History(NamedTuple):
-    """Where the stored log and history begin, which only the store knows at the end of a transaction."""
-
-    history_start: Sequence
-    compact_time: Micros | None
-
-
-def counter_values(session: Session, history: History) -> tuple[Any, ...]:
+def counter_values(session: Session, tx: int) -> tuple[Any, ...]:
     """What every write of a session changes, in the order of COUNTER_COLUMNS."""
     return (
         session.message_count,
         session.last_sequence,
         session.revision,
-        history.history_start,
+        session.history_start,
+        session.history_head,
         session.update_time,
         session.active_time,
+        tx,
         *schedule(session),
     )
 
@@ -135,8 +142,10 @@ COUNTER_COLUMNS: Final = (
     "last_sequence",
     "revision",
     "history_start",
+    "history_head",
     "update_time",
     "active_time",
+    "tx",
     "due_time",
     "due_state",
     "last_due_time",
@@ -144,7 +153,7 @@ COUNTER_COLUMNS: Final = (
 )
 
 
-def stage_values(session: Session, history: History) -> tuple[Any, ...]:
+def stage_values(session: Session, upkeep: Upkeep) -> tuple[Any, ...]:
     """What few writes change, in the order of STAGE_COLUMNS."""
     return (
         session.state,
@@ -152,7 +161,9 @@ def stage_values(session: Session, history: History) -> tuple[Any, ...]:
         session.end_time,
         session.archive_time,
         session.expiry_reason,
-        history.compact_time,
+        session.log_id,
+        upkeep.compact_time,
+        upkeep.replay_start,
     )
 
 
@@ -163,7 +174,9 @@ STAGE_COLUMNS: Final = (
     "end_time",
     "archive_time",
     "expiry_reason",
+    "log_id",
     "compact_time",
+    "replay_start",
 )
 
 
@@ -202,6 +215,7 @@ def fixed_values(session: Session) -> tuple[Any, ...]:
         session.log_start,
         session.create_time,
         session.data_key,
+        *(session.forked_from or (None, None)),
     )
 
 
@@ -214,4 +228,6 @@ FIXED_COLUMNS: Final = (
     "log_start",
     "create_time",
     "data_key",
+    "forked_session_id",
+    "forked_sequence",
 )

@@ -8,27 +8,37 @@ content and its events change together or not.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import sqlalchemy as sa
 
-from sessions_server.domain.commands import Delete
-from sessions_server.domain.models import Message, Sequence, Session, SessionKey
+from sessions_server.domain.models import EventType, Message, Sequence, Session
 from sessions_server.domain.workspace import Published, Slot
 from sessions_server.storage import rows
 from sessions_server.storage.conditions import stored_json
-from sessions_server.storage.content import Content
-from sessions_server.storage.schema import contexts, log, metadata_terms, requests, sessions, tombstones
-from sessions_server.storage.statements import Prepared, Upsert, as_list, item, listed
+from sessions_server.storage.content import Content, Keeping
+from sessions_server.storage.load import content_of
+from sessions_server.storage.records import erase_session_records, save_records
+from sessions_server.storage.schema import (
+    bases,
+    contexts,
+    log,
+    metadata_terms,
+    requests,
+    sessions,
+    tombstones,
+)
+from sessions_server.storage.statements import Prepared, Upsert
 from sessions_server.storage.terms import Term, terms
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
-    from sessions_server.domain.ports import Cells
-    from sessions_server.storage.backend import Backend
+    from sessions_server.domain.models import Context
     from sessions_server.storage.load import Loaded
+    from sessions_server.storage.rules import Rules
 
 Values: TypeAlias = list[tuple[Any, ...]]
 
@@ -48,13 +58,20 @@ def _update_sessions(columns: Iterable[str]) -> Prepared:
     return Prepared(sessions.update().ordered_values(*values).where(*_of_session(sessions)))
 
 
-_deletion: sa.ColumnElement[str] = sa.literal_column(f"'{Delete.METHOD}'")
-_ERASE: Final = (
-    Prepared(requests.delete().where(*_of_session(requests), requests.c.method != _deletion)),
-    *(
-        Prepared(table.delete().where(*_of_session(table)))
-        for table in (metadata_terms, contexts, log, sessions)
-    ),
+# As text: of a statement for many rows every parameter comes with each row.
+_erased: sa.ColumnElement[int] = sa.literal_column(str(Keeping.ERASED.value))
+_of_context: list[sa.ColumnElement[str]] = [
+    sa.literal_column(f"'{kind}'") for kind in (EventType.CONTEXT_CHANGE, EventType.IMPORTED)
+]
+
+_LET_GO_OF_ANSWERS: Final = Prepared(
+    requests.update()
+    .values(answer=sa.bindparam("new_answer", type_=requests.c.answer.type), sealed=_erased)
+    .where(*_of_session(requests), requests.c.sealed < _erased)
+)
+_ERASE: Final = tuple(
+    Prepared(table.delete().where(*_of_session(table)))
+    for table in (metadata_terms, contexts, bases, log, sessions)
 )
 _PUT_TOMBSTONE: Final = Upsert(tombstones)
 _DROP_TOMBSTONE: Final = Prepared(tombstones.delete().where(*_of_session(tombstones)))
@@ -71,31 +88,22 @@ _CLEAR_MESSAGES: Final = Prepared(
     )
 )
 
-_FIRST_KEPT: Final = Prepared(
-    sa.select(log.c.sequence)
-    .where(*_of_session(log), log.c.sequence >= sa.bindparam("first"), log.c.message_id.is_not(None))
-    .order_by(log.c.sequence)
-    .limit(1)
-    .offset(sa.bindparam("dropped"))
+_FORGET: Final = Prepared(
+    log.update()
+    .values(change=sa.null())
+    .where(
+        *_of_session(log),
+        log.c.sequence <= sa.bindparam("last"),
+        log.c.change.is_not(None),
+        log.c.type.in_(_of_context),
+    )
 )
-_dropped = listed("keys")
-_FIRST_KEPT_OF_MANY: Final = Prepared(
-    sa.select(
-        item(_dropped, 0),
-        item(_dropped, 1),
-        sa.select(log.c.sequence)
-        .where(
-            log.c.tenant == item(_dropped, 0),
-            log.c.session_id == item(_dropped, 1),
-            log.c.sequence >= item(_dropped, 2, sa.BigInteger()),
-            log.c.message_id.is_not(None),
-        )
-        .order_by(log.c.sequence)
-        .limit(1)
-        .offset(item(_dropped, 3, sa.BigInteger()))
-        .correlate(_dropped)
-        .scalar_subquery(),
-    ).select_from(_dropped)
+
+_PUT_BASES: Final = Upsert(bases)
+_COPY_CONTEXT: Final = Prepared(
+    sa.select(contexts.c.revision, contexts.c.update_time, contexts.c.data).where(
+        contexts.c.tenant == sa.bindparam("tenant"), contexts.c.session_id == sa.bindparam("session_id")
+    )
 )
 
 _NEW_SESSION_COLUMNS: Final = (
@@ -126,129 +134,147 @@ _DROP_TERMS: Final = Prepared(
 class Saver:
     """Saves one loaded workspace."""
 
-    def __init__(self, connection: Connection, loaded: Loaded, *, backend: Backend, cells: Cells) -> None:
+    def __init__(self, connection: Connection, loaded: Loaded, rules: Rules) -> None:
         self._connection = connection
         self._loaded = loaded
-        self._backend = backend
-        self._cells = cells
+        self._rules = rules
         self._now = loaded.workspace.now
+        self._tx = 0
         self._slots = [slot for slot in loaded.workspace.slots.values() if slot.changed]
         self.erased_content = False
         """Whether content was erased that may stand in clear on the disk."""
 
     def save(self) -> list[Published]:
+        workspace = self._loaded.workspace
+        if not self._slots and workspace.records is workspace.loaded_records:
+            return []
+        self._tx = self._rules.backend.transaction_number(self._connection)
         self._erase()
-        starts = self._clear_messages()
-        self._add_events(starts)
-        histories = {slot.key: self._history(slot, starts) for slot in self._slots}
-        self._write_sessions(histories)
+        self._write_records()
+        self._clear_messages()
+        self._write_bases()
+        self._add_events()
+        self._write_sessions()
         self._write_contexts()
         self._write_requests()
-        return [_published(slot, histories[slot.key]) for slot in self._slots]
+        return [_published(slot) for slot in self._slots]
+
+    def _stored(self, slot: Slot) -> rows.Upkeep | None:
+        """What the store knows of the session; None of one that is new, or begins again."""
+        return None if slot.erased else self._loaded.stored.get(slot.key)
 
     def _erase(self) -> None:
-        gone = [slot.key for slot in self._slots if slot.erased and slot.stored]
+        gone = [slot.key for slot in self._slots if slot.erased and slot.key in self._loaded.stored]
+        _LET_GO_OF_ANSWERS.many(self._connection, [(b"", *key) for key in gone])
+        erase_session_records(self._connection, gone)
         for statement in _ERASE:
             statement.many(self._connection, list(gone))
         self.erased_content |= bool(gone)
-        erased = [slot for slot in self._slots if slot.erased and slot.session is None]
+        erased = [slot for slot in self._slots if slot.erased and slot.facts.session is None]
         _PUT_TOMBSTONE.many(
-            self._connection, [(*slot.key, slot.last_sequence, slot.published[-1].time) for slot in erased]
+            self._connection,
+            [(*slot.key, slot.facts.last_sequence, slot.published[-1].time) for slot in erased],
         )
         again = [
             slot.key
             for slot in self._slots
-            if slot.session is not None and slot.key in self._loaded.tombstones
+            if slot.facts.session is not None and slot.key in self._loaded.tombstones
         ]
         _DROP_TOMBSTONE.many(self._connection, list(again))
 
-    def _clear_messages(self) -> dict[SessionKey, Sequence]:
-        """Takes content from the stored messages that left the history; answers where each history begins now."""
-        starts: dict[SessionKey, Sequence] = {}
+    def _write_records(self) -> None:
+        workspace = self._loaded.workspace
+        if workspace.records is not workspace.loaded_records:
+            self.erased_content |= save_records(
+                self._connection,
+                workspace.loaded_records,
+                workspace.records,
+                content_of=lambda key: self._content(workspace.slots[key]),
+                rules=self._rules,
+            )
+
+    def _clear_messages(self) -> None:
+        """Takes content from the stored messages that left the history, and what is forgotten from the log."""
         cleared: Values = []
-        shortened: list[Slot] = []
+        forgotten: Values = []
         for slot in self._slots:
-            if slot.session is None:
+            before = slot.loaded.session
+            if before is None or self._stored(slot) is None:
                 continue
-            first, through = slot.session.history_start, slot.cleared_through
-            starts[slot.key] = max(first, Sequence(through + 1))
-            count, head = self._stored_messages(slot)
-            if slot.dropped_oldest < count:
-                if slot.dropped_oldest:
-                    shortened.append(slot)
-                continue
-            # From here on none of the stored messages stays.
-            if slot.stored and not slot.erased and (count or through >= first):
-                cleared.append((*slot.key, first, head))
-            if slot.dropped_oldest:
-                starts[slot.key] = _new_first(slot, slot.dropped_oldest - count)
-        for key, first_kept in self._first_kept(shortened, starts):
-            cleared.append((*key, starts[key], first_kept - 1))
-            starts[key] = first_kept
+            cleared += [
+                (*slot.key, max(span.first, before.history_start), min(span.last, before.last_sequence))
+                for span in slot.facts.history.removed
+                if before.message_count and span.first <= before.last_sequence
+            ]
+            if slot.base is not None:
+                forgotten.append((*slot.key, slot.base.sequence))
         _CLEAR_MESSAGES.many(self._connection, cleared)
-        self.erased_content |= bool(cleared)
-        return starts
+        _FORGET.many(self._connection, forgotten)
+        self.erased_content |= bool(cleared or forgotten)
 
-    def _stored_messages(self, slot: Slot) -> tuple[int, Sequence]:
-        """How many messages of the history are stored, but for what the batch has cleared, and the log's head then."""
-        stored = self._loaded.stored.get(slot.key)
-        if stored is None or slot.erased:
-            return 0, Sequence(0)
-        return 0 if slot.cleared_through else stored.session.message_count, stored.session.last_sequence
-
-    def _first_kept(
-        self, slots: list[Slot], starts: dict[SessionKey, Sequence]
-    ) -> list[tuple[SessionKey, Sequence]]:
-        """Of each history of which a part of the stored messages stays, the first that does."""
-        if not slots:
-            return []
-        if self._backend.joins_laterally:
-            asked = as_list((*slot.key, starts[slot.key], slot.dropped_oldest) for slot in slots)
-            rows = _FIRST_KEPT_OF_MANY.rows(self._connection, keys=asked)
-            return [(SessionKey(*key), Sequence(first)) for *key, first in rows]
-        return [(slot.key, self._first_kept_of(slot, starts[slot.key])) for slot in slots]
-
-    def _first_kept_of(self, slot: Slot, first: Sequence) -> Sequence:
-        tenant, session_id = slot.key
-        [[kept]] = _FIRST_KEPT.rows(
-            self._connection,
-            key_tenant=tenant,
-            key_session_id=session_id,
-            first=first,
-            dropped=slot.dropped_oldest,
-        )
-        return Sequence(kept)
-
-    def _add_events(self, starts: dict[SessionKey, Sequence]) -> None:
+    def _write_bases(self) -> None:
+        """Keeps the state that later ones are folded from, where the log does not hold what came before it."""
         values: Values = []
         for slot in self._slots:
-            content = self._content(slot)
+            stored, before, base = self._stored(slot), slot.loaded.session, slot.base
+            if base is not None and base.snapshot.session is not None:
+                values.append(self._base(slot, base.sequence, base.snapshot.session, base.snapshot.context))
+            elif stored is not None and stored.replay_start is None and before is not None and slot.log:
+                context = slot.loaded.context or self._stored_context(slot)
+                values.append(self._base(slot, before.last_sequence, before, context))
+        _PUT_BASES.many(self._connection, values)
+
+    def _base(self, slot: Slot, at: Sequence, session: Session, context: Context | None) -> tuple[Any, ...]:
+        content = self._content(slot)
+        row: tuple[Any, ...] = (None, None, None)
+        if context is not None:
+            row = (context.revision, context.update_time, content.context_cell(context))
+        return (*slot.key, at, content.base_session(session), *row)
+
+    def _stored_context(self, slot: Slot) -> Context | None:
+        row = _COPY_CONTEXT.first(self._connection, **slot.key._asdict())
+        return None if row is None else self._content(slot).context(*row)
+
+    def _add_events(self) -> None:
+        values: Values = []
+        for slot in self._slots:
+            content, removed = self._content(slot), slot.facts.history.removed
+            forgotten = 0 if slot.base is None else slot.base.sequence
             for event in slot.log:
                 data, sequence = event.data, event.sequence
-                message_id = payload = None
+                message_id = payload = change = message_time = None
                 if not isinstance(data, Message):
                     payload = content.payload_cell(sequence, data) if data is not None else None
-                elif sequence >= starts[slot.key]:  # what left the history in the same batch is never written
+                    if data is not None and sequence > forgotten:
+                        change = content.change_cell(sequence, data)
+                elif not any(span.first <= sequence <= span.last for span in removed):
+                    # What left the history in the same batch is never written.
                     message_id, payload = data.id, content.payload_cell(sequence, data)
+                if event.imported and isinstance(data, Message):
+                    message_time = data.create_time
                 values.append(
-                    (*slot.key, sequence, event.type, message_id, event.request_id, event.time, payload)
+                    (
+                        *(*slot.key, sequence, event.type, message_id, event.request_id, event.time),
+                        *(payload, change, message_time),
+                    )
                 )
         _ADD_EVENTS.many(self._connection, values)
 
-    def _history(self, slot: Slot, starts: dict[SessionKey, Sequence]) -> rows.History:
-        stored = self._loaded.stored.get(slot.key) if not slot.erased else None
-        start = starts.get(slot.key, Sequence(0))
+    def _upkeep(self, slot: Slot, stored: rows.Upkeep | None) -> rows.Upkeep:
         if stored is None:
-            return rows.History(start, slot.log[0].time if slot.log else None)
-        due = stored.compact_time
-        if due is None and start > stored.session.history_start:
-            # The history may have begun with the log, so that no compaction was due.
-            due = stored.session.create_time
-        elif due is None and stored.session.message_count == 0:
-            due = self._now  # the log may have been empty
-        return rows.History(start, due)
+            first = slot.log[0]
+            begins = first.sequence if slot.base is None else slot.base.sequence
+            return rows.Upkeep(first.time, begins, self._tx)
+        due, start = stored.compact_time, stored.replay_start
+        if due is None and slot.log:
+            due = slot.log[0].time  # the log was empty
+        if slot.base is not None:
+            start = slot.base.sequence
+        elif start is None and slot.log:
+            start = slot.loaded.last_sequence
+        return rows.Upkeep(due, start, max(self._tx, stored.tx))
 
-    def _write_sessions(self, histories: dict[SessionKey, rows.History]) -> None:
+    def _write_sessions(self) -> None:
         added: Values = []
         counters: Values = []
         stages: Values = []
@@ -256,20 +282,21 @@ class Saver:
         new_terms: list[tuple[Session, Iterable[Term]]] = []
         old_terms: list[tuple[Session, Iterable[Term]]] = []
         for slot in self._slots:
-            session = slot.session
-            if session is None:
+            session = slot.facts.session
+            if session is None or not slot.published:
                 continue
-            history = histories[slot.key]
-            counter, stage = rows.counter_values(session, history), rows.stage_values(session, history)
-            stored = self._loaded.stored[slot.key] if slot.stored and not slot.erased else None
-            if stored is None:
+            session = session._replace(history_start=_history_start(slot, session))
+            stored = self._stored(slot)
+            upkeep = self._upkeep(slot, stored)
+            counter, stage = rows.counter_values(session, upkeep.tx), rows.stage_values(session, upkeep)
+            before = slot.loaded.session
+            if stored is None or before is None:
                 setting = rows.settings_values(session, stored_json(session.metadata))
                 added.append(_in_table_order((*rows.fixed_values(session), *setting, *stage, *counter)))
                 new_terms.append((session, terms(session.metadata)))
                 continue
-            before = stored.session
             counters.append((*counter, *slot.key))
-            if stage != rows.stage_values(before, rows.History(before.history_start, stored.compact_time)):
+            if stage != rows.stage_values(before, stored):
                 stages.append((*stage, *slot.key))
             if not _same_settings(session, before):
                 settings.append((*rows.settings_values(session, stored_json(session.metadata)), *slot.key))
@@ -289,42 +316,48 @@ class Saver:
         )
 
     def _write_contexts(self) -> None:
-        _PUT_CONTEXTS.many(
-            self._connection,
-            [
-                (
-                    *slot.key,
-                    slot.context.revision,
-                    slot.context.update_time,
-                    self._content(slot).context_cell(slot.context),
-                )
-                for slot in self._slots
-                if slot.context_changed and slot.context is not None
-            ],
-        )
+        values: Values = []
+        for slot in self._slots:
+            context = slot.facts.context
+            if context is None or (context is slot.loaded.context and not slot.erased):
+                continue
+            cell = self._content(slot).context_cell(context)
+            values.append((*slot.key, context.revision, context.update_time, cell))
+        _PUT_CONTEXTS.many(self._connection, values)
 
     def _write_requests(self) -> None:
         values: Values = []
         for slot in self._slots:
-            of_session, plain = self._content(slot), Content(self._cells, slot.key, None)
-            for request in slot.new_requests:
-                stamp = request.stamp
-                content = plain if stamp.method == Delete.METHOD else of_session  # which may outlive any key
-                answer, sealed = content.answer_cell(stamp.id, request.answer), content.data_key is not None
+            sealing = self._content(slot)
+            for request in slot.new_requests.values():
+                stamp, keeping, answer = request.stamp, Keeping.ERASED, b""
+                if request.kept is not None:
+                    keeping = Keeping.CLEAR if sealing.data_key is None else Keeping.SEALED
+                    keeping = Keeping.OUTLIVING if request.outlives else keeping  # which may outlive any key
+                    content = sealing if keeping is Keeping.SEALED else replace(sealing, data_key=None)
+                    answer = content.kept_cell(stamp.id, request.kept)
                 values.append(
-                    (*slot.key, stamp.id, stamp.method, stamp.payload_hash, int(sealed), request.time, answer)
+                    (
+                        *(*slot.key, stamp.id, stamp.method, stamp.payload_hash),
+                        *(keeping.value, request.time, answer),
+                    )
                 )
         _PUT_REQUESTS.many(self._connection, values)
 
     def _content(self, slot: Slot) -> Content:
-        return Content(self._cells, slot.key, slot.session.data_key if slot.session is not None else None)
+        return content_of(self._rules.cells, slot)
 
 
-def _new_first(slot: Slot, dropped: int) -> Sequence:
-    """Where a history begins that holds new messages only, the first of them left out."""
-    added = [event.sequence for event in slot.log if isinstance(event.data, Message)]
-    added = [sequence for sequence in added if sequence > slot.cleared_through]
-    return added[dropped] if dropped < len(added) else Sequence(slot.last_sequence + 1)
+def _history_start(slot: Slot, session: Session) -> Sequence:
+    """No message of the history is before this position."""
+    removed = slot.facts.history.removed
+    if not session.message_count:
+        return Sequence(max([session.history_start, *(span.last + 1 for span in removed)]))
+    start = session.history_start
+    for span in removed:
+        if span.first <= start:
+            start = max(start, Sequence(span.last + 1))
+    return start
 
 
 def _same_settings(session: Session, before: Session) -> bool:
@@ -336,11 +369,5 @@ def _same_settings(session: Session, before: Session) -> bool:
     )
 
 
-def _published(slot: Slot, history: rows.History) -> Published:
-    dropped_through = history.history_start - 1 if slot.dropped_oldest else 0
-    return Published(
-        slot.key,
-        slot.published,
-        head=slot.last_sequence,
-        erased_through=Sequence(max(slot.hidden_through, dropped_through)),
-    )
+def _published(slot: Slot) -> Published:
+    return Published(slot.key, slot.published, slot.facts.last_sequence, slot.hidden_through)

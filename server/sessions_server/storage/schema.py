@@ -17,6 +17,8 @@ LOG_PK: Final = "pk_log"
 MESSAGE_ID_UNIQUE: Final = "uq_log_message_id"
 REQUESTS_PK: Final = "pk_requests"
 TOMBSTONES_PK: Final = "pk_tombstones"
+BASES_PK: Final = "pk_bases"
+WRITES_PK: Final = "pk_writes"
 TERMS_PK: Final = "pk_metadata_terms"
 RECORDS_PK: Final = "pk_records"
 RECORD_TERMS_PK: Final = "pk_record_terms"
@@ -62,13 +64,23 @@ sessions = sa.Table(
     sa.Column("end_time", MICROS),
     sa.Column("archive_time", MICROS),
     sa.Column("expiry_reason", TEXT),
+    # The newest message of the history; 0 when it is empty.
+    sa.Column("history_head", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("log_id", TEXT, nullable=False, server_default=""),
+    sa.Column("forked_session_id", TEXT),
+    sa.Column("forked_sequence", sa.BigInteger),
     # What the clock will do to the session, derived from it: the next thing, and the one after that if there is one.
     sa.Column("due_time", MICROS),
     sa.Column("due_state", TEXT),
     sa.Column("last_due_time", MICROS),
     sa.Column("last_due_state", TEXT),
-    # When to look whether the log's first events can go; none while the log begins with the history.
+    # When to look whether the log's first events can go; none while there are none.
     sa.Column("compact_time", MICROS),
+    # The first position as of which the session can be read; none while that is only its head.
+    sa.Column("replay_start", sa.BigInteger),
+    # Grows with every transaction that writes the session; across sessions it follows the order of commits as far as
+    # that is known, so that a reader may stop where older transactions still run.
+    sa.Column("tx", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("data_key", sa.LargeBinary),
     sa.Column("metadata", JSON, nullable=False),
     sa.PrimaryKeyConstraint("tenant", "session_id", name=SESSIONS_PK),
@@ -129,6 +141,10 @@ log = sa.Table(
     sa.Column("request_id", TEXT, nullable=False),
     sa.Column("time", MICROS, nullable=False),
     sa.Column("payload", sa.LargeBinary),
+    # What the state after the event takes, beside what the event shows to everyone. Erased where values are forgotten.
+    sa.Column("change", sa.LargeBinary),
+    # Of a message that came with an import, when it was created; `time` is the server's own of every event.
+    sa.Column("message_time", MICROS),
     sa.PrimaryKeyConstraint("tenant", "session_id", "sequence", name=LOG_PK),
 )
 sa.Index(
@@ -141,6 +157,39 @@ sa.Index(
     postgresql_where=log.c.message_id.is_not(None),
 )
 
+# All but the messages of the history: what compaction may let go of.
+sa.Index(
+    "ix_log_outside_history",
+    log.c.tenant,
+    log.c.session_id,
+    log.c.sequence,
+    sqlite_where=log.c.message_id.is_(None),
+    postgresql_where=log.c.message_id.is_(None),
+)
+
+# The state before the log's start, or before the first event with its change: what later states are folded from.
+bases = sa.Table(
+    "bases",
+    metadata,
+    *_key_columns(),
+    sa.Column("sequence", sa.BigInteger, nullable=False),
+    sa.Column("session", sa.LargeBinary, nullable=False),
+    # Of the context, as in its own table; all three are there or none.
+    sa.Column("revision", sa.BigInteger),
+    sa.Column("update_time", MICROS),
+    sa.Column("data", sa.LargeBinary),
+    sa.PrimaryKeyConstraint("tenant", "session_id", name=BASES_PK),
+)
+
+# Counts the transactions of a database that one process writes to: `sessions.tx` comes from it.
+writes = sa.Table(
+    "writes",
+    metadata,
+    sa.Column("id", sa.SmallInteger, nullable=False),
+    sa.Column("tx", sa.BigInteger, nullable=False),
+    sa.PrimaryKeyConstraint("id", name=WRITES_PK),
+)
+
 requests = sa.Table(
     "requests",
     metadata,
@@ -148,7 +197,7 @@ requests = sa.Table(
     sa.Column("request_id", TEXT, nullable=False),
     sa.Column("method", TEXT, nullable=False),
     sa.Column("payload_hash", sa.LargeBinary, nullable=False),
-    # The end of a session is answered after its key is gone, so each row says whether its answer is encrypted.
+    # How the answer is kept: see `Keeping` in content.py.
     sa.Column("sealed", sa.SmallInteger, nullable=False),
     sa.Column("time", MICROS, nullable=False),
     sa.Column("answer", sa.LargeBinary, nullable=False),

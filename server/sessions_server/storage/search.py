@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from sqlalchemy.sql.expression import ColumnElement
 
     from sessions_server.domain.ports import ListQuery, OrderBy
-    from sessions_server.storage.transaction import Rules
+    from sessions_server.storage.rules import Rules
 
 FEW: Final = 5_000
 """So many candidates are still looked at one by one. In a million sessions, more of them are so frequent that walking

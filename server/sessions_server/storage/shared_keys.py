@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Connection
 
-    from sessions_server.storage.transaction import Rules
+    from sessions_server.storage.rules import Rules
 
 _keys = listed("keys")
 _FIND: Final = Prepared(

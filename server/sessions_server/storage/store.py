@@ -12,13 +12,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from sessions_server.domain.errors import DomainError, SessionLocked, StorageFull, Unavailable
 from sessions_server.domain.models import Context, Micros, Sequence, Session, SessionKey
-from sessions_server.storage import maintenance, read, record_reads
+from sessions_server.domain.reads import refreshes, session_of
+from sessions_server.storage import maintenance, read as reading, read_log, record_reads
 from sessions_server.storage.backend import RunOptions
+from sessions_server.storage.compaction import compact
 from sessions_server.storage.gather import Gather
+from sessions_server.storage.questions import Lapsing
 from sessions_server.storage.record_collections import find_collections
 from sessions_server.storage.records import sweep_records
+from sessions_server.storage.rules import Rules
 from sessions_server.storage.search import find_sessions
-from sessions_server.storage.transaction import Rules, StoreTransaction
+from sessions_server.storage.together import read_together
+from sessions_server.storage.transaction import StoreTransaction
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -33,6 +38,7 @@ if TYPE_CHECKING:
         Rewrapped,
         Transaction,
     )
+    from sessions_server.domain.reads import Read, ReadResult
     from sessions_server.domain.record_reads import CollectionPage, CollectionQuery, RecordPage, RecordQuery
     from sessions_server.domain.records import Record, RecordName
     from sessions_server.storage.backend import Backend, Runner
@@ -79,24 +85,45 @@ class Store:
     async def transact(self, work: Callable[[Transaction], T]) -> T:
         return await self._uncut(self._transact(work))
 
-    async def session(self, key: SessionKey) -> Session:
-        return await self._ask(key, lambda settled: self._sessions.ask((key, settled)))
+    async def session(self, key: SessionKey, at: Sequence | None = None) -> Session:
+        return await self._ask(key, lambda settled: self._sessions.ask(reading.OfSession(key, at, settled)))
 
-    async def context(self, key: SessionKey) -> Context:
-        return await self._ask(key, lambda settled: self._contexts.ask((key, settled)))
+    async def context(self, key: SessionKey, at: Sequence | None = None) -> Context:
+        return await self._ask(key, lambda settled: self._contexts.ask(reading.OfSession(key, at, settled)))
 
     async def history(self, key: SessionKey, query: HistoryQuery) -> HistoryPage:
-        return await self._ask(key, lambda settled: self._histories.ask((key, query, settled)))
+        return await self._ask(
+            key, lambda settled: self._histories.ask(reading.OfHistory(key, query, settled))
+        )
 
-    async def log(self, key: SessionKey, after: Sequence, limit: int) -> LogPage:
-        return await self._ask(key, lambda settled: self._logs.ask((key, after, limit, settled)))
+    async def log(self, key: SessionKey, after: Sequence, limit: int, *, changes: bool = False) -> LogPage:
+        return await self._ask(
+            key, lambda settled: self._logs.ask(read_log.OfLog(key, after, limit, changes, settled))
+        )
+
+    async def read(self, reads: Seq[Read]) -> tuple[ReadResult, ...]:
+        try:
+            return await self._read_together(reads, settled=False)
+        except Lapsing:
+            for key in sorted({key for each in reads if (key := session_of(each)) is not None}):
+                await self._settled.ask(key)
+            return await self._read_together(reads, settled=True)
+
+    async def _read_together(self, reads: Seq[Read], *, settled: bool) -> tuple[ReadResult, ...]:
+        def read(connection: Connection) -> tuple[ReadResult, ...]:
+            now = self._runner.now()
+            return read_together(connection, reads, rules=self._rules, now=now, settled=settled)
+
+        if any(map(refreshes, reads)):
+            return await self._write(read)
+        return await self._read(read, snapshot=True)
 
     async def _ask(self, key: SessionKey, ask: Callable[[bool], Awaitable[T]]) -> T:
         """What is seen to have expired has done so for good: a write that was decided before does not come to light
         later, because whoever finds an expiry waits for it."""
         try:
             return await ask(False)
-        except read.Lapsing:
+        except Lapsing:
             await self._settled.ask(key)
             return await ask(True)
 
@@ -119,11 +146,11 @@ class Store:
         )
 
     async def heads(self, keys: Seq[SessionKey]) -> Mapping[SessionKey, Sequence]:
-        return await self._read(lambda connection: read.read_heads(connection, keys))
+        return await self._read(lambda connection: reading.read_heads(connection, keys))
 
     async def due(self, limit: int) -> list[SessionKey]:
         now = self._runner.now()
-        return await self._read(lambda connection: read.read_due(connection, limit, now=now))
+        return await self._read(lambda connection: reading.read_due(connection, limit, now=now))
 
     async def record(self, name: RecordName, *, refresh_ttl: bool = False) -> Record | None:
         rules, now = self._rules, self._runner.now()
@@ -174,7 +201,7 @@ class Store:
         """Lets go of the first events of at most so many logs, where they are older than events are kept and no part of
         the history. Answers how many logs it looked at; 0 when there is nothing left to do for now."""
         return await self._maintain(
-            lambda connection, now: maintenance.compact(connection, limit, limits=self._rules.limits, now=now)
+            lambda connection, now: compact(connection, limit, rules=self._rules, now=now)
         )
 
     async def rewrap(self, after: SessionKey | None, limit: int) -> Rewrapped:
@@ -241,32 +268,38 @@ class Store:
         if not task.cancelled():
             task.exception()  # its caller may be gone, and nobody else asks
 
-    async def _read_sessions(self, questions: list[read.OfSession]) -> Seq[Session | Exception]:
+    async def _read_sessions(self, questions: list[reading.OfSession]) -> Seq[Session | Exception]:
         now = self._runner.now()
         return await self._runner.read(
-            lambda connection: read.read_sessions(connection, questions, now=now), snapshot=False
+            lambda connection: reading.read_sessions(connection, questions, rules=self._rules, now=now),
+            snapshot=_in_the_past(questions),
         )
 
-    async def _read_contexts(self, questions: list[read.OfSession]) -> Seq[Context | Exception]:
+    async def _read_contexts(self, questions: list[reading.OfSession]) -> Seq[Context | Exception]:
         now = self._runner.now()
         return await self._runner.read(
-            lambda connection: read.read_contexts(connection, questions, rules=self._rules, now=now),
-            snapshot=False,
+            lambda connection: reading.read_contexts(connection, questions, rules=self._rules, now=now),
+            snapshot=_in_the_past(questions),
         )
 
-    async def _read_histories(self, questions: list[read.OfHistory]) -> Seq[HistoryPage | Exception]:
+    async def _read_histories(self, questions: list[reading.OfHistory]) -> Seq[HistoryPage | Exception]:
         now = self._runner.now()
         return await self._runner.read(
-            lambda connection: read.read_histories(connection, questions, rules=self._rules, now=now),
+            lambda connection: reading.read_histories(connection, questions, rules=self._rules, now=now),
             snapshot=True,
         )
 
-    async def _read_logs(self, questions: list[read.OfLog]) -> Seq[LogPage | Exception]:
+    async def _read_logs(self, questions: list[read_log.OfLog]) -> Seq[LogPage | Exception]:
         now = self._runner.now()
         return await self._runner.read(
-            lambda connection: read.read_logs(connection, questions, rules=self._rules, now=now),
+            lambda connection: read_log.read_logs(connection, questions, rules=self._rules, now=now),
             snapshot=True,
         )
+
+
+def _in_the_past(questions: Seq[reading.OfSession]) -> bool:
+    """Whether answering takes several statements, which must see the same state."""
+    return any(question.at is not None for question in questions)
 
 
 def open_store(backend: Backend, *, cells: Cells, limits: Limits, options: RunOptions | None = None) -> Store:

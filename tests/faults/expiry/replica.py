@@ -44,7 +44,7 @@ async def running_replica(url: str, clock: HandClock, cells: Cells) -> AsyncIter
     writer = Writer(store, announce=published.extend)
     writing = asyncio.create_task(writer.run())
     sweeper = Sweeper(
-        commands=writer,
+        commits=writer,
         store=store,
         upkeep=store,
         rewrapper=Rewrapper(cells=cells, store=store),

@@ -30,7 +30,14 @@ class RegistersAfterReading(Subscriptions):
     """
 
     async def follow(
-        self, key: SessionKey, sink: Sink, *, kinds: AbstractSet[EventType], after: Sequence | None
+        self,
+        key: SessionKey,
+        sink: Sink,
+        *,
+        kinds: AbstractSet[EventType],
+        after: Sequence | None,
+        log_id: str = "",
+        changes: bool = False,
     ) -> None:
         begins = Sequence(after or 0)
         stored = list((await self._store.log(key, begins, BATCH)).events)
@@ -51,10 +58,10 @@ class _FromTheLogFirst:
     async def event(self, event: Event) -> None:
         await self._sink.event(event)
 
-    async def checkpoint(self, position: Sequence) -> None:
+    async def checkpoint(self, position: Sequence, log_id: str) -> None:
         """The first is that of the live part; here it is where the stream begins."""
         stored, self._stored = self._stored, []
-        await self._sink.checkpoint(self._begins if stored else position)
+        await self._sink.checkpoint(self._begins if stored else position, log_id)
         for event in stored:
             await self._sink.event(event)
 
@@ -65,7 +72,7 @@ class MovesBeforeWriting(subscriptions._Cursor):
     async def take(self, event: Event) -> bool:
         self.position = event.sequence
         if event.type is EventType.MESSAGE and event.sequence % LIES_EVERY == 0:
-            await self.sink.checkpoint(self.position)
+            await self.checkpoint()
         return await super().take(event)
 
 

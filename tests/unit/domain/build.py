@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
-from sessions_server.domain import commands as c
+from sessions_server.domain.facts import Facts
+from sessions_server.domain.history import History
 from sessions_server.domain.limits import Limits
 from sessions_server.domain.models import (
     SECOND,
@@ -19,7 +19,10 @@ from sessions_server.domain.models import (
     State,
     StorageOptions,
 )
+from sessions_server.domain.replay import Snapshot
 from sessions_server.domain.workspace import Slot, Workspace
+from tests.support import commits as c
+from tests.support.commits import Answer, answer
 
 KEY = SessionKey("default", "s")
 T0 = Micros(1_700_000_000 * SECOND)
@@ -47,19 +50,33 @@ def session(**changes: Any) -> Session:
 
 def workspace(*sessions: Session, now: Micros = T0, limits: Limits | None = None) -> Workspace:
     """A workspace that holds these sessions, or none of the id."""
-    slots = {each.key: Slot(each.key, each, each.last_sequence, stored=True) for each in sessions}
-    slots.setdefault(KEY, Slot(KEY))
-    return Workspace(now, limits or Limits(), slots)
+    limits = limits or Limits()
+    facts = [_facts(each, now, limits) for each in sessions] or [Facts(KEY, now, limits)]
+    return Workspace(now, limits, {each.key: Slot(each, each) for each in facts})
 
 
-def create(**changes: Any) -> c.Create:
-    made = c.Create(key=KEY, user_id="u", metadata={}, config=SessionConfig(), storage=StorageOptions())
-    return replace(made, **changes)
+def _facts(stored: Session, now: Micros, limits: Limits) -> Facts:
+    """With a history of that many messages, which came before all that is tested."""
+    positions = tuple(map(Sequence, range(1 - stored.message_count, 1)))
+    history = History(newest=positions)
+    return Facts(stored.key, now, limits, Snapshot(stored), stored.last_sequence, history)
 
 
-def add(*contents: str, **changes: Any) -> c.AddMessages:
-    drafts = tuple(MessageDraft(f"m-{text}", MessageBody("user", text), chosen=True) for text in contents)
-    return replace(c.AddMessages(key=KEY, drafts=drafts), **changes)
+def do(space: Workspace, commit: c.Commit) -> Answer:
+    """What a single call returns."""
+    return answer(commit, space.apply(commit))
+
+
+def create(**given: Any) -> c.Commit:
+    return c.create(key=KEY, **given)
+
+
+def draft(text: str) -> MessageDraft:
+    return MessageDraft(f"m-{text}", MessageBody("user", text), chosen=True)
+
+
+def add(*contents: str, **given: Any) -> c.Commit:
+    return c.add_messages(key=KEY, drafts=map(draft, contents), **given)
 
 
 def stamp(request_id: str, payload: bytes = b"p", method: str = "M") -> c.RequestStamp:

@@ -7,14 +7,14 @@ import random
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from sessions_server.domain import commands as c
+from sessions_server.domain.commit import Committed
 from sessions_server.domain.errors import DataCorrupted, InvalidState, SessionNotFound, ShuttingDown
 from sessions_server.domain.limits import Limits
 from sessions_server.domain.models import (
@@ -22,7 +22,6 @@ from sessions_server.domain.models import (
     MessageBody,
     MessageDraft,
     Sequence,
-    Session,
     SessionConfig,
     SessionKey,
     StorageOptions,
@@ -32,6 +31,7 @@ from sessions_server.security.cells import open_cells
 from sessions_server.security.keyring import create_keyring
 from sessions_server.storage.sqlite.backend import SqliteBackend
 from sessions_server.storage.store import Store, open_store
+from tests.support import commits as c
 
 if TYPE_CHECKING:
     from sessions_server.domain.ports import Cells
@@ -75,12 +75,12 @@ def key(name: str) -> SessionKey:
     return SessionKey("default", name)
 
 
-def create(name: str) -> c.Create:
-    return c.Create(key=key(name), user_id="u", metadata={}, config=SessionConfig(), storage=StorageOptions())
+def create(name: str) -> c.Commit:
+    return c.create(key=key(name), user_id="u", metadata={}, config=SessionConfig(), storage=StorageOptions())
 
 
-def add(name: str, text: str) -> c.AddMessages:
-    return c.AddMessages(key=key(name), drafts=(MessageDraft(text, MessageBody("user", text), chosen=True),))
+def add(name: str, text: str) -> c.Commit:
+    return c.add_messages(key=key(name), drafts=(MessageDraft(text, MessageBody("user", text), chosen=True),))
 
 
 async def test_sixty_four_writers_leave_no_hole_and_commit_in_sequence_order(log: Running) -> None:
@@ -110,31 +110,33 @@ async def test_a_command_that_is_refused_takes_no_other_with_it(log: Running) ->
     await log.writer.submit(create("s"))
     outcomes = await asyncio.gather(
         log.writer.submit(add("s", "a")),
-        log.writer.submit(c.Move(key=key("s"), verb=c.Verb.RESUME)),
+        log.writer.submit(c.move(key=key("s"), verb=c.Verb.RESUME)),
         log.writer.submit(add("missing", "b")),
         log.writer.submit(add("s", "c")),
         return_exceptions=True,
     )
     kinds = [type(outcome) for outcome in outcomes]
-    assert kinds == [tuple, InvalidState, SessionNotFound, tuple]
+    assert kinds == [Committed, InvalidState, SessionNotFound, Committed]
 
 
 async def test_a_command_that_breaks_its_transaction_fails_alone(log: Running, tmp_path: Path) -> None:
-    encrypted = replace(
-        create("broken"), storage=StorageOptions(encryption=True), data_key=log.cells.new_key(*key("broken"))
+    encrypted = c.create(
+        key=key("broken"),
+        storage=StorageOptions(encryption=True),
+        data_key=log.cells.new_key(*key("broken")),
     )
     await asyncio.gather(log.writer.submit(encrypted), log.writer.submit(create("whole")))
-    await log.writer.submit(c.SetContext(key=key("broken"), data={"a": 1}))
+    await log.writer.submit(c.set_context(key=key("broken"), data={"a": 1}))
     with sqlite3.connect(tmp_path / "sessions.db") as database:
         database.execute("UPDATE contexts SET data = zeroblob(length(data))")
     database.close()
     outcomes = await asyncio.gather(
         log.writer.submit(add("whole", "before")),
-        log.writer.submit(c.UpdateContext(key=key("broken"), changes=())),
+        log.writer.submit(c.update_context(key=key("broken"), changes=())),
         log.writer.submit(add("whole", "after")),
         return_exceptions=True,
     )
-    assert [type(outcome) for outcome in outcomes] == [tuple, DataCorrupted, tuple]
+    assert [type(outcome) for outcome in outcomes] == [Committed, DataCorrupted, Committed]
     page = await log.store.log(key("whole"), Sequence(0), 10)
     assert [event.data.body.content for event in page.events if isinstance(event.data, Message)] == [
         "before",
@@ -154,7 +156,7 @@ async def test_a_caller_that_goes_away_in_mid_commit_harms_nobody(log: Running) 
     page = await log.store.log(key("s"), Sequence(0), 1000)
     stored = [event.data.id for event in page.events if isinstance(event.data, Message)]
     assert [event.sequence for event in page.events] == list(range(1, len(page.events) + 1))
-    answered = {f"m{number}" for number, outcome in enumerate(outcomes) if isinstance(outcome, tuple)}
+    answered = {f"m{number}" for number, outcome in enumerate(outcomes) if isinstance(outcome, Committed)}
     assert answered <= set(stored)
     assert len(stored) == len(set(stored)), "nothing was done twice"
     assert answered >= {f"m{number}" for number in range(200)} - {f"m{number}" for number in chosen}
@@ -168,24 +170,23 @@ async def test_what_was_acknowledged_is_there_after_a_new_start(tmp_path: Path) 
         assert (await second.store.session(key("s"))).message_count == 50
 
 
-async def test_a_series_happens_as_a_whole_or_not_at_all(log: Running) -> None:
+async def test_a_commit_in_parts_happens_as_a_whole_or_not_at_all(log: Running) -> None:
     await log.writer.submit(create("s"))
 
-    def refused() -> Iterator[c.Command]:
+    def refused() -> Iterator[c.Commit]:
         yield add("s", "a")
-        yield c.Move(key=key("s"), verb=c.Verb.RESUME)
+        yield c.move(key=key("s"), verb=c.Verb.RESUME)
 
     with pytest.raises(InvalidState):
-        await log.writer.submit_series(refused)
+        await log.writer.submit_parts(refused)
     assert (await log.store.session(key("s"))).last_sequence == 1
-    series: list[c.Command] = [
-        c.Move(key=key("s"), verb=c.Verb.START),
+    parts: list[c.Commit] = [
+        c.move(key=key("s"), verb=c.Verb.START),
         add("s", "a"),
-        c.Move(key=key("s"), verb=c.Verb.END),
+        c.move(key=key("s"), verb=c.Verb.END),
     ]
-    started = await log.writer.submit_series(lambda: iter(series))
-    assert isinstance(started, Session)
-    assert (started.state, started.last_sequence) == ("active", 2), "the answer is that of the first command"
+    started = (await log.writer.submit_parts(lambda: iter(parts))).session_after()
+    assert (started.state, started.last_sequence) == ("active", 2), "the result is that of the first part"
     assert (await log.store.session(key("s"))).last_sequence == 4
 
 
@@ -195,7 +196,7 @@ async def test_a_writer_that_is_closed_finishes_what_it_took_and_takes_no_more(t
         calls = [asyncio.create_task(log.writer.submit(add("s", f"m{number}"))) for number in range(100)]
         await asyncio.sleep(0)
         log.writer.close()
-        assert all(isinstance(answer, tuple) for answer in await asyncio.gather(*calls))
+        assert all(isinstance(answer, Committed) for answer in await asyncio.gather(*calls))
         with pytest.raises(ShuttingDown):
             await log.writer.submit(add("s", "late"))
 

@@ -6,13 +6,14 @@ from typing import Any
 
 from google.protobuf.struct_pb2 import Struct, Value
 
-from sessions_proto.v1 import sessions_pb2 as pb
+from sessions_proto.v1 import records_pb2 as records_pb, sessions_pb2 as pb
 from sessions_server.domain.limits import Limits
 from sessions_server.domain.models import (
     SECOND,
     ClaimedTime,
     Context,
     ExpiryAction,
+    ForkedFrom,
     JsonObject,
     Message,
     MessageBody,
@@ -26,6 +27,7 @@ from sessions_server.domain.models import (
     State,
     StorageOptions,
 )
+from sessions_server.domain.records import Record, RecordName, Scope
 
 LIMITS = Limits()
 TENANT = "acme"
@@ -81,6 +83,7 @@ def full_session() -> Session:
         end_time=Micros(T0 + 3),
         archive_time=Micros(T0 + 4),
         data_key=b"wrapped",
+        forked_from=ForkedFrom("s-0", Sequence(5)),
     )
 
 
@@ -93,6 +96,8 @@ def full_body() -> MessageBody:
         FULL_OBJECT,
         {"source": "web"},
         ClaimedTime(1_700_000_000, 999_999_999),
+        b'{"n": 1.0}',
+        "application/json",
     )
 
 
@@ -117,6 +122,8 @@ def full_wire_message() -> pb.Message:
         tool_call_id="call-1",
         data=struct(parts=["a"]),
         metadata=struct(source="web"),
+        payload=b'{"n": 1.0}',
+        payload_type="application/json",
     )
     made.timestamp.seconds, made.timestamp.nanos = 1_700_000_000, 999_999_999
     made.create_time.seconds = 1
@@ -134,4 +141,34 @@ def full_storage() -> pb.StorageOptions:
         persistence=pb.PERSISTENCE_TEMPORARY, encryption=True, expiry_action=pb.EXPIRY_ACTION_DELETE
     )
     made.ttl.seconds = 7200
+    return made
+
+
+def full_record() -> Record:
+    return Record(
+        name=RecordName(Scope(TENANT, user_id="u-1"), ("prefs", "ui"), "theme"),
+        value=b"dark",
+        value_type="text/plain",
+        labels=FULL_OBJECT,
+        time=T0,
+        ttl=Micros(60 * SECOND),
+        etag="e-1",
+        create_time=T0,
+        update_time=Micros(T0 + 1),
+        expire_time=Micros(T0 + 60 * SECOND),
+    )
+
+
+def wire_name(**scope: Any) -> records_pb.RecordName:
+    owner = records_pb.Scope(**(scope or {"user_id": "u-1"}))
+    return records_pb.RecordName(scope=owner, collection=["prefs", "ui"], key="theme")
+
+
+def full_wire_record() -> records_pb.Record:
+    made = records_pb.Record(
+        name=wire_name(), value=b"dark", value_type="text/plain", labels=struct(a=1), etag="e-1"
+    )
+    for time in (made.time, made.create_time, made.update_time, made.expire_time):
+        time.seconds = 1_700_000_000
+    made.ttl.seconds = 60
     return made

@@ -12,10 +12,12 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from sessions_proto.v1 import sessions_pb2 as pb
 from sessions_server.domain.errors import InvalidRequest, LimitExceeded
+from sessions_server.rpc.convert.content import read_add_message
 from tests.unit.rpc.build import LIMITS, TENANT, wire_message
 
 if TYPE_CHECKING:
     from sessions_server.domain.limits import Limits
+    from sessions_server.domain.models import MessageBody
 
 BAD_IDS = {
     "too long": "x" * 129,
@@ -68,6 +70,18 @@ def too_large(read: Callable[..., Any], request: Any, *, limits: Limits = LIMITS
 
 def accepted(read: Callable[..., Any], request: Any, *, limits: Limits = LIMITS) -> Any:
     return read(request, tenant=TENANT, limits=limits)
+
+
+def operation_of(read: Callable[..., Any], request: Any, *, limits: Limits = LIMITS) -> Any:
+    """The one operation that a request asks for."""
+    (operation,) = accepted(read, request, limits=limits).operations
+    return operation
+
+
+def body_of(request: pb.AddMessageRequest) -> MessageBody:
+    """The body of the one message that a request adds."""
+    body: MessageBody = operation_of(read_add_message, request).draft.body
+    return body
 
 
 def create(**fields: Any) -> pb.CreateSessionRequest:

@@ -11,6 +11,8 @@ import pytest
 from google.protobuf.struct_pb2 import Struct, Value
 
 from sessions_proto.v1 import sessions_pb2 as pb
+from sessions_server.domain.limits import MIB
+from sessions_server.domain.operations import ContextEtag
 from sessions_server.rpc.convert import content, sessions
 from tests.unit.rpc.build import LIMITS, nested, numbered, struct, wire_message
 from tests.unit.rpc.reading import (
@@ -18,8 +20,10 @@ from tests.unit.rpc.reading import (
     BAD_TIMES,
     accepted,
     add,
+    body_of,
     change,
     create,
+    operation_of,
     text_value,
     too_large,
     update,
@@ -72,8 +76,8 @@ def test_a_path_that_is_none_is_refused_when_reading_too(path: str) -> None:
 
 @pytest.mark.parametrize("key", ["__proto__", "$", "a')) DROP TABLE", "{1,2}", "a\0b"])
 def test_odd_keys_are_plain_keys_in_a_context(key: str) -> None:
-    command = accepted(content.read_update_context, change(path=key, set=text_value("x")))
-    assert command.changes[0].path == (key,)
+    operation = operation_of(content.read_update_context, change(path=key, set=text_value("x")))
+    assert operation.changes[0].path == (key,)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +85,10 @@ def test_odd_keys_are_plain_keys_in_a_context(key: str) -> None:
     [
         pytest.param({"role": ""}, ["message.role"], id="no role and no data"),
         pytest.param({"role": "x" * 65}, ["message.role"], id="a long role"),
-        pytest.param({"content": ""}, ["message"], id="neither content nor data"),
+        pytest.param(
+            {"payload": b"x", "payload_type": "x" * 257}, ["message.payload_type"], id="a long type"
+        ),
+        pytest.param({"payload_type": "text/plain"}, ["message.payload_type"], id="a type of no payload"),
         pytest.param({"name": "x" * 257}, ["message.name"], id="a long name"),
         pytest.param({"tool_call_id": "x" * 257}, ["message.tool_call_id"], id="a long tool call"),
         pytest.param({"data": numbered(math.nan)}, ["message.data"], id="nan in data"),
@@ -102,16 +109,24 @@ def test_a_request_without_a_message_is_refused() -> None:
 
 
 def test_a_message_with_data_needs_no_role_and_no_content() -> None:
-    command = accepted(content.read_add_message, add(role="", content="", data=struct(parts=[1])))
-    assert command.drafts[0].body.data == {"parts": [1]}
+    assert body_of(add(role="", content="", data=struct(parts=[1]))).data == {"parts": [1]}
+
+
+def test_a_message_with_a_payload_needs_no_role_and_no_content() -> None:
+    body = body_of(add(role="", content="", payload=b"\x00\xff", payload_type="x"))
+    assert (body.payload, body.payload_type) == (b"\x00\xff", "x")
+
+
+def test_a_message_with_a_role_needs_no_content() -> None:
+    assert body_of(add(role="tool", content="")).content == ""
 
 
 def test_empty_data_is_data() -> None:
-    assert accepted(content.read_add_message, add(content="", data=Struct())).drafts[0].body.data == {}
+    assert body_of(add(content="", data=Struct())).data == {}
 
 
 def test_content_and_message_metadata_may_hold_nul() -> None:
-    body = accepted(content.read_add_message, add(content="a\0b", metadata=struct(k="\0"))).drafts[0].body
+    body = body_of(add(content="a\0b", metadata=struct(k="\0")))
     assert (body.content, body.metadata) == ("a\0b", {"k": "\0"})
 
 
@@ -168,6 +183,9 @@ def test_an_absent_position_is_not_the_position_0() -> None:
             id="content in bytes",
         ),
         pytest.param(content.read_add_message, add(data=struct(a="x" * 262_144)), "message.data", id="data"),
+        pytest.param(
+            content.read_add_message, add(payload=bytes(3 * MIB + 1)), "message.payload", id="payload"
+        ),
         pytest.param(
             content.read_add_message,
             add(metadata=struct(a="x" * 65_536)),
@@ -247,7 +265,7 @@ def test_messages_whose_answer_would_not_fit_are_refused() -> None:
         return request
 
     limits = replace(LIMITS, answer_bytes=300_000)
-    assert len(accepted(content.read_add_messages, read(219_000), limits=limits).drafts) == 1_000
+    assert len(accepted(content.read_add_messages, read(219_000), limits=limits).operations) == 1_000
     assert too_large(content.read_add_messages, read(221_000), limits=limits) == "messages"
 
 
@@ -269,4 +287,4 @@ def test_an_update_mask_that_fits_into_no_event_is_refused() -> None:
 
 def test_any_text_may_be_given_as_an_etag() -> None:
     request = pb.SetContextRequest(session_id="s-1", etag="x" * 5_000)
-    assert accepted(content.read_set_context, request).etag == "x" * 5_000
+    assert accepted(content.read_set_context, request).conditions == (ContextEtag("x" * 5_000),)

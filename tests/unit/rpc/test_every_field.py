@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from google.protobuf.struct_pb2 import Value
 
-from sessions_proto.v1 import sessions_pb2 as pb
-from sessions_server.domain.commands import Base, Verb
-from sessions_server.domain.context import MISSING
-from sessions_server.domain.errors import DomainError
+from sessions_proto.v1 import commits_pb2 as commits_pb, records_pb2 as records_pb, sessions_pb2 as pb
+from sessions_server.domain import context, operations as o
+from sessions_server.domain.commit import Commit, Committed
+from sessions_server.domain.context import MISSING, Change
+from sessions_server.domain.errors import EtagMismatch
 from sessions_server.domain.models import (
     ContextChange,
     Created,
@@ -20,8 +19,14 @@ from sessions_server.domain.models import (
     Event,
     EventData,
     EventType,
+    ForkedFrom,
     HistoryCleared,
+    HistoryTruncated,
     Imported,
+    MessageBody,
+    MessageDraft,
+    MessageErased,
+    RecordsChange,
     Sequence,
     SessionKey,
     State,
@@ -29,70 +34,77 @@ from sessions_server.domain.models import (
     StateReason,
     Updated,
 )
+from sessions_server.domain.ports import HistoryPage, HistoryQuery
+from sessions_server.domain.reads import (
+    ContextRead,
+    LeftOut,
+    Read,
+    ReadContext,
+    ReadHistory,
+    ReadMessage,
+    ReadRecord,
+    ReadRecords,
+    ReadResult,
+    ReadSession,
+)
+from sessions_server.domain.record_reads import RecordPage, RecordPlace, RecordQuery
+from sessions_server.domain.records import (
+    DeleteRecord,
+    PutRecord,
+    RecordChange,
+    RecordsDeleted,
+    RecordWritten,
+    Scope,
+)
 from sessions_server.domain.transfer import ContextRecord, Footer, Header, MessagesRecord, Record
-from sessions_server.rpc.convert import content, lists, sessions
-from sessions_server.rpc.convert.common import read_named
-from sessions_server.rpc.convert.events import encode_event
-from sessions_server.rpc.convert.records import put_record
+from sessions_server.rpc.convert.commits import put_committed
+from sessions_server.rpc.convert.events import encode_checkpoint, encode_event, encode_event_with_changes
+from sessions_server.rpc.convert.exports import put_record
+from sessions_server.rpc.convert.reads import put_read
+from sessions_server.rpc.convert.records import put_stored
 from sessions_server.rpc.convert.responses import put_context, put_context_part, put_message, put_session
+from sessions_server.rpc.errors import put_failure
 from tests.unit import not_yet
 from tests.unit.rpc.build import (
     LIMITS,
     T0,
     TENANT,
-    full_config,
     full_context,
     full_message,
+    full_record,
     full_session,
-    full_storage,
-    full_wire_message,
-    struct,
 )
-
-if TYPE_CHECKING:
-    from google.protobuf.message import Message as WireMessage
-
-
-def fields(message: WireMessage) -> Iterator[Any]:
-    """The fields that are converted."""
-    waiting = not_yet.FIELDS.get(message.DESCRIPTOR.name, set())
-    return (field for field in message.DESCRIPTOR.fields if field.name not in waiting)
-
-
-def leaf(field: Any) -> bool:
-    """Scalars, and messages that are one value to us: times, spans, JSON."""
-    return field.message_type is None or field.message_type.file.package == "google.protobuf"
-
-
-def unset(message: WireMessage, prefix: str = "") -> Iterator[str]:
-    """The paths of the fields that have no value, of a oneof only if none has."""
-    present = {field.name: value for field, value in message.ListFields()}
-    for field in fields(message):
-        path = f"{prefix}{field.name}"
-        oneof = field.containing_oneof
-        if field.name not in present:
-            if oneof is None or message.WhichOneof(oneof.name) is None:
-                yield path
-        elif not leaf(field):
-            parts = present[field.name]
-            for part in parts if field.is_repeated else [parts]:
-                yield from unset(part, path + ".")
+from tests.unit.rpc.wire_fields import unset
 
 
 def wire_event(kind: EventType, data: EventData | None) -> pb.Event:
     event = Event(SessionKey(TENANT, "s-1"), Sequence(4), kind, T0, "r-1", data)
-    return pb.SubscribeResponse.FromString(encode_event(event)).event
+    return pb.SubscribeResponse.FromString(encode_event_with_changes(event)).event
 
 
+CHANGES = (
+    Change("a", ("a",), context.Set({"b": 1})),
+    Change("b", ("b",), context.Append(1)),
+    Change("c", ("c",), context.Increment(2)),
+    Change("", (), context.Merge({"d": None})),
+    Change("e", ("e",), context.Remove()),
+)
 EVENTS: dict[EventType, EventData] = {
-    EventType.CREATED: Created("u-1", State.CREATED),
+    EventType.CREATED: Created("u-1", State.CREATED, ForkedFrom("s-0", Sequence(3))),
     EventType.MESSAGE: full_message(),
     EventType.STATE_CHANGE: StateChange(State.EXPIRED, State.ACTIVE, StateReason.IDLE_TIMEOUT),
-    EventType.CONTEXT_CHANGE: ContextChange(("a", "b.c")),
-    EventType.UPDATED: Updated(("metadata",)),
+    EventType.CONTEXT_CHANGE: ContextChange(("a", "b"), CHANGES),
+    EventType.UPDATED: Updated(("metadata",), session=full_session()),
     EventType.HISTORY_CLEARED: HistoryCleared(3),
+    EventType.HISTORY_TRUNCATED: HistoryTruncated(3, Sequence(2)),
+    EventType.MESSAGE_ERASED: MessageErased("m-1", Sequence(3), Sequence(2)),
+    EventType.RECORDS_CHANGE: RecordsChange((RecordChange(full_record().name, "e-1", deleted=True),)),
     EventType.IMPORTED: Imported(2),
     EventType.DELETED: Deleted(),
+}
+NOT_SET = {
+    # The root's path is empty, and an event has either the changes or the mark that they are left out.
+    EventType.CONTEXT_CHANGE: ["context_change.changes.path", "context_change.changes_omitted", "erased"],
 }
 
 RECORDS: list[Record] = [
@@ -137,8 +149,55 @@ def test_every_field_of_a_message_is_filled() -> None:
 @pytest.mark.parametrize("kind", EventType)
 def test_every_field_of_an_event_is_filled_but_the_mark_of_erasure(kind: EventType) -> None:
     event = wire_event(kind, EVENTS[kind])
-    assert list(unset(event)) == ["erased"]
+    assert sorted(unset(event)) == NOT_SET.get(kind, ["erased"])
     assert event.WhichOneof("data") == kind.value
+
+
+def test_every_kind_of_change_is_told() -> None:
+    told = wire_event(EventType.CONTEXT_CHANGE, EVENTS[EventType.CONTEXT_CHANGE]).context_change.changes
+    assert [change.WhichOneof("operation") for change in told] == [
+        "set",
+        "append",
+        "increment",
+        "merge",
+        "remove",
+    ]
+
+
+@pytest.mark.parametrize(
+    "changes", [None, (Change("a", ("a",), context.Set("x" * 65_536)),)], ids=["erased", "large"]
+)
+def test_changes_that_are_erased_or_too_large_are_left_out_and_that_is_said(
+    changes: tuple[Change, ...] | None,
+) -> None:
+    told = wire_event(EventType.CONTEXT_CHANGE, ContextChange(("a",), changes)).context_change
+    assert not told.changes
+    assert told.changes_omitted
+
+
+def test_a_session_that_is_too_large_is_left_out_of_its_event() -> None:
+    session = full_session()._replace(metadata={"a": "x" * 65_536})
+    assert not wire_event(EventType.UPDATED, Updated(("metadata",), session=session)).updated.HasField(
+        "session"
+    )
+
+
+def test_changes_are_told_only_to_subscriptions_that_asked() -> None:
+    event = Event(
+        SessionKey(TENANT, "s-1"),
+        Sequence(4),
+        EventType.CONTEXT_CHANGE,
+        T0,
+        "",
+        ContextChange(("a",), CHANGES),
+    )
+    told = pb.SubscribeResponse.FromString(encode_event(event)).event.context_change
+    assert (list(told.paths), told.changes_omitted, len(told.changes)) == (["a"], False, 0)
+
+
+def test_a_checkpoint_names_its_log() -> None:
+    response = pb.SubscribeResponse.FromString(encode_checkpoint(Sequence(4), "log-1"))
+    assert list(unset(response)) == []
 
 
 def test_an_erased_event_keeps_its_type_and_has_no_data() -> None:
@@ -160,200 +219,99 @@ def test_every_field_of_an_export_is_filled() -> None:
         put_record(target, record)
         assert list(unset(target)) == []
         kinds.add(target.WhichOneof("record"))
-    assert kinds == {field.name for field in fields(pb.ExportRecord())}
+    waiting = not_yet.FIELDS.get("ExportRecord", set())
+    assert kinds == set(pb.ExportRecord.DESCRIPTOR.fields_by_name) - waiting
 
 
-OPERATIONS: dict[str, dict[str, Any]] = {
-    "set": {"set": Value(number_value=1)},
-    "remove": {"remove": True},
-    "increment": {"increment": 2.5},
-    "append": {"append": Value(string_value="x")},
-    "merge": {"merge": struct(k="v")},
-}
-
-
-def change_of_context(**operation: Any) -> pb.ContextChange:
-    return pb.ContextChange(path="a.b", **operation)
-
-
-def full_update(*paths: str) -> pb.UpdateSessionRequest:
-    request = pb.UpdateSessionRequest(session_id="s-1", etag="3")
-    request.session.metadata.update({"device": "web"})
-    request.session.config.CopyFrom(full_config())
-    request.session.storage_options.CopyFrom(full_storage())
-    request.update_mask.paths.extend(paths)
-    return request
-
-
-FULL_CREATE = pb.CreateSessionRequest(
-    user_id="u-1",
-    metadata=struct(device="web"),
-    config=full_config(),
-    storage_options=full_storage(),
-    session_id="s-1",
-    if_exists=pb.IF_EXISTS_RETURN,
-)
-PERMANENT_CREATE = pb.CreateSessionRequest.FromString(FULL_CREATE.SerializeToString())
-PERMANENT_CREATE.storage_options.persistence = pb.PERSISTENCE_PERMANENT
-PERMANENT_CREATE.storage_options.expiry_action = pb.EXPIRY_ACTION_ARCHIVE
-FULL_SEARCH = pb.SearchSessionsRequest(
-    user_id="u-1",
-    states=[pb.SESSION_STATE_ACTIVE],
-    page_size=5,
-    order_by="update_time",
-    metadata_filter=struct(device="web"),
-)
-MASK = ("metadata", "config", "storage_options.ttl", "storage_options.expiry_action")
-MESSAGE_IGNORED = {"sequence", "create_time"}
-SESSION_IGNORED = {
-    field.name
-    for field in fields(pb.Session())
-    if field.name not in ("metadata", "config", "storage_options")
-}
-
-# A request with every field set, who reads it, and the fields that are not to be read, because the server sets them or
-# because they are handed on beside the query.
-REQUESTS: list[tuple[WireMessage, Callable[..., Any], set[str]]] = [
-    # What is temporary is always deleted, and permanent is the default.
-    (FULL_CREATE, sessions.read_create, {"storage_options.expiry_action"}),
-    (PERMANENT_CREATE, sessions.read_create, {"storage_options.persistence"}),
-    (pb.GetSessionRequest(session_id="s-1"), read_named, set()),
-    (pb.ExportSessionRequest(session_id="s-1"), read_named, set()),
-    (
-        full_update(*MASK),
-        sessions.read_update,
-        {f"session.{name}" for name in SESSION_IGNORED}
-        | {"session.storage_options.persistence", "session.storage_options.encryption"},
-    ),
-    (
-        pb.ListSessionsRequest(
-            user_id="u-1", states=[pb.SESSION_STATE_ENDED], page_size=5, order_by="update_time desc"
-        ),
-        lists.read_list,
-        {"page_token"},
-    ),
-    (FULL_SEARCH, lists.read_search, {"page_token"}),
-    (pb.DeleteSessionRequest(session_id="s-1", etag="3"), sessions.read_delete, set()),
-    (pb.SetContextRequest(session_id="s-1", etag="3", context=struct(a=1)), content.read_set_context, set()),
-    *(
-        (
-            pb.UpdateContextRequest(session_id="s-1", etag="3", changes=[change_of_context(**operation)]),
-            content.read_update_context,
-            {f"changes.{name}" for name in OPERATIONS} - {f"changes.{kind}"},
-        )
-        for kind, operation in OPERATIONS.items()
-    ),
-    (pb.GetContextRequest(session_id="s-1", path="a.b"), content.read_get_context, set()),
-    (
-        pb.AddMessageRequest(session_id="s-1", message=full_wire_message()),
-        content.read_add_message,
-        {f"message.{name}" for name in MESSAGE_IGNORED},
-    ),
-    (
-        pb.AddMessagesRequest(session_id="s-1", messages=[full_wire_message()]),
-        content.read_add_messages,
-        {f"messages.{name}" for name in MESSAGE_IGNORED},
-    ),
-    (
-        pb.GetHistoryRequest(session_id="s-1", limit=5, before_sequence=9, after_sequence=2),
-        content.read_get_history,
-        set(),
-    ),
-    (pb.ClearHistoryRequest(session_id="s-1"), content.read_clear_history, set()),
-    (
-        pb.SubscribeRequest(session_id="s-1", event_types=[pb.EVENT_TYPE_MESSAGE], after_sequence=4),
-        content.read_subscribe,
-        set(),
-    ),
-    *(
-        (
-            request(session_id="s-1", etag="3"),
-            lambda given, verb=verb, **options: sessions.read_move(given, verb=verb, **options),
-            set(),
-        )
-        for request, verb in (
-            (pb.StartSessionRequest, Verb.START),
-            (pb.PauseSessionRequest, Verb.PAUSE),
-            (pb.ResumeSessionRequest, Verb.RESUME),
-            (pb.EndSessionRequest, Verb.END),
-            (pb.ArchiveSessionRequest, Verb.ARCHIVE),
-        )
-    ),
+KEY = SessionKey(TENANT, "s-1")
+NAME = full_record().name
+OPERATIONS: list[tuple[o.Operation, Any]] = [
+    (o.Append(MessageDraft("m-1", full_message().body)), full_message()),
+    (o.Truncate(o.Part.NEWEST, 1, True), o.Removed(1, (full_message(),))),
+    (o.EraseMessage("m-1"), o.Removed(1)),
+    (o.SetContext({}), o.ContextWritten(Sequence(7))),
+    (PutRecord(NAME, b"", {}, "e-1"), RecordWritten("e-1", kept=True)),
+    (DeleteRecord(NAME), RecordsDeleted(2)),
+    (o.Move(o.Verb.START), o.Done()),
+]
+QUERY = RecordQuery(Scope(TENANT))
+READS: list[tuple[Read, ReadResult]] = [
+    (ReadSession(KEY), full_session()),
+    (ReadContext(KEY), ContextRead(full_context(), MISSING)),
+    (ReadHistory(KEY, HistoryQuery()), HistoryPage((full_message(),), has_more=True)),
+    (ReadMessage(KEY, "m-1"), full_message()),
+    (ReadRecord(NAME), full_record()),
+    (ReadRecords(QUERY), RecordPage((full_record(),), RecordPlace(T0, "c", "k", ""))),
+    (ReadSession(KEY), LeftOut()),
 ]
 
 
-def meaning(request: WireMessage, read: Callable[..., Any]) -> Any:
-    """What a request is read as, without its stamp, which covers everything; the error if it is refused."""
-    try:
-        command = read(request, tenant=TENANT, limits=LIMITS)
-    except DomainError as error:
-        return str(error)
-    return replace(command, request=None) if isinstance(command, Base) else command
+def committed() -> commits_pb.CommitResponse:
+    commit = Commit(
+        key=KEY,
+        operations=tuple(operation for operation, _ in OPERATIONS),
+        reads=tuple(wanted for wanted, _ in READS),
+    )
+    done = Committed(
+        results=tuple(result for _, result in OPERATIONS),
+        session=full_session(),
+        reads=tuple(found for _, found in READS),
+    )
+    response = commits_pb.CommitResponse()
+    put_committed(response, commit, done, LIMITS)
+    return response
 
 
-def settable(message: WireMessage, prefix: str = "") -> Iterator[tuple[str, WireMessage, str]]:
-    """The path of every leaf, the message that holds it, and its name there."""
-    for field in fields(message):
-        if leaf(field):
-            yield f"{prefix}{field.name}", message, field.name
-        elif field.is_repeated:
-            for part in getattr(message, field.name):
-                yield from settable(part, f"{prefix}{field.name}.")
-        else:
-            yield from settable(getattr(message, field.name), f"{prefix}{field.name}.")
+def test_every_field_of_a_record_is_filled() -> None:
+    target = records_pb.Record()
+    put_stored(target, full_record())
+    assert list(unset(target)) == []
 
 
-@pytest.mark.parametrize(
-    ("request_", "read", "ignored"),
-    [pytest.param(*case, id=f"{place}-{type(case[0]).__name__}") for place, case in enumerate(REQUESTS)],
-)
-def test_every_field_of_a_request_makes_a_difference(
-    request_: WireMessage, read: Callable[..., Any], ignored: set[str]
-) -> None:
-    whole = meaning(request_, read)
-    assert not isinstance(whole, str), whole
-    changed = type(request_).FromString(request_.SerializeToString())
-    idle = set()
-    for path, holder, name in settable(changed):
-        before = type(holder).FromString(holder.SerializeToString())
-        holder.ClearField(name)
-        if meaning(changed, read) == whole:
-            idle.add(path)
-        holder.CopyFrom(before)
-    assert idle - {"request_id"} == ignored
+def test_every_kind_of_result_of_an_operation_is_filled() -> None:
+    results = committed().results
+    kinds = [result.WhichOneof("result") for result in results]
+    assert set(kinds) - {None} == set(commits_pb.OperationResult.DESCRIPTOR.fields_by_name)
+    assert kinds[-1] is None, "a move has no result"
+    # Of an appended message only what the server made travels.
+    made = {"appended.id", "appended.sequence", "appended.create_time"}
+    assert {f"appended.{field.name}" for field, _ in results[0].appended.ListFields()} == made
+    for result in results[1:-1]:
+        assert list(unset(result)) == []
 
 
-@pytest.mark.parametrize(
-    ("request_", "read"),
-    [
-        pytest.param(request, read, id=f"{place}-{type(request).__name__}")
-        for place, (request, read, _) in enumerate(REQUESTS)
-        if "request_id" in request.DESCRIPTOR.fields_by_name
-    ],
-)
-def test_a_stamp_tells_the_request_its_method_and_its_id_apart(
-    request_: WireMessage, read: Callable[..., Any]
-) -> None:
-    def stamp(**changes: str) -> Any:
-        changed = type(request_).FromString(request_.SerializeToString())
-        for name, value in changes.items():
-            setattr(changed, name, value)
-        return read(changed, tenant=TENANT, limits=LIMITS).request
-
-    assert stamp() is None
-    first = stamp(request_id="r-1")
-    assert (first.id, first.method) == ("r-1", type(request_).__name__.removesuffix("Request"))
-    assert first == stamp(request_id="r-1")
-    assert first != stamp(request_id="r-1", session_id="other")
+def test_every_kind_of_result_of_a_read_is_filled() -> None:
+    results = committed().reads
+    kinds = [result.WhichOneof("result") for result in results]
+    assert set(kinds) == set(commits_pb.ReadResult.DESCRIPTOR.fields_by_name)
+    for result in results:
+        assert list(unset(result)) == (["context.value"] if result.HasField("context") else [])
 
 
-def test_a_stamp_does_not_depend_on_the_order_in_which_maps_are_sent() -> None:
-    def request(*keys: str) -> pb.SetContextRequest:
-        made = pb.SetContextRequest(session_id="s-1", request_id="r-1")
-        for key in keys:
-            made.context.fields[key].string_value = "x"
-        return pb.SetContextRequest.FromString(made.SerializeToString())
+def test_a_part_of_a_context_that_was_read_comes_without_the_whole() -> None:
+    target = commits_pb.ReadResult()
+    put_read(target, ReadContext(KEY, ("a",)), ContextRead(full_context(), 1))
+    assert list(unset(target)) == ["context.data"]
 
-    read = content.read_set_context
-    one, two = (read(request(*keys), tenant=TENANT, limits=LIMITS).request for keys in ("abc", "cba"))
-    assert one == two
+
+def test_what_does_not_exist_is_an_empty_result() -> None:
+    target = commits_pb.ReadResult()
+    put_read(target, ReadSession(KEY), None)
+    assert target.WhichOneof("result") is None
+
+
+def test_reads_that_do_not_fit_beside_the_results_are_left_out_and_that_is_said() -> None:
+    large = full_message()._replace(body=MessageBody("user", "x" * 3_000_000))
+    small = full_message()
+    commit = Commit(key=KEY, reads=(ReadMessage(KEY, "a"), ReadMessage(KEY, "b"), ReadMessage(KEY, "c")))
+    response = commits_pb.CommitResponse()
+    put_committed(response, commit, Committed(reads=(large, large, small)), LIMITS)
+    assert [result.WhichOneof("result") for result in response.reads] == ["message", "left_out", "message"]
+    assert response.ByteSize() < LIMITS.answer_bytes
+
+
+def test_every_field_of_a_failure_is_filled() -> None:
+    target = commits_pb.CommitFailure()
+    put_failure(target, EtagMismatch("7"))
+    assert {field.name for field, _ in target.ListFields()} == set(target.DESCRIPTOR.fields_by_name)
+    assert (target.code, target.reason, dict(target.metadata)) == (10, "ETAG_MISMATCH", {"current_etag": "7"})

@@ -15,7 +15,8 @@ from structlog.testing import capture_logs
 from sessions_proto.v1 import sessions_pb2 as pb
 from sessions_server.domain.errors import EventsCompacted, SessionNotFound
 from sessions_server.domain.ports import Access, Caller
-from sessions_server.rpc.calls import CallLimits, Write, printable
+from sessions_server.rpc.calls import CallLimits, Write
+from sessions_server.rpc.errors import printable
 from sessions_server.rpc.methods import needed_access
 from sessions_server.rpc.quotas import Bounds
 from sessions_server.rpc.streams import StreamBounds

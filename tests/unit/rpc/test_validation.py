@@ -11,8 +11,8 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.struct_pb2 import Struct, Value
 
 from sessions_proto.v1 import sessions_pb2 as pb
-from sessions_server.domain.commands import Verb
 from sessions_server.domain.errors import InvalidRequest
+from sessions_server.domain.operations import Verb
 from sessions_server.rpc.convert import content, lists, sessions
 from sessions_server.rpc.convert.common import read_named
 from tests.unit.rpc.build import LIMITS, TENANT, nested, numbered, struct
@@ -23,6 +23,7 @@ from tests.unit.rpc.reading import (
     add,
     change,
     create,
+    operation_of,
     update,
     violations,
 )
@@ -136,7 +137,7 @@ def test_a_span_that_is_malformed_or_out_of_range_is_refused(span: Duration) -> 
 @pytest.mark.parametrize("seconds", [1, 315_360_000])
 def test_a_span_may_have_1_second_to_10_years(seconds: int) -> None:
     request = create(storage_options={"ttl": Duration(seconds=seconds)})
-    assert accepted(sessions.read_create, request).storage.ttl == seconds * 1_000_000
+    assert accepted(sessions.read_create, request).create.storage.ttl == seconds * 1_000_000
 
 
 @pytest.mark.parametrize(
@@ -175,7 +176,7 @@ def test_an_update_is_refused_for(request_: pb.UpdateSessionRequest, fields: lis
 
 def test_what_the_mask_does_not_name_is_ignored() -> None:
     request = update("metadata.a", metadata=struct(a=1, b=float("nan")), config={"max_messages": -1})
-    command = accepted(sessions.read_update, request)
+    command = operation_of(sessions.read_update, request)
     assert (command.paths, command.metadata) == (("metadata.a",), {"a": 1})
 
 
@@ -187,7 +188,7 @@ def test_an_update_without_a_mask_changes_what_is_populated() -> None:
         user_id="someone else",
         state=pb.SESSION_STATE_ENDED,
     )
-    assert accepted(sessions.read_update, request).paths == (
+    assert operation_of(sessions.read_update, request).paths == (
         "metadata",
         "config.timeout",
         "config.overflow",
@@ -196,7 +197,7 @@ def test_an_update_without_a_mask_changes_what_is_populated() -> None:
 
 
 def test_a_path_that_is_named_twice_counts_once() -> None:
-    assert accepted(sessions.read_update, update("config", "metadata", "config")).paths == (
+    assert operation_of(sessions.read_update, update("config", "metadata", "config")).paths == (
         "config",
         "metadata",
     )
@@ -252,13 +253,13 @@ def test_a_page_has_100_sessions_by_default_and_1000_at_most() -> None:
 def test_temporary_data_gets_a_ttl_of_a_day_and_is_deleted_then() -> None:
     storage = accepted(
         sessions.read_create, create(storage_options={"persistence": pb.PERSISTENCE_TEMPORARY})
-    ).storage
+    ).create.storage
     assert (storage.ttl, storage.expiry_action) == (86_400_000_000, "delete")
 
 
 def test_a_window_above_a_page_means_a_page() -> None:
-    command = accepted(sessions.read_create, create(config={"context_window": 5000}))
-    assert command.config.context_window == 1000
+    commit = accepted(sessions.read_create, create(config={"context_window": 5000}))
+    assert commit.create.config.context_window == 1000
 
 
 def test_no_sentence_repeats_what_the_caller_wrote() -> None:

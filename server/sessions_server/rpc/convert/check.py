@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-ROLE_CHARACTERS: Final = 64
-NAME_CHARACTERS: Final = 256
 REQUEST_ID_CHARACTERS: Final = 128
+LOG_ID_CHARACTERS: Final = 128
+ETAG_CHARACTERS: Final = 128
 VIOLATIONS: Final = 64
 """More than fit into an answer; a request may have a million."""
 
@@ -140,11 +140,6 @@ class Check:
         value = read_value(given, self._refuse(field), MAX_DEPTH)
         self.context_size(field, value)
         return value
-
-    def text_size(self, field: str, text: str, most: int) -> None:
-        """In bytes of UTF-8, of which a character has at most four."""
-        if len(text) * 4 > most and len(text.encode()) > most:
-            self.too_large(field, f"Give at most {most} bytes of text here.")
 
     def context_size(self, field: str, value: Json) -> None:
         self.json_size(field, value, self.limits.context_bytes)

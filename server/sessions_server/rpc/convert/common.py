@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
-from sessions_server.domain.commands import RequestStamp
+from sessions_server.domain.commit import RequestStamp
 from sessions_server.domain.models import SessionKey
 from sessions_server.rpc.convert.check import REQUEST_ID_CHARACTERS, Check
 

@@ -9,7 +9,7 @@ from sessions_proto.v1 import sessions_pb2 as pb
 from sessions_server.domain.errors import InvalidRequest, Violation
 from sessions_server.rpc.convert.check import REQUEST_ID_CHARACTERS, Check
 from sessions_server.rpc.convert.common import read, read_key
-from sessions_server.rpc.convert.records import read_record
+from sessions_server.rpc.convert.exports import read_record
 
 if TYPE_CHECKING:
     from sessions_server.domain.limits import Limits

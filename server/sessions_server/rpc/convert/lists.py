@@ -15,6 +15,8 @@ from sessions_server.rpc.convert.scalars import STATE_NAMES
 from sessions_server.service.pages import read_token
 
 if TYPE_CHECKING:
+    from google.protobuf.struct_pb2 import Struct
+
     from sessions_proto.v1 import sessions_pb2 as pb
     from sessions_server.domain.limits import Limits
 
@@ -48,7 +50,7 @@ def read_list(request: pb.ListSessionsRequest, *, tenant: str, limits: Limits) -
 
 def read_search(request: pb.SearchSessionsRequest, *, tenant: str, limits: Limits) -> ListQuery:
     check = Check(limits)
-    query = _read_query(check, tenant, request, _read_filter(check, request))
+    query = _read_query(check, tenant, request, read_filter(check, _FILTER, request.metadata_filter))
     check.done()
     return query
 
@@ -65,14 +67,13 @@ def _read_query(
         read_token(request.page_token)  # whether it is of this query is found when the page is looked for
     except InvalidRequest as error:
         _note(check, error)
-    size = check.not_negative("page_size", request.page_size) or check.limits.default_page_size
     return ListQuery(
         tenant=tenant,
         user_id=request.user_id,
         states=_read_states(check, request.states),
         conditions=conditions,
         order=order or _ORDERS[_DEFAULT_ORDER],
-        limit=min(size, check.limits.page_size),
+        limit=read_page_size(check, "page_size", request.page_size),
         after=None,
     )
 
@@ -82,11 +83,16 @@ def _read_states(check: Check, given: Seq[int]) -> tuple[State, ...]:
     return tuple(state for state in State if state in wanted)
 
 
-def _read_filter(check: Check, request: pb.SearchSessionsRequest) -> tuple[Condition, ...]:
-    raw = check.json_object(_FILTER, request.metadata_filter, searched=True)
-    check.metadata_size(_FILTER, raw)
+def read_page_size(check: Check, field: str, given: int) -> int:
+    size = check.not_negative(field, given) or check.limits.default_page_size
+    return min(size, check.limits.page_size)
+
+
+def read_filter(check: Check, field: str, given: Struct) -> tuple[Condition, ...]:
+    raw = check.json_object(field, given, searched=True)
+    check.metadata_size(field, raw)
     if any(key.count(".") >= MAX_DEPTH for key in raw):
-        check.wrong(_FILTER, f"A path has at most {MAX_DEPTH} parts.")
+        check.wrong(field, f"A path has at most {MAX_DEPTH} parts.")
     try:
         return parse_filter(raw)
     except InvalidRequest as error:

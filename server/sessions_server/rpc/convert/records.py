@@ -1,165 +1,238 @@
-"""The records of an export, in both directions.
-
-What comes in is compared with what this server would have sent for the same meaning: a record that was altered
-anywhere, even where its digest does not look, is refused.
-"""
+"""Records between the wire and the domain: names, values, and what is asked about them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final
 
-from sessions_proto.v1 import sessions_pb2 as pb
-from sessions_server.domain.errors import InvalidRequest, Violation
-from sessions_server.domain.models import (
-    Message,
-    Micros,
-    Persistence,
-    Sequence,
-    Session,
-    SessionKey,
-    State,
-    StateReason,
-)
-from sessions_server.domain.transfer import (
-    VERSION,
-    ContextRecord,
-    Footer,
-    Header,
-    MessagesRecord,
+import uuid_utils
+
+from sessions_server.domain.reads import ReadRecord
+from sessions_server.domain.record_reads import CollectionQuery, RecordOrder, RecordQuery
+from sessions_server.domain.records import (
+    DeleteRecord,
+    PutRecord,
     Record,
+    RecordIs,
+    RecordName,
+    RecordState,
+    Scope,
 )
-from sessions_server.rpc.convert.check import Check
-from sessions_server.rpc.convert.content import read_body
-from sessions_server.rpc.convert.options import read_config, read_storage
-from sessions_server.rpc.convert.responses import put_messages, put_session
-from sessions_server.rpc.convert.scalars import STATE_NAMES, put_time, read_time
+from sessions_server.rpc.convert.check import ETAG_CHARACTERS, Check
+from sessions_server.rpc.convert.lists import read_filter, read_page_size
+from sessions_server.rpc.convert.scalars import put_span, put_time, read_time
 from sessions_server.rpc.convert.values import put_object
 
 if TYPE_CHECKING:
-    from google.protobuf.timestamp_pb2 import Timestamp
+    from collections.abc import Sequence as Seq
 
+    from sessions_proto.v1 import commits_pb2 as commits_pb, records_pb2 as records_pb
     from sessions_server.domain.limits import Limits
 
-_ALTERED: Final = "This record is not as it was exported; send every record unchanged."
-_SEQUENCE_DIGITS: Final = 18
-"""What fits into 64 bits."""
-
-_OptionalTime: TypeAlias = Literal["start_time", "end_time", "archive_time"]
-
-
-def put_record(target: pb.ExportRecord, record: Record) -> None:
-    match record:
-        case Header(version, session, export_time):
-            target.header.version = version
-            put_session(target.header.session, session)
-            put_time(target.header.export_time, export_time)
-        case ContextRecord(data):
-            put_object(target.context.data, data)
-        case MessagesRecord(messages):
-            target.messages.SetInParent()
-            put_messages(target.messages.messages, messages)
-        case Footer(message_count, record_count, sha256):
-            target.footer.message_count = message_count
-            target.footer.record_count = record_count
-            target.footer.sha256 = sha256
+PATH_PARTS: Final = 16
+PART_CHARACTERS: Final = 256
+KEY_BYTES: Final = 1024
+TYPE_CHARACTERS: Final = 256
 
 
-def read_record(given: pb.ExportRecord, *, tenant: str, limits: Limits) -> Record:
-    """What a record means. Raises InvalidRequest, LimitExceeded."""
-    kind = given.WhichOneof("record")
-    if kind == "header" and given.header.version != VERSION:
-        raise InvalidRequest(
-            [
-                Violation(
-                    "record.header.version", f"This server knows version {VERSION} only; use a newer one."
-                )
-            ]
+class Names:
+    """Reads the names of records that a request mentions."""
+
+    def __init__(self, check: Check, tenant: str, session_id: str | None = None) -> None:
+        """`session_id`: that of the commit, empty without one, whose session records may be meant and no others. None
+        outside a commit."""
+        self.check = check
+        self.tenant = Scope(tenant)
+        self._session_id = session_id
+
+    def name(self, field: str, given: records_pb.RecordName) -> RecordName:
+        return RecordName(
+            self.scope(f"{field}.scope", given.scope),
+            read_path(self.check, f"{field}.collection", given.collection),
+            read_key_text(self.check, f"{field}.key", given.key),
         )
+
+    def scope(self, field: str, given: records_pb.Scope) -> Scope:
+        kind = given.WhichOneof("scope")
+        if kind == "session_id":
+            return Scope(
+                self.tenant.tenant, session_id=self.session_id(f"{field}.session_id", given.session_id)
+            )
+        if kind == "user_id":
+            return Scope(self.tenant.tenant, user_id=self.check.user_id(f"{field}.user_id", given.user_id))
+        if kind == "tenant" and given.tenant:
+            return self.tenant
+        self.check.wrong(field, "Give one of session_id, user_id and tenant; all_sessions is for lists only.")
+        return self.tenant
+
+    def session_id(self, field: str, given: str) -> str:
+        """The id of a session; within a commit that of the commit's own, which may be left empty."""
+        own = self._session_id
+        if not own or given:
+            self.check.id(field, given)
+        return given or own or given
+
+    def own(self, field: str, name: RecordName) -> RecordName:
+        """A name that a commit writes or depends on: session records are those of its own session."""
+        session_id = name.scope.session_id
+        if session_id and session_id != self._session_id:
+            self.check.wrong(
+                f"{field}.scope.session_id",
+                "Give the commit's own session; records of several sessions are written by several commits.",
+            )
+        return name
+
+
+def read_path(check: Check, field: str, given: Seq[str], *, least: int = 1) -> tuple[str, ...]:
+    path = tuple(given)
+    sound = all(0 < len(part) <= PART_CHARACTERS and "\0" not in part for part in path)
+    if not (least <= len(path) <= PATH_PARTS and sound):
+        check.wrong(
+            field,
+            f"Give {least} to {PATH_PARTS} strings of 1 to {PART_CHARACTERS} characters without U+0000.",
+        )
+    return path
+
+
+def read_key_text(check: Check, field: str, given: str) -> str:
+    if "\0" in given or len(given.encode()) > KEY_BYTES:
+        check.wrong(field, f"Give at most {KEY_BYTES} bytes of text without U+0000.")
+    return given
+
+
+def read_put(names: Names, field: str, given: commits_pb.RecordPut) -> PutRecord:
+    check, record = names.check, given.record
+    labels = check.json_object(f"{field}.record.labels", record.labels, searched=True)
+    check.metadata_size(f"{field}.record.labels", labels)
+    if len(record.value) > check.limits.record_bytes:
+        check.too_large(f"{field}.record.value", f"Give at most {check.limits.record_bytes} bytes here.")
+    time = ttl = None
+    if record.HasField("time"):
+        check.time(f"{field}.record.time", record.time)
+        time = read_time(record.time)
+    if record.HasField("ttl"):
+        ttl = check.span(f"{field}.record.ttl", record.ttl)
+    return PutRecord(
+        name=names.own(f"{field}.record.name", names.name(f"{field}.record.name", record.name)),
+        value=record.value,
+        labels=labels,
+        etag=check.stored_text(f"{field}.record.etag", record.etag, ETAG_CHARACTERS) or new_etag(),
+        value_type=check.stored_text(f"{field}.record.value_type", record.value_type, TYPE_CHARACTERS),
+        time=time,
+        ttl=ttl,
+        if_absent=given.if_absent,
+    )
+
+
+def new_etag() -> str:
+    return uuid_utils.uuid7().hex
+
+
+def read_delete(names: Names, field: str, given: commits_pb.RecordDelete) -> DeleteRecord:
+    name = names.own(f"{field}.name", names.name(f"{field}.name", given.name))
+    return DeleteRecord(name, given.prefix)
+
+
+def read_record_condition(names: Names, field: str, given: commits_pb.RecordCondition) -> RecordIs:
+    name = names.own(f"{field}.name", names.name(f"{field}.name", given.name))
+    kind = given.WhichOneof("state")
+    if kind == "etag":
+        return RecordIs(name, RecordState.UNCHANGED, given.etag)
+    if not (given.absent or given.present):
+        names.check.wrong(
+            field, "Give one of etag, absent and present; true is the only value of the latter."
+        )
+    return RecordIs(name, RecordState.ABSENT if kind == "absent" else RecordState.PRESENT)
+
+
+def read_record_query(names: Names, given: records_pb.ListRecordsRequest, prefix: str = "") -> RecordQuery:
+    """The query of a list, without where its page begins. `prefix` comes before the names of the fields."""
+    check = names.check
+    scope, all_sessions = _list_scope(names, f"{prefix}scope", given.scope)
+    return RecordQuery(
+        scope=scope,
+        all_sessions=all_sessions,
+        collection=read_path(check, f"{prefix}collection", given.collection, least=0 if given.subtree else 1),
+        subtree=given.subtree,
+        key_prefix=read_key_text(check, f"{prefix}key_prefix", given.key_prefix),
+        after_key=read_key_text(check, f"{prefix}after_key", given.after_key),
+        before_key=read_key_text(check, f"{prefix}before_key", given.before_key),
+        conditions=read_filter(check, f"{prefix}filter", given.filter),
+        order=_read_order(check, f"{prefix}order_by", given.order_by),
+        keys_only=given.keys_only,
+        refresh_ttl=given.refresh_ttl,
+        limit=read_page_size(check, f"{prefix}page_size", given.page_size),
+    )
+
+
+def read_get_record(request: records_pb.GetRecordRequest, *, tenant: str, limits: Limits) -> ReadRecord:
     check = Check(limits)
-    record = _read(check, kind, given, tenant)
+    wanted = ReadRecord(Names(check, tenant).name("name", request.name), request.refresh_ttl)
     check.done()
-    again = pb.ExportRecord()
-    put_record(again, record)
-    if again != given:
-        raise InvalidRequest([Violation("record", _ALTERED)])
-    return record
+    return wanted
 
 
-def _read(check: Check, kind: str | None, given: pb.ExportRecord, tenant: str) -> Record:
-    if kind == "header":
-        header = given.header
-        export_time = _instant(check, "record.header.export_time", header.export_time)
-        return Header(VERSION, _read_session(check, header.session, tenant), export_time)
-    if kind == "context":
-        data = check.json_object("record.context.data", given.context.data)
-        check.context_size("record.context.data", data)
-        return ContextRecord(data)
-    if kind == "messages":
-        return MessagesRecord(_read_messages(check, given.messages))
-    if kind is None:
-        check.wrong("record", "Give a record in every request.")
-    footer = given.footer
-    return Footer(footer.message_count, footer.record_count, footer.sha256)
+def read_list_records(request: records_pb.ListRecordsRequest, *, tenant: str, limits: Limits) -> RecordQuery:
+    """The query, from its first page on."""
+    check = Check(limits)
+    query = read_record_query(Names(check, tenant), request)
+    check.done()
+    return query
 
 
-def _read_messages(check: Check, given: pb.ExportMessages) -> tuple[Message, ...]:
-    return tuple(
-        Message(
-            check.id(f"{field}.id", message.id),
-            Sequence(check.not_negative(f"{field}.sequence", message.sequence)),
-            _instant(check, f"{field}.create_time", message.create_time),
-            read_body(check, field, message),
-        )
-        for field, message in (
-            (f"record.messages.messages[{place}]", message) for place, message in enumerate(given.messages)
-        )
+def read_list_collections(
+    request: records_pb.ListCollectionsRequest, *, tenant: str, limits: Limits
+) -> CollectionQuery:
+    """The query, from its first page on."""
+    check = Check(limits)
+    scope, all_sessions = _list_scope(Names(check, tenant), "scope", request.scope)
+    query = CollectionQuery(
+        scope=scope,
+        all_sessions=all_sessions,
+        prefix=read_path(check, "prefix", request.prefix, least=0),
+        max_depth=check.not_negative("max_depth", request.max_depth),
+        limit=read_page_size(check, "page_size", request.page_size),
     )
+    check.done()
+    return query
 
 
-def _read_session(check: Check, given: pb.Session, tenant: str) -> Session:
-    field = "record.header.session"
-    metadata = check.json_object(f"{field}.metadata", given.metadata, searched=True)
-    check.metadata_size(f"{field}.metadata", metadata)
-    state = check.known(f"{field}.state", given.state, STATE_NAMES) or State.CREATED
-    storage = read_storage(check, f"{field}.storage_options", given.storage_options)
-    if storage.persistence is Persistence.TEMPORARY and state in (State.ENDED, State.ARCHIVED):
-        check.wrong(f"{field}.state", "Give another state; a temporary session is erased when it ends.")
-    update_time = _instant(check, f"{field}.update_time", given.update_time)
-    check.creation(f"{field}.create_time", given.create_time)
-    return Session(
-        key=SessionKey(tenant, check.id(f"{field}.id", given.id)),
-        user_id=check.user_id(f"{field}.user_id", given.user_id),
-        state=state,
-        metadata=metadata,
-        config=read_config(check, f"{field}.config", given.config),
-        storage=storage,
-        message_count=check.not_negative(f"{field}.message_count", given.message_count),
-        last_sequence=Sequence(check.not_negative(f"{field}.last_sequence", given.last_sequence)),
-        revision=_read_etag(check, f"{field}.etag", given.etag),
-        history_start=Sequence(0),
-        log_start=Sequence(0),
-        create_time=read_time(given.create_time),
-        update_time=update_time,
-        active_time=update_time,
-        start_time=_instant_of(check, field, given, "start_time"),
-        end_time=_instant_of(check, field, given, "end_time"),
-        archive_time=_instant_of(check, field, given, "archive_time"),
-        # Not part of an export. If it was the ttl that expired it, that has passed here as well.
-        expiry_reason=StateReason.IDLE_TIMEOUT if state is State.EXPIRED else None,
-    )
+def put_name(target: records_pb.RecordName, name: RecordName) -> None:
+    (_, session_id, user_id), collection, key = name
+    if session_id:
+        target.scope.session_id = session_id
+    elif user_id:
+        target.scope.user_id = user_id
+    else:
+        target.scope.tenant = True
+    target.collection.extend(collection)
+    target.key = key
 
 
-def _read_etag(check: Check, field: str, etag: str) -> Sequence:
-    if not (etag.isascii() and etag.isdecimal() and len(etag) <= _SEQUENCE_DIGITS):
-        check.wrong(field, _ALTERED)
-        return Sequence(0)
-    return Sequence(int(etag))
+def put_stored(target: records_pb.Record, record: Record) -> None:
+    put_name(target.name, record.name)
+    target.value = record.value
+    target.value_type = record.value_type
+    put_object(target.labels, record.labels)
+    put_time(target.time, record.time)
+    if record.ttl is not None:
+        put_span(target.ttl, record.ttl)
+    target.etag = record.etag
+    put_time(target.create_time, record.create_time)
+    put_time(target.update_time, record.update_time)
+    if record.expire_time is not None:
+        put_time(target.expire_time, record.expire_time)
 
 
-def _instant(check: Check, field: str, given: Timestamp) -> Micros:
-    check.time(field, given)
-    return read_time(given)
+def _list_scope(names: Names, field: str, given: records_pb.Scope) -> tuple[Scope, bool]:
+    """Whose records to list, and whether those of every session."""
+    if given.all_sessions:
+        return names.tenant, True
+    return names.scope(field, given), False
 
 
-def _instant_of(check: Check, field: str, session: pb.Session, name: _OptionalTime) -> Micros | None:
-    return _instant(check, f"{field}.{name}", getattr(session, name)) if session.HasField(name) else None
+def _read_order(check: Check, field: str, given: str) -> RecordOrder:
+    try:
+        return RecordOrder(given or RecordOrder.KEY)
+    except ValueError:
+        check.wrong(field, f"Give one of: {', '.join(RecordOrder)}.")
+        return RecordOrder.KEY

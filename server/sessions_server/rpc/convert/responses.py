@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
 
     from sessions_proto.v1 import sessions_pb2 as pb
-    from sessions_server.domain.models import Context, Json, Message, MessageBody, Session
+    from sessions_server.domain.models import Context, ForkedFrom, Json, Message, MessageBody, Session
+    from sessions_server.domain.ports import HistoryPage
 
 
 def put_session(target: pb.Session, session: Session) -> None:
@@ -37,6 +38,12 @@ def put_session(target: pb.Session, session: Session) -> None:
         put_time(target.archive_time, session.archive_time)
     if (expire_time := session.expire_time) is not None:
         put_time(target.expire_time, expire_time)
+    if session.forked_from is not None:
+        put_forked_from(target.forked_from, session.forked_from)
+
+
+def put_forked_from(target: pb.ForkedFrom, origin: ForkedFrom) -> None:
+    target.session_id, target.sequence = origin
 
 
 def put_sessions(target: RepeatedCompositeFieldContainer[pb.Session], sessions: Iterable[Session]) -> None:
@@ -81,8 +88,16 @@ def _put_body(target: pb.Message, body: MessageBody) -> None:
         put_object(target.metadata, body.metadata)
     if body.timestamp is not None:
         target.timestamp.seconds, target.timestamp.nanos = body.timestamp
+    if body.payload:
+        target.payload = body.payload
+        target.payload_type = body.payload_type
 
 
 def put_messages(target: RepeatedCompositeFieldContainer[pb.Message], messages: Iterable[Message]) -> None:
     for message in messages:
         put_message(target.add(), message)
+
+
+def put_history(target: pb.GetHistoryResponse, page: HistoryPage) -> None:
+    put_messages(target.messages, page.messages)
+    target.has_more = page.has_more

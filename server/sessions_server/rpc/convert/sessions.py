@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from google.protobuf.struct_pb2 import Struct
 
-from sessions_proto.v1 import sessions_pb2 as pb
-from sessions_server.domain import commands as c
+from sessions_proto.v1 import commits_pb2 as commits_pb, sessions_pb2 as pb
+from sessions_server.domain import operations as o
+from sessions_server.domain.commit import Commit, NewSession
 from sessions_server.domain.models import JsonObject, SessionConfig, SessionKey, StorageOptions
+from sessions_server.domain.reads import ReadSession
 from sessions_server.rpc.convert.check import Check
 from sessions_server.rpc.convert.common import read_key, read_stamp
+from sessions_server.rpc.convert.messages import read_position
 from sessions_server.rpc.convert.options import (
     read_config,
     read_expiry_action,
@@ -48,64 +51,72 @@ class ChangeOfSession(Protocol):
     def SerializeToString(self, *, deterministic: bool = False) -> bytes: ...
 
 
-def read_create(request: pb.CreateSessionRequest, *, tenant: str, limits: Limits) -> c.Create:
+def read_create(request: pb.CreateSessionRequest, *, tenant: str, limits: Limits) -> Commit:
     check = Check(limits)
     if request.session_id:
         check.id("session_id", request.session_id)
-    metadata = check.json_object("metadata", request.metadata, searched=True)
-    check.metadata_size("metadata", metadata)
-    if request.if_exists not in (pb.IF_EXISTS_UNSPECIFIED, pb.IF_EXISTS_FAIL, pb.IF_EXISTS_RETURN):
-        check.wrong("if_exists", "Give FAIL or RETURN, or leave it out.")
-    command = c.Create(
+    commit = Commit(
         key=SessionKey(tenant, request.session_id),
         request=read_stamp(check, request),
-        user_id=check.user_id("user_id", request.user_id),
-        metadata=metadata,
-        config=read_config(check, "config", request.config),
-        storage=read_storage(check, "storage_options", request.storage_options),
-        return_existing=request.if_exists == pb.IF_EXISTS_RETURN,
+        create=read_new_session(check, request),
     )
     check.done()
-    return command
+    return commit
 
 
-def read_update(request: pb.UpdateSessionRequest, *, tenant: str, limits: Limits) -> c.Update:
+def read_new_session(
+    check: Check, given: pb.CreateSessionRequest | commits_pb.NewSession, prefix: str = ""
+) -> NewSession:
+    """`prefix` is what comes before the names of the fields, where the session is a part of a commit."""
+    metadata = check.json_object(f"{prefix}metadata", given.metadata, searched=True)
+    check.metadata_size(f"{prefix}metadata", metadata)
+    if given.if_exists not in (pb.IF_EXISTS_UNSPECIFIED, pb.IF_EXISTS_FAIL, pb.IF_EXISTS_RETURN):
+        check.wrong(f"{prefix}if_exists", "Give FAIL or RETURN, or leave it out.")
+    return NewSession(
+        user_id=check.user_id(f"{prefix}user_id", given.user_id),
+        metadata=metadata,
+        config=read_config(check, f"{prefix}config", given.config),
+        storage=read_storage(check, f"{prefix}storage_options", given.storage_options),
+        return_existing=given.if_exists == pb.IF_EXISTS_RETURN,
+    )
+
+
+def read_update(request: pb.UpdateSessionRequest, *, tenant: str, limits: Limits) -> Commit:
     check = Check(limits)
     paths = _read_paths(check, request)
-    command = c.Update(
-        key=read_key(check, tenant, request),
-        request=read_stamp(check, request),
-        etag=request.etag,
+    update = o.Update(
         paths=paths,
         metadata=_masked_metadata(check, request.session, paths),
         config=_masked_config(check, request.session.config, paths),
         storage=_masked_storage(check, request.session.storage_options, paths),
     )
-    check.done()
-    return command
+    return _commit(check, tenant, request, update)
 
 
-def read_move(request: ChangeOfSession, *, verb: c.Verb, tenant: str, limits: Limits) -> c.Move:
+def read_move(request: ChangeOfSession, *, verb: o.Verb, tenant: str, limits: Limits) -> Commit:
+    return _commit(Check(limits), tenant, request, o.Move(verb))
+
+
+def read_delete(request: pb.DeleteSessionRequest, *, tenant: str, limits: Limits) -> Commit:
+    return _commit(Check(limits), tenant, request, o.DeleteSession())
+
+
+def read_get(request: pb.GetSessionRequest, *, tenant: str, limits: Limits) -> ReadSession:
     check = Check(limits)
-    command = c.Move(
+    wanted = ReadSession(read_key(check, tenant, request), read_position(check, request.at_sequence))
+    check.done()
+    return wanted
+
+
+def _commit(check: Check, tenant: str, request: ChangeOfSession, operation: o.Operation) -> Commit:
+    commit = Commit(
         key=read_key(check, tenant, request),
         request=read_stamp(check, request),
-        etag=request.etag,
-        verb=verb,
+        conditions=(o.SessionEtag(request.etag),) if request.etag else (),
+        operations=(operation,),
     )
     check.done()
-    return command
-
-
-def read_delete(request: pb.DeleteSessionRequest, *, tenant: str, limits: Limits) -> c.Delete:
-    check = Check(limits)
-    command = c.Delete(
-        key=read_key(check, tenant, request),
-        request=read_stamp(check, request),
-        etag=request.etag,
-    )
-    check.done()
-    return command
+    return commit
 
 
 def _read_paths(check: Check, request: pb.UpdateSessionRequest) -> tuple[str, ...]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
+import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError
 
 from sessions_server.storage.backend import SETTING, Backend, Locks, Runner, RunOptions
@@ -14,15 +15,18 @@ from sessions_server.storage.postgres.conditions import sql_of
 from sessions_server.storage.postgres.hosts import Hosts
 from sessions_server.storage.postgres.locks import LOCKS
 from sessions_server.storage.postgres.notify import NotifyChannel
+from sessions_server.storage.statements import Prepared
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import sqlalchemy as sa
-    from sqlalchemy.engine import URL
+    from sqlalchemy.engine import URL, Connection
 
     from sessions_server.domain.filters import Condition
     from sessions_server.domain.ports import Channel
+
+
+_NUMBER: Final = Prepared(sa.select(sa.cast(sa.cast(sa.func.pg_current_xact_id(), sa.Text), sa.BigInteger)))
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,11 @@ class PostgresBackend(Backend):
 
     def condition(self, condition: Condition, document: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
         return sql_of(condition, document)
+
+    def transaction_number(self, connection: Connection) -> int:
+        [[number]] = _NUMBER.rows(connection)
+        current: int = number
+        return current
 
     def runner(self, options: RunOptions) -> Runner:
         from sessions_server.storage.postgres.runner import PostgresRunner  # needs the extra [postgres]

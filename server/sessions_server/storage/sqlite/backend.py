@@ -4,22 +4,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 from sessions_server.storage.backend import SETTING, Backend, Runner, RunOptions
 from sessions_server.storage.clock import SystemClock
 from sessions_server.storage.errors import StoreRefused
+from sessions_server.storage.schema import writes
 from sessions_server.storage.sqlite import sentences
 from sessions_server.storage.sqlite.conditions import sql_of
 from sessions_server.storage.sqlite.runner import SqliteRunner
+from sessions_server.storage.statements import Prepared
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import sqlalchemy as sa
-    from sqlalchemy.engine import URL
+    from sqlalchemy.engine import URL, Connection
 
     from sessions_server.domain.filters import Condition
+
+
+_COUNT: Final = Prepared(writes.update().values(tx=writes.c.tx + 1).returning(writes.c.tx))
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,11 @@ class SqliteBackend(Backend):
 
     def condition(self, condition: Condition, document: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
         return sql_of(condition, document)
+
+    def transaction_number(self, connection: Connection) -> int:
+        [[number]] = _COUNT.rows(connection)
+        counted: int = number
+        return counted
 
     def runner(self, options: RunOptions) -> Runner:
         return SqliteRunner(

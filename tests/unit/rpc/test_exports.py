@@ -14,8 +14,8 @@ from sessions_server.domain.errors import InvalidRequest, LimitExceeded
 from sessions_server.domain.models import Sequence, State, StateReason
 from sessions_server.domain.ports import Caller
 from sessions_server.domain.transfer import ContextRecord, Footer, Header, MessagesRecord, Record
+from sessions_server.rpc.convert.exports import put_record, read_record
 from sessions_server.rpc.convert.imports import ImportRequest, read_import
-from sessions_server.rpc.convert.records import put_record, read_record
 from tests.unit.rpc.build import FULL_OBJECT, LIMITS, T0, TENANT, full_message, full_session
 
 HEADER = Header(1, full_session(), T0)
@@ -129,7 +129,7 @@ def test_a_temporary_session_that_outlived_its_end_is_refused(state: pb.SessionS
 
 def test_an_export_of_a_later_version_is_refused_for_its_version() -> None:
     record = wire(HEADER)
-    record.header.version = 2
+    record.header.version = 3
     with pytest.raises(InvalidRequest) as caught:
         read(record)
     assert caught.value.violations[0].field == "record.header.version"

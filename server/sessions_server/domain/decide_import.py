@@ -1,0 +1,74 @@
+"""Decides an import, which comes in parts: first the session with its context, then its messages. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sessions_server.domain import lifecycle
+from sessions_server.domain.errors import InvalidState, SessionExists
+from sessions_server.domain.expiry import lapse
+from sessions_server.domain.facts import Decision, Facts, require_data_key, require_session
+from sessions_server.domain.models import Event, EventType, Imported, Sequence, State
+from sessions_server.domain.operations import Done
+from sessions_server.domain.sizes import check_context, check_metadata
+
+if TYPE_CHECKING:
+    from sessions_server.domain.operations import ImportMessages, ImportSession
+
+
+def import_session(facts: Facts, operation: ImportSession) -> Decision:
+    existing, exported, now = facts.session, operation.exported, facts.now
+    if existing is not None and operation.fail_if_exists:
+        raise SessionExists(
+            "A session with this id exists; choose another session_id or set if_exists to REPLACE."
+        )
+    check_metadata(exported.metadata, facts.limits)
+    check_context(operation.context, facts.limits)
+    head = max(facts.last_sequence, exported.last_sequence) if operation.moved else facts.last_sequence
+    at = Sequence(head + 1)
+    if existing is None:
+        require_data_key(exported.storage, operation.data_key)
+        base = exported._replace(
+            key=facts.key, history_start=at, log_start=at, data_key=operation.data_key, forked_from=None
+        )
+    else:
+        lifecycle.require_content_writable(existing)
+        base = existing._replace(metadata=exported.metadata, config=exported.config, update_time=now)
+    session = base._replace(
+        message_count=0,
+        last_sequence=at,
+        revision=at,
+        history_head=Sequence(0),
+        active_time=exported.active_time if operation.moved else now,
+        log_id=operation.log_id,
+    )
+    imported = Imported(operation.message_count, session, operation.context)
+    event = Event(facts.key, at, EventType.IMPORTED, now, facts.request_id, imported)
+    lapsed = lapse(session, now)
+    if lapsed.session is None:
+        raise InvalidState(
+            "The exported session's ttl is over, and all its data with it; create a new session instead.",
+            state=State.EXPIRED.upper(),
+        )
+    cleared, count = facts.history.cleared(facts.last_sequence), operation.message_count
+    # As it will be when all its messages have come, which happens in the same transaction or not at all.
+    last = Sequence(lapsed.last_sequence + count)
+    shown = lapsed.session._replace(
+        message_count=count, last_sequence=last, history_head=last if count else Sequence(0)
+    )
+    return Decision((event, *lapsed.events), (Done(),), cleared, shown=shown)
+
+
+def import_messages(facts: Facts, operation: ImportMessages) -> Decision:
+    require_session(facts)
+    messages = tuple(
+        message._replace(sequence=Sequence(facts.last_sequence + offset))
+        for offset, message in enumerate(operation.messages, 1)
+    )
+    events = tuple(
+        Event(
+            facts.key, each.sequence, EventType.MESSAGE, facts.now, operation.request_id, each, imported=True
+        )
+        for each in messages
+    )
+    return Decision(events, (Done(),), facts.history.added(messages))

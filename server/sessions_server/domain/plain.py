@@ -1,0 +1,99 @@
+"""The domain's values as plain JSON, derived from their fields: named tuples become objects without what is default."""
+
+from __future__ import annotations
+
+import functools
+import types
+import typing
+from base64 import b64decode, b64encode
+from collections.abc import Callable
+from enum import Enum
+from typing import Any, NamedTuple, TypeVar
+
+T = TypeVar("T")
+
+Converter = Callable[[Any], Any]
+
+
+class Field(NamedTuple):
+    """One field of a named tuple, and how its value is written down and read."""
+
+    name: str
+    encode: Converter | None
+    """None: the value is JSON as it is."""
+    decode: Converter | None
+
+
+def to_plain(value: Any) -> dict[str, Any]:
+    """A named tuple as an object: fields that have their default value are left out."""
+    defaults = value._field_defaults
+    out: dict[str, Any] = {}
+    for field, given in zip(fields_of(type(value)), value, strict=True):
+        if field.name in defaults and given == defaults[field.name]:
+            continue
+        out[field.name] = given if field.encode is None or given is None else field.encode(given)
+    return out
+
+
+def from_plain(kind: type[T], raw: dict[str, Any]) -> T:
+    """What `to_plain` wrote. Raises ValueError, TypeError, KeyError for anything else."""
+    known = {field.name: field for field in fields_of(kind)}
+    given = {
+        name: value if value is None or (decode := known[name].decode) is None else decode(value)
+        for name, value in raw.items()
+    }
+    return kind(**given)
+
+
+def fields_of(kind: type[Any]) -> tuple[Field, ...]:
+    """The fields of a named tuple."""
+    found = _FIELDS.get(kind)
+    if found is None:
+        hints = typing.get_type_hints(kind)
+        found = _FIELDS[kind] = tuple(Field(name, *_converters(hints[name])) for name in kind._fields)
+    return found
+
+
+_FIELDS: dict[type, tuple[Field, ...]] = {}
+
+
+def _converters(hint: Any) -> tuple[Converter | None, Converter | None]:
+    """How a field's value is written down, and read."""
+    kinds = (
+        [each for each in typing.get_args(hint) if each is not types.NoneType] if _is_union(hint) else [hint]
+    )
+    kind = kinds[0] if len(kinds) == 1 else None
+    if kind is bytes:
+        return lambda value: b64encode(value).decode(), b64decode
+    if isinstance(kind, type) and issubclass(kind, tuple):
+        return to_plain, functools.partial(from_plain, kind)
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return None, kind
+    return None, None
+
+
+def _is_union(hint: Any) -> bool:
+    return isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union
+
+
+def is_sound(value: Any, hint: Any) -> bool:
+    """Whether a value is of the hinted type, in all its fields: an integer fits into 64 bits and is not negative."""
+    if _is_union(hint):
+        return any(is_sound(value, each) for each in typing.get_args(hint))
+    hint = getattr(hint, "__supertype__", hint)
+    kind = typing.get_origin(hint) or hint
+    if kind is types.NoneType:
+        return value is None
+    if isinstance(kind, type) and issubclass(kind, tuple) and hasattr(kind, "_fields"):
+        hints = typing.get_type_hints(kind)
+        return type(value) is kind and all(is_sound(each, hints[name]) for name, each in _items(value))
+    if kind is int:
+        return type(value) is int and 0 <= value <= _LARGEST
+    return type(value) is kind
+
+
+_LARGEST = 2**63 - 1
+
+
+def _items(value: Any) -> list[tuple[str, Any]]:
+    return list(zip(value._fields, value, strict=True))

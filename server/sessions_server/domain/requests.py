@@ -1,0 +1,181 @@
+"""What is kept of the answer to a request id, and how a repetition is answered from it.
+
+Only what the server made up is kept: ids, sequences, times, etags, and the small facts of a session. Content comes back
+with the repeated request itself, and what else belongs to the answer is read from the log as of the kept position.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sessions_server.domain.codec import message_from_json, message_json, session_from_json, session_json
+from sessions_server.domain.commit import Commit, Committed, RequestStamp, Result
+from sessions_server.domain.jsonbytes import dumps, loads
+from sessions_server.domain.models import Context, Message, MessageBody, Micros, Sequence, Session
+from sessions_server.domain.operations import Append, ContextWritten, Done, Removed
+from sessions_server.domain.records import RecordsDeleted, RecordWritten
+
+if TYPE_CHECKING:
+    from sessions_server.domain.models import Json
+    from sessions_server.domain.replay import Snapshot
+
+
+class Kept(NamedTuple):
+    """The answer to a request, without anything whose size follows that of the session's state."""
+
+    sequence: Sequence
+    """The log's head after the commit."""
+    results: tuple[Result, ...] = ()
+    """Messages without their bodies."""
+    session: Session | None = None
+    """Without its metadata."""
+    context: tuple[Sequence, Micros] | None = None
+    """The context's etag and time."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRequest:
+    """A request id that has had its effect."""
+
+    stamp: RequestStamp
+    time: Micros
+    answer: Committed | None
+    """What a repetition is told; None: what it was about was erased since."""
+    kept: Kept | None = None
+    """What is to be stored of it, of a request of this transaction."""
+    outlives: bool = False
+    """The request itself has erased the session, so its answer is kept when that happens to a later one."""
+
+    def without_answer(self) -> StoredRequest:
+        """The same after the session was erased."""
+        return self if self.outlives else replace(self, answer=None, kept=None)
+
+
+_NO_BODY = MessageBody()
+
+
+def keep(committed: Committed, sequence: Sequence) -> Kept:
+    """What is kept of an answer."""
+    session, context = committed.session, committed.context
+    return Kept(
+        sequence,
+        tuple(
+            result._replace(body=_NO_BODY) if isinstance(result, Message) else result
+            for result in committed.results
+        ),
+        None if session is None else session._replace(metadata={}, data_key=None),
+        None if context is None else (context.revision, context.update_time),
+    )
+
+
+def needs_past(kept: Kept, now: Snapshot) -> bool:
+    """Whether an answer shows something that has changed since, so that the log has to tell how it was."""
+    session, context = now.session, now.context
+    if kept.session is not None and session is not None and session.revision != kept.session.revision:
+        return True
+    return kept.context is not None and context is not None and context.revision != kept.context[0]
+
+
+def restore(kept: Kept, commit: Commit, now: Snapshot, past: Snapshot | None) -> Committed:
+    """The answer to a repeated commit. `past` is the state after the first call; None: the log no longer holds it, so
+    the state `now` takes its place, or it needs not be known."""
+    return Committed(
+        _results(kept, commit),
+        _session(kept, now, past) if commit.shows_session else None,
+        _context(kept, now, past) if commit.shows_context else None,
+    )
+
+
+def encode_kept(kept: Kept) -> bytes:
+    out: dict[str, Json] = {
+        "sequence": kept.sequence,
+        "results": [_result_json(each) for each in kept.results],
+    }
+    if kept.session is not None:
+        out["session"] = session_json(kept.session)
+    if kept.context is not None:
+        out["context"] = list(kept.context)
+    return dumps(out)
+
+
+def decode_kept(stored: bytes) -> Kept:
+    """What `encode_kept` wrote, or the first release, of which only what has no state in it was left."""
+    raw: dict[str, Any] = loads(stored) if stored else {}
+    results: list[Result] = []
+    if "messages" in raw:
+        results += [Message(id_, at, time, _NO_BODY) for id_, at, time in raw["messages"]]
+    if "count" in raw:
+        results.append(Removed(raw["count"]))
+    results += [_result_from_json(*each) for each in raw.get("results", ())]
+    session, context = raw.get("session"), raw.get("context")
+    return Kept(
+        Sequence(raw.get("sequence", 0)),
+        tuple(results),
+        None if session is None else session_from_json(session),
+        None if context is None else (context[0], context[1]),
+    )
+
+
+def _result_json(result: Result) -> Json:
+    match result:
+        case Message(id_, sequence, time):
+            return ["message", id_, sequence, time]
+        case Removed(count, messages):
+            return ["removed", count, [message_json(message) for message in messages]]
+        case ContextWritten(revision):
+            return ["context", revision]
+        case RecordWritten(etag, kept):
+            return ["record", etag, kept]
+        case RecordsDeleted(count):
+            return ["records", count]
+        case Done():
+            return ["done"]
+
+
+def _result_from_json(kind: str, *values: Any) -> Result:
+    match kind:
+        case "message":
+            id_, sequence, time = values
+            return Message(id_, sequence, time, _NO_BODY)
+        case "removed":
+            count, messages = values
+            return Removed(count, tuple(map(message_from_json, messages)))
+        case "context":
+            return ContextWritten(*values)
+        case "record":
+            return RecordWritten(*values)
+        case "records":
+            return RecordsDeleted(*values)
+        case _:
+            return Done()
+
+
+def _results(kept: Kept, commit: Commit) -> tuple[Result, ...]:
+    """The repeated request brings the content of its messages along."""
+    return tuple(
+        result._replace(body=operation.draft.body)
+        if isinstance(operation, Append) and isinstance(result, Message)
+        else result
+        for operation, result in zip(commit.operations, kept.results, strict=False)
+    )
+
+
+def _session(kept: Kept, now: Snapshot, past: Snapshot | None) -> Session | None:
+    first, current = kept.session, now.session
+    if first is None:
+        return current
+    if current is None:  # erased by this very request
+        return first
+    if past is not None and past.session is not None:
+        return first._replace(metadata=past.session.metadata)
+    if current.revision == first.revision:
+        return first._replace(metadata=current.metadata)
+    return current
+
+
+def _context(kept: Kept, now: Snapshot, past: Snapshot | None) -> Context | None:
+    found = now.context
+    if kept.context is not None and past is not None and (found is None or found.revision != kept.context[0]):
+        found = past.context
+    return found

@@ -1,0 +1,45 @@
+"""What a message must be, wherever it comes from: a call, an import, a dump or the database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final
+
+from sessions_server.domain.errors import Violation
+
+if TYPE_CHECKING:
+    from sessions_server.domain.limits import Limits
+    from sessions_server.domain.models import MessageBody
+
+ROLE_CHARACTERS: Final = 64
+NAME_CHARACTERS: Final = 256
+TYPE_CHARACTERS: Final = 256
+
+
+def body_faults(body: MessageBody) -> Iterator[Violation]:
+    """What is wrong with a message's body, by the names of its fields."""
+    if not body.role and body.data is None and not body.payload:
+        yield Violation("role", f"Give a role of 1 to {ROLE_CHARACTERS} characters, such as `user`.")
+    if body.payload_type and not body.payload:
+        yield Violation("payload_type", "Give a payload with its type, or leave the type out.")
+    for field, most in _CHARACTERS:
+        if len(getattr(body, field)) > most:
+            yield Violation(field, f"Give at most {most} characters.")
+
+
+def body_excess(body: MessageBody, limits: Limits) -> Iterator[Violation]:
+    """Which fields of a message's body have too many bytes. JSON is measured where it is read."""
+    content, most = body.content, limits.content_bytes
+    # A character has at most four bytes.
+    if len(content) * 4 > most and len(content.encode()) > most:
+        yield Violation("content", f"Give at most {most} bytes of text here.")
+    if len(body.payload) > limits.payload_bytes:
+        yield Violation("payload", f"Give at most {limits.payload_bytes} bytes here.")
+
+
+_CHARACTERS: Final = (
+    ("role", ROLE_CHARACTERS),
+    ("name", NAME_CHARACTERS),
+    ("tool_call_id", NAME_CHARACTERS),
+    ("payload_type", TYPE_CHARACTERS),
+)

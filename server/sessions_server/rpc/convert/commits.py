@@ -1,0 +1,151 @@
+"""Commits between the wire and the domain, and how they ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from sessions_proto.v1 import commits_pb2 as commits_pb
+from sessions_server.domain.commit import Commit, Committed, NewSession, RequestStamp, Result, without_session
+from sessions_server.domain.models import Message, SessionKey
+from sessions_server.domain.operations import ContextWritten, Done, EraseMessage, Operation, Removed
+from sessions_server.domain.records import RecordsDeleted, RecordWritten
+from sessions_server.rpc.convert.check import Check
+from sessions_server.rpc.convert.common import read_stamp
+from sessions_server.rpc.convert.content import check_paths
+from sessions_server.rpc.convert.operations import OF_RECORDS, read_condition, read_operation
+from sessions_server.rpc.convert.reads import put_read, read_all
+from sessions_server.rpc.convert.records import Names, new_etag
+from sessions_server.rpc.convert.responses import put_messages, put_session
+from sessions_server.rpc.convert.scalars import put_time
+from sessions_server.rpc.convert.sessions import read_new_session
+from sessions_server.service.ids import new_session_id
+
+if TYPE_CHECKING:
+    from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
+
+    from sessions_server.domain.limits import Limits
+    from sessions_server.domain.reads import Read, ReadResult
+
+_AROUND_BYTES: Final = 64 * 1024
+"""What an answer keeps free for what is around a response in a stream."""
+
+
+def read_commit(request: commits_pb.CommitRequest, *, tenant: str, limits: Limits) -> Commit:
+    check = Check(limits)
+    stamp = read_stamp(check, request)
+    key, has_session = _read_key(check, tenant, request, stamp)
+    names = Names(check, tenant, key.session_id if has_session else "")
+    _check_shape(check, request, has_session=has_session)
+    commit = Commit(
+        key=key,
+        request=stamp,
+        create=_read_create(check, request, stamp),
+        conditions=tuple(
+            read_condition(names, f"conditions[{place}]", condition)
+            for place, condition in enumerate(request.conditions[: limits.commit_conditions])
+        ),
+        operations=tuple(
+            read_operation(names, f"operations[{place}]", operation)
+            for place, operation in enumerate(request.operations[: limits.commit_operations])
+        ),
+        reads=read_all(names, tenant, request.reads),
+        shows_session=has_session,
+        numbers_errors=True,
+    )
+    check.done()
+    return commit
+
+
+def _read_key(
+    check: Check, tenant: str, request: commits_pb.CommitRequest, stamp: RequestStamp | None
+) -> tuple[SessionKey, bool]:
+    """The key of the commit, and whether it is that of a session."""
+    if request.session_id:
+        return SessionKey(tenant, check.id("session_id", request.session_id)), True
+    if request.HasField("create"):
+        return SessionKey(tenant, new_session_id(tenant, stamp)), True
+    return without_session(tenant, new_etag() if stamp is None else stamp.id), False
+
+
+def _read_create(
+    check: Check, request: commits_pb.CommitRequest, stamp: RequestStamp | None
+) -> NewSession | None:
+    if not request.HasField("create"):
+        return None
+    create = read_new_session(check, request.create, "create.")
+    return replace(create, id_is_derived=not request.session_id and stamp is not None)
+
+
+def _check_shape(check: Check, request: commits_pb.CommitRequest, *, has_session: bool) -> None:
+    """What is wrong with the commit as a whole."""
+    limits = check.limits
+    for field, given, most in (
+        ("conditions", len(request.conditions), limits.commit_conditions),
+        ("operations", len(request.operations), limits.commit_operations),
+    ):
+        if given > most:
+            check.wrong(field, f"Give at most {most} {field}.")
+    kinds = [operation.WhichOneof("operation") for operation in request.operations]
+    conditions = [condition.WhichOneof("condition") for condition in request.conditions]
+    if not has_session and not OF_RECORDS.issuperset([*kinds, *conditions]):
+        check.wrong("session_id", "Give the session that the operations and conditions are about.")
+    if "delete_session" in kinds[:-1]:
+        check.wrong("operations", "Give delete_session as the last operation.")
+    changes = [each.context for each in request.operations if each.WhichOneof("operation") == "context"]
+    check_paths(check, "operations", changes)
+
+
+def put_committed(
+    target: commits_pb.CommitResponse, commit: Commit, committed: Committed, limits: Limits
+) -> None:
+    if committed.session is not None:
+        put_session(target.session, committed.session)
+    for operation, result in zip(commit.operations, committed.results, strict=True):
+        _put_result(target.results.add(), operation, result)
+    put_reads(target.reads, commit.reads, committed.reads, room=room_beside(target.ByteSize(), limits))
+
+
+def put_reads(
+    target: RepeatedCompositeFieldContainer[commits_pb.ReadResult],
+    reads: Iterable[Read],
+    found: Iterable[ReadResult],
+    *,
+    room: int,
+) -> None:
+    """Puts what was read, as long as it fits into so many bytes."""
+    for wanted, result in zip(reads, found, strict=True):
+        put_read(added := target.add(), wanted, result)
+        if (size := added.ByteSize()) > room:
+            added.Clear()
+            added.left_out = True
+        else:
+            room -= size
+
+
+def room_beside(size: int, limits: Limits) -> int:
+    """How many bytes of an answer are left beside what takes this many."""
+    return limits.answer_bytes - _AROUND_BYTES - size
+
+
+def _put_result(target: commits_pb.OperationResult, operation: Operation, result: Result) -> None:
+    match result:
+        case Message():
+            target.appended.id, target.appended.sequence = result.id, result.sequence
+            put_time(target.appended.create_time, result.create_time)
+        case Removed(count, messages):
+            if isinstance(operation, EraseMessage):
+                target.deleted_count = count
+            else:
+                target.removed.SetInParent()
+                target.removed.count = count
+                put_messages(target.removed.messages, messages)
+        case ContextWritten(revision):
+            target.context_etag = str(revision)
+        case RecordWritten(etag, kept):
+            target.put.etag, target.put.kept = etag, kept
+        case RecordsDeleted(deleted_count):
+            target.deleted_count = deleted_count
+        case Done():
+            pass

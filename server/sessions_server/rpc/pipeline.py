@@ -1,0 +1,156 @@
+"""One stream of commits: each is sent to the writer as it comes, and its outcome goes out when it is durable.
+
+Commits of one session are decided in the order in which they came, since they are sent on in that order and nothing
+waits in between. A stream that is cut drops outcomes, never commits: whoever sent them sends them again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Iterable
+from functools import partial
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import structlog
+import uuid_utils
+
+from sessions_proto.v1 import commits_pb2 as commits_pb
+from sessions_server.domain.errors import InvalidRequest, Violation
+from sessions_server.rpc.convert.commits import put_committed, read_commit
+from sessions_server.rpc.convert.common import read
+from sessions_server.rpc.errors import Internal, as_domain_error, printable, put_failure
+
+if TYPE_CHECKING:
+    from sessions_server.domain.commit import Commit, Committed
+    from sessions_server.domain.limits import Limits
+    from sessions_server.domain.ports import Caller
+    from sessions_server.rpc.calls import Write
+    from sessions_server.service.sessions import Sessions
+
+MOST_COMMITS: Final = 1024
+"""How many commits of a stream are under way at most, before no more are read."""
+
+MOST_BYTES: Final = 8 * 1024 * 1024
+"""How many bytes of commits are under way at most; a single larger one goes alone."""
+
+COMMITS_PER_REQUEST: Final = 1000
+
+RESPONSE_BYTES: Final = 1024 * 1024
+"""At how many bytes a response is full; a single larger outcome goes alone."""
+
+logger = structlog.stdlib.get_logger(__name__)
+
+
+class Pipeline:
+    def __init__(self, sessions: Sessions, caller: Caller, limits: Limits) -> None:
+        self._sessions = sessions
+        self._caller = caller
+        self._limits = limits
+        self._under_way = 0
+        self._bytes = 0
+        self._outcomes: deque[_Ended] = deque()
+        self._ended = asyncio.Event()
+        """Set when a commit has ended, or the last request has come."""
+        self._left = asyncio.Event()
+        """Set when an outcome has been written, so that there is room."""
+        self._complete = False
+        """Whether the last request has come."""
+
+    async def run(self, requests: AsyncIterator[commits_pb.StreamCommitsRequest], write: Write) -> None:
+        """Returns when the caller has closed its side and every outcome is written."""
+        writing = asyncio.create_task(self._write_outcomes(write))
+        writing.add_done_callback(lambda _: self._left.set())
+        try:
+            async for request in requests:
+                for tagged in _commits_of(request):
+                    await self._send(tagged, writing)
+            self._complete = True
+            self._ended.set()
+            await writing
+        finally:
+            writing.cancel()
+            await asyncio.gather(writing, return_exceptions=True)
+
+    async def _send(self, tagged: commits_pb.TaggedCommit, writing: asyncio.Task[None]) -> None:
+        size = tagged.commit.ByteSize()
+        while self._under_way and not self._has_room(size):
+            self._left.clear()
+            await self._left.wait()
+            if writing.done():
+                await writing  # which raises what ended it
+        self._under_way += 1
+        self._bytes += size
+        try:
+            commit = await read(read_commit, tagged.commit, self._caller, self._limits)
+            result = asyncio.ensure_future(self._sessions.send(commit))
+        except Exception as error:
+            self._end(tagged, size, error)
+        else:
+            result.add_done_callback(partial(self._settle, tagged, size, commit))
+
+    def _has_room(self, size: int) -> bool:
+        return self._under_way < MOST_COMMITS and self._bytes + size <= MOST_BYTES
+
+    def _settle(
+        self, tagged: commits_pb.TaggedCommit, size: int, commit: Commit, done: asyncio.Future[Committed]
+    ) -> None:
+        if done.cancelled():
+            self._end(tagged, size, asyncio.CancelledError())
+        elif (error := done.exception()) is not None:
+            self._end(tagged, size, error)
+        else:
+            outcome = commits_pb.CommitOutcome(tag=tagged.tag)
+            put_committed(outcome.response, commit, done.result(), self._limits)
+            self._outcomes.append(_Ended(outcome, size))
+            self._ended.set()
+
+    def _end(self, tagged: commits_pb.TaggedCommit, size: int, error: BaseException) -> None:
+        request_id = tagged.commit.request_id or str(uuid_utils.uuid7())
+        known = as_domain_error(error, request_id=request_id)
+        if isinstance(known, Internal):
+            logger.error("commit of a stream", request_id=printable(request_id), exc_info=error)
+        outcome = commits_pb.CommitOutcome(tag=tagged.tag)
+        put_failure(outcome.failure, known)
+        self._outcomes.append(_Ended(outcome, size))
+        self._ended.set()
+
+    async def _write_outcomes(self, write: Write) -> None:
+        """Writes outcomes as they come, as many at once as there are."""
+        while self._under_way or not self._complete:
+            self._ended.clear()
+            if not self._outcomes:
+                await self._ended.wait()
+                continue
+            response, count, size = self._next_response()
+            await write(response.SerializeToString())
+            self._under_way -= count
+            self._bytes -= size
+            self._left.set()
+
+    def _next_response(self) -> tuple[commits_pb.StreamCommitsResponse, int, int]:
+        """Outcomes that fit into one response: how many, and how large their commits were."""
+        response = commits_pb.StreamCommitsResponse()
+        room, size = RESPONSE_BYTES, 0
+        while self._outcomes:
+            outcome, commit_bytes = self._outcomes[0]
+            room -= outcome.ByteSize()
+            if response.outcomes and room < 0:
+                break
+            self._outcomes.popleft()
+            response.outcomes.append(outcome)
+            size += commit_bytes
+        return response, len(response.outcomes), size
+
+
+class _Ended(NamedTuple):
+    """A commit that has ended, and how large it was."""
+
+    outcome: commits_pb.CommitOutcome
+    size: int
+
+
+def _commits_of(request: commits_pb.StreamCommitsRequest) -> Iterable[commits_pb.TaggedCommit]:
+    if not 1 <= len(request.commits) <= COMMITS_PER_REQUEST:
+        raise InvalidRequest([Violation("commits", f"Give 1 to {COMMITS_PER_REQUEST} commits in a request.")])
+    return request.commits

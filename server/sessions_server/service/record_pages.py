@@ -1,0 +1,59 @@
+"""The tokens of pages of records and of collections."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sessions_server.domain.record_reads import (
+    CollectionPage,
+    CollectionQuery,
+    RecordPage,
+    RecordPlace,
+    RecordQuery,
+)
+from sessions_server.service.pages import conditions_facts, position_of, token_of
+
+if TYPE_CHECKING:
+    from sessions_server.domain.models import Json
+
+
+def resume(query: RecordQuery, token: str) -> RecordQuery:
+    """The query from where its token points on. Raises InvalidRequest for a token of another query, or of none."""
+    if not token:
+        return query
+    return query._replace(after=RecordPlace(*position_of(_facts(query), token)))
+
+
+def next_token(query: RecordQuery, page: RecordPage) -> str:
+    """The token of the page after this one; empty after the last."""
+    return "" if page.next is None else token_of(_facts(query), [*page.next])
+
+
+def resume_collections(query: CollectionQuery, token: str) -> CollectionQuery:
+    """The query from where its token points on. Raises InvalidRequest for a token of another query, or of none."""
+    if not token:
+        return query
+    return query._replace(after=tuple(position_of(_collection_facts(query), token)))
+
+
+def next_collections_token(query: CollectionQuery, page: CollectionPage) -> str:
+    """The token of the page after this one; empty after the last."""
+    return token_of(_collection_facts(query), [*page.paths[-1]]) if page.has_more else ""
+
+
+def _facts(query: RecordQuery) -> Json:
+    """All of a query but the size and the start of its page, and what reading does beside."""
+    return [
+        "records",
+        [*query.scope],
+        query.all_sessions,
+        [*query.collection],
+        query.subtree,
+        [query.key_prefix, query.after_key, query.before_key],
+        conditions_facts(query.conditions),
+        query.order,
+    ]
+
+
+def _collection_facts(query: CollectionQuery) -> Json:
+    return ["collections", [*query.scope], query.all_sessions, [*query.prefix], query.max_depth]

@@ -1,0 +1,102 @@
+"""Reads a session as it was: from its base, or from its first event, and the changes that the log has after it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final
+
+import sqlalchemy as sa
+
+from sessions_server.domain.errors import CursorAhead, EventsCompacted
+from sessions_server.domain.models import Event, EventType, Sequence, Session
+from sessions_server.domain.replay import NOTHING, Snapshot, replay
+from sessions_server.storage.schema import bases, log
+from sessions_server.storage.statements import Prepared
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+    from sessions_server.storage.content import Content
+
+_AT_ONCE: Final = 1_000
+
+_BASE: Final = Prepared(
+    sa.select(bases.c.sequence, bases.c.session, bases.c.revision, bases.c.update_time, bases.c.data).where(
+        bases.c.tenant == sa.bindparam("tenant"), bases.c.session_id == sa.bindparam("session_id")
+    )
+)
+
+_SHOWN: Final = sa.case((log.c.type != EventType.MESSAGE.value, log.c.payload))
+"""A fold looks at no message."""
+
+_EVENTS: Final = Prepared(
+    sa.select(
+        log.c.sequence,
+        log.c.type,
+        log.c.message_id,
+        log.c.request_id,
+        log.c.time,
+        log.c.message_time,
+        _SHOWN,
+        log.c.change,
+    )
+    .where(
+        log.c.tenant == sa.bindparam("tenant"),
+        log.c.session_id == sa.bindparam("session_id"),
+        log.c.sequence > sa.bindparam("after"),
+        log.c.sequence <= sa.bindparam("through"),
+    )
+    .order_by(log.c.sequence)
+    .limit(sa.bindparam("most"))
+)
+
+
+def check_position(at: Sequence, head: Sequence, replay_start: Sequence | None) -> None:
+    """Raises CursorAhead, EventsCompacted for a position as of which nothing can be read."""
+    if at > head:
+        raise CursorAhead(
+            "at_sequence is after the session's last event; leave it out, or take one up to last_sequence.",
+            last_sequence=str(head),
+        )
+    first = head if replay_start is None else replay_start
+    if at < first:
+        raise EventsCompacted(
+            "The state as of this position is no longer kept; take a later at_sequence, or leave it out.",
+            oldest_sequence=str(first),
+        )
+
+
+def snapshot_at(connection: Connection, content: Content, at: Sequence, now: Session) -> Snapshot:
+    """The state right after a position that is kept; `now` is the session as it is stored."""
+    base, after = _base(connection, content)
+    past = replay(base, _events(connection, content, after, at))
+    session = past.session
+    if session is None:
+        return past
+    return past._replace(
+        session=session._replace(
+            data_key=now.data_key,
+            log_id=now.log_id,
+            log_start=now.log_start,
+            history_start=now.history_start,
+        )
+    )
+
+
+def _base(connection: Connection, content: Content) -> tuple[Snapshot, int]:
+    """The state that later ones are folded from, and its position."""
+    row = _BASE.first(connection, **content.key._asdict())
+    if row is None:
+        return NOTHING, 0
+    sequence, session, revision, update_time, data = row
+    context = None if data is None else content.context(revision, update_time, data)
+    return Snapshot(content.session_of_base(session), context), sequence
+
+
+def _events(connection: Connection, content: Content, after: int, through: int) -> Iterator[Event]:
+    while after < through:
+        rows = _EVENTS.rows(connection, **content.key._asdict(), after=after, through=through, most=_AT_ONCE)
+        if not rows:
+            return
+        yield from map(content.event, rows)
+        after = rows[-1][0]

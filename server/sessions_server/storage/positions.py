@@ -1,0 +1,72 @@
+"""Where sessions' logs and histories begin and end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import sqlalchemy as sa
+
+from sessions_server.domain.models import Micros, Sequence, SessionKey
+from sessions_server.storage.schema import ERASED, sessions
+from sessions_server.storage.statements import READ_NOW, Prepared, as_list, is_listed, listed
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+_keys = listed("keys")
+
+IS_ERASED: Final = (
+    sa.case(
+        (sessions.c.last_due_time <= READ_NOW, sessions.c.last_due_state),
+        (sessions.c.due_time <= READ_NOW, sessions.c.due_state),
+        else_=sessions.c.state,
+    )
+    == ERASED
+)
+
+_FLEETING: Final = sa.or_(sessions.c.due_state == ERASED, sessions.c.last_due_state == ERASED)
+
+_POSITIONS: Final = Prepared(
+    sa.select(
+        sessions.c.tenant,
+        sessions.c.session_id,
+        sessions.c.data_key,
+        IS_ERASED,
+        sessions.c.last_sequence,
+        sessions.c.log_start,
+        sessions.c.history_start,
+        sessions.c.context_window,
+        sessions.c.replay_start,
+        sessions.c.log_id,
+        sessions.c.create_time,
+        _FLEETING,
+    )
+    .select_from(_keys)
+    .join(sessions, is_listed(_keys, sessions.c.tenant, sessions.c.session_id))
+)
+
+
+class Position(NamedTuple):
+    """Where a session's log and history begin and end, and what is needed to read them."""
+
+    tenant: str
+    session_id: str
+    data_key: bytes | None
+    erased: bool
+    last_sequence: Sequence
+    log_start: Sequence
+    history_start: Sequence
+    context_window: int
+    replay_start: Sequence | None
+    """The first position as of which the session can be read; None: its head."""
+    log_id: str
+    create_time: Micros
+    fleeting: bool | None
+    """Whether the clock will erase the session; None where it will do nothing to it."""
+
+
+def find_positions(
+    connection: Connection, keys: set[SessionKey], now: Micros | None
+) -> dict[SessionKey, Position]:
+    rows = _POSITIONS.rows(connection, keys=as_list(keys), now=now)
+    return {SessionKey(row[0], row[1]): Position(*row) for row in rows}

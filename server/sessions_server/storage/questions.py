@@ -1,0 +1,24 @@
+"""What all reads for many callers at once have in common: one outcome for each question."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias, TypeVar
+
+from sessions_server.domain.errors import DomainError
+
+T = TypeVar("T")
+Outcome: TypeAlias = "T | Exception"
+
+
+class Lapsing(Exception):
+    """An expiry is due that nobody has recorded yet. A write that was decided before it may be on its way, after which
+    there was none: the question is to be asked again once the session's writes have settled."""
+
+
+def outcome(make: Callable[..., T], *facts: Any) -> Outcome[T]:
+    """One question's answer, or why there is none: it concerns nobody else's question."""
+    try:
+        return make(*facts)
+    except (DomainError, Lapsing) as error:
+        return error
