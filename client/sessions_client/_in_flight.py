@@ -12,6 +12,7 @@ from copy import copy
 from typing import Generic, TypeVar
 
 from sessions_client._convert._commits import failure_of
+from sessions_client._convert._scalars import check_size
 from sessions_client._errors import SessionsError
 from sessions_proto.v1 import commits_pb2 as pb
 
@@ -21,7 +22,7 @@ MOST_COMMITS = 1024
 """How many commits are under way at most, which is what the server takes before it stops reading."""
 
 MOST_BYTES = 8 * 1024 * 1024
-"""How many bytes of commits are under way at most; a single larger one goes alone."""
+"""How many bytes of commits are under way at most."""
 
 BATCH_COMMITS = 1000
 """How many commits one request of the stream carries at most."""
@@ -30,12 +31,17 @@ BATCH_BYTES = 1024 * 1024
 """At how many bytes a request of the stream is full; one commit may be larger."""
 
 
+_TAG_BYTES = 32
+"""At most what a request of the stream has around a single commit."""
+
+
 class Flight(Generic[W]):
-    """One commit without an outcome, and what waits for that."""
+    """One commit without an outcome, and what waits for that. Raises ResourceExhausted for one that no server takes."""
 
     __slots__ = ("commit", "size", "tag", "waiter", "was_sent")
 
     def __init__(self, commit: pb.CommitRequest, waiter: W) -> None:
+        check_size(commit, around=_TAG_BYTES)
         self.commit = commit
         self.waiter = waiter
         self.size = commit.ByteSize()
@@ -57,8 +63,6 @@ class InFlight(Generic[W]):
 
     def has_room(self, flight: Flight[W]) -> bool:
         """Whether the commit may come in now."""
-        if not self._flights:
-            return True
         return len(self._flights) < MOST_COMMITS and self._bytes + flight.size <= MOST_BYTES
 
     def add(self, flight: Flight[W]) -> None:

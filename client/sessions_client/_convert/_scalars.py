@@ -139,10 +139,10 @@ def listing_limit(value: object) -> int | None:
     return limit
 
 
-def check_size(request: Message) -> None:
-    """Raises ResourceExhausted for a request that is too large. Said here, because gRPC's own refusal comes
-    after all of it was sent, and has no reason."""
-    size = request.ByteSize()
+def check_size(request: Message, *, around: int = 0) -> None:
+    """Raises ResourceExhausted for a request that is too large, with so many bytes around it. Said here, because
+    gRPC's own refusal comes after all of it was sent, and has no reason."""
+    size = request.ByteSize() + around
     if size > MAX_REQUEST_BYTES:
         raise ResourceExhausted(
             f"The request has {size:,} bytes; send at most 4 MiB at once, in several calls if need be.",

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 
-from sessions_client import DeadlineExceeded, NotFound, SessionsError
+from sessions_client import DeadlineExceeded, NotFound, ResourceExhausted, SessionsError
+from sessions_client._convert._scalars import MAX_REQUEST_BYTES
 from sessions_client._in_flight import (
     BATCH_BYTES,
     BATCH_COMMITS,
@@ -75,14 +78,12 @@ def test_there_is_room_for_so_many_commits() -> None:
     assert commits.has_room(flight())
 
 
-def test_there_is_room_for_so_many_bytes_and_for_one_of_any_size() -> None:
-    commits: InFlight[str] = InFlight()
-    assert commits.has_room(flight(payload=2 * MOST_BYTES))
-    commits.add(flight(payload=MOST_BYTES - 1000))
+def test_there_is_room_for_so_many_bytes() -> None:
+    commits = filled(3, payload=MOST_BYTES // 3 - 500)
     assert commits.has_room(flight(payload=500))
-    assert not commits.has_room(flight(payload=1000))
+    assert not commits.has_room(flight(payload=2000))
     assert list(commits.settle_all())
-    assert commits.has_room(flight(payload=MOST_BYTES))
+    assert commits.has_room(flight(payload=2000))
 
 
 def test_a_request_is_full_at_so_many_commits_or_bytes() -> None:
@@ -95,6 +96,19 @@ def test_a_request_is_full_at_so_many_commits_or_bytes() -> None:
     request = filled(2, payload=3 * BATCH_BYTES).next_request()
     assert request is not None
     assert len(request.commits) == 1
+
+
+def test_a_commit_that_no_server_takes_is_refused_before_it_harms_others() -> None:
+    commits: InFlight[str] = InFlight()
+    for less in range(0, 100, 5):
+        with contextlib.suppress(ResourceExhausted):
+            commits.add(flight(payload=4 * 1024 * 1024 - less))
+            request = commits.next_request()
+            assert request is not None
+            assert request.ByteSize() <= MAX_REQUEST_BYTES
+    assert len(commits)
+    with pytest.raises(ResourceExhausted, match="at most 4 MiB"):
+        flight(payload=4 * 1024 * 1024)
 
 
 @pytest.mark.parametrize("was_sent", [False, True])
