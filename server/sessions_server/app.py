@@ -38,7 +38,7 @@ from sessions_server.service.rewrap import Rewrapper
 from sessions_server.service.sessions import Sessions
 from sessions_server.service.subscriptions import Subscriptions
 from sessions_server.service.transfer import Transfers
-from sessions_server.settings import Settings, unknown_variables
+from sessions_server.settings import UNIX, Settings, unknown_variables
 from sessions_server.storage.backend import Backend, RunOptions
 from sessions_server.storage.clock import SystemClock
 from sessions_server.storage.databases import opening, parse_url
@@ -58,7 +58,7 @@ LEAST_SECONDS = 1.0
 
 
 class Stopped(Exception):
-    """SIGTERM or SIGINT came before the server was ready."""
+    """SIGTERM, SIGINT or SIGHUP came before the server was ready."""
 
 
 class ShutdownDeadline:
@@ -93,7 +93,7 @@ class Core:
 
 
 async def serve(settings: Settings, *, ready: Callable[[str, str], None], clock: Clock | None = None) -> None:
-    """Serves until SIGTERM or SIGINT, then drains. Calls `ready` once requests are served, with the address
+    """Serves until SIGTERM, SIGINT or SIGHUP, then drains. Calls `ready` once requests are served, with the address
     and the URL of HTTP, empty if that is off.
 
     Raises SetupError when a setting, a file or the database cannot be used.
@@ -104,7 +104,7 @@ async def serve(settings: Settings, *, ready: Callable[[str, str], None], clock:
     for sentence in unknown_variables(os.environ):
         logger.warning("%s", sentence)
     stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     with suppress(Stopped):
         async with running_core(settings, clock=clock, stop=stop, serves=True) as core:
@@ -263,17 +263,28 @@ def check_exposure(settings: Settings) -> None:
     guarded = settings.tls_cert is not None and (
         settings.tokens is not None or settings.tls_client_ca is not None
     )
-    if guarded or settings.insecure:
+    if settings.insecure:
+        return
+    if settings.metrics_listen and not _is_local(settings.metrics_listen):
+        raise SetupError(
+            f"The metrics at {settings.metrics_listen} can be read from other machines, by anyone; give a loopback "
+            "address, or say --insecure."
+        )
+    if guarded:
         return
     for address in filter(None, (settings.listen, settings.http_listen)):
-        if not _is_loopback(address.rpartition(":")[0].strip("[]")):
+        if not _is_local(address):
             raise SetupError(
                 f"{address} can be reached from other machines; give SESSIONS_TLS_CERT and SESSIONS_TLS_KEY, and "
                 "SESSIONS_TOKENS or SESSIONS_TLS_CLIENT_CA, or say --insecure."
             )
 
 
-def _is_loopback(host: str) -> bool:
+def _is_local(address: str) -> bool:
+    """Whether only this machine reaches it."""
+    if address.startswith(UNIX):
+        return True
+    host = address.rpartition(":")[0].strip("[]")
     if host == "localhost":
         return True
     try:

@@ -24,6 +24,9 @@ _LIMITS: Final = Limits()
 _LONGEST_SECONDS: Final = 10 * 365 * 24 * 3600
 _LARGEST_PORT: Final = 65_535
 
+UNIX: Final = "unix:"
+"""What the address of a Unix socket begins with."""
+
 _OF_A_SERVICE: Final = re.compile(r"SERVICE_(HOST|PORT(_.*)?)|PORT_\d+_(TCP|UDP)(_.*)?")
 """What Kubernetes sets in every container for a Service that is called `sessions`, without the prefix; and `PORT`."""
 
@@ -59,12 +62,20 @@ def _with_port(address: str) -> str:
     return address
 
 
+def _to_listen(address: str) -> str:
+    if address.startswith(UNIX):
+        if not address.removeprefix(UNIX):
+            raise ValueError("give the path of a socket, such as unix:/run/sessions/server.sock")
+        return address
+    return _with_port(address)
+
+
 def _with_port_if_any(address: str) -> str:
     return _with_port(address) if address else address
 
 
 Seconds = Annotated[timedelta, BeforeValidator(_from_seconds)]
-Address = Annotated[str, AfterValidator(_with_port)]
+Address = Annotated[str, AfterValidator(_to_listen)]
 
 
 class LogFormat(StrEnum):
@@ -84,7 +95,8 @@ class Settings(BaseSettings):
 
     listen: Address = Field(
         default="127.0.0.1:50051",
-        description="Address and port to serve on; port 0 picks a free one.",
+        description="Address and port to serve on; port 0 picks a free one. Or `unix:PATH`, a socket that only the "
+        "server's own user can open.",
     )
     http_listen: Annotated[str, AfterValidator(_with_port_if_any)] = Field(
         default="",
@@ -122,7 +134,7 @@ class Settings(BaseSettings):
     )
     insecure: bool = Field(
         default=False,
-        description="Serve beyond loopback without TLS or without authentication.",
+        description="Serve beyond loopback without TLS or without authentication, or metrics there.",
     )
     metrics_listen: Annotated[str, AfterValidator(_with_port_if_any)] = Field(
         default="",

@@ -67,6 +67,12 @@ STORED: list[JsonObject] = [
 ]
 
 CASES: list[JsonObject] = [
+    {"/a.b": 1},
+    {"/a.b": {"$ne": 1}},
+    {"/a.b": {"$exists": False}},
+    {"/a.b": {"$in": [1, 2]}, "/": {"$exists": False}},
+    {"/": 1, "/a/": {"$gte": 2}},
+    {"/a/b": 1},
     {"a": None},
     {"a": True},
     {"a": 1},

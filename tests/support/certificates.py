@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -49,9 +50,15 @@ class Authority:
         """An intermediate authority."""
         return Authority(_name("intermediate authority"), issuer=self)
 
-    def issue(self, name: str = "localhost", *, valid: tuple[datetime, datetime] | None = None) -> Pair:
+    def issue(
+        self,
+        name: str = "localhost",
+        *,
+        valid: tuple[datetime, datetime] | None = None,
+        key: Any = None,
+    ) -> Pair:
         """A certificate for the loopback, good for both ends of a connection."""
-        key = _new_key()
+        key = key or _new_key()
         secret = key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
@@ -60,7 +67,7 @@ class Authority:
     def _sign(
         self,
         name: x509.Name,
-        key: ec.EllipticCurvePrivateKey,
+        key: Any,
         extension: x509.ExtensionType,
         valid: tuple[datetime, datetime] | None = None,
     ) -> bytes:

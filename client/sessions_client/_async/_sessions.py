@@ -165,7 +165,10 @@ class AsyncSessions(AsyncLifecycle, AsyncContexts, AsyncMessages, AsyncCommits, 
 
         Iterate the result, and all pages come, or the first `limit` sessions. `order_by` is `create_time` or
         `update_time`, with ` desc` for the newest first. `page_size` is how many are fetched at once, 1,000 at most,
-        and about 1 MiB; `page_token` continues where an earlier listing of the same kind stopped."""
+        and about 1 MiB; `page_token` continues where an earlier listing of the same kind stopped.
+
+        By `update_time` a session that is written meanwhile moves, and can be missed or come twice; by `create_time`
+        every session comes once."""
         request = convert.list_request(
             user_id=user_id, status=status, page_size=page_size, page_token=page_token, order_by=order_by
         )
@@ -191,7 +194,8 @@ class AsyncSessions(AsyncLifecycle, AsyncContexts, AsyncMessages, AsyncCommits, 
     ) -> AsyncPager[Session]:
         """The sessions whose metadata fits the filter; otherwise as `list`.
 
-        Each key of `metadata_filter` is a dotted path into the metadata, and all must hold. A plain value
+        Each key of `metadata_filter` is a path into the metadata, dotted or, for keys with dots, a JSON Pointer
+        (`/device.os`), and all must hold. A plain value
         means equality, an object means containment, and an object of operators compares: `{"visits": {"$gte":
         3}}`. The operators are `$eq $ne $gt $gte $lt $lte $in $exists $contains`; an unknown one is refused.
         """

@@ -546,7 +546,8 @@ class ListSessionsRequest(_message.Message):
     """
     order_by: _builtins.str
     """Optional. `create_time` or `update_time`, with ` desc` behind it for the newest first. Default: `create_time desc`.
-    Sessions with equal times are ordered by id.
+    Sessions with equal times are ordered by id. A session that is written while the pages by `update_time` are read
+    moves: it can be missed, or come twice. Read by `create_time` where every session has to be seen once.
     """
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[Global___SessionState.ValueType]:
@@ -621,7 +622,8 @@ class SearchSessionsRequest(_message.Message):
     """
     order_by: _builtins.str
     """Optional. `create_time` or `update_time`, with ` desc` behind it for the newest first. Default: `create_time desc`.
-    Sessions with equal times are ordered by id.
+    Sessions with equal times are ordered by id. A session that is written while the pages by `update_time` are read
+    moves: it can be missed, or come twice. Read by `create_time` where every session has to be seen once.
     """
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[Global___SessionState.ValueType]:
@@ -632,9 +634,10 @@ class SearchSessionsRequest(_message.Message):
         """Optional. What the metadata has to satisfy, all of it. Default: every session. At most 32 conditions, 64 KiB of
         JSON, 256 keys, 400 values to compare with, and lists that nest 3 levels.
 
-        Each key is a dotted path into the metadata (`device.os`) of at most 32 parts. It leads through objects only: an
-        item of a list, and a key with dots, have no path. Where it leads nowhere a condition fails, but for `$ne` and
-        `{"$exists": false}`; null is equal to null only. The key's value is one of:
+        Each key is a path into the metadata of at most 32 parts: dotted (`device.os`), or a JSON Pointer where it begins
+        with `/`, for keys with dots (`/device.os`). It leads through objects only: an item of a list has no path. Where it
+        leads nowhere a condition fails, but for `$ne` and `{"$exists": false}`; null is equal to null only. The key's
+        value is one of:
 
           - a plain value, which has to be equal: `{"device": "web"}`
           - an object, which has to be contained: `{"device": {"os": "ios"}}`

@@ -1,4 +1,6 @@
-"""What a filter on metadata or labels means: a list of conditions on dotted paths, all of which must hold.
+"""What a filter on metadata or labels means: a list of conditions on paths, all of which must hold.
+
+A path is dotted, or a JSON Pointer for keys with dots, as the paths of a context are.
 
 Comparisons are typed.
 """
@@ -8,6 +10,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
+from sessions_server.domain.context import split_path
 from sessions_server.domain.errors import InvalidRequest, Violation
 
 if TYPE_CHECKING:
@@ -50,10 +53,14 @@ def parse_filter(raw: JsonObject, *, field: str = "metadata_filter") -> tuple[Co
     conditions: list[Condition] = []
     violations: list[str] = []
     for key, wanted in raw.items():
-        path = tuple(key.split("."))
-        if not all(path):
-            violations.append("A path is dotted, without empty parts, such as `device.os`.")
-        elif path[0].startswith("$") and path[0] != "$":
+        try:
+            path = split_path(key)
+        except ValueError as error:
+            violations.append(str(error))
+            continue
+        if not path:
+            violations.append("Give a path such as `device.os`, or a JSON Pointer such as `/device.os`.")
+        elif key.startswith("$") and path[0] != "$":
             violations.append(_PLACE_SENTENCE)
         elif isinstance(wanted, dict) and _has_operator(wanted):
             for name, operand in wanted.items():

@@ -49,6 +49,8 @@ class Caller:
     tenant: str
     access: Access = Access.WRITE
     subject: str = ""
+    credential: str = ""
+    """Tells credentials of one subject apart."""
     expires_at: Micros | None = None
     """When the credential ends; a stream that lives longer is ended soon after."""
 

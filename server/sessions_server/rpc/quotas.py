@@ -29,14 +29,14 @@ class Quota:
         self._refuse = refuse
         self._server = server
         self._caller = caller
-        self._held: Counter[tuple[str, str]] = Counter()
+        self._held: Counter[tuple[str, str, str]] = Counter()
         self.held = 0
         """What is held now, by all callers."""
 
     @contextmanager
     def hold(self, caller: Caller, amount: int = 1) -> Iterator[None]:
         """Holds an amount for as long as the context lasts. Raises the refusal at once."""
-        who = (caller.tenant, caller.subject)
+        who = (caller.tenant, caller.subject, caller.credential)
         if self.held + amount > self._bounds.in_all:
             raise self._refuse(self._server)
         if self._held[who] + amount > self._bounds.per_caller:

@@ -9,7 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
+import os
+import socket
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
@@ -32,6 +36,9 @@ WATCH_SECONDS: Final = 0.2
 
 REBIND_SECONDS: Final = (0.001, 0.25)
 """After how long the port of a server that broke is tried again while it is not free: at first, and at most."""
+
+UNIX: Final = "unix:"
+"""What the address of a Unix socket begins with."""
 
 LULL_SECONDS: Final = 0.1
 """How long no call may have come before a server that stops closes its connections."""
@@ -121,17 +128,19 @@ class RpcServer:
         self._server = server
         await server.start()
         self._started = asyncio.all_tasks() - others
-        self.address = f"{self.address.rpartition(':')[0]}:{port}"
+        if not self.address.startswith(UNIX):
+            self.address = f"{self.address.rpartition(':')[0]}:{port}"
 
     def _bind(self, server: grpc.aio.Server) -> int:
+        add = server.add_insecure_port
+        if self._tls is not None:
+            add = functools.partial(server.add_secure_port, server_credentials=self._tls.credentials())
         try:
-            if self._tls is None:
-                return server.add_insecure_port(self.address)
-            return server.add_secure_port(self.address, _credentials(self._tls))
+            with _private_socket(self.address):
+                return add(self.address)
         except RuntimeError as error:
-            needs = "" if self._tls is None else ", and a certificate with the key that belongs to it"
             raise SetupError(
-                f"The server cannot listen on {self.address}; give a free address and port{needs}."
+                f"The server cannot listen on {self.address}; give a free address and port."
             ) from error
 
     async def _watch(self) -> None:
@@ -173,10 +182,22 @@ class RpcServer:
         self._leaving.discard(broken)
 
 
-def _credentials(tls: Tls) -> grpc.ServerCredentials:
-    return grpc.ssl_server_credentials(
-        [(tls.key, tls.certificate)], tls.client_ca, require_client_auth=tls.client_ca is not None
-    )
+@contextlib.contextmanager
+def _private_socket(address: str) -> Iterator[None]:
+    """Around the binding of a Unix socket, which only this user can open then. Raises SetupError when another process
+    listens there: gRPC would take its place without a word. Does nothing for another address."""
+    if not address.startswith(UNIX):
+        yield
+        return
+    path = address.removeprefix(UNIX)
+    with socket.socket(socket.AF_UNIX) as probe:
+        if probe.connect_ex(path) == 0:
+            raise SetupError(f"Another process listens on {address}; stop it, or give another path.")
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 def _is_running(server: grpc.aio.Server) -> bool:

@@ -1,25 +1,101 @@
-"""The files that TLS needs, read once at the start."""
+"""TLS of the gRPC port: its files, checked at the start and read again when they change.
+
+gRPC takes files of which it can use nothing, and then refuses every handshake in words that name no file."""
 
 from __future__ import annotations
 
+import itertools
+import logging
 import re
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, TypeAlias
+
+import grpc
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from sessions_server.domain.errors import SetupError
 
-if TYPE_CHECKING:
-    from pathlib import Path
+logger = logging.getLogger(__name__)
+
+CERT, KEY, CLIENT_CA = "SESSIONS_TLS_CERT", "SESSIONS_TLS_KEY", "SESSIONS_TLS_CLIENT_CA"
+
+_CURVES: Final = (ec.SECP256R1, ec.SECP384R1)
+_RSA_BITS: Final = range(2048, 8193)
+
+Files: TypeAlias = tuple[bytes, bytes, bytes | None]
+Stamp: TypeAlias = tuple[tuple[int, int, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """PEM, as read from the operator's files."""
+    """The operator's files."""
 
-    certificate: bytes
-    key: bytes
-    client_ca: bytes | None = None
+    certificate: Path
+    key: Path
+    client_ca: Path | None = None
     """Given: only clients with a certificate of this authority are served."""
+
+    def read(self) -> Files:
+        """The files' content. Raises SetupError, which names the file's setting, for one that cannot be used."""
+        chain, key = _read(self.certificate, CERT), _read(self.key, KEY)
+        certificates = _certificates(chain, CERT)
+        _check_dates(certificates[0], CERT)
+        _check_order(certificates)
+        _check_key(key, certificates[0])
+        if self.client_ca is None:
+            return chain, key, None
+        authority = _read(self.client_ca, CLIENT_CA)
+        _check_dates(
+            max(_certificates(authority, CLIENT_CA), key=lambda one: one.not_valid_after_utc), CLIENT_CA
+        )
+        return chain, key, authority
+
+    def credentials(self) -> grpc.ServerCredentials:
+        """What a port is bound with. Files that change are taken up by the next handshake, those that cannot be used
+        are logged and left."""
+        files = self.read()
+        initial = _configuration(files)
+        return grpc.dynamic_ssl_server_credentials(
+            initial,
+            _Reload(self),  # type: ignore[arg-type]  # its stubs do not know of None: nothing has changed
+            require_client_authentication=self.client_ca is not None,
+        )
+
+    def stamp(self) -> Stamp:
+        """Changes with the files. Raises OSError."""
+        paths = [path for path in (self.certificate, self.key, self.client_ca) if path is not None]
+        return tuple(
+            (stat.st_mtime_ns, stat.st_size, stat.st_ino) for stat in (path.stat() for path in paths)
+        )
+
+
+class _Reload:
+    """Asked by gRPC before each handshake, in a thread of its own, for what has changed; None: nothing."""
+
+    def __init__(self, tls: Tls) -> None:
+        self._tls = tls
+        self._stamp = tls.stamp()
+
+    def __call__(self) -> grpc.ServerCertificateConfiguration | None:
+        with suppress(OSError):
+            stamp = self._tls.stamp()
+            if stamp == self._stamp:
+                return None
+            self._stamp = stamp
+            try:
+                configuration = _configuration(self._tls.read())
+            except SetupError as error:
+                logger.error("the changed TLS files are not used: %s", error)
+                return None
+            logger.info("the changed TLS files are in use")
+            return configuration
+        return None
 
 
 def read_tls(certificate: Path | None, key: Path | None, client_ca: Path | None) -> Tls | None:
@@ -28,24 +104,83 @@ def read_tls(certificate: Path | None, key: Path | None, client_ca: Path | None)
         return None
     if certificate is None or key is None:
         raise SetupError(
-            "TLS needs both a certificate and its key; give SESSIONS_TLS_CERT and SESSIONS_TLS_KEY"
-            + (", also where SESSIONS_TLS_CLIENT_CA is given." if client_ca else ".")
+            f"TLS needs both a certificate and its key; give {CERT} and {KEY}"
+            + (f", also where {CLIENT_CA} is given." if client_ca else ".")
         )
-    return Tls(
-        _read_pem(certificate, "CERTIFICATE"),
-        _read_pem(key, "PRIVATE KEY"),
-        None if client_ca is None else _read_pem(client_ca, "CERTIFICATE"),
-    )
+    tls = Tls(certificate, key, client_ca)
+    tls.read()
+    return tls
 
 
-def _read_pem(path: Path, holds: str) -> bytes:
+def _configuration(files: Files) -> grpc.ServerCertificateConfiguration:
+    chain, key, authority = files
+    return grpc.ssl_server_certificate_configuration([(key, chain)], authority)
+
+
+def _read(path: Path, setting: str) -> bytes:
     try:
-        content = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise SetupError(
-            f"{path} cannot be read ({error.strerror}); let the server's user read it."
+            f"{setting}: {path} cannot be read ({error.strerror}); let the server's user read it."
         ) from error
+
+
+def _certificates(content: bytes, setting: str) -> list[x509.Certificate]:
     # gRPC takes an authority's file without any for the authorities that the system trusts.
-    if not re.search(rb"-----BEGIN [A-Z0-9 ]*" + holds.encode(), content):
-        raise SetupError(f"{path} has no {holds.lower()} in PEM; name a file that has one.")
-    return content
+    if not re.search(rb"-----BEGIN [A-Z0-9 ]*CERTIFICATE", content):
+        raise SetupError(f"{setting}: the file has no certificate in PEM; name a file that has one.")
+    try:
+        return x509.load_pem_x509_certificates(content)
+    except ValueError as error:
+        raise SetupError(
+            f"{setting}: a certificate in the file is damaged; copy it again from its authority."
+        ) from error
+
+
+def _check_dates(certificate: x509.Certificate, setting: str) -> None:
+    now = datetime.now(UTC)
+    if certificate.not_valid_after_utc < now:
+        raise SetupError(
+            f"{setting}: the certificate expired at {certificate.not_valid_after_utc:%Y-%m-%d %H:%M} UTC; renew it."
+        )
+    if certificate.not_valid_before_utc > now:
+        raise SetupError(
+            f"{setting}: the certificate is valid only from {certificate.not_valid_before_utc:%Y-%m-%d %H:%M} UTC on; "
+            "check the clock, or use the one that is valid now."
+        )
+
+
+def _check_order(chain: list[x509.Certificate]) -> None:
+    for certificate, issuer in itertools.pairwise(chain):
+        try:
+            certificate.verify_directly_issued_by(issuer)
+        except (ValueError, TypeError, InvalidSignature) as error:
+            raise SetupError(
+                f"{CERT}: the certificates are not in order; put the server's own first, and after each the one that "
+                "signed it."
+            ) from error
+
+
+def _check_key(content: bytes, certificate: x509.Certificate) -> None:
+    if not re.search(rb"-----BEGIN [A-Z0-9 ]*PRIVATE KEY", content):
+        raise SetupError(f"{KEY}: the file has no private key in PEM; name a file that has one.")
+    try:
+        key = load_pem_private_key(content, None)
+    except TypeError as error:
+        raise SetupError(
+            f"{KEY}: the key is encrypted; decrypt it into a file that only the server reads."
+        ) from error
+    except ValueError as error:
+        raise SetupError(
+            f"{KEY}: the key is damaged, or of a kind that is not known; make another."
+        ) from error
+    if key.public_key() != certificate.public_key():
+        raise SetupError(f"{KEY}: the key does not belong to the first certificate of {CERT}; give the pair.")
+    if isinstance(key, ec.EllipticCurvePrivateKey) and isinstance(key.curve, _CURVES):
+        return
+    if isinstance(key, rsa.RSAPrivateKey) and key.key_size in _RSA_BITS:
+        return
+    raise SetupError(
+        f"{KEY}: gRPC cannot serve with a key of this kind; use P-256 or P-384, or RSA of 2048 to 8192 bits."
+    )

@@ -136,7 +136,7 @@ def load_tokens(path: Path) -> TokenTable:
     )
     content = read_guarded(path, refused_mode=WRITTEN_BY_OTHERS, absent=absent)
     try:
-        document = tomllib.loads(content.decode("utf-8"))
+        document = tomllib.loads(content.decode("utf-8-sig"))
     except (ValueError, RecursionError) as exc:
         raise SetupError(f"{path} is not a TOML file: {exc}. Correct it.") from None
     entries = document.get("tokens", [])
@@ -187,6 +187,7 @@ def _read_entry(entry: dict[str, Any]) -> _Token:
         tenant=entry["tenant"],
         access=Access(entry["access"]),
         subject=entry.get("name") or f"token-{digest.hex()[:12]}",
+        credential=digest.hex()[:12],
         expires_at=None if expires is None else Micros((expires - _EPOCH) // timedelta(microseconds=1)),
     )
     return _Token(digest, caller)

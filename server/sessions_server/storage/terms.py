@@ -60,6 +60,8 @@ def terms(metadata: JsonObject) -> set[Term]:
 
 def candidates(condition: Condition) -> list[Candidates]:
     """Several sets of sessions, in each of which are all that satisfy the condition; none when that cannot be told."""
+    if not all(map(_is_indexed, condition.path)):
+        return []
     make = _CANDIDATES.get(condition.operator)
     return make(condition.path, condition.operand) if make is not None else []
 
@@ -70,7 +72,7 @@ def _walk(value: Json, path: Path) -> Iterator[Term]:
         if path:
             yield Term(at, _OBJECT)
         for key, item in value.items():
-            if _reachable(key):
+            if _is_indexed(key):
                 yield from _walk(item, (*path, key))
     elif isinstance(value, list):
         yield Term(at, _LIST)
@@ -80,8 +82,8 @@ def _walk(value: Json, path: Path) -> Iterator[Term]:
         yield Term(at, _scalar(value))
 
 
-def _reachable(key: str) -> bool:
-    """Whether a filter's dotted path can name the key."""
+def _is_indexed(key: str) -> bool:
+    """Whether what stands at the key is in the index, whose paths are dotted."""
     return key != "" and "." not in key
 
 
@@ -150,7 +152,7 @@ def _holds(path: Path, operand: Json) -> list[Candidates]:
     """Of an object or list that is to be contained: of each of its parts."""
     if isinstance(operand, dict):
         parts = [
-            each for key, item in operand.items() if _reachable(key) for each in _holds((*path, key), item)
+            each for key, item in operand.items() if _is_indexed(key) for each in _holds((*path, key), item)
         ]
         return parts or [_exactly(path, _OBJECT)]
     if isinstance(operand, list):

@@ -24,6 +24,9 @@ MISPLACED: dict[str, JsonObject] = {
     "an operator in a list under $contains": {"a": {"$contains": [{"$eq": 1}]}},
     "an operator beside a key": {"a": {"$gt": 1, "b": 2}},
     "an unknown operator": {"a": {"$or": 1}},
+    "no path": {"": 1},
+    "an empty part": {"a..b": 1},
+    "a wrong escape": {"/a~2": 1},
 }
 
 
@@ -47,6 +50,8 @@ LITERALS: dict[str, tuple[JsonObject, Condition]] = {
     "$ne": ({"a": {"$ne": {"$gt": 1}}}, Condition(("a",), Operator.NE, {"$gt": 1})),
     "a list under $eq": ({"a": {"$eq": [{"$gt": 1}]}}, Condition(("a",), Operator.EQ, [{"$gt": 1}])),
     "a path": ({"$.$ref": 1}, Condition(("$", "$ref"), Operator.EQ, 1)),
+    "a pointer": ({"/a.b/~1c/": 1}, Condition(("a.b", "/c", ""), Operator.EQ, 1)),
+    "a dollar in a pointer": ({"/$or": 1}, Condition(("$or",), Operator.EQ, 1)),
     "a text": ({"a": {"b": "$gt"}}, Condition(("a",), Operator.CONTAINS, {"b": "$gt"})),
 }
 

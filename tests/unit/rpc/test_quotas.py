@@ -34,3 +34,10 @@ def test_what_is_given_back_can_be_held_again_and_nothing_is_remembered() -> Non
     with pytest.raises(ZeroDivisionError), held.hold(ANN):
         raise ZeroDivisionError
     assert held.held == 0
+
+
+def test_two_credentials_of_one_name_do_not_share_a_bound() -> None:
+    held = quota(in_all=10, per_caller=1)
+    one, other = (Caller("acme", subject="backend", credential=each) for each in ("1", "2"))
+    with held.hold(one), held.hold(other), pytest.raises(Unavailable), held.hold(one):
+        pass

@@ -21,7 +21,6 @@ from sessions_server.rpc import health
 from sessions_server.rpc.metrics import Metrics
 from sessions_server.rpc.server import RpcServer
 from sessions_server.rpc.tls import Tls
-from tests.support.certificates import Authority, Pair
 from tests.support.http2 import Http2, framed
 from tests.support.loop_end import end_rpc_loop
 from tests.unit.rpc.serving import SERVICES, WRITER, Doorkeeper, authorization, make_calls, reason_of
@@ -270,40 +269,3 @@ async def test_a_second_server_does_not_silently_share_the_port() -> None:
             other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             with pytest.raises(OSError, match="in use"):
                 other.bind(("127.0.0.1", port))
-
-
-@asynccontextmanager
-async def secure_client(server: RpcServer, ca: bytes, pair: Pair | None = None) -> AsyncIterator[Client]:
-    own = (pair.key, pair.certificate) if pair else (None, None)
-    async with grpc.aio.secure_channel(server.address, grpc.ssl_channel_credentials(ca, *own)) as channel:
-        yield Client(channel)
-
-
-async def test_a_certificate_makes_the_server_speak_tls() -> None:
-    ours = Authority()
-    pair = ours.issue()
-    async with running(tls=Tls(pair.certificate, pair.key)) as server:
-        async with secure_client(server, ours.certificate) as client:
-            assert await client.healthy() == SERVING
-        async with client_of(server) as client:
-            with pytest.raises(grpc.aio.AioRpcError) as caught:
-                await client.healthy()
-            assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
-
-
-async def test_an_authority_for_clients_keeps_those_out_that_it_has_not_signed() -> None:
-    ours, theirs = Authority(), Authority()
-    pair = ours.issue()
-    async with running(tls=Tls(pair.certificate, pair.key, ours.certificate)) as server:
-        async with secure_client(server, ours.certificate, ours.issue("client")) as client:
-            assert await client.healthy() == SERVING
-        for stranger in (None, theirs.issue("client")):
-            async with secure_client(server, ours.certificate, stranger) as client:
-                with pytest.raises(grpc.aio.AioRpcError) as caught:
-                    await client.healthy()
-                assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
-
-
-async def test_a_certificate_that_is_none_is_refused_with_a_sentence() -> None:
-    with pytest.raises(SetupError, match="certificate"):
-        await make_server(tls=Tls(b"nothing", b"nothing")).start()

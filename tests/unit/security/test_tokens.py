@@ -75,7 +75,13 @@ def refusal(path: Path) -> str:
 def test_a_token_gives_its_callers_tenant_access_and_name(authenticator: Authenticator) -> None:
     caller = authenticator.authenticate([f"Bearer {WRITER}"], now=NOW)
 
-    assert caller == Caller(tenant="acme", access=Access.WRITE, subject="web backend", expires_at=None)
+    assert caller == Caller(
+        tenant="acme",
+        access=Access.WRITE,
+        subject="web backend",
+        credential=digest(WRITER)[:12],
+        expires_at=None,
+    )
 
 
 def test_a_caller_without_a_name_is_known_by_the_start_of_its_hash(authenticator: Authenticator) -> None:
@@ -206,6 +212,13 @@ def test_tokens_whose_hashes_begin_alike_are_told_apart(path: Path) -> None:
 def test_a_hash_may_be_written_in_capitals(path: Path) -> None:
     write(path, entry().replace(digest(WRITER), digest(WRITER).upper()))
 
+    assert open_authenticator(path).authenticate([f"Bearer {WRITER}"], now=NOW).tenant == "acme"
+
+
+def test_a_file_that_an_editor_began_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "tokens.toml"
+    path.write_bytes(b"\xef\xbb\xbf" + entry().encode())
+    path.chmod(0o600)
     assert open_authenticator(path).authenticate([f"Bearer {WRITER}"], now=NOW).tenant == "acme"
 
 

@@ -24,7 +24,10 @@ _NUMBER_SENTENCE: Final = (
 )
 _DEPTH_SENTENCE: Final = f"JSON nests at most {MAX_DEPTH} levels; make it flatter."
 _NUL_SENTENCE: Final = "Give texts and keys without U+0000."
-_KIND_SENTENCE: Final = "Set a kind on every Value; for JSON's null that is null_value."
+_KIND_SENTENCE: Final = (
+    "Set a kind on every Value; for JSON's null that is null_value. JavaScript's `undefined` has none: leave out its "
+    "key."
+)
 
 
 class Refuse(NamedTuple):
