@@ -63,9 +63,9 @@ class Application:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         send = _guarded(send)
         headers = heads.decoded(scope)
-        refusal = headers if isinstance(headers, heads.Refusal) else self._sites.judge(headers)
-        if refusal is not None:
-            await self._refuse(refusal, scope, receive, send)
+        rejection = headers if isinstance(headers, heads.Rejection) else self._sites.judge(headers)
+        if rejection is not None:
+            await self._reject(rejection, scope, receive, send)
         elif b"origin" in dict(scope["headers"]):
             await self._shared(scope, receive, send)
         else:
@@ -77,9 +77,9 @@ class Application:
             await self._others(scope, receive, send)
             return
         headers = {name.decode(): value.decode() for name, value in scope["headers"]}
-        refusal = heads.judge_call(method, scope, headers)
-        if refusal is not None:
-            await self._refuse(refusal, scope, receive, send)
+        rejection = heads.judge_call(method, scope, headers)
+        if rejection is not None:
+            await self._reject(rejection, scope, receive, send)
         elif (
             not method.unary and headers.get("content-type", "").partition(";")[0] in heads.PLAIN_STREAM_TYPES
         ):
@@ -118,9 +118,9 @@ class Application:
         response = error_response(self._calls.unknown(scope["path"]), status=404)
         await response(scope, receive, send)
 
-    async def _refuse(self, refusal: heads.Refusal, scope: Scope, receive: Receive, send: Send) -> None:
-        refused = self._calls.rejected(scope["path"], refusal.error)
-        response = error_response(refused, status=refusal.status, headers=refusal.headers)
+    async def _reject(self, rejection: heads.Rejection, scope: Scope, receive: Receive, send: Send) -> None:
+        refused = self._calls.rejected(scope["path"], rejection.error)
+        response = error_response(refused, status=rejection.status, headers=rejection.headers)
         await response(scope, receive, send)
 
 

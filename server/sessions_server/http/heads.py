@@ -27,7 +27,7 @@ _CONNECT_TIMEOUT: Final = re.compile(r"[0-9]{1,10}")
 _GRPC_TIMEOUT: Final = re.compile(r"[0-9]{1,8}[HMSmun]")
 
 
-class Refusal(NamedTuple):
+class Rejection(NamedTuple):
     """Why a request goes no further."""
 
     status: int
@@ -35,7 +35,7 @@ class Refusal(NamedTuple):
     headers: Mapping[str, str] = {}
 
 
-def decoded(scope: Scope) -> dict[str, str] | Refusal:
+def decoded(scope: Scope) -> dict[str, str] | Rejection:
     """The headers by name, the last one of each."""
     headers = {}
     for raw_name, raw_value in scope["headers"]:
@@ -43,8 +43,10 @@ def decoded(scope: Scope) -> dict[str, str] | Refusal:
             headers[raw_name.decode()] = raw_value.decode()
         except UnicodeDecodeError:
             if raw_name == b"authorization":
-                return Refusal(401, Unauthenticated("Send `authorization: Bearer TOKEN` with a valid token."))
-            return Refusal(400, MalformedRequest("A header is not UTF-8; send headers as ASCII."))
+                return Rejection(
+                    401, Unauthenticated("Send `authorization: Bearer TOKEN` with a valid token.")
+                )
+            return Rejection(400, MalformedRequest("A header is not UTF-8; send headers as ASCII."))
     return headers
 
 
@@ -55,18 +57,18 @@ class Sites:
         self._hosts = frozenset(host.lower() for host in hosts)
         self.origins = tuple(origins)
 
-    def judge(self, headers: Mapping[str, str]) -> Refusal | None:
+    def judge(self, headers: Mapping[str, str]) -> Rejection | None:
         """A page of another site reaches this server by a name of its own (DNS rebinding), or from its own origin."""
         host = headers.get("host", "").lower()
         if not self._is_known(_name_of(host)):
-            return Refusal(
+            return Rejection(
                 421,
                 PermissionDenied(
                     "The server is not known by this Host; add the name to SESSIONS_HTTP_HOSTS."
                 ),
             )
         if self._is_foreign(headers, host):
-            return Refusal(
+            return Rejection(
                 403,
                 PermissionDenied(
                     "Pages of this origin may not call the server; add it to SESSIONS_HTTP_ORIGINS."
@@ -96,23 +98,23 @@ class Sites:
         return "*" in self.origins or origin in self.origins
 
 
-def judge_call(method: Method, scope: Scope, headers: Mapping[str, str]) -> Refusal | None:
+def judge_call(method: Method, scope: Scope, headers: Mapping[str, str]) -> Rejection | None:
     """Whether a call's head is one that its protocol knows."""
     kind = _content_type(headers)
     verb = scope["method"]
     if verb == "GET":
         return _judge_get(method)
     if verb != "POST":
-        return Refusal(405, MalformedRequest("Call methods by POST, or reads by GET."), {"allow": "POST"})
+        return Rejection(405, MalformedRequest("Call methods by POST, or reads by GET."), {"allow": "POST"})
     if kind in GRPC_TYPES and scope["http_version"] != "2":
-        return Refusal(
+        return Rejection(
             505,
             MalformedRequest("gRPC needs HTTP/2: use the server's gRPC port, or gRPC-Web or Connect here."),
         )
     known = (UNARY_TYPES if method.unary else STREAM_TYPES | PLAIN_STREAM_TYPES) | GRPC_WEB_TYPES | GRPC_TYPES
     if kind not in known:
         accepted = ", ".join(sorted(known))
-        return Refusal(
+        return Rejection(
             415,
             MalformedRequest(f"The method does not take this content-type; send one of {accepted}."),
             {"accept-post": accepted},
@@ -120,22 +122,22 @@ def judge_call(method: Method, scope: Scope, headers: Mapping[str, str]) -> Refu
     return _judge_protocol(headers)
 
 
-def _judge_get(method: Method) -> Refusal | None:
+def _judge_get(method: Method) -> Rejection | None:
     if method.unary and method.needed == "read":
         return None
-    return Refusal(405, MalformedRequest("Call this method by POST."), {"allow": "POST"})
+    return Rejection(405, MalformedRequest("Call this method by POST."), {"allow": "POST"})
 
 
-def _judge_protocol(headers: Mapping[str, str]) -> Refusal | None:
+def _judge_protocol(headers: Mapping[str, str]) -> Rejection | None:
     if headers.get("connect-protocol-version", "1") != "1":
-        return Refusal(400, MalformedRequest("Send `connect-protocol-version: 1`, or leave it out."))
+        return Rejection(400, MalformedRequest("Send `connect-protocol-version: 1`, or leave it out."))
     timeout = headers.get("connect-timeout-ms", "1")
     if not _CONNECT_TIMEOUT.fullmatch(timeout):
-        return Refusal(
+        return Rejection(
             400, MalformedRequest("Send `connect-timeout-ms` as up to 10 digits, or leave it out.")
         )
     if not _GRPC_TIMEOUT.fullmatch(headers.get("grpc-timeout", "1S")):
-        return Refusal(400, MalformedRequest("Send `grpc-timeout` as digits and a unit, or leave it out."))
+        return Rejection(400, MalformedRequest("Send `grpc-timeout` as digits and a unit, or leave it out."))
     return None
 
 
