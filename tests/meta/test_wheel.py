@@ -19,7 +19,7 @@ import pytest
 from tests.meta.tree import ROOT, project_files, text_of
 from tests.support.server import Server, start_server
 
-PACKAGES = {"sessions_proto", "sessions_client", "sessions_server", "sessions_tasks"}
+PACKAGES = {"sessions_cli", "sessions_client", "sessions_proto", "sessions_server", "sessions_tasks"}
 
 CONVERSATION = """
 import sys

@@ -1,0 +1,51 @@
+"""The program: runs a command and turns whatever ends it into an exit code and, at most, one sentence."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+try:
+    import typer
+except ImportError:
+    sys.exit("sessions: the command line needs its extra; install it with: pip install 'sessions[cli]'")
+
+from sessions_cli.app import command_line
+from sessions_cli.exits import CLOSED_PIPE, FAILED, Failed
+
+
+def main() -> None:
+    """Runs the command line of this process."""
+    try:
+        command_line(sys.argv[1:])(prog_name="sessions")
+    except Failed as failure:
+        if failure.exit_code == CLOSED_PIPE:
+            _silence_output()
+        sys.exit(_say(str(failure), failure.exit_code))
+    except Exception as error:
+        sys.exit(_explain(error))
+
+
+def _explain(error: Exception) -> int:
+    """The client's errors are sentences already; anything else is a fault of ours and shows its trace."""
+    from sessions_cli.exits import exit_code_of
+    from sessions_client import SessionsError
+
+    if not isinstance(error, SessionsError):
+        raise error
+    return _say(error.message, exit_code_of(error))
+
+
+def _say(sentence: str, code: int) -> int:
+    if sentence:
+        typer.echo(f"sessions: {sentence}", err=True)
+    return code or FAILED
+
+
+def _silence_output() -> None:
+    """Whoever read the output has gone: nothing may be written any more, not even when the interpreter ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""All commands by name. A command is loaded when it is the one that runs, so `sessions --help` is there at once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Final, NamedTuple
+
+import typer
+
+
+class Entry(NamedTuple):
+    """Where a command is, and the line that `--help` has for it: the first of its docstring, as a test checks."""
+
+    module: str
+    name: str
+    summary: str
+
+
+COMMANDS: Final = {
+    "list": Entry("sessions", "list_", "Lists sessions, those last changed first."),
+    "search": Entry("sessions", "search", "Finds sessions by their metadata."),
+    "get": Entry("sessions", "get", "Shows sessions."),
+    "create": Entry("sessions", "create", "Creates a session."),
+    "update": Entry("sessions", "update", "Changes metadata and settings, and leaves the rest."),
+    "start": Entry("sessions", "start", "Starts sessions."),
+    "pause": Entry("sessions", "pause", "Pauses sessions."),
+    "resume": Entry("sessions", "resume", "Resumes paused sessions, and those that expired for being idle."),
+    "end": Entry("sessions", "end", "Ends sessions."),
+    "archive": Entry("sessions", "archive", "Archives sessions: read-only for good."),
+    "delete": Entry("sessions", "delete", "Deletes sessions with all their data."),
+    "fork": Entry("sessions", "fork", "Makes a new session with another's history and context."),
+    "say": Entry("messages", "say", "Adds a message."),
+    "history": Entry("messages", "history", "Shows messages, oldest first."),
+    "chat": Entry("messages", "chat", "Shows a conversation and lets you join it."),
+    "tail": Entry("tail", "tail", "Follows a session's events, across restarts."),
+    "context": Entry("context", "context", "Reads and changes the context that services share."),
+    "export": Entry("transfer", "export", "Writes a whole session to a file."),
+    "import": Entry("transfer", "import_", "Brings a session in from a file."),
+    "profile": Entry("setup", "profile", "Names the servers that you use."),
+    "doctor": Entry("setup", "doctor", "Checks the way to the server."),
+    "completion": Entry("setup", "completion", "Prints a shell's completion script."),
+    "version": Entry("setup", "version", "Prints the version."),
+}
+
+
+def command_line(arguments: Sequence[str]) -> typer.Typer:
+    """The command line for these arguments: whole for the command that they name, in outline for the others."""
+    cli = typer.Typer(
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        help="Looks into sessions and works with them.",
+    )
+    wanted = arguments[0] if arguments else ""
+    completes = any(name.startswith("_SESSIONS_COMPLETE") for name in os.environ)
+    for name, entry in COMMANDS.items():
+        if name == wanted or completes:
+            _add(cli, name, entry)
+        else:
+            cli.command(name, help=entry.summary)(_outline)
+    return cli
+
+
+def load(entry: Entry) -> object:
+    """The command itself, or the group of commands."""
+    found: object = getattr(import_module(f"sessions_cli.commands.{entry.module}"), entry.name)
+    return found
+
+
+def _add(cli: typer.Typer, name: str, entry: Entry) -> None:
+    found = load(entry)
+    if isinstance(found, typer.Typer):
+        cli.add_typer(found, name=name, help=entry.summary)
+    elif callable(found):
+        cli.command(name)(found)
+
+
+def _outline() -> None:
+    """Stands for a command that is not the one that runs."""

@@ -1,0 +1,75 @@
+"""The exit codes, which scripts rely on.
+
+0 done · 1 failed · 2 wrong usage · 3 not found · 4 conflict (wrong state, stale etag, id taken) · 5 unavailable ·
+6 not allowed · 130 interrupted · 141 the reader of the output has gone
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import typer
+
+if TYPE_CHECKING:
+    from sessions_client import SessionsError
+
+FAILED: Final = 1
+USAGE: Final = 2
+NOT_FOUND: Final = 3
+CONFLICT: Final = 4
+UNAVAILABLE: Final = 5
+NOT_ALLOWED: Final = 6
+INTERRUPTED: Final = 130
+CLOSED_PIPE: Final = 141
+
+
+class Failed(Exception):
+    """Ends the command with a sentence and an exit code."""
+
+    def __init__(self, sentence: str = "", *, exit_code: int = FAILED) -> None:
+        super().__init__(sentence)
+        self.exit_code = exit_code
+
+
+def exit_code_of(error: SessionsError) -> int:
+    """The exit code for an error of the client."""
+    import sessions_client as client
+
+    codes: dict[type[SessionsError], int] = {
+        client.NotFound: NOT_FOUND,
+        client.AlreadyExists: CONFLICT,
+        client.Aborted: CONFLICT,
+        client.FailedPrecondition: CONFLICT,
+        client.Unavailable: UNAVAILABLE,
+        client.DeadlineExceeded: UNAVAILABLE,
+        client.Unauthenticated: NOT_ALLOWED,
+        client.PermissionDenied: NOT_ALLOWED,
+        client.InvalidArgument: USAGE,
+    }
+    return next((code for kind, code in codes.items() if isinstance(error, kind)), FAILED)
+
+
+def guarded(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with the ends that typer would tell in its own way: an interruption, and a pipe that was closed."""
+
+    @functools.wraps(command)
+    def run(*arguments: Any, **options: Any) -> None:
+        with _ends():
+            command(*arguments, **options)
+            sys.stdout.flush()
+
+    return run
+
+
+@contextmanager
+def _ends() -> Iterator[None]:
+    try:
+        yield
+    except (KeyboardInterrupt, typer.Abort):
+        raise Failed(exit_code=INTERRUPTED) from None
+    except BrokenPipeError:
+        raise Failed(exit_code=CLOSED_PIPE) from None

@@ -1,0 +1,100 @@
+"""What every command has at hand: a client of the server that the profile names, and a printer.
+
+`@with_terminal` gives a command the options that all commands share, so that they may stand after it, where people type
+them: `sessions get ID -o json`.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sessions_cli.completing import complete_ids
+from sessions_cli.exits import guarded
+from sessions_cli.output import Format, Printer
+from sessions_cli.profiles import Profile, chosen_profile
+
+if TYPE_CHECKING:
+    from sessions_client import Client
+
+SessionId = Annotated[
+    str, typer.Argument(metavar="ID", help="The session's id.", autocompletion=complete_ids)
+]
+SessionIds = Annotated[
+    list[str], typer.Argument(metavar="ID…", help="The sessions' ids.", autocompletion=complete_ids)
+]
+
+_OUTPUT = Annotated[
+    Format | None,
+    typer.Option("--output", "-o", help="Form of output. Default: a table on a terminal, jsonl elsewhere."),
+]
+_FIELDS = Annotated[
+    str | None, typer.Option("--fields", help="Only these fields: `id,state,metadata.device`.")
+]
+_PROFILE = Annotated[
+    str | None, typer.Option("--profile", "-p", help="Profile to use, instead of the default one.")
+]
+_ADDRESS = Annotated[str | None, typer.Option("--address", "-a", help="Address of the server.")]
+_DEADLINE = Annotated[
+    float, typer.Option("--deadline", help="Seconds that a call may take, retries included.")
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Terminal:
+    """What the shared options say."""
+
+    profile_name: str | None
+    address: str | None
+    deadline: float
+    printer: Printer
+
+    def profile(self) -> Profile:
+        """How to reach the server."""
+        return chosen_profile(self.profile_name, address=self.address)
+
+    @contextmanager
+    def client(self) -> Iterator[Client]:
+        """A client of the server."""
+        from sessions_client import TLS, Client
+
+        profile = self.profile()
+        tls: bool | TLS = TLS(ca=profile.ca) if profile.ca else profile.tls
+        with Client(profile.address, token=profile.bearer_token(), tls=tls, timeout=self.deadline) as made:
+            yield made
+
+
+def with_terminal(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with the shared options, which it gets as its argument `terminal`."""
+
+    @functools.wraps(command)
+    def run(
+        *arguments: Any,
+        output: Format | None,
+        fields: str | None,
+        profile: str | None,
+        address: str | None,
+        deadline: float,
+        **options: Any,
+    ) -> None:
+        terminal = Terminal(profile, address, deadline, Printer(output, fields))
+        guarded(command)(*arguments, terminal=terminal, **options)
+
+    own = inspect.signature(command, eval_str=True).parameters.values()
+    shared: dict[str, tuple[Any, Any]] = {"output": (_OUTPUT, None), "fields": (_FIELDS, None), "profile": (_PROFILE, None)}
+    shared |= {"address": (_ADDRESS, None), "deadline": (_DEADLINE, 30.0)}
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    parameters = [each for each in own if each.name != "terminal"]
+    parameters += [
+        inspect.Parameter(name, keyword, default=default, annotation=kind)
+        for name, (kind, default) in shared.items()
+    ]
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # typer reads it, mypy does not know it
+    run.__annotations__ = {each.name: each.annotation for each in parameters}
+    return run

@@ -1,0 +1,65 @@
+"""Values as they are typed: spans of time, JSON, and text from files."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import typer
+
+_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_SPAN: Final = re.compile(r"(\d+(?:\.\d+)?)([smhd]?)")
+
+
+def span(text: str) -> timedelta:
+    """A span such as `90`, `90s`, `30m`, `1.5h` or `7d`."""
+    found = _SPAN.fullmatch(text.strip())
+    if found is None:
+        raise typer.BadParameter(f"`{text}` is not a span of time; write 90s, 30m, 12h or 7d.")
+    return timedelta(seconds=float(found[1]) * _UNITS[found[2] or "s"])
+
+
+def json_value(text: str) -> Any:
+    """JSON, or what a person means by a bare word: `done` is the text "done"; `@FILE` and `-` are read."""
+    source = read_text(text)
+    try:
+        return json.loads(source)
+    except ValueError:
+        if source is text and not text.lstrip().startswith(("{", "[", '"')):
+            return text
+        raise typer.BadParameter(f"This is not JSON: {source[:80]}") from None
+
+
+def json_object(text: str) -> dict[str, Any]:
+    """A JSON object, or `@FILE` or `-` that holds one."""
+    value = json_value(text)
+    if not isinstance(value, dict):
+        raise typer.BadParameter('A JSON object is needed, such as {"device": "web"}.')
+    return value
+
+
+def assignments(pairs: list[str]) -> dict[str, Any]:
+    """`key=value` pairs; each value is JSON or a bare word."""
+    found: dict[str, Any] = {}
+    for pair in pairs:
+        key, sign, value = pair.partition("=")
+        if not sign or not key:
+            raise typer.BadParameter(f"`{pair}` is not an assignment; write key=value.")
+        found[key] = json_value(value)
+    return found
+
+
+def read_text(text: str) -> str:
+    """The text itself, or what `-` (standard input) or `@FILE` holds."""
+    if text == "-":
+        return sys.stdin.read()
+    if text.startswith("@") and len(text) > 1:
+        try:
+            return Path(text[1:]).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise typer.BadParameter(f"{text[1:]} cannot be read ({error}).") from error
+    return text

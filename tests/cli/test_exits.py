@@ -1,0 +1,102 @@
+"""Exit codes, which scripts rely on, and sentences instead of traces."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sessions_cli.app import COMMANDS, load
+from tests.support.ports import free_port
+from tests.support.server import start_server
+from tests.support.terminals import PROGRAM, Shell
+
+Create = Callable[..., str]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["get", "nobody"], 3, "no such session"),
+        (["get"], 2, "Missing argument"),
+        (["create", "--user", "u", "--timeout", "soon"], 2, "write 90s, 30m, 12h or 7d"),
+        (["create", "--user", ""], 2, "user_id"),
+        (["search", "{"], 2, "not JSON"),
+        (["search", "[]"], 2, "A JSON object is needed"),
+        (["import", "nothing.json"], 2, "cannot be read"),
+        (["completion", "tcsh"], 2, "bash"),
+        (["list", "--profile", "nowhere"], 2, "no profile `nowhere`"),
+        (["tail", "nobody", "--from-start"], 3, "no such session"),
+        (["tail", "s", "--from-start", "--after", "1"], 2, "not both"),
+    ],
+)
+def test_a_failure_is_a_sentence_and_a_code(shell: Shell, arguments: list[str], code: int, said: str) -> None:
+    done = shell.run(*arguments)
+    assert done.returncode == code, done.stderr
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_server_that_is_not_there_is_told_at_once(tmp_path: Path) -> None:
+    shell = Shell(tmp_path, f"127.0.0.1:{free_port()}")
+    done = shell.run("list")
+    assert done.returncode == 5
+    assert "Traceback" not in done.stderr
+    assert shell.run("doctor").returncode == 1
+
+
+def test_who_may_not_is_told_so(tmp_path: Path) -> None:
+    tokens = tmp_path / "tokens.toml"
+    made = subprocess.run(
+        [PROGRAM[0], "-m", "sessions_server", "token", "new", "--tenant", "acme"],
+        env=Shell(tmp_path).env,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    tokens.write_text(made.stdout)
+    tokens.chmod(0o600)
+    token = made.stderr.split()[-1]
+    with start_server(tmp_path, env={"SESSIONS_TOKENS": str(tokens)}) as server:
+        shell = Shell(tmp_path, server.address)
+        assert shell.run("list").returncode == 6
+        assert shell.run("list", env={"SESSIONS_TOKEN": token}).returncode == 0
+        (tmp_path / "token").write_text(f"{token}\n")
+        assert shell.run("list", env={"SESSIONS_TOKEN_FILE": str(tmp_path / "token")}).returncode == 0
+
+
+def test_a_stale_etag_is_a_conflict(shell: Shell, create: Create) -> None:
+    assert shell.run("start", create(), "--etag", "999").returncode == 4
+
+
+def test_a_closed_pipe_ends_quietly(shell: Shell, user: str, create: Create) -> None:
+    create()
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as closed:
+        done = subprocess.run(
+            [*PROGRAM, "list", "--user", user],
+            env=shell.env,
+            stdout=closed,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_every_summary_is_the_first_line_of_its_command() -> None:
+    for name, entry in COMMANDS.items():
+        found = load(entry)
+        told = getattr(getattr(found, "info", None), "help", None) or found.__doc__ or ""
+        assert told.splitlines()[0] == entry.summary, name
+
+
+def test_the_help_of_every_command_is_there(shell: Shell) -> None:
+    done = shell.run("--help")
+    assert all(f"  {name} " in done.stdout for name in COMMANDS)
+    for group in ("context", "profile"):
+        assert "Commands:" in shell.run(group, "--help").stdout

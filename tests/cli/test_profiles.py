@@ -1,0 +1,75 @@
+"""Profiles, the environment and flags: the later one counts."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from sessions_cli.exits import Failed
+from sessions_cli.profiles import Profile, Profiles, chosen_profile, read_profiles, write_profiles
+
+
+@pytest.fixture(autouse=True)
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    file = tmp_path / "profiles.toml"
+    for name in ("ADDRESS", "TOKEN", "TOKEN_FILE", "PROFILE"):
+        monkeypatch.delenv(f"SESSIONS_{name}", raising=False)
+    monkeypatch.setenv("SESSIONS_PROFILES", str(file))
+    return file
+
+
+def test_without_a_file_the_local_server_is_called() -> None:
+    assert chosen_profile(None, address=None) == Profile(address="127.0.0.1:50051")
+
+
+def test_what_was_written_is_read_again(file: Path) -> None:
+    written = Profiles(
+        "a b", {"a b": Profile(address="h:1", token_file='~/"t"', tls=True), "c": Profile(ca="/ca.pem")}
+    )
+    write_profiles(file, written)
+    assert read_profiles(file) == written
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_the_environment_goes_before_the_profile_and_a_flag_before_both(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_profiles(
+        file,
+        Profiles(
+            "work", {"work": Profile(address="work:1", token="kept"), "home": Profile(address="home:1")}
+        ),
+    )
+    assert chosen_profile(None, address=None).address == "work:1"
+    assert chosen_profile("home", address=None).address == "home:1"
+    monkeypatch.setenv("SESSIONS_PROFILE", "home")
+    assert chosen_profile(None, address=None).address == "home:1"
+    monkeypatch.setenv("SESSIONS_ADDRESS", "env:1")
+    assert chosen_profile("work", address=None) == Profile(address="env:1", token="kept")
+    assert chosen_profile("work", address="flag:1").address == "flag:1"
+
+
+def test_a_token_of_the_environment_replaces_the_profiles_file(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_profiles(file, Profiles("work", {"work": Profile(token_file="/nowhere")}))
+    monkeypatch.setenv("SESSIONS_TOKEN", "secret")
+    assert chosen_profile(None, address=None).bearer_token() == "secret"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("default = 1", "needs a text `default`"),
+        ("[profiles.a]\nadress = 'x'", "has no key `adress`"),
+        ("[profiles.a]\ntls = 'yes'", "must be a bool"),
+        ("[profiles]\na = 1", "has no key"),
+        ("= broken", "cannot be read"),
+    ],
+)
+def test_a_file_that_is_wrong_is_refused_with_a_sentence(file: Path, text: str, said: str) -> None:
+    file.write_text(text)
+    with pytest.raises(Failed, match=said):
+        read_profiles(file)

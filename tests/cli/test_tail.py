@@ -1,0 +1,115 @@
+"""`sessions tail`: every event once, in order, whatever happens to the server."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from sessions_client import Client
+from tests.support.server import Server, start_server
+from tests.support.terminals import Shell
+
+if TYPE_CHECKING:
+    import subprocess
+
+Create = Callable[..., str]
+KILLS = 5
+PER_RUN = 20
+
+
+def sequences(process: subprocess.Popen[str], count: int) -> list[int]:
+    assert process.stdout is not None
+    return [json.loads(process.stdout.readline())["sequence"] for _ in range(count)]
+
+
+def test_a_tail_goes_through_kills_of_the_server_without_a_hole(tmp_path: Path) -> None:
+    with start_server(tmp_path) as server, Client(server.address) as client:
+        session = client.sessions.create(user_id="u1")
+        total = KILLS * PER_RUN
+        tail = Shell(tmp_path, server.address).start(
+            "tail", session.id, "--from-start", "--limit", str(total + 1)
+        )
+        seen = sequences(tail, 1)
+        for run in range(KILLS):
+            for number in range(PER_RUN):
+                client.sessions.add_message(session.id, role="user", content=f"{run}.{number}")
+                if number == PER_RUN // 2:
+                    server.kill()
+                    server.start()
+        seen += sequences(tail, total)
+        _, said = tail.communicate()
+    assert seen == list(range(1, total + 2))
+    assert tail.returncode == 0
+    assert "reconnecting" in said
+    assert "connected again" in said
+
+
+def test_a_tail_until_now_ends_there(shell: Shell, create: Create) -> None:
+    id_ = create()
+    shell.run("say", id_, "Hello")
+    done = shell.run("tail", id_, "--from-start", "--until-now")
+    assert [json.loads(line)["type"] for line in done.stdout.splitlines()] == ["created", "message"]
+    assert done.returncode == 0
+
+
+def test_a_tail_shows_only_the_types_that_were_asked_for(shell: Shell, create: Create) -> None:
+    id_ = create()
+    for text in ("one", "two"):
+        shell.run("say", id_, text)
+    done = shell.run("tail", id_, "--from-start", "--types", "message", "--limit", "2")
+    assert [json.loads(line)["sequence"] for line in done.stdout.splitlines()] == [2, 3]
+
+
+def test_a_command_gets_each_event_and_its_failure_ends_the_tail(shell: Shell, create: Create) -> None:
+    id_ = create()
+    shell.run("say", id_, "Hello")
+    done = shell.run("tail", id_, "--from-start", "--until-now", "--exec", "cat >> events")
+    assert done.returncode == 0, done.stderr
+    assert len((shell.folder / "events").read_text().splitlines()) == 2
+    failed = shell.run("tail", id_, "--from-start", "--exec", "exit 7")
+    assert failed.returncode == 1
+    assert "ended with 7 at event 1" in failed.stderr
+
+
+def test_a_tail_gives_up_when_it_is_told_to(tmp_path: Path) -> None:
+    with start_server(tmp_path) as server, Client(server.address) as client:
+        session = client.sessions.create(user_id="u1")
+        tail = Shell(tmp_path, server.address).start("tail", session.id, "--from-start", "--give-up", "1s")
+        assert sequences(tail, 1) == [1]
+        server.kill()
+        _, said = tail.communicate()
+    assert tail.returncode == 5
+    assert f"sessions tail {session.id} --after 1" in said
+
+
+def test_an_interruption_says_how_to_continue(shell: Shell, create: Create) -> None:
+    id_ = create()
+    tail = shell.start("tail", id_, "--from-start")
+    assert sequences(tail, 1) == [1]
+    tail.send_signal(signal.SIGINT)
+    _, said = tail.communicate()
+    assert tail.returncode == 130
+    assert f"Continue with: sessions tail {id_} --after 1" in said
+
+
+def test_a_deleted_session_ends_its_tail(shell: Shell, server: Server, create: Create) -> None:
+    id_ = create()
+    tail = shell.start("tail", id_, "--from-start")
+    assert sequences(tail, 1) == [1]
+    threading.Thread(target=shell.run, args=("delete", id_, "--yes")).start()
+    output, _ = tail.communicate()
+    assert [json.loads(line)["type"] for line in output.splitlines()] == ["deleted"]
+    assert tail.returncode == 0
+
+
+@pytest.mark.parametrize("after", ["99", "1000000"])
+def test_a_position_beyond_the_log_is_refused(shell: Shell, create: Create, after: str) -> None:
+    done = shell.run("tail", create(), "--after", after)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,135 @@
+"""The command line `sessions` as people and scripts run it: on a pipe, and in a terminal whose screen can be read."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, Self
+
+import pexpect
+import pyte
+
+from tests.support.server import SOURCES
+
+COLUMNS: Final = 100
+LINES: Final = 30
+SECONDS: Final = 60
+"""Far beyond what anything takes; a screen that never shows what is expected fails."""
+
+PROGRAM: Final = [sys.executable, "-m", "sessions_cli"]
+
+
+class Shell:
+    """Runs `sessions` with its own profiles and the address of a server."""
+
+    def __init__(self, folder: Path, address: str = "") -> None:
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("SESSIONS_")}
+        self.folder = folder
+        self.profiles = folder / "profiles.toml"
+        self.env = {
+            **inherited,
+            "PYTHONPATH": os.pathsep.join(map(str, SOURCES)),
+            "SESSIONS_PROFILES": str(self.profiles),
+            "TERM": "xterm-256color",
+            "COLUMNS": str(COLUMNS),
+            **({"SESSIONS_ADDRESS": address} if address else {}),
+        }
+
+    def run(
+        self, *arguments: str, given: str = "", env: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Runs a command on a pipe to its end."""
+        return subprocess.run(
+            [*PROGRAM, *arguments],
+            cwd=self.folder,
+            env={**self.env, **(env or {})},
+            input=given,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Starts a command on pipes."""
+        pipe = subprocess.PIPE
+        return subprocess.Popen(
+            [*PROGRAM, *arguments],
+            cwd=self.folder,
+            env=self.env,
+            stdin=pipe,
+            stdout=pipe,
+            stderr=pipe,
+            text=True,
+        )
+
+    @contextmanager
+    def terminal(self, *arguments: str, env: Mapping[str, str] | None = None) -> Iterator[Terminal]:
+        """Starts a command in a terminal."""
+        child = pexpect.spawn(
+            PROGRAM[0],
+            [*PROGRAM[1:], *arguments],
+            cwd=str(self.folder),
+            env={**self.env, **(env or {})},
+            dimensions=(LINES, COLUMNS),
+            timeout=SECONDS,
+        )
+        try:
+            yield Terminal(child)
+        finally:
+            child.close(force=True)
+
+
+class Terminal:
+    """A screen that shows what a command has printed."""
+
+    def __init__(self, child: pexpect.spawn[bytes]) -> None:
+        self._child = child
+        self._screen = pyte.Screen(COLUMNS, LINES)
+        self._stream = pyte.ByteStream(self._screen)
+
+    def wait_for(self, pattern: str) -> Self:
+        """Returns when the command has printed what matches."""
+        self._child.expect(pattern.encode())
+        self._feed((self._child.before or b"") + (self._child.after or b""))
+        return self
+
+    def type(self, text: str) -> Self:
+        self._child.send(text)
+        return self
+
+    def interrupt(self) -> Self:
+        """Presses Ctrl-C."""
+        self._child.kill(signal.SIGINT)
+        return self
+
+    def end(self) -> int:
+        """Waits until the command has ended; returns its exit code."""
+        self._child.expect(pexpect.EOF)
+        self._feed(self._child.before or b"")
+        self._child.wait()
+        return int(self._child.exitstatus if self._child.exitstatus is not None else -1)
+
+    @property
+    def text(self) -> str:
+        """The screen, without the blanks at the ends of its lines."""
+        return "\n".join(line.rstrip() for line in self._screen.display).strip("\n")
+
+    def _feed(self, output: bytes) -> None:
+        self._stream.feed(output)
+
+
+def masked(text: str) -> str:
+    """A screen without what is different each time: ids, times and etags keep their place."""
+    text = re.sub(
+        r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z", lambda found: "T".ljust(len(found[0]), "~"), text
+    )
+    text = re.sub(r"\d\d:\d\d:\d\d", "hh:mm:ss", text)
+    return re.sub(
+        r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f-]{18,}", lambda found: "I".ljust(len(found[0]), "~"), text
+    )
