@@ -87,7 +87,11 @@ def with_terminal(command: Callable[..., None]) -> Callable[..., None]:
         guarded(command)(*arguments, terminal=terminal, **options)
 
     own = inspect.signature(command, eval_str=True).parameters.values()
-    shared: dict[str, tuple[Any, Any]] = {"output": (_OUTPUT, None), "fields": (_FIELDS, None), "profile": (_PROFILE, None)}
+    shared: dict[str, tuple[Any, Any]] = {
+        "output": (_OUTPUT, None),
+        "fields": (_FIELDS, None),
+        "profile": (_PROFILE, None),
+    }
     shared |= {"address": (_ADDRESS, None), "deadline": (_DEADLINE, 30.0)}
     keyword = inspect.Parameter.KEYWORD_ONLY
     parameters = [each for each in own if each.name != "terminal"]

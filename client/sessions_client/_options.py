@@ -12,10 +12,13 @@ import re
 import socket
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from sessions_client._errors import refused
 from sessions_client._tls import TLS, PathOrPem, TlsFiles, tls_files
+
+if TYPE_CHECKING:
+    import os
 
 ChannelOptions: TypeAlias = tuple[tuple[str, str | int], ...]
 Metadata: TypeAlias = tuple[tuple[str, str | bytes], ...]
@@ -67,7 +70,7 @@ class Target:
 
 
 def target_of(
-    addresses: str | Iterable[str],
+    addresses: str | Iterable[str] | os.PathLike[str],
     tls: bool | PathOrPem | TLS,
     *,
     connect_seconds: float = 3.0,

@@ -10,6 +10,7 @@ from sessions_server.commands import data
 from sessions_server.commands.flags import with_settings
 from sessions_server.commands.keyring import keyring
 from sessions_server.commands.running import run
+from sessions_server.commands.share import share
 from sessions_server.commands.token import token
 from sessions_server.domain.errors import DomainError, SetupError
 from sessions_server.settings import Settings
@@ -42,6 +43,7 @@ def _announce(address: str, http_url: str) -> None:
 
 
 cli.add_typer(keyring, name="keyring")
+cli.command("share", hidden=True)(share)
 cli.command("export")(data.export)
 cli.command("import")(data.import_)
 cli.add_typer(token, name="token")

@@ -50,6 +50,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+Ready = Callable[[str, str], None]
+"""Told once requests are served: the address, and the URL of HTTP, empty if that is off."""
+
 HEALTH_SECONDS = 1.0
 """How often the store is asked whether it is there."""
 
@@ -92,20 +95,26 @@ class Core:
     grace: ShutdownDeadline
 
 
-async def serve(settings: Settings, *, ready: Callable[[str, str], None], clock: Clock | None = None) -> None:
-    """Serves until SIGTERM, SIGINT or SIGHUP, then drains. Calls `ready` once requests are served, with the address
-    and the URL of HTTP, empty if that is off.
-
-    Raises SetupError when a setting, a file or the database cannot be used.
-    """
-    check_exposure(settings)
-    tls = read_tls(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
+async def serve(settings: Settings, *, ready: Ready, clock: Clock | None = None) -> None:
+    """Serves until SIGTERM, SIGINT or SIGHUP, then drains. Raises as `serve_until`."""
     configure_logging(settings)
     for sentence in unknown_variables(os.environ):
         logger.warning("%s", sentence)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await serve_until(stop, settings, ready=ready, clock=clock)
+
+
+async def serve_until(
+    stop: asyncio.Event, settings: Settings, *, ready: Ready, clock: Clock | None = None
+) -> None:
+    """Serves until `stop` is set, then drains. Calls `ready` once requests are served.
+
+    Raises SetupError when a setting, a file or the database cannot be used.
+    """
+    check_exposure(settings)
+    tls = read_tls(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
     with suppress(Stopped):
         async with running_core(settings, clock=clock, stop=stop, serves=True) as core:
             metrics = Metrics()

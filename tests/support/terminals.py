@@ -71,7 +71,7 @@ class Shell:
     @contextmanager
     def terminal(self, *arguments: str, env: Mapping[str, str] | None = None) -> Iterator[Terminal]:
         """Starts a command in a terminal."""
-        child = pexpect.spawn(
+        child: pexpect.spawn[bytes] = pexpect.spawn(
             PROGRAM[0],
             [*PROGRAM[1:], *arguments],
             cwd=str(self.folder),
@@ -96,7 +96,8 @@ class Terminal:
     def wait_for(self, pattern: str) -> Self:
         """Returns when the command has printed what matches."""
         self._child.expect(pattern.encode())
-        self._feed((self._child.before or b"") + (self._child.after or b""))
+        for output in (self._child.before, self._child.after):
+            self._feed(output)
         return self
 
     def type(self, text: str) -> Self:
@@ -111,7 +112,7 @@ class Terminal:
     def end(self) -> int:
         """Waits until the command has ended; returns its exit code."""
         self._child.expect(pexpect.EOF)
-        self._feed(self._child.before or b"")
+        self._feed(self._child.before)
         self._child.wait()
         return int(self._child.exitstatus if self._child.exitstatus is not None else -1)
 
@@ -120,8 +121,9 @@ class Terminal:
         """The screen, without the blanks at the ends of its lines."""
         return "\n".join(line.rstrip() for line in self._screen.display).strip("\n")
 
-    def _feed(self, output: bytes) -> None:
-        self._stream.feed(output)
+    def _feed(self, output: object) -> None:
+        if isinstance(output, bytes):  # else the end, or nothing
+            self._stream.feed(output)
 
 
 def masked(text: str) -> str:

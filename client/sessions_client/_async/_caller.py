@@ -23,6 +23,8 @@ from sessions_client._retry import Attempts, Backoff, seconds_of
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
+    from sessions_client._embedded import Embedded
+
 CONNECT_SECONDS: Final = 3.0
 """How long a client waits for the first answer of any server, by default."""
 
@@ -49,11 +51,13 @@ class AsyncCaller:
         metadata: Callable[[], Metadata],
         timeout: Span,
         connect_timeout: Span = CONNECT_SECONDS,
+        embedded: Embedded | None = None,
     ) -> None:
         self.connection = _connection.Connection(target)
         self.metadata = metadata
         self.backoff = Backoff()
         self._target = target
+        self._embedded = embedded
         self._followers: WeakSet[Follower] = WeakSet()
         self._lock = threading.Lock()
         self._closing = False
@@ -86,7 +90,7 @@ class AsyncCaller:
 
     def attempts(self, deadline: Deadline, *, request_id: str = "") -> Attempts:
         """The attempts of a call that begins now."""
-        connect = None if self._reached else Deadline(self._connect_seconds)
+        connect = None if self._reached or self._embedded else Deadline(self._connect_seconds)
         return Attempts(deadline, connect=connect, backoff=self.backoff, request_id=request_id)
 
     async def unary(
@@ -127,6 +131,8 @@ class AsyncCaller:
         no time is left for another; RuntimeError when the client is closed meanwhile."""
         deadline = self.deadline(timeout)
         attempts = self.attempts(deadline, request_id=request_id)
+        if not self._reached:
+            await self.revive()
         while True:
             had = deadline.remaining()
             try:
@@ -145,6 +151,7 @@ class AsyncCaller:
         """The seconds to wait before the next attempt, after one that had so much time failed. Raises the error when it
         is final."""
         self._reached = self._reached or not error._is_unreachable
+        await self.revive()
         first = attempts.failures == 0
         delay = attempts.delay(error)
         if first and not self._reached:
@@ -155,6 +162,11 @@ class AsyncCaller:
             final = attempts.final(error, had=had)
             raise (explained(final, self._target) if final._is_unreachable else final) from failure
         return delay
+
+    async def revive(self) -> None:
+        """Makes sure that an embedded server runs. Raises Unavailable when it cannot be started."""
+        if self._embedded is not None:
+            await _backend.in_thread(self._embedded.revive)
 
     def reached(self) -> None:
         """A server answered."""
@@ -179,6 +191,8 @@ class AsyncCaller:
                 await follower._shut()
         finally:
             await self.connection.close()
+            if self._embedded is not None:
+                await _backend.in_thread(self._embedded.close)
 
 
 class AsyncResource:

@@ -9,6 +9,7 @@ from sessions_client._async._caller import CONNECT_SECONDS, AsyncCaller
 from sessions_client._async._pipeline import AsyncPipeline
 from sessions_client._async._records import AsyncRecords
 from sessions_client._async._sessions import AsyncSessions
+from sessions_client._embedded import embedded_of
 from sessions_client._models import Span
 from sessions_client._options import MetadataInput, TokenSource, call_metadata, target_of
 from sessions_client._retry import seconds_of
@@ -16,6 +17,7 @@ from sessions_client._tls import TLS, PathOrPem
 from sessions_client.ops import Read
 
 if TYPE_CHECKING:
+    import os
     from datetime import timedelta
     from types import TracebackType
 
@@ -26,6 +28,10 @@ class AsyncClient:
     `target` is an address (`127.0.0.1:50051`, `dns:///sessions:50051`, `unix:/run/sessions.sock`), or
     several: calls then go round robin over those that are up. Host names in a list are looked up once; a
     `dns:///` name with several addresses is followed as it changes.
+
+    A path (`./chat.db`, a `Path`) opens a database file without a server of your own: all programs of the machine that
+    open it share one process, which the first starts and which ends after the last. `:memory:` keeps everything in this
+    process until the client is closed. Both need `pip install 'sessions[server]'`.
 
     `token` is sent as a bearer token with every call; a function is asked for it each time. `tls` is True for
     the well-known authorities, the path (or the content) of a CA of one's own, or a `TLS`. With TLS all
@@ -46,7 +52,7 @@ class AsyncClient:
 
     def __init__(
         self,
-        target: str | Iterable[str],
+        target: str | Iterable[str] | os.PathLike[str],
         *,
         token: TokenSource | None = None,
         tls: bool | PathOrPem | TLS = False,
@@ -56,11 +62,14 @@ class AsyncClient:
         proxy: bool | None = None,
     ) -> None:
         connect_seconds = seconds_of(connect_timeout, name="connect_timeout")
+        embedded = embedded_of(target)
+        address = target if embedded is None else embedded.address
         self._caller = AsyncCaller(
-            target_of(target, tls, connect_seconds=connect_seconds, proxy=proxy),
+            target_of(address, tls, connect_seconds=connect_seconds, proxy=proxy),
             metadata=call_metadata(token, metadata),
             timeout=timeout,
             connect_timeout=connect_timeout,
+            embedded=embedded,
         )
         self._sessions = AsyncSessions(self._caller)
         self._records = AsyncRecords(self._caller)

@@ -105,6 +105,7 @@ class Pipe:
             if delay is None:
                 raise
             self._broken = error
+            await self._caller.revive()
             await self._caller.connection.pause(delay)
             return failures + 1
         return 0

@@ -329,6 +329,7 @@ class AsyncSubscription(_backend.Startable["AsyncSubscription"]):
                 self._end(error)
                 raise
         else:
+            await self._caller.revive()
             delay = delay_before_new_stream(error, attempt=self._failures, backoff=self._caller.backoff)
         if delay is None:
             self._end(error)

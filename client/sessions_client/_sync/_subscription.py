@@ -329,6 +329,7 @@ class Subscription(_backend.Startable["Subscription"]):
                 self._end(error)
                 raise
         else:
+            self._caller.revive()
             delay = delay_before_new_stream(error, attempt=self._failures, backoff=self._caller.backoff)
         if delay is None:
             self._end(error)

@@ -20,11 +20,12 @@ T = TypeVar("T")
 def run(work: Coroutine[Any, Any, T]) -> T:
     """Runs on uvloop where it is installed; it is an extra. Nothing is logged unless the work says where."""
     logging.getLogger().addHandler(logging.NullHandler())
-    with asyncio.Runner(loop_factory=_new_loop) as runner:
+    with asyncio.Runner(loop_factory=new_loop) as runner:
         return runner.run(work)
 
 
-def _new_loop() -> asyncio.AbstractEventLoop:
+def new_loop() -> asyncio.AbstractEventLoop:
+    """A loop of uvloop where that is installed."""
     try:
         import uvloop
     except ImportError:

@@ -33,10 +33,13 @@ class FileLock:
             elif not os.access(self._database, os.R_OK | os.W_OK):
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
             self._check_has_one_name()
+            os.truncate(self._descriptor, 0)
+            os.write(self._descriptor, str(os.getpid()).encode())
         except BlockingIOError:
+            holder = self._holder()
             self.release()
             raise StoreInUse(
-                f"Another process uses the database {self._database}; stop it first, or give this one another "
+                f"Another process{holder} uses the database {self._database}; stop it first, or give this one another "
                 "database. Several servers can share a PostgreSQL database."
             ) from None
         except OSError as error:
@@ -45,6 +48,11 @@ class FileLock:
                 f"The database {self._database} cannot be opened ({error.strerror}); "
                 "check that its folder exists and can be written to."
             ) from None
+
+    def _holder(self) -> str:
+        """Which process has the lock, as it noted there."""
+        noted = os.pread(self._descriptor, 20, 0) if self._descriptor is not None else b""
+        return f" ({noted.decode()})" if noted.isdigit() else ""
 
     def _check_has_one_name(self) -> None:
         """Under a second name another process would lock, and log, elsewhere. Raises StoreRefused."""

@@ -1,0 +1,82 @@
+"""`sessions-server share`: the server of one database file, for all programs of a machine that open it.
+
+Clients start it; nobody types it. It leaves a moment after the last of them: each holds a shared lock on the lease,
+which the kernel drops however a program ends. The one that starts or leaves holds the gate, so no client finds a server
+that is about to go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+import os
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sessions_server.commands.running import run
+
+if TYPE_CHECKING:
+    from sessions_server.settings import Settings
+
+LOOK_SECONDS = 0.5
+"""How often it looks whether anyone is left."""
+
+
+def share(
+    database: Path,
+    *,
+    socket: Annotated[Path, typer.Option()],
+    lease: Annotated[Path, typer.Option()],
+    gate: Annotated[
+        int, typer.Option(help="Descriptor of the locked gate, inherited from whoever starts this.")
+    ],
+    about: Annotated[Path, typer.Option(help="File that tells clients which version serves.")],
+) -> None:
+    """Serves one database file over a Unix socket, for as long as a client holds the lease."""
+    from sessions_server.settings import Settings
+
+    settings = Settings(listen=f"unix:{socket}", database_url=f"sqlite+aiosqlite:///{database.resolve()}")
+    run(_share(settings, lease=lease, gate=gate, about=about))
+
+
+async def _share(settings: Settings, *, lease: Path, gate: int, about: Path) -> None:
+    from sessions_server.app import serve_until
+    from sessions_server.observability import configure_logging
+
+    configure_logging(settings)
+    stop = asyncio.Event()
+
+    def ready(address: str, _: str) -> None:
+        about.write_text(json.dumps({"version": version("sessions"), "process": os.getpid()}))
+        sys.stdout.write(f"listening on {address}\n")
+        sys.stdout.flush()
+        fcntl.flock(gate, fcntl.LOCK_UN)
+        leaving.append(asyncio.ensure_future(_leave_with_the_last(stop, lease=lease, gate=gate)))
+
+    leaving: list[asyncio.Task[None]] = []
+    await serve_until(stop, settings, ready=ready)
+
+
+async def _leave_with_the_last(stop: asyncio.Event, *, lease: Path, gate: int) -> None:
+    """Sets `stop` once nobody holds the lease, and keeps the gate until this process has ended."""
+    held = os.open(lease, os.O_RDWR | os.O_CREAT, 0o600)
+    while True:
+        await asyncio.sleep(LOOK_SECONDS)
+        if _locked(gate):
+            if _locked(held):
+                stop.set()
+                return
+            fcntl.flock(gate, fcntl.LOCK_UN)
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,0 +1,51 @@
+"""A server inside another program: a thread with a loop of its own, on a database in memory, gone when it is closed.
+
+Clients reach it by its name alone, `sessions_server.embedded`: neither side imports the other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from concurrent.futures import Future
+
+from sessions_server.app import serve_until
+from sessions_server.commands.running import new_loop
+from sessions_server.settings import Settings
+
+_STARTING = threading.Lock()
+"""One start at a time: Alembic keeps what it migrates in the globals of its module, which threads share, as others met:
+https://github.com/skypilot-org/skypilot/pull/9058"""
+
+
+class InMemory:
+    """A running server that listens on the given address, a Unix socket."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._ready: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
+        self._thread = threading.Thread(target=self._run, name="sessions in memory", daemon=True)
+        with _STARTING:
+            self._thread.start()
+            self._loop, self._stop = self._ready.result()
+
+    def close(self) -> None:
+        """Ends the server and forgets its data. May be called twice."""
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._stop.set)
+            self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            with asyncio.Runner(loop_factory=new_loop) as runner:
+                runner.run(self._serve())
+        except BaseException as error:
+            if not self._ready.done():
+                self._ready.set_exception(error)
+                return
+            raise
+
+    async def _serve(self) -> None:
+        stop, loop = asyncio.Event(), asyncio.get_running_loop()
+        settings = Settings(listen=self._address, database_url="sqlite+aiosqlite:///:memory:", http_listen="")
+        await serve_until(stop, settings, ready=lambda *_: self._ready.set_result((loop, stop)))

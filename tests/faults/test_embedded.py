@@ -1,0 +1,215 @@
+"""Sessions without a server of one's own: one process serves a file for all programs, whoever is killed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+from sessions_client import AsyncClient, Client, Unavailable
+from sessions_client._embedded import SharedFile
+from tests.support.server import SOURCES, start_server
+
+if TYPE_CHECKING:
+    from tests.support.server import Server
+
+OPENERS = 8
+ROUNDS = int(os.environ.get("SESSIONS_EMBEDDED_ROUNDS", "12"))
+"""How often somebody is killed; 200 by hand."""
+MEMORIES = 100
+SESSION = "shared"
+
+
+@pytest.fixture(autouse=True)
+def private_folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Sockets and locks of their own for each test, under a path that is short enough for a socket."""
+    with tempfile.TemporaryDirectory(prefix="s-") as folder:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", folder)
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, SOURCES)))
+        yield Path(folder)
+
+
+@pytest.fixture
+def database(tmp_path: Path, private_folder: Path) -> Iterator[Path]:
+    path = tmp_path / "chat.db"
+    yield path
+    for process in servers(path):
+        process.wait(timeout=60)  # each leaves by itself, once nobody is left
+
+
+def servers(database: Path) -> list[psutil.Process]:
+    """The processes that serve a file."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        command = process.info["cmdline"] or []
+        if "share" in command and str(database) in command:
+            found.append(process)
+    return found
+
+
+class User:
+    def __init__(self, database: Path, name: str) -> None:
+        program = [sys.executable, "-m", "tests.faults.embedded.user", str(database), SESSION, name]
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(program, stdin=pipe, stdout=pipe, text=True)
+
+    def hear(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
+
+    def ask(self) -> None:
+        """Has it add another message."""
+        assert self.process.stdin is not None
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+
+    def add(self) -> str:
+        self.ask()
+        return self.hear()
+
+    def end(self) -> None:
+        with self.process:  # closes its pipes, and waits for it
+            pass
+        assert self.process.returncode == 0
+
+    def kill(self) -> None:
+        self.process.kill()
+        with self.process:
+            pass
+
+
+def contents(database: Path) -> list[str]:
+    with Client(database, timeout=120) as client:
+        return [each.content for each in client.sessions.get_history(SESSION, limit=100_000)]
+
+
+def test_programs_that_open_a_file_at_once_share_one_server(database: Path) -> None:
+    users = [User(database, f"u{number}") for number in range(OPENERS)]
+    assert [user.hear() for user in users] == ["ready"] * OPENERS
+    assert len(servers(database)) == 1
+    added = [user.add() for user in users for _ in range(3)]
+    for user in users:
+        user.end()
+    assert sorted(contents(database)) == sorted(added)
+
+
+def test_whoever_is_killed_nothing_is_lost_and_nobody_stays(database: Path) -> None:
+    chance = random.Random(0)
+    users = [User(database, f"u{number}") for number in range(3)]
+    assert {user.hear() for user in users} == {"ready"}
+    added: list[str] = []
+    for number in range(ROUNDS):
+        victim = chance.choice(["server", "user", "both"])
+        if victim in ("user", "both"):
+            users.pop(0).kill()
+        if victim in ("server", "both"):
+            for process in servers(database):
+                process.send_signal(signal.SIGKILL)
+        if victim in ("user", "both"):
+            users.append(User(database, f"v{number}"))
+            assert users[-1].hear() == "ready"
+        added += [user.add() for user in users]
+    for user in users:
+        user.end()
+    assert set(added) <= set(contents(database))
+
+
+def test_a_starter_that_is_killed_leaves_a_server_to_the_next(database: Path) -> None:
+    starter = User(database, "first")
+    while not servers(database):
+        os.sched_yield()
+    starter.kill()
+    second = User(database, "second")
+    assert second.hear() == "ready"
+    assert second.add() == "second-0"
+    second.end()
+
+
+def test_a_server_leaves_after_the_last_of_its_users(database: Path) -> None:
+    with Client(database) as client:
+        client.ping()
+        (process,) = servers(database)
+    process.wait(timeout=60)
+    with closing(sqlite3.connect(database)) as left:
+        assert left.execute("SELECT count(*) FROM sessions").fetchone() == (0,)
+
+
+def test_a_subscription_goes_on_when_the_server_is_killed(database: Path) -> None:
+    with Client(database, timeout=120) as client:
+        session = client.sessions.create(user_id="u1")
+        with client.sessions.subscribe(session.id, after_sequence=0) as events:
+            assert next(events).type == "created"
+            for process in servers(database):
+                process.kill()
+            client.sessions.add_message(session.id, role="user", content="Hello")
+            assert next(events).sequence == 2
+
+
+async def test_an_asynchronous_client_opens_files_too(database: Path) -> None:
+    async with AsyncClient(str(database)) as one, AsyncClient(database) as two:
+        session = await one.sessions.create(user_id="u1")
+        assert (await two.sessions.get(session.id)).id == session.id
+
+
+def test_a_client_in_memory_begins_empty_each_time() -> None:
+    for _ in range(MEMORIES):
+        with Client(":memory:") as client:
+            assert list(client.sessions.list()) == []
+            client.sessions.create(user_id="u1")
+
+
+async def test_clients_in_memory_share_nothing() -> None:
+    async with AsyncClient(":memory:") as one, AsyncClient(":memory:") as two:
+        session, _ = await asyncio.gather(one.sessions.create(user_id="u1"), two.ping())
+        assert [each.id async for each in one.sessions.list()] == [session.id]
+        assert [each.id async for each in two.sessions.list()] == []
+
+
+def test_a_file_that_a_server_has_is_refused_with_its_process(tmp_path: Path) -> None:
+    with start_server(tmp_path) as server, Client(tmp_path / "sessions.db") as client:
+        with pytest.raises(Unavailable) as refused:
+            client.ping()
+        assert holder(server) in str(refused.value)
+
+
+def holder(server: Server) -> str:
+    return f"Another process ({server.pid}) uses the database"
+
+
+def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with (
+        Client(tmp_path / "nowhere" / "chat.db") as client,
+        pytest.raises(Unavailable, match="its folder exists"),
+    ):
+        client.ping()
+
+
+def test_another_version_is_told_who_serves_the_file(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Client(database) as client:
+        client.ping()
+        (process,) = servers(database)
+        monkeypatch.setattr("sessions_client._embedded._own_version", lambda: "9.9.9")
+        other = SharedFile(database)
+        with pytest.raises(Unavailable, match=rf"process {process.pid}\).*9\.9\.9"):
+            other.revive()
+        other.close()
+
+
+def test_a_folder_of_sockets_that_others_can_read_is_refused(private_folder: Path, database: Path) -> None:
+    folder = private_folder / "sessions"
+    folder.mkdir()
+    folder.chmod(0o755)
+    with pytest.raises(ValueError, match="must belong to this user alone"):
+        Client(database)
