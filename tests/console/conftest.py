@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
+from playwright.sync_api import expect
 
 from sessions_client import Client
 from tests.support.browser import running_browser
@@ -13,6 +14,10 @@ from tests.support.server import Server, start_server
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
+
+
+# Judges no speed: how long a busy machine may take before what is expected counts as missing.
+expect.set_options(timeout=60_000)
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Every screen, in both themes: usable by everyone as far as axe can judge."""
+"""Every screen, in both themes: usable by everyone as far as axe can judge, and the same as the README's picture."""
 
 from __future__ import annotations
 
@@ -10,11 +10,16 @@ from console import build
 from playwright.sync_api import expect
 
 from tests.console.conversation import other_sessions, support_case
+from tests.console.picture import PICTURE, PIXELS, take_picture
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from playwright.sync_api import Browser, Page
 
     from tests.support.server import Server
+
+PICTURE_BYTES = 300_000
 
 
 def open_dialog(button: str) -> Callable[[Page], None]:
@@ -37,7 +42,7 @@ SCREENS: dict[str, tuple[str, str, Callable[[Page], None]]] = {
     "chat": ("/sessions/case", "Is there anything else?", nothing),
     "past": ("/sessions/case?at=7", "As of #7", nothing),
     "context": ("/sessions/case?view=context", "etag", nothing),
-    "difference": ("/sessions/case?view=context&at=8", "As of #8", nothing),
+    "difference": ("/sessions/case?view=context&at=8", "added", nothing),
     "edit": ("/sessions/case?view=context", "The whole context, as JSON", open_dialog("Edit")),
     "details": ("/sessions/case?view=details", "Context window", nothing),
     "raw": ("/sessions/case?view=raw", "SESSION_STATE_ACTIVE", nothing),
@@ -92,3 +97,17 @@ def test_axe_finds_nothing(browser: Browser, server: Server, axe: str, theme: An
 def described(violation: dict[str, Any]) -> str:
     places = [node["target"] for node in violation["nodes"][:3]]
     return f"{violation['id']}: {violation['help']} {places}"
+
+
+def test_the_readme_shows_this_console(browser: Browser, server: Server, tmp_path: Path) -> None:
+    """The picture in the README was taken by the same function: `python -m tests.console.picture` takes it again."""
+    taken = tmp_path / "console.png"
+    take_picture(browser, server.url, taken)
+    assert png_size(taken) == png_size(PICTURE) == PIXELS
+    assert PICTURE.stat().st_size < PICTURE_BYTES
+
+
+def png_size(path: Path) -> tuple[int, int]:
+    header = path.read_bytes()[:24]
+    assert header[:8] == b"\x89PNG\r\n\x1a\n"
+    return int.from_bytes(header[16:20]), int.from_bytes(header[20:24])

@@ -13,6 +13,7 @@ from playwright.sync_api import expect
 from sessions_client import SessionData
 from sessions_server.domain.ports import Access
 from sessions_server.security.tokens import new_token
+from tests.support.debian import environment_with
 from tests.support.server import start_server
 
 if TYPE_CHECKING:
@@ -129,7 +130,8 @@ def test_the_call_in_view_can_be_copied_and_works(page: Page, server: Server, cl
 
 
 def run(*command: str) -> str:
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    env = environment_with("curl")
+    return subprocess.run(command, env=env, check=True, capture_output=True, text=True).stdout
 
 
 def test_a_token_is_pasted_once_and_what_it_allows_is_shown(browser: Browser, tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 CONSOLE = Path("server/sessions_server/http/console")
 """The built console."""
+PICTURES = {".png"}
+"""How the names of files end that are no text."""
 
 
 def project_files(*patterns: str) -> list[Path]:
@@ -22,7 +24,10 @@ def written_by_hand(*patterns: str) -> list[Path]:
     return [
         path
         for path in project_files(*patterns)
-        if path.parts[0] != "generated" and "_sync" not in path.parts and CONSOLE not in path.parents
+        if path.parts[0] != "generated"
+        and "_sync" not in path.parts
+        and CONSOLE not in path.parents
+        and path.suffix not in PICTURES
     ]
 
 
