@@ -24,6 +24,8 @@ from tests.support import commits as c
 from tests.support.commits import Answer, answer
 
 if TYPE_CHECKING:
+    from sessions_server.domain.commit import Commit, Committed
+    from sessions_server.domain.reads import Read, ReadResult
     from sessions_server.domain.workspace import Published
     from sessions_server.storage.store import Store
     from tests.support.clock import HandClock
@@ -61,6 +63,29 @@ class Harness:
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
+
+    async def commit(self, *commits: Commit) -> Committed:
+        """What the last of the commits came to, all in one transaction; raises what refuses one of them."""
+
+        def work(transaction: Transaction) -> tuple[Committed, list[Published]]:
+            workspace = transaction.load(commits)
+            done = [workspace.apply(commit) for commit in commits]
+            return done[-1], transaction.save(workspace)
+
+        self.published = []
+        done, self.published = await self.store.transact(work)
+        return done
+
+    async def read_after(self, commit: Commit, reads: Seq[Read]) -> tuple[ReadResult, ...]:
+        """What reads find in the transaction of a commit."""
+
+        def work(transaction: Transaction) -> tuple[ReadResult, ...]:
+            workspace = transaction.load([commit])
+            workspace.apply(commit)
+            transaction.save(workspace)
+            return transaction.read(reads)
+
+        return await self.store.transact(work)
 
     async def contents(self, key: SessionKey = KEY, query: HistoryQuery | None = None) -> list[str]:
         page = await self.store.history(key, query or HistoryQuery(1_000))

@@ -6,7 +6,7 @@ are decided one after another, each on the facts that those before it left; runs
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence as Seq
 from itertools import groupby
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -76,8 +76,7 @@ class _Draft:
 
     def _apply(self) -> None:
         index = 0
-        for decider, run in groupby(self._commit.operations, key=_decider):
-            operations = list(run)
+        for decider, operations in _runs(self._commit.operations):
             together = decider in _RUNS
             for some in [operations] if together else operations:
                 try:
@@ -103,7 +102,7 @@ class _Draft:
     def _settle_records(self) -> None:
         """Ends the commit's changes of records with one event, if there is a log to tell of them."""
         facts = self._facts
-        if not (changes := facts.records.changes):
+        if not facts.records.commit or not (changes := facts.records.changes):
             return
         events: tuple[Event, ...] = ()
         if facts.session is not None:
@@ -117,6 +116,13 @@ class _Draft:
             self._last if commit.shows_session else None,
             snapshot.context if commit.shows_context else None,
         )
+
+
+def _runs(operations: tuple[o.Operation, ...]) -> Iterable[tuple[Decider, Seq[o.Operation]]]:
+    """The operations, those that follow each other and are decided alike together."""
+    if len(operations) == 1:
+        return ((_decider(operations[0]), operations),)
+    return ((decider, list(run)) for decider, run in groupby(operations, key=_decider))
 
 
 def _decider(operation: o.Operation) -> Decider:

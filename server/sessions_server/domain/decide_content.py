@@ -43,11 +43,13 @@ def append(facts: Facts, operations: Seq[Append]) -> Decision:
     if not new:
         return Decision(results=tuple(results))
     refuse_overflow(session, len(new))
-    added = new.values()
     events = tuple(
-        event_of(facts, EventType.MESSAGE, message, offset=offset) for offset, message in enumerate(added, 1)
+        [
+            event_of(facts, EventType.MESSAGE, message, offset=offset)
+            for offset, message in enumerate(new.values(), 1)
+        ]
     )
-    decision = Decision(events, tuple(results), shortened(session, facts.history.added(added)))
+    decision = Decision(events, tuple(results), shortened(session, facts.history.added(new)))
     shortening = shorten_by_turns(facts.after(decision)) if session.config.max_messages else None
     if shortening is None:
         return decision

@@ -71,4 +71,4 @@ def import_messages(facts: Facts, operation: ImportMessages) -> Decision:
         )
         for each in messages
     )
-    return Decision(events, (Done(),), facts.history.added(messages))
+    return Decision(events, (Done(),), facts.history.added({each.id: each for each in messages}))

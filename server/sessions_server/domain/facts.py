@@ -55,7 +55,7 @@ class Facts(NamedTuple):
             self.key,
             self.now,
             self.limits,
-            replay(self.snapshot, events),
+            replay(self.snapshot, events) if events else self.snapshot,
             events[-1].sequence if events else self.last_sequence,
             self.history if history is None else history,
             self.records if records is None else records,

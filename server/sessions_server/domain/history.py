@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from sessions_server.domain.models import Sequence
@@ -52,12 +52,15 @@ class History(NamedTuple):
             raise LookupError("less content is known than commits said they need")
         return found
 
-    def added(self, messages: Iterable[Message]) -> History:
-        """The history with new messages at its end."""
-        new = {message.id: message for message in messages}
-        return self._replace(
-            newest=self.newest + tuple(message.sequence for message in new.values()),
-            by_id={**self.by_id, **new},
+    def added(self, new: Mapping[str, Message]) -> History:
+        """The history with new messages at its end, by their ids."""
+        return History(
+            self.oldest,
+            self.unknown,
+            self.newest + tuple([message.sequence for message in new.values()]),
+            {**self.by_id, **new} if self.by_id else new,
+            self.by_position,
+            self.removed,
         )
 
     def first(self, count: int) -> tuple[Sequence, ...]:

@@ -217,10 +217,11 @@ class Records:
     def _with(self, writes: Mapping[RecordName, Record | None]) -> Records:
         heads = dict(self.heads)
         before = {name: heads.pop(name, None) for name in writes}
+        unseen = {name: head for name, head in before.items() if name not in self.commit}
         for name, record in writes.items():
             if record is not None:
                 heads[name] = RecordHead(record.etag, record.create_time, record.labels)
-        return replace(self, heads=heads, writes={**self.writes, **writes}, commit={**before, **self.commit})
+        return replace(self, heads=heads, writes={**self.writes, **writes}, commit={**self.commit, **unseen})
 
 
 def _is_below(name: RecordName, prefix: RecordName) -> bool:

@@ -27,7 +27,7 @@ class Kept(NamedTuple):
     sequence: Sequence
     """The log's head after the commit."""
     results: tuple[Result, ...] = ()
-    """Messages without their bodies."""
+    """Of messages the bodies are not kept."""
     session: Session | None = None
     """Without its metadata."""
     context: tuple[Sequence, Micros] | None = None
@@ -60,10 +60,7 @@ def keep(committed: Committed, sequence: Sequence) -> Kept:
     session, context = committed.session, committed.context
     return Kept(
         sequence,
-        tuple(
-            result._replace(body=_NO_BODY) if isinstance(result, Message) else result
-            for result in committed.results
-        ),
+        committed.results,
         None if session is None else session._replace(metadata={}, data_key=None),
         None if context is None else (context.revision, context.update_time),
     )

@@ -49,14 +49,14 @@ class Slot:
     """The events to be stored."""
     published: list[Event] = field(default_factory=list)
     """The events to be shown to watchers: those of an erased session too, which are not stored."""
+    key: SessionKey = field(init=False)
     hidden_through: Sequence = Sequence(0)
     """Content up to this position must not be shown to watchers any more: it was removed, or its session erased."""
     base: Base | None = None
     """The state before which everything is forgotten; None: nothing is to be forgotten."""
 
-    @property
-    def key(self) -> SessionKey:
-        return self.facts.key
+    def __post_init__(self) -> None:
+        self.key = self.facts.key
 
     @property
     def changed(self) -> bool:
@@ -93,8 +93,16 @@ class Workspace:
         if stamp is not None and (first := slot.requests.get(stamp.id)) is not None:
             return self._repeated(slot, first, stamp)
         self._lapse(slot)
-        facts = slot.facts._replace(
-            now=self.now, request_id=stamp.id if stamp is not None else "", records=self.records
+        before = slot.facts
+        facts = Facts(
+            before.key,
+            self.now,
+            self.limits,
+            before.snapshot,
+            before.last_sequence,
+            before.history,
+            self.records,
+            stamp.id if stamp is not None else "",
         )
         outcome = decide(facts, commit)
         self.records = outcome.facts.records

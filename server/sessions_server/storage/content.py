@@ -55,7 +55,7 @@ class Keeping(IntEnum):
 _TYPES: Final = {str(value): value for value in EventType}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Content:
     """The content of one session. Without a data key it is stored as it is."""
 

@@ -57,7 +57,9 @@ def load_histories(
     with_content: dict[SessionKey, _Ends] = {}
     for key, each in needs.items():
         session = slots[key].facts.session
-        if session is not None and (ends := _ends(connection, session, each)) is not None:
+        if session is None or not (each.history or each.max_messages or session.config.max_messages):
+            continue
+        if (ends := _ends(connection, session, each)) is not None:
             (with_content if ends.content else plain)[key] = ends
     for wanted, lookups in ((plain, (_OLDEST, _NEWEST)), (with_content, (_OLDEST_CONTENT, _NEWEST_CONTENT))):
         if wanted:

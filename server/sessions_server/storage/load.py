@@ -144,12 +144,12 @@ class Loader:
         records = self._load_records(needs.values())
         self._given_now = self.now  # a transaction that loads again goes on judging by this instant
         loaded = Loaded(Workspace(self.now, self._limits, {}, frozenset(busy), records, records))
-        for key in keys:
-            if key not in busy:
-                facts = Facts(key, self.now, self._limits)
-                loaded.workspace.slots[key] = Slot(facts, facts)
         for row in rows:
             self._take_session(loaded, row)
+        for key in keys:
+            if key not in busy and key not in loaded.stored:
+                facts = Facts(key, self.now, self._limits)
+                loaded.workspace.slots[key] = Slot(facts, facts)
         slots = loaded.workspace.slots
         self._take_tombstones(loaded)
         self._take_contexts(loaded, {key for key in loaded.stored if needs[key].context})
@@ -218,12 +218,15 @@ class Loader:
 
     def _take_session(self, loaded: Loaded, row: Row) -> None:
         session = session_from_row(row)
-        slot = loaded.workspace.slots[session.key]
-        slot.facts = slot.facts._replace(
-            snapshot=Snapshot(session),
-            last_sequence=session.last_sequence,
-            history=History(unknown=session.message_count),
+        facts = Facts(
+            session.key,
+            self.now,
+            self._limits,
+            Snapshot(session),
+            session.last_sequence,
+            History((), session.message_count),
         )
+        loaded.workspace.slots[session.key] = Slot(facts, facts)
         loaded.stored[session.key] = upkeep(row)
 
     def _take_tombstones(self, loaded: Loaded) -> None:

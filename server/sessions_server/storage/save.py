@@ -285,7 +285,8 @@ class Saver:
             session = slot.facts.session
             if session is None or not slot.published:
                 continue
-            session = session._replace(history_start=_history_start(slot, session))
+            if slot.facts.history.removed:
+                session = session._replace(history_start=_history_start(slot, session))
             stored = self._stored(slot)
             upkeep = self._upkeep(slot, stored)
             counter, stage = rows.counter_values(session, upkeep.tx), rows.stage_values(session, upkeep)
@@ -334,7 +335,8 @@ class Saver:
                 if request.kept is not None:
                     keeping = Keeping.CLEAR if sealing.data_key is None else Keeping.SEALED
                     keeping = Keeping.OUTLIVING if request.outlives else keeping  # which may outlive any key
-                    content = sealing if keeping is Keeping.SEALED else replace(sealing, data_key=None)
+                    in_clear = keeping is not Keeping.SEALED and sealing.data_key is not None
+                    content = replace(sealing, data_key=None) if in_clear else sealing
                     answer = content.kept_cell(stamp.id, request.kept)
                 values.append(
                     (
