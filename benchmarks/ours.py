@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -42,6 +43,19 @@ class Ours:
     def sessions(self, count: int = CONNECTIONS, *, history: int = 0) -> list[str]:
         """By default one for each connection of h2load."""
         return [self.session(history=history) for _ in range(count)]
+
+    def fork(self, session_id: str) -> pb.Session:
+        request = pb.ForkSessionRequest(session_id=session_id, request_id=str(uuid.uuid4()))
+        return self.stub.ForkSession(request).session
+
+    def export_and_import(self, session_id: str) -> pb.Session:
+        """A copy of the session under another id, by way of its export."""
+        exported = [
+            pb.ImportSessionRequest(record=response.record)
+            for response in self.stub.ExportSession(pb.ExportSessionRequest(session_id=session_id))
+        ]
+        exported[0].session_id = exported[0].request_id = str(uuid.uuid4())
+        return self.stub.ImportSession(iter(exported)).session
 
     def message_count(self, session_ids: Sequence[str]) -> int:
         found = [self.stub.GetSession(pb.GetSessionRequest(session_id=each)) for each in session_ids]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
 from benchmarks.fill import DEVICES, fill
-from benchmarks.load import Call, load, median_micros
+from benchmarks.load import BenchmarkError, Call, load, median_micros
 from benchmarks.ours import SERVICE, Ours, connected
 from benchmarks.plan import Plan
 from benchmarks.processes import scratch, sessions_server
@@ -46,6 +47,29 @@ def _growth(rpc: str, name: str, found: Rounds) -> Finding:
     what = f"cost of {rpc} in a session of {LONG:,} messages, beside one of {SHORT}"
     numbers = {f"calls/s with {LONG:,}": found.first, f"calls/s with {SHORT}": found.second}
     return Finding(name, what, 1.2, found.ratio, at_least=False, numbers=numbers)
+
+
+def forks(plan: Plan) -> list[Finding]:
+    """A fork of a session of 100,000 messages, and an export and import of the same."""
+    with ours() as server:
+        source = server.session(history=LONG)
+        found = alternate(
+            lambda: _seconds(lambda: server.fork(source), LONG),
+            lambda: _seconds(lambda: server.export_and_import(source), LONG),
+            rounds=plan.rounds,
+        )
+    what = f"time of an export and import of {LONG:,} messages, beside a fork of them"
+    numbers = {"s by fork": found.first, "s by export and import": found.second}
+    return [Finding("fork", what, 5, found.ratio, at_least=True, numbers=numbers)]
+
+
+def _seconds(copy: Callable[[], pb.Session], count: int) -> float:
+    begun = time.perf_counter()
+    session = copy()
+    taken = time.perf_counter() - begun
+    if session.message_count != count:
+        raise BenchmarkError(f"{count} messages were copied, but the copy has {session.message_count}.")
+    return taken
 
 
 def growth_pages(plan: Plan) -> list[Finding]:

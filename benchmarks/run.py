@@ -46,6 +46,7 @@ def measurements() -> dict[str, Callable[[Plan], list[Finding]]]:
         rules_streams.receipt,
         rules_growth.growth_messages,
         rules_growth.growth_pages,
+        rules_growth.forks,
         rules_streams.memory,
         rules_streams.start,
         rules_console.console,

@@ -103,8 +103,9 @@ def encode_data(data: EventData) -> bytes:
 def encode_change(data: EventData) -> bytes | None:
     """What is needed, beside what an event shows, to know the state after it; None: nothing."""
     match data:
-        case Created(session=Session() as session):
-            return dumps({"session": session_json(session)})
+        case Created(session=Session() as session, context=context):
+            more: JsonObject = {"session": session_json(session)}
+            return dumps(more if context is None else {**more, "context": context})
         case ContextChange(changes=tuple() as changes):
             return dumps({"changes": [_change_json(change) for change in changes]})
         case Updated(values=Settings() as values):
@@ -127,7 +128,9 @@ def decode_data(kind: EventType, payload: bytes, change: bytes | None, *, tenant
         case EventType.CREATED:
             forked_from = raw.get("forked_from")
             origin = None if forked_from is None else from_plain(ForkedFrom, forked_from)
-            return Created(raw["user_id"], State(raw["state"]), origin, _session_of(more))
+            return Created(
+                raw["user_id"], State(raw["state"]), origin, _session_of(more), more.get("context")
+            )
         case EventType.STATE_CHANGE:
             return StateChange(State(raw["state"]), State(raw["previous_state"]), StateReason(raw["reason"]))
         case EventType.CONTEXT_CHANGE:

@@ -10,7 +10,14 @@ from sessions_server.domain.operations import ContextWritten, Done, Removed
 from sessions_server.domain.records import RecordsDeleted, RecordWritten
 
 if TYPE_CHECKING:
-    from sessions_server.domain.models import Context, JsonObject, Session, SessionConfig, StorageOptions
+    from sessions_server.domain.models import (
+        Context,
+        ForkedFrom,
+        JsonObject,
+        Session,
+        SessionConfig,
+        StorageOptions,
+    )
     from sessions_server.domain.operations import Condition, Operation
     from sessions_server.domain.reads import Read, ReadResult
 
@@ -41,6 +48,14 @@ class RequestStamp:
     payload_hash: bytes
 
 
+class ForkedContent(NamedTuple):
+    """What a fork begins with, beside the messages and records that the store copies."""
+
+    origin: ForkedFrom
+    context: JsonObject | None
+    message_count: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewSession:
     """A session to be created before the operations."""
@@ -57,6 +72,7 @@ class NewSession:
     """The identity of the new log."""
     id_is_derived: bool = False
     """The session id was derived from the request id, not chosen by the caller."""
+    forked: ForkedContent | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

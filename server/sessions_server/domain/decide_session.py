@@ -27,7 +27,7 @@ from sessions_server.domain.replay import settled
 from sessions_server.domain.sizes import check_metadata
 
 if TYPE_CHECKING:
-    from sessions_server.domain.commit import NewSession
+    from sessions_server.domain.commit import ForkedContent, NewSession
     from sessions_server.domain.models import StorageOptions
     from sessions_server.domain.operations import DeleteSession, Expire, MergeMetadata, Move, Update
 
@@ -64,9 +64,22 @@ def create(facts: Facts, new: NewSession) -> Decision:
         active_time=now,
         data_key=new.data_key,
         log_id=new.log_id,
+        forked_from=None if new.forked is None else new.forked.origin,
     )
-    created = Created(new.user_id, State.CREATED, None, session)
-    return Decision((event_of(facts, EventType.CREATED, created),))
+    return _created(facts, session, new.forked)
+
+
+def _created(facts: Facts, session: Session, forked: ForkedContent | None) -> Decision:
+    if forked is None:
+        created = Created(session.user_id, State.CREATED, None, session)
+        return Decision((event_of(facts, EventType.CREATED, created),))
+    created = Created(session.user_id, State.CREATED, forked.origin, session, forked.context)
+    # As it will be when the store has copied the messages, which happens in the same transaction or not at all.
+    count, last = forked.message_count, Sequence(session.last_sequence + forked.message_count)
+    shown = session._replace(
+        message_count=count, last_sequence=last, history_head=last if count else Sequence(0)
+    )
+    return Decision((event_of(facts, EventType.CREATED, created),), shown=shown)
 
 
 def update(facts: Facts, operation: Update) -> Decision:

@@ -197,6 +197,8 @@ class Created:
     forked_from: ForkedFrom | None = None
     session: Session | None = None
     """As created. None where the log is read without its changes, as in all events below."""
+    context: JsonObject | None = None
+    """That of a fork; None: there is none yet."""
 
 
 @dataclass(frozen=True, slots=True)

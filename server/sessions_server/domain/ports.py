@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from sessions_server.domain.commit import Commit, Committed
     from sessions_server.domain.errors import DomainError
     from sessions_server.domain.filters import Condition
+    from sessions_server.domain.fork import Fork
     from sessions_server.domain.models import (
         Context,
         Event,
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     )
     from sessions_server.domain.reads import Read, ReadResult
     from sessions_server.domain.record_reads import CollectionPage, CollectionQuery, RecordPage, RecordQuery
-    from sessions_server.domain.records import Record, RecordName
+    from sessions_server.domain.records import Record, RecordName, Scope
     from sessions_server.domain.workspace import Published, Workspace
 
 T = TypeVar("T")
@@ -156,6 +157,10 @@ class WriteStore(Protocol):
         unknown whether the commit happened: the commands' request ids tell on the next try.
         """
 
+    async def fork(self, fork: Fork) -> tuple[Committed, list[Published]]:
+        """Creates a session that begins as another one was, in one durable transaction, which does not lock that one.
+        Raises as `Commits.fork`."""
+
 
 class Commits(Protocol):
     """Where commits are decided, in the order in which they come, and made durable."""
@@ -176,6 +181,10 @@ class Commits(Protocol):
 
         Stops after the first when it has no effect, as a repeated request has none. Any refusal undoes all of them.
         """
+
+    async def fork(self, fork: Fork) -> Committed:
+        """Forks a session. Raises SessionNotFound for a missing source, CursorAhead, EventsCompacted, SessionExists,
+        EncryptionNotConfigured, RequestIdReused, Unavailable, StorageFull."""
 
 
 class HistoryQuery(NamedTuple):
@@ -248,6 +257,9 @@ class RecordStore(Protocol):
 
     async def collections(self, query: CollectionQuery) -> CollectionPage:
         """The collections with at least one record, in the order of their paths."""
+
+    async def shared_scopes(self, after: Scope | None, limit: int) -> list[Scope]:
+        """The next users and tenants that have records, in order; none at the end."""
 
 
 class ReadStore(Protocol):

@@ -86,7 +86,8 @@ def _storage_after(storage: StorageOptions, given: StorageOptions, field: str) -
 def _begin(event: Event) -> Snapshot:
     if event.type is EventType.CREATED:
         data: Created = _known(event.data)
-        return Snapshot(data.session)
+        context = None if data.context is None else Context(data.context, event.sequence, event.time)
+        return Snapshot(data.session, context)
     if event.type is EventType.IMPORTED:
         return _import(event, _known(event.data))
     raise ValueError("the events of a session do not begin with its creation, and there is no base for them")

@@ -21,6 +21,7 @@ from sessions_server.domain.ports import LockWait
 from sessions_server.domain.workspace import Published
 
 if TYPE_CHECKING:
+    from sessions_server.domain.fork import Fork
     from sessions_server.domain.models import SessionKey
     from sessions_server.domain.ports import Transaction, WriteStore
 
@@ -88,10 +89,19 @@ class Writer:
     async def submit_parts(self, parts: Parts) -> Committed:
         """Decides the parts one after another in one transaction, and returns what the first of them came to.
 
-        Stops at a part without effect, as a repeated request has none. Any refusal undoes all of them; a caller that
-        goes away may do so too.
+        Stops after the first when that has no effect, as a repeated request has none. Any refusal undoes all of them; a
+        caller that goes away may do so too.
         """
         return await self._enqueue(self._parts, parts)
+
+    async def fork(self, fork: Fork) -> Committed:
+        """Forks a session beside the commits, which do not wait for it where there are several connections."""
+        if self._closing:
+            raise _stopping()
+        async with self._parts_lane:
+            committed, published = await self._store.fork(fork)
+        self._announce(published)
+        return committed
 
     async def run(self) -> None:
         """Commits what is submitted, until `close` was called and everything is answered."""
@@ -120,7 +130,7 @@ class Writer:
 
     def _enqueue(self, queue: deque[_Entry[Work]], work: Work) -> asyncio.Future[Committed]:
         if self._closing:
-            raise ShuttingDown("The server is stopping; retry, and another one will answer.")
+            raise _stopping()
         entry = _Entry(work, asyncio.get_running_loop().create_future())
         queue.append(entry)
         if self._parts or len(self._waiting) >= self._wanted:
@@ -242,15 +252,19 @@ def _decide_parts(tx: Transaction, parts: Parts) -> tuple[Committed, list[Publis
     for commit in parts():
         workspace = tx.load([commit], lock_wait=LockWait.LONG)
         committed = workspace.apply(commit)
-        first = first or committed
         changes = tx.save(workspace)
-        if not changes:
-            break
+        if first is None and not changes:
+            return committed, []  # a repeated request
+        first = first or committed
         for change in changes:
             seen = published.get(change.key)
             through = max(change.erased_through, seen.erased_through if seen else change.erased_through)
             published[change.key] = Published(change.key, [], change.head, through)
     return first or Committed(), list(published.values())
+
+
+def _stopping() -> ShuttingDown:
+    return ShuttingDown("The server is stopping; retry, and another one will answer.")
 
 
 def _settle(entry: _Entry[Any], outcome: Committed | Exception) -> None:

@@ -37,6 +37,7 @@ from sessions_server.rpc.convert.sessions import (
     ChangeOfSession,
     read_create,
     read_delete,
+    read_fork,
     read_get,
     read_move,
     read_update,
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from sessions_server.domain.limits import Limits
     from sessions_server.domain.models import Event, Sequence, Session
     from sessions_server.domain.ports import Caller
-    from sessions_server.domain.transfer import Record
+    from sessions_server.domain.transfer import ExportRecord
     from sessions_server.rpc.calls import Write
     from sessions_server.service.sessions import Sessions
     from sessions_server.service.subscriptions import Subscriptions
@@ -100,6 +101,12 @@ class SessionServicer:
         page = await self._sessions.page(query, request.page_token)
         response = pb.SearchSessionsResponse(next_page_token=page.next_token)
         put_sessions(response.sessions, page.sessions)
+        return response
+
+    async def ForkSession(self, request: pb.ForkSessionRequest, caller: Caller) -> pb.ForkSessionResponse:
+        fork = await read(read_fork, request, caller, self._limits)
+        response = pb.ForkSessionResponse()
+        put_session(response.session, await self._sessions.fork(fork))
         return response
 
     async def DeleteSession(
@@ -191,7 +198,7 @@ class SessionServicer:
 
     async def ExportSession(self, request: pb.ExportSessionRequest, caller: Caller, write: Write) -> None:
         key = await read(read_named, request, caller, self._limits)
-        async with aclosing(cast("AsyncGenerator[Record]", self._transfers.export(key))) as records:
+        async with aclosing(cast("AsyncGenerator[ExportRecord]", self._transfers.export(key))) as records:
             async for record in records:
                 response = pb.ExportSessionResponse()
                 put_record(response.record, record)

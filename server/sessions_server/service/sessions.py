@@ -16,6 +16,7 @@ from sessions_server.service.sealing import new_data_key
 
 if TYPE_CHECKING:
     from sessions_server.domain.commit import Commit, Committed, NewSession
+    from sessions_server.domain.fork import Fork
     from sessions_server.domain.limits import Limits
     from sessions_server.domain.operations import Operation
     from sessions_server.domain.ports import Cells, Commits, HistoryPage, HistoryQuery, ListQuery, ReadStore
@@ -55,6 +56,17 @@ class Sessions:
     async def clear_history(self, commit: Commit) -> int:
         """Returns how many messages were cleared. Raises SessionNotFound, InvalidState."""
         return (await self.commit(commit)).removed_count()
+
+    async def fork(self, fork: Fork) -> Session:
+        """Creates a session that begins as another one was; an empty id is replaced by a new one. Raises
+        SessionNotFound for a missing source, CursorAhead, EventsCompacted, SessionExists, EncryptionNotConfigured."""
+        key, derived = fork.key, False
+        if not key.session_id:
+            derived = fork.request is not None
+            key = SessionKey(key.tenant, new_session_id(key.tenant, fork.request))
+        data_key = new_data_key(self._cells, key)
+        fork = replace(fork, key=key, data_key=data_key, log_id=new_log_id(), id_is_derived=derived)
+        return (await self._commits.fork(fork)).session_after()
 
     async def read(self, reads: Seq[Read]) -> tuple[ReadResult, ...]:
         """Several things as they were at one instant, in their order; None where there is no such thing."""

@@ -135,9 +135,10 @@ class Runner(ABC):
         because a write has failed, it is tried. It takes a bounded time."""
 
     @abstractmethod
-    async def write(self, work: Callable[[Connection], T]) -> T:
+    async def write(self, work: Callable[[Connection], T], *, snapshot: bool = False) -> T:
         """Runs `work` in one durable transaction; what it raises rolls everything back. It may be run again, if another
-        transaction came first. Raises Unavailable when it is unknown whether the commit happened."""
+        transaction came first. With `snapshot`, all of its statements see the same state. Raises Unavailable when it is
+        unknown whether the commit happened."""
 
     @abstractmethod
     async def read(self, work: Callable[[Connection], T], *, snapshot: bool) -> T:

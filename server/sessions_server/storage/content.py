@@ -110,6 +110,10 @@ class Content:
     def session_of_base(stored: bytes) -> Session:
         return session_from_json(loads(stored))
 
+    def moved_payload(self, sequence: int, stored: bytes, target: Content, to: int) -> bytes:
+        """A payload as it is stored at a position of another session."""
+        return target._seal(PAYLOAD_COLUMN, str(to), self._open(PAYLOAD_COLUMN, str(sequence), stored))
+
     def record_cell(self, name: RecordName, value: bytes) -> bytes:
         return self._seal(RECORD_COLUMN, _record_row(name), value)
 

@@ -16,6 +16,7 @@ from sessions_server.domain.reads import refreshes, session_of
 from sessions_server.storage import maintenance, read as reading, read_log, record_reads
 from sessions_server.storage.backend import RunOptions
 from sessions_server.storage.compaction import compact
+from sessions_server.storage.fork import fork_session
 from sessions_server.storage.gather import Gather
 from sessions_server.storage.questions import Lapsing
 from sessions_server.storage.record_collections import find_collections
@@ -28,6 +29,8 @@ from sessions_server.storage.transaction import StoreTransaction
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
+    from sessions_server.domain.commit import Committed
+    from sessions_server.domain.fork import Fork
     from sessions_server.domain.limits import Limits
     from sessions_server.domain.ports import (
         Cells,
@@ -40,7 +43,8 @@ if TYPE_CHECKING:
     )
     from sessions_server.domain.reads import Read, ReadResult
     from sessions_server.domain.record_reads import CollectionPage, CollectionQuery, RecordPage, RecordQuery
-    from sessions_server.domain.records import Record, RecordName
+    from sessions_server.domain.records import Record, RecordName, Scope
+    from sessions_server.domain.workspace import Published
     from sessions_server.storage.backend import Backend, Runner
 
 T = TypeVar("T")
@@ -84,6 +88,13 @@ class Store:
 
     async def transact(self, work: Callable[[Transaction], T]) -> T:
         return await self._uncut(self._transact(work))
+
+    async def fork(self, fork: Fork) -> tuple[Committed, list[Published]]:
+        def run(connection: Connection) -> tuple[Committed, list[Published]]:
+            transaction = StoreTransaction(connection, self._rules, now=self._runner.now())
+            return fork_session(connection, transaction, fork, rules=self._rules)
+
+        return await self._uncut(self._runner.write(run, snapshot=True))
 
     async def session(self, key: SessionKey, at: Sequence | None = None) -> Session:
         return await self._ask(key, lambda settled: self._sessions.ask(reading.OfSession(key, at, settled)))
@@ -184,6 +195,9 @@ class Store:
         return await self._read(
             lambda connection: find_collections(connection, query, now=now), snapshot=True
         )
+
+    async def shared_scopes(self, after: Scope | None, limit: int) -> list[Scope]:
+        return await self._read(lambda connection: record_reads.shared_scopes(connection, after, limit))
 
     async def sweep_records(self, limit: int) -> int:
         """Deletes at most this many records that have expired. Returns how many."""

@@ -9,6 +9,7 @@ from google.protobuf.struct_pb2 import Struct
 from sessions_proto.v1 import commits_pb2 as commits_pb, sessions_pb2 as pb
 from sessions_server.domain import operations as o
 from sessions_server.domain.commit import Commit, NewSession
+from sessions_server.domain.fork import Fork
 from sessions_server.domain.models import JsonObject, SessionConfig, SessionKey, StorageOptions
 from sessions_server.domain.reads import ReadSession
 from sessions_server.rpc.convert.check import Check
@@ -62,6 +63,28 @@ def read_create(request: pb.CreateSessionRequest, *, tenant: str, limits: Limits
     )
     check.done()
     return commit
+
+
+def read_fork(request: pb.ForkSessionRequest, *, tenant: str, limits: Limits) -> Fork:
+    check = Check(limits)
+    if request.new_session_id:
+        check.id("new_session_id", request.new_session_id)
+    if request.user_id:
+        check.user_id("user_id", request.user_id)
+    metadata = None
+    if request.HasField("metadata"):
+        metadata = check.json_object("metadata", request.metadata, searched=True)
+        check.metadata_size("metadata", metadata)
+    fork = Fork(
+        source=read_key(check, tenant, request),
+        key=SessionKey(tenant, request.new_session_id),
+        at=read_position(check, request.at_sequence),
+        request=read_stamp(check, request),
+        user_id=request.user_id,
+        metadata=metadata,
+    )
+    check.done()
+    return fork
 
 
 def read_new_session(

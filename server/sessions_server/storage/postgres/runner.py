@@ -201,9 +201,10 @@ class PostgresRunner(Runner):
                 allow_unsafe=self._allow_unsafe,
             )
 
-    async def write(self, work: Callable[[Connection], T]) -> T:
+    async def write(self, work: Callable[[Connection], T], *, snapshot: bool = False) -> T:
+        begin = "BEGIN ISOLATION LEVEL REPEATABLE READ" if snapshot else "BEGIN"
         with translated():
-            return await self._in_transaction(self._single, work)
+            return await self._in_transaction(self._single, work, begin)
 
     async def read(self, work: Callable[[Connection], T], *, snapshot: bool) -> T:
         engine = self._snapshot if snapshot else self._single
@@ -222,7 +223,9 @@ class PostgresRunner(Runner):
     def scrub_soon(self) -> None:
         """Nothing to do: PostgreSQL's vacuum removes what was erased."""
 
-    async def _in_transaction(self, engine: AsyncEngine, work: Callable[[Connection], T]) -> T:
+    async def _in_transaction(
+        self, engine: AsyncEngine, work: Callable[[Connection], T], begin: str = "BEGIN"
+    ) -> T:
         """Tries again when another transaction came first, and once when it was the connection's fault. Not when the
         COMMIT was on its way: then nobody knows what has happened."""
         tried_another = False
@@ -230,7 +233,7 @@ class PostgresRunner(Runner):
             committing = False
             try:
                 async with self._connected(engine) as connection:
-                    outcome = await self._begin(connection, work)
+                    outcome = await self._begin(connection, work, begin)
                     committing = True
                     await self._commit(connection)
                     return outcome
@@ -244,10 +247,10 @@ class PostgresRunner(Runner):
             await asyncio.sleep(random.uniform(0, _FIRST_WAIT_SECONDS * 2**attempt))
         raise AssertionError("the last attempt returns or raises")
 
-    async def _begin(self, connection: AsyncConnection, work: Callable[[Connection], T]) -> T:
+    async def _begin(self, connection: AsyncConnection, work: Callable[[Connection], T], begin: str) -> T:
         """Runs all but the COMMIT of a transaction, and undoes it when that fails."""
         try:
-            await connection.exec_driver_sql("BEGIN")
+            await connection.exec_driver_sql(begin)
             return await connection.run_sync(work)
         except (TimeoutError, asyncio.CancelledError):
             await connection.invalidate()

@@ -149,7 +149,8 @@ class SqliteRunner(Runner):
                 f"{self._path} has been busy with one write for {_PING_SECONDS:.0f} seconds; look at its disk."
             )
 
-    async def write(self, work: Callable[[Connection], T]) -> T:
+    async def write(self, work: Callable[[Connection], T], *, snapshot: bool = False) -> T:
+        """Every transaction sees one state: nobody else writes."""
         return await self._hop(self._writing, lambda: self._write(work))
 
     async def read(self, work: Callable[[Connection], T], *, snapshot: bool) -> T:

@@ -1,0 +1,234 @@
+"""Forks a session in one transaction, which sees the source as it was at one instant and does not lock it.
+
+Where nothing is encrypted, each table costs one statement, whatever the number of rows. What is encrypted is sealed
+again, with the new session's own key.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import sqlalchemy as sa
+
+from sessions_server.domain.errors import SessionNotFound
+from sessions_server.domain.expiry import view
+from sessions_server.domain.fork import Fork, Origin, commit_of, stub_of
+from sessions_server.domain.models import EventType, Micros, Sequence, Session
+from sessions_server.domain.workspace import Published
+from sessions_server.storage.content import Content
+from sessions_server.storage.past import check_position, snapshot_at
+from sessions_server.storage.record_rows import KEY_COLUMNS, name_from_row
+from sessions_server.storage.rows import SESSION_COLUMNS, session_from_row, upkeep
+from sessions_server.storage.schema import contexts, log, record_terms, records, sessions
+from sessions_server.storage.statements import Prepared
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+    from sessions_server.domain.commit import Committed
+    from sessions_server.storage.rules import Rules
+    from sessions_server.storage.transaction import StoreTransaction
+
+_MESSAGES_AT_ONCE: Final = 500
+_RECORDS_AT_ONCE: Final = 16
+"""Of at most 3 MiB each."""
+
+_NEW_ID: Final = sa.bindparam("new_session_id", type_=sa.Text)
+_NOW: Final = sa.bindparam("now", type_=sa.BigInteger)
+
+
+def _of_source(table: sa.Table) -> tuple[sa.ColumnElement[bool], ...]:
+    return table.c.tenant == sa.bindparam("tenant"), table.c.session_id == sa.bindparam("session_id")
+
+
+_SESSION: Final = Prepared(sa.select(*SESSION_COLUMNS).where(*_of_source(sessions)))
+_CONTEXT: Final = Prepared(
+    sa.select(contexts.c.revision, contexts.c.update_time, contexts.c.data).where(*_of_source(contexts))
+)
+_MESSAGES: Final = (log.c.sequence <= sa.bindparam("at"), log.c.message_id.is_not(None))
+_COUNT_MESSAGES: Final = Prepared(
+    sa.select(sa.func.count()).select_from(log).where(*_of_source(log), *_MESSAGES)
+)
+
+_CREATED: Final = sa.bindparam("created", type_=sa.BigInteger)
+
+
+def _copy(table: sa.Table, *conditions: sa.ColumnElement[bool], **changed: Any) -> Prepared:
+    """Inserts the rows of the source as those of the new session, with other values in some columns."""
+    changed["session_id"] = _NEW_ID
+    columns: list[Any] = [changed.get(column.name, column) for column in table.c]
+    rows: sa.Select[Any] = sa.select(*columns).where(*_of_source(table), *conditions)
+    return Prepared(table.insert().from_select([column.name for column in table.c], rows))
+
+
+_COPY_MESSAGES: Final = _copy(
+    log,
+    *_MESSAGES,
+    sequence=_CREATED + sa.func.row_number().over(order_by=log.c.sequence),
+    request_id=sa.bindparam("request_id", type_=sa.Text),
+    time=_NOW,
+    change=sa.cast(sa.null(), sa.LargeBinary),
+    message_time=sa.func.coalesce(log.c.message_time, log.c.time),
+)
+_NEXT_MESSAGES: Final = Prepared(
+    sa.select(
+        log.c.sequence, log.c.message_id, log.c.payload, sa.func.coalesce(log.c.message_time, log.c.time)
+    )
+    .where(*_of_source(log), *_MESSAGES, log.c.sequence > sa.bindparam("after"))
+    .order_by(log.c.sequence)
+    .limit(_MESSAGES_AT_ONCE)
+)
+_ADD_MESSAGES: Final = Prepared(log.insert())
+
+_KEY_NAMES: Final = tuple(column.name for column in KEY_COLUMNS)
+_LIVE: Final = sa.or_(records.c.expire_time.is_(None), records.c.expire_time > _NOW)
+_COPY_RECORDS: Final = _copy(records, _LIVE)
+_NEXT_RECORDS: Final = Prepared(
+    sa.select(*(sa.cast(each, sa.Text) if each is records.c.labels else each for each in records.c))
+    .where(
+        *_of_source(records),
+        _LIVE,
+        sa.tuple_(records.c.collection, records.c.key)
+        > sa.tuple_(
+            sa.bindparam("after_collection", type_=sa.Text), sa.bindparam("after_key", type_=sa.Text)
+        ),
+    )
+    .order_by(records.c.collection, records.c.key)
+    .limit(_RECORDS_AT_ONCE)
+)
+_ADD_RECORDS: Final = Prepared(records.insert())
+_COPY_TERMS: Final = _copy(
+    record_terms,
+    sa.select(sa.literal_column("1"))
+    .where(*(records.c[name] == record_terms.c[name] for name in _KEY_NAMES), _LIVE)
+    .exists(),
+)
+
+_SET_COUNTERS: Final = Prepared(
+    sessions.update()
+    .values(
+        message_count=sa.bindparam("count"),
+        last_sequence=sa.bindparam("last"),
+        history_head=sa.bindparam("last"),
+    )
+    .where(*_of_source(sessions))
+)
+
+
+def fork_session(
+    connection: Connection, transaction: StoreTransaction, fork: Fork, *, rules: Rules
+) -> tuple[Committed, list[Published]]:
+    """In a transaction of which all statements see the same state. Raises SessionNotFound for a missing source,
+    CursorAhead, EventsCompacted, SessionExists, EncryptionNotConfigured, RequestIdReused."""
+    stub = stub_of(fork)
+    workspace = transaction.load([stub])
+    slot = workspace.slots[fork.key]
+    if fork.request is not None and fork.request.id in slot.requests:
+        return workspace.apply(stub), []
+    origin, data_key = _origin(connection, fork, rules, workspace.now)
+    committed = workspace.apply(commit_of(fork, origin))
+    published = transaction.save(workspace)
+    created = committed.session_after()
+    before = Content(rules.cells, fork.source, data_key)
+    after = Content(rules.cells, fork.key, created.data_key)
+    _Copy(connection, fork, origin, before, after, workspace.now).make(created)
+    return committed, [
+        Published(fork.key, [], created.last_sequence, each.erased_through) for each in published
+    ]
+
+
+def _origin(connection: Connection, fork: Fork, rules: Rules, now: Micros) -> tuple[Origin, bytes | None]:
+    """The source, and the key of its content."""
+    key = fork.source._asdict()
+    row = _SESSION.first(connection, **key)
+    session = None if row is None else view(stored := session_from_row(row), now)
+    if row is None or session is None:
+        raise SessionNotFound
+    content, head = Content(rules.cells, fork.source, stored.data_key), stored.last_sequence
+    at = head if fork.at is None else fork.at
+    if at == head:
+        found = _CONTEXT.first(connection, **key)
+        context, count = None if found is None else content.context(*found), stored.message_count
+    else:
+        check_position(at, head, upkeep(row).replay_start)
+        past, context = snapshot_at(connection, content, at, stored)
+        if past is None:
+            raise SessionNotFound
+        session = past
+        [[count]] = _COUNT_MESSAGES.rows(connection, **key, at=at)
+    return Origin(session, context, at, count, at == head), stored.data_key
+
+
+class _Copy:
+    """Copies messages and records into the new session."""
+
+    def __init__(
+        self, connection: Connection, fork: Fork, origin: Origin, before: Content, after: Content, now: Micros
+    ) -> None:
+        self._connection = connection
+        self._fork = fork
+        self._origin = origin
+        self._before = before
+        self._after = after
+        self._now = now
+        self._key: dict[str, Any] = {**fork.source._asdict(), "now": now, "at": origin.at}
+
+    def make(self, created: Session) -> None:
+        count = self._origin.message_count
+        first = Sequence(created.last_sequence - count)
+        new_id, request = self._fork.key.session_id, self._fork.request
+        if count:
+            self._copy_messages(first, "" if request is None else request.id)
+            of_new = self._fork.key._asdict()
+            _SET_COUNTERS.run(self._connection, **of_new, count=count, last=created.last_sequence)
+        if self._origin.is_head:
+            if self._before.data_key is None:
+                _COPY_RECORDS.run(self._connection, **self._key, new_session_id=new_id)
+            else:
+                self._seal_records()
+            _COPY_TERMS.run(self._connection, **self._key, new_session_id=new_id)
+
+    def _copy_messages(self, created: Sequence, request_id: str) -> None:
+        if self._before.data_key is not None:
+            self._seal_messages(created, request_id)
+            return
+        _COPY_MESSAGES.run(
+            self._connection,
+            **self._key,
+            new_session_id=self._fork.key.session_id,
+            created=created,
+            request_id=request_id,
+        )
+
+    def _seal_messages(self, created: Sequence, request_id: str) -> None:
+        after, place = 0, created
+        while rows := _NEXT_MESSAGES.rows(self._connection, **self._key, after=after):
+            values = []
+            for sequence, message_id, payload, message_time in rows:
+                place = Sequence(place + 1)
+                cell = self._before.moved_payload(sequence, payload, self._after, place)
+                values.append(
+                    (
+                        *(*self._fork.key, place, EventType.MESSAGE.value, message_id, request_id, self._now),
+                        *(cell, None, message_time),
+                    )
+                )
+            _ADD_MESSAGES.many(self._connection, values)
+            after = rows[-1][0]
+
+    def _seal_records(self) -> None:
+        columns = {column.name: index for index, column in enumerate(records.c)}
+        after = {"after_collection": "", "after_key": ""}
+        while rows := _NEXT_RECORDS.rows(self._connection, **self._key, **after):
+            values = []
+            for row in rows:
+                full = row[columns["full_collection"]]
+                name = name_from_row((*row[:5], full))
+                moved = name._replace(scope=name.scope._replace(session_id=self._fork.key.session_id))
+                plain = self._before.record_value(name, bytes(row[-1]))
+                tenant, _, *rest = row[:-1]
+                values.append(
+                    (tenant, self._fork.key.session_id, *rest, self._after.record_cell(moved, plain))
+                )
+            _ADD_RECORDS.many(self._connection, values)
+            after = {"after_collection": rows[-1][3], "after_key": rows[-1][4]}
