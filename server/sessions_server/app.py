@@ -26,6 +26,7 @@ from sessions_server.rpc.commits import CommitServicer
 from sessions_server.rpc.methods import REQUEST_BYTES, Servicer
 from sessions_server.rpc.metrics import Metrics
 from sessions_server.rpc.quotas import Bounds
+from sessions_server.rpc.records import RecordServicer
 from sessions_server.rpc.server import RpcServer
 from sessions_server.rpc.servicer import SessionServicer
 from sessions_server.rpc.streams import StreamBounds
@@ -34,6 +35,7 @@ from sessions_server.rpc.tracing import Tracing
 from sessions_server.security.cells import open_cells
 from sessions_server.security.tokens import open_authenticator
 from sessions_server.service.expiry import Sweeper
+from sessions_server.service.records import StoredRecords
 from sessions_server.service.rewrap import Rewrapper
 from sessions_server.service.sessions import Sessions
 from sessions_server.service.subscriptions import Subscriptions
@@ -311,6 +313,7 @@ def _calls(settings: Settings, core: Core, metrics: Metrics, clock: Clock) -> Ca
             sessions=core.sessions, subscriptions=subscriptions, transfers=core.transfers, limits=core.limits
         ),
         CommitServicer(sessions=core.sessions, limits=core.limits),
+        RecordServicer(records=StoredRecords(core.store), limits=core.limits),
     ]
     return Calls(
         servicers,

@@ -2,5 +2,5 @@
 
 from __future__ import annotations
 
-FIELDS: dict[str, set[str]] = {"ExportRecord": {"records"}}
+FIELDS: dict[str, set[str]] = {}
 """Fields by message, on the server."""

@@ -101,8 +101,10 @@ class ListRecordsRequest(_message.Message):
     before_key: _builtins.str
     """Optional. Only records whose key is before this one, at most 1,024 bytes. Default: no upper bound."""
     order_by: _builtins.str
-    """Optional. `key`, `key desc`, `time` or `time desc`. Keys are ordered by code point. Records of equal keys or times
-    are ordered by session, collection and key. Default: `key`.
+    """Optional. `key`, `key desc`, `time` or `time desc`. By key, a subtree is ordered by its collections first, string by
+    string, then by the keys within each; all by code point. Records of equal times are ordered by collection and key,
+    and of equal names by session. Default: `key`. Of a collection whose path has more than 320 bytes, only the
+    beginning counts for the order of collections.
     """
     keys_only: _builtins.bool
     """Optional. Whether to leave out `value`. Default: false."""
@@ -110,7 +112,8 @@ class ListRecordsRequest(_message.Message):
     """Optional. Whether this read restarts the ttl of the records that it returns. Default: false."""
     page_size: _builtins.int
     """Optional. The most records in a page. Default: 100. Above 1,000 means 1,000; negative is INVALID_ARGUMENT. A page
-    may hold fewer: it ends at about 1 MiB, after one record at least.
+    may hold fewer: it ends at about 3 MiB, after one record at least, and after a bounded number of records that the
+    filter or the bounds leave out. So a page may be short, or even empty, and have a next one.
     """
     page_token: _builtins.str
     """Optional. The `next_page_token` of the previous page, sent with the same query; only `page_size` may differ.

@@ -437,7 +437,9 @@ class SessionServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ExportSession(self, request, context):
-        """Streams a whole session as records: one header, one context, the messages, one footer. The size is not limited.
+        """Streams a whole session as records: one header, one context, the messages, the session's records, one footer. The
+        size is not limited. The session's records are exported as they are when their turn comes, everything else as it
+        was at the start.
 
         The footer comes last, and only then is the export whole. Answers UNAVAILABLE when the history is cleared or
         truncated meanwhile; start again. The records of an encrypted session hold its content in clear. Errors:
@@ -452,9 +454,9 @@ class SessionServiceServicer(object):
 
         Send one request for each record, unchanged and in the order in which they were exported. An id that is not in use
         recreates the session as it was exported. A session that exists keeps its id, user, state and storage options, and
-        gets the metadata, config, context and history of the export; it has to be CREATED or ACTIVE. Message ids, order,
-        times and content are kept; sequences continue in the target. Writes one `imported` event and one `message` event
-        for each message. A stream that is cut short, reordered or altered is INVALID_ARGUMENT, and nothing has changed.
+        gets the metadata, config, context, history and records of the export; it has to be CREATED or ACTIVE. Message ids,
+        order, times and content are kept; sequences continue in the target. Writes one `imported` event and one `message`
+        event for each message. A stream that is cut short, reordered or altered is INVALID_ARGUMENT, and nothing changed.
         Errors: SESSION_ALREADY_EXISTS, INVALID_STATE, ENCRYPTION_NOT_CONFIGURED, LIMIT_EXCEEDED, TOO_MANY_STREAMS.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -465,9 +467,10 @@ class SessionServiceServicer(object):
         """Creates a session with the history, context and config that another session had after one of its events, in one
         step.
 
-        The new session is CREATED. At the head it gets the source's records too, in the past it does not. A fork of an
-        encrypted session is encrypted, with a key of its own. The source is not changed. Writes one `created` event and
-        one `message` event for each message. Errors: SESSION_ALREADY_EXISTS, CURSOR_AHEAD, EVENTS_COMPACTED,
+        The new session is CREATED. At the head it gets the source's records too, in the past it does not. Messages that
+        were erased since then are not in the fork. A fork of an encrypted session is encrypted, with a key of its own. The
+        source is not changed, and writes to it do not wait. Writes one `created` event and one `message` event for each
+        message, and none for the records. Errors: SESSION_ALREADY_EXISTS, CURSOR_AHEAD, EVENTS_COMPACTED,
         ENCRYPTION_NOT_CONFIGURED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -195,7 +195,9 @@ class SessionServiceStub:
     TOO_MANY_STREAMS.
     """
     ExportSession: _grpc.UnaryStreamMultiCallable[_sessions_pb2.ExportSessionRequest, _sessions_pb2.ExportSessionResponse]
-    """Streams a whole session as records: one header, one context, the messages, one footer. The size is not limited.
+    """Streams a whole session as records: one header, one context, the messages, the session's records, one footer. The
+    size is not limited. The session's records are exported as they are when their turn comes, everything else as it
+    was at the start.
 
     The footer comes last, and only then is the export whole. Answers UNAVAILABLE when the history is cleared or
     truncated meanwhile; start again. The records of an encrypted session hold its content in clear. Errors:
@@ -206,18 +208,19 @@ class SessionServiceStub:
 
     Send one request for each record, unchanged and in the order in which they were exported. An id that is not in use
     recreates the session as it was exported. A session that exists keeps its id, user, state and storage options, and
-    gets the metadata, config, context and history of the export; it has to be CREATED or ACTIVE. Message ids, order,
-    times and content are kept; sequences continue in the target. Writes one `imported` event and one `message` event
-    for each message. A stream that is cut short, reordered or altered is INVALID_ARGUMENT, and nothing has changed.
+    gets the metadata, config, context, history and records of the export; it has to be CREATED or ACTIVE. Message ids,
+    order, times and content are kept; sequences continue in the target. Writes one `imported` event and one `message`
+    event for each message. A stream that is cut short, reordered or altered is INVALID_ARGUMENT, and nothing changed.
     Errors: SESSION_ALREADY_EXISTS, INVALID_STATE, ENCRYPTION_NOT_CONFIGURED, LIMIT_EXCEEDED, TOO_MANY_STREAMS.
     """
     ForkSession: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.ForkSessionRequest, _sessions_pb2.ForkSessionResponse]
     """Creates a session with the history, context and config that another session had after one of its events, in one
     step.
 
-    The new session is CREATED. At the head it gets the source's records too, in the past it does not. A fork of an
-    encrypted session is encrypted, with a key of its own. The source is not changed. Writes one `created` event and
-    one `message` event for each message. Errors: SESSION_ALREADY_EXISTS, CURSOR_AHEAD, EVENTS_COMPACTED,
+    The new session is CREATED. At the head it gets the source's records too, in the past it does not. Messages that
+    were erased since then are not in the fork. A fork of an encrypted session is encrypted, with a key of its own. The
+    source is not changed, and writes to it do not wait. Writes one `created` event and one `message` event for each
+    message, and none for the records. Errors: SESSION_ALREADY_EXISTS, CURSOR_AHEAD, EVENTS_COMPACTED,
     ENCRYPTION_NOT_CONFIGURED.
     """
 
@@ -387,7 +390,9 @@ class SessionServiceAsyncStub(SessionServiceStub):
     TOO_MANY_STREAMS.
     """
     ExportSession: _aio.UnaryStreamMultiCallable[_sessions_pb2.ExportSessionRequest, _sessions_pb2.ExportSessionResponse]  # type: ignore[assignment]
-    """Streams a whole session as records: one header, one context, the messages, one footer. The size is not limited.
+    """Streams a whole session as records: one header, one context, the messages, the session's records, one footer. The
+    size is not limited. The session's records are exported as they are when their turn comes, everything else as it
+    was at the start.
 
     The footer comes last, and only then is the export whole. Answers UNAVAILABLE when the history is cleared or
     truncated meanwhile; start again. The records of an encrypted session hold its content in clear. Errors:
@@ -398,18 +403,19 @@ class SessionServiceAsyncStub(SessionServiceStub):
 
     Send one request for each record, unchanged and in the order in which they were exported. An id that is not in use
     recreates the session as it was exported. A session that exists keeps its id, user, state and storage options, and
-    gets the metadata, config, context and history of the export; it has to be CREATED or ACTIVE. Message ids, order,
-    times and content are kept; sequences continue in the target. Writes one `imported` event and one `message` event
-    for each message. A stream that is cut short, reordered or altered is INVALID_ARGUMENT, and nothing has changed.
+    gets the metadata, config, context, history and records of the export; it has to be CREATED or ACTIVE. Message ids,
+    order, times and content are kept; sequences continue in the target. Writes one `imported` event and one `message`
+    event for each message. A stream that is cut short, reordered or altered is INVALID_ARGUMENT, and nothing changed.
     Errors: SESSION_ALREADY_EXISTS, INVALID_STATE, ENCRYPTION_NOT_CONFIGURED, LIMIT_EXCEEDED, TOO_MANY_STREAMS.
     """
     ForkSession: _aio.UnaryUnaryMultiCallable[_sessions_pb2.ForkSessionRequest, _sessions_pb2.ForkSessionResponse]  # type: ignore[assignment]
     """Creates a session with the history, context and config that another session had after one of its events, in one
     step.
 
-    The new session is CREATED. At the head it gets the source's records too, in the past it does not. A fork of an
-    encrypted session is encrypted, with a key of its own. The source is not changed. Writes one `created` event and
-    one `message` event for each message. Errors: SESSION_ALREADY_EXISTS, CURSOR_AHEAD, EVENTS_COMPACTED,
+    The new session is CREATED. At the head it gets the source's records too, in the past it does not. Messages that
+    were erased since then are not in the fork. A fork of an encrypted session is encrypted, with a key of its own. The
+    source is not changed, and writes to it do not wait. Writes one `created` event and one `message` event for each
+    message, and none for the records. Errors: SESSION_ALREADY_EXISTS, CURSOR_AHEAD, EVENTS_COMPACTED,
     ENCRYPTION_NOT_CONFIGURED.
     """
 
@@ -696,7 +702,9 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _sessions_pb2.ExportSessionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_sessions_pb2.ExportSessionResponse], _abc.AsyncIterator[_sessions_pb2.ExportSessionResponse]]:
-        """Streams a whole session as records: one header, one context, the messages, one footer. The size is not limited.
+        """Streams a whole session as records: one header, one context, the messages, the session's records, one footer. The
+        size is not limited. The session's records are exported as they are when their turn comes, everything else as it
+        was at the start.
 
         The footer comes last, and only then is the export whole. Answers UNAVAILABLE when the history is cleared or
         truncated meanwhile; start again. The records of an encrypted session hold its content in clear. Errors:
@@ -713,9 +721,9 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Send one request for each record, unchanged and in the order in which they were exported. An id that is not in use
         recreates the session as it was exported. A session that exists keeps its id, user, state and storage options, and
-        gets the metadata, config, context and history of the export; it has to be CREATED or ACTIVE. Message ids, order,
-        times and content are kept; sequences continue in the target. Writes one `imported` event and one `message` event
-        for each message. A stream that is cut short, reordered or altered is INVALID_ARGUMENT, and nothing has changed.
+        gets the metadata, config, context, history and records of the export; it has to be CREATED or ACTIVE. Message ids,
+        order, times and content are kept; sequences continue in the target. Writes one `imported` event and one `message`
+        event for each message. A stream that is cut short, reordered or altered is INVALID_ARGUMENT, and nothing changed.
         Errors: SESSION_ALREADY_EXISTS, INVALID_STATE, ENCRYPTION_NOT_CONFIGURED, LIMIT_EXCEEDED, TOO_MANY_STREAMS.
         """
 
@@ -728,9 +736,10 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         """Creates a session with the history, context and config that another session had after one of its events, in one
         step.
 
-        The new session is CREATED. At the head it gets the source's records too, in the past it does not. A fork of an
-        encrypted session is encrypted, with a key of its own. The source is not changed. Writes one `created` event and
-        one `message` event for each message. Errors: SESSION_ALREADY_EXISTS, CURSOR_AHEAD, EVENTS_COMPACTED,
+        The new session is CREATED. At the head it gets the source's records too, in the past it does not. Messages that
+        were erased since then are not in the fork. A fork of an encrypted session is encrypted, with a key of its own. The
+        source is not changed, and writes to it do not wait. Writes one `created` event and one `message` event for each
+        message, and none for the records. Errors: SESSION_ALREADY_EXISTS, CURSOR_AHEAD, EVENTS_COMPACTED,
         ENCRYPTION_NOT_CONFIGURED.
         """
 

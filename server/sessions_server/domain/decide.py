@@ -143,6 +143,7 @@ _DECIDERS: Final[dict[type, Decider]] = {
     o.Expire: of_session.expire,
     o.ImportSession: imports.import_session,
     o.ImportMessages: imports.import_messages,
+    o.ImportRecords: imports.import_records,
     PutRecord: of_records.put,
     DeleteRecord: of_records.delete,
 }

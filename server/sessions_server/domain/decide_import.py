@@ -13,7 +13,7 @@ from sessions_server.domain.operations import Done
 from sessions_server.domain.sizes import check_context, check_metadata
 
 if TYPE_CHECKING:
-    from sessions_server.domain.operations import ImportMessages, ImportSession
+    from sessions_server.domain.operations import ImportMessages, ImportRecords, ImportSession
 
 
 def import_session(facts: Facts, operation: ImportSession) -> Decision:
@@ -56,7 +56,8 @@ def import_session(facts: Facts, operation: ImportSession) -> Decision:
     shown = lapsed.session._replace(
         message_count=count, last_sequence=last, history_head=last if count else Sequence(0)
     )
-    return Decision((event, *lapsed.events), (Done(),), cleared, shown=shown)
+    records = None if existing is None else facts.records.without_session(facts.key)
+    return Decision((event, *lapsed.events), (Done(),), cleared, records, shown=shown)
 
 
 def import_messages(facts: Facts, operation: ImportMessages) -> Decision:
@@ -72,3 +73,13 @@ def import_messages(facts: Facts, operation: ImportMessages) -> Decision:
         for each in messages
     )
     return Decision(events, (Done(),), facts.history.added({each.id: each for each in messages}))
+
+
+def import_records(facts: Facts, operation: ImportRecords) -> Decision:
+    """Those that have expired since the export are left out, and those that are there stay."""
+    records = facts.records
+    for record in operation.records:
+        lives = record.expire_time is None or record.expire_time > facts.now
+        if lives and record.name not in records.heads:
+            records = records.restored(record)
+    return Decision((), (Done(),), records=records)

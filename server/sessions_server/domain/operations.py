@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         StorageOptions,
     )
     from sessions_server.domain.needs import Needs
+    from sessions_server.domain.records import Record
 
 
 class Operation(Protocol):
@@ -187,6 +188,17 @@ class ImportMessages(NeedsNothing):
     messages: tuple[Message, ...]
     request_id: str = ""
     """That of the import, which its first part records."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImportRecords:
+    """Adds exported records, in the same transaction as their `ImportSession`."""
+
+    records: tuple[Record, ...]
+    """Named in the session that they are imported into."""
+
+    def need(self, needs: Needs) -> None:
+        needs.records.update(record.name for record in self.records)
 
 
 @dataclass(frozen=True, slots=True)

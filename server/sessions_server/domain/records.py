@@ -30,6 +30,11 @@ class Scope(NamedTuple):
         """The session that the records live with; None for shared ones."""
         return SessionKey(self.tenant, self.session_id) if self.session_id else None
 
+    @property
+    def cell_key(self) -> SessionKey:
+        """What takes the place of a session where values are sealed: of shared records an id that no session has."""
+        return self.session or SessionKey(self.tenant, f"user/{self.user_id}" if self.user_id else "tenant/")
+
 
 class RecordName(NamedTuple):
     """A record's address. Its natural order is by code point."""
@@ -179,6 +184,10 @@ class Records:
                 field="operations",
             )
         return self._with(dict.fromkeys(found)), RecordsDeleted(len(found))
+
+    def restored(self, record: Record) -> Records:
+        """The same with a record exactly as it is given, of which no event tells."""
+        return self._with({record.name: record}).settled()
 
     def refuses(self, condition: RecordIs) -> str | None:
         """The etag of the record that fails the condition, empty where there is none; None: the condition holds."""

@@ -1,14 +1,16 @@
-"""The records of an export, and the check that a stream of them is whole and unchanged.
+"""The stream of an export, and the check that it is whole and unchanged.
 
-A stream is: one header, one context, any number of message records, one footer. The footer's digest is taken over what
-the records mean, as canonical JSON, not over their bytes on a wire; so a copy that was kept as JSON still matches.
+A stream is: one header, one context, some messages any number of times, some of the session's records any number of
+times, one footer. The footer's digest is taken over what all this means, as canonical JSON, not over bytes on a wire;
+so a copy that was kept as JSON still matches.
 """
 
 from __future__ import annotations
 
 import hashlib
+from base64 import b64decode, b64encode
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from sessions_server.domain import codec_v1
 from sessions_server.domain.codec import message_from_json, message_json, session_from_json, session_json
@@ -16,6 +18,7 @@ from sessions_server.domain.errors import InvalidRequest, Violation
 from sessions_server.domain.jsonbytes import canonical, dumps, loads
 from sessions_server.domain.models import Json, JsonObject, Message, Micros, Session
 from sessions_server.domain.plain import is_sound as is_of_type
+from sessions_server.domain.records import Record, RecordName, Scope
 
 VERSION = 2
 """The version of the records that this server writes."""
@@ -51,6 +54,20 @@ class MessagesRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class RecordsPart:
+    """Some of the session's records, ordered by collection and key."""
+
+    records: tuple[Record, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ScopeHeader:
+    """Begins the records of a user or a tenant, in a dump of a whole database."""
+
+    scope: Scope
+
+
+@dataclass(frozen=True, slots=True)
 class Footer:
     message_count: int
     record_count: int
@@ -58,7 +75,7 @@ class Footer:
     sha256: bytes
 
 
-Record: TypeAlias = Header | ContextRecord | MessagesRecord | Footer
+ExportRecord: TypeAlias = Header | ContextRecord | MessagesRecord | RecordsPart | ScopeHeader | Footer
 
 
 class Checker:
@@ -69,23 +86,23 @@ class Checker:
         self._records = 0
         self._messages = 0
         self._last_sequence = 0
+        self._last_name: tuple[tuple[str, ...], str] | None = None
         self._version = VERSION
         self.finished = False
 
     def footer(self) -> Footer:
         return Footer(self._messages, self._records, self._digest.digest())
 
-    def take(self, record: Record) -> None:
+    def take(self, record: ExportRecord) -> None:
         """Accounts for the next record. Raises InvalidRequest when it cannot stand there."""
         if self.finished:
             raise _refused("A record follows the footer; send the records of one export, in their order.")
         if isinstance(record, Footer):
             self._finish(record)
             return
-        expected = {0: Header, 1: ContextRecord}.get(self._records, MessagesRecord)
-        if not isinstance(record, expected):
+        if isinstance(record, ScopeHeader) or not isinstance(record, self._expected()):
             raise _refused(
-                "The records are not in the order header, context, messages, footer; send them as exported."
+                "The parts are not in the order header, context, messages, records, footer; send them as exported."
             )
         if isinstance(record, Header):
             if record.version not in VERSIONS:
@@ -95,8 +112,26 @@ class Checker:
             self._version = record.version
         if isinstance(record, MessagesRecord):
             self._take_messages(record.messages)
+        if isinstance(record, RecordsPart):
+            self._take_records(record.records)
         self._records += 1
         self._digest.update(canonical(_meaning(record)) + b"\n")
+
+    def _expected(self) -> type | tuple[type, ...]:
+        if self._records < 2:
+            return (Header, ContextRecord)[self._records]
+        if self._version == FIRST_VERSION:
+            return MessagesRecord
+        return (MessagesRecord, RecordsPart) if self._last_name is None else RecordsPart
+
+    def _take_records(self, records: tuple[Record, ...]) -> None:
+        for record in records:
+            name = (record.name.collection, record.name.key)
+            if self._last_name is not None and name <= self._last_name:
+                raise _refused(
+                    "The records are doubled or not in the order of the export; send them as exported."
+                )
+            self._last_name = name
 
     def _take_messages(self, messages: tuple[Message, ...]) -> None:
         for message in messages:
@@ -115,7 +150,7 @@ class Checker:
         self.finished = True
 
 
-def encode_record(record: Record) -> bytes:
+def encode_record(record: ExportRecord) -> bytes:
     """A record of a stream that is being checked, for keeping it meanwhile."""
     match record:
         case Header(version, session, export_time):
@@ -124,11 +159,17 @@ def encode_record(record: Record) -> bytes:
             return dumps(["context", data])
         case MessagesRecord(messages):
             return dumps(["messages", _messages_json(messages)])
+        case RecordsPart(records):
+            return dumps(
+                ["records", [_record_json(each, b64encode(each.value).decode()) for each in records]]
+            )
+        case ScopeHeader(scope):
+            return dumps(["scope", scope.tenant, scope.user_id])
         case Footer(message_count, record_count, sha256):
             return dumps(["footer", message_count, record_count, sha256.hex()])
 
 
-def decode_record(data: bytes) -> Record:
+def decode_record(data: bytes) -> ExportRecord:
     match loads(data):
         case ["header", version, session, export_time]:
             read = codec_v1.session_from_json if version == FIRST_VERSION else session_from_json
@@ -137,13 +178,17 @@ def decode_record(data: bytes) -> Record:
             return ContextRecord(data)
         case ["messages", rows]:
             return MessagesRecord(tuple(map(message_from_json, rows)))
+        case ["records", rows]:
+            return RecordsPart(tuple(_record_from_json(*row) for row in rows))
+        case ["scope", tenant, user_id]:
+            return ScopeHeader(Scope(tenant, user_id=user_id))
         case ["footer", message_count, record_count, sha256]:
             return Footer(message_count, record_count, bytes.fromhex(sha256))
         case _:
             raise ValueError("not a record that encode_record wrote")
 
 
-def is_sound(record: Record) -> bool:
+def is_sound(record: ExportRecord) -> bool:
     """Whether each value is of its type. To be asked of a record from a file, where nobody vouches for it."""
     match record:
         case Header(version, session, export_time):
@@ -152,15 +197,42 @@ def is_sound(record: Record) -> bool:
             return is_of_type(data, dict)
         case MessagesRecord(messages):
             return all(is_of_type(message, Message) for message in messages)
+        case RecordsPart(records):
+            return all(map(_is_sound_record, records))
+        case ScopeHeader(scope):
+            return all(type(each) is str and "\0" not in each for each in scope)
         case Footer(message_count, record_count):
             return is_of_type(message_count, int) and is_of_type(record_count, int)
+
+
+def _is_sound_record(record: Record) -> bool:
+    (_, session_id, _), collection, key = record.name
+    strings = (session_id, *collection, key, record.value_type, record.etag)
+    times = (record.time, record.create_time, record.update_time)
+    optional = [each for each in (record.ttl, record.expire_time) if each is not None]
+    return (
+        all(type(each) is str and "\0" not in each for each in strings)
+        and all(type(each) is int and abs(each) < 2**63 for each in (*times, *optional))
+        and is_of_type(record.labels, dict)
+    )
 
 
 def _messages_json(messages: tuple[Message, ...]) -> Json:
     return [message_json(message) for message in messages]
 
 
-def _meaning(record: Header | ContextRecord | MessagesRecord) -> Json:
+def _record_json(record: Record, value: str) -> list[Any]:
+    """A record without its scope, with what stands for its value."""
+    (_, session_id, _), collection, key = record.name
+    return [session_id, [*collection], key, value, *record[2:]]
+
+
+def _record_from_json(session_id: str, collection: list[str], key: str, value: str, *rest: Any) -> Record:
+    name = RecordName(Scope("", session_id), tuple(collection), key)
+    return Record(name, b64decode(value, validate=True), *rest)
+
+
+def _meaning(record: Header | ContextRecord | MessagesRecord | RecordsPart) -> Json:
     match record:
         case Header(version, session, export_time):
             return ["header", version, _visible(session, version), export_time]
@@ -168,6 +240,11 @@ def _meaning(record: Header | ContextRecord | MessagesRecord) -> Json:
             return ["context", data]
         case MessagesRecord(messages):
             return ["messages", _messages_json(messages)]
+        case RecordsPart(records):
+            return [
+                "records",
+                [_record_json(each, hashlib.sha256(each.value).hexdigest())[1:] for each in records],
+            ]
 
 
 def _visible(session: Session, version: int) -> Json:

@@ -4,7 +4,8 @@
     ["header",…] … ["footer",…]             a session, as in an export
     ["header",…] ["key",…] ["sealed",…] … ["sealed-footer",…]
                                             an encrypted session: nothing but its header stands in clear
-    ["end",<sessions>,"<SHA-256>"]          only once the file is whole; the digest is over every byte before this line
+    ["scope",…] … ["footer",…]              the records of a user or a tenant; sealed as above if there is a keyring
+    ["end",<of these>,"<SHA-256>"]          only once the file is whole; the digest is over every byte before this line
 
 Only whole sessions count: whatever follows the last of them was cut off, and is written again. A file that does not
 begin as one of these is never touched, and one command at a time uses it. Nothing of a file is imported before all of
@@ -26,20 +27,22 @@ from typing import IO, TYPE_CHECKING, Final, NamedTuple
 from sessions_server.domain.errors import EncryptionNotConfigured, KeyNotAvailable, SetupError
 from sessions_server.domain.jsonbytes import dumps, loads
 from sessions_server.domain.transfer import (
+    ExportRecord,
     Footer,
     Header,
-    Record,
+    ScopeHeader,
     decode_record,
     encode_record,
     is_sound,
 )
-from sessions_server.service.sealing import Plain, Sealed, sealed
+from sessions_server.service.sealing import Plain, Sealed, sealed, sealed_if_possible
 
 if TYPE_CHECKING:
     from hashlib import _Hash
 
     from sessions_server.domain.models import Session, SessionKey
     from sessions_server.domain.ports import Cells, Envelope
+    from sessions_server.domain.records import Scope
 
 FIRST_LINE: Final = b'["sessions-dump",2]\n'
 COLUMN: Final = "dump"
@@ -49,6 +52,8 @@ LONGEST_LINE: Final = 64 * 1024 * 1024
 
 _KIND: Final = b'["sessions-dump",'
 _HEADER: Final = b'["header"'
+_SCOPE: Final = b'["scope"'
+_KEY: Final = b'["key"'
 _CLOSING: Final = (b'["footer"', b'["sealed-footer"')
 _END: Final = b'["end"'
 _PRIVATE: Final = 0o600
@@ -62,6 +67,9 @@ class Reached(NamedTuple):
     sessions: int
     digest: _Hash
     """Over all of it."""
+    scopes: int = 0
+    last_scope: Scope | None = None
+    """The last user or tenant whose records are in it."""
 
 
 class DumpWriter:
@@ -75,13 +83,13 @@ class DumpWriter:
         self.path = path
         self.reached = reached
 
-    async def add(self, records: AsyncIterator[Record]) -> None:
+    async def add(self, records: AsyncIterator[ExportRecord]) -> None:
         """Appends the records of one session; when they break off, the file is as it was."""
         start, digest = self._file.tell(), self._digest.copy()
         envelope: Envelope = Plain()
         try:
             async for record in records:
-                if isinstance(record, Header):
+                if isinstance(record, (Header, ScopeHeader)):
                     envelope = self._begin(record)
                 else:
                     self._write(record, envelope)
@@ -100,13 +108,16 @@ class DumpWriter:
         self._append(dumps(["end", count, self._digest.hexdigest()]))
         self.sync()
 
-    def _begin(self, header: Header) -> Envelope:
+    def _begin(self, header: Header | ScopeHeader) -> Envelope:
         self._place = 0
         self._append(encode_record(header))
-        if not header.session.storage.encryption:
-            return Plain()
-        envelope = self._sealed(header.session.key)
-        self._append(dumps(["key", b64encode(envelope.data_key).decode()]))
+        envelope: Envelope = Plain()
+        if isinstance(header, ScopeHeader):
+            envelope = sealed_if_possible(self._cells, header.scope.cell_key, COLUMN)
+        elif header.session.storage.encryption:
+            envelope = self._sealed(header.session.key)
+        if isinstance(envelope, Sealed):
+            self._append(dumps(["key", b64encode(envelope.data_key).decode()]))
         return envelope
 
     def _sealed(self, key: SessionKey) -> Sealed:
@@ -117,7 +128,7 @@ class DumpWriter:
                 "It is encrypted and there is no keyring; set SESSIONS_KEYRING to the keyring that it was created with."
             ) from None
 
-    def _write(self, record: Record, envelope: Envelope) -> None:
+    def _write(self, record: ExportRecord, envelope: Envelope) -> None:
         line = encode_record(record)
         if not isinstance(envelope, Plain):
             kind = "sealed-footer" if isinstance(record, Footer) else "sealed"
@@ -157,27 +168,31 @@ class DumpReader:
     def position(self) -> int:
         return self._file.tell()
 
-    def headers(self) -> Iterator[Header]:
-        """The header of each session. Its other records are read by `records`, or passed over."""
+    def headers(self) -> Iterator[Header | ScopeHeader]:
+        """The header of each session, and of each user or tenant with records. What follows is read by `records`, or
+        passed over."""
         while not (line := self._line()).startswith(_END):
             header = self._decoded(line)
-            if not isinstance(header, Header):
+            if not isinstance(header, (Header, ScopeHeader)):
                 raise _altered(self._path)
             start = self._file.tell()
             yield header
             if self._file.tell() == start:
                 self._pass_over()
 
-    async def records(self, header: Header) -> AsyncIterator[Record]:
-        """All records of the session whose header was read last. Raises KeyNotAvailable, DataCorrupted."""
+    async def records(self, header: Header | ScopeHeader) -> AsyncIterator[ExportRecord]:
+        """All that belongs to the header that was read last. Raises KeyNotAvailable, DataCorrupted."""
         yield header
         envelope: Envelope = Plain()
-        if header.session.storage.encryption:
-            key = self._content(self._line())
-            envelope = Sealed(self._cells, header.session.key, COLUMN, key)
+        line = self._line()
+        if line.startswith(_KEY):
+            key = header.session.key if isinstance(header, Header) else header.scope.cell_key
+            envelope, line = Sealed(self._cells, key, COLUMN, self._content(line)), self._line()
+        elif isinstance(header, Header) and header.session.storage.encryption:
+            raise _altered(self._path)
         record, place = None, 0
         while not isinstance(record, Footer):
-            line = self._line()
+            line = line if place == 0 else self._line()
             if not isinstance(envelope, Plain):
                 line = envelope.open(place, self._content(line))
             record = self._decoded(line)
@@ -202,7 +217,7 @@ class DumpReader:
         except (ValueError, TypeError) as error:
             raise _altered(self._path) from error
 
-    def _decoded(self, line: bytes) -> Record:
+    def _decoded(self, line: bytes) -> ExportRecord:
         return _record(self._path, line)
 
 
@@ -243,20 +258,32 @@ def _cut_to_whole_sessions(path: Path, file: IO[bytes]) -> Reached:
         file.truncate()
         file.write(FIRST_LINE)
         return Reached(None, None, 0, hashlib.sha256(FIRST_LINE))
-    digest, session = hashlib.sha256(line), None
+    digest, session, scope = hashlib.sha256(line), None, None
     reached, end = Reached(None, None, 0, digest.copy()), file.tell()
     while (line := _next_line(path, file)).endswith(b"\n"):
         if line.startswith(_END):
             raise SetupError(f"{path} is a whole export already; name another file, or remove this one.")
         digest.update(line)
-        if line.startswith(_HEADER) and isinstance(header := _record(path, line), Header):
-            session = header.session
+        header = _record(path, line) if line.startswith((_HEADER, _SCOPE)) else None
+        if isinstance(header, Header):
+            session, scope = header.session, None
+        elif isinstance(header, ScopeHeader):
+            scope = header.scope
         elif line.startswith(_CLOSING):
-            reached = Reached(reached.first or session, session, reached.sessions + 1, digest.copy())
+            reached = _further(reached, session, scope, digest)
             end = file.tell()
     file.truncate(end)
     file.seek(end)
     return reached
+
+
+def _further(reached: Reached, session: Session | None, scope: Scope | None, digest: _Hash) -> Reached:
+    """After one more session, or one more scope."""
+    if scope is not None:
+        return reached._replace(digest=digest.copy(), scopes=reached.scopes + 1, last_scope=scope)
+    return reached._replace(
+        first=reached.first or session, last=session, sessions=reached.sessions + 1, digest=digest.copy()
+    )
 
 
 def _next_line(path: Path, file: IO[bytes]) -> bytes:
@@ -267,7 +294,7 @@ def _next_line(path: Path, file: IO[bytes]) -> bytes:
     return line
 
 
-def _record(path: Path, line: bytes) -> Record:
+def _record(path: Path, line: bytes) -> ExportRecord:
     try:
         record = decode_record(line)
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -1,4 +1,4 @@
-"""Moves all sessions of a database to a file, and from a file into a database, which may be of the other kind.
+"""Moves all sessions and records of a database to a file, and from it into a database, also of the other kind.
 
 Both ways can be cut off at any point and called again: an export goes on behind the last whole session in the file,
 an import passes over what its database has already. A session comes in under its tenant and id, with its messages,
@@ -17,6 +17,7 @@ from sessions_server.domain.errors import (
     SessionNotFound,
     SetupError,
 )
+from sessions_server.domain.transfer import ScopeHeader
 from sessions_server.service.transfer import HistoryChanged
 
 if TYPE_CHECKING:
@@ -24,9 +25,10 @@ if TYPE_CHECKING:
 
     from sessions_server.domain.models import Session, SessionKey
     from sessions_server.domain.ports import ReadStore
+    from sessions_server.domain.records import Scope
     from sessions_server.domain.transfer import Header
     from sessions_server.dump.file import DumpReader, DumpWriter
-    from sessions_server.service.transfer import Transfers
+    from sessions_server.service.transfer import SessionStore, Transfers
 
 KEYS_PER_STEP = 256
 
@@ -43,7 +45,7 @@ class Imported(NamedTuple):
 
 
 async def export_all(
-    source: ReadStore, transfers: Transfers, writer: DumpWriter, *, progress: Progress
+    source: SessionStore, transfers: Transfers, writer: DumpWriter, *, progress: Progress
 ) -> int:
     """Appends what the file does not hold yet and finishes it; answers how many sessions the file holds.
 
@@ -62,7 +64,22 @@ async def export_all(
             progress(count)
         last = keys[-1]
         writer.sync()
-    writer.finish(count)
+    writer.finish(count + await _export_shared(source, transfers, writer))
+    return count
+
+
+async def _export_shared(source: SessionStore, transfers: Transfers, writer: DumpWriter) -> int:
+    """Appends the records of users and tenants; returns of how many of these the file has records."""
+    count, last = writer.reached.scopes, writer.reached.last_scope
+    while scopes := await source.shared_scopes(last, KEYS_PER_STEP):
+        for scope in scopes:
+            try:
+                await writer.add(transfers.export_shared(scope))
+            except DomainError as error:
+                raise _stopped_at_scope(scope, error) from error
+            count += 1
+        last = scopes[-1]
+        writer.sync()
     return count
 
 
@@ -99,7 +116,9 @@ async def import_all(
     """
     added = there = over = 0
     for header in reader.headers():
-        if await _is_there(target, header.session):
+        if isinstance(header, ScopeHeader):
+            await _import_shared(transfers, header, reader)
+        elif await _is_there(target, header.session):
             there += 1
         elif await _import_one(transfers, header, reader):
             added += 1
@@ -135,6 +154,18 @@ async def _import_one(transfers: Transfers, header: Header, reader: DumpReader) 
     except DomainError as error:
         raise _stopped_at(key, error) from error
     return True
+
+
+async def _import_shared(transfers: Transfers, header: ScopeHeader, reader: DumpReader) -> None:
+    try:
+        await transfers.move_shared_in(header, reader.records(header))
+    except DomainError as error:
+        raise _stopped_at_scope(header.scope, error) from error
+
+
+def _stopped_at_scope(scope: Scope, why: object) -> SetupError:
+    owner = f"user {scope.user_id} of tenant {scope.tenant}" if scope.user_id else f"tenant {scope.tenant}"
+    return SetupError(f"Stopped at the records of {owner}: {why}")
 
 
 def _stopped_at(key: SessionKey, why: object) -> SetupError:

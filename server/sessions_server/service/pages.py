@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from sessions_server.domain.errors import InvalidRequest, Violation
 from sessions_server.domain.jsonbytes import canonical, dumps, loads
@@ -46,8 +46,10 @@ def resume(query: ListQuery, token: str) -> ListQuery:
     """The query from where its token points on. Raises InvalidRequest for a token of another query, or of none."""
     if not token:
         return query
-    at, session_id = position_of(_facts(query), token)
-    return query._replace(after=(Micros(at), session_id))
+    match position_of(_facts(query), token):
+        case [int(at), str(session_id)]:
+            return query._replace(after=(Micros(at), session_id))
+    raise foreign_token()
 
 
 def token_of(facts: Json, position: list[Json]) -> str:
@@ -56,14 +58,26 @@ def token_of(facts: Json, position: list[Json]) -> str:
     return _text(_digest(facts, raw) + raw)
 
 
-def position_of(facts: Json, token: str) -> list[Any]:
-    """The position that `token_of` wrote. Raises InvalidRequest for a token of another query, or of none."""
+def position_of(facts: Json, token: str) -> list[int | str]:
+    """The position that `token_of` wrote. Raises InvalidRequest for a token of another query, or of none. Anyone can
+    make a token that passes, so what it holds is only known to be what a database can compare with."""
     raw = read_token(token)
     digest, position = raw[:_DIGEST_BYTES], raw[_DIGEST_BYTES:]
     if not hmac.compare_digest(digest, _digest(facts, position)):
-        raise _refused()
-    found: list[Any] = loads(position)
+        raise foreign_token()
+    try:
+        found = loads(position)
+    except ValueError:
+        raise foreign_token() from None
+    if not isinstance(found, list) or not all(map(_is_comparable, found)):
+        raise foreign_token()
     return found
+
+
+def _is_comparable(value: object) -> bool:
+    if type(value) is int:
+        return -(2**63) <= value < 2**63
+    return type(value) is str and "\0" not in value
 
 
 def read_token(token: str) -> bytes:
@@ -71,9 +85,9 @@ def read_token(token: str) -> bytes:
     try:
         raw = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
     except ValueError:
-        raise _refused() from None
+        raise foreign_token() from None
     if _text(raw) != token:  # decoding passes over padding, foreign characters and the last one's unused bits
-        raise _refused()
+        raise foreign_token()
     return raw
 
 
@@ -102,7 +116,7 @@ def _digest(facts: Json, position: bytes) -> bytes:
     return hashlib.blake2b(position, key=key, digest_size=_DIGEST_BYTES).digest()
 
 
-def _refused() -> InvalidRequest:
+def foreign_token() -> InvalidRequest:
     sentence = (
         "This token is not of this query; send next_page_token as it came, with the same query, or none."
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sessions_server.domain.models import Micros
 from sessions_server.domain.record_reads import (
     CollectionPage,
     CollectionQuery,
@@ -11,7 +12,7 @@ from sessions_server.domain.record_reads import (
     RecordPlace,
     RecordQuery,
 )
-from sessions_server.service.pages import conditions_facts, position_of, token_of
+from sessions_server.service.pages import conditions_facts, foreign_token, position_of, token_of
 
 if TYPE_CHECKING:
     from sessions_server.domain.models import Json
@@ -21,7 +22,10 @@ def resume(query: RecordQuery, token: str) -> RecordQuery:
     """The query from where its token points on. Raises InvalidRequest for a token of another query, or of none."""
     if not token:
         return query
-    return query._replace(after=RecordPlace(*position_of(_facts(query), token)))
+    match position_of(_facts(query), token):
+        case [int(time), str(collection), str(key), str(session_id)]:
+            return query._replace(after=RecordPlace(Micros(time), collection, key, session_id))
+    raise foreign_token()
 
 
 def next_token(query: RecordQuery, page: RecordPage) -> str:
@@ -33,7 +37,8 @@ def resume_collections(query: CollectionQuery, token: str) -> CollectionQuery:
     """The query from where its token points on. Raises InvalidRequest for a token of another query, or of none."""
     if not token:
         return query
-    return query._replace(after=tuple(position_of(_collection_facts(query), token)))
+    path = [part for part in position_of(_collection_facts(query), token) if isinstance(part, str)]
+    return query._replace(after=tuple(path))
 
 
 def next_collections_token(query: CollectionQuery, page: CollectionPage) -> str:

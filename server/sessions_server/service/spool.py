@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Final
 
 from sessions_server.domain.errors import StorageFull, Unavailable
-from sessions_server.domain.transfer import Record, decode_record, encode_record
+from sessions_server.domain.transfer import ExportRecord, decode_record, encode_record
 
 if TYPE_CHECKING:
     from sessions_server.domain.ports import Envelope
@@ -39,10 +39,10 @@ class Spool:
     _count: int = 0
     _file: IO[bytes] = field(default_factory=_open)
 
-    async def append(self, record: Record) -> None:
+    async def append(self, record: ExportRecord) -> None:
         await asyncio.to_thread(self._write, record)
 
-    def records(self) -> Iterator[Record]:
+    def records(self) -> Iterator[ExportRecord]:
         """The records in their order, read one at a time."""
         with _usable():
             self._file.seek(0)
@@ -56,7 +56,7 @@ class Spool:
         with suppress(OSError):  # of a last write into a full folder; what is kept is given up anyway
             self._file.close()
 
-    def _write(self, record: Record) -> None:
+    def _write(self, record: ExportRecord) -> None:
         kept = self.envelope.seal(self._count, encode_record(record))
         with _usable():
             self._file.write(len(kept).to_bytes(_LENGTH_BYTES, "big") + kept)

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from sessions_server.domain.commit import Commit, RequestStamp
+from sessions_server.domain.commit import Commit, RequestStamp, without_session
 from sessions_server.domain.errors import (
     InvalidRequest,
     MessageExists,
@@ -16,16 +16,21 @@ from sessions_server.domain.errors import (
     Violation,
 )
 from sessions_server.domain.models import Sequence
-from sessions_server.domain.operations import ImportMessages, ImportSession
-from sessions_server.domain.ports import HistoryQuery
+from sessions_server.domain.operations import ImportMessages, ImportRecords, ImportSession
+from sessions_server.domain.ports import HistoryQuery, ReadStore, RecordStore
+from sessions_server.domain.record_reads import RecordQuery
+from sessions_server.domain.records import Scope
 from sessions_server.domain.transfer import (
     MESSAGES_PER_RECORD,
     VERSION,
     Checker,
     ContextRecord,
+    ExportRecord,
+    Footer,
     Header,
     MessagesRecord,
-    Record,
+    RecordsPart,
+    ScopeHeader,
 )
 from sessions_server.service.ids import new_log_id
 from sessions_server.service.sealing import new_data_key, sealed_if_possible
@@ -33,10 +38,16 @@ from sessions_server.service.spool import Spool
 
 if TYPE_CHECKING:
     from sessions_server.domain.models import Context, Session, SessionKey
-    from sessions_server.domain.ports import Cells, Clock, Commits, ReadStore
-    from sessions_server.domain.transfer import Footer
+    from sessions_server.domain.ports import Cells, Clock, Commits
+
+RECORDS_AT_ONCE = 1_000
+"""Fewer where they are large."""
 
 SPOOL_COLUMN = "spool"
+
+
+class SessionStore(ReadStore, RecordStore, Protocol):
+    """All that is stored of a session."""
 
 
 class HistoryChanged(Unavailable):
@@ -47,15 +58,15 @@ class HistoryChanged(Unavailable):
 
 
 class Transfers:
-    def __init__(self, *, commits: Commits, store: ReadStore, cells: Cells, clock: Clock) -> None:
+    def __init__(self, *, commits: Commits, store: SessionStore, cells: Cells, clock: Clock) -> None:
         self._commits = commits
         self._store = store
         self._cells = cells
         self._clock = clock
 
-    async def export(self, key: SessionKey) -> AsyncIterator[Record]:
-        """The session's records as they stood at the start, whatever is added meanwhile. Raises SessionNotFound,
-        HistoryChanged."""
+    async def export(self, key: SessionKey) -> AsyncIterator[ExportRecord]:
+        """The session as it was at the start, whatever is added meanwhile; its records as they are when their turn
+        comes. Raises SessionNotFound, HistoryChanged."""
         checker = Checker()
         session, context = await self._start(key)
         async for record in self._records(session, context):
@@ -75,7 +86,7 @@ class Transfers:
 
     async def _records(
         self, session: Session, context: Context
-    ) -> AsyncIterator[Header | ContextRecord | MessagesRecord]:
+    ) -> AsyncIterator[Header | ContextRecord | MessagesRecord | RecordsPart]:
         yield Header(VERSION, session, self._clock.now())
         yield ContextRecord(context.data)
         end = Sequence(session.last_sequence + 1)
@@ -87,21 +98,49 @@ class Transfers:
                 yield MessagesRecord(page.messages)
                 after = page.messages[-1].sequence
             more = page.has_more
+        async for part in self._stored_records(Scope(*session.key)):
+            yield part
+
+    async def export_shared(self, scope: Scope) -> AsyncIterator[ExportRecord]:
+        """The records of a user or a tenant, for a dump of the whole database."""
+        yield ScopeHeader(scope)
+        count = 1
+        async for part in self._stored_records(scope):
+            yield part
+            count += 1
+        yield Footer(0, count, b"")
+
+    async def move_shared_in(self, header: ScopeHeader, parts: AsyncIterator[ExportRecord]) -> None:
+        """Adds the records of a dump; those that are there stay."""
+        key = without_session(header.scope.tenant, new_log_id())
+        async for part in parts:
+            if isinstance(part, RecordsPart):
+                await self._commits.submit(_restoring(key, header.scope, part))
+
+    async def _stored_records(self, scope: Scope) -> AsyncIterator[RecordsPart]:
+        query = RecordQuery(scope, subtree=True, limit=RECORDS_AT_ONCE)
+        while True:
+            found = await self._store.records(query)
+            if found.records:
+                yield RecordsPart(found.records)
+            if found.next is None:
+                return
+            query = query._replace(after=found.next)
 
     async def import_(
-        self, key: SessionKey, *, records: AsyncIterator[Record], fail_if_exists: bool, request_id: str
+        self, key: SessionKey, *, records: AsyncIterator[ExportRecord], fail_if_exists: bool, request_id: str
     ) -> Session:
         """Recreates, or replaces, a session from a whole stream of records. Raises InvalidRequest when the stream is
         not whole or was altered, SessionExists, InvalidState, EncryptionNotConfigured; nothing is changed then."""
 
         return await self._import(key, records, _Import(request_id, fail_if_exists=fail_if_exists))
 
-    async def move_in(self, key: SessionKey, records: AsyncIterator[Record]) -> Session:
+    async def move_in(self, key: SessionKey, records: AsyncIterator[ExportRecord]) -> Session:
         """Recreates a session of another database, whose log continues after the position that it had there. Raises as
         `import_` does."""
         return await self._import(key, records, _Import(fail_if_exists=True, moved=True))
 
-    async def _import(self, key: SessionKey, records: AsyncIterator[Record], how: _Import) -> Session:
+    async def _import(self, key: SessionKey, records: AsyncIterator[ExportRecord], how: _Import) -> Session:
         first = await anext(records, None)
         if not isinstance(first, Header):
             raise _refused(
@@ -141,7 +180,7 @@ class _Import(NamedTuple):
         return RequestStamp(self.request_id, "ImportSession", payload) if self.request_id else None
 
 
-async def _receive(first: Header, records: AsyncIterator[Record], spool: Spool) -> Footer:
+async def _receive(first: Header, records: AsyncIterator[ExportRecord], spool: Spool) -> Footer:
     """Keeps the whole stream. Raises InvalidRequest unless it is whole and unchanged."""
     checker = Checker()
     checker.take(first)
@@ -163,6 +202,14 @@ def _parts(
             yield Commit(key=key, request=stamp, operations=(replace(opening, context=record.data),))
         elif isinstance(record, MessagesRecord):
             yield Commit(key=key, operations=(ImportMessages(record.messages, request_id),))
+        elif isinstance(record, RecordsPart):
+            yield _restoring(key, Scope(*key), record)
+
+
+def _restoring(key: SessionKey, scope: Scope, part: RecordsPart) -> Commit:
+    """Puts exported records into a scope."""
+    moved = tuple(each._replace(name=each.name._replace(scope=scope)) for each in part.records)
+    return Commit(key=key, operations=(ImportRecords(moved),), shows_session=False)
 
 
 def _refused(sentence: str) -> InvalidRequest:

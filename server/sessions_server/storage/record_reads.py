@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from sessions_server.domain.models import Micros
 from sessions_server.domain.record_reads import RecordPage, RecordQuery
-from sessions_server.domain.records import Record, RecordName
+from sessions_server.domain.records import Record, RecordName, Scope
 from sessions_server.storage.content import Content
 from sessions_server.storage.record_lists import find_page
 from sessions_server.storage.record_rows import (
@@ -72,6 +72,27 @@ def _fetch(value: ColumnElement[Any]) -> Prepared:
 _FETCH: Final = _fetch(records.c.value)
 _FETCH_WITHOUT_VALUE: Final = _fetch(sa.null())
 
+_NEXT_USER: Final = Prepared(
+    sa.select(records.c.user_id)
+    .where(
+        records.c.tenant == sa.bindparam("tenant"), _is_shared, records.c.user_id > sa.bindparam("user_id")
+    )
+    .order_by(records.c.user_id)
+    .limit(1)
+)
+_OF_TENANT: Final = Prepared(
+    sa.select(records.c.user_id)
+    .where(records.c.tenant == sa.bindparam("tenant"), _is_shared)
+    .order_by(records.c.user_id)
+    .limit(1)
+)
+_NEXT_TENANT: Final = Prepared(
+    sa.select(records.c.tenant)
+    .where(records.c.tenant > sa.bindparam("tenant"))
+    .order_by(records.c.tenant)
+    .limit(1)
+)
+
 _LOCK_SESSIONS: Final = Prepared(
     sa.select(sessions.c.session_id)
     .select_from(_keys.join(sessions, is_listed(_keys, sessions.c.tenant, sessions.c.session_id)))
@@ -112,6 +133,23 @@ def read_page(connection: Connection, query: RecordQuery, *, rules: Rules, now: 
     page = find_page(connection, query, rules=rules, now=instant)
     found = _fetched(connection, page.keys, rules=rules, now=instant, keys_only=query.keys_only)
     return RecordPage(tuple(found[key] for key in page.keys if key in found), page.next)
+
+
+def shared_scopes(connection: Connection, after: Scope | None, limit: int) -> list[Scope]:
+    """The next scopes that have shared records, in order; none at the end. A few steps in an index for each."""
+    found: list[Scope] = []
+    place = after or Scope("")
+    while len(found) < limit:
+        row = _NEXT_USER.first(connection, tenant=place.tenant, user_id=place.user_id)
+        while row is None:
+            tenant = _NEXT_TENANT.first(connection, tenant=place.tenant)
+            if tenant is None:
+                return found
+            place = Scope(tenant[0])
+            row = _OF_TENANT.first(connection, tenant=place.tenant)
+        place = Scope(place.tenant, user_id=row[0])
+        found.append(place)
+    return found
 
 
 def refresh_record(

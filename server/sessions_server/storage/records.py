@@ -174,8 +174,9 @@ def save_records(
     content_of: Callable[[SessionKey], Content],
     rules: Rules,
 ) -> bool:
-    """Writes what has changed since the records were loaded, in the order of their names. Of a session that was
-    erased, the caller has called `erase_session_records`. Returns whether content was erased."""
+    """Writes what has changed since the records were loaded, in the order of their names. Returns whether content was
+    erased."""
+    _erase_sessions(connection, after.erased)
     heads = {name: head for name, head in before.heads.items() if name.scope.session not in after.erased}
     gone = {name: heads[name] for name, record in after.writes.items() if record is None and name in heads}
     put = [record for _, record in sorted(after.writes.items()) if record is not None]
@@ -198,7 +199,7 @@ def save_records(
         connection, [row[:6] for key, was, is_now in changed for row in term_rows(key, was - is_now)]
     )
     _ADD_TERMS.many(connection, [row for key, was, is_now in changed for row in term_rows(key, is_now - was)])
-    return bool(gone)
+    return bool(gone or after.erased)
 
 
 def _terms_of(head: RecordHead | None) -> set[Term]:
@@ -211,10 +212,9 @@ def _delete(connection: Connection, gone: dict[RecordName, RecordHead]) -> None:
     _DROP_TERMS.many(connection, [row[:6] for key, labels in keys for row in term_rows(key, terms(labels))])
 
 
-def erase_session_records(connection: Connection, keys: Iterable[SessionKey]) -> None:
-    """All records of the sessions."""
+def _erase_sessions(connection: Connection, keys: Iterable[SessionKey]) -> None:
     for statement in _ERASE:
-        statement.many(connection, [tuple(key) for key in keys])
+        statement.many(connection, [tuple(key) for key in sorted(keys)])
 
 
 def sweep_records(connection: Connection, limit: int, *, now: Micros | None) -> int:

@@ -20,7 +20,7 @@ from sessions_server.storage import rows
 from sessions_server.storage.conditions import stored_json
 from sessions_server.storage.content import Content, Keeping
 from sessions_server.storage.load import content_of
-from sessions_server.storage.records import erase_session_records, save_records
+from sessions_server.storage.records import save_records
 from sessions_server.storage.schema import (
     bases,
     contexts,
@@ -166,7 +166,6 @@ class Saver:
     def _erase(self) -> None:
         gone = [slot.key for slot in self._slots if slot.erased and slot.key in self._loaded.stored]
         _LET_GO_OF_ANSWERS.many(self._connection, [(b"", *key) for key in gone])
-        erase_session_records(self._connection, gone)
         for statement in _ERASE:
             statement.many(self._connection, list(gone))
         self.erased_content |= bool(gone)

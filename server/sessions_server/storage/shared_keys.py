@@ -53,11 +53,6 @@ _REPLACE: Final = Prepared(
 )
 
 
-def cell_key(scope: Scope) -> SessionKey:
-    """What stands where sealed cells have their session: no session id has a slash."""
-    return SessionKey(scope.tenant, f"user/{scope.user_id}" if scope.user_id else "tenant/")
-
-
 def is_shared(key: SessionKey) -> bool:
     return "/" in key.session_id
 
@@ -67,7 +62,7 @@ def _scope_of(key: SessionKey) -> Scope:
 
 
 def shared_content(scope: Scope, data_key: bytes | None, rules: Rules) -> Content:
-    return Content(rules.cells, cell_key(scope), data_key)
+    return Content(rules.cells, scope.cell_key, data_key)
 
 
 def contents_for_writing(
@@ -81,7 +76,7 @@ def contents_for_writing(
             pairs = as_list(sorted(map(_lock_pair, absent)))
             rules.backend.locks.numbers.rows(connection, pairs=pairs, now=None)
             found |= _find(connection, absent)
-        added = {scope: rules.cells.new_key(*cell_key(scope)) for scope in absent if scope not in found}
+        added = {scope: rules.cells.new_key(*scope.cell_key) for scope in absent if scope not in found}
         _ADD.many(connection, [(scope.tenant, scope.user_id, data_key) for scope, data_key in added.items()])
         found |= added
     return {scope: shared_content(scope, found.get(scope), rules) for scope in scopes}
@@ -90,10 +85,10 @@ def contents_for_writing(
 def keys_after(
     connection: Connection, after: SessionKey | None, limit: int
 ) -> list[tuple[SessionKey, bytes]]:
-    """The next scopes, as `cell_key` has them, with their data keys; None: the first ones."""
+    """The next scopes, as `Scope.cell_key` has them, with their data keys; None: the first ones."""
     place = Scope("") if after is None else _scope_of(after)
     rows = _AFTER.rows(connection, after_tenant=place.tenant, after_user_id=place.user_id, count=limit)
-    return [(cell_key(Scope(tenant, user_id=user_id)), bytes(data_key)) for tenant, user_id, data_key in rows]
+    return [(Scope(tenant, user_id=user_id).cell_key, bytes(data_key)) for tenant, user_id, data_key in rows]
 
 
 def replace_keys(connection: Connection, fresh: list[tuple[bytes, SessionKey, bytes]]) -> None:

@@ -56,7 +56,14 @@ from sessions_server.domain.records import (
     RecordWritten,
     Scope,
 )
-from sessions_server.domain.transfer import ContextRecord, Footer, Header, MessagesRecord, Record
+from sessions_server.domain.transfer import (
+    ContextRecord,
+    ExportRecord,
+    Footer,
+    Header,
+    MessagesRecord,
+    RecordsPart,
+)
 from sessions_server.rpc.convert.commits import put_committed
 from sessions_server.rpc.convert.events import encode_checkpoint, encode_event, encode_event_with_changes
 from sessions_server.rpc.convert.exports import put_record
@@ -107,10 +114,11 @@ NOT_SET = {
     EventType.CONTEXT_CHANGE: ["context_change.changes.path", "context_change.changes_omitted", "erased"],
 }
 
-RECORDS: list[Record] = [
+RECORDS: list[ExportRecord] = [
     Header(1, full_session(), T0),
     ContextRecord({"a": 1}),
     MessagesRecord((full_message(),)),
+    RecordsPart((full_record(),)),
     Footer(1, 3, b"\x01" * 32),
 ]
 

@@ -13,7 +13,7 @@ from sessions_proto.v1 import sessions_pb2 as pb
 from sessions_server.domain.errors import InvalidRequest, LimitExceeded
 from sessions_server.domain.models import Sequence, State, StateReason
 from sessions_server.domain.ports import Caller
-from sessions_server.domain.transfer import ContextRecord, Footer, Header, MessagesRecord, Record
+from sessions_server.domain.transfer import ContextRecord, ExportRecord, Footer, Header, MessagesRecord
 from sessions_server.rpc.convert.exports import put_record, read_record
 from sessions_server.rpc.convert.imports import ImportRequest, read_import
 from tests.unit.rpc.build import FULL_OBJECT, LIMITS, T0, TENANT, full_message, full_session
@@ -25,18 +25,18 @@ FOOTER = Footer(2, 3, b"\x01" * 32)
 RECORDS = [HEADER, CONTEXT, MESSAGES, FOOTER]
 
 
-def wire(record: Record) -> pb.ExportRecord:
+def wire(record: ExportRecord) -> pb.ExportRecord:
     target = pb.ExportRecord()
     put_record(target, record)
     return pb.ExportRecord.FromString(target.SerializeToString())
 
 
-def read(given: pb.ExportRecord) -> Record:
+def read(given: pb.ExportRecord) -> ExportRecord:
     return read_record(given, tenant=TENANT, limits=LIMITS)
 
 
 @pytest.mark.parametrize("record", RECORDS[1:], ids=lambda record: type(record).__name__)
-def test_a_record_comes_back_as_it_went_out(record: Record) -> None:
+def test_a_record_comes_back_as_it_went_out(record: ExportRecord) -> None:
     assert read(wire(record)) == record
 
 
@@ -58,12 +58,12 @@ def flipped(raw: bytes) -> Iterator[bytes]:
             yield raw[:place] + bytes([raw[place] ^ 1 << bit]) + raw[place + 1 :]
 
 
-def meaning(record: Record) -> Record:
+def meaning(record: ExportRecord) -> ExportRecord:
     return read(wire(record))
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda record: type(record).__name__)
-def test_every_bit_that_is_flipped_is_refused_or_changes_what_the_digest_sees(record: Record) -> None:
+def test_every_bit_that_is_flipped_is_refused_or_changes_what_the_digest_sees(record: ExportRecord) -> None:
     whole = meaning(record)
     unnoticed = []
     for raw in flipped(wire(record).SerializeToString()):
@@ -161,12 +161,12 @@ async def stream(*requests: pb.ImportSessionRequest) -> AsyncIterator[pb.ImportS
         yield request
 
 
-async def read_all(*requests: pb.ImportSessionRequest) -> tuple[ImportRequest, list[Record]]:
+async def read_all(*requests: pb.ImportSessionRequest) -> tuple[ImportRequest, list[ExportRecord]]:
     read = await read_import(stream(*requests), caller=Caller(TENANT), limits=LIMITS)
     return read, [record async for record in read.records]
 
 
-def request(record: Record | None = None, **fields: Any) -> pb.ImportSessionRequest:
+def request(record: ExportRecord | None = None, **fields: Any) -> pb.ImportSessionRequest:
     return pb.ImportSessionRequest(record=wire(record) if record else None, **fields)
 
 

@@ -25,14 +25,16 @@ from sessions_server.domain.transfer import (
     VERSION,
     VERSIONS,
     ContextRecord,
+    ExportRecord,
     Footer,
     Header,
     MessagesRecord,
-    Record,
+    RecordsPart,
 )
 from sessions_server.rpc.convert.check import Check
 from sessions_server.rpc.convert.messages import read_body
 from sessions_server.rpc.convert.options import read_config, read_storage
+from sessions_server.rpc.convert.records import Names, put_stored, read_stored
 from sessions_server.rpc.convert.responses import put_messages, put_session
 from sessions_server.rpc.convert.scalars import STATE_NAMES, put_time, read_time
 from sessions_server.rpc.convert.values import put_object
@@ -49,7 +51,7 @@ _SEQUENCE_DIGITS: Final = 18
 _OptionalTime: TypeAlias = Literal["start_time", "end_time", "archive_time"]
 
 
-def put_record(target: pb.ExportRecord, record: Record) -> None:
+def put_record(target: pb.ExportRecord, record: ExportRecord) -> None:
     match record:
         case Header(version, session, export_time):
             target.header.version = version
@@ -60,13 +62,17 @@ def put_record(target: pb.ExportRecord, record: Record) -> None:
         case MessagesRecord(messages):
             target.messages.SetInParent()
             put_messages(target.messages.messages, messages)
+        case RecordsPart(records):
+            target.records.SetInParent()
+            for each in records:
+                put_stored(target.records.records.add(), each)
         case Footer(message_count, record_count, sha256):
             target.footer.message_count = message_count
             target.footer.record_count = record_count
             target.footer.sha256 = sha256
 
 
-def read_record(given: pb.ExportRecord, *, tenant: str, limits: Limits) -> Record:
+def read_record(given: pb.ExportRecord, *, tenant: str, limits: Limits) -> ExportRecord:
     """What a record means. Raises InvalidRequest, LimitExceeded."""
     kind = given.WhichOneof("record")
     if kind == "header" and given.header.version not in VERSIONS:
@@ -87,7 +93,7 @@ def read_record(given: pb.ExportRecord, *, tenant: str, limits: Limits) -> Recor
     return record
 
 
-def _read(check: Check, kind: str | None, given: pb.ExportRecord, tenant: str) -> Record:
+def _read(check: Check, kind: str | None, given: pb.ExportRecord, tenant: str) -> ExportRecord:
     if kind == "header":
         header = given.header
         export_time = _instant(check, "record.header.export_time", header.export_time)
@@ -98,6 +104,14 @@ def _read(check: Check, kind: str | None, given: pb.ExportRecord, tenant: str) -
         return ContextRecord(data)
     if kind == "messages":
         return MessagesRecord(_read_messages(check, given.messages))
+    if kind == "records":
+        names = Names(check, tenant)
+        return RecordsPart(
+            tuple(
+                read_stored(names, f"record.records.records[{place}]", each)
+                for place, each in enumerate(given.records.records)
+            )
+        )
     if kind is None:
         check.wrong("record", "Give a record in every request.")
     footer = given.footer

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from sessions_server.domain.limits import Limits
     from sessions_server.domain.models import SessionKey
     from sessions_server.domain.ports import Caller
-    from sessions_server.domain.transfer import Record
+    from sessions_server.domain.transfer import ExportRecord
 
 
 class ImportRequest(NamedTuple):
     key: SessionKey
     request_id: str
     fail_if_exists: bool
-    records: AsyncIterator[Record]
+    records: AsyncIterator[ExportRecord]
 
 
 async def read_import(
@@ -50,7 +50,7 @@ async def _read_records(
     *,
     caller: Caller,
     limits: Limits,
-) -> AsyncIterator[Record]:
+) -> AsyncIterator[ExportRecord]:
     """The first request may come without a record, every later one brings one."""
     if first.HasField("record"):
         yield await read(read_record, first.record, caller, limits)

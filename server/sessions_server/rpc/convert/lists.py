@@ -94,7 +94,7 @@ def read_filter(check: Check, field: str, given: Struct) -> tuple[Condition, ...
     if any(key.count(".") >= MAX_DEPTH for key in raw):
         check.wrong(field, f"A path has at most {MAX_DEPTH} parts.")
     try:
-        return parse_filter(raw)
+        return parse_filter(raw, field=field)
     except InvalidRequest as error:
         _note(check, error)
         return ()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import uuid_utils
 
+from sessions_server.domain.models import Micros
 from sessions_server.domain.reads import ReadRecord
 from sessions_server.domain.record_reads import CollectionQuery, RecordOrder, RecordQuery
 from sessions_server.domain.records import (
@@ -32,6 +33,7 @@ PATH_PARTS: Final = 16
 PART_CHARACTERS: Final = 256
 KEY_BYTES: Final = 1024
 TYPE_CHARACTERS: Final = 256
+_NO_TIME: Final = Micros(0)
 
 
 class Names:
@@ -100,26 +102,51 @@ def read_key_text(check: Check, field: str, given: str) -> str:
 
 
 def read_put(names: Names, field: str, given: commits_pb.RecordPut) -> PutRecord:
-    check, record = names.check, given.record
-    labels = check.json_object(f"{field}.record.labels", record.labels, searched=True)
-    check.metadata_size(f"{field}.record.labels", labels)
-    if len(record.value) > check.limits.record_bytes:
-        check.too_large(f"{field}.record.value", f"Give at most {check.limits.record_bytes} bytes here.")
-    time = ttl = None
-    if record.HasField("time"):
-        check.time(f"{field}.record.time", record.time)
-        time = read_time(record.time)
-    if record.HasField("ttl"):
-        ttl = check.span(f"{field}.record.ttl", record.ttl)
+    record = _read_content(names, f"{field}.record", given.record)
     return PutRecord(
-        name=names.own(f"{field}.record.name", names.name(f"{field}.record.name", record.name)),
+        name=names.own(f"{field}.record.name", record.name),
         value=record.value,
-        labels=labels,
-        etag=check.stored_text(f"{field}.record.etag", record.etag, ETAG_CHARACTERS) or new_etag(),
-        value_type=check.stored_text(f"{field}.record.value_type", record.value_type, TYPE_CHARACTERS),
-        time=time,
-        ttl=ttl,
+        labels=record.labels,
+        etag=record.etag or new_etag(),
+        value_type=record.value_type,
+        time=record.time if given.record.HasField("time") else None,
+        ttl=record.ttl,
         if_absent=given.if_absent,
+    )
+
+
+def read_stored(names: Names, field: str, given: records_pb.Record) -> Record:
+    """A record of an export, with what only the server gives it."""
+    for name in ("create_time", "update_time", "expire_time"):
+        names.check.time(f"{field}.{name}", getattr(given, name))
+    if not given.name.scope.session_id:
+        names.check.wrong(f"{field}.name.scope", "Give records of the session, as they were exported.")
+    return _read_content(names, field, given)._replace(
+        create_time=read_time(given.create_time),
+        update_time=read_time(given.update_time),
+        expire_time=read_time(given.expire_time) if given.HasField("expire_time") else None,
+    )
+
+
+def _read_content(names: Names, field: str, given: records_pb.Record) -> Record:
+    """What a caller says of a record."""
+    check = names.check
+    labels = check.json_object(f"{field}.labels", given.labels, searched=True)
+    check.metadata_size(f"{field}.labels", labels)
+    if len(given.value) > check.limits.record_bytes:
+        check.too_large(f"{field}.value", f"Give at most {check.limits.record_bytes} bytes here.")
+    check.time(f"{field}.time", given.time)
+    return Record(
+        name=names.name(f"{field}.name", given.name),
+        value=given.value,
+        value_type=check.stored_text(f"{field}.value_type", given.value_type, TYPE_CHARACTERS),
+        labels=labels,
+        time=read_time(given.time),
+        ttl=check.span(f"{field}.ttl", given.ttl) if given.HasField("ttl") else None,
+        etag=check.stored_text(f"{field}.etag", given.etag, ETAG_CHARACTERS),
+        create_time=_NO_TIME,
+        update_time=_NO_TIME,
+        expire_time=None,
     )
 
 
