@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,33 +29,54 @@ class Model:
     sequence: int = 1
     context: dict[str, Any] = field(default_factory=dict)
     messages: list[tuple[int, str]] = field(default_factory=list)
+    records: dict[str, bytes] = field(default_factory=dict)
+    past: dict[int, tuple[str, dict[str, Any], list[int]]] = field(default_factory=dict)
+    """By sequence, how it was right after each event: state, context and the sequences of the history."""
+    erased: set[int] = field(default_factory=set)
+    """The sequences of messages that are gone for good."""
+
+    def __post_init__(self) -> None:
+        self._remember()
 
     def move(self, verb: str) -> None:
         sources, target = VERBS[verb]
         if self.state not in sources:
             raise Refused("INVALID_STATE")
         self.state = target
-        self.sequence += 1
+        self._event()
 
     def add(self, contents: list[str]) -> None:
         self._require_writable()
         if self.rejects and len(self.messages) + len(contents) > self.max_messages:
             raise Refused("HISTORY_FULL")
         for content in contents:
-            self.sequence += 1
-            self.messages.append((self.sequence, content))
-        self.messages = self.messages[-self.max_messages :]
+            self.messages.append((self.sequence + 1, content))
+            self._event()
+        self._keep(self.messages[-self.max_messages :])
 
     def clear(self) -> int:
         self._require_writable()
-        count, self.messages = len(self.messages), []
-        self.sequence += bool(count)
+        count = len(self.messages)
+        self._cut([])
         return count
+
+    def truncate(self, part: str, amount: int) -> list[str]:
+        """Returns what was removed."""
+        self._require_writable()
+        left = {
+            "newest": lambda: self.messages[: max(len(self.messages) - amount, 0)],
+            "oldest": lambda: self.messages[amount:],
+            "after_sequence": lambda: [message for message in self.messages if message[0] <= amount],
+            "through_sequence": lambda: [message for message in self.messages if message[0] > amount],
+        }[part]()
+        removed = [content for message in self.messages if message not in left for content in message[1:]]
+        self._cut(left)
+        return removed
 
     def set_context(self, context: dict[str, Any]) -> None:
         self._require_writable()
         self.context = context
-        self.sequence += 1
+        self._event()
 
     def set_key(self, key: str, value: Any) -> None:
         self.set_context({**self.context, key: value})
@@ -75,8 +98,54 @@ class Model:
             raise Refused("PATH_CONFLICT")
         self.set_key(key, [*items, value])
 
+    def put(self, key: str, value: bytes) -> None:
+        self._require_writable()
+        self.records[key] = value
+        self._event()
+
+    def delete(self, key: str) -> int:
+        self._require_writable()
+        if self.records.pop(key, None) is None:
+            return 0
+        self._event()
+        return 1
+
+    def commit(self, head: int | None, steps: list[Callable[[Model], object]]) -> None:
+        """All of the steps or none, if the history ends with the given sequence."""
+        copy = deepcopy(self)
+        if head is not None and head != copy.head:
+            raise Refused("ETAG_MISMATCH")
+        for step in steps:
+            step(copy)
+        self.__dict__.update(copy.__dict__)
+
+    @property
+    def head(self) -> int:
+        return self.messages[-1][0] if self.messages else 0
+
     def page(self, limit: int, before: int) -> list[tuple[int, str]]:
         return [message for message in self.messages if message[0] < before][-limit:]
+
+    def history_at(self, sequence: int) -> list[int]:
+        """The history as it was, without what was erased since."""
+        return [each for each in self.past[sequence][2] if each not in self.erased]
+
+    def _cut(self, left: list[tuple[int, str]]) -> None:
+        if left != self.messages:
+            self._keep(left)
+            self._event()
+
+    def _keep(self, left: list[tuple[int, str]]) -> None:
+        self.erased |= {sequence for sequence, _ in self.messages} - {sequence for sequence, _ in left}
+        self.messages = left
+        self._remember()
+
+    def _event(self) -> None:
+        self.sequence += 1
+        self._remember()
+
+    def _remember(self) -> None:
+        self.past[self.sequence] = (self.state, self.context, [sequence for sequence, _ in self.messages])
 
     def _require_writable(self) -> None:
         if self.state not in WRITABLE:

@@ -16,10 +16,14 @@ from sessions_client import (
     Increment,
     MessageDict,
     Overflow,
+    RecordName,
     Remove,
+    Scope,
     Session,
     SessionConfig,
     SessionsError,
+    Set,
+    ops,
 )
 from tests.behaviour.model import VERBS, Model, Refused
 from tests.support.server import start_server
@@ -101,6 +105,68 @@ class Lives(RuleBasedStateMachine):
                 partial(self.client.sessions.update_context, self.session.id, changes=[change]), expected
             )
 
+    @rule(part=st.sampled_from(["newest", "oldest"]), count=st.integers(0, 4))
+    def truncate(self, part: str, count: int) -> None:
+        self.both(lambda: self._truncated(part, count), lambda: self.model.truncate(part, count))
+
+    @rule(part=st.sampled_from(["after_sequence", "through_sequence"]), back=st.integers(0, 8))
+    def truncate_at(self, part: str, back: int) -> None:
+        sequence = max(self.model.sequence - back, 0)
+        self.both(lambda: self._truncated(part, sequence), lambda: self.model.truncate(part, sequence))
+
+    @rule(key=keys, value=st.binary(max_size=8))
+    def put(self, key: str, value: bytes) -> None:
+        if "\0" in key:
+            return
+        self.both(lambda: self.client.records.put(self._name(key), value), lambda: self.model.put(key, value))
+
+    @rule(key=keys)
+    def delete(self, key: str) -> None:
+        if "\0" in key:
+            return
+        self.both(lambda: self.client.records.delete(self._name(key)), lambda: self.model.delete(key))
+
+    @rule(
+        added=st.lists(contents, max_size=3),
+        cut=st.none() | st.integers(0, 3),
+        key=keys,
+        value=values,
+        by=st.none() | st.integers(-5, 5),
+        stale=st.booleans(),
+    )
+    def commit(
+        self, *, added: list[str], cut: int | None, key: str, value: Any, by: int | None, stale: bool
+    ) -> None:
+        """Several operations, of which the last may be refused, on a head that may be stale."""
+        operations = [ops.append(role="user", content=content) for content in added]
+        steps: list[Callable[[Model], object]] = [lambda model: model.add(added)] if added else []
+        if cut is not None:
+            operations.append(ops.truncate(newest=cut))
+            steps.append(lambda model: model.truncate("newest", cut))
+        if by is None:
+            operations.append(ops.change_context(Set(pointer(key), value)))
+            steps.append(lambda model: model.set_key(key, value))
+        else:
+            operations.append(ops.change_context(Increment(pointer(key), by)))
+            steps.append(lambda model: model.increment(key, by))
+        head = self.model.head + stale
+        self.both(
+            lambda: self.client.sessions.commit(
+                self.session.id, *operations, conditions=[ops.if_history_head(head)]
+            ),
+            lambda: self.model.commit(head, steps),
+        )
+
+    @rule(back=st.integers(0, 12))
+    def look_back(self, back: int) -> None:
+        at = max(self.model.sequence - back, 1)
+        state, context, _ = self.model.past[at]
+        sessions, name = self.client.sessions, self.session.id
+        assert sessions.get(name, at_sequence=at).state == state
+        assert sessions.get_context(name, at_sequence=at) == context
+        history = sessions.get_history(name, at_sequence=at)
+        assert [message.sequence for message in history] == self.model.history_at(at)
+
     @rule(limit=st.integers(1, 8), back=st.integers(0, 8))
     def page(self, limit: int, back: int) -> None:
         before = max(self.model.sequence - back, 1)
@@ -115,6 +181,15 @@ class Lives(RuleBasedStateMachine):
         assert self.client.sessions.get_context(self.session.id) == self.model.context
         history = self.client.sessions.get_history(self.session.id)
         assert [(message.sequence, message.content) for message in history] == self.model.messages
+        records = self.client.records.list(Scope(session_id=self.session.id), "records")
+        assert {record.name.key: record.value for record in records} == self.model.records
+
+    def _name(self, key: str) -> RecordName:
+        return RecordName(Scope(session_id=self.session.id), "records", key)
+
+    def _truncated(self, part: str, amount: int) -> None:
+        cut: dict[str, Any] = {part: amount}
+        self.client.sessions.truncate_history(self.session.id, **cut)
 
     def both(self, real: Callable[[], object], expected: Callable[[], object]) -> None:
         """Does the same to both: they succeed together, or are refused for the same reason."""

@@ -11,7 +11,14 @@ import pytest
 from google.protobuf.struct_pb2 import Struct
 from google.rpc import error_details_pb2, status_pb2
 
-from sessions_proto.v1 import sessions_pb2 as pb, sessions_pb2_grpc
+from sessions_proto.v1 import (
+    commits_pb2 as commits_pb,
+    commits_pb2_grpc,
+    records_pb2 as records_pb,
+    records_pb2_grpc,
+    sessions_pb2 as pb,
+    sessions_pb2_grpc,
+)
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -19,6 +26,12 @@ if TYPE_CHECKING:
     from tests.support.server import Server
 
 SERVICE = "/sessions.v1.SessionService/"
+STUBS: tuple[tuple[Any, Any], ...] = (
+    (pb, sessions_pb2_grpc.SessionServiceStub),
+    (commits_pb, commits_pb2_grpc.CommitServiceStub),
+    (records_pb, records_pb2_grpc.RecordServiceStub),
+)
+"""The messages and the stub of each service."""
 OPTIONS = (
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
@@ -43,7 +56,7 @@ class Caller:
     def __init__(self, server: Server, *tokens: str, options: Iterable[tuple[str, int]] = OPTIONS) -> None:
         self.channel = grpc.insecure_channel(server.address, options=tuple(options))
         self.metadata = tuple(("authorization", f"Bearer {token}") for token in tokens)
-        self._stub: Any = sessions_pb2_grpc.SessionServiceStub(self.channel)
+        self._stubs = [(messages, stub(self.channel)) for messages, stub in STUBS]
 
     def __enter__(self) -> Self:
         return self
@@ -54,11 +67,13 @@ class Caller:
         self.channel.close()
 
     def __getattr__(self, method: str) -> Callable[..., Any]:
-        request_type: Any = getattr(pb, f"{method}Request")
+        messages, stub = next((each for each in self._stubs if hasattr(each[1], method)), (None, None))
+        if messages is None:
+            raise AttributeError(method)
 
         def call(request: Any = None, **fields: Any) -> Any:
-            asked = request if request is not None else request_type(**fields)
-            return getattr(self._stub, method)(asked, metadata=self.metadata)
+            asked = request if request is not None else getattr(messages, f"{method}Request")(**fields)
+            return getattr(stub, method)(asked, metadata=self.metadata)
 
         return call
 

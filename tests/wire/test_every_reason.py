@@ -10,15 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from sessions_proto.v1 import errors_pb2, sessions_pb2 as pb
+from sessions_proto.v1 import errors_pb2, records_pb2 as records_pb, sessions_pb2 as pb
 from tests.support.clock import SharedClock
 from tests.support.server import Server, start_server
 from tests.wire.stubs import Caller, Refusal, message, refusal_of, refused, set_change, struct
 
 # Made by faults of the server's surroundings, or of its own; the tests of faults and of the handlers show them.
 MADE_ELSEWHERE = {"INTERNAL", "UNAVAILABLE", "STORAGE_FULL"}
-# Reasons that no RPC gives yet.
-NOT_YET = {"LOG_REPLACED", "RECORD_NOT_FOUND"}
 
 
 def show(refusal: Refusal, code: str, reason: str, **metadata: str) -> None:
@@ -91,6 +89,19 @@ def test_a_request_id_that_was_used(caller: Caller) -> None:
     caller.StartSession(session_id=session, request_id="r")
     refusal = refused(caller.PauseSession, session_id=session, request_id="r")
     show(refusal, "FAILED_PRECONDITION", "REQUEST_ID_REUSED", first_method="StartSession")
+
+
+def test_a_position_of_another_log(caller: Caller) -> None:
+    session = caller.new_id()
+    log_id = next(iter(caller.Subscribe(session_id=session))).checkpoint.log_id
+    refusal = refused(caller.Subscribe, session_id=session, after_sequence=1, log_id="another")
+    show(refusal, "OUT_OF_RANGE", "LOG_REPLACED", log_id=log_id)
+
+
+def test_a_record_that_is_not_there(caller: Caller) -> None:
+    name = records_pb.RecordName(scope=records_pb.Scope(tenant=True), collection=["c"], key="missing")
+    refusal = refused(caller.GetRecord, name=name)
+    show(refusal, "NOT_FOUND", "RECORD_NOT_FOUND")
 
 
 def test_a_position_beyond_the_end(caller: Caller) -> None:
@@ -222,4 +233,4 @@ def test_no_reason_is_left_out() -> None:
     names = errors_pb2.ErrorReason.DESCRIPTOR.values_by_name
     known = {name.removeprefix("ERROR_REASON_") for name in names} - {"UNSPECIFIED"}
     shown = re.findall(r'show\(refusal, "[A-Z_]+", "([A-Z_]+)"', Path(__file__).read_text())
-    assert known - MADE_ELSEWHERE - NOT_YET == set(shown)
+    assert known - MADE_ELSEWHERE == set(shown)

@@ -45,8 +45,6 @@ class Method(NamedTuple):
 
 def methods_of(servicer: Servicer) -> Iterator[Method]:
     for descriptor in servicer.SERVICE.methods:
-        if not hasattr(servicer, descriptor.name):
-            continue  # UNIMPLEMENTED for now
         yield Method(
             descriptor,
             descriptor.name,
