@@ -46,6 +46,7 @@ cli.add_typer(keyring, name="keyring")
 cli.command("share", hidden=True)(share)
 cli.command("export")(data.export)
 cli.command("import")(data.import_)
+cli.command("vacuum")(data.vacuum)
 cli.add_typer(token, name="token")
 
 

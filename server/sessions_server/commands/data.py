@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from sessions_server.dump.transfer import Imported
 
 
+MEBI = 1024 * 1024
+
+
 @with_settings(*DATABASE)
 def export(file: Path, *, settings: Settings) -> None:
     """Writes all sessions of the database to FILE.
@@ -38,6 +41,21 @@ def import_(file: Path, *, settings: Settings) -> None:
     """
     added, there, over = run(_import(settings, file))
     typer.echo(f"{added} sessions were imported, {there} were there already, {over} have expired for good")
+
+
+@with_settings("database_url")
+def vacuum(*, settings: Settings) -> None:
+    """Gives the unused room of the SQLite file back to the disk.
+
+    Stop the server first. The file is written anew beside itself, so that the disk needs room for both. A file that was
+    made by an earlier release shrinks by itself from then on, as new ones do while a server runs.
+    """
+    from sessions_server.storage.databases import opening
+
+    backend = require_database(settings)
+    with opening(backend):
+        before, after = backend.vacuum()
+    typer.echo(f"the database took {before / MEBI:.1f} MiB, and takes {after / MEBI:.1f} MiB now")
 
 
 async def _export(settings: Settings, file: Path) -> int:

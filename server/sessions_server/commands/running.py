@@ -13,6 +13,7 @@ from sessions_server.domain.errors import SetupError
 
 if TYPE_CHECKING:
     from sessions_server.settings import Settings
+    from sessions_server.storage.backend import Backend
 
 T = TypeVar("T")
 
@@ -33,8 +34,8 @@ def new_loop() -> asyncio.AbstractEventLoop:
     return uvloop.new_event_loop()
 
 
-def require_database(settings: Settings) -> None:
-    """Raises SetupError where opening the database would make a new one."""
+def require_database(settings: Settings) -> Backend:
+    """The database of the settings. Raises SetupError where opening the database would make a new one."""
     from sessions_server.storage.databases import parse_url
 
     backend = parse_url(settings.database_url)
@@ -43,6 +44,7 @@ def require_database(settings: Settings) -> None:
         raise SetupError(
             f"There is no database at {settings.database_url}; name one with --database-url or SESSIONS_DATABASE_URL."
         )
+    return backend
 
 
 @contextmanager

@@ -321,6 +321,10 @@ class Upkeep(Protocol):
         """Lets go of old events of at most this many logs. Returns how many logs it looked at; 0 when nothing is left
         to do for now."""
 
+    async def shrink(self, limit: int) -> int:
+        """Gives unused room of the database's file back to the disk, at most this many pages. Returns how many; 0 when
+        little is unused."""
+
     async def rewrap(self, after: SessionKey | None, limit: int) -> Rewrapped:
         """Brings the next encrypted sessions, in the order of their keys, under the keyring's current key. Those whose
         data keys cannot be opened stay as they are."""

@@ -51,6 +51,7 @@ class Sweeper:
                 self._upkeep.purge_requests,
                 self._upkeep.compact,
                 self._rewrapper.step,
+                self._upkeep.shrink,
             ):
                 await _drain(step)
             await asyncio.sleep(self._interval_seconds)

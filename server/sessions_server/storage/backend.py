@@ -108,6 +108,11 @@ class Backend(ABC):
         """Looks at the URL before anything is opened. Raises StoreRefused."""
 
     @abstractmethod
+    def vacuum(self) -> tuple[int, int]:
+        """Writes the database anew without its unused room; nobody else may have it open. Returns its bytes before and
+        after. Raises StoreRefused where the database does so by itself, StoreInUse, StorageFull, Unavailable."""
+
+    @abstractmethod
     def explain(self, error: Exception) -> str | None:
         """Why the database cannot be used, and what to do, as a sentence for the operator. None for an error that says
         so itself, or that nobody expected. The sentence never has the URL, which may hold a password, nor the
@@ -143,6 +148,11 @@ class Runner(ABC):
     @abstractmethod
     async def read(self, work: Callable[[Connection], T], *, snapshot: bool) -> T:
         """Runs `work`, which only reads; with `snapshot`, all of its statements see the same state."""
+
+    @abstractmethod
+    async def shrink(self, pages: int) -> int:
+        """Gives unused room of the database's file back to the disk, at most this many pages. Returns how many; 0 when
+        little is unused."""
 
     @abstractmethod
     async def settle(self, key: SessionKey) -> None:

@@ -218,6 +218,13 @@ class Store:
             lambda connection, now: compact(connection, limit, rules=self._rules, now=now)
         )
 
+    async def shrink(self, pages: int) -> int:
+        """Gives unused room of the database's file back to the disk, at most this many pages; returns how many."""
+        freed = await self._uncut(self._runner.shrink(pages))
+        if freed:
+            self._runner.scrub_soon()  # the file is shorter once the write-ahead log is in it
+        return freed
+
     async def rewrap(self, after: SessionKey | None, limit: int) -> Rewrapped:
         """Wraps the data keys of the next encrypted sessions, in the order of their keys, with the keyring's current
         key. Those that cannot be opened stay as they are."""

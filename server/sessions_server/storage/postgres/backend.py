@@ -81,6 +81,12 @@ class PostgresBackend(Backend):
     def check(self) -> None:
         """Only PostgreSQL itself can say more."""
 
+    def vacuum(self) -> tuple[int, int]:
+        raise StoreRefused(
+            "PostgreSQL uses its room again by itself; to give some back to the disk, run VACUUM FULL there while no "
+            "server is running."
+        )
+
     def explain(self, error: Exception) -> str | None:
         sentence = sentences.explain(self.url, error)
         if sentence is not None and self.has_odd_password:

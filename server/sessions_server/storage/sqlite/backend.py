@@ -13,6 +13,7 @@ from sessions_server.storage.schema import writes
 from sessions_server.storage.sqlite import sentences
 from sessions_server.storage.sqlite.conditions import sql_of
 from sessions_server.storage.sqlite.runner import SqliteRunner
+from sessions_server.storage.sqlite.vacuum import vacuum
 from sessions_server.storage.statements import Prepared
 
 if TYPE_CHECKING:
@@ -73,6 +74,11 @@ class SqliteBackend(Backend):
     def check(self) -> None:
         if self.path is not None and self.path.is_dir():  # before a file is made beside it
             raise StoreRefused(f"{self.path} is a folder; name a file in {SETTING}.")
+
+    def vacuum(self) -> tuple[int, int]:
+        if self.path is None:
+            raise StoreRefused(f"A database in memory has no room to give back; name a file in {SETTING}.")
+        return vacuum(self.path)
 
     def explain(self, error: Exception) -> str | None:
         return sentences.explain(self.path, error)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _CHECKPOINT_PAGES: Final = 2_000
 
 WRITER_PRAGMAS: Final = (
+    "PRAGMA auto_vacuum = INCREMENTAL",  # of a new file; an older one is changed by `sessions-server vacuum`
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",
     "PRAGMA secure_delete = ON",

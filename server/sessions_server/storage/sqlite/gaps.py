@@ -28,7 +28,11 @@ _NEWEST_KNOWN: Final = (3, 54)
 """The versions of SQLite whose pages are laid out as this module has it."""
 
 _FILE_HEADER: Final = Struct(">16xH2xB31xI44x")
-"""The size of a page, how many bytes at its end belong to an extension, and whether pages are moved by themselves."""
+"""The size of a page, how many bytes at its end belong to an extension, and whether the file has maps of its pages."""
+
+_MAP_ENTRY_BYTES: Final = 5
+_LOCK_BYTE: Final = 0x40000000
+"""The page that has this byte is never used: https://sqlite.org/fileformat2.html#the_lock_byte_page"""
 
 _CELLS: Final = Struct(">HH")
 """How many cells a page has, and where the first of them begins."""
@@ -57,6 +61,7 @@ class Gaps:
     def __init__(self, path: Path) -> None:
         """Raises OSError."""
         self._file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        self._has_maps = False
         self._again = False
         self._at = 0
         self._left = 0
@@ -96,21 +101,24 @@ class Gaps:
         return changed
 
     def _shape(self) -> tuple[int, int]:
-        """The size of a page, and how many there are. No pages where they have checksums, or where some are maps for
-        moving pages, which look like others: this server's own files have neither."""
+        """The size of a page, and how many there are. No pages where they have checksums, as this server's own files do
+        not."""
         header = os.pread(self._file, _FILE_HEADER.size, 0)
         if len(header) < _FILE_HEADER.size:
             return 0, 0
-        size, reserved, moves_pages = _FILE_HEADER.unpack(header)
-        if reserved or moves_pages:
+        size, reserved, maps = _FILE_HEADER.unpack(header)
+        if reserved:
             return 0, 0
         size = 1 << 16 if size == 1 else size
+        self._has_maps = bool(maps)
         return size, os.fstat(self._file).st_size // size
 
     def _clear(self, first: int, pages: int, size: int) -> int:
         changed = 0
         data = os.pread(self._file, pages * size, first * size)
         for gap in _gaps(data, first, size):
+            if self._has_maps and _is_map(first + gap.start // size + 1, size):
+                continue
             end = gap.start + gap.length
             if data.count(0, gap.start, end) < gap.length:
                 os.pwrite(self._file, bytes(gap.length), first * size + gap.start)
@@ -118,6 +126,15 @@ class Gaps:
         if changed:  # not all of it at the end, so that the time that this takes counts as well
             os.fsync(self._file)
         return changed
+
+
+def _is_map(number: int, size: int) -> bool:
+    """Whether the page with this number, from 1, says where others belong, so that they can be moved. Such pages look
+    like any, and are where they have to be: https://sqlite.org/fileformat2.html#pointer_map_or_ptrmap_pages"""
+    every = size // _MAP_ENTRY_BYTES + 1
+    lock_page = _LOCK_BYTE // size + 1
+    place = (number - 2) % every
+    return number > 1 and (place == 1 if number - 1 == lock_page else place == 0 and number != lock_page)
 
 
 def _gaps(data: bytes, first: int, size: int) -> Iterator[_Gap]:

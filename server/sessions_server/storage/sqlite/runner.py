@@ -39,6 +39,7 @@ from sessions_server.storage.sqlite.errors import FileUnusable, translated
 from sessions_server.storage.sqlite.gaps import Gaps
 from sessions_server.storage.sqlite.lock import FileLock
 from sessions_server.storage.sqlite.sentences import of_missing_log
+from sessions_server.storage.sqlite.vacuum import shrink
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -158,6 +159,11 @@ class SqliteRunner(Runner):
             return await self.write(work)
         return await self._hop(self._reading, lambda: self._read(work))
 
+    async def shrink(self, pages: int) -> int:
+        if self._path is None:
+            return 0
+        return await self._hop(self._writing, lambda: self._shrink(pages))
+
     async def settle(self, _key: SessionKey) -> None:
         await self._hop(self._writing, lambda: None)  # behind whatever the one writer is at
 
@@ -254,6 +260,11 @@ class SqliteRunner(Runner):
                 finally:
                     if driver.in_transaction:
                         driver.rollback()
+
+    def _shrink(self, pages: int) -> int:
+        with translated():
+            self._check_file()
+            return shrink(driver_of(self._writer), pages)
 
     def _check_file(self) -> None:
         """What is written to a file that has lost its name is lost with this process. Raises FileUnusable."""
