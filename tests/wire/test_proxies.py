@@ -1,0 +1,75 @@
+"""The proxies of docs/proxies.md between clients and the server: what passes, and what a broken one looks like."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from sessions_client import Client, InvalidArgument, SessionsError, Unavailable
+from tests.support.proxies import KINDS, running_proxy
+from tests.support.server import Server, start_server
+
+STREAMS = 130
+"""More than any of them lets through on one connection by default."""
+
+
+class Place(NamedTuple):
+    server: Server
+    client: Client
+    """Behind the proxy."""
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    folder: Path = tmp_path_factory.mktemp(request.param)
+    with (
+        start_server(folder) as server,
+        running_proxy(request.param, folder, server.address) as address,
+        Client(address) as client,
+    ):
+        yield Place(server, client)
+
+
+def test_more_streams_than_a_connection_carries_hold_up_no_call(place: Place) -> None:
+    sessions = place.client.sessions
+    session = sessions.create("u")
+    subscriptions = [sessions.subscribe(session.id) for _ in range(STREAMS)]
+    sessions.start(session.id)
+    assert {subscription.next(timeout=60).type for subscription in subscriptions} == {"state_change"}  # type: ignore[union-attr]  # it is not the end
+    for subscription in subscriptions:
+        subscription.close()
+
+
+def test_a_large_request_and_its_answer_pass(place: Place) -> None:
+    sessions = place.client.sessions
+    session = sessions.create("u")
+    messages: list[Any] = [{"role": "user", "content": "x" * 250_000} for _ in range(14)]
+    assert len(sessions.add_messages(session.id, messages=messages)) == 14
+    assert sum(len(message.content) for message in sessions.get_history(session.id, limit=14)) == 3_500_000
+
+
+def test_an_error_with_many_violations_passes_as_it_is(place: Place) -> None:
+    messages: list[Any] = [{"role": "x" * 65, "content": "y"} for _ in range(40)]
+    session = place.client.sessions.create("u")
+    with pytest.raises(InvalidArgument) as caught:
+        place.client.sessions.add_messages(session.id, messages=messages)
+    assert caught.value.reason == "INVALID_REQUEST"
+    assert len(caught.value.violations) >= 5
+
+
+def test_a_server_that_dies_is_told_as_unavailable_and_found_again(place: Place) -> None:
+    sessions = place.client.sessions
+    session = sessions.create("u")
+    with sessions.subscribe(session.id) as subscription:
+        place.server.kill()
+        with pytest.raises(SessionsError) as caught:
+            sessions.add_message(session.id, role="user", content="x", timeout=2)
+        assert isinstance(caught.value, Unavailable) or caught.value.code == "DEADLINE_EXCEEDED"
+        place.server.start()
+        sessions.add_message(session.id, role="user", content="y", timeout=60)
+        event = subscription.next(timeout=60)
+        assert event is not None
+        assert event.data.content == "y"
