@@ -30,7 +30,7 @@ from sessions_server.rpc.records import RecordServicer
 from sessions_server.rpc.server import RpcServer
 from sessions_server.rpc.servicer import SessionServicer
 from sessions_server.rpc.streams import StreamBounds
-from sessions_server.rpc.tls import read_tls
+from sessions_server.rpc.tls import Tls, read_tls
 from sessions_server.rpc.tracing import Tracing
 from sessions_server.security.cells import open_cells
 from sessions_server.security.tokens import open_authenticator
@@ -122,7 +122,7 @@ async def serve_until(
             metrics = Metrics()
             calls = _calls(settings, core, metrics, clock or SystemClock())
             rpc = RpcServer(settings.listen, calls=calls, metrics=metrics, tls=tls)
-            http = _http_server(settings, calls)
+            http = _http_server(settings, calls, tls)
             await rpc.start()
             helpers = [asyncio.create_task(work) for work in (calls.streams.run(), _watch_store(core, rpc))]
             try:
@@ -325,18 +325,15 @@ def _calls(settings: Settings, core: Core, metrics: Metrics, clock: Clock) -> Ca
     )
 
 
-def _http_server(settings: Settings, calls: Calls) -> HttpServer | None:
+def _http_server(settings: Settings, calls: Calls, tls: Tls | None) -> HttpServer | None:
     if not settings.http_listen:
         return None
     try:
-        from sessions_server.http.server import HttpServer, TlsFiles
+        from sessions_server.http.server import HttpServer
     except ImportError as error:
         raise SetupError(
             f"SESSIONS_HTTP_LISTEN needs {error.name}; install the extra: `pip install 'sessions[http]'`."
         ) from error
-    tls = None
-    if settings.tls_cert is not None and settings.tls_key is not None:
-        tls = TlsFiles(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
     return HttpServer(
         settings.http_listen,
         calls=calls,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import socket
 import ssl
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, Protocol
 
 import uvicorn
 
@@ -20,14 +21,29 @@ from sessions_server.rpc.calls import Calls
 if TYPE_CHECKING:
     from pathlib import Path
 
+logger = logging.getLogger(__name__)
+
 KEEP_ALIVE_SECONDS: Final = 75
 BACKLOG: Final = 2048
 
 
-class TlsFiles(NamedTuple):
-    certificate: Path
-    key: Path
-    client_ca: Path | None = None
+class Tls(Protocol):
+    """The operator's files, as gRPC has them too."""
+
+    @property
+    def certificate(self) -> Path: ...
+
+    @property
+    def key(self) -> Path: ...
+
+    @property
+    def client_ca(self) -> Path | None: ...
+
+    def read(self) -> object:
+        """Raises SetupError, which names the file's setting, for one that cannot be used."""
+
+    def stamp(self) -> object:
+        """Changes with the files. Raises OSError."""
 
 
 class HttpServer:
@@ -38,7 +54,7 @@ class HttpServer:
         calls: Calls,
         hosts: Sequence[str] = (),
         origins: Sequence[str] = (),
-        tls: TlsFiles | None = None,
+        tls: Tls | None = None,
     ) -> None:
         self.address = bind
         """Where it listens; once it is started, with the port that was really taken."""
@@ -68,7 +84,7 @@ class HttpServer:
     async def start(self) -> None:
         """Binds and serves. Raises SetupError when it cannot listen there, or the TLS files cannot be used."""
         if self._tls is not None:
-            context = _tls_context(self._tls)
+            context = _Handshakes(self._tls).context
             self._config.ssl_context_factory = lambda *_: context
         listening = self._bind()
         # From here on connections are taken, and wait until the task has started.
@@ -106,17 +122,38 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _tls_context(files: TlsFiles) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        context.load_cert_chain(files.certificate, files.key)
-        if files.client_ca is not None:
-            context.load_verify_locations(files.client_ca)
+class _Handshakes:
+    """Takes up files that have changed at the next handshake; those that cannot be used are logged and left."""
+
+    def __init__(self, tls: Tls) -> None:
+        self._tls = tls
+        self._stamp = tls.stamp()
+        self.context = self._load()
+
+    def _load(self) -> ssl.SSLContext:
+        self._tls.read()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.load_cert_chain(self._tls.certificate, self._tls.key)
+        if self._tls.client_ca is not None:
+            context.load_verify_locations(self._tls.client_ca)
             context.verify_mode = ssl.CERT_REQUIRED
-    except (OSError, ssl.SSLError) as error:
-        raise SetupError(
-            f"HTTP cannot use {files.certificate} with {files.key}; give a certificate with the key that belongs to it."
-        ) from error
-    context.set_alpn_protocols(ByAlpn.alpn_protocols)
-    return context
+        context.set_alpn_protocols(ByAlpn.alpn_protocols)
+        context.sni_callback = self._begin
+        return context
+
+    def _begin(self, connection: ssl.SSLObject | ssl.SSLSocket, _: str | None, __: ssl.SSLContext) -> None:
+        with contextlib.suppress(OSError):
+            stamp = self._tls.stamp()
+            if stamp != self._stamp:
+                self._stamp = stamp
+                self._reload()
+        connection.context = self.context
+
+    def _reload(self) -> None:
+        try:
+            self.context = self._load()
+        except (SetupError, ssl.SSLError) as error:
+            logger.error("the changed TLS files are not used over HTTP: %s", error)
+        else:
+            logger.info("the changed TLS files are in use over HTTP")

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-from sessions_server.http.server import HttpServer, TlsFiles
+from sessions_server.http.server import HttpServer, Tls
 from sessions_server.rpc.calls import CallLimits, Calls
 from sessions_server.rpc.metrics import Metrics
 from tests.support.web import Answer, Web
@@ -57,7 +57,7 @@ class Serving:
 async def serving(
     *,
     limits: CallLimits | None = None,
-    tls: TlsFiles | None = None,
+    tls: Tls | None = None,
     grace_seconds: float = 0,
     **methods: Callable[..., Awaitable[Any]],
 ) -> AsyncIterator[Serving]:

@@ -15,7 +15,7 @@ import pytest
 
 from sessions_proto.v1 import sessions_pb2 as pb
 from sessions_server.domain.errors import SetupError
-from sessions_server.http.server import TlsFiles
+from sessions_server.rpc.tls import Tls
 from tests.support.certificates import Authority
 from tests.support.web import path_of
 from tests.unit.http.serving import Serving, serving
@@ -37,16 +37,16 @@ def authority() -> Authority:
 
 
 @pytest.fixture
-def files(tmp_path: Path, authority: Authority) -> TlsFiles:
+def files(tmp_path: Path, authority: Authority) -> Tls:
     return written(tmp_path, authority)
 
 
-def written(folder: Path, authority: Authority, client_ca: bool = False) -> TlsFiles:
+def written(folder: Path, authority: Authority, client_ca: bool = False) -> Tls:
     pair = authority.issue()
     contents = {"cert.pem": pair.certificate, "key.pem": pair.key, "ca.pem": authority.certificate}
     for name, content in contents.items():
         (folder / name).write_bytes(content)
-    return TlsFiles(folder / "cert.pem", folder / "key.pem", folder / "ca.pem" if client_ca else None)
+    return Tls(folder / "cert.pem", folder / "key.pem", folder / "ca.pem" if client_ca else None)
 
 
 class Http2:
@@ -114,7 +114,7 @@ async def get(_: object, __: Caller) -> pb.GetSessionResponse:
 
 
 @pytest.mark.parametrize("kind", ["application/proto", "application/grpc"])
-async def test_http2_is_spoken_and_grpc_over_it(files: TlsFiles, authority: Authority, kind: str) -> None:
+async def test_http2_is_spoken_and_grpc_over_it(files: Tls, authority: Authority, kind: str) -> None:
     body = b"" if kind == "application/proto" else b"\0" * 5
     served = serving(tls=files, GetSession=get)
     async with served as server, connected(server, authority, "h2", "http/1.1") as (reader, writer):
@@ -127,7 +127,7 @@ async def test_http2_is_spoken_and_grpc_over_it(files: TlsFiles, authority: Auth
     assert headers.get("grpc-status") == (None if kind == "application/proto" else "0")
 
 
-async def test_a_client_without_http2_is_served_too(files: TlsFiles, authority: Authority) -> None:
+async def test_a_client_without_http2_is_served_too(files: Tls, authority: Authority) -> None:
     served = serving(tls=files, GetSession=get)
     async with served as server, connected(server, authority, "http/1.1") as (reader, writer):
         assert agreed(writer) == "http/1.1"
@@ -136,7 +136,7 @@ async def test_a_client_without_http2_is_served_too(files: TlsFiles, authority: 
     assert server.server.url.startswith("https://")
 
 
-async def test_a_reader_that_gives_no_credit_is_waited_for(files: TlsFiles, authority: Authority) -> None:
+async def test_a_reader_that_gives_no_credit_is_waited_for(files: Tls, authority: Authority) -> None:
     written = 0
 
     async def flood(_: object, __: Caller, write: Write) -> None:
@@ -159,6 +159,20 @@ async def test_a_reader_that_gives_no_credit_is_waited_for(files: TlsFiles, auth
         assert 6 <= written < 100
 
 
+async def test_files_that_change_are_taken_up_and_broken_ones_are_left(
+    tmp_path: Path, authority: Authority
+) -> None:
+    served = serving(tls=written(tmp_path, authority), GetSession=get)
+    async with served as server:
+        (tmp_path / "cert.pem").write_bytes(b"broken")
+        async with connected(server, authority, "h2") as (_, writer):
+            assert agreed(writer) == "h2"
+        renewed = Authority()
+        written(tmp_path, renewed)
+        async with connected(server, renewed, "h2", "http/1.1") as (_, writer):
+            assert agreed(writer) == "h2"
+
+
 async def test_a_client_without_a_certificate_is_kept_out_where_one_is_demanded(
     tmp_path: Path, authority: Authority
 ) -> None:
@@ -174,6 +188,6 @@ async def test_a_client_without_a_certificate_is_kept_out_where_one_is_demanded(
 async def test_files_that_do_not_belong_together_are_refused_with_a_sentence(tmp_path: Path) -> None:
     files = written(tmp_path, Authority())
     files.key.write_bytes(Authority().issue().key)
-    with pytest.raises(SetupError, match="a certificate with the key that belongs to it"):
+    with pytest.raises(SetupError, match="SESSIONS_TLS_KEY"):
         async with serving(tls=files):
             pass
