@@ -26,7 +26,7 @@ $(READY): pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is needed: install it, or name it with PYTHON=…"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --editable '$(ROOT)[server,postgres,nats,http,uvloop,tasks]' --group dev
+	$(BIN)/python -m pip install --quiet --editable '$(ROOT)[server,postgres,nats,http,uvloop,cli,tasks]' --group dev
 	@touch $@
 
 run: $(READY) ## Start the server on 127.0.0.1:50051, and HTTP on 8080, with an embedded database in this folder.
@@ -112,10 +112,10 @@ verify-console: $(READY) ## Check that the built console is what its sources giv
 fix-console: $(READY) ## Build the console from its sources; needs Node.js.
 	@$(BIN)/python client/console/build.py
 
-verify-docs: docs ## Check that the README lists the settings as they are, and that the site builds without a warning.
+verify-docs: docs ## Check that the docs list the settings as they are, and that the site builds without a warning.
 	@$(BIN)/python docs/generate.py --check $(call cure,run \`make fix-docs\`.)
 
-fix-docs: $(READY) ## Write the README's list of settings anew.
+fix-docs: $(READY) ## Write the list of settings.
 	@$(BIN)/python docs/generate.py
 
 verify-sizes: $(READY) ## Check that files and functions stay small; prints their sizes.

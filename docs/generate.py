@@ -1,6 +1,6 @@
-"""Writes the README's table of settings from the server's own settings, or checks it with --check.
+"""Writes the page of settings from the server's own settings, or checks it with --check.
 
-Invariant: what stands between the markers in README.md is a function of `sessions_server.settings` alone.
+Invariant: what is between the markers in docs/reference/settings.md is a function of `sessions_server.settings` alone.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from sessions_server.settings import Settings
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
-README = Path(__file__).resolve().parent.parent / "README.md"
+PAGE = Path(__file__).resolve().parent / "reference" / "settings.md"
 BEGIN = "<!-- settings: begin, written by `make fix-docs` -->"
 END = "<!-- settings: end -->"
 
@@ -47,11 +47,13 @@ def default_of(field: FieldInfo) -> str:
 
 
 def render(text: str) -> str:
-    """The README with the table as it should be."""
+    """The page with the table as it should be."""
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        sys.exit(f"README.md has no place for the settings; add the lines `{BEGIN}` and `{END}`.")
+        sys.exit(
+            f"docs/reference/settings.md has no place for the settings; add the lines `{BEGIN}` and `{END}`."
+        )
     return f"{before}{BEGIN}\n\n{table()}\n\n{END}{after}"
 
 
@@ -59,12 +61,12 @@ def main(arguments: list[str]) -> str | None:
     """Returns None when all is well, else the sentence that says what to do."""
     if arguments not in ([], ["--check"]):
         return "usage: python docs/generate.py [--check]"
-    text = README.read_text(encoding="utf-8")
+    text = PAGE.read_text(encoding="utf-8")
     wanted = render(text)
     if not arguments:
-        README.write_text(wanted, encoding="utf-8", newline="\n")
+        PAGE.write_text(wanted, encoding="utf-8", newline="\n")
     elif text != wanted:
-        return "README.md does not list the settings as they are; run `make fix-docs`."
+        return "docs/reference/settings.md does not list the settings as they are; run `make fix-docs`."
     return None
 
 

@@ -134,7 +134,7 @@ class Newcomer:
 
     def _python(self, text: str, name: str) -> str:
         code = compile(text, name, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-        with contextlib.redirect_stdout(io.StringIO()) as printed:
+        with contextlib.chdir(self._here), contextlib.redirect_stdout(io.StringIO()) as printed:
             result: Coroutine[Any, Any, None] | None = eval(code, self._names)
             if inspect.iscoroutine(result):
                 self._runner.run(result)

@@ -1,4 +1,4 @@
-"""The README lists every setting as the server knows it."""
+"""The page of settings lists every setting as the server knows it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from docs import generate
 from tests.meta.tree import text_of
 
 
-def test_the_readme_lists_the_settings_as_they_are() -> None:
-    readme = text_of(Path("README.md"))
-    assert generate.render(readme) == readme
+def test_the_page_lists_the_settings_as_they_are() -> None:
+    page = text_of(Path("docs/reference/settings.md"))
+    assert generate.render(page) == page
 
 
 def test_only_what_stands_between_the_markers_is_written() -> None:
