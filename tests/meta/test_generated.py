@@ -16,7 +16,7 @@ from tests.meta.tree import ROOT, project_files, text_of
 
 def floor_of(requirement: str) -> str:
     [dependency] = [line for line in base_dependencies() if re.match(rf"{requirement}\b", line)]
-    return dependency.partition(">=")[2]
+    return dependency.partition(">=")[2].partition(",")[0]
 
 
 def base_dependencies() -> list[str]:
