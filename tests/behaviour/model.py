@@ -119,6 +119,20 @@ class Model:
             step(copy)
         self.__dict__.update(copy.__dict__)
 
+    def fork(self, at: int) -> Model:
+        """A new session as this one was after an event; at the end with its records."""
+        _, context, history = self.past[at]
+        texts = dict(self.messages)
+        kept = [texts[sequence] for sequence in history if sequence in texts]
+        new = Model(self.max_messages, self.rejects)
+        new.context = context
+        new.messages = [(place, text) for place, text in enumerate(kept, start=2)]
+        new.sequence += len(kept)
+        new.records = dict(self.records) if at == self.sequence else {}
+        new.past = {}
+        new._remember()
+        return new
+
     @property
     def head(self) -> int:
         return self.messages[-1][0] if self.messages else 0

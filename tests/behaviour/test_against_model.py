@@ -159,13 +159,20 @@ class Lives(RuleBasedStateMachine):
 
     @rule(back=st.integers(0, 12))
     def look_back(self, back: int) -> None:
-        at = max(self.model.sequence - back, 1)
+        at = max(self.model.sequence - back, min(self.model.past))
         state, context, _ = self.model.past[at]
         sessions, name = self.client.sessions, self.session.id
         assert sessions.get(name, at_sequence=at).state == state
         assert sessions.get_context(name, at_sequence=at) == context
         history = sessions.get_history(name, at_sequence=at)
         assert [message.sequence for message in history] == self.model.history_at(at)
+
+    @rule(back=st.integers(0, 4))
+    def fork(self, back: int) -> None:
+        """The life continues with the fork."""
+        at = max(self.model.sequence - back, min(self.model.past))
+        self.session = self.client.sessions.fork(self.session.id, at_sequence=at)
+        self.model = self.model.fork(at)
 
     @rule(limit=st.integers(1, 8), back=st.integers(0, 8))
     def page(self, limit: int, back: int) -> None:
@@ -210,6 +217,6 @@ def test_a_session_lives_as_the_model_says(client: Client) -> None:
     run_state_machine_as_test(
         type("Lives", (Lives,), {"client": client}),
         settings=settings(
-            max_examples=40, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=25, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )
