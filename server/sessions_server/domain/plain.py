@@ -77,7 +77,8 @@ def _is_union(hint: Any) -> bool:
 
 
 def is_sound(value: Any, hint: Any) -> bool:
-    """Whether a value is of the hinted type, in all its fields: an integer fits into 64 bits and is not negative."""
+    """Whether a value is of the hinted type, in all its fields: an integer fits into 64 bits. It may be negative, as a
+    time before 1970 is."""
     if _is_union(hint):
         return any(is_sound(value, each) for each in typing.get_args(hint))
     hint = getattr(hint, "__supertype__", hint)
@@ -88,7 +89,7 @@ def is_sound(value: Any, hint: Any) -> bool:
         hints = typing.get_type_hints(kind)
         return type(value) is kind and all(is_sound(each, hints[name]) for name, each in _items(value))
     if kind is int:
-        return type(value) is int and 0 <= value <= _LARGEST
+        return type(value) is int and -_LARGEST <= value <= _LARGEST
     return type(value) is kind
 
 
