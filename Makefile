@@ -13,7 +13,7 @@ VERIFY := verify-format verify-lint verify-types verify-imports verify-proto ver
 	verify-sync verify-console verify-docs verify-sizes
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test verify fix gen console fmt bench bench-compare docs release-protos $(VERIFY) \
+.PHONY: help setup run test integrations verify fix gen console fmt bench bench-compare docs release-protos $(VERIFY) \
 	fix-format fix-lint fix-proto fix-generated fix-sync fix-console fix-docs
 
 help: ## Show this list.
@@ -34,6 +34,9 @@ run: $(READY) ## Start the server on 127.0.0.1:50051, and HTTP on 8080, with an 
 
 test: $(READY) ## Run all tests; ARGS='-k name' narrows them.
 	$(BIN)/python -m pytest $(or $(ARGS),--numprocesses 2 --dist loadfile --max-worker-restart 0)
+
+integrations: $(READY) ## Run the adapters' contracts, each beside its framework in an environment of its own.
+	SESSIONS_TEST_EVERY_FRAMEWORK=1 $(BIN)/python -m pytest tests/integrations $(ARGS)
 
 verify: $(VERIFY) test ## Run every check and all tests, the README's commands among them.
 

@@ -6,14 +6,12 @@ They pay for no network and answer their own process only, so what they are comp
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
-import sys
-import venv
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from benchmarks.environments import python_of
 from benchmarks.ours import Ours
 from benchmarks.plan import Plan
 from benchmarks.processes import ROOT, scratch
@@ -44,7 +42,10 @@ PEERS: Final = (
 
 def peers(plan: Plan) -> list[Finding]:
     """Four libraries that store a message on SQLite in process, beside our durable adds."""
-    pythons = {peer.environment: _python(peer.environment) for peer in PEERS}
+    pythons = {
+        peer.environment: python_of(ENVIRONMENTS / peer.environment, PINS / f"{peer.environment}.txt")
+        for peer in PEERS
+    }
     with ours() as server:
         sessions = server.sessions()
         server.load_adds(sessions, seconds=plan.seconds / 2)
@@ -85,17 +86,3 @@ def _rates(peer: Peer, python: Path, *, seconds: float) -> dict[str, float]:
         raise RuntimeError(f"{peer.what} could not be measured:\n{done.stderr}")
     rates: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return rates
-
-
-def _python(environment: str) -> Path:
-    """The interpreter of an environment that has exactly the pinned versions; made anew when these change."""
-    home = ENVIRONMENTS / environment
-    python, mark = home / "bin" / "python", home / "pins.txt"
-    pins = (PINS / f"{environment}.txt").read_text(encoding="utf-8")
-    if not mark.is_file() or mark.read_text(encoding="utf-8") != pins:
-        shutil.rmtree(home, ignore_errors=True)
-        venv.create(home, with_pip=True)
-        install = [str(python), "-m", "pip", "install", "--quiet", "-r", str(PINS / f"{environment}.txt")]
-        subprocess.run(install, check=True, stdout=sys.stderr)
-        mark.write_text(pins, encoding="utf-8")
-    return python

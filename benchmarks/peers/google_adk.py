@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from google.adk.events import Event  # type: ignore[import-untyped]  # installed beside, not here
-from google.adk.sessions import DatabaseSessionService  # type: ignore[import-untyped]
-from google.genai import types  # type: ignore[import-untyped]
+from google.adk.events import Event
+from google.adk.sessions import DatabaseSessionService
+from google.genai import types
 
 from benchmarks.peers.repeat import SESSIONS, Add, measure
 from benchmarks.text import CONTENT, ROLE

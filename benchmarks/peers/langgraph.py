@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from langgraph.checkpoint.base import empty_checkpoint  # type: ignore[import-not-found]  # installed beside, not here
-from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver  # type: ignore[import-not-found]
+from langgraph.checkpoint.base import empty_checkpoint
+from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
 from benchmarks.peers.repeat import Add, measure
 from benchmarks.text import CONTENT, ROLE

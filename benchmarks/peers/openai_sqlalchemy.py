@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from agents.extensions.memory import SQLAlchemySession  # type: ignore[import-not-found]  # installed beside, not here
+from agents.extensions.memory import SQLAlchemySession
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from benchmarks.peers.repeat import SESSIONS, Add, measure

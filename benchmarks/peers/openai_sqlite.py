@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from agents import SQLiteSession  # type: ignore[import-not-found]  # installed beside, not here
+from agents import SQLiteSession
 
 from benchmarks.peers.repeat import SESSIONS, Add, measure
 from benchmarks.text import CONTENT, ROLE

@@ -1,0 +1,22 @@
+"""Environments of their own for other people's libraries, whose pins conflict with ours and with each other's."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+
+def python_of(home: Path, pins: Path) -> Path:
+    """The interpreter of an environment that has exactly the pinned versions; made anew when these change."""
+    python, mark = home / "bin" / "python", home / "pins.txt"
+    wanted = pins.read_text(encoding="utf-8")
+    if not mark.is_file() or mark.read_text(encoding="utf-8") != wanted:
+        shutil.rmtree(home, ignore_errors=True)
+        venv.create(home, with_pip=True)
+        install = [str(python), "-m", "pip", "install", "--quiet", "-r", str(pins)]
+        subprocess.run(install, check=True, stdout=sys.stderr)
+        mark.write_text(wanted, encoding="utf-8")
+    return python

@@ -1,0 +1,11 @@
+"""The session service behind agent frameworks: one module for each, imported only with its extra.
+
+| Module | Framework | Extra |
+|---|---|---|
+| `openai_agents` | OpenAI Agents SDK | `openai-agents` |
+| `google_adk` | Google ADK | `google-adk` |
+| `langgraph` | LangGraph checkpoints and stores | `langgraph` |
+| `pydantic_ai` | pydantic-ai conversations | `pydantic-ai` |
+
+Each stores the framework's own form byte for byte, beside what other programs need to read the conversation.
+"""

@@ -1,0 +1,164 @@
+"""Items of LangGraph's stores as records of the tenant: the namespace is the path of the collection."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from langgraph.store.base import (
+    GetOp,
+    Item,
+    ListNamespacesOp,
+    PutOp,
+    SearchItem,
+    SearchOp,
+    validate_op_namespace as validate,
+)
+
+from sessions_client import RecordName, Scope, ops
+from sessions_client.integrations import _langgraph_values as values
+from sessions_client.integrations._payloads import JSON, dump, load
+from sessions_client.integrations._reads import read_all
+
+if TYPE_CHECKING:
+    from langgraph.store.base import MatchCondition, Op, Result
+
+    from sessions_client import Record
+    from sessions_client.integrations._steps import Steps
+
+ROOT: Final = "langgraph-store"
+_TENANT: Final = Scope(tenant=True)
+_PAGE: Final = 1_000
+_ORDERS: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
+    "$gt": operator.gt,
+    "$gte": operator.ge,
+    "$lt": operator.lt,
+    "$lte": operator.le,
+}
+
+
+def batch(operations: Sequence[Op], *, refreshes: bool) -> Steps[list[Result]]:
+    """What each operation returns. `refreshes`: reads that ask for it restart the lifetime of what they find."""
+    for each in operations:
+        validate(each)
+    reads = {
+        index: _read_of(each, refreshes=refreshes)
+        for index, each in enumerate(operations)
+        if isinstance(each, GetOp | SearchOp)
+    }
+    found = yield from read_all(list(reads.values()))
+    first = dict(zip(reads, found, strict=True))
+    results: list[Result] = []
+    for index, each in enumerate(operations):
+        if isinstance(each, GetOp):
+            record = first[index]
+            results.append(None if record is None else Item(**_fields(record)))
+        elif isinstance(each, SearchOp):
+            results.append((yield from _search(each, first[index], refreshes=refreshes)))
+        elif isinstance(each, ListNamespacesOp):
+            results.append((yield from _namespaces(each)))
+        else:
+            results.append(None)
+    yield from _write([each for each in operations if isinstance(each, PutOp)])
+    return results
+
+
+def _read_of(operation: GetOp | SearchOp, *, refreshes: bool, token: str | None = None) -> ops.Read:
+    refresh = bool(refreshes and operation.refresh_ttl)
+    if isinstance(operation, GetOp):
+        return ops.read_record(_name(operation.namespace, operation.key), refresh_ttl=refresh)
+    most = _PAGE if operation.filter else min(_PAGE, operation.offset + operation.limit)
+    return ops.list_records(
+        _TENANT,
+        (ROOT, *operation.namespace_prefix),
+        subtree=True,
+        order_by="time desc",
+        refresh_ttl=refresh,
+        page_size=max(1, most),
+        page_token=token,
+    )
+
+
+def _search(operation: SearchOp, page: Any, *, refreshes: bool) -> Steps[list[SearchItem]]:
+    """The items that fit, the one written last first."""
+    wanted = operation.offset + operation.limit
+    found: list[SearchItem] = []
+    while True:
+        items = (SearchItem(**_fields(record)) for record in page or ())
+        found += [item for item in items if fits(item.value, operation.filter or {})]
+        if len(found) >= wanted or not page or not page.next_page_token:
+            return found[operation.offset : wanted]
+        read = _read_of(operation, refreshes=refreshes, token=page.next_page_token)
+        (page,) = yield from read_all([read])
+
+
+def _namespaces(operation: ListNamespacesOp) -> Steps[list[tuple[str, ...]]]:
+    conditions = operation.match_conditions or ()
+    prefix: tuple[str, ...] = ()
+    for condition in conditions:
+        if condition.match_type == "prefix" and "*" not in condition.path:
+            prefix = max(prefix, tuple(condition.path), key=len)
+    paths = yield lambda client: client.records.list_collections(_TENANT, (ROOT, *prefix))
+    fitting = {path[1:] for path in paths if all(_matches(each, path[1:]) for each in conditions)}
+    cut = sorted({path[: operation.max_depth] for path in fitting})
+    return cut[operation.offset : operation.offset + operation.limit]
+
+
+def _write(puts: Sequence[PutOp]) -> Steps[None]:
+    last = {(put.namespace, put.key): put for put in puts}
+    sized = [_written(put) for put in last.values()]
+    for group in values.in_commits(sized):
+        yield values.committing(None, group)
+
+
+def _written(put: PutOp) -> tuple[ops.Operation, int]:
+    name = _name(put.namespace, put.key)
+    if put.value is None:
+        return ops.delete(name), 0
+    value = dump(put.value)
+    ttl = None if put.ttl is None else timedelta(minutes=put.ttl)
+    return ops.put(name, value, value_type=JSON, ttl=ttl), len(value)
+
+
+def _name(namespace: tuple[str, ...], key: str) -> RecordName:
+    return RecordName(_TENANT, (ROOT, *namespace), key)
+
+
+def _fields(record: Record) -> dict[str, Any]:
+    return {
+        "value": load(record.value),
+        "key": record.name.key,
+        "namespace": record.name.collection[1:],
+        "created_at": record.create_time,
+        "updated_at": record.update_time,
+    }
+
+
+def _matches(condition: MatchCondition, namespace: tuple[str, ...]) -> bool:
+    size = len(condition.path)
+    if len(namespace) < size:
+        return False
+    part = namespace[:size] if condition.match_type == "prefix" else namespace[len(namespace) - size :]
+    return all(wanted in {"*", label} for wanted, label in zip(condition.path, part, strict=True))
+
+
+def fits(value: Any, condition: Any) -> bool:
+    """Whether a value is what a filter asks for: equal, an object with these fields, or within `$gt` and the like."""
+    if not isinstance(condition, Mapping):
+        return bool(value == condition)
+    if any(key.startswith("$") for key in condition):
+        return all(_compares(value, name, bound) for name, bound in condition.items())
+    return isinstance(value, Mapping) and all(fits(value.get(key), each) for key, each in condition.items())
+
+
+def _compares(value: Any, name: str, bound: Any) -> bool:
+    if name in {"$eq", "$ne"}:
+        return bool((value == bound) is (name == "$eq"))
+    if name not in _ORDERS:
+        raise ValueError(f"A filter cannot use {name!r}; use $eq, $ne, $gt, $gte, $lt or $lte.")
+    try:
+        return _ORDERS[name](value, bound)
+    except TypeError:
+        return False

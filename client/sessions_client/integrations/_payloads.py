@@ -1,0 +1,129 @@
+"""Values of any size in messages: what is too large for one is in records of the session, and the message points there.
+
+The records are written before the commit that points to them. A caller that dies in between leaves records that nothing
+points to; they go with their session.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from sessions_client import RecordName, Scope, ops
+
+if TYPE_CHECKING:
+    from sessions_client import AsyncClient, Message
+
+JSON: Final = "application/json"
+CHUNKED: Final = "application/vnd.sessions.chunks+json"
+COLLECTION: Final = ("payloads",)
+
+COMMIT_BYTES: Final = 3 * 1024 * 1024
+"""What the messages of one commit may take together: a request holds 4 MiB."""
+MESSAGE_BYTES: Final = 200
+"""What a message takes beside its payload and its text."""
+CHUNK_BYTES: Final = 2 * 1024 * 1024
+"""The value of one record, so that a request holds one and a response another."""
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A value as the message that it goes into holds it."""
+
+    payload: bytes
+    payload_type: str
+    chunks: tuple[tuple[RecordName, bytes], ...] = ()
+    """Records to be written first."""
+
+
+def dump(value: Any) -> bytes:
+    """JSON that loads equal: keys in their order, integers of any size, no space."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+
+
+def load(payload: bytes) -> Any:
+    """What `dump` made of a value."""
+    return json.loads(payload.decode("utf-8", "surrogatepass"))
+
+
+def pack(session_id: str, values: Sequence[bytes], *, beside: int = 0) -> list[Packed]:
+    """Puts values into messages of one commit; the largest of them go to records, until the rest fits.
+
+    `beside` is how many bytes of text these messages hold as well."""
+    total = sum(len(value) + MESSAGE_BYTES for value in values) + beside
+    outside: set[int] = set()
+    for index in sorted(range(len(values)), key=lambda each: -len(values[each])):
+        if total <= COMMIT_BYTES:
+            break
+        outside.add(index)
+        total -= len(values[index])
+    return [
+        _chunked(session_id, value) if index in outside else Packed(value, JSON)
+        for index, value in enumerate(values)
+    ]
+
+
+async def write_chunks(
+    client: AsyncClient, session_id: str, create: ops.NewSession | None, packed: Sequence[Packed]
+) -> None:
+    """Writes the records that messages will point to, and the session if it is not there."""
+    for each in packed:
+        for name, value in each.chunks:
+            await client.sessions.commit(session_id, ops.put(name, value), create=create)
+
+
+async def unpack(client: AsyncClient, session_id: str, messages: Sequence[Message]) -> list[bytes]:
+    """The values of messages, each from where it is."""
+    return [await _value(client, session_id, message) for message in messages]
+
+
+def deletion(session_id: str) -> ops.Operation:
+    """Deletes the records of all messages."""
+    return ops.delete(RecordName(Scope(session_id=session_id), COLLECTION), prefix=True)
+
+
+def readable(text: str, count: int) -> str:
+    """What one of `count` messages shows other readers of a text: all of it, or nothing when it is long or no Unicode.
+
+    Together they show 1 MiB at most; the payloads have the rest."""
+    longest = min(64 * 1024, 1024 * 1024 // max(1, count))
+    try:
+        return text if len(text.encode()) <= longest else ""
+    except UnicodeEncodeError:
+        return ""
+
+
+async def delete_chunks(client: AsyncClient, session_id: str, messages: Sequence[Message]) -> None:
+    """Deletes the records of messages that are gone."""
+    gone = [ops.delete(name) for message in messages for name in chunk_names(session_id, message)]
+    if gone:
+        await client.sessions.commit(session_id, *gone)
+
+
+def chunk_names(session_id: str, message: Message) -> list[RecordName]:
+    """The records that a message points to."""
+    if message.payload_type != CHUNKED:
+        return []
+    pointer = load(message.payload)
+    return [_name(session_id, pointer["key"], number) for number in range(pointer["chunks"])]
+
+
+def _chunked(session_id: str, value: bytes) -> Packed:
+    key = str(uuid.uuid4())
+    parts = [value[start : start + CHUNK_BYTES] for start in range(0, len(value), CHUNK_BYTES)]
+    pointer = dump({"key": key, "chunks": len(parts)})
+    chunks = tuple((_name(session_id, key, number), part) for number, part in enumerate(parts))
+    return Packed(pointer, CHUNKED, chunks)
+
+
+async def _value(client: AsyncClient, session_id: str, message: Message) -> bytes:
+    names = chunk_names(session_id, message)
+    parts = [await client.records.get(name) for name in names]
+    return b"".join(part.value for part in parts) if names else message.payload
+
+
+def _name(session_id: str, key: str, number: int) -> RecordName:
+    return RecordName(Scope(session_id=session_id), COLLECTION, f"{key}/{number:06}")

@@ -1,0 +1,56 @@
+"""Reads of any number of things, in as few calls as hold them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from sessions_client import LEFT_OUT, RecordName, ops
+
+if TYPE_CHECKING:
+    from sessions_client.integrations._steps import Steps
+
+READS: Final = 100
+"""What one call takes."""
+
+
+def read_all(reads: Sequence[ops.Read]) -> Steps[list[Any]]:
+    """The results of the reads, in their order."""
+    found: list[Any] = [LEFT_OUT] * len(reads)
+    pending = list(range(len(reads)))
+    while pending:
+        asked, later = pending[:READS], pending[READS:]
+        wanted = [reads[index] for index in asked]
+        for index, result in zip(asked, (yield _reading(wanted)), strict=True):
+            found[index] = result
+        pending = [index for index in asked if found[index] is LEFT_OUT] + later
+    return found
+
+
+def fetch(names: Iterable[RecordName]) -> Steps[dict[RecordName, bytes]]:
+    """The values of records, as many as are there."""
+    distinct = list(dict.fromkeys(names))
+    records = yield from read_all([ops.read_record(name) for name in distinct])
+    return {name: record.value for name, record in zip(distinct, records, strict=True) if record is not None}
+
+
+def read_lists(queries: Sequence[dict[str, Any]]) -> Steps[list[list[Any]]]:
+    """The records of each listing, all pages of it. A query is what `ops.list_records` takes."""
+    found: list[list[Any]] = [[] for _ in queries]
+    pending = dict.fromkeys(range(len(queries)), "")
+    while pending:
+        pages = yield from read_all(
+            [ops.list_records(**queries[index], page_token=token or None) for index, token in pending.items()]
+        )
+        for index, page in zip(list(pending), pages, strict=True):
+            found[index].extend(page or ())
+            token = page.next_page_token if page is not None else ""
+            if token:
+                pending[index] = token
+            else:
+                del pending[index]
+    return found
+
+
+def _reading(reads: Sequence[ops.Read]) -> Any:
+    return lambda client: client.sessions.read(*reads)

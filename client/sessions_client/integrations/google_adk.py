@@ -1,0 +1,329 @@
+"""Google ADK's sessions, kept by the session service.
+
+    from google.adk.runners import Runner
+    from sessions_client import AsyncClient
+    from sessions_client.integrations.google_adk import SessionsSessionService
+
+    service = SessionsSessionService(AsyncClient("127.0.0.1:50051"))
+    runner = Runner(agent=agent, app_name="app", session_service=service)
+
+An event is a message, whose payload is the event's JSON. Each key of a state is a record: of the session, of the user
+or of the tenant, so that two writers of different keys never undo each other. One record tells whose session it is.
+An event is added only when the session object has all earlier ones: otherwise the SDK's `StaleSessionError` is raised.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from google.adk.errors._stale_session_error import StaleSessionError
+from google.adk.errors.already_exists_error import AlreadyExistsError
+from google.adk.errors.session_not_found_error import SessionNotFoundError
+from google.adk.events.event import Event
+from google.adk.sessions import _session_util
+from google.adk.sessions.base_session_service import (
+    BaseSessionService,
+    GetSessionConfig,
+    ListSessionsResponse,
+)
+from google.adk.sessions.session import Session
+from google.adk.sessions.state import State
+
+from sessions_client import (
+    LEFT_OUT,
+    Aborted,
+    AlreadyExists,
+    AsyncClient,
+    NotFound,
+    Record,
+    RecordName,
+    Scope,
+    StorageOptions,
+    ops,
+)
+from sessions_client.integrations import _payloads as payloads
+from sessions_client.integrations._ids import key_of, part, session_id_of, user_id_of
+from sessions_client.integrations._reads import read_lists
+from sessions_client.integrations._steps import run_async
+
+if TYPE_CHECKING:
+    from sessions_client import Message
+
+_HEADS: Final = ("google-adk", "sessions")
+_STATES: Final = ("google-adk", "states")
+_EVERYTHING: Final = 2**31 - 1
+_PAGE: Final = 1_000
+
+
+class SessionsSessionService(BaseSessionService):
+    """The sessions of all apps. `storage_options` is for those that it creates."""
+
+    def __init__(
+        self,
+        client: AsyncClient,
+        *,
+        storage_options: StorageOptions | Mapping[str, Any] | None = None,
+    ) -> None:
+        self._client = client
+        self._storage_options = storage_options
+
+    async def create_session(
+        self,
+        *,
+        app_name: str,
+        user_id: str,
+        state: dict[str, Any] | None = None,
+        session_id: str | None = None,
+    ) -> Session:
+        """Creates a session with this state. Raises AlreadyExistsError when the app's user has one of this id."""
+        name = (session_id or "").strip() or str(uuid.uuid4())
+        key = _session_key(app_name, user_id, name)
+        deltas = _session_util.extract_json_safe_state_delta(state or {})
+        now = time.time()
+        create = ops.new_session(
+            user_id_of(user_id),
+            metadata={"adk_session": json.dumps([app_name, user_id, name])},
+            storage_options=self._storage_options,
+        )
+        session = Session(app_name=app_name, user_id=user_id, id=name, last_update_time=now)
+        puts = [_head(key, session, now), *_state_puts(key, session, deltas)]
+        shared = _shared(app_name, user_id)
+        try:
+            committed = await self._client.sessions.commit(
+                key, *puts, create=create, reads=[ops.list_records(**each) for each in shared]
+            )
+        except AlreadyExists:
+            raise AlreadyExistsError(f"Session with id {name} already exists.") from None
+        app, user = [await self._rest(each, page) for each, page in zip(shared, committed.reads, strict=True)]
+        session.state.update(_merged(deltas["session"], _values(app), _values(user)))
+        session._storage_update_marker = "0"
+        return session
+
+    async def get_session(
+        self, *, app_name: str, user_id: str, session_id: str, config: GetSessionConfig | None = None
+    ) -> Session | None:
+        """The session with its state and events; None when there is none."""
+        name = session_id.strip()
+        key = _session_key(app_name, user_id, name)
+        wanted = _EVERYTHING
+        if config and config.num_recent_events is not None and not config.after_timestamp:
+            wanted = config.num_recent_events
+        lists = [_own_state(key), *_shared(app_name, user_id)]
+        head, history, *pages = await self._client.sessions.read(
+            ops.read_record(_head_name(key)),
+            ops.read_history(key, limit=min(max(wanted, 1), _PAGE)),
+            *(ops.list_records(**each) for each in lists),
+        )
+        if head is None:
+            return None
+        own, app, user = [await self._rest(each, page) for each, page in zip(lists, pages, strict=True)]
+        if not isinstance(history, list):
+            history = await self._client.sessions.get_history(key, limit=1)
+        session = Session(app_name=app_name, user_id=user_id, id=name)
+        session.state.update(_merged(_values(own), _values(app), _values(user)))
+        session.last_update_time = payloads.load(head.value)["update_time"]
+        session._storage_update_marker = str(history[-1].sequence if history else 0)
+        session.events.extend(await self._events(key, history, wanted, config))
+        return session
+
+    async def list_sessions(self, *, app_name: str, user_id: str | None = None) -> ListSessionsResponse:
+        """The sessions of a user or of all, with their state and without events, the one changed last at the end."""
+        labels = {"app": part(app_name)} | ({} if user_id is None else {"user": part(user_id)})
+        everywhere = {"scope": Scope(all_sessions=True), "filter": labels}
+        heads, states, app = await run_async(
+            self._client,
+            read_lists(
+                [
+                    {**everywhere, "collection": _HEADS},
+                    {**everywhere, "collection": _STATES},
+                    _app_state(app_name),
+                ]
+            ),
+        )
+        found = {record.name.scope.session_id: payloads.load(record.value) for record in heads}
+        users = sorted({each["user"] for each in found.values()})
+        of_users = await run_async(self._client, read_lists([_user_state(app_name, each) for each in users]))
+        shared = {each: _values(records) for each, records in zip(users, of_users, strict=True)}
+        own: dict[str, list[Record]] = {key: [] for key in found}
+        for record in states:
+            own.get(record.name.scope.session_id, []).append(record)
+        sessions = [
+            Session(
+                app_name=app_name,
+                user_id=each["user"],
+                id=each["id"],
+                state=_merged(_values(own[key]), _values(app), shared[each["user"]]),
+                last_update_time=each["update_time"],
+            )
+            for key, each in found.items()
+        ]
+        sessions.sort(key=lambda each: (each.last_update_time, each.user_id, each.id))
+        return ListSessionsResponse(sessions=sessions)
+
+    async def delete_session(self, *, app_name: str, user_id: str, session_id: str) -> None:
+        """Deletes the session for good; the state of its user and app stays."""
+        try:
+            await self._client.sessions.delete(_session_key(app_name, user_id, session_id.strip()))
+        except NotFound:
+            return
+
+    async def get_user_state(self, *, app_name: str, user_id: str) -> dict[str, Any]:
+        """The state that the user's sessions of this app share, by keys without `user:`."""
+        (records,) = await run_async(self._client, read_lists([_user_state(app_name, user_id)]))
+        return _values(records)
+
+    async def append_event(self, session: Session, event: Event) -> Event:
+        """Adds an event and what it changes of the states, all or none.
+
+        Raises StaleSessionError when the stored session has events that this object has not."""
+        if event.partial:
+            return event
+        self._apply_temp_state(session, event)
+        event = self._trim_temp_delta_state(event)
+        key = _session_key(session.app_name, session.user_id, session.id)
+        try:
+            session._storage_update_marker = await self._append(key, session, event)
+        except NotFound:
+            raise SessionNotFoundError(f"Session {session.id} not found.") from None
+        except Aborted:
+            raise StaleSessionError(
+                f"Session {session.id} has newer events than this object; get it again before adding one."
+            ) from None
+        session.last_update_time = event.timestamp
+        return self._commit_event_to_session(session, event)
+
+    async def _append(self, key: str, session: Session, event: Event) -> str:
+        """Commits the event; returns the marker of what is stored afterwards."""
+        marker = session._storage_update_marker or await self._marker(key, session)
+        deltas = _session_util.extract_json_safe_state_delta(event.actions.state_delta or {})
+        text = payloads.readable(_text(event), 1)
+        raw = event.model_dump_json(exclude_none=True).encode()
+        (packed,) = payloads.pack(key, [raw], beside=len(text.encode()))
+        await payloads.write_chunks(self._client, key, None, [packed])
+        committed = await self._client.sessions.commit(
+            key,
+            ops.append(
+                role="user" if event.author == "user" else "assistant",
+                content=text,
+                payload=packed.payload,
+                payload_type=packed.payload_type,
+            ),
+            _head(key, session, event.timestamp),
+            *_state_puts(key, session, deltas),
+            conditions=[ops.if_history_head(int(marker))],
+        )
+        return str(committed.results[0].sequence)
+
+    async def _marker(self, key: str, session: Session) -> str:
+        """The marker of what is stored, for a session object that has none: by its time, it has to be as new."""
+        head, history = await self._client.sessions.read(
+            ops.read_record(_head_name(key)), ops.read_history(key, limit=1)
+        )
+        if head is None:
+            raise NotFound(f"There is no session {session.id!r}.")
+        if payloads.load(head.value)["update_time"] > session.last_update_time:
+            raise Aborted("The stored session is newer.")
+        return str(history[-1].sequence if history else 0)
+
+    async def _events(
+        self, key: str, newest: Sequence[Message], wanted: int, config: GetSessionConfig | None
+    ) -> list[Event]:
+        """The events that are asked for, of which the newest are there already."""
+        if wanted == 0:
+            return []
+        messages = list(newest)
+        if len(messages) < wanted and getattr(newest, "has_more", False):
+            older = await self._client.sessions.get_history(
+                key, limit=wanted - len(messages), before_sequence=messages[0].sequence
+            )
+            messages = [*older, *messages]
+        values = await payloads.unpack(self._client, key, messages[-wanted:])
+        events = [Event.model_validate_json(value) for value in values]
+        if config and config.after_timestamp:
+            events = [event for event in events if event.timestamp >= config.after_timestamp]
+            if config.num_recent_events is not None:
+                events = events[-config.num_recent_events :] if config.num_recent_events else []
+        return events
+
+    async def _rest(self, query: dict[str, Any], page: Any) -> list[Record]:
+        """All records of a listing, whose first page is there already."""
+        if page is not LEFT_OUT and not page.next_page_token:
+            return list(page)
+        (records,) = await run_async(self._client, read_lists([query]))
+        return records
+
+
+def _session_key(app_name: str, user_id: str, session_id: str) -> str:
+    """Ours for a session: ADK's is unique for an app and a user only."""
+    return session_id_of(json.dumps([app_name, user_id, session_id]))
+
+
+def _head_name(key: str) -> RecordName:
+    return RecordName(Scope(session_id=key), _HEADS)
+
+
+def _head(key: str, session: Session, now: float) -> ops.Operation:
+    """Writes whose session it is and when it changed."""
+    value = {"app": session.app_name, "user": session.user_id, "id": session.id, "update_time": now}
+    return ops.put(_head_name(key), payloads.dump(value), value_type=payloads.JSON, labels=_labels(session))
+
+
+def _labels(session: Session) -> dict[str, str]:
+    return {"app": part(session.app_name), "user": part(session.user_id)}
+
+
+def _own_state(key: str) -> dict[str, Any]:
+    return {"scope": Scope(session_id=key), "collection": _STATES}
+
+
+def _app_state(app_name: str) -> dict[str, Any]:
+    return {"scope": Scope(tenant=True), "collection": (*_STATES, part(app_name))}
+
+
+def _user_state(app_name: str, user_id: str) -> dict[str, Any]:
+    return {"scope": Scope(user_id=user_id_of(user_id)), "collection": (*_STATES, part(app_name))}
+
+
+def _shared(app_name: str, user_id: str) -> list[dict[str, Any]]:
+    return [_app_state(app_name), _user_state(app_name, user_id)]
+
+
+def _state_puts(key: str, session: Session, deltas: dict[str, dict[str, Any]]) -> list[ops.Operation]:
+    """One record for each key of a state; the value holds the key as well, which may be longer than a record's."""
+    places = {
+        "session": _own_state(key),
+        "app": _app_state(session.app_name),
+        "user": _user_state(session.app_name, session.user_id),
+    }
+    return [
+        ops.put(
+            RecordName(place["scope"], place["collection"], key_of(name)),
+            payloads.dump([name, value]),
+            value_type=payloads.JSON,
+            labels=_labels(session) if kind == "session" else None,
+        )
+        for kind, place in places.items()
+        for name, value in deltas[kind].items()
+    ]
+
+
+def _values(records: Iterable[Record]) -> dict[str, Any]:
+    return dict(payloads.load(record.value) for record in records)
+
+
+def _merged(own: dict[str, Any], app: dict[str, Any], user: dict[str, Any]) -> dict[str, Any]:
+    return {
+        **own,
+        **{State.APP_PREFIX + name: value for name, value in app.items()},
+        **{State.USER_PREFIX + name: value for name, value in user.items()},
+    }
+
+
+def _text(event: Event) -> str:
+    """What other readers of the history see of an event."""
+    parts = event.content.parts if event.content and event.content.parts else []
+    return "\n".join(each.text for each in parts if each.text)

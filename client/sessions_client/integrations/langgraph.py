@@ -1,0 +1,247 @@
+"""LangGraph's checkpoints and stores, kept by the session service.
+
+    from sessions_client import AsyncClient
+    from sessions_client.integrations.langgraph import AsyncSessionsSaver
+
+    client = AsyncClient("127.0.0.1:50051")
+    graph = builder.compile(checkpointer=AsyncSessionsSaver(client))
+
+A thread is a session, and any text is a thread's id. A checkpoint is a record of it: channels that did not change
+since an earlier checkpoint are neither stored nor sent again. Items of a store are records of the tenant.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.store.base import BaseStore
+
+from sessions_client import AsyncClient, Client, StorageOptions, ops
+from sessions_client.integrations import _langgraph_threads as threads
+from sessions_client.integrations._ids import metadata_of
+from sessions_client.integrations._langgraph_checkpoints import Threads
+from sessions_client.integrations._langgraph_items import batch
+from sessions_client.integrations._steps import run, run_async
+
+if TYPE_CHECKING:
+    from langchain_core.runnables import RunnableConfig
+    from langgraph.checkpoint.base import ChannelVersions, Checkpoint, CheckpointMetadata, CheckpointTuple
+    from langgraph.checkpoint.serde.base import SerializerProtocol
+    from langgraph.store.base import Op, Result, TTLConfig
+
+
+class _Saver(BaseCheckpointSaver[str]):
+    """What both savers have in common."""
+
+    def __init__(
+        self,
+        *,
+        serde: SerializerProtocol | None,
+        storage_options: StorageOptions | Mapping[str, Any] | None,
+    ) -> None:
+        super().__init__(serde=serde)
+        self._storage_options = storage_options
+
+    @property
+    def _threads(self) -> Threads:
+        """Made anew, since `with_allowlist` gives a copy of the saver another `serde`."""
+        return Threads(self.serde, self._create)
+
+    def _create(self, thread_id: str) -> ops.NewSession:
+        return ops.new_session(
+            "default",
+            metadata=metadata_of(thread_id),
+            storage_options=self._storage_options,
+            if_exists="return",
+        )
+
+    def get_next_version(self, current: str | int | None, channel: None) -> str:
+        """A version that comes after `current`; two branches never have the same."""
+        number = current if isinstance(current, int) else int(str(current or 0).split(".")[0])
+        return f"{number + 1:032}.{random.random():016}"
+
+
+class SessionsSaver(_Saver):
+    """A checkpointer on a synchronous client. `storage_options` is for the sessions that it creates."""
+
+    def __init__(
+        self,
+        client: Client,
+        *,
+        serde: SerializerProtocol | None = None,
+        storage_options: StorageOptions | Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(serde=serde, storage_options=storage_options)
+        self._client = client
+
+    def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        """The checkpoint that the config names, or the newest one of its thread and namespace."""
+        return run(self._client, self._threads.get_tuple(config))
+
+    def list(
+        self,
+        config: RunnableConfig | None,
+        *,
+        filter: dict[str, Any] | None = None,
+        before: RunnableConfig | None = None,
+        limit: int | None = None,
+    ) -> Iterator[CheckpointTuple]:
+        """The checkpoints of a thread, or of all, newest first."""
+        names = run(self._client, threads.names_of(config, filter, before))
+        count = 0
+        while names and (limit is None or count < limit):
+            size = threads.PAGE if limit is None else min(threads.PAGE, limit - count)
+            page, names = names[:size], names[size:]
+            for found in run(self._client, threads.page_of(self._threads, page)):
+                if threads.fits(found, filter) and (limit is None or count < limit):
+                    count += 1
+                    yield found
+
+    def put(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> RunnableConfig:
+        """Stores a checkpoint and returns its config."""
+        return run(self._client, self._threads.put(config, checkpoint, metadata, new_versions))
+
+    def put_writes(
+        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
+    ) -> None:
+        """Stores what a task wrote, pending until the next checkpoint."""
+        run(self._client, self._threads.put_writes(config, writes, task_id, task_path))
+
+    def delete_thread(self, thread_id: str) -> None:
+        """Deletes a thread for good, with its session."""
+        run(self._client, threads.delete_thread(thread_id))
+
+    def delete_for_runs(self, run_ids: Sequence[str]) -> None:
+        """Deletes the checkpoints of these runs in all threads for good."""
+        run(self._client, threads.delete_for_runs(run_ids))
+
+    def copy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
+        """Copies all checkpoints and writes of a thread to another."""
+        run(self._client, threads.copy_thread(source_thread_id, target_thread_id))
+
+    def prune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
+        """Deletes all checkpoints of threads (`delete`), or all but the newest of each namespace and the ancestors
+        that its delta channels are rebuilt from (`keep_latest`)."""
+        run(self._client, threads.prune(self._threads, thread_ids, strategy))
+
+
+class AsyncSessionsSaver(_Saver):
+    """A checkpointer on an asynchronous client. `storage_options` is for the sessions that it creates."""
+
+    def __init__(
+        self,
+        client: AsyncClient,
+        *,
+        serde: SerializerProtocol | None = None,
+        storage_options: StorageOptions | Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(serde=serde, storage_options=storage_options)
+        self._client = client
+
+    async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        """The checkpoint that the config names, or the newest one of its thread and namespace."""
+        return await run_async(self._client, self._threads.get_tuple(config))
+
+    async def alist(
+        self,
+        config: RunnableConfig | None,
+        *,
+        filter: dict[str, Any] | None = None,
+        before: RunnableConfig | None = None,
+        limit: int | None = None,
+    ) -> AsyncIterator[CheckpointTuple]:
+        """The checkpoints of a thread, or of all, newest first."""
+        names = await run_async(self._client, threads.names_of(config, filter, before))
+        count = 0
+        while names and (limit is None or count < limit):
+            size = threads.PAGE if limit is None else min(threads.PAGE, limit - count)
+            page, names = names[:size], names[size:]
+            for found in await run_async(self._client, threads.page_of(self._threads, page)):
+                if threads.fits(found, filter) and (limit is None or count < limit):
+                    count += 1
+                    yield found
+
+    async def aput(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> RunnableConfig:
+        """Stores a checkpoint and returns its config."""
+        return await run_async(self._client, self._threads.put(config, checkpoint, metadata, new_versions))
+
+    async def aput_writes(
+        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
+    ) -> None:
+        """Stores what a task wrote, pending until the next checkpoint."""
+        await run_async(self._client, self._threads.put_writes(config, writes, task_id, task_path))
+
+    async def adelete_thread(self, thread_id: str) -> None:
+        """Deletes a thread for good, with its session."""
+        await run_async(self._client, threads.delete_thread(thread_id))
+
+    async def adelete_for_runs(self, run_ids: Sequence[str]) -> None:
+        """Deletes the checkpoints of these runs in all threads for good."""
+        await run_async(self._client, threads.delete_for_runs(run_ids))
+
+    async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
+        """Copies all checkpoints and writes of a thread to another."""
+        await run_async(self._client, threads.copy_thread(source_thread_id, target_thread_id))
+
+    async def aprune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
+        """Deletes all checkpoints of threads (`delete`), or all but the newest of each namespace and the ancestors
+        that its delta channels are rebuilt from (`keep_latest`)."""
+        await run_async(self._client, threads.prune(self._threads, thread_ids, strategy))
+
+
+class SessionsStore(BaseStore):
+    """A store on a synchronous client. `ttl` holds the store's defaults, in minutes, as those of LangGraph's own do.
+
+    There is no search by meaning: a search's `query` is not looked at."""
+
+    supports_ttl = True
+
+    def __init__(self, client: Client, *, ttl: TTLConfig | None = None) -> None:
+        self.ttl_config = ttl
+        self._client = client
+
+    def batch(self, ops: Iterable[Op]) -> list[Result]:
+        """What each operation returns: all reads are answered first, then all writes are done at once."""
+        return run(self._client, batch(list(ops), refreshes=self.ttl_config is not None))
+
+    async def abatch(self, ops: Iterable[Op]) -> list[Result]:
+        """The same as `batch`, in a thread."""
+        return await asyncio.to_thread(self.batch, list(ops))
+
+
+class AsyncSessionsStore(BaseStore):
+    """A store on an asynchronous client. `ttl` holds the store's defaults, in minutes, as those of LangGraph's own do.
+
+    There is no search by meaning: a search's `query` is not looked at."""
+
+    supports_ttl = True
+
+    def __init__(self, client: AsyncClient, *, ttl: TTLConfig | None = None) -> None:
+        self.ttl_config = ttl
+        self._client = client
+
+    def batch(self, ops: Iterable[Op]) -> list[Result]:
+        """Not for a synchronous caller, for whom there is `SessionsStore`."""
+        raise NotImplementedError(
+            "AsyncSessionsStore has no synchronous methods; await its asynchronous ones, or use SessionsStore."
+        )
+
+    async def abatch(self, ops: Iterable[Op]) -> list[Result]:
+        """What each operation returns: all reads are answered first, then all writes are done at once."""
+        return await run_async(self._client, batch(list(ops), refreshes=self.ttl_config is not None))

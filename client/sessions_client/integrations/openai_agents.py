@@ -1,0 +1,176 @@
+"""The OpenAI Agents SDK's session memory, kept by the session service.
+
+    from agents import Agent, Runner
+    from sessions_client import AsyncClient
+    from sessions_client.integrations.openai_agents import SessionsSession
+
+    client = AsyncClient("127.0.0.1:50051")
+    session = SessionsSession("customer-42", client=client, user_id="u1")
+    result = await Runner.run(agent, "Hello", session=session)
+
+An item is a message: its JSON is the payload, byte for byte, and its role, text, name and call id are set beside it, so
+that other programs and the console can read the conversation. Adding items is one call, the first time too; so are
+reading, popping and clearing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from agents.memory.session import SessionABC, _CompactionSnapshot
+from agents.memory.session_settings import SessionSettings, resolve_session_limit
+
+from sessions_client import Aborted, AsyncClient, Message, NotFound, StorageOptions, ops
+from sessions_client.integrations import _payloads as payloads
+from sessions_client.integrations._ids import metadata_of, session_id_of, user_id_of
+
+if TYPE_CHECKING:
+    from agents import TResponseInputItem
+
+_EVERYTHING: Final = 2**31 - 1
+_LONGEST_NAME: Final = 64
+_TOOL_ITEMS: Final = {"function_call": "assistant", "function_call_output": "tool"}
+
+
+class SessionsSession(SessionABC):
+    """One conversation of the Agents SDK. `storage_options` is for the session that the first items create."""
+
+    def __init__(
+        self,
+        session_id: str,
+        *,
+        client: AsyncClient,
+        user_id: str = "default",
+        session_settings: SessionSettings | None = None,
+        storage_options: StorageOptions | Mapping[str, Any] | None = None,
+    ) -> None:
+        self.session_id = session_id
+        self.session_settings = session_settings or SessionSettings()
+        self._client = client
+        self._id = session_id_of(session_id)
+        self._create = ops.new_session(
+            user_id_of(user_id),
+            metadata=metadata_of(session_id),
+            storage_options=storage_options,
+            if_exists="return",
+        )
+
+    async def get_items(self, limit: int | None = None) -> list[TResponseInputItem]:
+        """The newest `limit` items, oldest first; by default as many as the session's settings say, or all."""
+        wanted = resolve_session_limit(limit, self.session_settings)
+        messages = await self._messages(_EVERYTHING if wanted is None else wanted)
+        return await self._items(messages)
+
+    async def add_items(self, items: list[TResponseInputItem]) -> None:
+        """Adds items, all or none, and makes the session if there is none yet."""
+        if items:
+            await self._client.sessions.commit(self._id, *await self._appends(items), create=self._create)
+
+    async def pop_item(self) -> TResponseInputItem | None:
+        """Removes the newest item for good and returns it; None when there is none."""
+        newest = ops.truncate(newest=1, return_removed=True)
+        try:
+            committed = await self._client.sessions.commit(self._id, newest)
+        except NotFound:
+            return None
+        removed = committed.results[0].messages
+        if not removed:
+            return None
+        (item,) = await self._items(removed)
+        await payloads.delete_chunks(self._client, self._id, removed)
+        return item
+
+    async def clear_session(self) -> None:
+        """Removes all items for good."""
+        try:
+            await self._client.sessions.commit(
+                self._id, ops.truncate(newest=_EVERYTHING), payloads.deletion(self._id)
+            )
+        except NotFound:
+            return
+
+    async def _messages(self, limit: int) -> Sequence[Message]:
+        if limit <= 0:
+            return []
+        try:
+            return await self._client.sessions.get_history(self._id, limit=limit)
+        except NotFound:
+            return []
+
+    async def _items(self, messages: Sequence[Message]) -> list[TResponseInputItem]:
+        values = await payloads.unpack(self._client, self._id, messages)
+        return [
+            payloads.load(value) if message.payload_type else _plain(message)
+            for message, value in zip(messages, values, strict=True)
+        ]
+
+    async def _appends(self, items: Sequence[TResponseInputItem]) -> list[ops.Operation]:
+        """The operations that add items, once what is too large for them is written."""
+        shown = [_readable(item, len(items)) for item in items]
+        beside = sum(len(value.encode()) for each in shown for value in each.values())
+        packed = payloads.pack(self._id, [payloads.dump(item) for item in items], beside=beside)
+        await payloads.write_chunks(self._client, self._id, self._create, packed)
+        return [
+            ops.append(payload=each.payload, payload_type=each.payload_type, **fields)
+            for fields, each in zip(shown, packed, strict=True)
+        ]
+
+    async def _get_compaction_snapshot(
+        self, limit: int, *, prune_prefix: Callable[[TResponseInputItem], bool] | None = None
+    ) -> _CompactionSnapshot | None:
+        """What the SDK's compaction reads, and how it replaces the end of it in one step, or not at all."""
+        messages = await self._messages(limit + 1)
+        complete, messages = len(messages) <= limit, messages[-limit:]
+        items = await self._items(messages)
+
+        async def replace_suffix(start: int, output: list[TResponseInputItem]) -> bool:
+            if not messages[start:]:
+                return False
+            operations = [
+                *self._pruned(messages[:start], items[:start], prune_prefix),
+                ops.truncate(newest=len(messages) - start),
+                *await self._appends(output),
+            ]
+            unchanged = ops.if_history_head(messages[-1].sequence)
+            try:
+                await self._client.sessions.commit(self._id, *operations, conditions=[unchanged])
+            except (Aborted, NotFound):
+                return False
+            await payloads.delete_chunks(self._client, self._id, messages[start:])
+            return True
+
+        return _CompactionSnapshot(items, complete, replace_suffix)
+
+    def _pruned(
+        self,
+        messages: Sequence[Message],
+        items: Sequence[TResponseInputItem],
+        prune_prefix: Callable[[TResponseInputItem], bool] | None,
+    ) -> list[ops.Operation]:
+        """The removal of the oldest items that the SDK no longer wants."""
+        last = 0
+        for message, item in zip(messages, items, strict=True):
+            if prune_prefix is None or not prune_prefix(item):
+                break
+            last = message.sequence
+        return [ops.truncate(through_sequence=last)] if last else []
+
+
+def _readable(item: Any, count: int) -> dict[str, Any]:
+    """What other readers of the history see of one of `count` items."""
+    kind = str(item.get("type") or "message")
+    role = item.get("role") or _TOOL_ITEMS.get(kind) or "assistant"
+    text = item.get("content") or item.get("output") or item.get("arguments")
+    names = {"role": role, "name": item.get("name"), "tool_call_id": item.get("call_id")}
+    shown = {
+        key: value
+        for key, value in names.items()
+        if isinstance(value, str) and value.isprintable() and 0 < len(value) <= _LONGEST_NAME
+    }
+    return {**shown, "content": payloads.readable(text, count) if isinstance(text, str) else ""}
+
+
+def _plain(message: Message) -> Any:
+    """A message that another program added, as an item."""
+    return {"role": message.role, "content": message.content}

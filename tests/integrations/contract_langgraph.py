@@ -1,0 +1,286 @@
+"""LangGraph's conformance suite on both savers; what it leaves out, beside LangGraph's own SQLite saver and store."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
+from itertools import chain
+from operator import add
+from typing import Annotated, Any, TypedDict
+
+import pytest
+from langgraph.channels.delta import DeltaChannel
+from langgraph.checkpoint.base import BaseCheckpointSaver, empty_checkpoint
+from langgraph.checkpoint.conformance import checkpointer_test, validate
+from langgraph.checkpoint.sqlite import SqliteSaver
+from langgraph.graph import END, START, StateGraph
+from langgraph.store.base import BaseStore, PutOp
+from langgraph.store.sqlite import SqliteStore
+
+from sessions_client import AsyncClient, Client, Scope
+from sessions_client.integrations.langgraph import (
+    AsyncSessionsSaver,
+    AsyncSessionsStore,
+    SessionsSaver,
+    SessionsStore,
+)
+
+ADDRESS = os.environ["SESSIONS_TEST_ADDRESS"]
+
+
+class Awaitable(SessionsSaver):
+    """The synchronous saver with the names that the suite calls."""
+
+    async def alist(self, *args: Any, **named: Any) -> AsyncIterator[Any]:
+        for found in self.list(*args, **named):
+            yield found
+
+
+def _awaitable(name: str) -> Any:
+    async def method(self: Any, *args: Any, **named: Any) -> Any:
+        return getattr(self, name)(*args, **named)
+
+    return method
+
+
+for _name in ["put", "put_writes", "get_tuple", "delete_thread", "delete_for_runs", "copy_thread", "prune"]:
+    setattr(Awaitable, f"a{_name}", _awaitable(_name))
+
+
+@checkpointer_test(name="asynchronous")
+async def asynchronous() -> AsyncIterator[BaseCheckpointSaver[str]]:
+    async with AsyncClient(ADDRESS) as client:
+        yield AsyncSessionsSaver(client)
+
+
+@checkpointer_test(name="synchronous")
+async def synchronous() -> AsyncIterator[BaseCheckpointSaver[str]]:
+    with Client(ADDRESS) as client:
+        yield Awaitable(client)
+
+
+@pytest.mark.parametrize("registered", [asynchronous, synchronous], ids=lambda each: each.name)
+async def test_the_conformance_suite_passes_with_every_capability(registered: Any) -> None:
+    report = await validate(registered)
+    assert {name: result.passed for name, result in report.results.items()} == dict.fromkeys(
+        [
+            "put",
+            "put_writes",
+            "get_tuple",
+            "list",
+            "delete_thread",
+            "delete_for_runs",
+            "copy_thread",
+            "prune",
+        ],
+        True,
+    ), [result.failures for result in report.results.values()]
+
+
+@pytest.fixture(params=["LangGraph's own", "ours"])
+def saver(request: pytest.FixtureRequest) -> Iterator[BaseCheckpointSaver[str]]:
+    with ExitStack() as stack:
+        if request.param == "ours":
+            yield SessionsSaver(stack.enter_context(Client(ADDRESS)))
+        else:
+            yield stack.enter_context(SqliteSaver.from_conn_string(":memory:"))
+
+
+@pytest.fixture(params=["LangGraph's own", "ours"])
+def store(request: pytest.FixtureRequest) -> Iterator[BaseStore]:
+    with ExitStack() as stack:
+        if request.param == "ours":
+            yield SessionsStore(stack.enter_context(Client(ADDRESS)))
+        else:
+            own = stack.enter_context(SqliteStore.from_conn_string(":memory:"))
+            own.setup()
+            yield own
+
+
+def place(thread_id: str, namespace: str = "", checkpoint_id: str | None = None) -> Any:
+    found = {"thread_id": thread_id, "checkpoint_ns": namespace}
+    return {"configurable": found if checkpoint_id is None else {**found, "checkpoint_id": checkpoint_id}}
+
+
+def put(saver: BaseCheckpointSaver[str], config: Any, values: dict[str, Any], **metadata: Any) -> Any:
+    """Stores a checkpoint in which every channel is new."""
+    checkpoint = empty_checkpoint()
+    checkpoint["channel_values"] = values
+    checkpoint["channel_versions"] = {name: saver.get_next_version(None, None) for name in values}
+    whole: Any = {"source": "loop", "step": 0, "parents": {}, **metadata}
+    return saver.put(config, checkpoint, whole, checkpoint["channel_versions"])
+
+
+def everything(saver: BaseCheckpointSaver[str], thread_id: str) -> list[Any]:
+    return [
+        (found.checkpoint, found.metadata, found.parent_config, found.pending_writes)
+        for found in saver.list({"configurable": {"thread_id": thread_id}})
+    ]
+
+
+class State(TypedDict):
+    seen: Annotated[list[Any], add]
+    image: bytes
+
+
+def graph(saver: BaseCheckpointSaver[str]) -> Any:
+    builder = StateGraph(State)
+    builder.add_node("look", lambda state: {"seen": [len(state["image"])], "image": state["image"]})
+    builder.add_node("think", lambda state: {"seen": [2**63, 1.0, "\0", float("inf")]})
+    builder.add_edge(START, "look")
+    builder.add_edge("look", "think")
+    builder.add_edge("think", END)
+    return builder.compile(checkpointer=saver)
+
+
+def test_a_graph_runs_and_its_history_is_the_same(saver: BaseCheckpointSaver[str]) -> None:
+    compiled, thread = graph(saver), place(f"any text/é {uuid.uuid4()}")
+    for _ in range(2):
+        state = compiled.invoke({"seen": [{"z": 1, "a": 2}], "image": bytes(2_500_000)}, thread)
+    once = [{"z": 1, "a": 2}, 2_500_000, 2**63, 1.0, "\0", float("inf")]
+    assert state["seen"] == once * 2
+    history = list(compiled.get_state_history(thread))
+    assert [len(each.values.get("seen", ())) for each in history] == [12, 8, 7, 6, 6, 2, 1, 0]
+    again = compiled.invoke(None, history[2].config)
+    assert again["seen"] == once * 2
+
+
+def joined(state: list[str], writes: list[list[str]]) -> list[str]:
+    return [*state, *chain.from_iterable(writes)]
+
+
+class Deltas(TypedDict):
+    notes: Annotated[list[str], DeltaChannel(joined, list)]
+
+
+def test_a_pruned_thread_still_rebuilds_its_delta_channels() -> None:
+    with Client(ADDRESS) as client:
+        saver = SessionsSaver(client)
+        builder = StateGraph(Deltas)
+        builder.add_node("note", lambda state: {"notes": [f"note {len(state['notes'])}"]})
+        builder.add_edge(START, "note")
+        compiled, thread = builder.compile(checkpointer=saver), place(str(uuid.uuid4()))
+        for number in range(5):
+            compiled.invoke({"notes": [f"input {number}"]}, thread)
+        before = compiled.get_state(thread).values
+        assert len(before["notes"]) == 10
+        saver.prune([thread["configurable"]["thread_id"]])
+        assert compiled.get_state(thread).values == before
+
+
+def test_listings_over_namespaces_and_threads(saver: BaseCheckpointSaver[str]) -> None:
+    one, two, run = str(uuid.uuid4()), "x" * 300 + str(uuid.uuid4()), str(uuid.uuid4())
+    stored = [
+        put(saver, place(thread, namespace), {"n": number}, run_id=run, step=number)
+        for number, (thread, namespace) in enumerate(
+            [(one, ""), (two, ""), (one, "child|a:b"), (two, "c" * 300)]
+        )
+    ]
+    newest_first = [each["configurable"] for each in reversed(stored)]
+    found = [each.config["configurable"] for each in saver.list(None, filter={"run_id": run})]
+    assert found == newest_first
+    assert [each.metadata["step"] for each in saver.list({"configurable": {"thread_id": one}})] == [2, 0]
+    assert [each.metadata["step"] for each in saver.list(None, filter={"run_id": run, "step": 3})] == [3]
+    bound = next(saver.list(None, filter={"run_id": run, "step": 2})).config
+    found_before = saver.list(None, filter={"run_id": run}, before=bound, limit=1)
+    assert [each.metadata["step"] for each in found_before] == [1]
+
+
+def test_writes_come_in_the_order_of_their_tasks_and_stay_as_first_written(
+    saver: BaseCheckpointSaver[str],
+) -> None:
+    config = put(saver, place(str(uuid.uuid4())), {})
+    saver.put_writes(config, [("a", 1), ("b", bytes(3_000_000))], "task/2", "~1")
+    saver.put_writes(config, [("a", 2)], "task/1", "~2")
+    saver.put_writes(config, [("a", 3)], "task/2", "~1")
+    saver.put_writes(config, [("__error__", "first")], "task/2", "~1")
+    saver.put_writes(config, [("__error__", "second")], "task/2", "~1")
+    found = saver.get_tuple(config)
+    assert found is not None
+    assert found.pending_writes == [
+        ("task/2", "__error__", "second"),
+        ("task/2", "a", 1),
+        ("task/2", "b", bytes(3_000_000)),
+        ("task/1", "a", 2),
+    ]
+
+
+def test_a_channel_that_is_not_new_is_stored_all_the_same(saver: BaseCheckpointSaver[str]) -> None:
+    config = place(str(uuid.uuid4()))
+    checkpoint = empty_checkpoint()
+    checkpoint["channel_values"] = {"big": "x" * 100_000}
+    stored = saver.put(config, checkpoint, {"source": "loop", "step": 0, "parents": {}}, {})
+    found = saver.get_tuple(stored)
+    assert found is not None
+    assert found.checkpoint["channel_values"] == {"big": "x" * 100_000}
+
+
+def test_what_nothing_points_to_goes_with_its_checkpoints() -> None:
+    with Client(ADDRESS) as client:
+        saver, thread, run = SessionsSaver(client), str(uuid.uuid4()), str(uuid.uuid4())
+        first = put(saver, place(thread), {"old": "x" * 5_000_000, "both": "z" * 5_000}, run_id=run)
+        saver.put_writes(first, [("w", "w" * 100_000)], "task")
+        put(saver, first, {"new": "y" * 5_000, "both": "z" * 5_000})
+        kept = everything(saver, thread)[:1]
+        saver.delete_for_runs([run])
+        assert everything(saver, thread) == kept
+        records = client.records.list(Scope(session_id=thread), subtree=True, keys_only=True)
+        assert sorted(record.name.collection[1] for record in records) == ["blobs", "blobs", "checkpoints"]
+
+
+def test_a_copy_into_a_thread_that_exists() -> None:
+    source, target = str(uuid.uuid4()), str(uuid.uuid4())
+    with Client(ADDRESS) as client:
+        saver = SessionsSaver(client)
+        config = put(saver, place(source), {"big": "x" * 100_000})
+        saver.put_writes(config, [("a", 1)], "task")
+        put(saver, place(target), {"other": 1})
+        saver.copy_thread(source, target)
+        assert len(everything(saver, target)) == 2
+        assert everything(saver, source)[0][0] in [found[0] for found in everything(saver, target)]
+
+
+def test_items_of_a_store(store: BaseStore) -> None:
+    root = str(uuid.uuid4())
+    value = {"z": 1.5, "a": 2**53 - 1, "deep": {"x": [1, {"y": None}]}, "text": "é"}
+    store.put((root, "u1"), "k", value)
+    store.put((root, "u2"), "k", {"z": 3, "deep": {"x": "s"}})
+    store.put((root, "u2", "more"), "other/key ~", {"z": 4})
+    found = store.get((root, "u1"), "k")
+    assert found is not None
+    assert list(found.value.items()) == list(value.items())
+    assert store.get((root, "u1"), "none") is None
+    assert {item.key for item in store.search((root,))} == {"k", "other/key ~"}
+    assert [item.value["z"] for item in store.search((root,), filter={"z": {"$gt": 3}})] == [4]
+    assert {item.value["z"] for item in store.search((root,), filter={"z": {"$gte": 3}})} == {3, 4}
+    assert [
+        item.value["z"] for item in store.search((root,), filter={"z": {"$ne": 4}}, limit=5, offset=1)
+    ] != []
+    assert store.list_namespaces(prefix=(root,)) == [(root, "u1"), (root, "u2"), (root, "u2", "more")]
+    assert store.list_namespaces(prefix=(root,), max_depth=2) == [(root, "u1"), (root, "u2")]
+    assert store.list_namespaces(prefix=(root, "*"), suffix=("more",)) == [(root, "u2", "more")]
+    assert store.list_namespaces(prefix=(root,), limit=1, offset=1) == [(root, "u2")]
+    store.delete((root, "u1"), "k")
+    assert store.get((root, "u1"), "k") is None
+    assert store.list_namespaces(prefix=(root,)) == [(root, "u2"), (root, "u2", "more")]
+
+
+def test_many_items_in_one_batch(store: BaseStore) -> None:
+    root = str(uuid.uuid4())
+    store.batch([PutOp((root,), f"{number:04}", {"n": number}) for number in range(1_500)])
+    assert len(store.search((root,), limit=2_000)) == 1_500
+    assert len(store.search((root,), filter={"n": {"$lt": 1_200}}, limit=1_000, offset=300)) == 900
+
+
+async def test_the_asynchronous_store() -> None:
+    root = str(uuid.uuid4())
+    async with AsyncClient(ADDRESS) as client:
+        store = AsyncSessionsStore(client, ttl={"default_ttl": 5, "refresh_on_read": True})
+        await store.aput((root,), "k", {"a": 2**70, "inf": float("inf")})
+        found = await store.aget((root,), "k")
+        assert found is not None
+        assert found.value == {"a": 2**70, "inf": float("inf")}
+        assert [item.key for item in await store.asearch((root,))] == ["k"]
+        assert await store.alist_namespaces(prefix=(root,)) == [(root,)]

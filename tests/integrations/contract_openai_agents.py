@@ -1,0 +1,136 @@
+"""`SessionsSession` beside the SDK's own `SQLiteSession`, which says what is right."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import uuid
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from agents import SQLiteSession
+
+from sessions_client import AsyncClient, Scope
+from sessions_client.integrations.openai_agents import SessionsSession
+
+CALL = {
+    "type": "function_call",
+    "call_id": "c",
+    "name": "f",
+    "z": 1.0,
+    "a": 2**70,
+    "arguments": '{"n": 9007199254740993}',
+}
+IMAGE = {
+    "role": "user",
+    "content": [{"type": "input_image", "image_url": "data:image/png;base64," + "A" * 2_700_000}],
+}
+DEEP: dict[str, Any] = {"role": "user", "content": "deep"}
+for _ in range(64):
+    DEEP = {"role": "user", "content": "deep", "within": DEEP}
+
+
+def user(text: str) -> dict[str, Any]:
+    return {"role": "user", "content": text}
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[AsyncClient]:
+    async with AsyncClient(os.environ["SESSIONS_TEST_ADDRESS"]) as client:
+        yield client
+
+
+@pytest.fixture(params=["the SDK's own", "plain id", "any text as id"])
+def session(request: pytest.FixtureRequest, client: AsyncClient) -> Any:
+    name = str(uuid.uuid4())
+    if request.param == "the SDK's own":
+        return SQLiteSession(name)
+    return SessionsSession(name if request.param == "plain id" else f"any text/é\n\0{name}", client=client)
+
+
+def same(found: Any, expected: Any) -> bool:
+    """Equal byte for byte: keys in their order, 1.0 no integer."""
+    return json.dumps(found) == json.dumps(expected)
+
+
+async def test_a_session_of_nobody_is_empty(session: Any) -> None:
+    assert await session.get_items() == []
+    assert await session.pop_item() is None
+    await session.clear_session()
+    await session.add_items([])
+    assert await session.get_items() == []
+
+
+async def test_items_come_back_as_they_were(session: Any) -> None:
+    items = [user("hi"), CALL, DEEP, user("\0 and \x7f and é"), IMAGE, {"type": "reasoning", "summary": []}]
+    await session.add_items(items[:2])
+    await session.add_items(items[2:])
+    assert same(await session.get_items(), items)
+    assert same(await session.get_items(2), items[-2:])
+    assert await session.get_items(0) == []
+
+
+async def test_items_of_more_than_one_request_are_added_together(session: Any) -> None:
+    items = [user("x" * 3_500_000), user("y" * 3_500_000), *(user("z" * 60_000) for _ in range(60))]
+    await session.add_items(items)
+    assert same(await session.get_items(), items)
+    for item in reversed(items):
+        assert same(await session.pop_item(), item)
+
+
+async def test_the_newest_is_popped_first(session: Any) -> None:
+    await session.add_items([user("1"), user("2"), user("3")])
+    assert [await session.pop_item() for _ in range(4)] == [user("3"), user("2"), user("1"), None]
+    await session.add_items([user("4")])
+    assert await session.get_items() == [user("4")]
+
+
+async def test_a_cleared_session_goes_on_empty(session: Any) -> None:
+    await session.add_items([user("1"), IMAGE])
+    await session.clear_session()
+    assert await session.get_items() == []
+    await session.add_items([user("2")])
+    assert await session.get_items() == [user("2")]
+
+
+async def test_a_thousand_items_and_the_newest_of_them(session: Any) -> None:
+    items = [user(str(number)) for number in range(1_500)]
+    await session.add_items(items)
+    assert await session.get_items() == items
+    assert await session.get_items(1_200) == items[-1_200:]
+
+
+async def test_concurrent_pops_take_each_item_once(client: AsyncClient) -> None:
+    name = str(uuid.uuid4())
+    sessions = [SessionsSession(name, client=client) for _ in range(4)]
+    await sessions[0].add_items([user(str(number)) for number in range(20)])
+    popped = await asyncio.gather(*(sessions[number % 4].pop_item() for number in range(24)))
+    assert sorted(int(item["content"]) for item in popped if item) == list(range(20))
+
+
+async def test_compaction_replaces_the_end_or_nothing(client: AsyncClient) -> None:
+    session = SessionsSession(str(uuid.uuid4()), client=client)
+    await session.add_items([user(str(number)) for number in range(6)])
+    snapshot = await session._get_compaction_snapshot(4)
+    assert snapshot is not None
+    assert not snapshot.complete
+    assert snapshot.items == [user(str(number)) for number in range(2, 6)]
+    await session.add_items([user("late")])
+    assert not await snapshot.replace_suffix(1, [user("compact")])
+    snapshot = await session._get_compaction_snapshot(10)
+    assert snapshot is not None
+    assert snapshot.complete
+    assert await snapshot.replace_suffix(1, [user("compact")])
+    assert await session.get_items() == [user("0"), user("compact")]
+
+
+async def test_a_cleared_or_popped_image_leaves_nothing_stored(client: AsyncClient) -> None:
+    session = SessionsSession(str(uuid.uuid4()), client=client)
+    await session.add_items([user("x" * 4_000_000)])
+    await session.pop_item()
+    await session.add_items([user("y" * 4_000_000)])
+    await session.clear_session()
+    scope = Scope(session_id=session.session_id)
+    assert [record.name async for record in client.records.list(scope, subtree=True, keys_only=True)] == []

@@ -1,0 +1,34 @@
+"""Runs a framework's contract in the framework's environment, against a real server."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+from typing import Final
+
+from benchmarks.environments import python_of
+from tests.support.server import ROOT, SOURCES, start_server
+
+HERE: Final = ROOT / "tests" / "integrations"
+ENVIRONMENTS: Final = ROOT / ".cache" / "integrations"
+FRAMEWORKS: Final = tuple(sorted(path.stem for path in HERE.glob("*.txt")))
+
+
+def run_contract(framework: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """The ended run; its output names what failed."""
+    python = python_of(ENVIRONMENTS / framework, HERE / f"{framework}.txt")
+    with start_server(folder) as server:
+        return subprocess.run(
+            [python, "-m", "pytest", "-c", HERE / "contract.ini", HERE / f"contract_{framework}.py"],
+            cwd=ROOT,
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join(map(str, SOURCES)),
+                "SESSIONS_TEST_ADDRESS": server.address,
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
