@@ -15,9 +15,14 @@ ENVIRONMENTS: Final = ROOT / ".cache" / "integrations"
 FRAMEWORKS: Final = tuple(sorted(path.stem for path in HERE.glob("*.txt")))
 
 
+def environment_of(framework: str) -> Path:
+    """The interpreter of the framework's environment, which is made when it is not there."""
+    return python_of(ENVIRONMENTS / framework, HERE / f"{framework}.txt")
+
+
 def run_contract(framework: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """The ended run; its output names what failed."""
-    python = python_of(ENVIRONMENTS / framework, HERE / f"{framework}.txt")
+    python = environment_of(framework)
     with start_server(folder) as server:
         return subprocess.run(
             [python, "-m", "pytest", "-c", HERE / "contract.ini", HERE / f"contract_{framework}.py"],

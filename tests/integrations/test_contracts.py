@@ -7,14 +7,21 @@ from pathlib import Path
 
 import pytest
 
-from tests.integrations.runner import FRAMEWORKS, run_contract
+from tests.integrations.runner import FRAMEWORKS, environment_of, run_contract
 
 EVERY = "SESSIONS_TEST_EVERY_FRAMEWORK"
 """An environment variable: `make test` is spared the environments of the other frameworks."""
 COMMON = ("langgraph", "openai_agents")
+TESTED = FRAMEWORKS if os.environ.get(EVERY) else COMMON
 
 
-@pytest.mark.parametrize("framework", FRAMEWORKS if os.environ.get(EVERY) else COMMON)
+# A test of its own, so that a slow network counts against no contract.
+@pytest.mark.parametrize("framework", TESTED)
+def test_the_environment_of_the_framework_can_be_made(framework: str) -> None:
+    assert environment_of(framework).is_file()
+
+
+@pytest.mark.parametrize("framework", TESTED)
 def test_the_adapter_keeps_the_contract_of_its_framework(framework: str, tmp_path: Path) -> None:
     ended = run_contract(framework, tmp_path)
     assert ended.returncode == 0, ended.stdout

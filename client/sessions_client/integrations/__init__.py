@@ -5,6 +5,7 @@
 | `openai_agents` | OpenAI Agents SDK | `openai-agents` |
 | `google_adk` | Google ADK | `google-adk` |
 | `langgraph` | LangGraph checkpoints and stores | `langgraph` |
+| `mcp` | Model Context Protocol | `mcp` |
 | `pydantic_ai` | pydantic-ai conversations | `pydantic-ai` |
 
 Each stores the framework's own form byte for byte, beside what other programs need to read the conversation.

@@ -238,7 +238,7 @@ class AsyncSessionsStore(BaseStore):
 
     def batch(self, ops: Iterable[Op]) -> list[Result]:
         """Not for a synchronous caller, for whom there is `SessionsStore`."""
-        raise NotImplementedError(
+        raise RuntimeError(
             "AsyncSessionsStore has no synchronous methods; await its asynchronous ones, or use SessionsStore."
         )
 
