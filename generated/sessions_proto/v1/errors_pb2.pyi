@@ -75,8 +75,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
         { "reason": "INVALID_STATE", "domain": "sessions.v1", "metadata": { "state": "ARCHIVED" } }
     """
     ERROR_REASON_PATH_CONFLICT: _ErrorReason.ValueType  # 9
-    """Says that a path does not fit the context as it stands: it leads through a scalar, names a key of a list, lies past
-    a list's end, or the operation does not fit the value that stands there. `change` is the index, from 0, of the
+    """Says that a path does not fit the context: it leads through a scalar, names a key of a list, lies past
+    a list's end, or the operation does not fit the value that is there. `change` is the index, from 0, of the
     change that failed, in UpdateContext; none of the changes was applied. FAILED_PRECONDITION.
 
         { "reason": "PATH_CONFLICT", "domain": "sessions.v1", "metadata": { "change": "2" } }
@@ -106,7 +106,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_EVENTS_COMPACTED: _ErrorReason.ValueType  # 13
     """Says that events after the position are no longer kept; the oldest that is kept has the sequence `oldest_sequence`.
-    Read the session anew and subscribe from its `last_sequence`. OUT_OF_RANGE.
+    Read the session again and subscribe from its `last_sequence`. OUT_OF_RANGE.
 
         { "reason": "EVENTS_COMPACTED", "domain": "sessions.v1", "metadata": { "oldest_sequence": "1201" } }
     """
@@ -163,7 +163,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
         { "reason": "SHUTTING_DOWN", "domain": "sessions.v1", "metadata": {} }
     """
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 23
-    """Says that the server failed in a way that it should not. The cause stands only in the server's log, beside the same
+    """Says that the server failed in a way that it should not. The cause is only in the server's log, beside the same
     `request_id`: that of the request, or one that the server made for it. INTERNAL.
 
         { "reason": "INTERNAL", "domain": "sessions.v1",
@@ -259,8 +259,8 @@ ERROR_REASON_INVALID_STATE: ErrorReason.ValueType  # 8
     { "reason": "INVALID_STATE", "domain": "sessions.v1", "metadata": { "state": "ARCHIVED" } }
 """
 ERROR_REASON_PATH_CONFLICT: ErrorReason.ValueType  # 9
-"""Says that a path does not fit the context as it stands: it leads through a scalar, names a key of a list, lies past
-a list's end, or the operation does not fit the value that stands there. `change` is the index, from 0, of the
+"""Says that a path does not fit the context: it leads through a scalar, names a key of a list, lies past
+a list's end, or the operation does not fit the value that is there. `change` is the index, from 0, of the
 change that failed, in UpdateContext; none of the changes was applied. FAILED_PRECONDITION.
 
     { "reason": "PATH_CONFLICT", "domain": "sessions.v1", "metadata": { "change": "2" } }
@@ -290,7 +290,7 @@ ERROR_REASON_CURSOR_AHEAD: ErrorReason.ValueType  # 12
 """
 ERROR_REASON_EVENTS_COMPACTED: ErrorReason.ValueType  # 13
 """Says that events after the position are no longer kept; the oldest that is kept has the sequence `oldest_sequence`.
-Read the session anew and subscribe from its `last_sequence`. OUT_OF_RANGE.
+Read the session again and subscribe from its `last_sequence`. OUT_OF_RANGE.
 
     { "reason": "EVENTS_COMPACTED", "domain": "sessions.v1", "metadata": { "oldest_sequence": "1201" } }
 """
@@ -347,7 +347,7 @@ it showed. UNAVAILABLE.
     { "reason": "SHUTTING_DOWN", "domain": "sessions.v1", "metadata": {} }
 """
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 23
-"""Says that the server failed in a way that it should not. The cause stands only in the server's log, beside the same
+"""Says that the server failed in a way that it should not. The cause is only in the server's log, beside the same
 `request_id`: that of the request, or one that the server made for it. INTERNAL.
 
     { "reason": "INTERNAL", "domain": "sessions.v1",

@@ -32,22 +32,22 @@ class _SessionState:
 class _SessionStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SessionState.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     SESSION_STATE_UNSPECIFIED: _SessionState.ValueType  # 0
-    """Is never sent; in a request it is INVALID_ARGUMENT."""
+    """Never sent; in a request it is INVALID_ARGUMENT."""
     SESSION_STATE_CREATED: _SessionState.ValueType  # 1
     """Was created, and not yet started."""
     SESSION_STATE_ACTIVE: _SessionState.ValueType  # 2
-    """Is going on."""
+    """Active: messages and context can be written."""
     SESSION_STATE_PAUSED: _SessionState.ValueType  # 3
-    """Rests; its idle timer stops, and starts anew when it is resumed."""
+    """Paused: the idle timer is stopped, and starts again when the session is resumed."""
     SESSION_STATE_ENDED: _SessionState.ValueType  # 4
     """Was ended by a caller."""
     SESSION_STATE_EXPIRED: _SessionState.ValueType  # 5
     """Was ended by time: by the idle timeout, from which it can be resumed, or by its ttl, after which it is read-only."""
     SESSION_STATE_ARCHIVED: _SessionState.ValueType  # 6
-    """Is kept to be read only."""
+    """Archived: read-only."""
 
 class SessionState(_SessionState, metaclass=_SessionStateEnumTypeWrapper):
-    """Says where a session stands in its life.
+    """The state of a session.
 
         verb      from                               to
         create    (none)                             CREATED
@@ -71,19 +71,19 @@ class SessionState(_SessionState, metaclass=_SessionStateEnumTypeWrapper):
     """
 
 SESSION_STATE_UNSPECIFIED: SessionState.ValueType  # 0
-"""Is never sent; in a request it is INVALID_ARGUMENT."""
+"""Never sent; in a request it is INVALID_ARGUMENT."""
 SESSION_STATE_CREATED: SessionState.ValueType  # 1
 """Was created, and not yet started."""
 SESSION_STATE_ACTIVE: SessionState.ValueType  # 2
-"""Is going on."""
+"""Active: messages and context can be written."""
 SESSION_STATE_PAUSED: SessionState.ValueType  # 3
-"""Rests; its idle timer stops, and starts anew when it is resumed."""
+"""Paused: the idle timer is stopped, and starts again when the session is resumed."""
 SESSION_STATE_ENDED: SessionState.ValueType  # 4
 """Was ended by a caller."""
 SESSION_STATE_EXPIRED: SessionState.ValueType  # 5
 """Was ended by time: by the idle timeout, from which it can be resumed, or by its ttl, after which it is read-only."""
 SESSION_STATE_ARCHIVED: SessionState.ValueType  # 6
-"""Is kept to be read only."""
+"""Archived: read-only."""
 Global___SessionState: _TypeAlias = SessionState  # noqa: Y015
 
 class _IfExists:
@@ -102,7 +102,7 @@ class _IfExistsEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_IfExists.Val
     """Replaces the existing session's metadata, config, context and history. ImportSession only."""
 
 class IfExists(_IfExists, metaclass=_IfExistsEnumTypeWrapper):
-    """Says what to do when a session with the wanted id exists."""
+    """What to do when a session with the wanted id exists."""
 
 IF_EXISTS_UNSPECIFIED: IfExists.ValueType  # 0
 """Means the default: FAIL for CreateSession, REPLACE for ImportSession."""
@@ -132,7 +132,7 @@ class _OverflowEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Overflow.Val
     """
 
 class Overflow(_Overflow, metaclass=_OverflowEnumTypeWrapper):
-    """Says what happens when a message would exceed `max_messages`."""
+    """What happens when a message would exceed `max_messages`."""
 
 OVERFLOW_UNSPECIFIED: Overflow.ValueType  # 0
 """Means the default, TRUNCATE_OLDEST."""
@@ -188,7 +188,7 @@ class _PersistenceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Persisten
     """Erases context, history, log and keys when the session ends or its ttl is over, after 24 hours if no ttl is given."""
 
 class Persistence(_Persistence, metaclass=_PersistenceEnumTypeWrapper):
-    """Says whether a session's data outlives it."""
+    """Whether a session's data outlives it."""
 
 PERSISTENCE_UNSPECIFIED: Persistence.ValueType  # 0
 """Means the default, PERMANENT."""
@@ -216,7 +216,7 @@ class _ExpiryActionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ExpiryAc
     """Erases the session as DeleteSession does."""
 
 class ExpiryAction(_ExpiryAction, metaclass=_ExpiryActionEnumTypeWrapper):
-    """Says what becomes of a session when its ttl is over."""
+    """What becomes of a session when its ttl is over."""
 
 EXPIRY_ACTION_UNSPECIFIED: ExpiryAction.ValueType  # 0
 """Means the default: RETAIN for PERMANENT data, DELETE for TEMPORARY data."""
@@ -237,7 +237,7 @@ class _EventType:
 class _EventTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventType.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     EVENT_TYPE_UNSPECIFIED: _EventType.ValueType  # 0
-    """Is never sent; in a request it is INVALID_ARGUMENT."""
+    """Never sent; in a request it is INVALID_ARGUMENT."""
     EVENT_TYPE_CREATED: _EventType.ValueType  # 1
     """The session was created: CreatedEvent."""
     EVENT_TYPE_MESSAGE: _EventType.ValueType  # 2
@@ -262,10 +262,10 @@ class _EventTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventType.V
     """The erasure of one message: MessageErasedEvent."""
 
 class EventType(_EventType, metaclass=_EventTypeEnumTypeWrapper):
-    """Names the kind of an event."""
+    """The kind of an event."""
 
 EVENT_TYPE_UNSPECIFIED: EventType.ValueType  # 0
-"""Is never sent; in a request it is INVALID_ARGUMENT."""
+"""Never sent; in a request it is INVALID_ARGUMENT."""
 EVENT_TYPE_CREATED: EventType.ValueType  # 1
 """The session was created: CreatedEvent."""
 EVENT_TYPE_MESSAGE: EventType.ValueType  # 2
@@ -297,7 +297,7 @@ class _StateChangeReason:
 class _StateChangeReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_StateChangeReason.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     STATE_CHANGE_REASON_UNSPECIFIED: _StateChangeReason.ValueType  # 0
-    """Is never sent."""
+    """Never sent."""
     STATE_CHANGE_REASON_CALLER: _StateChangeReason.ValueType  # 1
     """A caller did, by one of the verbs."""
     STATE_CHANGE_REASON_IDLE_TIMEOUT: _StateChangeReason.ValueType  # 2
@@ -306,10 +306,10 @@ class _StateChangeReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Sta
     """The session's ttl was over."""
 
 class StateChangeReason(_StateChangeReason, metaclass=_StateChangeReasonEnumTypeWrapper):
-    """Says who or what moved a session to another state."""
+    """Who or what moved a session to another state."""
 
 STATE_CHANGE_REASON_UNSPECIFIED: StateChangeReason.ValueType  # 0
-"""Is never sent."""
+"""Never sent."""
 STATE_CHANGE_REASON_CALLER: StateChangeReason.ValueType  # 1
 """A caller did, by one of the verbs."""
 STATE_CHANGE_REASON_IDLE_TIMEOUT: StateChangeReason.ValueType  # 2
@@ -376,7 +376,7 @@ Global___CreateSessionRequest: _TypeAlias = CreateSessionRequest  # noqa: Y015
 
 @_typing.final
 class CreateSessionResponse(_message.Message):
-    """Answers CreateSession."""
+    """The response of CreateSession."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -400,7 +400,7 @@ Global___CreateSessionResponse: _TypeAlias = CreateSessionResponse  # noqa: Y015
 
 @_typing.final
 class GetSessionRequest(_message.Message):
-    """Names the session to return."""
+    """The session to return."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -428,14 +428,14 @@ Global___GetSessionRequest: _TypeAlias = GetSessionRequest  # noqa: Y015
 
 @_typing.final
 class GetSessionResponse(_message.Message):
-    """Answers GetSession."""
+    """The response of GetSession."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     SESSION_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def session(self) -> Global___Session:
-        """Output only. The session as it stands."""
+        """Output only. The session."""
 
     def __init__(
         self,
@@ -452,7 +452,7 @@ Global___GetSessionResponse: _TypeAlias = GetSessionResponse  # noqa: Y015
 
 @_typing.final
 class UpdateSessionRequest(_message.Message):
-    """Says what to change in a session."""
+    """The changes of a session."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -499,7 +499,7 @@ Global___UpdateSessionRequest: _TypeAlias = UpdateSessionRequest  # noqa: Y015
 
 @_typing.final
 class UpdateSessionResponse(_message.Message):
-    """Answers UpdateSession."""
+    """The response of UpdateSession."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -525,7 +525,7 @@ Global___UpdateSessionResponse: _TypeAlias = UpdateSessionResponse  # noqa: Y015
 
 @_typing.final
 class ListSessionsRequest(_message.Message):
-    """Says which sessions to list, and which page of them."""
+    """The sessions to list, and which page of them."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -545,7 +545,7 @@ class ListSessionsRequest(_message.Message):
     the first page. A token of another query is INVALID_ARGUMENT.
     """
     order_by: _builtins.str
-    """Optional. `create_time` or `update_time`, with ` desc` behind it for the newest first. Default: `create_time desc`.
+    """Optional. `create_time` or `update_time`, with ` desc` after it for the newest first. Default: `create_time desc`.
     Sessions with equal times are ordered by id. A session that is written while the pages by `update_time` are read
     moves: it can be missed, or come twice. Read by `create_time` where every session has to be seen once.
     """
@@ -572,7 +572,7 @@ Global___ListSessionsRequest: _TypeAlias = ListSessionsRequest  # noqa: Y015
 
 @_typing.final
 class ListSessionsResponse(_message.Message):
-    """Answers ListSessions."""
+    """The response of ListSessions."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -600,7 +600,7 @@ Global___ListSessionsResponse: _TypeAlias = ListSessionsResponse  # noqa: Y015
 
 @_typing.final
 class SearchSessionsRequest(_message.Message):
-    """Says which sessions to find, and which page of them."""
+    """The sessions to find, and which page of them."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -621,7 +621,7 @@ class SearchSessionsRequest(_message.Message):
     the first page. A token of another query is INVALID_ARGUMENT.
     """
     order_by: _builtins.str
-    """Optional. `create_time` or `update_time`, with ` desc` behind it for the newest first. Default: `create_time desc`.
+    """Optional. `create_time` or `update_time`, with ` desc` after it for the newest first. Default: `create_time desc`.
     Sessions with equal times are ordered by id. A session that is written while the pages by `update_time` are read
     moves: it can be missed, or come twice. Read by `create_time` where every session has to be seen once.
     """
@@ -646,10 +646,10 @@ class SearchSessionsRequest(_message.Message):
         The operators: `$eq` equal; `$ne` not equal, or absent; `$gt` `$gte` `$lt` `$lte` ordered, for numbers, and for
         texts by their code points; `$in` equal to one of a list of 1 to 100 plain values; `$exists` present (true) or
         absent (false); `$contains` an object contained in the object, a list whose items the list holds, a value held by
-        the list, or a text within the text that stands there.
+        the list, or a string within the string that is there.
 
         Comparisons are typed: `true` is not `1`, and `"1"` is not `1`. An unknown operator is INVALID_ARGUMENT, and so is
-        one that stands elsewhere than directly under a path: a key that begins with `$` is taken as it is only within
+        one that is elsewhere than directly under a path: a key that begins with `$` is taken as it is only within
         `$eq` and `$ne`.
         """
 
@@ -673,7 +673,7 @@ Global___SearchSessionsRequest: _TypeAlias = SearchSessionsRequest  # noqa: Y015
 
 @_typing.final
 class SearchSessionsResponse(_message.Message):
-    """Answers SearchSessions."""
+    """The response of SearchSessions."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -701,7 +701,7 @@ Global___SearchSessionsResponse: _TypeAlias = SearchSessionsResponse  # noqa: Y0
 
 @_typing.final
 class DeleteSessionRequest(_message.Message):
-    """Names the session to erase."""
+    """The session to erase."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -731,7 +731,7 @@ Global___DeleteSessionRequest: _TypeAlias = DeleteSessionRequest  # noqa: Y015
 
 @_typing.final
 class DeleteSessionResponse(_message.Message):
-    """Answers DeleteSession, when everything is erased."""
+    """The response of DeleteSession, sent when everything is erased."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -748,7 +748,7 @@ Global___DeleteSessionResponse: _TypeAlias = DeleteSessionResponse  # noqa: Y015
 
 @_typing.final
 class StartSessionRequest(_message.Message):
-    """Names the session to start."""
+    """The session to start."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -778,7 +778,7 @@ Global___StartSessionRequest: _TypeAlias = StartSessionRequest  # noqa: Y015
 
 @_typing.final
 class StartSessionResponse(_message.Message):
-    """Answers StartSession."""
+    """The response of StartSession."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -802,7 +802,7 @@ Global___StartSessionResponse: _TypeAlias = StartSessionResponse  # noqa: Y015
 
 @_typing.final
 class PauseSessionRequest(_message.Message):
-    """Names the session to pause."""
+    """The session to pause."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -832,7 +832,7 @@ Global___PauseSessionRequest: _TypeAlias = PauseSessionRequest  # noqa: Y015
 
 @_typing.final
 class PauseSessionResponse(_message.Message):
-    """Answers PauseSession."""
+    """The response of PauseSession."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -856,7 +856,7 @@ Global___PauseSessionResponse: _TypeAlias = PauseSessionResponse  # noqa: Y015
 
 @_typing.final
 class ResumeSessionRequest(_message.Message):
-    """Names the session to resume."""
+    """The session to resume."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -886,7 +886,7 @@ Global___ResumeSessionRequest: _TypeAlias = ResumeSessionRequest  # noqa: Y015
 
 @_typing.final
 class ResumeSessionResponse(_message.Message):
-    """Answers ResumeSession."""
+    """The response of ResumeSession."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -910,7 +910,7 @@ Global___ResumeSessionResponse: _TypeAlias = ResumeSessionResponse  # noqa: Y015
 
 @_typing.final
 class EndSessionRequest(_message.Message):
-    """Names the session to end."""
+    """The session to end."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -940,7 +940,7 @@ Global___EndSessionRequest: _TypeAlias = EndSessionRequest  # noqa: Y015
 
 @_typing.final
 class EndSessionResponse(_message.Message):
-    """Answers EndSession."""
+    """The response of EndSession."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -964,7 +964,7 @@ Global___EndSessionResponse: _TypeAlias = EndSessionResponse  # noqa: Y015
 
 @_typing.final
 class ArchiveSessionRequest(_message.Message):
-    """Names the session to archive."""
+    """The session to archive."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -994,7 +994,7 @@ Global___ArchiveSessionRequest: _TypeAlias = ArchiveSessionRequest  # noqa: Y015
 
 @_typing.final
 class ArchiveSessionResponse(_message.Message):
-    """Answers ArchiveSession."""
+    """The response of ArchiveSession."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1018,7 +1018,7 @@ Global___ArchiveSessionResponse: _TypeAlias = ArchiveSessionResponse  # noqa: Y0
 
 @_typing.final
 class SetContextRequest(_message.Message):
-    """Holds a session's new context."""
+    """A session's new context."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1062,14 +1062,14 @@ Global___SetContextRequest: _TypeAlias = SetContextRequest  # noqa: Y015
 
 @_typing.final
 class SetContextResponse(_message.Message):
-    """Answers SetContext."""
+    """The response of SetContext."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     CONTEXT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def context(self) -> Global___Context:
-        """Output only. The context as it stands now."""
+        """Output only. The context as it is now."""
 
     def __init__(
         self,
@@ -1086,7 +1086,7 @@ Global___SetContextResponse: _TypeAlias = SetContextResponse  # noqa: Y015
 
 @_typing.final
 class UpdateContextRequest(_message.Message):
-    """Says what to change in a session's context."""
+    """The changes of a session's context."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1131,14 +1131,14 @@ Global___UpdateContextRequest: _TypeAlias = UpdateContextRequest  # noqa: Y015
 
 @_typing.final
 class UpdateContextResponse(_message.Message):
-    """Answers UpdateContext."""
+    """The response of UpdateContext."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     CONTEXT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def context(self) -> Global___Context:
-        """Output only. The whole context as it stands now."""
+        """Output only. The whole context as it is now."""
 
     def __init__(
         self,
@@ -1155,7 +1155,7 @@ Global___UpdateContextResponse: _TypeAlias = UpdateContextResponse  # noqa: Y015
 
 @_typing.final
 class GetContextRequest(_message.Message):
-    """Says whose context to return."""
+    """The context to return."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1185,14 +1185,14 @@ Global___GetContextRequest: _TypeAlias = GetContextRequest  # noqa: Y015
 
 @_typing.final
 class GetContextResponse(_message.Message):
-    """Answers GetContext."""
+    """The response of GetContext."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     CONTEXT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def context(self) -> Global___Context:
-        """Output only. The context; when a path was asked for, without `data`, and with `value` if something stands there."""
+        """Output only. The context; when a path was asked for, without `data`, and with `value` if there is something at it."""
 
     def __init__(
         self,
@@ -1209,7 +1209,7 @@ Global___GetContextResponse: _TypeAlias = GetContextResponse  # noqa: Y015
 
 @_typing.final
 class AddMessageRequest(_message.Message):
-    """Holds a message to add."""
+    """A message to add."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1241,7 +1241,7 @@ Global___AddMessageRequest: _TypeAlias = AddMessageRequest  # noqa: Y015
 
 @_typing.final
 class AddMessageResponse(_message.Message):
-    """Answers AddMessage."""
+    """The response of AddMessage."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1265,7 +1265,7 @@ Global___AddMessageResponse: _TypeAlias = AddMessageResponse  # noqa: Y015
 
 @_typing.final
 class AddMessagesRequest(_message.Message):
-    """Holds messages to add."""
+    """Messages to add."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1299,7 +1299,7 @@ Global___AddMessagesRequest: _TypeAlias = AddMessagesRequest  # noqa: Y015
 
 @_typing.final
 class AddMessagesResponse(_message.Message):
-    """Answers AddMessages."""
+    """The response of AddMessages."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1323,7 +1323,7 @@ Global___AddMessagesResponse: _TypeAlias = AddMessagesResponse  # noqa: Y015
 
 @_typing.final
 class GetHistoryRequest(_message.Message):
-    """Says which part of a session's history to return."""
+    """The part of a session's history to return."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1381,7 +1381,7 @@ Global___GetHistoryRequest: _TypeAlias = GetHistoryRequest  # noqa: Y015
 
 @_typing.final
 class GetHistoryResponse(_message.Message):
-    """Answers GetHistory."""
+    """The response of GetHistory."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1409,7 +1409,7 @@ Global___GetHistoryResponse: _TypeAlias = GetHistoryResponse  # noqa: Y015
 
 @_typing.final
 class ClearHistoryRequest(_message.Message):
-    """Names the session whose history to erase."""
+    """The session whose history to erase."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1435,7 +1435,7 @@ Global___ClearHistoryRequest: _TypeAlias = ClearHistoryRequest  # noqa: Y015
 
 @_typing.final
 class ClearHistoryResponse(_message.Message):
-    """Answers ClearHistory."""
+    """The response of ClearHistory."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1457,7 +1457,7 @@ Global___ClearHistoryResponse: _TypeAlias = ClearHistoryResponse  # noqa: Y015
 
 @_typing.final
 class SubscribeRequest(_message.Message):
-    """Says which session to watch, from where and for what."""
+    """The session to watch, from which position and for which events."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1471,7 +1471,7 @@ class SubscribeRequest(_message.Message):
     after_sequence: _builtins.int
     """Optional. Shows every event after this sequence, first from the log and then live. 0 asks for the log from its
     first event, which is EVENTS_COMPACTED when that is no longer kept, or belonged to a deleted session of this id:
-    subscribe from `oldest_sequence` - 1 then, or read the session anew. Default: from now. Negative is
+    subscribe from `oldest_sequence` - 1 then, or read the session again. Default: from now. Negative is
     INVALID_ARGUMENT.
     """
     include_changes: _builtins.bool
@@ -1505,7 +1505,7 @@ Global___SubscribeRequest: _TypeAlias = SubscribeRequest  # noqa: Y015
 
 @_typing.final
 class SubscribeResponse(_message.Message):
-    """Is one step of a subscription."""
+    """One step of a subscription."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1537,7 +1537,7 @@ Global___SubscribeResponse: _TypeAlias = SubscribeResponse  # noqa: Y015
 
 @_typing.final
 class ExportSessionRequest(_message.Message):
-    """Names the session to export."""
+    """The session to export."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1559,7 +1559,7 @@ Global___ExportSessionRequest: _TypeAlias = ExportSessionRequest  # noqa: Y015
 
 @_typing.final
 class ExportSessionResponse(_message.Message):
-    """Is one step of an export."""
+    """One step of an export."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1583,7 +1583,7 @@ Global___ExportSessionResponse: _TypeAlias = ExportSessionResponse  # noqa: Y015
 
 @_typing.final
 class ImportSessionRequest(_message.Message):
-    """Is one step of an import. The stream has one of these for each record."""
+    """One step of an import. The stream has one of these for each record."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1623,14 +1623,14 @@ Global___ImportSessionRequest: _TypeAlias = ImportSessionRequest  # noqa: Y015
 
 @_typing.final
 class ImportSessionResponse(_message.Message):
-    """Answers ImportSession."""
+    """The response of ImportSession."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     SESSION_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def session(self) -> Global___Session:
-        """Output only. The session as it stands now."""
+        """Output only. The session as it is now."""
 
     def __init__(
         self,
@@ -1721,7 +1721,7 @@ Global___ForkSessionResponse: _TypeAlias = ForkSessionResponse  # noqa: Y015
 
 @_typing.final
 class Session(_message.Message):
-    """Is one conversation of one user."""
+    """A conversation of one user."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1746,7 +1746,7 @@ class Session(_message.Message):
     user_id: _builtins.str
     """Output only. The user whose conversation this is; given to CreateSession."""
     state: Global___SessionState.ValueType
-    """Output only. Where the session stands in its life; moved by StartSession and the other verbs, and by time."""
+    """Output only. The session's state; changed by StartSession and the other verbs, and by time."""
     message_count: _builtins.int
     """Output only. How many messages the history holds."""
     last_sequence: _builtins.int
@@ -1857,7 +1857,7 @@ Global___ForkedFrom: _TypeAlias = ForkedFrom  # noqa: Y015
 
 @_typing.final
 class SessionConfig(_message.Message):
-    """Says how a session behaves."""
+    """How a session behaves."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1900,7 +1900,7 @@ Global___SessionConfig: _TypeAlias = SessionConfig  # noqa: Y015
 
 @_typing.final
 class StorageOptions(_message.Message):
-    """Says how a session is stored, and how long."""
+    """How a session is stored, and for how long."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1943,7 +1943,7 @@ Global___StorageOptions: _TypeAlias = StorageOptions  # noqa: Y015
 
 @_typing.final
 class Context(_message.Message):
-    """Is the working state that services share about a session: one JSON object."""
+    """The working state that services share about a session: one JSON object."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1963,7 +1963,7 @@ class Context(_message.Message):
 
     @_builtins.property
     def value(self) -> _struct_pb2.Value:
-        """Output only. What stands at the path that GetContext was asked for. Absent when nothing stands there, which is not
+        """Output only. The value at the path that GetContext was asked for. Absent when there is none, which is not
         the same as JSON's null, and when no path was asked for.
         """
 
@@ -1985,7 +1985,7 @@ Global___Context: _TypeAlias = Context  # noqa: Y015
 
 @_typing.final
 class ContextChange(_message.Message):
-    """Is one change of a part of the context.
+    """One change of a part of the context.
 
     A path is written in one of two ways. Dotted: `user_input.query`, `items.0.name`, where a number is the index into a
     list, from 0. Or, when it starts with `/`, as a JSON Pointer (RFC 6901), for keys with dots: `/a.b/0/name`, with `~1`
@@ -2051,7 +2051,7 @@ Global___ContextChange: _TypeAlias = ContextChange  # noqa: Y015
 
 @_typing.final
 class Message(_message.Message):
-    """Is one message of a history."""
+    """A message of a history."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -2136,7 +2136,7 @@ Global___Message: _TypeAlias = Message  # noqa: Y015
 
 @_typing.final
 class Event(_message.Message):
-    """Is one committed change of a session."""
+    """A committed change of a session."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -2252,7 +2252,7 @@ Global___Event: _TypeAlias = Event  # noqa: Y015
 
 @_typing.final
 class CreatedEvent(_message.Message):
-    """Says that the session was created."""
+    """The creation of the session."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -2284,7 +2284,7 @@ Global___CreatedEvent: _TypeAlias = CreatedEvent  # noqa: Y015
 
 @_typing.final
 class StateChangeEvent(_message.Message):
-    """Says that the session moved to another state."""
+    """A move of the session to another state."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -2316,7 +2316,7 @@ Global___StateChangeEvent: _TypeAlias = StateChangeEvent  # noqa: Y015
 
 @_typing.final
 class ContextChangeEvent(_message.Message):
-    """Says that the context was written."""
+    """A write of the context."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -2356,7 +2356,7 @@ Global___ContextChangeEvent: _TypeAlias = ContextChangeEvent  # noqa: Y015
 
 @_typing.final
 class UpdatedEvent(_message.Message):
-    """Says that metadata, config or storage options were changed."""
+    """A change of metadata, config or storage options."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -2388,7 +2388,7 @@ Global___UpdatedEvent: _TypeAlias = UpdatedEvent  # noqa: Y015
 
 @_typing.final
 class HistoryClearedEvent(_message.Message):
-    """Says that the history was cleared."""
+    """A clearing of the history."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -2410,7 +2410,7 @@ Global___HistoryClearedEvent: _TypeAlias = HistoryClearedEvent  # noqa: Y015
 
 @_typing.final
 class ImportedEvent(_message.Message):
-    """Says that an import created or replaced the session. The imported messages follow as `message` events."""
+    """An import that created or replaced the session. The imported messages follow as `message` events."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -2432,7 +2432,7 @@ Global___ImportedEvent: _TypeAlias = ImportedEvent  # noqa: Y015
 
 @_typing.final
 class DeletedEvent(_message.Message):
-    """Says that the session was erased: by DeleteSession, or because it was TEMPORARY and ended, or by its ttl. It is the
+    """The erasure of the session: by DeleteSession, or because it was TEMPORARY and ended, or by its ttl. It is the
     last event of a stream.
     """
 
@@ -2559,7 +2559,7 @@ Global___MessageErasedEvent: _TypeAlias = MessageErasedEvent  # noqa: Y015
 
 @_typing.final
 class Checkpoint(_message.Message):
-    """Says how far a subscription has come."""
+    """How far a subscription has come."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -2587,7 +2587,7 @@ Global___Checkpoint: _TypeAlias = Checkpoint  # noqa: Y015
 
 @_typing.final
 class ExportRecord(_message.Message):
-    """Is one part of an exported session. Keep records as they are: the footer's digest covers them."""
+    """One part of an exported session. Keep records as they are: the footer's digest covers them."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -2673,7 +2673,7 @@ Global___ExportHeader: _TypeAlias = ExportHeader  # noqa: Y015
 
 @_typing.final
 class ExportContext(_message.Message):
-    """Holds the context of an exported session."""
+    """The context of an exported session."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -2697,7 +2697,7 @@ Global___ExportContext: _TypeAlias = ExportContext  # noqa: Y015
 
 @_typing.final
 class ExportMessages(_message.Message):
-    """Holds some messages of an exported session."""
+    """Some messages of an exported session."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

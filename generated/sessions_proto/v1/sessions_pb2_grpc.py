@@ -51,17 +51,17 @@ class SessionServiceStub(object):
     These are the defaults; a server may be set otherwise. A request has at most 4 MiB. Session and message ids have 1 to
     128 characters of `A-Z a-z 0-9 . _ ~ : @ -`. JSON, which travels as Struct and Value, nests at most 32 levels and
     comes back equal to what was sent; what a double cannot hold exactly is INVALID_ARGUMENT: NaN, an infinity, and an
-    integral number beyond ±(2^53 - 1), which is to be sent as a string. The other limits stand at their fields. Too many
+    integral number beyond ±(2^53 - 1), which is to be sent as a string. The other limits are at their fields. Too many
     bytes or too many keys are RESOURCE_EXHAUSTED with the reason LIMIT_EXCEEDED; anything else out of range, such as too
     many characters or items, is INVALID_ARGUMENT.
-    Every answer, event and record stays below 4 MiB, which is what gRPC clients take unless told otherwise.
+    Every response, event and record stays below 4 MiB, which is what gRPC clients take unless told otherwise.
 
     # Writing safely
 
-    `request_id` makes a write safe to repeat: any text of up to 128 characters without U+0000 that is new for each
+    `request_id` makes a write safe to repeat: any string of up to 128 characters without U+0000 that is new for each
     write, such as a UUID. When the same request comes again within 24 hours it has no second effect and is answered as
     the first was, on every server and after a restart. The same id with other fields or for another RPC is
-    FAILED_PRECONDITION with the reason REQUEST_ID_REUSED. Ids are told apart for each session. A refused request leaves
+    FAILED_PRECONDITION with the reason REQUEST_ID_REUSED. Ids are scoped to the session. A refused request leaves
     its id unused.
 
     `etag` makes a write depend on what was read: give the etag that a session or a context had, and the write is ABORTED
@@ -220,17 +220,17 @@ class SessionServiceServicer(object):
     These are the defaults; a server may be set otherwise. A request has at most 4 MiB. Session and message ids have 1 to
     128 characters of `A-Z a-z 0-9 . _ ~ : @ -`. JSON, which travels as Struct and Value, nests at most 32 levels and
     comes back equal to what was sent; what a double cannot hold exactly is INVALID_ARGUMENT: NaN, an infinity, and an
-    integral number beyond ±(2^53 - 1), which is to be sent as a string. The other limits stand at their fields. Too many
+    integral number beyond ±(2^53 - 1), which is to be sent as a string. The other limits are at their fields. Too many
     bytes or too many keys are RESOURCE_EXHAUSTED with the reason LIMIT_EXCEEDED; anything else out of range, such as too
     many characters or items, is INVALID_ARGUMENT.
-    Every answer, event and record stays below 4 MiB, which is what gRPC clients take unless told otherwise.
+    Every response, event and record stays below 4 MiB, which is what gRPC clients take unless told otherwise.
 
     # Writing safely
 
-    `request_id` makes a write safe to repeat: any text of up to 128 characters without U+0000 that is new for each
+    `request_id` makes a write safe to repeat: any string of up to 128 characters without U+0000 that is new for each
     write, such as a UUID. When the same request comes again within 24 hours it has no second effect and is answered as
     the first was, on every server and after a restart. The same id with other fields or for another RPC is
-    FAILED_PRECONDITION with the reason REQUEST_ID_REUSED. Ids are told apart for each session. A refused request leaves
+    FAILED_PRECONDITION with the reason REQUEST_ID_REUSED. Ids are scoped to the session. A refused request leaves
     its id unused.
 
     `etag` makes a write depend on what was read: give the etag that a session or a context had, and the write is ABORTED
@@ -313,7 +313,7 @@ class SessionServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def PauseSession(self, request, context):
-        """Moves a session from ACTIVE to PAUSED, where its idle timer stops, to start anew when it is resumed, and nothing
+        """Moves a session from ACTIVE to PAUSED, where its idle timer is stopped until it is resumed, and nothing
         can be added to it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -366,7 +366,7 @@ class SessionServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GetContext(self, request, context):
-        """Returns the context, or what stands at a path in it if one is given. A context that was never written is an empty
+        """Returns the context, or the value at a path in it if one is given. A context that was never written is an empty
         object.
 
         Errors: PATH_CONFLICT when the path leads through a scalar or past the end of a list; CURSOR_AHEAD,
@@ -623,17 +623,17 @@ class SessionService(object):
     These are the defaults; a server may be set otherwise. A request has at most 4 MiB. Session and message ids have 1 to
     128 characters of `A-Z a-z 0-9 . _ ~ : @ -`. JSON, which travels as Struct and Value, nests at most 32 levels and
     comes back equal to what was sent; what a double cannot hold exactly is INVALID_ARGUMENT: NaN, an infinity, and an
-    integral number beyond ±(2^53 - 1), which is to be sent as a string. The other limits stand at their fields. Too many
+    integral number beyond ±(2^53 - 1), which is to be sent as a string. The other limits are at their fields. Too many
     bytes or too many keys are RESOURCE_EXHAUSTED with the reason LIMIT_EXCEEDED; anything else out of range, such as too
     many characters or items, is INVALID_ARGUMENT.
-    Every answer, event and record stays below 4 MiB, which is what gRPC clients take unless told otherwise.
+    Every response, event and record stays below 4 MiB, which is what gRPC clients take unless told otherwise.
 
     # Writing safely
 
-    `request_id` makes a write safe to repeat: any text of up to 128 characters without U+0000 that is new for each
+    `request_id` makes a write safe to repeat: any string of up to 128 characters without U+0000 that is new for each
     write, such as a UUID. When the same request comes again within 24 hours it has no second effect and is answered as
     the first was, on every server and after a restart. The same id with other fields or for another RPC is
-    FAILED_PRECONDITION with the reason REQUEST_ID_REUSED. Ids are told apart for each session. A refused request leaves
+    FAILED_PRECONDITION with the reason REQUEST_ID_REUSED. Ids are scoped to the session. A refused request leaves
     its id unused.
 
     `etag` makes a write depend on what was read: give the etag that a session or a context had, and the write is ABORTED

@@ -52,17 +52,17 @@ class SessionServiceStub:
     These are the defaults; a server may be set otherwise. A request has at most 4 MiB. Session and message ids have 1 to
     128 characters of `A-Z a-z 0-9 . _ ~ : @ -`. JSON, which travels as Struct and Value, nests at most 32 levels and
     comes back equal to what was sent; what a double cannot hold exactly is INVALID_ARGUMENT: NaN, an infinity, and an
-    integral number beyond ±(2^53 - 1), which is to be sent as a string. The other limits stand at their fields. Too many
+    integral number beyond ±(2^53 - 1), which is to be sent as a string. The other limits are at their fields. Too many
     bytes or too many keys are RESOURCE_EXHAUSTED with the reason LIMIT_EXCEEDED; anything else out of range, such as too
     many characters or items, is INVALID_ARGUMENT.
-    Every answer, event and record stays below 4 MiB, which is what gRPC clients take unless told otherwise.
+    Every response, event and record stays below 4 MiB, which is what gRPC clients take unless told otherwise.
 
     # Writing safely
 
-    `request_id` makes a write safe to repeat: any text of up to 128 characters without U+0000 that is new for each
+    `request_id` makes a write safe to repeat: any string of up to 128 characters without U+0000 that is new for each
     write, such as a UUID. When the same request comes again within 24 hours it has no second effect and is answered as
     the first was, on every server and after a restart. The same id with other fields or for another RPC is
-    FAILED_PRECONDITION with the reason REQUEST_ID_REUSED. Ids are told apart for each session. A refused request leaves
+    FAILED_PRECONDITION with the reason REQUEST_ID_REUSED. Ids are scoped to the session. A refused request leaves
     its id unused.
 
     `etag` makes a write depend on what was read: give the etag that a session or a context had, and the write is ABORTED
@@ -120,7 +120,7 @@ class SessionServiceStub:
     `state_change` event. SessionState shows the whole table.
     """
     PauseSession: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.PauseSessionRequest, _sessions_pb2.PauseSessionResponse]
-    """Moves a session from ACTIVE to PAUSED, where its idle timer stops, to start anew when it is resumed, and nothing
+    """Moves a session from ACTIVE to PAUSED, where its idle timer is stopped until it is resumed, and nothing
     can be added to it.
     """
     ResumeSession: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.ResumeSessionRequest, _sessions_pb2.ResumeSessionResponse]
@@ -148,7 +148,7 @@ class SessionServiceStub:
     PATH_CONFLICT, LIMIT_EXCEEDED.
     """
     GetContext: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.GetContextRequest, _sessions_pb2.GetContextResponse]
-    """Returns the context, or what stands at a path in it if one is given. A context that was never written is an empty
+    """Returns the context, or the value at a path in it if one is given. A context that was never written is an empty
     object.
 
     Errors: PATH_CONFLICT when the path leads through a scalar or past the end of a list; CURSOR_AHEAD,
@@ -250,17 +250,17 @@ class SessionServiceAsyncStub(SessionServiceStub):
     These are the defaults; a server may be set otherwise. A request has at most 4 MiB. Session and message ids have 1 to
     128 characters of `A-Z a-z 0-9 . _ ~ : @ -`. JSON, which travels as Struct and Value, nests at most 32 levels and
     comes back equal to what was sent; what a double cannot hold exactly is INVALID_ARGUMENT: NaN, an infinity, and an
-    integral number beyond ±(2^53 - 1), which is to be sent as a string. The other limits stand at their fields. Too many
+    integral number beyond ±(2^53 - 1), which is to be sent as a string. The other limits are at their fields. Too many
     bytes or too many keys are RESOURCE_EXHAUSTED with the reason LIMIT_EXCEEDED; anything else out of range, such as too
     many characters or items, is INVALID_ARGUMENT.
-    Every answer, event and record stays below 4 MiB, which is what gRPC clients take unless told otherwise.
+    Every response, event and record stays below 4 MiB, which is what gRPC clients take unless told otherwise.
 
     # Writing safely
 
-    `request_id` makes a write safe to repeat: any text of up to 128 characters without U+0000 that is new for each
+    `request_id` makes a write safe to repeat: any string of up to 128 characters without U+0000 that is new for each
     write, such as a UUID. When the same request comes again within 24 hours it has no second effect and is answered as
     the first was, on every server and after a restart. The same id with other fields or for another RPC is
-    FAILED_PRECONDITION with the reason REQUEST_ID_REUSED. Ids are told apart for each session. A refused request leaves
+    FAILED_PRECONDITION with the reason REQUEST_ID_REUSED. Ids are scoped to the session. A refused request leaves
     its id unused.
 
     `etag` makes a write depend on what was read: give the etag that a session or a context had, and the write is ABORTED
@@ -315,7 +315,7 @@ class SessionServiceAsyncStub(SessionServiceStub):
     `state_change` event. SessionState shows the whole table.
     """
     PauseSession: _aio.UnaryUnaryMultiCallable[_sessions_pb2.PauseSessionRequest, _sessions_pb2.PauseSessionResponse]  # type: ignore[assignment]
-    """Moves a session from ACTIVE to PAUSED, where its idle timer stops, to start anew when it is resumed, and nothing
+    """Moves a session from ACTIVE to PAUSED, where its idle timer is stopped until it is resumed, and nothing
     can be added to it.
     """
     ResumeSession: _aio.UnaryUnaryMultiCallable[_sessions_pb2.ResumeSessionRequest, _sessions_pb2.ResumeSessionResponse]  # type: ignore[assignment]
@@ -343,7 +343,7 @@ class SessionServiceAsyncStub(SessionServiceStub):
     PATH_CONFLICT, LIMIT_EXCEEDED.
     """
     GetContext: _aio.UnaryUnaryMultiCallable[_sessions_pb2.GetContextRequest, _sessions_pb2.GetContextResponse]  # type: ignore[assignment]
-    """Returns the context, or what stands at a path in it if one is given. A context that was never written is an empty
+    """Returns the context, or the value at a path in it if one is given. A context that was never written is an empty
     object.
 
     Errors: PATH_CONFLICT when the path leads through a scalar or past the end of a list; CURSOR_AHEAD,
@@ -444,17 +444,17 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
     These are the defaults; a server may be set otherwise. A request has at most 4 MiB. Session and message ids have 1 to
     128 characters of `A-Z a-z 0-9 . _ ~ : @ -`. JSON, which travels as Struct and Value, nests at most 32 levels and
     comes back equal to what was sent; what a double cannot hold exactly is INVALID_ARGUMENT: NaN, an infinity, and an
-    integral number beyond ±(2^53 - 1), which is to be sent as a string. The other limits stand at their fields. Too many
+    integral number beyond ±(2^53 - 1), which is to be sent as a string. The other limits are at their fields. Too many
     bytes or too many keys are RESOURCE_EXHAUSTED with the reason LIMIT_EXCEEDED; anything else out of range, such as too
     many characters or items, is INVALID_ARGUMENT.
-    Every answer, event and record stays below 4 MiB, which is what gRPC clients take unless told otherwise.
+    Every response, event and record stays below 4 MiB, which is what gRPC clients take unless told otherwise.
 
     # Writing safely
 
-    `request_id` makes a write safe to repeat: any text of up to 128 characters without U+0000 that is new for each
+    `request_id` makes a write safe to repeat: any string of up to 128 characters without U+0000 that is new for each
     write, such as a UUID. When the same request comes again within 24 hours it has no second effect and is answered as
     the first was, on every server and after a restart. The same id with other fields or for another RPC is
-    FAILED_PRECONDITION with the reason REQUEST_ID_REUSED. Ids are told apart for each session. A refused request leaves
+    FAILED_PRECONDITION with the reason REQUEST_ID_REUSED. Ids are scoped to the session. A refused request leaves
     its id unused.
 
     `etag` makes a write depend on what was read: give the etag that a session or a context had, and the write is ABORTED
@@ -555,7 +555,7 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _sessions_pb2.PauseSessionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_sessions_pb2.PauseSessionResponse, _abc.Awaitable[_sessions_pb2.PauseSessionResponse]]:
-        """Moves a session from ACTIVE to PAUSED, where its idle timer stops, to start anew when it is resumed, and nothing
+        """Moves a session from ACTIVE to PAUSED, where its idle timer is stopped until it is resumed, and nothing
         can be added to it.
         """
 
@@ -619,7 +619,7 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _sessions_pb2.GetContextRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_sessions_pb2.GetContextResponse, _abc.Awaitable[_sessions_pb2.GetContextResponse]]:
-        """Returns the context, or what stands at a path in it if one is given. A context that was never written is an empty
+        """Returns the context, or the value at a path in it if one is given. A context that was never written is an empty
         object.
 
         Errors: PATH_CONFLICT when the path leads through a scalar or past the end of a list; CURSOR_AHEAD,
