@@ -117,7 +117,7 @@ ALTERATIONS: dict[str, Alter] = {
     "another tenant": lambda lines: [
         line.replace(b'"tenant":"default"', b'"tenant":"another"') for line in lines
     ],
-    "another time": lambda lines: [line.replace(b'"times":[1', b'"times":[2') for line in lines],
+    "another time": lambda lines: [line.replace(b'"create_time":1', b'"create_time":2') for line in lines],
     "other line ends": lambda lines: [lines[0], *(line.replace(b"\n", b"\r\n") for line in lines[1:])],
     "something behind the end": lambda lines: [*lines, b"more\n"],
 }
@@ -153,12 +153,12 @@ def in_first(kind: str, change: Callable[[Any], object]) -> Alter:
 
 
 UNSOUND: dict[str, Alter] = {
-    "a tenant that is a number": in_first("header", lambda it: it[2].update(tenant=5)),
+    "a tenant that is a number": in_first("header", lambda it: it[2]["key"].update(tenant=5)),
     "a user that is nothing": in_first("header", lambda it: it[2].update(user_id=None)),
     "metadata that is a list": in_first("header", lambda it: it[2].update(metadata=[])),
     "a session that is a list": in_first("header", lambda it: it.__setitem__(2, [])),
-    "a time that is a text": in_first("header", lambda it: it[2]["times"].__setitem__(0, "now")),
-    "a time beyond all": in_first("header", lambda it: it[2]["times"].__setitem__(0, 2**63)),
+    "a time that is a text": in_first("header", lambda it: it[2].update(create_time="now")),
+    "a time beyond all": in_first("header", lambda it: it[2].update(create_time=2**63)),
     "a version that is a truth": in_first("header", lambda it: it.__setitem__(1, True)),
     "a context that is a number": in_first("context", lambda it: it.__setitem__(1, 5)),
     "a content that is a list": in_first("messages", lambda it: it[1][0][3].update(content=[])),
