@@ -22,8 +22,11 @@ if TYPE_CHECKING:
 
 _CHECKPOINT_PAGES: Final = 2_000
 
+_OF_A_NEW_FILE: Final = "PRAGMA auto_vacuum = INCREMENTAL"
+"""Writes to the file each time, so a file that is there already, perhaps on a full disk, is left as it is;
+`sessions-server vacuum` changes one from before."""
+
 WRITER_PRAGMAS: Final = (
-    "PRAGMA auto_vacuum = INCREMENTAL",  # of a new file; an older one is changed by `sessions-server vacuum`
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",
     "PRAGMA secure_delete = ON",
@@ -75,6 +78,8 @@ def connect(path: Path | None, pragmas: tuple[str, ...]) -> Connection:
     )
     connection = engine.connect()
     driver = driver_of(connection)
+    if pragmas is WRITER_PRAGMAS and driver.execute("PRAGMA page_count").fetchone() == (0,):
+        driver.execute(_OF_A_NEW_FILE)
     for pragma in pragmas:
         driver.execute(pragma)
     return connection

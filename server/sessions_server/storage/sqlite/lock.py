@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -33,8 +34,7 @@ class FileLock:
             elif not os.access(self._database, os.R_OK | os.W_OK):
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
             self._check_has_one_name()
-            os.truncate(self._descriptor, 0)
-            os.write(self._descriptor, str(os.getpid()).encode())
+            self._note_holder(self._descriptor)
         except BlockingIOError:
             holder = self._holder()
             self.release()
@@ -48,6 +48,13 @@ class FileLock:
                 f"The database {self._database} cannot be opened ({error.strerror}); "
                 "check that its folder exists and can be written to."
             ) from None
+
+    @staticmethod
+    def _note_holder(descriptor: int) -> None:
+        """Tells others which process has the lock, if the disk has room for that."""
+        with contextlib.suppress(OSError):
+            os.truncate(descriptor, 0)
+            os.write(descriptor, str(os.getpid()).encode())
 
     def _holder(self) -> str:
         """Which process has the lock, as it noted there."""
