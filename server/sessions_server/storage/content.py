@@ -100,7 +100,7 @@ class Content:
         return self._seal(ANSWER_COLUMN, request_id, encode_kept(kept))
 
     def kept(self, request_id: str, answer: bytes) -> Kept:
-        return decode_kept(self._open(ANSWER_COLUMN, request_id, answer) if answer else b"")
+        return decode_kept(self._open(ANSWER_COLUMN, request_id, answer))
 
     @staticmethod
     def base_session(session: Session) -> bytes:
