@@ -72,7 +72,9 @@ async def test_a_batch_is_stored_in_order(client: AsyncClient, session: Session)
 
 async def test_one_bad_message_spoils_its_batch(client: AsyncClient, session: Session) -> None:
     with pytest.raises(InvalidArgument) as caught:
-        await client.sessions.add_messages(session.id, messages=[*numbered(1, 2), {"role": "user"}])
+        await client.sessions.add_messages(
+            session.id, messages=[*numbered(1, 2), {"content": "without a role"}]
+        )
     assert any(
         "messages" in violation.field and "2" in violation.field for violation in caught.value.violations
     )

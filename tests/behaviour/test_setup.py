@@ -125,7 +125,7 @@ def test_tls_that_would_not_be_what_it_seems_is_refused(tmp_path: Path, tls: dic
     assert "give SESSIONS_TLS_CERT and SESSIONS_TLS_KEY, also where SESSIONS_TLS_CLIENT_CA is given" in alone
     for name, holds in (("CLIENT_CA", "certificate"), ("CERT", "certificate"), ("KEY", "private key")):
         sentence = complained(tmp_path, "serve", **{**tls, f"SESSIONS_TLS_{name}": "empty.pem"})
-        assert sentence == f"empty.pem has no {holds} in PEM; name a file that has one."
+        assert sentence == f"SESSIONS_TLS_{name}: the file has no {holds} in PEM; name a file that has one."
 
 
 @pytest.mark.parametrize("address", ["nats://127.0.0.1:abc", "nats://"])

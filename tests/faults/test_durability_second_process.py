@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -57,7 +58,7 @@ def test_a_second_process_on_the_same_file_refuses_to_start_and_says_why(tmp_pat
     with start_server(tmp_path) as server, Client(server.address) as client:
         session = client.sessions.create("u1")
         sentence = second_process(tmp_path, NAMES[name](database))
-        assert sentence.startswith(f"Another process uses the database {database}")
+        assert re.match(rf"Another process \(\d+\) uses the database {re.escape(str(database))}", sentence)
         assert client.sessions.add_message(session.id, role="user", content="hello").sequence == 2
 
 

@@ -44,6 +44,7 @@ PROBES: dict[str, Probe] = {
     "Subscribe": lambda caller, it: next(caller.Subscribe(session_id=it.id)),
     "Subscribe from the start": lambda caller, it: next(caller.Subscribe(session_id=it.id, after_sequence=0)),
     "ExportSession": lambda caller, it: caller.export(it.id),
+    "ForkSession": lambda caller, it: caller.ForkSession(session_id=it.id),
     "AddMessage, repeated": lambda caller, it: caller.AddMessage(
         session_id=it.id, message=message(SECRET), request_id="m"
     ),

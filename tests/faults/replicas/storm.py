@@ -70,8 +70,13 @@ async def run(servers: Sequence[Server], postgres: Postgres, plan: Plan) -> Outc
     """Ends when every reader has its session's last event."""
     addresses = [server.address for server in servers]
     async with AsyncExitStack() as stack:
-        writing = [await stack.enter_async_context(AsyncClient(addresses)) for _ in range(WRITER_CLIENTS)]
-        reading = [await stack.enter_async_context(AsyncClient(address)) for address in addresses]
+        writing = [
+            await stack.enter_async_context(AsyncClient(addresses, connect_timeout=60))
+            for _ in range(WRITER_CLIENTS)
+        ]
+        reading = [
+            await stack.enter_async_context(AsyncClient(address, connect_timeout=60)) for address in addresses
+        ]
         return await _Storm(servers, postgres, plan, writing, reading).run()
 
 

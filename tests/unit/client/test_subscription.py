@@ -251,7 +251,7 @@ async def test_closing_it_wakes_a_reader_that_waits(client: AsyncClient, server:
 async def test_closing_it_ends_the_pause_before_a_new_stream(
     client: AsyncClient, server: ScriptedServer
 ) -> None:
-    later = Failure(grpc.StatusCode.UNAVAILABLE, retry_after=0.9)
+    later = Failure(grpc.StatusCode.UNAVAILABLE, retry_after=60)
     server.on("Subscribe", finished(checkpoint(3), failure=later))
     subscription = await client.sessions.subscribe("s")
     reader = asyncio.create_task(anext(subscription, None))
