@@ -40,6 +40,12 @@ def test_an_id_that_is_taken_is_shown_with_or_get(shell: Shell, user: str, creat
     assert json.loads(shell.run("create", "--user", user, "--id", id_, "--or-get").stdout)["id"] == id_
 
 
+def test_a_session_is_shown_as_it_was_after_an_event(shell: Shell, create: Create) -> None:
+    id_ = create("--start")
+    assert json.loads(shell.run("get", id_, "--at", "1").stdout)["state"] == "created"
+    assert json.loads(shell.run("get", id_).stdout)["state"] == "active"
+
+
 def test_lists_print_a_line_for_each_session(shell: Shell, user: str, create: Create) -> None:
     ids = [create() for _ in range(3)]
     done = shell.run("list", "--user", user)

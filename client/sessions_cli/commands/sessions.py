@@ -77,9 +77,14 @@ def search(
 
 
 @with_terminal
-def get(ids: SessionIds, *, terminal: Terminal) -> None:
+def get(
+    ids: SessionIds,
+    *,
+    at: Annotated[int | None, typer.Option("--at", min=1, help="As it was right after this event.")] = None,
+    terminal: Terminal,
+) -> None:
     """Shows sessions."""
-    _each(ids, terminal, lambda client, id_: client.sessions.get(id_))
+    _each(ids, terminal, lambda client, id_: client.sessions.get(id_, at_sequence=at))
 
 
 @with_terminal
