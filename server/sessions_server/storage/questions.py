@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
-from sessions_server.domain.errors import DomainError
+from sessions_server.domain.errors import DataCorrupted, DomainError
 
 T = TypeVar("T")
 Outcome: TypeAlias = "T | Exception"
+
+logger = logging.getLogger(__name__)
+
+UNREADABLE: Final = (AttributeError, IndexError, KeyError, TypeError, ValueError)
+"""What decoding raises for a row that is not as it was written."""
 
 
 class Lapsing(Exception):
@@ -22,3 +28,11 @@ def outcome(make: Callable[..., T], *facts: Any) -> Outcome[T]:
         return make(*facts)
     except (DomainError, Lapsing) as error:
         return error
+    except UNREADABLE as error:
+        return damaged(error)
+
+
+def damaged(cause: Exception) -> DataCorrupted:
+    """The error for a session whose stored data cannot be decoded; the cause goes to the log."""
+    logger.error("stored data of a session cannot be read", exc_info=cause)
+    return DataCorrupted("The session's stored data is damaged; restore the database from a backup.")
