@@ -40,7 +40,8 @@ def import_session(facts: Facts, operation: ImportSession) -> Decision:
         revision=at,
         history_head=Sequence(0),
         active_time=exported.active_time if operation.moved else now,
-        log_id=operation.log_id,
+        # In a session that is there the log continues, with an `imported` event: every position holds.
+        log_id=operation.log_id if existing is None else existing.log_id,
     )
     imported = Imported(operation.message_count, session, operation.context)
     event = Event(facts.key, at, EventType.IMPORTED, now, facts.request_id, imported)
