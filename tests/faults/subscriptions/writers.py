@@ -10,12 +10,17 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from sessions_client import AsyncClient, Event, EventType
+from sessions_client import AsyncClient, Event, EventType, RecordName, Scope, ops
 
 if TYPE_CHECKING:
     import random
 
-KINDS: Final = tuple(kind for kind in EventType if kind is not EventType.UNKNOWN)
+KINDS: Final = tuple(
+    kind
+    for kind in EventType
+    # An erasure changes what an earlier event says: what a reader was told no longer equals what the log has.
+    if kind not in {EventType.UNKNOWN, EventType.MESSAGE_ERASED}
+)
 LAST_KINDS: Final = tuple(kind for kind in KINDS if kind is not EventType.CREATED)
 
 _LAST: Final = "the-last"
@@ -83,6 +88,8 @@ class SessionWriter:
             EventType.UPDATED: self._update,
             EventType.HISTORY_CLEARED: self._clear,
             EventType.IMPORTED: self._import,
+            EventType.RECORDS_CHANGE: self._put_record,
+            EventType.HISTORY_TRUNCATED: self._truncate,
             EventType.DELETED: self._delete,
         }
         await write[self.last_kind]()
@@ -94,8 +101,10 @@ class SessionWriter:
             (12, lambda: self._add_messages(batch)),
             (6, self._change_context),
             (4, self._update),
+            (2, self._put_record),
             (2 if room >= 2 else 0, self._pause_and_resume),
             (1 if self._in_history else 0, self._clear),
+            (1 if self._in_history else 0, self._truncate),
             (1 if self._in_history < min(room, _MOST_AT_ONCE) else 0, self._import),
         ]
         return self._rng.choices([write for _, write in writes], [weight for weight, _ in writes])[0]
@@ -104,7 +113,7 @@ class SessionWriter:
         """One event, after which there is something to clear, or nothing that an import would add again."""
         if self.last_kind is EventType.IMPORTED and self._in_history:
             await self._clear()
-        elif self.last_kind is EventType.HISTORY_CLEARED:
+        elif self.last_kind in {EventType.HISTORY_CLEARED, EventType.HISTORY_TRUNCATED}:
             await self._add_messages(1)
         else:
             await self._update()
@@ -148,6 +157,15 @@ class SessionWriter:
         self._in_history = 0
         await self._acknowledge(EventType.HISTORY_CLEARED)
 
+    async def _truncate(self) -> None:
+        """Removes the newest message."""
+        result = await self._sessions.commit(
+            self.session_id, ops.truncate(newest=1), request_id=self._request_id
+        )
+        assert result.results[0].count == 1
+        self._in_history -= 1
+        await self._acknowledge(EventType.HISTORY_TRUNCATED)
+
     async def _import(self) -> None:
         """Puts the session's own export in its place: an `imported` event, and the messages once more."""
         history = await self._sessions.get_history(self.session_id, limit=1000)
@@ -156,6 +174,15 @@ class SessionWriter:
         await self._acknowledge(EventType.IMPORTED)
         for message in history:
             await self._acknowledge(EventType.MESSAGE, message.content)
+
+    async def _put_record(self) -> None:
+        """A record of the user, so that the session's exports stay as they are."""
+        name = RecordName(Scope(user_id="writer"), "storm", self.session_id)
+        result = await self._sessions.commit(
+            self.session_id, ops.put(name, b"%d" % self.sequence), request_id=self._request_id
+        )
+        assert result.session is not None
+        await self._acknowledge(EventType.RECORDS_CHANGE, at=result.session.last_sequence)
 
     async def _delete(self) -> None:
         await self._sessions.delete(self.session_id, request_id=self._request_id)
