@@ -53,21 +53,6 @@ class Load:
         async with self._changed:
             await self._changed.wait_for(lambda: len(self.acknowledged) >= wanted)
 
-    async def seen_by_all(self) -> None:
-        """Returns when every follower has what was acknowledged before."""
-        acknowledged = list(self.acknowledged)
-
-        def have_all() -> bool:
-            return all(
-                {content for _, content in each.events}.issuperset(
-                    content for session_id, content in acknowledged if session_id == each.session_id
-                )
-                for each in self.followers
-            )
-
-        async with self._changed:
-            await self._changed.wait_for(have_all)
-
     async def write(self, number: int) -> None:
         sessions = self._clients[number % len(self._clients)].sessions
         count = 0
