@@ -46,7 +46,12 @@ def clock(tmp_path: Path) -> SharedClock:
 @pytest.fixture
 def server(tmp_path: Path, clock: SharedClock) -> Iterator[Server]:
     create_keyring(tmp_path / "keyring", now=datetime.now(UTC))
-    with start_server(tmp_path, env={"SESSIONS_KEYRING": str(tmp_path / "keyring")}, clock=clock) as server:
+    env = {
+        "SESSIONS_KEYRING": str(tmp_path / "keyring"),
+        "SESSIONS_MAX_TRANSFERS": "1000",
+        "SESSIONS_MAX_TRANSFERS_PER_CALLER": "1000",
+    }
+    with start_server(tmp_path, env=env, clock=clock) as server:
         yield server
 
 
