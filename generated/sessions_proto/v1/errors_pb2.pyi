@@ -176,7 +176,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_LOG_REPLACED: _ErrorReason.ValueType  # 25
     """The log of the session is another one than that of the given `log_id`: the session was restored from a backup,
-    replaced by an import, or deleted and created again. `log_id` is the identity of the log now. Read the session
+    or deleted and then created or imported again. `log_id` is the identity of the log now. Read the session
     again and subscribe from its `last_sequence`. OUT_OF_RANGE.
 
         { "reason": "LOG_REPLACED", "domain": "sessions.v1",
@@ -360,7 +360,7 @@ ERROR_REASON_UNIMPLEMENTED: ErrorReason.ValueType  # 24
 """
 ERROR_REASON_LOG_REPLACED: ErrorReason.ValueType  # 25
 """The log of the session is another one than that of the given `log_id`: the session was restored from a backup,
-replaced by an import, or deleted and created again. `log_id` is the identity of the log now. Read the session
+or deleted and then created or imported again. `log_id` is the identity of the log now. Read the session
 again and subscribe from its `last_sequence`. OUT_OF_RANGE.
 
     { "reason": "LOG_REPLACED", "domain": "sessions.v1",

@@ -1478,7 +1478,7 @@ class SubscribeRequest(_message.Message):
     """Optional. Whether `context_change` and `updated` events hold what was changed. Default: false."""
     log_id: _builtins.str
     """Optional. The `log_id` of the checkpoint that came with the position. A session whose log has another id now, since
-    it was restored, imported or created again, is LOG_REPLACED. Default: the position is taken as one of this log.
+    it was restored, or deleted and made again, is LOG_REPLACED. Default: the position is taken as one of this log.
     """
     @_builtins.property
     def event_types(self) -> _containers.RepeatedScalarFieldContainer[Global___EventType.ValueType]:
@@ -2569,7 +2569,7 @@ class Checkpoint(_message.Message):
     """Output only. Every event up to this sequence was sent, was filtered out, or lies before the start of the stream."""
     log_id: _builtins.str
     """Output only. The identity of the log that `sequence` belongs to. It changes when the session is restored from a
-    backup, replaced by an import, or deleted and created again. Send it back with the position to resume from.
+    backup, or deleted and then created or imported again. Send it back with the position to resume from.
     """
     def __init__(
         self,

@@ -179,7 +179,7 @@ class LogReplaced(DomainError):
 
     def __init__(self, current: str) -> None:
         super().__init__(
-            "The session was restored, imported or created again since this log_id was read; read the session again "
+            "The session was restored, or deleted and made again, since this log_id was read; read the session again "
             "and subscribe from its last_sequence.",
             log_id=current,
         )

@@ -121,7 +121,7 @@ class Session(NamedTuple):
     history_head: Sequence = Sequence(0)
     """The sequence of the newest message of the history; 0: it is empty."""
     log_id: str = ""
-    """The identity of the log: another one after the id was created again, or the session was imported."""
+    """The identity of the log: another one after the id was deleted and created or imported again."""
     forked_from: ForkedFrom | None = None
 
     @property
