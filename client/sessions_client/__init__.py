@@ -5,7 +5,7 @@
     client = Client("127.0.0.1:50051")
     session = client.sessions.create(user_id="u1", metadata={"device": "web"}, config={"timeout": 3600})
 
-`AsyncClient` has the same names, awaited. Everything public is named here; the modules are private.
+`AsyncClient` has the same methods as coroutines. Everything public is listed here; the modules are private.
 """
 
 from __future__ import annotations
@@ -270,13 +270,13 @@ _MODULES = {
     "_tls": ("TLS",),
     "_transport": ("Code",),
 }
-"""The public names by their modules, which are imported when a name is first used: most programs need few of them, and
-gRPC takes a tenth of a second."""
+"""Each public name with its module, which is imported when the name is first used: most programs need only a few of
+them, and importing gRPC takes a tenth of a second."""
 
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
 
-if not TYPE_CHECKING:  # else every name would exist, for a type checker
+if not TYPE_CHECKING:  # otherwise a type checker would accept any name
 
     def __getattr__(name: str) -> Any:
         if name == "ops":

@@ -8,13 +8,13 @@
      +-- AlreadyExists       the id is taken
      +-- FailedPrecondition  the session's state does not allow this
      +-- Aborted             the etag is stale; read again and retry
-     +-- OutOfRange          the position is ahead of the log, or older than what is kept
+     +-- OutOfRange          the position is ahead of the log, or no longer kept
      +-- ResourceExhausted   a limit is reached
      +-- DataLoss            stored data failed its authentication
      +-- Unavailable         the service cannot be reached now; retried before it is raised
      +-- DeadlineExceeded    no answer within the timeout; also a TimeoutError
 
-Any other status is a plain SessionsError with its `code`. The text of an error is the server's sentence.
+Any other status is a plain SessionsError with its `code`. The message of an error is the server's sentence.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _DETAILS_KEY = "grpc-status-details-bin"
 
 
 class Violation(NamedTuple):
-    """One thing that is wrong with a request."""
+    """One fault of a request."""
 
     field: str
     """The field's path, such as `config.timeout` or `message.data.parts.0`."""
@@ -44,7 +44,7 @@ class Violation(NamedTuple):
 
 
 class SessionsError(Exception):
-    """A call failed. `code` and `reason` are for programs, the text is for people."""
+    """A failed call. `code` and `reason` are for programs, the message is for people."""
 
     code: Code = Code.UNKNOWN
     """The canonical status code; compares equal to its name, such as "NOT_FOUND"."""
@@ -64,23 +64,23 @@ class SessionsError(Exception):
             self.code = code
         self.message = message
         self.reason = reason
-        """A name from the service's ErrorReason, such as "CURSOR_AHEAD"; empty when the service did not
-        answer."""
+        """A name from the service's ErrorReason, such as "CURSOR_AHEAD"; empty when the error does not come
+        from the service."""
         self.metadata = dict(metadata or {})
-        """Facts that belong to the reason, such as `current_etag` or `oldest_sequence`."""
+        """Details of the reason, such as `current_etag` or `oldest_sequence`."""
         self.violations: tuple[Violation, ...] = tuple(violations)
-        """Everything that is wrong with the request; empty unless the code is INVALID_ARGUMENT."""
+        """All faults of the request; empty unless the code is INVALID_ARGUMENT."""
         self.retry_after = retry_after
-        """The seconds that the server asks to wait before the next try; None when it does not say."""
+        """How many seconds the server asks to wait before the next attempt; None if it does not say."""
         self.request_id = ""
-        """The request id of a write that failed: the same call with it is safe. Empty for a read."""
+        """The request id of a failed write: repeating the call with it is safe. Empty for a read."""
         self.may_have_happened = False
         """Whether the write may have taken effect although it failed."""
         self._is_unreachable = False
 
 
 class InvalidArgument(SessionsError, ValueError):
-    """The request is wrong, whatever the session's state; `violations` names every fault."""
+    """The request itself is invalid; `violations` names every fault."""
 
     code = Code.INVALID_ARGUMENT
 
@@ -92,19 +92,19 @@ class Unauthenticated(SessionsError):
 
 
 class PermissionDenied(SessionsError):
-    """The credential is valid, but does not allow this call."""
+    """The credential is valid but does not allow this call."""
 
     code = Code.PERMISSION_DENIED
 
 
 class NotFound(SessionsError):
-    """There is no such session, or not for this tenant."""
+    """The session does not exist in this tenant."""
 
     code = Code.NOT_FOUND
 
 
 class AlreadyExists(SessionsError):
-    """A session or message with this id is there already."""
+    """A session or message with this id already exists."""
 
     code = Code.ALREADY_EXISTS
 
@@ -122,13 +122,14 @@ class Aborted(SessionsError):
 
 
 class OutOfRange(SessionsError):
-    """A position is ahead of the log (CURSOR_AHEAD) or older than what is kept (EVENTS_COMPACTED)."""
+    """A position is ahead of the log (CURSOR_AHEAD), no longer kept (EVENTS_COMPACTED) or from another log
+    (LOG_REPLACED)."""
 
     code = Code.OUT_OF_RANGE
 
 
 class ResourceExhausted(SessionsError):
-    """A limit is reached: a size, the number of messages or streams, the disk."""
+    """A limit is reached: of a size, of the number of messages or streams, or of the disk."""
 
     code = Code.RESOURCE_EXHAUSTED
 
@@ -146,8 +147,8 @@ class Unavailable(SessionsError):
 
 
 class DeadlineExceeded(SessionsError, TimeoutError):
-    """There was no answer in time. Whether a write took effect is not known; its retry with the same id is
-    safe."""
+    """No response arrived in time. A write may or may not have taken effect; retrying it with the same request id
+    is safe."""
 
     code = Code.DEADLINE_EXCEEDED
 
@@ -172,7 +173,7 @@ _CLASSES: dict[Code, type[SessionsError]] = {
 
 
 def refusal(violations: Sequence[Violation]) -> InvalidArgument:
-    """The error for input that is refused before it is sent; it reads like the server's."""
+    """The error for input that is refused before it is sent, worded like the server's."""
     text = "; ".join(f"{field}: {description}" for field, description in violations)
     return InvalidArgument(text, reason="INVALID_REQUEST", violations=violations)
 
@@ -183,25 +184,25 @@ def refused(field: str, description: str) -> InvalidArgument:
 
 
 def closed() -> RuntimeError:
-    """What every use of a client raises that was closed, also when it was closed during a call."""
+    """The error of every call on a closed client, also of calls that were running when it was closed."""
     return RuntimeError("This client is closed; make a new one.")
 
 
 def no_answer() -> DeadlineExceeded:
-    """What a call raises whose timeout has passed."""
+    """The error of a call whose timeout has passed."""
     return DeadlineExceeded(NO_ANSWER)
 
 
 def callback_cancelled() -> RuntimeError:
-    """What a callback that ends with CancelledError counts as; raised as it is, it would look like the
-    cancellation of whoever waits for the subscription."""
+    """The error in place of a CancelledError that a callback raised: as it is, it would look like a cancellation
+    of the task that waits for the subscription."""
     return RuntimeError(
         "The callback ended with CancelledError; catch it there when it awaits cancelled tasks."
     )
 
 
 def error_from(failure: grpc.RpcError) -> SessionsError:
-    """What a failed call raises, from the call's status and the details that came with it."""
+    """The error of a failed call, from its status and the details that came with it."""
     code, message, is_unreachable = Code[failure.code().name], failure.details() or "", False
     info, violations, retry_after = _details(_trailing_metadata(failure))
     if not info.reason:
@@ -219,14 +220,14 @@ def error_from(failure: grpc.RpcError) -> SessionsError:
 
 
 def error_of(code: int, message: str, *, reason: str, metadata: Mapping[str, str]) -> SessionsError:
-    """The error of a refusal that came inside a response; `code` is a `google.rpc.Code`."""
+    """The error of a refusal inside a response; `code` is a `google.rpc.Code`."""
     known = Code[code_pb2.Code.Name(code)] if code in code_pb2.Code.values() else Code.UNKNOWN
     return _CLASSES.get(known, SessionsError)(message, code=known, reason=reason, metadata=metadata)
 
 
 def _trailing_metadata(failure: grpc.RpcError) -> Iterable[tuple[str, str | bytes]]:
     if isinstance(failure, grpc.Future) and failure.cancelled():
-        # Cancelled on this side: the server's status was never heard, and asking for its metadata would
+        # Cancelled on this side: the server's status never arrived, and asking for its metadata would
         # raise.
         return ()
     # Pairs in both of gRPC's interfaces, though their types differ.
@@ -259,5 +260,5 @@ def _packed_details(metadata: Iterable[tuple[str, str | bytes]]) -> Iterable[any
     try:
         return cast("Iterable[any_pb2.Any]", status_pb2.Status.FromString(packed).details)
     except DecodeError:
-        # Written by something else on the way; the code and the text still hold.
+        # Written by a proxy; the code and the message are still right.
         return ()

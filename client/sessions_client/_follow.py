@@ -1,7 +1,7 @@
-"""Where a subscription stands. Pure: no stream, no clock.
+"""The position of a subscription. Pure: no stream, no clock.
 
-The position moves only when an event was handed over, or by a checkpoint; so what a broken stream had not
-handed over comes again on the next one, and what it had does not."""
+It moves only when an event was handed to the caller, or by a checkpoint. So the next stream repeats whatever a broken
+one had not handed over, and nothing else."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What the service stores, as the caller sees it.
+"""The objects that the service stores, as callers see them.
 
-Values are frozen and hold nothing of gRPC or protobuf. Every time is an aware `datetime` in UTC, every span a
+They are frozen and expose nothing of gRPC or protobuf. Every time is an aware `datetime` in UTC, every duration a
 `timedelta`. The enums are strings, so `session.state == "active"` is true.
 """
 
@@ -16,14 +16,14 @@ from sessions_client._errors import refused
 from sessions_client._json_form import Model, plain
 
 JsonObject: TypeAlias = dict[str, Any]
-"""A JSON object: string keys; values are None, bool, int, float, str, lists and objects of the same."""
+"""A JSON object: string keys, and values that are None, bool, int, float, str, or lists and objects of these."""
 
 Span: TypeAlias = timedelta | float
-"""A span of time: a `timedelta` or a number of seconds."""
+"""A duration: a `timedelta` or a number of seconds."""
 
 
 class NotGiven(Enum):
-    """An argument that was left out, where None has a meaning of its own: JSON's null."""
+    """An argument that was not given, where None means JSON's null."""
 
     NOT_GIVEN = "not given"
 
@@ -32,7 +32,7 @@ NOT_GIVEN: Final = NotGiven.NOT_GIVEN
 
 
 class SessionState(StrEnum):
-    """Where a session stands in its life."""
+    """The state of a session in its lifecycle."""
 
     CREATED = "created"
     ACTIVE = "active"
@@ -49,25 +49,25 @@ class IfExists(StrEnum):
 
     FAIL = "fail"
     RETURN = "return"
-    """`create` only: answer the session that is there."""
+    """`create` only: return the existing session."""
     REPLACE = "replace"
-    """`import_` only: replace what is there."""
+    """`import_` only: replace the existing session."""
 
 
 class Overflow(StrEnum):
     """What happens to a message that would exceed `max_messages`."""
 
     TRUNCATE_OLDEST = "truncate_oldest"
-    """The oldest messages leave the history for good."""
+    """The oldest messages are removed from the history permanently."""
     TRUNCATE_TURNS = "truncate_turns"
-    """The oldest turns leave the history for good, so that it never begins with a tool result alone."""
+    """The oldest whole turns are removed permanently, so that the history never begins with an orphaned tool result."""
     REJECT = "reject"
     """The new message is refused with `ResourceExhausted`."""
     UNKNOWN = "unknown"
 
 
 class HistoryWindow(StrEnum):
-    """Which messages make up the newest part of a history."""
+    """How the newest part of a history is measured."""
 
     EXACT = "exact"
     """The newest messages, exactly `limit` of them."""
@@ -81,12 +81,12 @@ class Persistence(StrEnum):
 
     PERMANENT = "permanent"
     TEMPORARY = "temporary"
-    """Erased when the session ends or its `ttl` is over."""
+    """Erased when the session ends or its `ttl` has passed."""
     UNKNOWN = "unknown"
 
 
 class ExpiryAction(StrEnum):
-    """What happens at the end of the `ttl`."""
+    """What happens when the `ttl` has passed."""
 
     RETAIN = "retain"
     ARCHIVE = "archive"
@@ -95,7 +95,7 @@ class ExpiryAction(StrEnum):
 
 
 class EventType(StrEnum):
-    """What kind of change an event tells of."""
+    """The kind of change that an event describes."""
 
     CREATED = "created"
     MESSAGE = "message"
@@ -113,7 +113,7 @@ class EventType(StrEnum):
 
 
 class StateChangeReason(StrEnum):
-    """Why a session changed its state."""
+    """Why a session's state changed."""
 
     CALLER = "caller"
     IDLE_TIMEOUT = "idle_timeout"
@@ -154,22 +154,22 @@ class MessageDict(TypedDict, total=False):
     payload_type: str
 
 
-# The constructors are written out because they take more than the fields show: seconds for a span, a name for an
-# enum. A `replace` of the `dataclasses` module works as ever.
+# The constructors are written out because they accept more than the fields' types: seconds for a duration, a name for
+# an enum. `dataclasses.replace` works as usual.
 @dataclass(frozen=True, slots=True, init=False)
 class SessionConfig(Model):
-    """How a session behaves. What is None was not given: `create` takes the server's default for it, and `update`
-    leaves it as it is (a plain dict with a None clears it)."""
+    """How a session behaves. None means not given: `create` uses the server's default, and `update` leaves the value
+    unchanged (a plain dict with a None clears it)."""
 
     timeout: timedelta | None
-    """The idle time after which the session expires; of a session that was read None is: never."""
+    """The idle time after which the session expires. None in a session that was read: never."""
     max_messages: int | None
-    """How many messages the history holds; of a session that was read None is: no limit."""
+    """The most messages that the history holds. None in a session that was read: no limit."""
     context_window: int | None
-    """How many messages `get_history` returns when not told; of a session that was read None is: the server's
+    """How many messages `get_history` returns without a `limit`. None in a session that was read: the server's
     default, 100."""
     overflow: Overflow | None
-    """What happens to a message beyond `max_messages`; a session that was read always says it."""
+    """What happens to a message beyond `max_messages`; always set in a session that was read."""
 
     def __init__(
         self,
@@ -190,16 +190,16 @@ class SessionConfig(Model):
 
 @dataclass(frozen=True, slots=True, init=False)
 class StorageOptions(Model):
-    """How a session is stored. A `ttl` or `expiry_action` of None was not given. After the creation only these two can
-    be changed: `update` looks at those of the two that are given, and at nothing else here."""
+    """How a session is stored. A `ttl` or `expiry_action` of None means not given. Only these two can be changed after
+    creation: `update` uses whichever of them is given and ignores the other fields."""
 
     persistence: Persistence
     encryption: bool
     """Context and message content are encrypted at rest; metadata is not, since it can be searched."""
     ttl: timedelta | None
-    """Lifetime counted from `create_time`; of a session that was read None is: without end."""
+    """The lifetime, counted from `create_time`. None in a session that was read: unlimited."""
     expiry_action: ExpiryAction | None
-    """What happens at the end of the `ttl`; a session that was read always says it."""
+    """What happens when the `ttl` has passed; always set in a session that was read."""
 
     def __init__(
         self,
@@ -219,13 +219,13 @@ class StorageOptions(Model):
 
 
 def _assign(frozen: object, **values: object) -> None:
-    """What the constructor of a frozen class may do, and nobody else."""
+    """Set a field of a frozen instance; for constructors only."""
     for name, value in values.items():
         object.__setattr__(frozen, name, value)
 
 
 def _span(value: object, *, name: str) -> object:
-    """Seconds as a timedelta. What is neither is kept, for the request to refuse it with its path."""
+    """Seconds as a timedelta. A value of any other type is kept, so that the request refuses it with its path."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return value
     try:
@@ -235,7 +235,7 @@ def _span(value: object, *, name: str) -> object:
 
 
 def _member(kind: type[StrEnum], value: str | None) -> object:
-    """A name as the enum's member. What is neither is kept, for the request to refuse it with its path."""
+    """A name as the enum's member. A value of any other type is kept, so that the request refuses it with its path."""
     return kind(value) if isinstance(value, str) and value in set(kind) else value
 
 
@@ -264,33 +264,33 @@ class Session(Model):
     config: SessionConfig = field(default_factory=SessionConfig)
     storage_options: StorageOptions = field(default_factory=StorageOptions)
     message_count: int = 0
-    """How many messages the history holds."""
+    """The number of messages in the history."""
     last_sequence: int = 0
-    """The position of the session's newest event; what `subscribe(after_sequence=…)` takes."""
+    """The position of the session's newest event, for `subscribe(after_sequence=…)`."""
     etag: str = ""
-    """Changes with the session itself; neither messages nor context changes move it."""
+    """Changes when the session itself changes; messages and context changes leave it as it is."""
     create_time: datetime | None = None
     update_time: datetime | None = None
     start_time: datetime | None = None
     end_time: datetime | None = None
     archive_time: datetime | None = None
     expire_time: datetime | None = None
-    """The end of the `ttl`; None: without end."""
+    """When the `ttl` will have passed; None: never."""
     forked_from: ForkedFrom | None = None
     """The origin of a session that `fork` made."""
 
     def __hash__(self) -> int:
-        """By the id alone, since metadata is a dict; two states of one session are unequal, with one hash."""
+        """Hash by the id alone, since metadata is a dict; two states of one session are unequal but share a hash."""
         return hash(self.id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message(Model):
-    """One message of a history. `id`, `sequence` and `create_time` are the server's."""
+    """One message of a history. The server sets `id`, `sequence` and `create_time`."""
 
     id: str = ""
     sequence: int = 0
-    """The message's position in the session's log; order is by it, never by a time."""
+    """The message's position in the session's log; messages are ordered by it, never by time."""
     role: str = ""
     content: str = ""
     name: str | None = None
@@ -299,7 +299,7 @@ class Message(Model):
     """The provider's own form (tool calls, multimodal parts), stored unchanged."""
     metadata: JsonObject = field(default_factory=dict)
     timestamp: datetime | None = None
-    """The sender's own claim, to the microsecond; plain data to the server."""
+    """When the sender says it was written, to the microsecond; the server only stores it."""
     create_time: datetime | None = None
     payload: bytes = b""
     """The provider's own form, byte for byte: unlike `data` it keeps key order, 1.0 and integers beyond 2^53."""
@@ -307,7 +307,7 @@ class Message(Model):
     """What `payload` is, such as `application/json`."""
 
     def __hash__(self) -> int:
-        """By the id alone, since data and metadata are dicts."""
+        """Hash by the id alone, since data and metadata are dicts."""
         return hash(self.id)
 
 
@@ -317,7 +317,7 @@ MessageInput: TypeAlias = Message | MessageDict | Mapping[str, Any]
 class Context(dict[str, Any], Model):
     """A session's context: a `dict` with the `etag` and `update_time` of the state it was read from.
 
-    When one path was asked for, the dict is empty and `value` holds what stands there.
+    When a single path was requested, the dict is empty and `value` holds the value at that path.
     """
 
     __slots__ = ("etag", "has_value", "update_time", "value")
@@ -333,29 +333,29 @@ class Context(dict[str, Any], Model):
     ) -> None:
         super().__init__(data)
         self.etag = etag
-        """Give it to a write as `etag=` and the write fails with `Aborted` if the context has changed
+        """Pass it to a write as `etag=`, and the write fails with `Aborted` if the context has changed
         since."""
         self.update_time = update_time
         self.value = value
-        """What stands at the path that was asked for; None without a path."""
+        """The value at the requested path; None without a path."""
         self.has_value = has_value
-        """Tells an absent value (False) from a JSON null (True)."""
+        """Distinguishes an absent value (False) from a JSON null (True)."""
 
     def to_dict(self) -> JsonObject:
-        """Returns `data`, `etag` and `update_time`, and `value` where one path was asked for and holds one."""
+        """Returns `data`, `etag` and `update_time`, and `value` if the requested path holds one."""
         form = {"data": dict(self), "etag": self.etag, "update_time": plain(self.update_time)}
         return {**form, "value": self.value} if self.has_value else form
 
 
 class History(list[Message], Model):
-    """Messages, oldest first: a `list`, which knows whether there are more beyond its end."""
+    """Messages, oldest first: a `list` that also knows whether there are more."""
 
     __slots__ = ("has_more",)
 
     def __init__(self, messages: Iterable[Message] = (), *, has_more: bool = False) -> None:
         super().__init__(messages)
         self.has_more = has_more
-        """More messages stand before the first (with `after_sequence`: after the last)."""
+        """Whether there are messages before the first one (with `after_sequence`: after the last one)."""
 
     def to_dict(self) -> JsonObject:
         """Returns `messages` and `has_more`."""

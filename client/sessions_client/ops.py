@@ -78,7 +78,7 @@ class _Part:
         self._wire = wire
 
     def __repr__(self) -> str:
-        """Names what it is and shows nothing of its content."""
+        """Shows the kinds of parts and none of their content."""
         kinds = [wire.WhichOneof(oneof.name) for wire in (self._wire,) for oneof in wire.DESCRIPTOR.oneofs]
         return f"{type(self).__name__}({', '.join(kinds)})"
 
@@ -90,7 +90,7 @@ class Operation(_Part):
 
 
 class Condition(_Part):
-    """Something that must hold for a commit; `Aborted` is raised otherwise, with its index in `metadata`."""
+    """A condition of a commit; unless it holds, `Aborted` is raised with the condition's index in `metadata`."""
 
     __slots__ = ()
 
@@ -117,8 +117,8 @@ def new_session(
 ) -> NewSession:
     """Creates the commit's session first, as `client.sessions.create` does.
 
-    With `if_exists="return"` the commit is applied to a session that exists already; by default it fails with
-    `AlreadyExists` then."""
+    If the session already exists, the commit fails with `AlreadyExists`; with `if_exists="return"` it is applied to
+    that session."""
     wire = pb.NewSession()
     sessions_convert.fill_new_session(
         wire,
@@ -145,7 +145,7 @@ def append(
     payload: bytes | None = None,
     payload_type: str | None = None,
 ) -> Operation:
-    """Adds a message at the end of the history; takes it whole or in parts, as `add_message` does."""
+    """Adds a message to the end of the history; takes it whole or in parts, as `add_message` does."""
     parts = {
         "role": role,
         "content": content,
@@ -171,8 +171,8 @@ def truncate(
     through_sequence: int | None = None,
     return_removed: bool = False,
 ) -> Operation:
-    """Removes messages from one end of the history for good: this many of the `newest` or `oldest`, those
-    `after_sequence`, or those up to and including `through_sequence`. Exactly one of these."""
+    """Removes messages from one end of the history permanently: this many of the `newest` or `oldest`, those
+    `after_sequence`, or those up to and including `through_sequence`. Give exactly one of these."""
     parts = {
         "newest": newest,
         "oldest": oldest,
@@ -191,7 +191,7 @@ def truncate(
 
 
 def erase_message(message_id: str) -> Operation:
-    """Removes one message from the history and erases its content for good. A missing one is no error."""
+    """Removes one message from the history and erases its content permanently. A missing message is not an error."""
     return Operation(pb.Operation(erase_message=scalars.text(message_id, field="message_id")))
 
 
@@ -203,7 +203,7 @@ def set_context(context: Mapping[str, Any]) -> Operation:
 
 
 def change_context(change: Change) -> Operation:
-    """Changes a part of the context: `Set`, `Remove`, `Increment`, `Append`, `Merge`, or a dict."""
+    """Changes part of the context: `Set`, `Remove`, `Increment`, `Append`, `Merge`, or a dict."""
     wire = pb.Operation()
     context_convert.fill_change(wire.context, change, field="change")
     return Operation(wire)
@@ -222,7 +222,7 @@ _MOVES = {
 
 
 def move(verb: Literal["start", "pause", "resume", "end", "archive"]) -> Operation:
-    """Moves the session to another state, as the method of that name does."""
+    """Moves the session to another state, as the client's method of that name does."""
     if verb not in _MOVES:
         raise refused("verb", f"must be one of {', '.join(_MOVES)}.")
     return Operation(pb.Operation(move=_MOVES[verb]))
@@ -244,10 +244,10 @@ def put(
     new_etag: str | None = None,
     if_absent: bool = False,
 ) -> Operation:
-    """Writes a record, in place of the one of that name. With `if_absent` an existing one stays as it is.
+    """Writes a record, replacing one of the same name. With `if_absent` an existing record is left unchanged.
 
-    `labels` and `time` are what lists filter and order by, `ttl` is the lifetime from the last write, and
-    `new_etag` an etag of your own instead of one that the server makes."""
+    Lists filter by `labels` and order by `time`; `ttl` is the lifetime since the last write, and `new_etag` sets
+    the etag instead of a generated one."""
     wire = pb.Operation()
     wire.put.if_absent = if_absent
     records_convert.fill_record(
@@ -265,7 +265,7 @@ def put(
 
 def delete(name: RecordName, *, prefix: bool = False) -> Operation:
     """Deletes a record, or with `prefix` every record of the collection whose key begins with the name's key. A
-    missing one is no error."""
+    missing record is not an error."""
     wire = pb.Operation()
     wire.delete.prefix = prefix
     records_convert.fill_name(wire.delete.name, name, field="name")
@@ -295,7 +295,7 @@ def if_last_sequence(sequence: int) -> Condition:
 def if_record(
     name: RecordName, *, etag: str | None = None, absent: bool = False, present: bool = False
 ) -> Condition:
-    """The record has this `etag`, is `absent` or is `present`: exactly one of these."""
+    """The record has this `etag`, is `absent` or is `present`. Give exactly one of these."""
     if (etag is not None) + absent + present != 1:
         raise refused("if_record", "must have exactly one of etag=, absent=True, present=True.")
     wire = pb.Condition()
@@ -310,13 +310,13 @@ def if_record(
 
 
 def read_session(session_id: str, *, at_sequence: int | None = None) -> Read:
-    """A session: a `Session`."""
+    """Reads a session: a `Session`."""
     request = sessions_convert.get_request(session_id, at_sequence=at_sequence)
     return Read(pb.ReadOperation(session=request))
 
 
 def read_context(session_id: str, *, path: str | None = None, at_sequence: int | None = None) -> Read:
-    """A context, or what is at a path in it: a `Context`."""
+    """Reads a context, or the value at one path: a `Context`."""
     request = context_convert.get_request(session_id, path=path, at_sequence=at_sequence)
     return Read(pb.ReadOperation(context=request))
 
@@ -330,7 +330,7 @@ def read_history(
     at_sequence: int | None = None,
     window: HistoryWindow | Literal["exact", "whole_turns"] | None = None,
 ) -> Read:
-    """Messages of a history: a `History`, of 1,000 messages and about 1 MiB at most."""
+    """Reads messages of a history: a `History` of at most 1,000 messages and about 1 MiB."""
     request = messages_convert.history_request(
         session_id,
         limit=limit,
@@ -343,7 +343,7 @@ def read_history(
 
 
 def read_message(session_id: str, message_id: str) -> Read:
-    """One message of a history: a `Message`."""
+    """Reads one message of a history: a `Message`."""
     name = pb.MessageName(
         session_id=scalars.text(session_id, field="session_id"),
         message_id=scalars.text(message_id, field="message_id"),
@@ -352,7 +352,7 @@ def read_message(session_id: str, message_id: str) -> Read:
 
 
 def read_record(name: RecordName, *, refresh_ttl: bool = False) -> Read:
-    """A record: a `Record`. `refresh_ttl` restarts its ttl."""
+    """Reads a record: a `Record`. `refresh_ttl` restarts its ttl."""
     wire = pb.ReadOperation(refresh_ttl=refresh_ttl)
     records_convert.fill_name(wire.record, name, field="name")
     return Read(wire)
@@ -373,7 +373,7 @@ def list_records(
     page_size: int | None = None,
     page_token: str | None = None,
 ) -> Read:
-    """One page of records: a `RecordList`. The arguments are those of `client.records.list`."""
+    """Reads one page of records: a `RecordList`. The arguments are those of `client.records.list`."""
     request = records_convert.list_request(
         scope,
         collection,

@@ -1,3 +1,3 @@
-"""The client for asyncio. The synchronous one beside it is derived from this one."""
+"""The client for asyncio, from which the synchronous one is generated."""
 
 from __future__ import annotations

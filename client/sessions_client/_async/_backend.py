@@ -1,5 +1,5 @@
-"""What differs between asyncio and threads. `_sync/_backend.py` offers the same names and is written by hand
-too; everything else in the two packages is one source."""
+"""Everything that differs between asyncio and threads. `_sync/_backend.py` has the same names and is also written by
+hand; the rest of `_sync` is generated."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _running: set[asyncio.Task[None]] = set()
 
 
 class _Delivery:
-    """An event that is being handed to a callback."""
+    """An event that is being delivered to a callback."""
 
     is_under_way = True
 
@@ -47,7 +47,7 @@ _delivery: ContextVar[_Delivery | None] = ContextVar("_delivery", default=None)
 
 
 def running_loop() -> asyncio.AbstractEventLoop:
-    """The event loop that runs now. Raises RuntimeError with what to do where there is none."""
+    """The running event loop. Raises RuntimeError, saying what to do, if there is none."""
     try:
         return asyncio.get_running_loop()
     except RuntimeError:
@@ -68,7 +68,7 @@ def is_being_cancelled() -> bool:
 
 
 class Startable(ABC, Generic[T]):
-    """What is complete only after a first answer: `await` it to get that."""
+    """An object that is complete only after a first response: `await` it to get that."""
 
     @abstractmethod
     async def _start(self) -> T: ...
@@ -81,12 +81,12 @@ S = TypeVar("S", bound=Startable[Any])
 
 
 def started(startable: S) -> S:
-    """As it is: the caller awaits it, iterates it or enters it."""
+    """Returns the object itself: the caller awaits, iterates or enters it."""
     return startable
 
 
 class Signal:
-    """Set once; whoever waits for it goes on."""
+    """A flag that is set once and wakes everyone who waits for it."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
@@ -98,7 +98,7 @@ class Signal:
         return self._event.is_set()
 
     async def wait(self, seconds: float) -> None:
-        """Until it is set, but no longer than this."""
+        """Waits until it is set, but no longer than this."""
         try:
             async with asyncio.timeout(seconds):
                 await self._event.wait()
@@ -107,7 +107,7 @@ class Signal:
 
 
 class Stream:
-    """One stream of events. A read that is cancelled loses nothing: the next one takes up the same read."""
+    """One stream of events. A cancelled read loses nothing: the next one resumes it."""
 
     def __init__(self, call: EventCall, place: Place[Any]) -> None:
         self._call = call
@@ -117,15 +117,15 @@ class Stream:
         self._began = 0.0
 
     def __del__(self) -> None:
-        # gRPC keeps the call of a stream that nobody holds any more, and the server its place.
+        # gRPC keeps the call of a stream that nobody references, and the server keeps counting it.
         if not self._call.done() and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._call.cancel)
 
     async def read(
         self, *, patience: float, wait: float | None = None
     ) -> pb.SubscribeResponse | Quiet | None:
-        """The next response, the same one until it is taken; None at the regular end; QUIET when none came within
-        `wait` seconds. Raises SessionsError; DeadlineExceeded after so many silent seconds."""
+        """Returns the next response, the same one until it is taken; None at the regular end; QUIET if none came within
+        `wait` seconds. Raises SessionsError; DeadlineExceeded after `silence` seconds without a response."""
         if self._reading is None:
             self._began = self._loop.time()
             self._reading = asyncio.create_task(_read(self._call))
@@ -141,7 +141,7 @@ class Stream:
         return self._response(self._reading)
 
     def take(self) -> None:
-        """The response has arrived where it belongs; the next read gets the next one."""
+        """Marks the response as delivered; the next read gets the next one."""
         self._reading = None
 
     def cancel(self) -> None:
@@ -159,18 +159,18 @@ class Stream:
 
 
 async def _read(call: EventCall) -> object:
-    """A read in a task of its own: gRPC ends the whole stream when the task that reads is cancelled."""
+    """Reads in a separate task: gRPC ends the whole stream if the task that reads is cancelled."""
     return await call.read()
 
 
 def _look_at_failure(reading: asyncio.Task[object]) -> None:
-    """Nobody may be there to take the failure of a stream that was given up."""
+    """Marks the failure of an abandoned stream as seen, since nobody reads it any more."""
     if not reading.cancelled():
         reading.exception()
 
 
 class CallbackRunner:
-    """Hands events to a callback, one after another."""
+    """Delivers events to a callback, one after another."""
 
     def __init__(self, callback: Callable[[Event], object]) -> None:
         self._callback = callback
@@ -191,11 +191,11 @@ class CallbackRunner:
             _delivery.reset(before)
 
     def close(self) -> None:
-        """Nothing of its own to close."""
+        """Has nothing to close."""
 
 
 class Worker:
-    """Runs beside the caller until it is done. What it runs must not raise."""
+    """Runs a function concurrently with the caller until it returns. The function must not raise."""
 
     def __init__(self, run: Callable[[], Coroutine[Any, Any, None]], *, name: str) -> None:
         self._task = asyncio.create_task(run(), name=name)
@@ -203,7 +203,7 @@ class Worker:
         self._task.add_done_callback(_running.discard)
 
     def is_current(self) -> bool:
-        """Whether the caller is the worker itself, which cannot wait for its own end."""
+        """Whether the caller is the worker itself, which must not wait for itself."""
         return asyncio.current_task() is self._task
 
     async def join(self) -> None:
@@ -212,11 +212,11 @@ class Worker:
 
 
 def in_worker() -> bool:
-    """Whether a callback waits for the caller: it is the callback, or was started by one that still runs."""
+    """Whether a callback waits for the caller: the caller is the callback, or was started by one that still runs."""
     delivery = _delivery.get()
     return delivery is not None and delivery.is_under_way
 
 
 def is_interruption(exc: BaseException) -> bool:
-    """Whether the worker, or the whole program, is being ended, which is no error of what it runs."""
+    """Whether the worker, or the whole program, is being shut down, which is not an error of the function it runs."""
     return isinstance(exc, (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit))

@@ -1,4 +1,4 @@
-"""The context: one JSON object for each session."""
+"""The context: one JSON object per session."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from sessions_client._models import NOT_GIVEN, Context, NotGiven, Span
 
 
 class AsyncContexts(AsyncResource):
-    """Reads and writes contexts. What is written must be JSON: strings, booleans, None, numbers that a double
-    holds exactly, lists and dicts of these, at most 32 levels deep; InvalidArgument names the path of
-    anything else."""
+    """Reads and writes contexts. Values must be JSON: strings, booleans, None, numbers that a double represents
+    exactly, and lists and dicts of these, at most 32 levels deep; InvalidArgument names the path of anything
+    else."""
 
     async def set_context(
         self,
@@ -48,10 +48,11 @@ class AsyncContexts(AsyncResource):
     ) -> Context:
         """The context, a `dict` with `etag` and `update_time`.
 
-        With a `path` only what stands there is sent: the answer's `value`, the dict itself being empty.
-        `has_value` tells a missing value from a null. `at_sequence` reads the context as it was right after that
-        event. Raises FailedPrecondition for a path through a scalar or past the end of a list, as a write would;
-        OutOfRange for an `at_sequence` ahead of the log, or older than the events that are kept."""
+        With a `path`, only the value at that path is sent, as `value` of an otherwise empty dict; `has_value`
+        distinguishes a missing value from a null. `at_sequence` reads the context as it was right after that event.
+
+        Raises FailedPrecondition for a path through a scalar or past the end of a list, as a write does; OutOfRange
+        for an `at_sequence` ahead of the log or no longer kept."""
         request = convert.get_request(session_id, path=path, at_sequence=at_sequence)
         response = await self._caller.unary(self._caller.stub.GetContext, request, timeout=timeout)
         return convert.read_context(response.context)
@@ -108,14 +109,13 @@ class AsyncContexts(AsyncResource):
     ) -> Context:
         """Changes parts of the context, all or none; returns the whole new one.
 
-        One of three forms: `path=` and `value=` set one value; `context=` merges its keys into the root,
-        where a given key replaces the old value and None is stored as null; `changes=` applies up to 100
-        operations in order: `Set`, `Remove`, `Increment`, `Append`, `Merge`, or dicts such as `{"path":
-        "visits", "increment": 1}`.
+        Use one of three forms: `path=` and `value=` set one value; `context=` merges its keys into the root, where
+        each given key replaces the old value and None is stored as null; `changes=` applies up to 100 operations in
+        order: `Set`, `Remove`, `Increment`, `Append`, `Merge`, or dicts such as `{"path": "visits", "increment": 1}`.
 
-        Paths are dotted (`user_input.query`, `items.0.name`); one that starts with `/` is a JSON Pointer, for
-        keys with dots. `forget_past` is as in `set_context`. Raises FailedPrecondition for a path through a scalar or
-        past the end of a list."""
+        Paths are dotted (`user_input.query`, `items.0.name`); a path that starts with `/` is a JSON Pointer, for keys
+        with dots. `forget_past` is as in `set_context`. Raises FailedPrecondition for a path through a scalar or past
+        the end of a list."""
         wanted = changes_of(path=path, value=value, context=context, changes=changes)
         request = convert.update_request(
             session_id, changes=wanted, forget_past=forget_past, etag=etag, request_id=request_id

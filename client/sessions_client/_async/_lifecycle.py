@@ -1,4 +1,4 @@
-"""The verbs that move a session from state to state."""
+"""The methods that move a session from one state to another."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from sessions_client._models import Session, Span
 
 
 class AsyncLifecycle(AsyncResource):
-    """Each verb answers the session after the move, and raises FailedPrecondition from any other state; the
-    error's metadata holds the current one."""
+    """Each method returns the session after the move, and raises FailedPrecondition in any other state than those it
+    names; the error's metadata holds the current state."""
 
     async def start(
         self,
@@ -33,8 +33,8 @@ class AsyncLifecycle(AsyncResource):
         request_id: str | None = None,
         timeout: Span | None = None,
     ) -> Session:
-        """From `active` to `paused`. The idle timer stands still, and no message or context change is
-        taken."""
+        """From `active` to `paused`. The idle timer stops, and messages and context changes are
+        refused."""
         request = convert.pause_request(session_id, etag=etag, request_id=request_id)
         response = await self._caller.unary(self._caller.stub.PauseSession, request, timeout=timeout)
         return read_session(response.session)
@@ -73,7 +73,7 @@ class AsyncLifecycle(AsyncResource):
         request_id: str | None = None,
         timeout: Span | None = None,
     ) -> Session:
-        """From every other state to `archived`: read-only from now on. A temporary session cannot be
+        """From every other state to `archived`: the session is read-only from then on. A temporary session cannot be
         archived."""
         request = convert.archive_request(session_id, etag=etag, request_id=request_id)
         response = await self._caller.unary(self._caller.stub.ArchiveSession, request, timeout=timeout)

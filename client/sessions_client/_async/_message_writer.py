@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class AsyncMessageWriter(ABC):
-    """Whatever takes new messages."""
+    """Methods of everything that accepts new messages."""
 
     @abstractmethod
     async def _add_message(
@@ -32,7 +32,7 @@ class AsyncMessageWriter(ABC):
     ) -> list[Message]:
         """Appends 1 to 1,000 messages, all or none; returns them in the same order.
 
-        Raises ResourceExhausted when all of them, with their ids and times, exceed 4 MiB."""
+        Raises ResourceExhausted if together, with their ids and times, they exceed 4 MiB."""
 
     @overload
     async def add_message(
@@ -120,13 +120,13 @@ class AsyncMessageWriter(ABC):
     ) -> Message:
         """Appends a message, given as one value or in parts; returns it with its `id` and `sequence`.
 
-        It needs a `role`, or the provider's own form: as JSON in `data`, or byte for byte in `payload`, with what that
-        is in `payload_type` (`application/json`). `timestamp` is an aware datetime or an RFC 3339 text. A message with
-        an `id` of one's own can be sent again: the same content returns the stored message, other content raises
+        It needs a `role` or the provider's own form: as JSON in `data`, or byte for byte in `payload`, with its media
+        type in `payload_type` (`application/json`). `timestamp` is an aware datetime or an RFC 3339 string. A message
+        with your own `id` can be sent again: the same content returns the stored message, other content raises
         AlreadyExists.
 
-        Raises FailedPrecondition in a state that takes no messages; ResourceExhausted for content above 256
-        KiB, or a full history with `overflow="reject"`."""
+        Raises FailedPrecondition in a state that accepts no messages; ResourceExhausted for content above 256 KiB, or
+        for a full history with `overflow="reject"`."""
         parts = {
             "id": id,
             "role": role,

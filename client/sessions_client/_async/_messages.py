@@ -12,8 +12,8 @@ from sessions_client._models import History, HistoryWindow, Message, MessageInpu
 
 
 class AsyncMessages(AsyncMessageWriter, AsyncResource):
-    """Reads and writes histories. Order is by `sequence`, which the server gives; a `timestamp` is only
-    data."""
+    """Reads and writes histories. Messages are ordered by `sequence`, which the server assigns; a `timestamp` is only
+    stored."""
 
     async def _add_message(
         self, session_id: str, message: MessageInput, *, request_id: str | None, timeout: Span | None
@@ -32,7 +32,7 @@ class AsyncMessages(AsyncMessageWriter, AsyncResource):
     ) -> list[Message]:
         """Appends 1 to 1,000 messages, all or none; returns them in the same order.
 
-        Raises ResourceExhausted when all of them, with their ids and times, exceed 4 MiB."""
+        Raises ResourceExhausted if together, with their ids and times, they exceed 4 MiB."""
         request = convert.add_all_request(session_id, messages=messages, request_id=request_id)
         response = await self._caller.unary(self._caller.stub.AddMessages, request, timeout=timeout)
         return [convert.read_message(message) for message in response.messages]
@@ -48,17 +48,17 @@ class AsyncMessages(AsyncMessageWriter, AsyncResource):
         window: HistoryWindow | Literal["exact", "whole_turns"] | None = None,
         timeout: Span | None = None,
     ) -> History:
-        """The newest messages, oldest first: a `list` whose `has_more` tells whether there are more.
+        """Returns the newest messages, oldest first: a `list` whose `has_more` says whether there are more.
 
-        `limit` is how many, however large they are; large histories come in several calls under one timeout.
-        Without a `limit` it is the session's `context_window`, or 100, and fewer where they hold about 1 MiB.
-        `before_sequence` takes the newest before that position (paging backwards), `after_sequence` the oldest after
-        it (paging forwards). `at_sequence` reads the history as it was right after that event.
+        `limit` is their number, whatever their size; a large history takes several calls under one timeout. Without a
+        `limit` it is the session's `context_window`, or 100, and fewer if these exceed about 1 MiB. `before_sequence`
+        returns the newest before that position (paging backwards), `after_sequence` the oldest after it (paging
+        forwards). `at_sequence` reads the history as it was right after that event.
 
-        `window="whole_turns"` takes the newest whole turns that fit into `limit`, at most 1,000 messages and about 1
-        MiB: they never begin with a tool result whose call is left out.
+        `window="whole_turns"` returns the newest whole turns that fit into `limit`, at most 1,000 messages and about
+        1 MiB, so the result never begins with a tool result without its call.
 
-        Raises OutOfRange for an `at_sequence` ahead of the log, or older than the events that are kept."""
+        Raises OutOfRange for an `at_sequence` ahead of the log or no longer kept."""
         pages = convert.HistoryPages(
             convert.history_request(
                 session_id,

@@ -1,7 +1,7 @@
-"""One stream of commits under many tasks. `_sync/_pipe.py` offers the same to many threads and is written by hand too.
+"""One stream of commits shared by many tasks. `_sync/_pipe.py` does the same for threads and is also written by hand.
 
-Whatever is submitted while a request is being written goes into the next request, so the more callers there are, the
-more commits one request carries."""
+Commits submitted while a request is being written go into the next request, so with more callers each request carries
+more commits."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Call: TypeAlias = "grpc.aio.StreamStreamCall[pb.StreamCommitsRequest, pb.StreamC
 
 
 class Pipe:
-    """Sends commits and hands back their outcomes, across broken streams."""
+    """Sends commits and returns their outcomes, across broken streams."""
 
     def __init__(self, caller: AsyncCaller) -> None:
         self._caller = caller
@@ -38,11 +38,11 @@ class Pipe:
         self._running: asyncio.Task[None] | None = None
         self._call: Call | None = None
         self._broken: SessionsError | None = None
-        """Why there is no stream just now."""
+        """Why there is no stream at the moment."""
         self._closing = False
 
     async def submit(self, commit: pb.CommitRequest, *, timeout: Span | None) -> pb.CommitResponse:
-        """The response to a commit. Raises the error of its single call; RuntimeError once closed."""
+        """The response to a commit. Raises the error that the single call would; RuntimeError once closed."""
         if self._closing:
             raise pipeline_closed()
         deadline = self._caller.deadline(timeout)
@@ -69,7 +69,7 @@ class Pipe:
             await self._running
 
     async def _enter(self, flight: Flight[Waiter], deadline: Deadline) -> None:
-        """Waits until there is room. The first to come is the first to enter, however small the others are."""
+        """Waits until there is room, first come, first served, however small a commit is."""
         try:
             async with asyncio.timeout(deadline.remaining()), self._entrance:
                 while not self._in_flight.has_room(flight):
@@ -95,7 +95,7 @@ class Pipe:
                 self._submitted.set()
 
     async def _attempt(self, failures: int) -> int:
-        """One stream, and the pause after it if it broke; how often that has happened since it last worked."""
+        """Runs one stream, and waits if it broke; returns how often that has happened since a stream last worked."""
         try:
             with self._caller.connection.in_use(), self._caller.connection.place() as place:
                 await self._stream(place.stubs.commits)
@@ -111,7 +111,7 @@ class Pipe:
         return 0
 
     async def _stream(self, commits: CommitsStub) -> None:
-        """One stream, from its start to its end. Raises SessionsError when it breaks."""
+        """Runs one stream from start to end. Raises SessionsError if it breaks."""
         self._call = call = commits.StreamCommits(metadata=self._caller.metadata())
         sending = asyncio.create_task(self._send(call))
         try:
@@ -130,7 +130,7 @@ class Pipe:
             self._call = None
             call.cancel()
             sending.cancel()
-            # What a write raises is what the read raises too.
+            # The read raises the same error as the write.
             await asyncio.gather(sending, return_exceptions=True)
 
     async def _send(self, call: Call) -> None:
@@ -155,7 +155,7 @@ class Pipe:
             flight.waiter.set_result(result)
 
     def _give_up(self, flight: Flight[Waiter]) -> None:
-        """The time of a commit is over."""
+        """Ends a commit whose deadline has passed."""
         self._in_flight.settle(flight.tag)
         self._left.set()
         if not flight.waiter.done():

@@ -34,16 +34,15 @@ Verb = Literal["start", "pause", "resume", "end", "archive"]
 
 
 class AsyncPipeline(AsyncCommitter, AsyncMessageWriter):
-    """Writes of any number of tasks over one stream, which costs a fraction of as many single calls.
+    """Sends the writes of any number of tasks over one stream, at a fraction of the cost of single calls.
 
         async with client.pipeline() as p:
             message = await p.add_message(session_id, role="user", content="Hello")
 
-    Each method returns, and raises, what the single call does. Writes to one session are applied in the order in which
-    they were made, whether or not the one before was awaited to its end. At most 1,024 writes or 8 MiB are under way;
-    then a write waits until there is room. When the stream breaks it is opened again, and every write without an
-    outcome is sent again under its request id: none is lost, none happens twice. Leaving the block waits for all
-    outcomes."""
+    Each method returns and raises what the single call does. Writes to one session are applied in the order in which
+    they were made, even if the previous one was not awaited. At most 1,024 writes or 8 MiB are in flight; further
+    writes wait for room. If the stream breaks, it is opened again and every write without an outcome is sent again
+    with the same request id: none is lost, none is applied twice. Leaving the block waits for all outcomes."""
 
     def __init__(self, caller: AsyncCaller) -> None:
         self._pipe = Pipe(caller)

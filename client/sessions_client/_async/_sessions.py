@@ -1,4 +1,4 @@
-"""`client.sessions`: creating, finding and changing sessions; the rest comes from the other resources."""
+"""`client.sessions`: creates, finds and changes sessions; the other modules add the rest of its methods."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from sessions_client._models import ConfigInput, IfExists, Session, Span, Storag
 
 
 class AsyncSessions(AsyncLifecycle, AsyncContexts, AsyncMessages, AsyncCommits, AsyncStreams):
-    """Everything that can be done with sessions.
+    """The methods for sessions.
 
-    All methods take `timeout=`: seconds or a `timedelta`, instead of the client's own. Writes take
-    `request_id=`, up to 128 characters: the same id again within 24 hours has one effect and gets the first
-    answer. Without one the client makes one for each call, so that its own retries are safe. Writes that take
-    `etag=` fail with `Aborted` when what the etag was read from has changed since.
+    Every method takes `timeout=`, in seconds or as a `timedelta`, in place of the client's own. Writes take
+    `request_id=`, up to 128 characters: within 24 hours, a repeated id has no second effect and returns the first
+    response. Without one, the client makes one for each call, so that its own retries are safe. Writes that take
+    `etag=` fail with `Aborted` if the object has changed since the etag was read.
 
-    All methods raise `InvalidArgument` for bad input and `NotFound` for a session that is not there; the
-    other classes of the tree under `SessionsError` are named where they are special."""
+    Every method raises `InvalidArgument` for bad input and `NotFound` for a session that does not exist; other
+    subclasses of `SessionsError` are named where they matter."""
 
     async def create(
         self,
@@ -42,13 +42,12 @@ class AsyncSessions(AsyncLifecycle, AsyncContexts, AsyncMessages, AsyncCommits, 
     ) -> Session:
         """Creates a session, in the state `created`.
 
-        `metadata` is a JSON object that `search` can look into. `config` takes `timeout` (idle time until the
-        session expires), `max_messages`, `context_window` and `overflow`; `storage_options` takes
-        `persistence`, `encryption`, `ttl` and `expiry_action`. Spans are seconds or `timedelta`, from 1
-        second to 10 years.
+        `metadata` is a JSON object, which `search` can query. `config` takes `timeout` (idle time until the session
+        expires), `max_messages`, `context_window` and `overflow`; `storage_options` takes `persistence`,
+        `encryption`, `ttl` and `expiry_action`. Durations are seconds or a `timedelta`, from 1 second to 10 years.
 
-        Raises AlreadyExists when `session_id` is taken, unless `if_exists="return"` asks for the session that
-        is there; FailedPrecondition for `encryption` on a server without keys."""
+        Raises AlreadyExists if `session_id` is taken, unless `if_exists="return"` requests the existing session;
+        FailedPrecondition for `encryption` on a server without keys."""
         request = convert.create_request(
             user_id,
             metadata=metadata,
@@ -64,9 +63,9 @@ class AsyncSessions(AsyncLifecycle, AsyncContexts, AsyncMessages, AsyncCommits, 
     async def get(
         self, session_id: str, *, at_sequence: int | None = None, timeout: Span | None = None
     ) -> Session:
-        """The session as it is, or as it was right after the event `at_sequence`.
+        """Returns the session as it is, or as it was right after the event `at_sequence`.
 
-        Raises OutOfRange for an `at_sequence` ahead of the log, or older than the events that are kept."""
+        Raises OutOfRange for an `at_sequence` ahead of the log or no longer kept."""
         request = convert.get_request(session_id, at_sequence=at_sequence)
         response = await self._caller.unary(self._caller.stub.GetSession, request, timeout=timeout)
         return convert.read_session(response.session)
@@ -83,18 +82,18 @@ class AsyncSessions(AsyncLifecycle, AsyncContexts, AsyncMessages, AsyncCommits, 
         request_id: str | None = None,
         timeout: Span | None = None,
     ) -> Session:
-        """Changes what is given and leaves the rest.
+        """Changes the given parts and leaves the rest.
 
-        `metadata` replaces the whole object; each key of `config` stands for itself, and None clears it. Of
-        `storage_options`, `ttl` and `expiry_action` can be changed; a dict that names the others is refused.
+        `metadata` replaces the whole object; `config` changes the keys that it has, and None clears a key. In
+        `storage_options`, `ttl` and `expiry_action` can be changed; a dict with other keys is refused.
 
-        Of a `SessionConfig` or `StorageOptions` the fields count that are not None, so that what was read can
-        be given back with a change: `config=dataclasses.replace(session.config, context_window=20)`.
+        In a `SessionConfig` or `StorageOptions`, only the fields that are not None count, so a value that was read can
+        be passed with one change: `config=dataclasses.replace(session.config, context_window=20)`.
 
-        With `update_mask` exactly the named paths are changed: `update_mask=["metadata.device"]` with
-        `metadata={"device": "tv"}` sets one key, and without the key in `metadata` removes it.
+        With `update_mask`, exactly the named paths are changed: `update_mask=["metadata.device"]` with
+        `metadata={"device": "tv"}` sets one key, and without that key in `metadata` removes it.
 
-        Raises FailedPrecondition in a state that does not allow it.
+        Raises FailedPrecondition in a state that does not allow the change.
         """
         request = convert.update_request(
             session_id,
@@ -134,11 +133,11 @@ class AsyncSessions(AsyncLifecycle, AsyncContexts, AsyncMessages, AsyncCommits, 
     ) -> Session:
         """Creates a session with the history, context and config that this one had after an event, in one step.
 
-        Without `at_sequence` that is the last event, and the session's records come along. The fork is `created`;
-        `user_id` and `metadata` are those of the source unless given, and `forked_from` names the source.
+        Without `at_sequence` that is the last event, and the session's records are copied too. The fork's state is
+        `created`; `user_id` and `metadata` are those of the source unless given, and `forked_from` names the source.
 
-        Raises OutOfRange for an `at_sequence` ahead of the log, or older than the events that are kept;
-        AlreadyExists when `new_session_id` is taken."""
+        Raises OutOfRange for an `at_sequence` ahead of the log or no longer kept; AlreadyExists if `new_session_id` is
+        taken."""
         request = convert.fork_request(
             session_id,
             at_sequence=at_sequence,
@@ -161,14 +160,14 @@ class AsyncSessions(AsyncLifecycle, AsyncContexts, AsyncMessages, AsyncCommits, 
         page_token: str | None = None,
         timeout: Span | None = None,
     ) -> AsyncPager[Session]:
-        """The sessions of a user, or of all users, in the given states: `status="active"`, or a list of them.
+        """Lists the sessions of a user, or of all users, in the given states: `status="active"`, or a list of states.
 
-        Iterate the result, and all pages come, or the first `limit` sessions. `order_by` is `create_time` or
-        `update_time`, with ` desc` for the newest first. `page_size` is how many are fetched at once, 1,000 at most,
-        and about 1 MiB; `page_token` continues where an earlier listing of the same kind stopped.
+        Iterating over the result fetches all pages, or the first `limit` sessions. `order_by` is `create_time` or
+        `update_time`, followed by ` desc` for the newest first. `page_size` is how many are fetched at once, at most
+        1,000 and about 1 MiB; `page_token` continues where an earlier listing with the same arguments stopped.
 
-        By `update_time` a session that is written meanwhile moves, and can be missed or come twice; by `create_time`
-        every session comes once."""
+        By `update_time`, a session that is written during the listing moves and can be missed or repeated; by
+        `create_time`, each session is listed once."""
         request = convert.list_request(
             user_id=user_id, status=status, page_size=page_size, page_token=page_token, order_by=order_by
         )
@@ -192,12 +191,12 @@ class AsyncSessions(AsyncLifecycle, AsyncContexts, AsyncMessages, AsyncCommits, 
         page_token: str | None = None,
         timeout: Span | None = None,
     ) -> AsyncPager[Session]:
-        """The sessions whose metadata fits the filter; otherwise as `list`.
+        """Lists the sessions whose metadata matches the filter; otherwise as `list`.
 
         Each key of `metadata_filter` is a path into the metadata, dotted or, for keys with dots, a JSON Pointer
-        (`/device.os`), and all must hold. A plain value
-        means equality, an object means containment, and an object of operators compares: `{"visits": {"$gte":
-        3}}`. The operators are `$eq $ne $gt $gte $lt $lte $in $exists $contains`; an unknown one is refused.
+        (`/device.os`), and all conditions must hold. A plain value means equality, an object means containment, and
+        an object of operators compares: `{"visits": {"$gte": 3}}`. The operators are `$eq $ne $gt $gte $lt $lte $in
+        $exists $contains`; an unknown one is refused.
         """
         listing = convert.list_request(
             user_id=user_id, status=status, page_size=page_size, page_token=page_token, order_by=order_by

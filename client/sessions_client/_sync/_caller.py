@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from sessions_client._embedded import Embedded
 
 CONNECT_SECONDS: Final = 3.0
-"""How long a client waits for the first answer of any server, by default."""
+"""How long a client waits by default for the first response of any server."""
 
 T = TypeVar("T")
 Request = TypeVar("Request", bound="Message")
@@ -36,7 +36,7 @@ Response = TypeVar("Response")
 
 
 class Follower(Protocol):
-    """What ends with its client."""
+    """An object that is closed with its client."""
 
     def _end(self) -> None: ...
 
@@ -44,7 +44,7 @@ class Follower(Protocol):
 
 
 class Caller:
-    """The connection of one client, and everything that is the same for all its calls."""
+    """The connection of one client, and everything that its calls have in common."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class Caller:
         self._timeout = seconds_of(timeout, name="timeout")
         self._connect_seconds = seconds_of(connect_timeout, name="connect_timeout")
         self._reached = False
-        """Whether a server ever answered."""
+        """Whether a server has ever responded."""
 
     @property
     def stub(self) -> _connection.Stub:
@@ -84,8 +84,8 @@ class Caller:
         return self.connection.stubs.records
 
     def deadline(self, timeout: Span | Deadline | None) -> Deadline:
-        """The deadline of a call that begins now; None takes the client's own timeout, and a deadline that is shared
-        with earlier calls stays as it is."""
+        """The deadline of a call that begins now. None means the client's own timeout; a deadline shared with earlier
+        calls is returned unchanged."""
         if isinstance(timeout, Deadline):
             return timeout
         return Deadline(self._timeout if timeout is None else seconds_of(timeout, name="timeout"))
@@ -102,8 +102,8 @@ class Caller:
         *,
         timeout: Span | Deadline | None,
     ) -> Response:
-        """One request, one response. The request must be safe to repeat: a read, or a write with a request
-        id. Raises ResourceExhausted for a request that no server takes."""
+        """Sends one request and returns its response. The request must be safe to repeat: a read, or a write with a
+        request id. Raises ResourceExhausted for a request larger than any server accepts."""
         check_size(request)
 
         def attempt(remaining: float) -> Response:
@@ -112,7 +112,8 @@ class Caller:
         return self.repeat(attempt, timeout=timeout, request_id=getattr(request, "request_id", ""))
 
     def ping(self, timeout: Span | None) -> timedelta:
-        """How long a health check takes. Raises Unavailable when the server cannot be reached, or does not serve."""
+        """Returns how long a health check took. Raises Unavailable if the server cannot be reached or does not
+        serve."""
 
         def attempt(remaining: float) -> tuple[bytes, timedelta]:
             deadline = Deadline(remaining)
@@ -129,8 +130,8 @@ class Caller:
     def repeat(
         self, attempt: _backend.Attempt[T], *, timeout: Span | Deadline | None, request_id: str = ""
     ) -> T:
-        """Tries until it succeeds. Raises the SessionsError of the last attempt when that is final, or when
-        no time is left for another; RuntimeError when the client is closed meanwhile."""
+        """Retries until an attempt succeeds. Raises the SessionsError of the last attempt if it is final or no time
+        is left for another; RuntimeError if the client is closed meanwhile."""
         deadline = self.deadline(timeout)
         attempts = self.attempts(deadline, request_id=request_id)
         if not self._reached:
@@ -150,7 +151,7 @@ class Caller:
     def delay_after(
         self, error: SessionsError, attempts: Attempts, *, had: float, failure: BaseException | None = None
     ) -> float:
-        """The seconds to wait before the next attempt, after one that had so much time failed. Raises the error when it
+        """The seconds to wait before the next attempt, after one that had this much time failed. Raises the error if it
         is final."""
         self._reached = self._reached or not error._is_unreachable
         self.revive()
@@ -166,16 +167,16 @@ class Caller:
         return delay
 
     def revive(self) -> None:
-        """Makes sure that an embedded server runs. Raises Unavailable when it cannot be started."""
+        """Ensures that an embedded server runs. Raises Unavailable if it cannot be started."""
         if self._embedded is not None:
             _backend.in_thread(self._embedded.revive)
 
     def reached(self) -> None:
-        """A server answered."""
+        """Notes that a server has responded."""
         self._reached = True
 
     def attend(self, follower: Follower) -> None:
-        """Ends the follower with the client. Raises RuntimeError when that is closed, or about to be."""
+        """Closes the follower with the client. Raises RuntimeError if the client is closed or closing."""
         with self._lock:
             if self._closing:
                 raise closed()
@@ -186,7 +187,7 @@ class Caller:
             self._closing = True
             followers = list(self._followers)
         try:
-            # All are ended before one is waited for: a callback that runs may be closing this client as well.
+            # All are ended before any is waited for: a running callback may be closing this client as well.
             for follower in followers:
                 follower._end()
             for follower in followers:

@@ -1,6 +1,6 @@
 # Derived from sessions_client/_async/_client.py by client/unasync.py. Change that file, then run:
 #     python client/unasync.py
-"""The entrance: an address, a credential, and `sessions`."""
+"""The entry point: an address, a credential, and `sessions`."""
 
 from __future__ import annotations
 
@@ -27,29 +27,28 @@ if TYPE_CHECKING:
 class Client:
     """A connection to the session service. One is enough for a whole program.
 
-    `target` is an address (`127.0.0.1:50051`, `dns:///sessions:50051`, `unix:/run/sessions.sock`), or
-    several: calls then go round robin over those that are up. Host names in a list are looked up once; a
-    `dns:///` name with several addresses is followed as it changes.
+    `target` is an address (`127.0.0.1:50051`, `dns:///sessions:50051`, `unix:/run/sessions.sock`) or a list of
+    addresses: calls are then distributed round robin over the servers that are up. Host names in a list are resolved
+    once; a `dns:///` name with several addresses is resolved again as it changes.
 
-    A path (`./chat.db`, a `Path`) opens a database file without a server of your own: all programs of the machine that
-    open it share one process, which the first starts and which ends after the last. `:memory:` keeps everything in this
-    process until the client is closed. Both need `pip install 'sessions[server]'`.
+    A path (`./chat.db`, a `Path`) opens a database file without a server of your own: all programs on the machine that
+    open it share one process, which the first one starts and which exits after the last one. `:memory:` keeps
+    everything in this process until the client is closed. Both need `pip install 'sessions[server]'`.
 
-    `token` is sent as a bearer token with every call; a function is asked for it each time. `tls` is True for
-    the well-known authorities, the path (or the content) of a CA of one's own, or a `TLS`. With TLS all
-    servers of a list must have certificates for one name: the host that the addresses share, or
-    `TLS(server_name=…)`. `metadata` goes along with every call. `timeout` is the deadline of a call in
-    seconds, or a `timedelta`, retries included. `connect_timeout` limits how long the client waits for a first answer
-    of any server, so that a wrong address is told soon; once there was one, a lost server is waited for until the
-    deadline.
+    `token` is sent as a bearer token with every call; a function is called for it each time. `tls` is True for the
+    well-known authorities, the path or the content of your own CA, or a `TLS`. With TLS, all servers of a list must
+    have certificates for the same name: the host that the addresses share, or `TLS(server_name=…)`. `metadata` is sent
+    with every call. `timeout` is the deadline of a call in seconds, or a `timedelta`, retries included.
+    `connect_timeout` limits how long the client waits for the first response of any server, so that a wrong address is
+    reported soon; after that first response, a lost server is waited for until the deadline.
 
-    `proxy` says whether a proxy of the environment (`http_proxy`, `no_proxy`) is used; None: for a single name or
-    address that is not the loopback.
+    `proxy` says whether to use a proxy from the environment (`http_proxy`, `no_proxy`). None uses it for a single name
+    or address, except for the loopback.
 
-    Failures of the connection are retried until the deadline, with growing, jittered pauses. That is safe:
-    every write carries a request id, under which the server does it once.
+    Connection failures are retried until the deadline, with growing, jittered delays. That is safe: every write
+    carries a request id, so the server applies it once.
 
-    Raises `InvalidArgument` for options that cannot be right. The first call connects, not the constructor.
+    Raises `InvalidArgument` for invalid options. The constructor does not connect; the first call does.
     """
 
     def __init__(
@@ -78,16 +77,16 @@ class Client:
 
     @property
     def sessions(self) -> Sessions:
-        """Everything that can be done with sessions."""
+        """The methods for sessions."""
         return self._sessions
 
     @property
     def records(self) -> Records:
-        """Everything that can be done with records."""
+        """The methods for records."""
         return self._records
 
     def read(self, *reads: Read, timeout: Span | None = None) -> list[Any]:
-        """Reads several things at one instant; see `sessions.read`."""
+        """Reads several things as of one instant; see `sessions.read`."""
         return self._sessions.read(*reads, timeout=timeout)
 
     def pipeline(self) -> Pipeline:
@@ -95,7 +94,7 @@ class Client:
         return Pipeline(self._caller)
 
     def ping(self, *, timeout: Span | None = None) -> timedelta:
-        """Returns how long a health check took. Raises Unavailable when the server cannot be reached or does not
+        """Returns how long a health check took. Raises Unavailable if the server cannot be reached or does not
         serve."""
         return self._caller.ping(timeout)
 

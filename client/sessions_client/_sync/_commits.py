@@ -1,6 +1,6 @@
 # Derived from sessions_client/_async/_commits.py by client/unasync.py. Change that file, then run:
 #     python client/unasync.py
-"""Commits of several operations, reads of several things, and what is made of them."""
+"""Commits of several operations, reads of several things, and the methods built on them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Committer(ABC):
-    """Whatever takes commits: the single call, and a pipeline. The parts come from `sessions_client.ops`."""
+    """Methods of everything that accepts commits: single calls and pipelines. `sessions_client.ops` has the parts."""
 
     @abstractmethod
     def _commit(self, request: pb.CommitRequest, *, timeout: Span | None) -> pb.CommitResponse: ...
@@ -35,14 +35,14 @@ class Committer(ABC):
         request_id: str | None = None,
         timeout: Span | None = None,
     ) -> CommitResult:
-        """Applies up to 4,000 operations in their order, all or none: to this session, to records, or to both.
+        """Applies up to 4,000 operations in order, all or none: to this session, to records, or to both.
 
-        `conditions`, at most 100, must hold before the first operation. `create` creates the session first, with an
-        id of the server's if `session_id` is None. A commit of shared records alone has no session: None. `reads`, at
-        most 100, are answered as of right after the commit.
+        `conditions`, at most 100, must hold before the first operation. `create` creates the session first, with a
+        server-made id if `session_id` is None. A commit of shared records alone has no session: None. `reads`, at
+        most 100, return the state right after the commit.
 
-        Raises Aborted when a condition fails, with its index as `metadata["condition"]`, and what the operations
-        alone would raise, with the index as `metadata["operation"]`."""
+        Raises Aborted if a condition fails, with its index in `metadata["condition"]`; and whatever an operation
+        raises on its own, with its index in `metadata["operation"]`."""
         request = convert.commit_request(
             session_id,
             operations,
@@ -66,10 +66,10 @@ class Committer(ABC):
         request_id: str | None = None,
         timeout: Span | None = None,
     ) -> Removed:
-        """Removes messages from one end of the history for good: this many of the `newest` or `oldest`, those
-        `after_sequence`, or those up to and including `through_sequence`. Exactly one of these.
+        """Removes messages from one end of the history permanently: this many of the `newest` or `oldest`, those
+        `after_sequence`, or those up to and including `through_sequence`. Give exactly one of these.
 
-        `return_removed` returns the removed messages, which must fit into one response of 4 MiB: otherwise
+        `return_removed` returns the removed messages, which must fit into one response of 4 MiB; otherwise
         ResourceExhausted is raised and nothing is removed."""
         operation = ops.truncate(
             newest=newest,
@@ -85,7 +85,7 @@ class Committer(ABC):
     def pop_message(
         self, session_id: str, *, request_id: str | None = None, timeout: Span | None = None
     ) -> Message | None:
-        """Removes the newest message for good and returns it; None when the history is empty."""
+        """Removes the newest message permanently and returns it; None if the history is empty."""
         removed = self.truncate_history(
             session_id, newest=1, return_removed=True, request_id=request_id, timeout=timeout
         )
@@ -99,16 +99,16 @@ class Commits(Committer, Resource):
         return self._caller.unary(self._caller.commits.Commit, request, timeout=timeout)
 
     def read(self, *reads: ops.Read, timeout: Span | None = None) -> list[Any]:
-        """Reads 1 to 100 things as they were at one instant; returns one result for each.
+        """Reads 1 to 100 things as of one instant; returns one result for each.
 
-        A result is what the single call returns, None when the session, message or record does not exist, or
-        `LEFT_OUT` when the response was full, at about 3 MiB."""
+        A result is what the single call returns, None if the session, message or record does not exist, or
+        `LEFT_OUT` if the response was full, at about 3 MiB."""
         request = convert.read_request(reads)
         response = self._caller.unary(self._caller.commits.Read, request, timeout=timeout)
         return convert.read_results(response.results)
 
     def get_message(self, session_id: str, message_id: str, *, timeout: Span | None = None) -> Message:
-        """One message of the history. Raises NotFound when the history has none of this id."""
+        """Returns one message of the history. Raises NotFound if the history has none with this id."""
         (message,) = self.read(ops.read_message(session_id, message_id), timeout=timeout)
         if not isinstance(message, Message):
             raise NotFound("There is no such message in the session's history; check both ids.")

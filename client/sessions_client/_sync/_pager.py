@@ -37,7 +37,7 @@ class Page(list[T]):
 
 
 class Pager(_backend.Startable[Page[T]], Generic[T]):
-    """Everything that a listing finds. Iterating it brings all pages, each fetched when it is reached."""
+    """All items of a listing. Iterating over it fetches each page when it is reached."""
 
     def __init__(self, fetch: _backend.FetchPage[T], *, page_token: str, limit: int | None) -> None:
         self._fetch = fetch
@@ -63,7 +63,7 @@ class Pager(_backend.Startable[Page[T]], Generic[T]):
 
 
 def _load(fetch: _backend.FetchPage[T], page_token: str, most: int | None) -> Page[T]:
-    """The page that begins at the token; a server gives no more items than it is asked for."""
+    """Fetches the page that begins at the token, with at most as many items as requested."""
     items, next_page_token = fetch(page_token, most)
     left = None if most is None else most - len(items)
     return Page(items, next_page_token=next_page_token, fetch=fetch, left=left)

@@ -1,6 +1,6 @@
 # Derived from sessions_client/_async/_records.py by client/unasync.py. Change that file, then run:
 #     python client/unasync.py
-"""`client.records`: small values of the application's own, kept beside the sessions."""
+"""`client.records`: small values that an application keeps beside its sessions."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 
 class Records(Resource):
-    """Reads and writes records. A record of a session lives and dies with it, and is encrypted with it; those of a
-    user or of the tenant are shared by all sessions. Several records, and a session with them, are changed in one
-    step by `client.sessions.commit`."""
+    """Reads and writes records. A session's record is deleted and encrypted with the session; the records of a user or
+    of the tenant are shared by all sessions. `client.sessions.commit` changes several records, and a session with
+    them, in one step."""
 
     def get(self, name: RecordName, *, refresh_ttl: bool = False, timeout: Span | None = None) -> Record:
-        """The record. `refresh_ttl` restarts its ttl. Raises NotFound when there is none."""
+        """Returns the record. `refresh_ttl` restarts its ttl. Raises NotFound if there is none."""
         request = convert.get_request(name, refresh_ttl=refresh_ttl)
         response = self._caller.unary(self._caller.records.GetRecord, request, timeout=timeout)
         return convert.read_record(response.record)
@@ -46,11 +46,11 @@ class Records(Resource):
         request_id: str | None = None,
         timeout: Span | None = None,
     ) -> RecordResult:
-        """Writes a record of at most 3 MiB, in place of the one of that name.
+        """Writes a record of at most 3 MiB, replacing one of the same name.
 
-        `labels` and `time` are what lists filter and order by, `ttl` is the lifetime from the last write, `new_etag`
-        an etag of your own. With `if_absent` an existing record stays as it is, which the result tells. With `etag`
-        the write fails with Aborted unless the record has that etag."""
+        Lists filter by `labels` and order by `time`; `ttl` is the lifetime since the last write, and `new_etag` sets
+        the etag. With `if_absent` an existing record is left unchanged, and the result says so. With `etag` the write
+        fails with Aborted unless the record has that etag."""
         operation = ops.put(
             name,
             value,
@@ -74,7 +74,7 @@ class Records(Resource):
         timeout: Span | None = None,
     ) -> int:
         """Deletes the record, or with `prefix` every record of the collection whose key begins with the name's key;
-        returns how many there were. With `etag` it fails with Aborted unless the record has that etag."""
+        returns the number of deleted records. With `etag` it fails with Aborted unless the record has that etag."""
         operation = ops.delete(name, prefix=prefix)
         count: int = self._write(name, operation, etag, request_id, timeout)
         return count
@@ -97,12 +97,12 @@ class Records(Resource):
         page_token: str | None = None,
         timeout: Span | None = None,
     ) -> Pager[Record]:
-        """The records of a collection; with `subtree` also those of the collections within it.
+        """Lists the records of a collection; with `subtree` also those of the collections within it.
 
-        Iterate the result, and all pages come, or the first `limit` records. `key_prefix`, `after_key` and
-        `before_key` narrow it by key, `filter` by labels, in the language of `client.sessions.search`. `order_by` is
-        `key`, `key desc`, `time` or `time desc`. `keys_only` leaves out the values. A page has at most `page_size`
-        records, and about 1 MiB."""
+        Iterating over the result fetches all pages, or the first `limit` records. `key_prefix`, `after_key` and
+        `before_key` narrow it by key, `filter` by labels, with the operators of `client.sessions.search`. `order_by`
+        is `key`, `key desc`, `time` or `time desc`. `keys_only` leaves out the values. A page has at most `page_size`
+        records and about 1 MiB."""
         request = convert.list_request(
             scope,
             collection,
@@ -136,8 +136,8 @@ class Records(Resource):
         page_token: str | None = None,
         timeout: Span | None = None,
     ) -> Pager[tuple[str, ...]]:
-        """The paths of the collections that hold records and begin with `prefix`, in order. Paths longer than
-        `max_depth` are cut there, and listed once."""
+        """Lists the paths of collections that hold records and begin with `prefix`, in order. Paths longer than
+        `max_depth` are cut there and listed once."""
         request = convert.collections_request(
             scope, prefix, max_depth=max_depth, page_size=page_size, page_token=page_token
         )
