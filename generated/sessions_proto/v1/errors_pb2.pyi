@@ -33,8 +33,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         { "reason": "INVALID_REQUEST", "domain": "sessions.v1", "metadata": {} }
         { "field_violations": [
-            { "field": "user_id", "description": "Give a user_id of 1 to 256 characters, none of them a control character." },
-            { "field": "config.timeout", "description": "Give a span of 1 to 315360000 seconds." } ] }
+            { "field": "user_id", "description": "Must be 1 to 256 characters without control characters." },
+            { "field": "config.timeout", "description": "Must be between 1 second and 10 years." } ] }
     """
     ERROR_REASON_MALFORMED_REQUEST: _ErrorReason.ValueType  # 2
     """Says that the request's bytes are not a message of its type, hold text that is not UTF-8, or nest too deep.
@@ -122,7 +122,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
         { "reason": "HISTORY_FULL", "domain": "sessions.v1", "metadata": { "max_messages": "100" } }
     """
     ERROR_REASON_STORAGE_FULL: _ErrorReason.ValueType  # 16
-    """Says that the server's disk is full. Reads go on, and writes do once there is space again. RESOURCE_EXHAUSTED.
+    """Says that the server's disk is full. Reads still work, and writes will once there is space again. RESOURCE_EXHAUSTED.
 
         { "reason": "STORAGE_FULL", "domain": "sessions.v1", "metadata": {} }
     """
@@ -217,8 +217,8 @@ many only the first are sent.
 
     { "reason": "INVALID_REQUEST", "domain": "sessions.v1", "metadata": {} }
     { "field_violations": [
-        { "field": "user_id", "description": "Give a user_id of 1 to 256 characters, none of them a control character." },
-        { "field": "config.timeout", "description": "Give a span of 1 to 315360000 seconds." } ] }
+        { "field": "user_id", "description": "Must be 1 to 256 characters without control characters." },
+        { "field": "config.timeout", "description": "Must be between 1 second and 10 years." } ] }
 """
 ERROR_REASON_MALFORMED_REQUEST: ErrorReason.ValueType  # 2
 """Says that the request's bytes are not a message of its type, hold text that is not UTF-8, or nest too deep.
@@ -306,7 +306,7 @@ ERROR_REASON_HISTORY_FULL: ErrorReason.ValueType  # 15
     { "reason": "HISTORY_FULL", "domain": "sessions.v1", "metadata": { "max_messages": "100" } }
 """
 ERROR_REASON_STORAGE_FULL: ErrorReason.ValueType  # 16
-"""Says that the server's disk is full. Reads go on, and writes do once there is space again. RESOURCE_EXHAUSTED.
+"""Says that the server's disk is full. Reads still work, and writes will once there is space again. RESOURCE_EXHAUSTED.
 
     { "reason": "STORAGE_FULL", "domain": "sessions.v1", "metadata": {} }
 """

@@ -1388,7 +1388,7 @@ class GetHistoryResponse(_message.Message):
     MESSAGES_FIELD_NUMBER: _builtins.int
     HAS_MORE_FIELD_NUMBER: _builtins.int
     has_more: _builtins.bool
-    """Output only. Whether further messages stand beyond these, in the direction of paging."""
+    """Output only. Whether there are more messages after these, in the direction of paging."""
     @_builtins.property
     def messages(self) -> _containers.RepeatedCompositeFieldContainer[Global___Message]:
         """Output only. The messages, oldest first."""

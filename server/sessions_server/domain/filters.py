@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 MAX_CONDITIONS = 32
 
 _PLACE_SENTENCE = (
-    'Give a path and under it the operators, such as `{"age": {"$gte": 18}}`; all conditions have to hold.'
+    'Must be a path with the operators under it, such as `{"age": {"$gte": 18}}`; '
+    "all conditions have to hold."
 )
 _WITHIN_SENTENCE = (
-    "Operators stand directly under a dotted path, such as `a.b`, not inside an object or a list; "
+    "Operators must be directly under a dotted path, such as `a.b`, not inside an object or a list; "
     "to compare with keys that begin with `$` use `$eq`."
 )
 
@@ -59,7 +60,7 @@ def parse_filter(raw: JsonObject, *, field: str = "metadata_filter") -> tuple[Co
             violations.append(str(error))
             continue
         if not path:
-            violations.append("Give a path such as `device.os`, or a JSON Pointer such as `/device.os`.")
+            violations.append("Must be a path such as `device.os`, or a JSON Pointer such as `/device.os`.")
         elif key.startswith("$") and path[0] != "$":
             violations.append(_PLACE_SENTENCE)
         elif isinstance(wanted, dict) and _has_operator(wanted):
@@ -107,5 +108,5 @@ def _problem(name: str, operand: Json) -> str:
     if name in (Operator.GT, Operator.GTE, Operator.LT, Operator.LTE) and (
         isinstance(operand, bool) or not isinstance(operand, (int, float, str))
     ):
-        return f"`{name}` compares with a number or a text."
+        return f"`{name}` compares with a number or a string."
     return ""

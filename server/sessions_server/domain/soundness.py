@@ -19,12 +19,12 @@ TYPE_CHARACTERS: Final = 256
 def body_faults(body: MessageBody) -> Iterator[Violation]:
     """What is wrong with a message's body, by the names of its fields."""
     if not body.role and body.data is None and not body.payload:
-        yield Violation("role", f"Give a role of 1 to {ROLE_CHARACTERS} characters, such as `user`.")
+        yield Violation("role", f"Must be 1 to {ROLE_CHARACTERS} characters, such as `user`.")
     if body.payload_type and not body.payload:
-        yield Violation("payload_type", "Give a payload with its type, or leave the type out.")
+        yield Violation("payload_type", "Must be empty without a payload.")
     for field, most in _CHARACTERS:
         if len(getattr(body, field)) > most:
-            yield Violation(field, f"Give at most {most} characters.")
+            yield Violation(field, f"Must be at most {most:,} characters.")
 
 
 def body_excess(body: MessageBody, limits: Limits) -> Iterator[Violation]:
@@ -32,9 +32,9 @@ def body_excess(body: MessageBody, limits: Limits) -> Iterator[Violation]:
     content, most = body.content, limits.content_bytes
     # A character has at most four bytes.
     if len(content) * 4 > most and len(content.encode()) > most:
-        yield Violation("content", f"Give at most {most} bytes of text here.")
+        yield Violation("content", f"Must be at most {most:,} bytes of UTF-8.")
     if len(body.payload) > limits.payload_bytes:
-        yield Violation("payload", f"Give at most {limits.payload_bytes} bytes here.")
+        yield Violation("payload", f"Must be at most {limits.payload_bytes:,} bytes.")
 
 
 _CHARACTERS: Final = (

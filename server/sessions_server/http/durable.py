@@ -102,9 +102,9 @@ async def _wanted(calls: Calls, request: Request) -> Read:
     query = request.query_params
     mode, cursor = query.get("live", ""), query.get("cursor", "")
     if mode not in MODES:
-        raise InvalidRequest([Violation("live", "Give long-poll or sse, or leave it out.")])
+        raise InvalidRequest([Violation("live", "Must be long-poll or sse.")])
     if cursor and not (cursor.isascii() and cursor.isdigit() and len(cursor) < OFFSET_DIGITS):
-        raise InvalidRequest([Violation("cursor", "Give the cursor of the last response, or leave it out.")])
+        raise InvalidRequest([Violation("cursor", "Must be the cursor of the last response.")])
     seconds = _seconds(query.get("timeout"))
     offset = query.get("offset", START)
     try:
@@ -121,7 +121,9 @@ def _seconds(text: str | None) -> float:
     if text is None:
         return POLL_SECONDS
     if not (text.isascii() and text.isdigit() and int(text) <= SSE_SECONDS):
-        raise InvalidRequest([Violation("timeout", f"Give 0 to {SSE_SECONDS:g} whole seconds.")])
+        raise InvalidRequest(
+            [Violation("timeout", f"Must be a whole number of seconds from 0 to {SSE_SECONDS:g}.")]
+        )
     return float(text)
 
 

@@ -78,7 +78,7 @@ def header_list(request: Request) -> list[tuple[str, str | bytes]]:
 def position_of(name: str, text: str) -> int:
     """A position in the log. Raises InvalidRequest."""
     if not (text.isascii() and text.isdigit() and len(text) <= 20):
-        raise InvalidRequest([Violation(name, "Give a sequence: 0, or that of an event.")])
+        raise InvalidRequest([Violation(name, "Must be 0 or the sequence of an event.")])
     return int(text)
 
 
@@ -142,7 +142,11 @@ def _parsed(query: QueryParams) -> pb.SubscribeRequest:
         return ParseDict(values, pb.SubscribeRequest())
     except ParseError:
         raise InvalidRequest(
-            [Violation("query", "Give each parameter a value of its field's type in SubscribeRequest.")]
+            [
+                Violation(
+                    "query", "Must have a value of its field's type in SubscribeRequest for each parameter."
+                )
+            ]
         ) from None
 
 

@@ -152,5 +152,5 @@ class _Ended(NamedTuple):
 
 def _commits_of(request: commits_pb.StreamCommitsRequest) -> Iterable[commits_pb.TaggedCommit]:
     if not 1 <= len(request.commits) <= COMMITS_PER_REQUEST:
-        raise InvalidRequest([Violation("commits", f"Give 1 to {COMMITS_PER_REQUEST} commits in a request.")])
+        raise InvalidRequest([Violation("commits", f"Must have 1 to {COMMITS_PER_REQUEST:,} commits.")])
     return request.commits

@@ -36,7 +36,8 @@ _FIRST_SECOND: Final = -62_135_596_800
 _LAST_SECOND: Final = 253_402_300_799
 """The years 1 to 9999, which is what a Timestamp spans."""
 
-_ID_SENTENCE: Final = "Give an id of 1 to 128 characters of A-Z a-z 0-9 . _ ~ : @ -"
+_UNITS: Final = (("year", 365 * 86_400), ("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
+_ID_SENTENCE: Final = "Must be 1 to 128 characters of A-Z a-z 0-9 . _ ~ : @ -"
 
 
 class Check:
@@ -72,23 +73,23 @@ class Check:
 
     def user_id(self, field: str, text: str) -> str:
         if not _USER_ID.fullmatch(text):
-            self.wrong(field, "Give a user_id of 1 to 256 characters, none of them a control character.")
+            self.wrong(field, "Must be 1 to 256 characters without control characters.")
         return text
 
     def text(self, field: str, text: str, most: int) -> str:
         if len(text) > most:
-            self.wrong(field, f"Give at most {most} characters.")
+            self.wrong(field, f"Must be at most {most:,} characters.")
         return text
 
     def stored_text(self, field: str, text: str, most: int) -> str:
         """Text that databases keep as such; PostgreSQL has no U+0000 in texts."""
         if "\0" in text:
-            self.wrong(field, "Give a text without U+0000.")
+            self.wrong(field, "Must not contain U+0000.")
         return self.text(field, text, most)
 
     def not_negative(self, field: str, number: int) -> int:
         if number < 0:
-            self.wrong(field, "Give a number that is not negative.")
+            self.wrong(field, "Must not be negative.")
         return number
 
     def known(self, field: str, number: int, names: Mapping[int, T], default: T | None = None) -> T | None:
@@ -97,7 +98,7 @@ class Check:
             return default
         meaning = names.get(number)
         if meaning is None:
-            self.wrong(field, "Give one of the named values of this enum.")
+            self.wrong(field, "Must be one of the named values of this enum.")
         return meaning
 
     def span(self, field: str, given: Duration) -> Micros:
@@ -106,20 +107,22 @@ class Check:
         span = Micros(seconds * SECOND + nanos // 1000)
         well_formed = 0 <= nanos < 1_000_000_000
         if not (well_formed and limits.shortest_span <= span <= limits.longest_span):
-            shortest, longest = limits.shortest_span // SECOND, limits.longest_span // SECOND
-            self.wrong(field, f"Give a span of {shortest} to {longest} seconds.")
+            self.wrong(
+                field,
+                f"Must be between {_in_words(limits.shortest_span)} and {_in_words(limits.longest_span)}.",
+            )
         return span
 
     def time(self, field: str, given: Timestamp) -> ClaimedTime:
         if not (_FIRST_SECOND <= given.seconds <= _LAST_SECOND and 0 <= given.nanos < 1_000_000_000):
-            self.wrong(field, "Give a time in the years 1 to 9999, with 0 to 999,999,999 nanoseconds.")
+            self.wrong(field, "Must be a time in the years 1 to 9999, with 0 to 999,999,999 nanoseconds.")
         return ClaimedTime(given.seconds, given.nanos)
 
     def creation(self, field: str, given: Timestamp) -> None:
         """When a session was created: the end of its ttl has to be a time too, or no list could show it."""
         self.time(field, given)
         if given.seconds > _LAST_SECOND - self.limits.longest_span // SECOND:
-            self.wrong(field, "Give a time at least ten years before the year 10000.")
+            self.wrong(field, "Must be at least ten years before the year 10000.")
 
     def path(self, field: str, text: str) -> Path:
         try:
@@ -144,19 +147,27 @@ class Check:
     def context_size(self, field: str, value: Json) -> None:
         self.json_size(field, value, self.limits.context_bytes)
         if measure(value)[0] > self.limits.context_keys:
-            self.too_large(field, f"Give at most {self.limits.context_keys} keys here.")
+            self.too_large(field, f"Must have at most {self.limits.context_keys:,} keys.")
 
     def json_size(self, field: str, value: Json, most: int) -> None:
         if len(dumps(value)) > most:
-            self.too_large(field, f"Give at most {most} bytes of JSON here.")
+            self.too_large(field, f"Must be at most {most:,} bytes of JSON.")
 
     def metadata_size(self, field: str, value: JsonObject) -> None:
         self.json_size(field, value, self.limits.metadata_bytes)
         if measure(value)[0] > self.limits.metadata_keys:
-            self.too_large(field, f"Give at most {self.limits.metadata_keys} keys here.")
+            self.too_large(field, f"Must have at most {self.limits.metadata_keys:,} keys.")
 
     def _refuse(self, field: str, *, searched: bool = False) -> Refuse:
         def wrong(sentence: str) -> None:
             self.wrong(field, sentence)
 
         return Refuse(wrong, searched=searched)
+
+
+def _in_words(span: Micros) -> str:
+    """A span of whole seconds in the largest unit that divides it, such as `10 years`."""
+    seconds = span // SECOND
+    name, unit = next((name, unit) for name, unit in _UNITS if seconds % unit == 0)
+    count = seconds // unit
+    return f"{count:,} {name}" if count == 1 else f"{count:,} {name}s"

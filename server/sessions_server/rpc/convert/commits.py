@@ -86,13 +86,13 @@ def _check_shape(check: Check, request: commits_pb.CommitRequest, *, has_session
         ("operations", len(request.operations), limits.commit_operations),
     ):
         if given > most:
-            check.wrong(field, f"Give at most {most} {field}.")
+            check.wrong(field, f"Must have at most {most:,} {field}.")
     kinds = [operation.WhichOneof("operation") for operation in request.operations]
     conditions = [condition.WhichOneof("condition") for condition in request.conditions]
     if not has_session and not OF_RECORDS.issuperset([*kinds, *conditions]):
-        check.wrong("session_id", "Give the session that the operations and conditions are about.")
+        check.wrong("session_id", "Must be the session that the operations and conditions apply to.")
     if "delete_session" in kinds[:-1]:
-        check.wrong("operations", "Give delete_session as the last operation.")
+        check.wrong("operations", "Must have delete_session as the last operation.")
     changes = [each.context for each in request.operations if each.WhichOneof("operation") == "context"]
     check_paths(check, "operations", changes)
 

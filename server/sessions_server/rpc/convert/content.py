@@ -46,7 +46,7 @@ def read_set_context(request: pb.SetContextRequest, *, tenant: str, limits: Limi
 def read_update_context(request: pb.UpdateContextRequest, *, tenant: str, limits: Limits) -> Commit:
     check = Check(limits)
     if not 1 <= len(request.changes) <= limits.context_changes:
-        check.wrong("changes", f"Give 1 to {limits.context_changes} changes.")
+        check.wrong("changes", f"Must have 1 to {limits.context_changes} changes.")
     check_paths(check, "changes", request.changes)
     changes = tuple(
         read_change(check, f"changes[{place}]", change)
@@ -59,7 +59,7 @@ def check_paths(check: Check, field: str, changes: Seq[pb.ContextChange]) -> Non
     if sum(map(paths_bytes, changes)) > check.limits.wire_bytes:
         check.too_large(
             field,
-            "Give shorter paths, or fewer keys in a merge; all changed paths have to fit into one event.",
+            "Must have shorter paths, or fewer keys in a merge; all changed paths have to fit into one event.",
         )
 
 
@@ -95,7 +95,7 @@ def read_get_context(request: pb.GetContextRequest, *, tenant: str, limits: Limi
 def read_add_message(request: pb.AddMessageRequest, *, tenant: str, limits: Limits) -> Commit:
     check = Check(limits)
     if not request.HasField("message"):
-        check.wrong("message", "Give the message to add.")
+        check.wrong("message", "Must be set.")
     append = o.Append(read_draft(check, "message", request.message))
     return _history_commit(check, tenant, request, append)
 
@@ -103,11 +103,11 @@ def read_add_message(request: pb.AddMessageRequest, *, tenant: str, limits: Limi
 def read_add_messages(request: pb.AddMessagesRequest, *, tenant: str, limits: Limits) -> Commit:
     check = Check(limits)
     if not 1 <= len(request.messages) <= limits.messages_per_add:
-        check.wrong("messages", f"Give 1 to {limits.messages_per_add} messages.")
+        check.wrong("messages", f"Must have 1 to {limits.messages_per_add:,} messages.")
     if request.ByteSize() + _ADDED_BYTES * len(request.messages) > limits.answer_bytes:
         check.too_large(
             "messages",
-            "Give fewer messages at a time; with their ids and times these do not fit into one answer of "
+            "Must have fewer messages; with their ids and times these do not fit into one response of "
             f"{limits.answer_bytes} bytes.",
         )
     appends = (

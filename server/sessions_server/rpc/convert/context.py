@@ -26,7 +26,7 @@ def read_change(check: Check, field: str, given: pb.ContextChange) -> Change:
     path = check.path(f"{field}.path", given.path)
     operation = _read_operation(check, field, given)
     if not given.path and not isinstance(operation, Merge):
-        check.wrong(f"{field}.path", "Give a path; only `merge` may change the root.")
+        check.wrong(f"{field}.path", "Must not be empty; only `merge` may change the root.")
     return Change(given.path, path, operation)
 
 
@@ -62,9 +62,9 @@ def _read_operation(check: Check, field: str, given: pb.ContextChange) -> Operat
     if kind == "merge":
         return Merge(read_whole(check, f"{field}.merge", given.merge))
     if kind is None:
-        check.wrong(field, "Say what to do: one of set, remove, increment, append, merge.")
+        check.wrong(field, "Must have one of set, remove, increment, append, merge.")
     elif not given.remove:
         check.wrong(
-            f"{field}.remove", "Give true, the only value; to keep what is there leave the change out."
+            f"{field}.remove", "Must be true, the only value; leave the change out to keep the value."
         )
     return Remove()

@@ -79,7 +79,8 @@ def read_record(given: pb.ExportRecord, *, tenant: str, limits: Limits) -> Expor
         raise InvalidRequest(
             [
                 Violation(
-                    "record.header.version", f"This server knows versions up to {VERSION}; use a newer one."
+                    "record.header.version",
+                    f"Must be at most {VERSION}, the newest version that this server knows; use a newer server.",
                 )
             ]
         )
@@ -113,7 +114,7 @@ def _read(check: Check, kind: str | None, given: pb.ExportRecord, tenant: str) -
             )
         )
     if kind is None:
-        check.wrong("record", "Give a record in every request.")
+        check.wrong("record", "Must be set in every request.")
     footer = given.footer
     return Footer(footer.message_count, footer.record_count, footer.sha256)
 
@@ -139,7 +140,7 @@ def _read_session(check: Check, given: pb.Session, tenant: str) -> Session:
     state = check.known(f"{field}.state", given.state, STATE_NAMES) or State.CREATED
     storage = read_storage(check, f"{field}.storage_options", given.storage_options)
     if storage.persistence is Persistence.TEMPORARY and state in (State.ENDED, State.ARCHIVED):
-        check.wrong(f"{field}.state", "Give another state; a temporary session is erased when it ends.")
+        check.wrong(f"{field}.state", "Must be another state; a temporary session is erased when it ends.")
     update_time = _instant(check, f"{field}.update_time", given.update_time)
     check.creation(f"{field}.create_time", given.create_time)
     return Session(

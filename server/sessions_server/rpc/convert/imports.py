@@ -38,7 +38,7 @@ async def read_import(
     key = read_key(check, caller.tenant, first)
     check.stored_text("request_id", first.request_id, REQUEST_ID_CHARACTERS)
     if first.if_exists not in (pb.IF_EXISTS_UNSPECIFIED, pb.IF_EXISTS_FAIL, pb.IF_EXISTS_REPLACE):
-        check.wrong("if_exists", "Give REPLACE or FAIL, or leave it out.")
+        check.wrong("if_exists", "Must be REPLACE or FAIL; the default is REPLACE.")
     check.done()
     records = _read_records(first, requests, caller=caller, limits=limits)
     return ImportRequest(key, first.request_id, first.if_exists == pb.IF_EXISTS_FAIL, records)

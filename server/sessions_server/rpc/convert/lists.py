@@ -62,7 +62,7 @@ def _read_query(
         check.user_id("user_id", request.user_id)
     order = _ORDERS.get(request.order_by or _DEFAULT_ORDER)
     if order is None:
-        check.wrong("order_by", f"Give one of: {', '.join(_ORDERS)}.")
+        check.wrong("order_by", f"Must be one of: {', '.join(_ORDERS)}.")
     try:
         read_token(request.page_token)  # whether it is of this query is found when the page is looked for
     except InvalidRequest as error:

@@ -62,7 +62,8 @@ def read_history_query(check: Check, given: pb.GetHistoryRequest, prefix: str = 
     whole_turns = check.known(f"{prefix}window", given.window, _WINDOWS, default=False)
     if whole_turns and (before is not None or after is not None):
         check.wrong(
-            f"{prefix}window", "Give EXACT with a position; whole turns are counted from the newest message."
+            f"{prefix}window",
+            "Must be EXACT with a position; whole turns are counted from the newest message.",
         )
     return HistoryQuery(
         limit=min(check.not_negative(f"{prefix}limit", given.limit), check.limits.page_size),

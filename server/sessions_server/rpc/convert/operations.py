@@ -41,7 +41,7 @@ class _Place(NamedTuple):
 def read_operation(names: Names, field: str, given: commits_pb.Operation) -> o.Operation:
     kind = given.WhichOneof("operation")
     if kind is None:
-        names.check.wrong(field, f"Say what to do: one of {', '.join(_OPERATIONS)}.")
+        names.check.wrong(field, f"Must have one of {', '.join(_OPERATIONS)}.")
         return o.DeleteSession()
     return _OPERATIONS[kind](_Place(names, f"{field}.{kind}"), given)
 
@@ -62,7 +62,7 @@ def read_condition(names: Names, field: str, given: commits_pb.Condition) -> o.C
             return read_record_condition(names, f"{field}.record", given.record)
         case None:
             choices = commits_pb.Condition.DESCRIPTOR.oneofs_by_name["condition"].fields
-            check.wrong(field, f"Give one of {', '.join(choice.name for choice in choices)}.")
+            check.wrong(field, f"Must be one of {', '.join(choice.name for choice in choices)}.")
             return o.SessionEtag("")
 
 
@@ -74,7 +74,7 @@ def _truncate(place: _Place, given: commits_pb.Operation) -> o.Operation:
     truncate = given.truncate
     part = truncate.WhichOneof("part")
     if part is None:
-        place.check.wrong(place.field, f"Give one of {', '.join(o.Part)}.")
+        place.check.wrong(place.field, f"Must have one of {', '.join(o.Part)}.")
         return o.ClearHistory()
     amount = place.check.not_negative(f"{place.field}.{part}", getattr(truncate, part))
     return o.Truncate(o.Part(part), amount, truncate.return_removed)
@@ -100,7 +100,7 @@ def _move(place: _Place, given: commits_pb.Operation) -> o.Operation:
 
 def _delete_session(place: _Place, given: commits_pb.Operation) -> o.Operation:
     if not given.delete_session:
-        place.check.wrong(place.field, "Give true, the only value; to keep the session leave this out.")
+        place.check.wrong(place.field, "Must be true, the only value; leave it out to keep the session.")
     return o.DeleteSession()
 
 

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 def read_reads(request: commits_pb.ReadRequest, *, tenant: str, limits: Limits) -> tuple[Read, ...]:
     check = Check(limits)
     if not request.reads:
-        check.wrong("reads", f"Give 1 to {limits.reads} reads.")
+        check.wrong("reads", f"Must have 1 to {limits.reads} reads.")
     reads = read_all(Names(check, tenant), tenant, request.reads)
     check.done()
     return reads
@@ -52,7 +52,7 @@ def read_reads(request: commits_pb.ReadRequest, *, tenant: str, limits: Limits) 
 def read_all(names: Names, tenant: str, given: Seq[commits_pb.ReadOperation]) -> tuple[Read, ...]:
     check = names.check
     if len(given) > check.limits.reads:
-        check.wrong("reads", f"Give at most {check.limits.reads} reads.")
+        check.wrong("reads", f"Must have at most {check.limits.reads} reads.")
     return tuple(
         _read(_Place(names, tenant, f"reads[{place}]"), wanted)
         for place, wanted in enumerate(given[: check.limits.reads])
@@ -85,7 +85,7 @@ class _Place(NamedTuple):
 def _read(place: _Place, given: commits_pb.ReadOperation) -> Read:
     kind = given.WhichOneof("read")
     if kind is None:
-        place.names.check.wrong(place.field, f"Say what to read: one of {', '.join(_READERS)}.")
+        place.names.check.wrong(place.field, f"Must have one of {', '.join(_READERS)}.")
         return ReadSession(SessionKey(place.tenant, ""))
     return _READERS[kind](place, given)
 

@@ -63,7 +63,7 @@ class Names:
             return Scope(self.tenant.tenant, user_id=self.check.user_id(f"{field}.user_id", given.user_id))
         if kind == "tenant" and given.tenant:
             return self.tenant
-        self.check.wrong(field, "Give one of session_id, user_id and tenant; all_sessions is for lists only.")
+        self.check.wrong(field, "Must be session_id, user_id or tenant; all_sessions is for lists only.")
         return self.tenant
 
     def session_id(self, field: str, given: str) -> str:
@@ -79,7 +79,7 @@ class Names:
         if session_id and session_id != self._session_id:
             self.check.wrong(
                 f"{field}.scope.session_id",
-                "Give the commit's own session; records of several sessions are written by several commits.",
+                "Must be the commit's own session; write the records of another session in another commit.",
             )
         return name
 
@@ -90,14 +90,14 @@ def read_path(check: Check, field: str, given: Seq[str], *, least: int = 1) -> t
     if not (least <= len(path) <= PATH_PARTS and sound):
         check.wrong(
             field,
-            f"Give {least} to {PATH_PARTS} strings of 1 to {PART_CHARACTERS} characters without U+0000.",
+            f"Must be {least} to {PATH_PARTS} strings of 1 to {PART_CHARACTERS} characters without U+0000.",
         )
     return path
 
 
 def read_key_text(check: Check, field: str, given: str) -> str:
     if "\0" in given or len(given.encode()) > KEY_BYTES:
-        check.wrong(field, f"Give at most {KEY_BYTES} bytes of text without U+0000.")
+        check.wrong(field, f"Must be at most {KEY_BYTES:,} bytes of UTF-8 without U+0000.")
     return given
 
 
@@ -120,7 +120,7 @@ def read_stored(names: Names, field: str, given: records_pb.Record) -> Record:
     for name in ("create_time", "update_time", "expire_time"):
         names.check.time(f"{field}.{name}", getattr(given, name))
     if not given.name.scope.session_id:
-        names.check.wrong(f"{field}.name.scope", "Give records of the session, as they were exported.")
+        names.check.wrong(f"{field}.name.scope", "Must be the exported session, as in the export.")
     return _read_content(names, field, given)._replace(
         create_time=read_time(given.create_time),
         update_time=read_time(given.update_time),
@@ -134,7 +134,7 @@ def _read_content(names: Names, field: str, given: records_pb.Record) -> Record:
     labels = check.json_object(f"{field}.labels", given.labels, searched=True)
     check.metadata_size(f"{field}.labels", labels)
     if len(given.value) > check.limits.record_bytes:
-        check.too_large(f"{field}.value", f"Give at most {check.limits.record_bytes} bytes here.")
+        check.too_large(f"{field}.value", f"Must be at most {check.limits.record_bytes:,} bytes.")
     check.time(f"{field}.time", given.time)
     return Record(
         name=names.name(f"{field}.name", given.name),
@@ -166,7 +166,7 @@ def read_record_condition(names: Names, field: str, given: commits_pb.RecordCond
         return RecordIs(name, RecordState.UNCHANGED, given.etag)
     if not (given.absent or given.present):
         names.check.wrong(
-            field, "Give one of etag, absent and present; true is the only value of the latter."
+            field, "Must have one of etag, absent and present; true is the only value of the last two."
         )
     return RecordIs(name, RecordState.ABSENT if kind == "absent" else RecordState.PRESENT)
 
@@ -261,5 +261,5 @@ def _read_order(check: Check, field: str, given: str) -> RecordOrder:
     try:
         return RecordOrder(given or RecordOrder.KEY)
     except ValueError:
-        check.wrong(field, f"Give one of: {', '.join(RecordOrder)}.")
+        check.wrong(field, f"Must be one of: {', '.join(RecordOrder)}.")
         return RecordOrder.KEY

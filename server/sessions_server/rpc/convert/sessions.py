@@ -94,7 +94,7 @@ def read_new_session(
     metadata = check.json_object(f"{prefix}metadata", given.metadata, searched=True)
     check.metadata_size(f"{prefix}metadata", metadata)
     if given.if_exists not in (pb.IF_EXISTS_UNSPECIFIED, pb.IF_EXISTS_FAIL, pb.IF_EXISTS_RETURN):
-        check.wrong(f"{prefix}if_exists", "Give FAIL or RETURN, or leave it out.")
+        check.wrong(f"{prefix}if_exists", "Must be FAIL or RETURN; the default is FAIL.")
     return NewSession(
         user_id=check.user_id(f"{prefix}user_id", given.user_id),
         metadata=metadata,
@@ -147,15 +147,15 @@ def _read_paths(check: Check, request: pb.UpdateSessionRequest) -> tuple[str, ..
     paths = tuple(dict.fromkeys(request.update_mask.paths)) or _populated(request.session)
     most = check.limits.metadata_keys + len(_PATHS)
     if not paths:
-        check.wrong(_MASK, "Name at least one field to change, such as `metadata`.")
+        check.wrong(_MASK, "Must name at least one field to change, such as `metadata`.")
     if len(paths) > most:
-        check.wrong(_MASK, f"Give at most {most} paths; to replace all metadata give `metadata`.")
+        check.wrong(_MASK, f"Must have at most {most} paths; name `metadata` to replace it as a whole.")
         return ()
     if request.update_mask.ByteSize() > check.limits.wire_bytes:
-        check.too_large(_MASK, "Give shorter paths; all of them have to fit into one event.")
+        check.too_large(_MASK, "Must be shorter; all paths have to fit into one event.")
     for path in paths:
         if "\0" in path or not (path in _PATHS or path.removeprefix(_KEY_PREFIX) not in ("", path)):
-            check.wrong(_MASK, f"Give paths of {', '.join(sorted(_PATHS))}, or `metadata.` and a key.")
+            check.wrong(_MASK, f"Must be one of {', '.join(sorted(_PATHS))}, or `metadata.` and a key.")
     return paths
 
 

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 _LARGEST: Final = float(MAX_SAFE_INTEGER)
 
 _NUMBER_SENTENCE: Final = (
-    "Give a finite number, an integral one within ±(2^53 - 1); send a larger one as a string."
+    "Must be a finite number, and within ±(2^53 - 1) if integral; send a larger one as a string."
 )
 _DEPTH_SENTENCE: Final = f"JSON nests at most {MAX_DEPTH} levels; make it flatter."
-_NUL_SENTENCE: Final = "Give texts and keys without U+0000."
+_NUL_SENTENCE: Final = "Must not contain U+0000 in a string or key."
 _KIND_SENTENCE: Final = (
     "Set a kind on every Value; for JSON's null that is null_value. JavaScript's `undefined` has none: leave out its "
     "key."
