@@ -7,6 +7,7 @@ import sys
 import typer
 
 from sessions_server.commands import data
+from sessions_server.commands.doctor import doctor
 from sessions_server.commands.flags import with_settings
 from sessions_server.commands.keyring import keyring
 from sessions_server.commands.running import run
@@ -42,6 +43,7 @@ def _announce(address: str, http_url: str) -> None:
         typer.echo(f"HTTP on {http_url}")
 
 
+cli.command("doctor")(doctor)
 cli.add_typer(keyring, name="keyring")
 cli.command("share", hidden=True)(share)
 cli.command("export")(data.export)

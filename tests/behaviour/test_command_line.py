@@ -91,7 +91,18 @@ def complained_here(*arguments: str, folder: Path, env: dict[str, str] | None = 
 def test_help_names_every_command_in_a_whole_sentence(tmp_path: Path) -> None:
     shown = run_here("--help", folder=tmp_path).stdout + run_here("keyring", "--help", folder=tmp_path).stdout
     shown += run_here("token", "--help", folder=tmp_path).stdout
-    for name in ("serve", "export", "import", "keyring", "token", "new", "rotate", "list", "rewrap"):
+    for name in (
+        "serve",
+        "doctor",
+        "export",
+        "import",
+        "keyring",
+        "token",
+        "new",
+        "rotate",
+        "list",
+        "rewrap",
+    ):
         [*_, line] = [line for line in shown.splitlines() if line.split()[:1] == [name]]
         assert line.endswith("."), line
         assert not line.endswith("..."), line

@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 
 from sessions_client import AsyncClient, NotFound, Unauthenticated
-from tests.meta.readme import blocks
+from tests.meta.readme import blocks, prints
 from tests.meta.tree import text_of
+from tests.support.command_line import run_here
 from tests.support.server import sqlite_url, start_server
 
-COMMANDS = [block.text for block in blocks(text_of(Path("docs/operations.md"))) if block.word == "bash"]
+BLOCKS = list(blocks(text_of(Path("docs/operations.md"))))
+COMMANDS = [block.text for block in BLOCKS if block.word == "bash"]
 
 
 @pytest.fixture
@@ -38,6 +40,12 @@ def paste(about: str, *, folder: Path) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stderr
+
+
+def test_the_doctor_prints_what_the_page_says(folder: Path) -> None:
+    done = run_here("doctor", folder=folder)
+    [expected] = [block.text for block in BLOCKS if block.word == "text"]
+    assert prints(expected, done.stdout), done.stdout
 
 
 async def test_a_backup_of_a_running_server_has_all_that_was_acknowledged(folder: Path) -> None:

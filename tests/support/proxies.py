@@ -52,8 +52,8 @@ KINDS: Final = {
 
 
 @contextmanager
-def running_proxy(name: str, folder: Path, server: str) -> Iterator[str]:
-    """The address of a proxy in front of a server."""
+def running_proxy(name: str, folder: Path, server: str, *, without: str = "") -> Iterator[str]:
+    """The address of a proxy in front of a server. Its configuration lacks the line that begins with `without`."""
     kind, port = KINDS[name], free_port()
     program, variables = find_program(kind.program, packages=kind.packages)
     config = folder / f"{name}.conf"
@@ -62,6 +62,8 @@ def running_proxy(name: str, folder: Path, server: str) -> Iterator[str]:
         return text.replace("{folder}", str(folder)).replace("{config}", str(config))
 
     text = configuration(name).replace("127.0.0.1:8080", f"{HOST}:{port}").replace("127.0.0.1:50051", server)
+    if without:
+        text = re.sub(rf"(?m)^ *{without}.*\n", "", text)
     for pattern, edit in kind.edits:
         text = re.sub(pattern, placed(edit), text, count=1)
     config.write_text(text)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from sessions_client import Client, InvalidArgument, SessionsError, Unavailable
+from tests.support.command_line import run_here
 from tests.support.proxies import KINDS, running_proxy
 from tests.support.server import Server, start_server
 
@@ -20,6 +21,15 @@ class Place(NamedTuple):
     server: Server
     client: Client
     """Behind the proxy."""
+    address: str
+    """Of the proxy."""
+
+
+def proxy_findings(address: str, folder: Path) -> list[tuple[str, str]]:
+    """What the doctor says of a proxy."""
+    done = run_here("doctor", "--through", address, folder=folder)
+    lines = [line.split(maxsplit=2) for line in done.stdout.splitlines()]
+    return [(grade, sentence) for grade, subject, sentence in lines if subject == "proxy"]
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -30,7 +40,7 @@ def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         running_proxy(request.param, folder, server.address) as address,
         Client(address) as client,
     ):
-        yield Place(server, client)
+        yield Place(server, client, address)
 
 
 def test_more_streams_than_a_connection_carries_hold_up_no_call(place: Place) -> None:
@@ -73,3 +83,18 @@ def test_a_server_that_dies_is_told_as_unavailable_and_found_again(place: Place)
         event = subscription.next(timeout=60)
         assert event is not None
         assert event.data.content == "y"
+
+
+def test_the_doctor_finds_that_all_passes(place: Place, tmp_path: Path) -> None:
+    found = proxy_findings(place.address, tmp_path)
+    assert [grade for grade, _ in found] == ["ok"] * 3, found
+
+
+def test_the_doctor_names_what_a_proxy_refuses(tmp_path: Path) -> None:
+    with (
+        start_server(tmp_path) as server,
+        running_proxy("nginx", tmp_path, server.address, without="client_max_body_size") as address,
+    ):
+        [(grade, sentence)] = proxy_findings(address, tmp_path)
+    assert grade == "FAIL"
+    assert sentence.startswith(f"A request of 2 MiB to {address} got an error that is not the server's")

@@ -56,6 +56,14 @@ class Tls:
         )
         return chain, key, authority
 
+    def expires(self) -> datetime:
+        """When the certificate is no longer valid, or that of the authority, if that is sooner. Raises SetupError."""
+        chain, _, authority = self.read()
+        ends = [_certificates(chain, CERT)[0].not_valid_after_utc]
+        if authority is not None:
+            ends.append(max(each.not_valid_after_utc for each in _certificates(authority, CLIENT_CA)))
+        return min(ends)
+
     def credentials(self) -> grpc.ServerCredentials:
         """What a port is bound with. Files that change are taken up by the next handshake, those that cannot be used
         are logged and left."""

@@ -45,6 +45,7 @@ _TAG_BYTES: Final = 16
 _DATA_KEY_ID_BYTES: Final = 16
 _CELL_PREFIX_BYTES: Final = 1 + _NONCE_BYTES
 _WRAPPED: Final = Struct(f">BI{_DATA_KEY_ID_BYTES}s{_NONCE_BYTES}s{KEY_BYTES + _TAG_BYTES}s")
+_WRAPPING: Final = Struct(">BI")
 _CACHED_DATA_KEYS: Final = 4096
 
 
@@ -132,6 +133,14 @@ def open_cells(keyring_path: Path | None) -> Cells:
     return KeyringCells(WatchedFile(keyring_path, load=load_keyring).value)
 
 
+def wrapping_key(wrapped: bytes) -> int:
+    """The number of the key that wrapped a data key, of which the beginning is enough. Raises DataCorrupted."""
+    if len(wrapped) < _WRAPPING.size or wrapped[0] != _FORMAT:
+        raise _corrupted_key()
+    number: int = _WRAPPING.unpack_from(wrapped)[1]
+    return number
+
+
 def _data_key(keyring: Keyring, tenant: str, session_id: str, wrapped: bytes) -> _DataKey:
     parsed = _parse(wrapped)
     return _DataKey(parsed.data_key_id, AESGCM(_unwrap(keyring, tenant, session_id, parsed)))
@@ -139,10 +148,7 @@ def _data_key(keyring: Keyring, tenant: str, session_id: str, wrapped: bytes) ->
 
 def _parse(wrapped: bytes) -> _Wrapped:
     if len(wrapped) != _WRAPPED.size or wrapped[0] != _FORMAT:
-        raise DataCorrupted(
-            "This session's data key is damaged, or a newer release wrote it; nothing was changed. "
-            "Restore the database from a backup, or upgrade the server."
-        )
+        raise _corrupted_key()
     _, *fields = _WRAPPED.unpack(wrapped)
     return _Wrapped(*fields)
 
@@ -179,6 +185,13 @@ def _cell_place(cell: Cell, data_key_id: bytes) -> bytes:
 def _bound(*parts: bytes) -> bytes:
     """The format and each part after its length, so that no two lists of parts give the same bytes."""
     return _FORMAT_BYTE + b"".join([len(part).to_bytes(4, "big") + part for part in parts])
+
+
+def _corrupted_key() -> DataCorrupted:
+    return DataCorrupted(
+        "This session's data key is damaged, or a newer release wrote it; nothing was changed. "
+        "Restore the database from a backup, or upgrade the server."
+    )
 
 
 def _corrupted_cell() -> DataCorrupted:

@@ -44,6 +44,22 @@ class RunOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class Survey:
+    """A database as it was found, without a change to it."""
+
+    name: str
+    """What it is and where, without a password: `SQLite 3.50.1 at sessions.db`."""
+    schema: str | None = None
+    """The last migration that it has; None where it has no tables of ours."""
+    wrappings: tuple[bytes, ...] = ()
+    """The beginning of each kind of wrapped data key that it holds, long enough to name the key that wrapped it."""
+    seconds_ahead: float = 0.0
+    """By how much its clock, or the last write to its file, is ahead of this machine's clock; negative when behind."""
+    served_by: str = ""
+    """The process that has it and keeps others out, such as `process (17)`; empty where there is none."""
+
+
+@dataclass(frozen=True, slots=True)
 class Locks:
     """What several writers of one database need, beyond the locks of rows. Each returns the time at last."""
 
@@ -106,6 +122,10 @@ class Backend(ABC):
     @abstractmethod
     def check(self) -> None:
         """Looks at the URL before anything is opened. Raises StoreRefused."""
+
+    @abstractmethod
+    async def survey(self, *, allow_unsafe: bool = False) -> Survey:
+        """Looks at the database and changes nothing. Raises what `opening` explains."""
 
     @abstractmethod
     def vacuum(self) -> tuple[int, int]:

@@ -24,6 +24,11 @@ class StoreRefused(SetupError):
 class StoreInUse(StoreRefused):
     """Another process has the database, which only one may have."""
 
+    def __init__(self, sentence: str, *, holder: str) -> None:
+        super().__init__(sentence)
+        self.holder = holder
+        """The process, such as `process 17`, as far as it is known."""
+
 
 @contextmanager
 def translated(translate: Callable[[Exception], DomainError | None]) -> Iterator[None]:

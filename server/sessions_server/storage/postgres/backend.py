@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError
 
-from sessions_server.storage.backend import SETTING, Backend, Locks, Runner, RunOptions
+from sessions_server.storage.backend import SETTING, Backend, Locks, Runner, RunOptions, Survey
 from sessions_server.storage.errors import StoreRefused
 from sessions_server.storage.postgres import sentences
 from sessions_server.storage.postgres.conditions import sql_of
@@ -80,6 +80,11 @@ class PostgresBackend(Backend):
 
     def check(self) -> None:
         """Only PostgreSQL itself can say more."""
+
+    async def survey(self, *, allow_unsafe: bool = False) -> Survey:
+        from sessions_server.storage.postgres.survey import survey  # needs the extra [postgres]
+
+        return await survey(self.hosts, allow_unsafe=allow_unsafe)
 
     def vacuum(self) -> tuple[int, int]:
         raise StoreRefused(

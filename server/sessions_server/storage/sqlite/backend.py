@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
-from sessions_server.storage.backend import SETTING, Backend, Runner, RunOptions
+from sessions_server.storage.backend import SETTING, Backend, Runner, RunOptions, Survey
 from sessions_server.storage.clock import SystemClock
 from sessions_server.storage.errors import StoreRefused
 from sessions_server.storage.schema import writes
 from sessions_server.storage.sqlite import sentences
 from sessions_server.storage.sqlite.conditions import sql_of
 from sessions_server.storage.sqlite.runner import SqliteRunner
+from sessions_server.storage.sqlite.survey import survey
 from sessions_server.storage.sqlite.vacuum import vacuum
 from sessions_server.storage.statements import Prepared
 
@@ -74,6 +75,9 @@ class SqliteBackend(Backend):
     def check(self) -> None:
         if self.path is not None and self.path.is_dir():  # before a file is made beside it
             raise StoreRefused(f"{self.path} is a folder; name a file in {SETTING}.")
+
+    async def survey(self, *, allow_unsafe: bool = False) -> Survey:
+        return survey(self.path)
 
     def vacuum(self) -> tuple[int, int]:
         if self.path is None:

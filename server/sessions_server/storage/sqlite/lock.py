@@ -40,7 +40,8 @@ class FileLock:
             self.release()
             raise StoreInUse(
                 f"Another process{holder} uses the database {self._database}; stop it first, or give this one another "
-                "database. Several servers can share a PostgreSQL database."
+                "database. Several servers can share a PostgreSQL database.",
+                holder=f"process{holder}",
             ) from None
         except OSError as error:
             self.release()

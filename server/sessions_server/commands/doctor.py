@@ -1,0 +1,180 @@
+"""`sessions-server doctor`: looks at all that a server with these settings needs, and changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from sessions_server.commands.flags import with_settings
+from sessions_server.domain.errors import DomainError, SetupError
+from sessions_server.settings import PREFIX, Settings, unknown_variables
+
+if TYPE_CHECKING:
+    from sessions_server.storage.backend import Survey
+
+SOON: Final = timedelta(days=14)
+"""A certificate that ends sooner is worth a word."""
+
+TOLERATED_SECONDS: Final = 2.0
+"""A clock that is wrong by less disturbs nothing: expiry is by the second."""
+
+OK, NOTE, FAIL = "ok", "note", "FAIL"
+Finding = tuple[str, str]
+"""How it is, and a sentence."""
+
+
+@with_settings(*Settings.model_fields)
+def doctor(
+    *,
+    through: Annotated[
+        str,
+        typer.Option(
+            help="The address that clients use, HOST:PORT or https://HOST:PORT: what a proxy there does to calls."
+        ),
+    ] = "",
+    settings: Settings,
+) -> None:
+    """Checks what a server needs, and changes nothing.
+
+    Settings, database, keyring, TLS and clock, and with --through the proxy in front of a running server. A line that
+    begins with `note` is worth a look, one with FAIL has to be mended. Exits with 1 if there is one.
+    """
+    examination = _Examination(settings, through)
+    failed = False
+    for subject, examine in examination.parts():
+        for grade, sentence in _found(examine):
+            typer.echo(f"{grade:<4}  {subject:<8}  {sentence}")
+            failed |= grade == FAIL
+    if failed:
+        raise typer.Exit(1)
+
+
+def _found(examine: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+    """The findings of one part, of which the last may be that it cannot be used."""
+    try:
+        yield from examine()
+    except (SetupError, DomainError) as error:
+        yield FAIL, str(error)
+
+
+class _Examination:
+    def __init__(self, settings: Settings, through: str) -> None:
+        self._settings = settings
+        self._through = through
+        self._survey: Survey | None = None
+        """Of a database that can be used."""
+
+    def parts(self) -> Iterator[tuple[str, Callable[[], Iterator[Finding]]]]:
+        yield "settings", self._of_settings
+        yield "database", self._of_database
+        yield "keyring", self._of_keyring
+        yield "TLS", self._of_tls
+        yield "clock", self._of_clock
+        yield "proxy", self._of_proxy
+
+    def _of_settings(self) -> Iterator[Finding]:
+        from sessions_server.app import check_exposure
+        from sessions_server.security.tokens import open_authenticator
+
+        unknown = list(unknown_variables(os.environ))
+        yield from ((NOTE, sentence) for sentence in unknown)
+        check_exposure(self._settings)
+        open_authenticator(self._settings.tokens)
+        given = sorted(self._settings.model_fields_set)
+        names = ", ".join(f"{PREFIX}{name.upper()}" for name in given) or "none, so all have their defaults"
+        yield OK, f"Given: {names}."
+
+    def _of_database(self) -> Iterator[Finding]:
+        from sessions_server.storage.databases import opening, parse_url
+        from sessions_server.storage.migrations import HEAD
+
+        backend = parse_url(self._settings.database_url)
+        with opening(backend):
+            survey = asyncio.run(backend.survey(allow_unsafe=self._settings.allow_unsafe_durability))
+        if survey.schema is not None and survey.schema > HEAD:
+            raise SetupError(
+                f"{survey.name} was upgraded by a newer release; upgrade this server, or restore the backup from "
+                "before."
+            )
+        self._survey = survey
+        if survey.served_by:
+            yield OK, f"A server has it open: {survey.served_by}."
+        if survey.schema is None:
+            yield OK, f"{survey.name}: the first start makes the tables."
+        elif survey.schema == HEAD:
+            yield OK, f"{survey.name}: the tables are up to date."
+        else:
+            yield NOTE, f"{survey.name}: the next start upgrades the tables, for good; make a backup first."
+
+    def _of_keyring(self) -> Iterator[Finding]:
+        from sessions_server.security.cells import wrapping_key
+        from sessions_server.security.keyring import load_keyring
+
+        needed = {wrapping_key(each) for each in self._survey.wrappings} if self._survey else set()
+        if self._settings.keyring is None:
+            if needed:
+                raise SetupError(
+                    "The database has encrypted sessions, and there is no keyring; name theirs in SESSIONS_KEYRING."
+                )
+            yield (
+                NOTE,
+                "There is none, so encrypted sessions are refused; `sessions-server keyring new` makes one.",
+            )
+            return
+        keyring = load_keyring(self._settings.keyring)
+        keys = {info.id for info in keyring.infos()}
+        if missing := sorted(needed - keys):
+            named = ", ".join(map(str, missing))
+            raise SetupError(
+                f"The keyring lacks keys that the database needs ({named}); put them back from a copy of the file."
+            )
+        older = sorted(needed - {keyring.current})
+        yield OK, f"Keys: {', '.join(map(str, sorted(keys)))}; new sessions get key {keyring.current}."
+        if older:
+            yield (
+                NOTE,
+                "Some sessions are under an older key; a running server brings them under the current one.",
+            )
+
+    def _of_tls(self) -> Iterator[Finding]:
+        from sessions_server.rpc.tls import read_tls
+
+        tls = read_tls(self._settings.tls_cert, self._settings.tls_key, self._settings.tls_client_ca)
+        if tls is None:
+            yield (
+                NOTE,
+                "There is none; only programs of this machine, or a proxy with TLS, should reach the server.",
+            )
+            return
+        left = tls.expires() - datetime.now(UTC)
+        if left < SOON:
+            yield NOTE, f"A certificate ends in {left.days} days; renew it, and no restart is needed."
+        else:
+            yield OK, f"The certificates are good for {left.days} days."
+
+    def _of_clock(self) -> Iterator[Finding]:
+        if self._survey is None:
+            yield NOTE, "Nothing to compare with, since the database cannot be used."
+            return
+        ahead = self._survey.seconds_ahead
+        if abs(ahead) <= TOLERATED_SECONDS:
+            yield OK, f"It agrees with the database; it is {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC."
+            return
+        word = "behind" if ahead > 0 else "ahead of"
+        raise SetupError(
+            f"This machine's clock is {abs(ahead):.0f} seconds {word} the database's; set both by NTP, or sessions and "
+            "tokens expire at the wrong time."
+        )
+
+    def _of_proxy(self) -> Iterator[Finding]:
+        if not self._through:
+            yield NOTE, "Not looked at; name the address that clients use with --through."
+            return
+        from sessions_server.rpc.probe import probe
+
+        yield from ((OK, sentence) for sentence in asyncio.run(probe(self._through)))
