@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
 OPENERS = 8
 ROUNDS = int(os.environ.get("SESSIONS_EMBEDDED_ROUNDS", "12"))
 """How often somebody is killed; 200 by hand."""
+LEAVING_SECONDS = float(os.environ.get("SESSIONS_EMBEDDED_LEAVING_SECONDS", "60"))
+"""How long a server may stay after the last of its users; 5 by hand, on a machine that has nothing else to do."""
+HUNG_SECONDS = 150
+"""Longer than a call of a user may take; a user that prints nothing for so long hangs."""
 MEMORIES = 100
 SESSION = "shared"
 
@@ -66,8 +71,13 @@ class User:
         self.process = subprocess.Popen(program, stdin=pipe, stdout=pipe, text=True)
 
     def hear(self) -> str:
+        """The next line that it prints. One that hangs is killed, and prints nothing."""
         assert self.process.stdout is not None
-        return self.process.stdout.readline().strip()
+        guard = threading.Timer(HUNG_SECONDS, self.process.kill)
+        guard.start()
+        line = self.process.stdout.readline().strip()
+        guard.cancel()
+        return line
 
     def ask(self) -> None:
         """Has it add another message."""
@@ -105,24 +115,44 @@ def test_programs_that_open_a_file_at_once_share_one_server(database: Path) -> N
     assert sorted(contents(database)) == sorted(added)
 
 
+def kill_all(database: Path) -> None:
+    for process in servers(database):
+        process.send_signal(signal.SIGKILL)
+
+
+def kill_a_starter(database: Path) -> None:
+    """Kills the server, and the program that starts the next one, in the middle of that."""
+    kill_all(database)
+    starter = User(database, "starter")
+    while not servers(database) and starter.process.poll() is None:
+        os.sched_yield()
+    starter.kill()
+
+
 def test_whoever_is_killed_nothing_is_lost_and_nobody_stays(database: Path) -> None:
     chance = random.Random(0)
     users = [User(database, f"u{number}") for number in range(3)]
     assert {user.hear() for user in users} == {"ready"}
     added: list[str] = []
     for number in range(ROUNDS):
-        victim = chance.choice(["server", "user", "both"])
-        if victim in ("user", "both"):
-            users.pop(0).kill()
-        if victim in ("server", "both"):
-            for process in servers(database):
-                process.send_signal(signal.SIGKILL)
-        if victim in ("user", "both"):
-            users.append(User(database, f"v{number}"))
-            assert users[-1].hear() == "ready"
-        added += [user.add() for user in users]
+        match chance.choice(["server", "user", "both", "starter"]):
+            case "server":
+                kill_all(database)
+            case "starter":
+                kill_a_starter(database)
+            case victim:
+                users.pop(0).kill()
+                if victim == "both":
+                    kill_all(database)
+                users.append(User(database, f"v{number}"))
+                assert users[-1].hear() == "ready"
+        answers = [user.add() for user in users]
+        assert all(answers), "a user hung, or failed"
+        added += answers
     for user in users:
         user.end()
+    for process in servers(database):
+        process.wait(timeout=LEAVING_SECONDS)
     assert set(added) <= set(contents(database))
 
 
