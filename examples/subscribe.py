@@ -1,4 +1,4 @@
-"""A live view of a session, which goes on where it stopped.
+"""A live view of a session that resumes where it stopped.
 
     make run                                                          # in one terminal
     .venv/bin/python examples/subscribe.py SESSION_ID position.txt    # in another

@@ -56,10 +56,10 @@ Ready = Callable[[str, str], None]
 """Told once requests are served: the address, and the URL of HTTP, empty if that is off."""
 
 HEALTH_SECONDS = 1.0
-"""How often the store is asked whether it is there."""
+"""How often the store is pinged."""
 
 LEAST_SECONDS = 1.0
-"""What whoever ends has at least, also where there is no grace or none is left."""
+"""The least time for each step of shutdown, even if the grace is zero or used up."""
 
 
 class Stopped(Exception):
@@ -67,14 +67,14 @@ class Stopped(Exception):
 
 
 class ShutdownDeadline:
-    """The time to end in order, for the calls first, then for the writer, then for the store."""
+    """The time for an orderly shutdown: of the calls first, then of the writer, then of the store."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._end: float | None = None
 
     def begin(self) -> float:
-        """It runs from the first call on. Answers when it is over."""
+        """Starts the time with the first call. Returns when it ends, on the monotonic clock."""
         if self._end is None:
             self._end = monotonic() + self._seconds
         return self._end

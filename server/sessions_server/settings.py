@@ -18,21 +18,21 @@ from sessions_server.domain.models import Micros
 from sessions_server.domain.sizes import GROWTH
 
 PREFIX: Final = "SESSIONS_"
-"""What the names of all variables begin with."""
+"""The prefix of all variables."""
 
 _LIMITS: Final = Limits()
 _LONGEST_SECONDS: Final = 10 * 365 * 24 * 3600
 _LARGEST_PORT: Final = 65_535
 
 UNIX: Final = "unix:"
-"""What the address of a Unix socket begins with."""
+"""The prefix of a Unix socket's address."""
 
 _OF_A_SERVICE: Final = re.compile(r"SERVICE_(HOST|PORT(_.*)?)|PORT_\d+_(TCP|UDP)(_.*)?")
-"""What Kubernetes sets in every container for a Service that is called `sessions`, without the prefix; and `PORT`."""
+"""Variables that Kubernetes sets in every container for a Service named `sessions`, without the prefix; and `PORT`."""
 
 
 def _from_seconds(value: object) -> object:
-    """A span as an operator writes it: a number of seconds."""
+    """A duration as operators write it: a number of seconds."""
     if not isinstance(value, str):
         return value
     try:
@@ -40,14 +40,14 @@ def _from_seconds(value: object) -> object:
     except ValueError:
         seconds = float("nan")
     if not abs(seconds) <= _LONGEST_SECONDS:
-        raise ValueError("give a number of seconds without a unit, such as 0.5, of ten years at most")
+        raise ValueError("it must be a number of seconds without a unit, such as 0.5, and at most ten years")
     return seconds
 
 
 def _at_least(seconds: float) -> AfterValidator:
     def check(span: timedelta) -> timedelta:
         if span < timedelta(seconds=seconds):
-            raise ValueError(f"give at least {seconds:g} seconds")
+            raise ValueError(f"it must be at least {seconds:g} seconds")
         return span
 
     return AfterValidator(check)
@@ -57,7 +57,7 @@ def _with_port(address: str) -> str:
     host, colon, port = address.rpartition(":")
     if not (colon and host and port.isascii() and port.isdecimal() and int(port) <= _LARGEST_PORT):
         raise ValueError(
-            f"give a host and a port from 0 to {_LARGEST_PORT}, such as 127.0.0.1:50051 or [::1]:50051"
+            f"it must be a host and a port from 0 to {_LARGEST_PORT}, such as 127.0.0.1:50051 or [::1]:50051"
         )
     return address
 
@@ -65,7 +65,7 @@ def _with_port(address: str) -> str:
 def _to_listen(address: str) -> str:
     if address.startswith(UNIX):
         if not address.removeprefix(UNIX):
-            raise ValueError("give the path of a socket, such as unix:/run/sessions/server.sock")
+            raise ValueError("it must have the path of a socket, such as unix:/run/sessions/server.sock")
         return address
     return _with_port(address)
 
@@ -152,34 +152,36 @@ class Settings(BaseSettings):
     )
     events_kept: Annotated[Seconds, _at_least(0)] = Field(
         default=timedelta(days=7),
-        description="How long events that are no part of the history can be resumed from, in seconds.",
+        description="How long events other than the history's messages are kept for resuming, in seconds.",
     )
     sweep_interval: Annotated[Seconds, _at_least(0.01)] = Field(
         default=timedelta(seconds=1),
-        description="How often expiries are recorded, in seconds; what callers see of them does not depend on it.",
+        description="How often expiries are recorded, in seconds; callers see an expiry at its exact time in any case.",
     )
     checkpoint_interval: Seconds = Field(
         default=timedelta(seconds=30),
-        description="After how much quiet a subscriber gets a checkpoint, in seconds; 30 at most.",
+        description="How long a subscription is quiet before the server sends a checkpoint, in seconds; 30 at most.",
         le=timedelta(seconds=30),
         gt=timedelta(0),
     )
     max_streams: int = Field(default=20_000, ge=1, description="Open subscriptions in all.")
     max_streams_per_caller: int = Field(
-        default=10_000, ge=1, description="Open subscriptions of one credential."
+        default=10_000, ge=1, description="Open subscriptions per credential."
     )
     max_transfers: int = Field(
-        default=64, ge=1, description="Imports and exports under way in all; each takes a few megabytes."
+        default=64,
+        ge=1,
+        description="Concurrent imports and exports in all; each takes a few megabytes of memory.",
     )
     max_transfers_per_caller: int = Field(
-        default=32, ge=1, description="Imports and exports under way of one credential."
+        default=32, ge=1, description="Concurrent imports and exports per credential."
     )
     transfer_idle: Annotated[Seconds, _at_least(0.01)] = Field(
         default=timedelta(seconds=60),
-        description="How long an import or export may stand still before it is given up, in seconds.",
+        description="How long an import or export may be idle before the server ends it, in seconds.",
     )
     max_import_bytes: int = Field(
-        default=1024**3, ge=1, description="Bytes of one import, which are kept on disk until it is whole."
+        default=1024**3, ge=1, description="Bytes of one import, which are kept on disk until it is complete."
     )
     max_bytes_in_flight: int = Field(
         default=128 * 1024**2,
@@ -214,8 +216,8 @@ class Settings(BaseSettings):
     )
     scrub_pages: bool = Field(
         default=True,
-        description="On SQLite, clear the unused parts of the file's pages, where copies of erased content can stay. "
-        "Off by itself on a version of SQLite that this server does not know.",
+        description="On SQLite, clear the unused parts of the file's pages, which may hold copies of erased content. "
+        "Off automatically on a version of SQLite that this server does not know.",
     )
     wakeups: str = Field(
         default="",
@@ -228,7 +230,7 @@ class Settings(BaseSettings):
         description="On PostgreSQL, after how long a subscriber learns of an event whose wake-up was lost, in seconds.",
     )
     pool_size: int = Field(
-        default=8, ge=6, description="Connections that one replica opens to PostgreSQL, 6 at least."
+        default=8, ge=6, description="Connections that one replica opens to PostgreSQL; at least 6."
     )
     allow_unsafe_durability: bool = Field(
         default=False,
@@ -238,7 +240,7 @@ class Settings(BaseSettings):
 
     @property
     def limits(self) -> Limits:
-        """What callers may ask for."""
+        """The limits of requests."""
         return Limits(
             content_bytes=self.max_content_bytes,
             data_bytes=self.max_data_bytes,
@@ -262,7 +264,7 @@ class Settings(BaseSettings):
 
 
 def unknown_variables(environment: Mapping[str, str]) -> Iterator[str]:
-    """A sentence for each variable that looks like a setting and is none; never with its value."""
+    """A sentence for each variable that looks like a setting but is not one; never with its value."""
     known = [name.upper() for name in Settings.model_fields]
     for name, value in environment.items():
         rest = name.upper().removeprefix(PREFIX)
@@ -270,9 +272,7 @@ def unknown_variables(environment: Mapping[str, str]) -> Iterator[str]:
             continue
         close = difflib.get_close_matches(rest, known, n=1)
         yield f"{name} is not a setting of this server and has no effect" + (
-            f"; perhaps {PREFIX}{close[0]} is meant."
-            if close
-            else "; `sessions-server serve --help` lists them."
+            f"; did you mean {PREFIX}{close[0]}?" if close else "; `sessions-server serve --help` lists them."
         )
 
 

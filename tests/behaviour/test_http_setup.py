@@ -21,7 +21,9 @@ def complained(folder: Path, **env: str) -> str:
 
 def test_an_address_without_a_port_is_refused(tmp_path: Path) -> None:
     sentence = complained(tmp_path, SESSIONS_HTTP_LISTEN="8080")
-    assert sentence.startswith("--http-listen (SESSIONS_HTTP_LISTEN) cannot be used: give a host and a port")
+    assert sentence.startswith(
+        "--http-listen (SESSIONS_HTTP_LISTEN) cannot be used: it must be a host and a port"
+    )
 
 
 def test_an_address_that_is_taken_is_refused(tmp_path: Path) -> None:

@@ -33,20 +33,20 @@ def complained(folder: Path, *arguments: str, **env: str) -> str:
 @pytest.mark.parametrize(
     ("name", "value", "reason"),
     [
-        ("listen", "127.0.0.1:65536", "give a host and a port from 0 to 65535"),
-        ("listen", "127.0.0.1", "give a host and a port"),
-        ("listen", ":50051", "give a host and a port"),
-        ("listen", "127.0.0.1:-1", "give a host and a port"),
-        ("listen", "", "give a host and a port"),
-        ("metrics_listen", "9464", "give a host and a port"),
-        ("sweep_interval", "0", "give at least 0.01 seconds"),
-        ("sweep_interval", "-1", "give at least 0.01 seconds"),
-        ("drain_grace", "-1", "give at least 0 seconds"),
-        ("events_kept", "-0.5", "give at least 0 seconds"),
-        ("drain_grace", "1s", "give a number of seconds without a unit"),
-        ("drain_grace", "nan", "give a number of seconds"),
-        ("events_kept", "inf", "give a number of seconds"),
-        ("events_kept", "1e300", "give a number of seconds"),
+        ("listen", "127.0.0.1:65536", "it must be a host and a port from 0 to 65535"),
+        ("listen", "127.0.0.1", "it must be a host and a port"),
+        ("listen", ":50051", "it must be a host and a port"),
+        ("listen", "127.0.0.1:-1", "it must be a host and a port"),
+        ("listen", "", "it must be a host and a port"),
+        ("metrics_listen", "9464", "it must be a host and a port"),
+        ("sweep_interval", "0", "it must be at least 0.01 seconds"),
+        ("sweep_interval", "-1", "it must be at least 0.01 seconds"),
+        ("drain_grace", "-1", "it must be at least 0 seconds"),
+        ("events_kept", "-0.5", "it must be at least 0 seconds"),
+        ("drain_grace", "1s", "it must be a number of seconds without a unit"),
+        ("drain_grace", "nan", "it must be a number of seconds"),
+        ("events_kept", "inf", "it must be a number of seconds"),
+        ("events_kept", "1e300", "it must be a number of seconds"),
     ],
 )
 def test_a_value_out_of_range_is_refused(tmp_path: Path, name: str, value: str, reason: str) -> None:
@@ -73,7 +73,8 @@ def test_a_variable_that_is_no_setting_is_told_of_once_and_without_its_value(tmp
         server.stop()
     [line] = server.log.splitlines()
     assert (
-        "SESSIONS_TOKEN is not a setting of this server and has no effect; perhaps SESSIONS_TOKENS is" in line
+        "SESSIONS_TOKEN is not a setting of this server and has no effect; did you mean SESSIONS_TOKENS?"
+        in line
     )
     assert PASSWORD not in line
 

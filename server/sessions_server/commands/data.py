@@ -22,9 +22,9 @@ MEBI = 1024 * 1024
 def export(file: Path, *, settings: Settings) -> None:
     """Writes all sessions of the database to FILE.
 
-    FILE can be imported into any other database, of either kind. When the export was cut off, run it again on the same
-    database: it goes on where it stopped. FILE holds the content of encrypted sessions encrypted, all else in clear. On
-    SQLite stop the server first; on PostgreSQL what changes meanwhile may be missed.
+    FILE can be imported into any other database, of either kind. If the export was interrupted, run it again on the
+    same database: it resumes where it stopped. In FILE, the content of encrypted sessions is encrypted and everything
+    else is in clear. On SQLite stop the server first; on PostgreSQL, concurrent changes may be missed.
     """
     require_database(settings)
     count = run(_export(settings, file))
@@ -35,9 +35,9 @@ def export(file: Path, *, settings: Settings) -> None:
 def import_(file: Path, *, settings: Settings) -> None:
     """Brings all sessions of FILE into the database.
 
-    FILE was written by export; nothing is imported from one that is not whole or was altered since. Sessions keep their
-    tenants, ids, messages and times. When the import was cut off, run it again: it goes on where it stopped. For
-    encrypted sessions give the keyring that they were exported with.
+    FILE was written by export; nothing is imported from an incomplete or altered file. Sessions keep their tenants,
+    ids, messages and times. If the import was interrupted, run it again: it resumes where it stopped. Encrypted
+    sessions need the keyring that they were exported with.
     """
     added, there, over = run(_import(settings, file))
     typer.echo(f"{added} sessions were imported, {there} were there already, {over} have expired for good")
@@ -47,15 +47,15 @@ def import_(file: Path, *, settings: Settings) -> None:
 def vacuum(*, settings: Settings) -> None:
     """Gives the unused room of the SQLite file back to the disk.
 
-    Stop the server first. The file is written anew beside itself, so that the disk needs room for both. A file that was
-    made by an earlier release shrinks by itself from then on, as new ones do while a server runs.
+    Stop the server first. SQLite writes a second copy of the file, so the disk needs room for both. A file made by an
+    earlier release then shrinks by itself while a server runs, as new ones do.
     """
     from sessions_server.storage.databases import opening
 
     backend = require_database(settings)
     with opening(backend):
         before, after = backend.vacuum()
-    typer.echo(f"the database took {before / MEBI:.1f} MiB, and takes {after / MEBI:.1f} MiB now")
+    typer.echo(f"the database took {before / MEBI:.1f} MiB and now takes {after / MEBI:.1f} MiB")
 
 
 async def _export(settings: Settings, file: Path) -> int:

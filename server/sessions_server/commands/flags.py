@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
 DATABASE = ("database_url", "keyring", "allow_unsafe_durability")
-"""What a command needs that opens the database."""
+"""The settings of a command that opens the database."""
 
 
 def with_settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:

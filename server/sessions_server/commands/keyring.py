@@ -1,4 +1,4 @@
-"""`sessions-server keyring`: makes, rotates and lists keyrings, and brings a database under the current key."""
+"""`sessions-server keyring`: makes, rotates and lists keyrings, and rewraps a database with the current key."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from sessions_server.service.rewrap import Rewrapper
 
 STEP = 256
-"""How many data keys are looked at together."""
+"""How many data keys are rewrapped per batch."""
 
 keyring = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="Makes and keeps the keyring of encrypted sessions."
+    no_args_is_help=True, rich_markup_mode=None, help="Manages the keyring of encrypted sessions."
 )
 
 
@@ -28,7 +28,7 @@ keyring = typer.Typer(
 def new(file: Path) -> None:
     """Makes a keyring FILE with one key.
 
-    Keep a copy of it apart from the database: without it the content of encrypted sessions is lost.
+    Keep a copy of it apart from the database: without the keyring, the content of encrypted sessions is lost.
     """
     from sessions_server.security.keyring import create_keyring
 
@@ -42,7 +42,8 @@ def new(file: Path) -> None:
 def rotate(file: Path) -> None:
     """Adds a new current key to FILE.
 
-    The older keys stay, for what they have wrapped. Running servers that use FILE take the new key up by themselves.
+    The older keys stay, since existing data is wrapped with them. Running servers that use FILE switch to the new key
+    by themselves.
     """
     from sessions_server.security.keyring import rotate_keyring
 
@@ -55,7 +56,7 @@ def rotate(file: Path) -> None:
 
 @keyring.command("list")
 def show(file: Path) -> None:
-    """Lists the keys of FILE, without what is secret."""
+    """Lists the keys of FILE without their secrets."""
     from sessions_server.security.keyring import load_keyring
 
     for info in load_keyring(file).infos():
@@ -65,15 +66,15 @@ def show(file: Path) -> None:
 @keyring.command("rewrap")
 @with_settings(*DATABASE)
 def rewrap(*, settings: Settings) -> None:
-    """Brings all sessions under the current key.
+    """Rewraps the data keys of all sessions with the current key.
 
-    Then the older keys are not needed any more. Only wrapped keys are written, no content. On PostgreSQL servers may
-    run meanwhile. A running server does the same by itself; a SQLite database that a server has open is left to it.
+    Afterwards the older keys are no longer needed. Only wrapped keys are written, no content. On PostgreSQL, servers
+    may keep running. A running server does the same by itself; a SQLite database that a server has open is left to it.
     """
     from sessions_server.storage.errors import StoreInUse
 
     if settings.keyring is None:
-        raise SetupError("There is no keyring to rewrap with; give it with --keyring or SESSIONS_KEYRING.")
+        raise SetupError("There is no keyring to rewrap with; set --keyring or SESSIONS_KEYRING.")
     require_database(settings)
     try:
         rewrapper = run(_rewrap(settings))

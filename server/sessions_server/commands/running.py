@@ -1,4 +1,4 @@
-"""Runs what is asynchronous on a database, and shows how far it has come."""
+"""Runs asynchronous work on a database and shows its progress."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ T = TypeVar("T")
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """Runs on uvloop where it is installed; it is an extra. Nothing is logged unless the work says where."""
+    """Runs on uvloop if that extra is installed. Nothing is logged unless the work configures it."""
     logging.getLogger().addHandler(logging.NullHandler())
     with asyncio.Runner(loop_factory=new_loop) as runner:
         return runner.run(work)
 
 
 def new_loop() -> asyncio.AbstractEventLoop:
-    """A loop of uvloop where that is installed."""
+    """A uvloop event loop if that is installed."""
     try:
         import uvloop
     except ImportError:
@@ -49,7 +49,7 @@ def require_database(settings: Settings) -> Backend:
 
 @contextmanager
 def progress(label: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar on standard error, where that is a terminal; it is told how much of the total is behind."""
+    """A progress bar on standard error, if that is a terminal; it is told how much of the total is done."""
     if not sys.stderr.isatty():
         yield lambda _: None
         return

@@ -1,8 +1,8 @@
-"""`sessions-server share`: the server of one database file, for all programs of a machine that open it.
+"""`sessions-server share`: serves one database file to all programs on a machine that open it.
 
-Clients start it; nobody types it. It leaves a moment after the last of them: each holds a shared lock on the lease,
-which the kernel drops however a program ends. The one that starts or leaves holds the gate, so no client finds a server
-that is about to go.
+Clients start it; nobody types it. It exits a moment after the last client: each holds a shared lock on the lease,
+which the kernel drops however a program ends. A starting or exiting process holds the gate, so that no client finds a
+server that is about to exit.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sessions_server.settings import Settings
 
 LOOK_SECONDS = 0.5
-"""How often it looks whether anyone is left."""
+"""How often it checks for remaining clients."""
 
 
 def share(
@@ -33,7 +33,7 @@ def share(
     socket: Annotated[Path, typer.Option()],
     lease: Annotated[Path, typer.Option()],
     gate: Annotated[
-        int, typer.Option(help="Descriptor of the locked gate, inherited from whoever starts this.")
+        int, typer.Option(help="Descriptor of the locked gate, inherited from the program that starts this.")
     ],
     about: Annotated[Path, typer.Option(help="File that tells clients which version serves.")],
 ) -> None:

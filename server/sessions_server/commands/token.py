@@ -1,4 +1,4 @@
-"""`sessions-server token`: makes the credentials that callers show."""
+"""`sessions-server token`: makes the credentials of callers."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ import typer
 
 from sessions_server.domain.ports import Access
 
-token = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="Makes the bearer tokens that callers show."
-)
+token = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Makes the bearer tokens of callers.")
 
 
 @token.callback()
@@ -20,13 +18,13 @@ def group() -> None:
 
 @token.command("new")
 def new(
-    tenant: Annotated[str, typer.Option(help="Whose sessions the token opens.")],
+    tenant: Annotated[str, typer.Option(help="Tenant whose sessions the token gives access to.")],
     access: Annotated[Access, typer.Option(help="What it allows.")] = Access.WRITE,
     name: Annotated[str, typer.Option(help="Whom the logs name.")] = "",
 ) -> None:
     """Makes a token, and shows it once.
 
-    On standard output stands the entry for the file that SESSIONS_TOKENS names; it does not hold the token.
+    Standard output is the entry to append to the file that SESSIONS_TOKENS names; it does not contain the token.
     """
     from sessions_server.security.tokens import new_token
 
