@@ -22,7 +22,16 @@ COMPOSE = Path("examples/docker/compose.yaml")
 KUBERNETES = Path("examples/kubernetes/sessions.yaml")
 BIN = Path(sys.executable).parent
 PROJECT: dict[str, Any] = tomllib.loads(text_of(Path("pyproject.toml")))["project"]
-OF_CLIENTS = {"cli", "google-adk", "langgraph", "mcp", "openai-agents", "pydantic-ai", "tasks"}
+OF_CLIENTS = {
+    "agent-framework",
+    "cli",
+    "google-adk",
+    "langgraph",
+    "mcp",
+    "openai-agents",
+    "pydantic-ai",
+    "tasks",
+}
 """Extras that no server needs."""
 DRAIN_SECONDS = Settings.model_fields["drain_grace"].default.total_seconds()
 

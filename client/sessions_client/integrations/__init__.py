@@ -4,6 +4,7 @@
 |---|---|---|
 | `openai_agents` | OpenAI Agents SDK | `openai-agents` |
 | `google_adk` | Google ADK | `google-adk` |
+| `agent_framework` | Microsoft Agent Framework | `agent-framework` |
 | `langgraph` | LangGraph checkpoints and stores | `langgraph` |
 | `mcp` | Model Context Protocol | `mcp` |
 | `pydantic_ai` | pydantic-ai conversations | `pydantic-ai` |

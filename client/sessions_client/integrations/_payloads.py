@@ -27,6 +27,7 @@ MESSAGE_BYTES: Final = 200
 """What a message takes beside its payload and its text."""
 CHUNK_BYTES: Final = 2 * 1024 * 1024
 """The value of one record, so that a request holds one and a response another."""
+_LONGEST_NAME: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +50,12 @@ def load(payload: bytes) -> Any:
     return json.loads(payload.decode("utf-8", "surrogatepass"))
 
 
-def pack(session_id: str, values: Sequence[bytes], *, beside: int = 0) -> list[Packed]:
-    """Puts values into messages of one commit; the largest of them go to records, until the rest fits.
+def pack(
+    session_id: str, values: Sequence[bytes], *, beside: int = 0, collection: tuple[str, ...] = COLLECTION
+) -> list[Packed]:
+    """Puts values into one commit; the largest of them go to records of the collection, until the rest fits.
 
-    `beside` is how many bytes of text these messages hold as well."""
+    `beside` is how many bytes of text the commit holds as well."""
     total = sum(len(value) + MESSAGE_BYTES for value in values) + beside
     outside: set[int] = set()
     for index in sorted(range(len(values)), key=lambda each: -len(values[each])):
@@ -61,7 +64,7 @@ def pack(session_id: str, values: Sequence[bytes], *, beside: int = 0) -> list[P
         outside.add(index)
         total -= len(values[index])
     return [
-        _chunked(session_id, value) if index in outside else Packed(value, JSON)
+        _chunked(session_id, value, collection) if index in outside else Packed(value, JSON)
         for index, value in enumerate(values)
     ]
 
@@ -77,7 +80,12 @@ async def write_chunks(
 
 async def unpack(client: AsyncClient, session_id: str, messages: Sequence[Message]) -> list[bytes]:
     """The values of messages, each from where it is."""
-    return [await _value(client, session_id, message) for message in messages]
+    return [
+        await value_of(
+            client, message.payload, chunk_names(session_id, message.payload, message.payload_type)
+        )
+        for message in messages
+    ]
 
 
 def deletion(session_id: str) -> ops.Operation:
@@ -96,34 +104,49 @@ def readable(text: str, count: int) -> str:
         return ""
 
 
+def names(**values: Any) -> dict[str, str]:
+    """Those of the values that a message can show as its role, name or call id."""
+    return {
+        key: value
+        for key, value in values.items()
+        if isinstance(value, str) and value.isprintable() and 0 < len(value) <= _LONGEST_NAME
+    }
+
+
 async def delete_chunks(client: AsyncClient, session_id: str, messages: Sequence[Message]) -> None:
     """Deletes the records of messages that are gone."""
-    gone = [ops.delete(name) for message in messages for name in chunk_names(session_id, message)]
+    gone = [
+        ops.delete(name)
+        for message in messages
+        for name in chunk_names(session_id, message.payload, message.payload_type)
+    ]
     if gone:
         await client.sessions.commit(session_id, *gone)
 
 
-def chunk_names(session_id: str, message: Message) -> list[RecordName]:
-    """The records that a message points to."""
-    if message.payload_type != CHUNKED:
+def chunk_names(
+    session_id: str, payload: bytes, payload_type: str, collection: tuple[str, ...] = COLLECTION
+) -> list[RecordName]:
+    """The records that a payload points to; none when it is the value itself."""
+    if payload_type != CHUNKED:
         return []
-    pointer = load(message.payload)
-    return [_name(session_id, pointer["key"], number) for number in range(pointer["chunks"])]
+    pointer = load(payload)
+    return [_name(session_id, collection, pointer["key"], number) for number in range(pointer["chunks"])]
 
 
-def _chunked(session_id: str, value: bytes) -> Packed:
+async def value_of(client: AsyncClient, payload: bytes, chunks: Sequence[RecordName]) -> bytes:
+    """The value of a payload that points to these chunks, or that is the value when there are none."""
+    parts = [await client.records.get(name) for name in chunks]
+    return b"".join(part.value for part in parts) if chunks else payload
+
+
+def _chunked(session_id: str, value: bytes, collection: tuple[str, ...]) -> Packed:
     key = str(uuid.uuid4())
     parts = [value[start : start + CHUNK_BYTES] for start in range(0, len(value), CHUNK_BYTES)]
     pointer = dump({"key": key, "chunks": len(parts)})
-    chunks = tuple((_name(session_id, key, number), part) for number, part in enumerate(parts))
+    chunks = tuple((_name(session_id, collection, key, number), part) for number, part in enumerate(parts))
     return Packed(pointer, CHUNKED, chunks)
 
 
-async def _value(client: AsyncClient, session_id: str, message: Message) -> bytes:
-    names = chunk_names(session_id, message)
-    parts = [await client.records.get(name) for name in names]
-    return b"".join(part.value for part in parts) if names else message.payload
-
-
-def _name(session_id: str, key: str, number: int) -> RecordName:
-    return RecordName(Scope(session_id=session_id), COLLECTION, f"{key}/{number:06}")
+def _name(session_id: str, collection: tuple[str, ...], key: str, number: int) -> RecordName:
+    return RecordName(Scope(session_id=session_id), collection, f"{key}/{number:06}")

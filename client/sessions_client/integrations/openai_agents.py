@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from agents import TResponseInputItem
 
 _EVERYTHING: Final = 2**31 - 1
-_LONGEST_NAME: Final = 64
 _TOOL_ITEMS: Final = {"function_call": "assistant", "function_call_output": "tool"}
 
 
@@ -162,12 +161,7 @@ def _readable(item: Any, count: int) -> dict[str, Any]:
     kind = str(item.get("type") or "message")
     role = item.get("role") or _TOOL_ITEMS.get(kind) or "assistant"
     text = item.get("content") or item.get("output") or item.get("arguments")
-    names = {"role": role, "name": item.get("name"), "tool_call_id": item.get("call_id")}
-    shown = {
-        key: value
-        for key, value in names.items()
-        if isinstance(value, str) and value.isprintable() and 0 < len(value) <= _LONGEST_NAME
-    }
+    shown = payloads.names(role=role, name=item.get("name"), tool_call_id=item.get("call_id"))
     return {**shown, "content": payloads.readable(text, count) if isinstance(text, str) else ""}
 
 
