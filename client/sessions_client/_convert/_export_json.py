@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from decimal import Decimal
 from typing import Any, cast
 
@@ -75,7 +77,7 @@ def _from_json(out: Message, data: Any, *, path: str) -> None:
         if not isinstance(item, list):
             raise refused(where, "must be a list.")
         for index, one in enumerate(item):
-            _from_json(getattr(out, key).add(), one, path=f"{where}.{index}")
+            _add(getattr(out, key), field, one, path=f"{where}.{index}")
 
 
 def _set(out: Message, field: FieldDescriptor, item: Any, *, path: str) -> None:
@@ -85,8 +87,24 @@ def _set(out: Message, field: FieldDescriptor, item: Any, *, path: str) -> None:
         _fill(target, item, path=path)
         return
     scalar = _scalar(field, item, path=path)
-    try:
+    with _of_its_type(path):
         setattr(out, field.name, scalar)
+
+
+def _add(values: Any, field: FieldDescriptor, item: Any, *, path: str) -> None:
+    """Appends to a repeated field, of messages or of scalars."""
+    if field.message_type is not None:
+        _fill(values.add(), item, path=path)
+        return
+    scalar = _scalar(field, item, path=path)
+    with _of_its_type(path):
+        values.append(scalar)
+
+
+@contextmanager
+def _of_its_type(path: str) -> Iterator[None]:
+    try:
+        yield
     except (TypeError, ValueError) as exc:
         raise refused(path, "does not hold what an export writes there.") from exc
 

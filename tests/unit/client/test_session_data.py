@@ -35,8 +35,12 @@ def records() -> list[pb.ExportRecord]:
     ]
     batches[0].messages.messages[0].timestamp.FromNanoseconds(-1)
     batches[0].messages.messages[0].data.SetInParent()
-    footer = pb.ExportRecord(footer=pb.ExportFooter(message_count=2, record_count=4, sha256=bytes(range(32))))
-    return [header, context, *batches, footer]
+    kept = pb.ExportRecord()
+    record = kept.records.records.add(value=b"\xff", value_type="text/plain", etag="e")
+    record.name.scope.session_id, record.name.key = "s", "k"
+    record.name.collection.extend(["carts", "2026"])
+    footer = pb.ExportRecord(footer=pb.ExportFooter(message_count=2, record_count=5, sha256=bytes(range(32))))
+    return [header, context, *batches, kept, footer]
 
 
 def test_an_export_shows_what_it_holds() -> None:
