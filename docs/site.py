@@ -1,16 +1,19 @@
-"""Hooks of the documentation site: pages that are derived from the protos, and links out of the docs folder.
+"""Hooks of the documentation site: pages that are derived from elsewhere, and links out of the docs folder.
 
-Links from a page to a file outside docs/ work where the repository is read; the site has no such files, so there they
-become plain text.
+The pages in docs/ link to each other and to other files of the repository, and work where the repository is read. The
+site has some of these files as pages; links to the others become plain text there.
 """
 
 from __future__ import annotations
 
+import posixpath
 import re
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from mkdocs.structure.files import File
 
+from docs.commands import commands_page
 from docs.protos import errors_page, read_protos, rpc_page
 
 if TYPE_CHECKING:
@@ -18,27 +21,54 @@ if TYPE_CHECKING:
     from mkdocs.structure.files import Files
     from mkdocs.structure.pages import Page
 
-_OUTSIDE = re.compile(r"\[([^\]]+)\]\((?:\.\./)+[^)]*\)")
+ROOT: Final = Path(__file__).resolve().parent.parent
+
+ROOT_PAGES: Final = {
+    "README.md": "index.md",
+    "CHANGELOG.md": "changelog.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "SECURITY.md": "security.md",
+}
+"""Files of the repository's root, and the pages of the site that they are."""
+
+_LINK: Final = re.compile(r"\[([^\]]+)\]\(([^)\s]+)\)")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Adds the pages that are rendered from the protos."""
+    """Adds the pages that are derived: from the protos, the command lines and the files of the root."""
     protos = read_protos()
-    for name, text in {
+    derived = {
         "reference/rpcs.md": rpc_page(protos),
         "reference/errors.md": errors_page(protos),
-    }.items():
+        "reference/commands.md": commands_page(),
+        **{page: (ROOT / file).read_text(encoding="utf-8") for file, page in ROOT_PAGES.items()},
+    }
+    for name, text in derived.items():
         files.append(File.generated(config, name, content=text))
     return files
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Turns links to files that the site does not have into plain text."""
+    """Has links lead to the site's pages, and makes plain text of those to files that the site does not have."""
+    name = page.file.src_uri
+    source = next((file for file, root_page in ROOT_PAGES.items() if root_page == name), f"docs/{name}")
 
-    def plain(link: re.Match[str]) -> str:
-        target = re.sub(r"[)\s#].*", "", link[0].rsplit("](", 1)[1])
-        here = page.file.src_uri.rsplit("/", 1)[0] if "/" in page.file.src_uri else ""
-        depth = len(here.split("/")) if here else 0
-        return link[0] if target.count("../") <= depth else link[1]
+    def on_site(link: re.Match[str]) -> str:
+        text, target = link.groups()
+        if ":" in target or target.startswith("#"):
+            return link[0]
+        path, hash_, anchor = target.partition("#")
+        wanted = page_of(posixpath.normpath(posixpath.join(posixpath.dirname(source), path)))
+        if wanted is None:
+            return text
+        return f"[{text}]({posixpath.relpath(wanted, posixpath.dirname(name) or '.')}{hash_}{anchor})"
 
-    return _OUTSIDE.sub(plain, markdown)
+    return _LINK.sub(on_site, markdown)
+
+
+def page_of(file: str) -> str | None:
+    """The page or picture of the site that a file of the repository is; None where it has none."""
+    if file in ROOT_PAGES:
+        return ROOT_PAGES[file]
+    inside = file.removeprefix("docs/")
+    return inside if inside != file and (ROOT / file).is_file() else None

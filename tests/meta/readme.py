@@ -1,4 +1,4 @@
-"""Does what a newcomer does with a README: pastes its blocks, one after another, and reads what they print.
+"""Does what a newcomer does with the README or another page: pastes its blocks in order, and reads what they print.
 
 Which blocks those are is told by the word behind the fence:
 
@@ -22,6 +22,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -63,7 +64,8 @@ def blocks(markdown: str) -> Iterator[Block]:
 class Newcomer:
     """Runs blocks as they are pasted. Leaves no process behind."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, page: str = "README.md") -> None:
+        self._page = page
         self.address = DEFAULT_ADDRESS
         self.url = DEFAULT_URL
         self._folder = folder
@@ -89,7 +91,7 @@ class Newcomer:
     def paste(self, block: Block) -> str:
         """Runs a block of `bash` or `python`; answers what it printed. Raises AssertionError when it fails."""
         text = block.text.replace(DEFAULT_ADDRESS, self.address).replace(DEFAULT_URL, self.url)
-        return self._bash(text) if block.word == "bash" else self._python(text, f"README.md:{block.line}")
+        return self._bash(text) if block.word == "bash" else self._python(text, f"{self._page}:{block.line}")
 
     def _bash(self, text: str) -> str:
         with (self._folder / f"errors-{len(self._scripts)}").open("w+") as errors:
@@ -128,7 +130,8 @@ class Newcomer:
             for name, value in environment_with("curl").items()
             if not name.startswith(("SESSIONS_", "MAKE", "MFLAGS"))
         }
-        database = f"sqlite+aiosqlite:///{self._folder / 'sessions.db'}"
+        kept["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), kept["PATH"]])
+        database = f"sqlite+aiosqlite:///{self._here / 'sessions.db'}"
         free = dict.fromkeys(("SESSIONS_LISTEN", "SESSIONS_HTTP_LISTEN"), "127.0.0.1:0")
         return {**kept, **free, "SESSIONS_DATABASE_URL": database}
 
