@@ -14,7 +14,7 @@ def test_the_page_lists_the_settings_as_they_are() -> None:
 
 
 def test_only_what_stands_between_the_markers_is_written() -> None:
-    written = generate.render(f"before\n{generate.BEGIN}\nold\n{generate.END}\nafter\n")
+    written = generate.render(f"before\n{generate.BEGIN}\nwhat was here\n{generate.END}\nafter\n")
     assert written.startswith(f"before\n{generate.BEGIN}\n")
     assert written.endswith(f"{generate.END}\nafter\n")
-    assert "old" not in written
+    assert "what was here" not in written
