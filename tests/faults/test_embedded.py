@@ -207,6 +207,19 @@ async def test_clients_in_memory_share_nothing() -> None:
         assert [each.id async for each in two.sessions.list()] == []
 
 
+def test_a_program_that_closes_no_client_ends_in_silence(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(
+        "from sessions_client import Client\n"
+        "client = Client(':memory:')\n"
+        "session = client.sessions.create(user_id='u1')\n"
+        "client.sessions.subscribe(session.id, after_sequence=0, callback=lambda event: None)\n"
+        "print(session.state)\n"
+    )
+    done = subprocess.run([sys.executable, program], capture_output=True, text=True, timeout=HUNG_SECONDS)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "created\n", "")
+
+
 def test_a_file_that_a_server_has_is_refused_with_its_process(tmp_path: Path) -> None:
     with start_server(tmp_path) as server, Client(tmp_path / "sessions.db") as client:
         with pytest.raises(Unavailable) as refused:
