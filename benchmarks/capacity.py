@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from sessions_server.settings import Settings
+from sessions_server.storage.lane import SEARCHES
 
 RESULTS: Final = Path(__file__).resolve().parent / "results.json"
 
@@ -105,8 +106,9 @@ def rows(demand: Demand, measured: Measured, settings: Settings) -> Iterator[Row
     yield Row("replicas in all", _count(replicas), "databases x replicas of each")
     yield Row(
         "connections to each database",
-        _count(each * (settings.pool_size + WAKEUP_CONNECTIONS)),
-        f"replicas of each x ({settings.pool_size} of the pool + {WAKEUP_CONNECTIONS} for wake-ups)",
+        _count(each * (settings.pool_size + SEARCHES + WAKEUP_CONNECTIONS)),
+        f"replicas of each x ({settings.pool_size} of the pool + {SEARCHES} for searches + "
+        f"{WAKEUP_CONNECTIONS} for wake-ups)",
     )
     yield Row(
         "memory of a replica in MB", _count(memory / 1e6), "what a server takes, and each of its watchers"

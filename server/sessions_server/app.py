@@ -120,6 +120,7 @@ async def serve_until(
     with suppress(Stopped):
         async with running_core(settings, clock=clock, stop=stop, serves=True) as core:
             metrics = Metrics()
+            metrics.show_searches(core.store.lane)
             calls = _calls(settings, core, metrics, clock or SystemClock())
             rpc = RpcServer(settings.listen, calls=calls, metrics=metrics, tls=tls)
             http = _http_server(settings, calls, tls)

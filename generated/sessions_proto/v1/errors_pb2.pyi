@@ -111,8 +111,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
         { "reason": "EVENTS_COMPACTED", "domain": "sessions.v1", "metadata": { "oldest_sequence": "1201" } }
     """
     ERROR_REASON_LIMIT_EXCEEDED: _ErrorReason.ValueType  # 14
-    """Says that a size in bytes or a number of JSON keys is over its limit, or would be after this change; `field` names
-    what. RESOURCE_EXHAUSTED.
+    """Says that a size in bytes or a number of JSON keys is over its limit, or would be after this change; or that a search
+    took too long and was stopped. `field` names what. RESOURCE_EXHAUSTED.
 
         { "reason": "LIMIT_EXCEEDED", "domain": "sessions.v1", "metadata": { "field": "context" } }
     """
@@ -295,8 +295,8 @@ Read the session again and subscribe from its `last_sequence`. OUT_OF_RANGE.
     { "reason": "EVENTS_COMPACTED", "domain": "sessions.v1", "metadata": { "oldest_sequence": "1201" } }
 """
 ERROR_REASON_LIMIT_EXCEEDED: ErrorReason.ValueType  # 14
-"""Says that a size in bytes or a number of JSON keys is over its limit, or would be after this change; `field` names
-what. RESOURCE_EXHAUSTED.
+"""Says that a size in bytes or a number of JSON keys is over its limit, or would be after this change; or that a search
+took too long and was stopped. `field` names what. RESOURCE_EXHAUSTED.
 
     { "reason": "LIMIT_EXCEEDED", "domain": "sessions.v1", "metadata": { "field": "context" } }
 """

@@ -241,6 +241,18 @@ class ListQuery(NamedTuple):
     after: tuple[Micros, str] | None
     """The order column's value and the session id of the last session of the page before."""
 
+    @property
+    def is_search(self) -> bool:
+        """Whether many more sessions may be looked at than are returned."""
+        return bool(self.conditions)
+
+
+class Searches(Protocol):
+    """The searches that are under way, for metrics."""
+
+    running: int
+    waiting: int
+
 
 class RecordStore(Protocol):
     """The records, as readers see them: all that was acknowledged before, at one instant.

@@ -65,6 +65,11 @@ def refreshes(read: Read) -> bool:
             return False
 
 
+def is_search(read: Read) -> bool:
+    """Whether many more rows may be looked at than are returned."""
+    return isinstance(read, ReadRecords) and read.query.is_search
+
+
 class ContextRead(NamedTuple):
     context: Context
     value: Json | Missing

@@ -60,6 +60,12 @@ class RecordQuery(NamedTuple):
     limit: int = 100
     after: RecordPlace | None = None
 
+    @property
+    def is_search(self) -> bool:
+        """Whether many more records may be looked at than are returned."""
+        bounded = bool(self.key_prefix or self.after_key or self.before_key)
+        return bool(self.conditions) or self.subtree or (bounded and self.order.by_time)
+
 
 class RecordPage(NamedTuple):
     records: tuple[Record, ...]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
 from sessions_server.domain.errors import SetupError
+
+if TYPE_CHECKING:
+    from sessions_server.domain.ports import Searches
 
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 
@@ -55,6 +58,16 @@ class Metrics:
             yield
         finally:
             gauge.dec()
+
+    def show_searches(self, searches: Searches) -> None:
+        self._show("sessions_searches_running", "Searches that run now.", lambda: searches.running)
+        self._show(
+            "sessions_searches_waiting", "Searches that wait for their turn.", lambda: searches.waiting
+        )
+
+    def _show(self, name: str, text: str, read: Callable[[], float]) -> None:
+        """A gauge whose value is read when it is asked for."""
+        Gauge(name, text, registry=self.registry).set_function(read)
 
     @contextmanager
     def served(self, listen: str) -> Iterator[None]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sessions_server.domain.filters import Condition
     from sessions_server.domain.models import Micros, SessionKey
     from sessions_server.domain.ports import Channel, Clock
+    from sessions_server.storage.lane import Lane
     from sessions_server.storage.statements import Prepared
 
 T = TypeVar("T")
@@ -142,6 +143,9 @@ class Backend(ABC):
 class Runner(ABC):
     """Runs transactions on SQLite's threads or on PostgreSQL's connections."""
 
+    lane: Lane
+    """Where searches wait for their turn."""
+
     @abstractmethod
     async def start(self) -> None:
         """Opens the database and brings its tables up to date. Raises StoreRefused, Unavailable."""
@@ -168,6 +172,12 @@ class Runner(ABC):
     @abstractmethod
     async def read(self, work: Callable[[Connection], T], *, snapshot: bool) -> T:
         """Runs `work`, which only reads; with `snapshot`, all of its statements see the same state."""
+
+    @abstractmethod
+    async def search(self, work: Callable[[Connection], T], *, field: str) -> T:
+        """Runs `work`, which reads one snapshot and may look at many rows, in the lane of searches. Cancelling it stops
+        the work. Raises LimitExceeded, which names the field of the request, when it takes too long; Unavailable when
+        too many searches wait."""
 
     @abstractmethod
     async def shrink(self, pages: int) -> int:

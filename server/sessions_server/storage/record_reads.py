@@ -13,8 +13,8 @@ import sqlalchemy as sa
 from sessions_server.domain.models import Micros
 from sessions_server.domain.record_reads import RecordPage, RecordQuery
 from sessions_server.domain.records import Record, RecordName, Scope
+from sessions_server.storage import record_lists
 from sessions_server.storage.content import Content
-from sessions_server.storage.record_lists import find_page
 from sessions_server.storage.record_rows import (
     KEY_COLUMNS,
     RECORD_COLUMNS,
@@ -126,6 +126,13 @@ def read_records(
     return {record.name: record for record in found.values()}
 
 
+def find_page(
+    connection: Connection, query: RecordQuery, *, rules: Rules, now: Micros | None
+) -> record_lists.Page:
+    """The names on a page. Must run on one snapshot. Raises InvalidRequest for a filter that cannot be asked."""
+    return record_lists.find_page(connection, query, rules=rules, now=read_clock(connection, now))
+
+
 def read_page(connection: Connection, query: RecordQuery, *, rules: Rules, now: Micros | None) -> RecordPage:
     """Must run on one snapshot. Raises InvalidRequest for a filter that cannot be asked, KeyNotAvailable,
     DataCorrupted."""
@@ -167,10 +174,18 @@ def refresh_page(
     connection: Connection, query: RecordQuery, *, rules: Rules, now: Micros | None
 ) -> RecordPage:
     """A page whose ttls start again. In a write transaction. Raises as `read_page`, and SessionLocked."""
-    page = find_page(connection, query, rules=rules, now=read_clock(connection, now))
+    page = find_page(connection, query, rules=rules, now=now)
+    return refresh_found(connection, page, keys_only=query.keys_only, rules=rules, now=now)
+
+
+def refresh_found(
+    connection: Connection, page: record_lists.Page, *, keys_only: bool, rules: Rules, now: Micros | None
+) -> RecordPage:
+    """The records of a page that was found before, their ttls started again; those that are gone by now are left out.
+    In a write transaction. Raises SessionLocked, KeyNotAvailable, DataCorrupted."""
     heads = _fetched(connection, page.keys, rules=rules, now=read_clock(connection, now), keys_only=True)
     instant = _lock(connection, [record.name for record in heads.values()], rules, now)
-    found = _fetched(connection, page.keys, rules=rules, now=instant, keys_only=query.keys_only)
+    found = _fetched(connection, page.keys, rules=rules, now=instant, keys_only=keys_only)
     kept = [found[key] for key in page.keys if key in found]
     return RecordPage(tuple(_refreshed(connection, kept, now=instant)), page.next)
 

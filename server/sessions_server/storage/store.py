@@ -1,7 +1,7 @@
 """The store: one public method, one transaction. It answers values of the domain, and raises the domain's errors.
 
-Reads of single sessions are gathered, see `gather.py`. A write transaction, once begun, runs to its end in a task of
-its own, whatever becomes of its caller.
+Reads of single sessions are gathered, see `gather.py`; searches have a lane of their own, see `lane.py`. A write
+transaction, once begun, runs to its end in a task of its own, whatever becomes of its caller.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from sessions_server.domain.errors import DomainError, SessionLocked, StorageFull, Unavailable
 from sessions_server.domain.models import Context, Micros, Sequence, Session, SessionKey
-from sessions_server.domain.reads import refreshes, session_of
+from sessions_server.domain.reads import is_search, refreshes, session_of
 from sessions_server.storage import maintenance, read as reading, read_log, record_reads
 from sessions_server.storage.backend import RunOptions
 from sessions_server.storage.compaction import compact
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from sessions_server.domain.records import Record, RecordName, Scope
     from sessions_server.domain.workspace import Published
     from sessions_server.storage.backend import Backend, Runner
+    from sessions_server.storage.lane import Lane
 
 T = TypeVar("T")
 
@@ -64,6 +65,11 @@ class Store:
         self._histories = Gather(self._read_histories)
         self._logs = Gather(self._read_logs)
         self._settled = Gather(self._settle)
+
+    @property
+    def lane(self) -> Lane:
+        """Where searches wait for their turn."""
+        return self._runner.lane
 
     async def start(self) -> None:
         """Opens the database and brings its tables up to date. Raises StoreRefused, Unavailable."""
@@ -127,7 +133,7 @@ class Store:
 
         if any(map(refreshes, reads)):
             return await self._write(read)
-        return await self._read(read, snapshot=True)
+        return await self._list(read, field="reads" if any(map(is_search, reads)) else "")
 
     async def _ask(self, key: SessionKey, ask: Callable[[bool], Awaitable[T]]) -> T:
         """What is seen to have expired has done so for good: a write that was decided before does not come to light
@@ -152,8 +158,9 @@ class Store:
 
     async def sessions(self, query: ListQuery) -> list[Session]:
         now = self._runner.now()
-        return await self._read(
-            lambda connection: find_sessions(connection, query, rules=self._rules, now=now), snapshot=True
+        return await self._list(
+            lambda connection: find_sessions(connection, query, rules=self._rules, now=now),
+            field="metadata_filter" if query.is_search else "",
         )
 
     async def heads(self, keys: Seq[SessionKey]) -> Mapping[SessionKey, Sequence]:
@@ -180,20 +187,25 @@ class Store:
 
     async def records(self, query: RecordQuery) -> RecordPage:
         rules, now = self._rules, self._runner.now()
-        if query.refresh_ttl:
-            return await self._write(
-                lambda connection: record_reads.refresh_page(
-                    connection, query, rules=rules, now=self._runner.now()
-                )
+        field = "filter" if query.is_search else ""
+        if not query.refresh_ttl:
+            return await self._list(
+                lambda connection: record_reads.read_page(connection, query, rules=rules, now=now),
+                field=field,
             )
-        return await self._read(
-            lambda connection: record_reads.read_page(connection, query, rules=rules, now=now), snapshot=True
+        page = await self._list(
+            lambda connection: record_reads.find_page(connection, query, rules=rules, now=now), field=field
+        )
+        return await self._write(
+            lambda connection: record_reads.refresh_found(
+                connection, page, keys_only=query.keys_only, rules=rules, now=self._runner.now()
+            )
         )
 
     async def collections(self, query: CollectionQuery) -> CollectionPage:
         now = self._runner.now()
-        return await self._read(
-            lambda connection: find_collections(connection, query, now=now), snapshot=True
+        return await self._list(
+            lambda connection: find_collections(connection, query, now=now), field="prefix"
         )
 
     async def shared_scopes(self, after: Scope | None, limit: int) -> list[Scope]:
@@ -275,6 +287,12 @@ class Store:
 
     async def _read(self, work: Callable[[Connection], T], *, snapshot: bool = False) -> T:
         return await self._uncut(self._runner.read(work, snapshot=snapshot))
+
+    async def _list(self, work: Callable[[Connection], T], *, field: str) -> T:
+        """Reads one snapshot; in the lane of searches if the request has a field that says what to find."""
+        if field:
+            return await self._runner.search(work, field=field)
+        return await self._read(work, snapshot=True)
 
     async def _uncut(self, work: Coroutine[Any, Any, T]) -> T:
         """Lets a caller go away without cutting its work: a connection whose statement is cut goes back to the pool

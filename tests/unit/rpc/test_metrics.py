@@ -9,6 +9,7 @@ import pytest
 
 from sessions_server.domain.errors import SetupError
 from sessions_server.rpc.metrics import Metrics
+from sessions_server.storage.lane import Lane
 
 
 def free_address() -> str:
@@ -25,6 +26,16 @@ def test_what_was_counted_can_be_fetched() -> None:
         text = response.read().decode()
     assert 'sessions_rpc_handled_total{code="OK",method="GetSession"} 1.0' in text
     assert 'sessions_rpc_seconds_bucket{le="0.005",method="GetSession"} 1.0' in text
+
+
+def test_the_searches_of_the_moment_can_be_fetched() -> None:
+    metrics, address, lane = Metrics(), free_address(), Lane()
+    metrics.show_searches(lane)
+    lane.running, lane.waiting = 2, 7
+    with metrics.served(address), urlopen(f"http://{address}/metrics") as response:
+        text = response.read().decode()
+    assert "sessions_searches_running 2.0" in text
+    assert "sessions_searches_waiting 7.0" in text
 
 
 def test_without_an_address_nothing_listens() -> None:

@@ -13,7 +13,7 @@ import asyncio
 import importlib.util
 import itertools
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -25,6 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sessions_server.storage import errors
 from sessions_server.storage.backend import ENGINE_OPTIONS, Runner
 from sessions_server.storage.errors import StoreRefused
+from sessions_server.storage.lane import SEARCHES, Lane
 from sessions_server.storage.migrations import migrate
 from sessions_server.storage.postgres.errors import (
     HostRefused,
@@ -126,6 +127,10 @@ class PostgresRunner(Runner):
         self._snapshot = self._engine.execution_options(
             isolation_level="REPEATABLE READ", postgresql_readonly=True
         )
+        self._searches = self._create_engine(
+            SEARCHES, name="sessions-server searches", command_seconds=_COMMAND_SECONDS
+        ).execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+        self.lane = Lane()
         self._commits: dict[int, float] = {}
         """Since when each COMMIT has been waiting, by a number of its own."""
         self._numbers = itertools.count()
@@ -150,6 +155,7 @@ class PostgresRunner(Runner):
     async def close(self) -> None:
         self.abandon()
         await self._engine.dispose()
+        await self._searches.dispose()
 
     def abandon(self) -> None:
         """Each connection says goodbye, and does not wait for the answer of a database that may keep silent."""
@@ -207,15 +213,17 @@ class PostgresRunner(Runner):
             return await self._in_transaction(self._single, work, begin)
 
     async def read(self, work: Callable[[Connection], T], *, snapshot: bool) -> T:
-        engine = self._snapshot if snapshot else self._single
-        with translated():
+        return await self._read(self._snapshot if snapshot else self._single, work)
+
+    async def search(self, work: Callable[[Connection], T], *, field: str) -> T:
+        async with self.lane.turn():
             try:
-                return await self._run(engine, work)
-            except Exception as error:
-                self._note(error)
-                if not of_the_connection(error):
+                async with asyncio.timeout(self.lane.seconds) as limit:
+                    return await self._read(self._searches, work)
+            except TimeoutError:
+                if not limit.expired():
                     raise
-            return await self._run(engine, work)
+                raise self.lane.too_long(field) from None
 
     async def shrink(self, pages: int) -> int:
         """Autovacuum does what there is to do."""
@@ -226,6 +234,16 @@ class PostgresRunner(Runner):
 
     def scrub_soon(self) -> None:
         """Nothing to do: PostgreSQL's vacuum removes what was erased."""
+
+    async def _read(self, engine: AsyncEngine, work: Callable[[Connection], T]) -> T:
+        with translated():
+            try:
+                return await self._run(engine, work)
+            except Exception as error:
+                self._note(error)
+                if not of_the_connection(error):
+                    raise
+            return await self._run(engine, work)
 
     async def _in_transaction(
         self, engine: AsyncEngine, work: Callable[[Connection], T], begin: str = "BEGIN"
@@ -284,13 +302,14 @@ class PostgresRunner(Runner):
 
     @asynccontextmanager
     async def _connected(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-        """A connection from the pool. It does not go back there, and is asked for nothing more, once it kept silent."""
+        """A connection from the pool. It does not go back there, and is asked for nothing more, once it kept silent or
+        what it was asked was cancelled; then PostgreSQL is told to stop."""
         async with AsyncExitStack() as stack:
             with reaching():
                 connection = await stack.enter_async_context(engine.connect())
             try:
                 yield connection
-            except TimeoutError:
+            except (TimeoutError, asyncio.CancelledError):
                 await connection.invalidate()
                 raise
 
@@ -304,13 +323,17 @@ class PostgresRunner(Runner):
                 asyncio.get_running_loop().time() + _MIXED_UP_SECONDS,
             )
 
-    def _create_engine(self, pool_size: int, *, command_seconds: float | None) -> AsyncEngine:
+    def _create_engine(
+        self, pool_size: int, *, command_seconds: float | None, name: str = "sessions-server"
+    ) -> AsyncEngine:
         async def connect(**_: object) -> asyncpg.Connection:
-            connection = await self._hosts.connect(
-                "sessions-server",
-                settings=_SESSION_SETTINGS,
-                allow_unsafe=self._allow_unsafe,
-                command_seconds=command_seconds,
+            connection = await _uncut(
+                self._hosts.connect(
+                    name,
+                    settings=_SESSION_SETTINGS,
+                    allow_unsafe=self._allow_unsafe,
+                    command_seconds=command_seconds,
+                )
             )
             self._opened[connection] = self._generation
             return connection
@@ -332,6 +355,21 @@ class PostgresRunner(Runner):
         driver = connection.driver_connection
         if driver.is_closed() or self._opened.get(driver) != self._generation:
             raise sa.exc.DisconnectionError
+
+
+async def _uncut(connecting: Coroutine[Any, Any, asyncpg.Connection]) -> asyncpg.Connection:
+    """Lets a caller go away without cutting its connecting in two, of which asyncpg would complain in the log."""
+    task = asyncio.create_task(connecting)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        task.add_done_callback(_terminate)
+        raise
+
+
+def _terminate(connected: asyncio.Task[asyncpg.Connection]) -> None:
+    if not connected.cancelled() and connected.exception() is None:
+        connected.result().terminate()
 
 
 def _wait_for_writes(connection: Connection, key: SessionKey) -> None:

@@ -1,4 +1,5 @@
-"""Runs SQLite: one process, one writer thread with the only connection that writes, and a few threads that read.
+"""Runs SQLite: one process, one writer thread with the only connection that writes, a few threads that read, and a few
+that search.
 
 A transaction is one hop into a thread. The writer alone moves the write-ahead log into the database file. When content
 was erased, the log is emptied soon after, since older copies of the pages stand in it, and the unused parts of the
@@ -26,6 +27,7 @@ from sessions_server.domain.errors import Unavailable
 from sessions_server.storage import errors
 from sessions_server.storage.backend import Runner
 from sessions_server.storage.errors import StoreRefused
+from sessions_server.storage.lane import SEARCHES, Lane
 from sessions_server.storage.migrations import migrate
 from sessions_server.storage.sqlite.connection import (
     WRITER_PRAGMAS,
@@ -38,6 +40,7 @@ from sessions_server.storage.sqlite.connection import (
 from sessions_server.storage.sqlite.errors import FileUnusable, translated
 from sessions_server.storage.sqlite.gaps import Gaps
 from sessions_server.storage.sqlite.lock import FileLock
+from sessions_server.storage.sqlite.search import Search, SearchTooLong
 from sessions_server.storage.sqlite.sentences import of_missing_log
 from sessions_server.storage.sqlite.vacuum import shrink
 
@@ -50,6 +53,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 READERS: Final = 4
+_MOST_READING: Final = READERS + SEARCHES
 _OLDEST_SQLITE: Final = (3, 35)
 _GATE_SECONDS: Final = 0.02
 """How long the writer waits until nobody reads, so that the log can be emptied; then another time is waited for."""
@@ -98,7 +102,13 @@ class SqliteRunner(Runner):
         self._reading = (
             self._writing if path is None else ThreadPoolExecutor(READERS, thread_name_prefix="sqlite-reader")
         )
-        self._gate = threading.Semaphore(READERS)
+        self._searching = (
+            self._writing
+            if path is None
+            else ThreadPoolExecutor(SEARCHES, thread_name_prefix="sqlite-search")
+        )
+        self.lane = Lane()
+        self._gate = threading.Semaphore(_MOST_READING)
         self._readers = Readers(self._path)
         self._opened: Connection | None = None
         self._file = (0, 0)
@@ -131,8 +141,8 @@ class SqliteRunner(Runner):
         if self._scrubbing is not None:
             self._scrubbing.cancel()
             await asyncio.wait({self._scrubbing})
-        if self._reading is not self._writing:
-            await asyncio.to_thread(self._reading.shutdown)
+        for threads in {self._reading, self._searching} - {self._writing}:
+            await asyncio.to_thread(threads.shutdown)
         with suppress(Unavailable):  # closed already
             await self._hop(self._writing, self._close)
         await asyncio.to_thread(self._writing.shutdown)
@@ -158,6 +168,16 @@ class SqliteRunner(Runner):
         if self._path is None:
             return await self.write(work)
         return await self._hop(self._reading, lambda: self._read(work))
+
+    async def search(self, work: Callable[[Connection], T], *, field: str) -> T:
+        async with self.lane.turn():
+            search = Search(self.lane.seconds)
+            try:
+                return await self._hop(self._searching, lambda: self._search(work, search))
+            except SearchTooLong:
+                raise self.lane.too_long(field) from None
+            finally:
+                search.stop()
 
     async def shrink(self, pages: int) -> int:
         if self._path is None:
@@ -292,6 +312,11 @@ class SqliteRunner(Runner):
         with self._gate, translated(), self._readers.snapshot() as connection:
             return work(connection)
 
+    def _search(self, work: Callable[[Connection], T], search: Search) -> T:
+        if self._path is None:
+            return self._write(lambda connection: search.run(connection, work))
+        return self._read(lambda connection: search.run(connection, work))
+
     def _try_to_scrub(self, seconds: float) -> _Scrub:
         """Empties the log, then clears the unused parts of pages, for about so long. Raises nothing."""
         gaps = self._gaps
@@ -314,9 +339,9 @@ class SqliteRunner(Runner):
         held = 0
         deadline = time.monotonic() + _GATE_SECONDS
         try:
-            while held < READERS and self._gate.acquire(timeout=max(deadline - time.monotonic(), 0)):
+            while held < _MOST_READING and self._gate.acquire(timeout=max(deadline - time.monotonic(), 0)):
                 held += 1
-            if held < READERS:
+            if held < _MOST_READING:
                 return False
             busy, *_ = driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             return not busy

@@ -1,0 +1,177 @@
+"""The lane of searches: nobody else waits for them, and each ends with its caller or its time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import pytest_asyncio
+import sqlalchemy as sa
+
+from sessions_server.domain.errors import LimitExceeded, Unavailable
+from sessions_server.domain.models import JsonObject
+from sessions_server.domain.record_reads import RecordQuery
+from sessions_server.storage import lane
+from sessions_server.storage.lane import MOST_WAITING, SEARCHES
+from tests.conformance.harness import KEY, Harness, create, list_of
+from tests.conformance.record_harness import name, put, query, write
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+    from sessions_server.domain.ports import ListQuery
+    from tests.conformance.conftest import Opener
+    from tests.support.clock import HandClock
+
+ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
+IN_TIME = 30.0
+"""Seconds. What does not wait takes milliseconds."""
+
+
+@pytest_asyncio.fixture
+async def bench(lasting_url: str, opener: Opener, clock: HandClock) -> AsyncIterator[Harness]:
+    """A database in memory has one connection for everything, and so no lane of its own."""
+    store = opener(lasting_url)
+    await store.start()
+    bench = Harness(store, clock)
+    await bench.do(create(metadata={"a": 1}))
+    yield bench
+    await store.close()
+
+
+def endless(connection: Connection) -> None:
+    connection.execute(sa.text(ENDLESS)).all()
+
+
+def search(bench: Harness, work: Callable[[Connection], Any] = endless) -> asyncio.Task[Any]:
+    return asyncio.create_task(bench.store._runner.search(work, field="metadata_filter"))
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async def ask() -> bool:
+        return condition()
+
+    await until_asked(ask)
+
+
+async def until_asked(condition: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(IN_TIME):
+        while not await condition():  # noqa: ASYNC110  # nobody tells it
+            await asyncio.sleep(0)
+
+
+async def leave(*callers: asyncio.Task[Any]) -> None:
+    for caller in callers:
+        caller.cancel()
+    await asyncio.gather(*callers, return_exceptions=True)
+
+
+async def test_a_read_of_one_session_does_not_wait_for_searches(bench: Harness) -> None:
+    searches = [search(bench) for _ in range(3 * SEARCHES)]
+    await until(lambda: bench.store.lane.running == SEARCHES)
+    async with asyncio.timeout(IN_TIME):
+        for _ in range(3):
+            assert (await bench.store.session(KEY)).key == KEY
+            assert await bench.listed(list_of()) == ["s"]
+    assert bench.store.lane.running == SEARCHES
+    await leave(*searches)
+
+
+async def test_a_search_that_takes_too_long_is_stopped_and_says_what_to_do(bench: Harness) -> None:
+    bench.store.lane.seconds = 0.05
+    with pytest.raises(LimitExceeded) as caught:
+        await asyncio.wait_for(search(bench), IN_TIME)
+    assert caught.value.message.startswith("The search took longer than 0.05 seconds")
+    assert caught.value.metadata == {"field": "metadata_filter"}
+    bench.store.lane.seconds = IN_TIME
+    assert await bench.listed(list_of(metadata_filter={"a": 1})) == ["s"]
+
+
+async def test_a_search_is_stopped_when_its_caller_leaves(bench: Harness) -> None:
+    bench.store.lane.seconds = 10 * IN_TIME
+    searches = [search(bench) for _ in range(SEARCHES)]
+    await until(lambda: bench.store.lane.running == SEARCHES)
+    await leave(*searches)
+    async with asyncio.timeout(IN_TIME):  # every thread and connection is free again
+        found = await asyncio.gather(*(bench.listed(list_of(metadata_filter={"a": 1})) for _ in range(9)))
+    assert found == [["s"]] * 9
+
+
+async def test_postgresql_is_told_to_stop_too(postgres_url: str, opener: Opener, clock: HandClock) -> None:
+    store = opener(postgres_url)
+    await store.start()
+    running = search(Harness(store, clock))
+
+    def count(connection: Connection) -> int:
+        asked = (
+            "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'WITH RECURSIVE n%'"
+        )
+        return int(connection.execute(sa.text(asked)).scalar_one())
+
+    async def is_active() -> bool:
+        return await store._runner.read(count, snapshot=False) == 1
+
+    async def is_stopped() -> bool:
+        return not await is_active()
+
+    await until_asked(is_active)
+    await leave(running)
+    await until_asked(is_stopped)
+    await store.close()
+
+
+async def test_a_search_that_waits_is_dropped_when_its_caller_leaves(bench: Harness) -> None:
+    searches = [search(bench) for _ in range(SEARCHES)]
+    await until(lambda: bench.store.lane.running == SEARCHES)
+    ran: list[bool] = []
+    waiting = [search(bench, lambda _: ran.append(True)) for _ in range(5)]
+    await until(lambda: bench.store.lane.waiting == 5)
+    await leave(*waiting)
+    assert bench.store.lane.waiting == 0
+    await leave(*searches)
+    assert await bench.listed(list_of(metadata_filter={"a": 1})) == ["s"]
+    assert ran == []
+
+
+async def test_more_searches_than_may_wait_are_refused(bench: Harness) -> None:
+    searches = [search(bench) for _ in range(SEARCHES + MOST_WAITING)]
+    await until(lambda: bench.store.lane.waiting == MOST_WAITING)
+    with pytest.raises(Unavailable) as caught:
+        await bench.listed(list_of(metadata_filter={"a": 1}))
+    assert caught.value.message.endswith("try again in a moment.")
+    await leave(*searches)
+
+
+FILTER: JsonObject = {"n": 1}
+SEARCHED: dict[str, ListQuery | RecordQuery] = {
+    "sessions by metadata": list_of(metadata_filter=FILTER),
+    "records by labels": query("a", filter=FILTER),
+    "records by labels, their ttls started again": query("a", filter=FILTER, refresh_ttl=True),
+    "records of a subtree": query("a", subtree=True),
+    "records by time, of some keys": query("a", order="time", key_prefix="k"),
+}
+LISTED: dict[str, ListQuery | RecordQuery] = {
+    "sessions": list_of(user_id="u"),
+    "records": query("a"),
+    "records by time": query("a", order="time"),
+    "records of some keys": query("a", key_prefix="k"),
+}
+
+
+@pytest.mark.parametrize("asked", [*SEARCHED.values(), *LISTED.values()], ids=[*SEARCHED, *LISTED])
+async def test_what_may_look_at_many_rows_is_a_search(
+    file_url: str, opener: Opener, asked: ListQuery | RecordQuery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = opener(file_url)
+    await store.start()
+    await write(store, put(name("k", "a"), labels={"n": 1}))
+    monkeypatch.setattr(lane, "MOST_WAITING", 0)  # nothing is a search that is answered now
+    read = store.records(asked) if isinstance(asked, RecordQuery) else store.sessions(asked)
+    if asked in SEARCHED.values():
+        with pytest.raises(Unavailable):
+            await read
+    else:
+        await read
+    await store.close()
