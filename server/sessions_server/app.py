@@ -89,6 +89,7 @@ class Core:
 
     backend: Backend
     store: Store
+    writer: Writer
     hub: Hub
     sessions: Sessions
     transfers: Transfers
@@ -121,6 +122,7 @@ async def serve_until(
         async with running_core(settings, clock=clock, stop=stop, serves=True) as core:
             metrics = Metrics()
             metrics.show_searches(core.store.lane)
+            core.writer.measure = metrics.committed
             calls = _calls(settings, core, metrics, clock or SystemClock())
             rpc = RpcServer(settings.listen, calls=calls, metrics=metrics, tls=tls)
             http = _http_server(settings, calls, tls)
@@ -246,6 +248,7 @@ async def _running_log(
             yield Core(
                 backend=backend,
                 store=store,
+                writer=writer,
                 hub=hub,
                 sessions=Sessions(commits=writer, store=store, cells=cells, limits=limits),
                 transfers=Transfers(commits=writer, store=store, cells=cells, clock=clock),

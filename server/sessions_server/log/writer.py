@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -47,6 +48,9 @@ Parts = Callable[[], Iterator[Commit]]
 Announce: TypeAlias = Callable[[list[Published]], object]
 """Told what has become durable."""
 
+Measure: TypeAlias = Callable[[int, float], object]
+"""Told of each transaction how many commits it held and how many seconds it took."""
+
 
 @dataclass(slots=True, eq=False)
 class _Entry(Generic[Work]):
@@ -68,6 +72,7 @@ class Writer:
     def __init__(self, store: WriteStore, *, announce: Announce) -> None:
         self._store = store
         self._announce = announce
+        self.measure: Measure = lambda _number, _seconds: None
         self._waiting: deque[_Single] = deque()
         self._parts: deque[_Entry[Parts]] = deque()
         self._wanted = 1
@@ -192,10 +197,12 @@ class Writer:
 
     async def _commit(self, batch: list[_Single], lock_wait: LockWait) -> list[_Single]:
         """Answers which entries have to wait for a session; with long lock_wait they have done so."""
+        began = time.monotonic()
         try:
             decided = await self._store.transact(lambda tx: _decide_batch(tx, batch, lock_wait))
         except Exception as error:
             return await self._recover(batch, lock_wait, error)
+        self.measure(len(decided.outcomes), time.monotonic() - began)
         # The callers first, so that their answers do not queue behind a thousand watchers. Nobody runs in between.
         for entry, outcome in decided.outcomes:
             _settle(entry, outcome)

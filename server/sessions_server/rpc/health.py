@@ -45,11 +45,13 @@ class Health(health_pb2_grpc.HealthServicer):
         if serving != self._serving:
             self._serving = serving
             self._wake()
+        self._metrics.serving(serving)
 
     def stop(self) -> None:
         """NOT_SERVING from now on."""
         self._serving, self._stopping = False, True
         self._wake()
+        self._metrics.serving(False)
 
     async def Check(self, request: health_pb2.HealthCheckRequest, context: _Context) -> _Response:
         if request.service not in self._services:

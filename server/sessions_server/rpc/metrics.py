@@ -1,4 +1,4 @@
-"""What is counted of the calls: by method and code, how long they took, how many streams are open."""
+"""What is counted: calls by method and code, how long they took, open streams, transactions, and the process itself."""
 
 from __future__ import annotations
 
@@ -6,13 +6,21 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    start_http_server,
+)
 
 from sessions_server.domain.errors import SetupError
 
 if TYPE_CHECKING:
     from sessions_server.domain.ports import Searches
 
+_COMMITS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 
 
@@ -34,6 +42,24 @@ class Metrics:
         self._open_streams = Gauge(
             "sessions_rpc_open_streams", "Streams that are open now.", ("method",), registry=registry
         )
+        self._serving = Gauge(
+            "sessions_serving",
+            "1 while the database can be used and calls are taken, else 0.",
+            registry=registry,
+        )
+        self._commit_seconds = Histogram(
+            "sessions_transaction_seconds",
+            "How long write transactions took, until they were durable.",
+            registry=registry,
+            buckets=_SECONDS,
+        )
+        self._commit_size = Histogram(
+            "sessions_transaction_commits",
+            "Commits that a write transaction held.",
+            registry=registry,
+            buckets=_COMMITS,
+        )
+        ProcessCollector(registry=registry)
         self._handled_children: dict[tuple[str, str], Counter] = {}
         self._seconds_children: dict[str, Histogram] = {}
 
@@ -48,6 +74,15 @@ class Metrics:
         if child is None:
             child = self._seconds_children[method] = self._seconds.labels(method)
         child.observe(seconds)
+
+    def committed(self, number: int, seconds: float) -> None:
+        """One write transaction with this many commits has become durable."""
+        self._commit_size.observe(number)
+        self._commit_seconds.observe(seconds)
+
+    def serving(self, is_serving: bool, /) -> None:
+        """Whether calls are taken, as health says it."""
+        self._serving.set(is_serving)
 
     @contextmanager
     def open_stream(self, method: str) -> Iterator[None]:
