@@ -91,8 +91,8 @@ class InMemory:
                 except ImportError as missing:
                     raise Unavailable(_NEEDS_SERVER) from missing
                 self._stop = weakref.finalize(self, server.InMemory(self.address).close)
-                # At exit too, and before executors, which an orderly stop needs, take no more work. `atexit` is too late:
-                # https://github.com/python/cpython/issues/83993
+                # At exit too, and before executors, which an orderly stop needs, take no more work. `atexit` is too
+                # late: https://github.com/python/cpython/issues/83993
                 threading._register_atexit(self._stop)  # type: ignore[attr-defined]
 
     def close(self) -> None:
