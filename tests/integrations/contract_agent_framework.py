@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import sys
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -298,3 +299,9 @@ async def test_deleting_the_snapshot_of_a_session_without_messages_erases_it(cli
     await store.delete(name)
     with pytest.raises(NotFound):
         await client.sessions.get(name)
+
+
+async def test_the_history_alone_warns_of_nothing_experimental() -> None:
+    program = "from sessions_client.integrations.agent_framework import SessionsHistoryProvider"
+    process = await asyncio.create_subprocess_exec(sys.executable, "-W", "error", "-c", program)
+    assert await process.wait() == 0

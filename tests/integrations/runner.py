@@ -12,6 +12,8 @@ from tests.support.server import ROOT, SOURCES, start_server
 
 HERE: Final = ROOT / "tests" / "integrations"
 ENVIRONMENTS: Final = ROOT / ".cache" / "integrations"
+EVERY: Final = "SESSIONS_TEST_EVERY_FRAMEWORK"
+"""An environment variable: `make test` is spared the environments of the other frameworks."""
 FRAMEWORKS: Final = tuple(sorted(path.stem for path in HERE.glob("*.txt")))
 
 

@@ -7,10 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integrations.runner import FRAMEWORKS, environment_of, run_contract
+from tests.integrations.runner import EVERY, FRAMEWORKS, environment_of, run_contract
 
-EVERY = "SESSIONS_TEST_EVERY_FRAMEWORK"
-"""An environment variable: `make test` is spared the environments of the other frameworks."""
 COMMON = ("langgraph", "openai_agents")
 TESTED = FRAMEWORKS if os.environ.get(EVERY) else COMMON
 

@@ -13,11 +13,10 @@ a transcript that is saved a second time adds only what is new. A snapshot of an
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from agent_framework import AgentSession, HistoryProvider, Message, SessionStore
+from agent_framework import HistoryProvider, Message
 from agent_framework._sessions import filter_new_messages
 
 from sessions_client import (
@@ -26,19 +25,19 @@ from sessions_client import (
     FailedPrecondition,
     Message as StoredMessage,
     NotFound,
-    Record,
-    RecordName,
-    Scope,
     StorageOptions,
     ops,
 )
 from sessions_client.integrations import _payloads as payloads
 from sessions_client.integrations._ids import metadata_of, session_id_of, user_id_of
 
+if TYPE_CHECKING:
+    from sessions_client.integrations._agent_framework_snapshots import SessionsSessionStore
+
+__all__ = ["SessionsHistoryProvider", "SessionsSessionStore"]
+
 _EVERYTHING: Final = 2**31 - 1
 _ATTEMPTS: Final = 100
-_SNAPSHOT: Final = ("agent-framework", "snapshot")
-_CHUNKS: Final = ("agent-framework", "snapshot-chunks")
 
 
 class SessionsHistoryProvider(HistoryProvider):
@@ -113,7 +112,9 @@ class SessionsHistoryProvider(HistoryProvider):
             except Aborted:
                 continue
             return
-        raise _kept_changing(name)
+        raise FailedPrecondition(
+            f"Session {name!r} kept changing while its messages were being saved; save them again."
+        )
 
     async def clear(self, session_id: str | None) -> None:
         """Erases all messages of the session."""
@@ -131,7 +132,12 @@ class SessionsHistoryProvider(HistoryProvider):
         return payloads.dump([self.source_id, name]).decode("utf-8", "surrogatepass")
 
     def _create(self, name: str) -> ops.NewSession:
-        return _new_session(name, self._user_id, self._storage_options)
+        return ops.new_session(
+            self._user_id,
+            metadata=metadata_of(name),
+            storage_options=self._storage_options,
+            if_exists="return",
+        )
 
     async def _history(self, key: str, limit: int) -> Sequence[StoredMessage]:
         if limit <= 0:
@@ -162,122 +168,6 @@ class SessionsHistoryProvider(HistoryProvider):
         ]
 
 
-class SessionsSessionStore(SessionStore):
-    """Snapshots of agent sessions, by any key. `storage_options` is for the sessions that it creates.
-
-    A snapshot is a record of the session of its key. Of two writers the last one wins, as in the framework's stores.
-    """
-
-    def __init__(
-        self,
-        client: AsyncClient,
-        *,
-        storage_options: StorageOptions | Mapping[str, Any] | None = None,
-    ) -> None:
-        super().__init__()
-        self._client = client
-        self._storage_options = storage_options
-
-    async def get(self, session_id: str) -> AgentSession | None:
-        """The stored session; None when there is none."""
-        self.validate_session_id(session_id)
-        key = session_id_of(session_id)
-        for _ in range(_ATTEMPTS):
-            found = await self._found(key)
-            if found is None:
-                return None
-            try:
-                raw = await payloads.value_of(self._client, found.value, _chunks(key, found))
-            except NotFound:  # It was replaced meanwhile.
-                continue
-            return AgentSession.from_dict(payloads.load(raw))
-        raise _kept_changing(session_id)
-
-    async def set(self, session_id: str, session: AgentSession) -> None:
-        """Stores the session in place of what was stored under this key."""
-        self.validate_session_id(session_id)
-        key, raw = session_id_of(session_id), _snapshot(session)
-        create = _new_session(session_id, "default", self._storage_options)
-        (packed,) = payloads.pack(key, [raw], collection=_CHUNKS)
-        put = ops.put(_name(key), packed.payload, value_type=packed.payload_type)
-        if not packed.chunks:
-            await self._client.sessions.commit(key, _all_chunks(key), put, create=create)
-            return
-        for _ in range(_ATTEMPTS):
-            await payloads.write_chunks(self._client, key, create, [packed])
-            before = await self._found(key)
-            replaced = _chunks(key, before) if before is not None else []
-            complete = [ops.if_record(name, present=True) for name, _ in packed.chunks]
-            try:
-                await self._client.sessions.commit(
-                    key, *map(ops.delete, replaced), put, create=create, conditions=complete
-                )
-            except Aborted:  # Another writer took the chunks away.
-                continue
-            return
-        raise _kept_changing(session_id)
-
-    async def delete(self, session_id: str) -> None:
-        """Deletes the snapshot, and its session as well unless that has messages."""
-        self.validate_session_id(session_id)
-        key = session_id_of(session_id)
-        is_empty = ops.if_history_head(0)
-        with contextlib.suppress(NotFound):
-            try:
-                await self._client.sessions.commit(key, ops.delete_session(), conditions=[is_empty])
-            except Aborted:
-                await self._client.sessions.commit(key, ops.delete(_name(key)), _all_chunks(key))
-
-    async def _found(self, key: str) -> Record | None:
-        try:
-            return await self._client.records.get(_name(key))
-        except NotFound:
-            return None
-
-
-def _new_session(
-    name: str, user_id: str, storage_options: StorageOptions | Mapping[str, Any] | None
-) -> ops.NewSession:
-    return ops.new_session(
-        user_id, metadata=metadata_of(name), storage_options=storage_options, if_exists="return"
-    )
-
-
-def _name(key: str) -> RecordName:
-    return RecordName(Scope(session_id=key), _SNAPSHOT)
-
-
-def _chunks(key: str, found: Record) -> list[RecordName]:
-    return payloads.chunk_names(key, found.value, found.value_type, _CHUNKS)
-
-
-def _all_chunks(key: str) -> ops.Operation:
-    """Deletes the chunks of every snapshot."""
-    return ops.delete(RecordName(Scope(session_id=key), _CHUNKS), prefix=True)
-
-
-def _snapshot(session: AgentSession) -> bytes:
-    """The session's JSON. Raises TypeError for what could not be restored."""
-    if type(session) is not AgentSession:
-        raise TypeError(
-            f"SessionsSessionStore stores AgentSession itself, not its subclass {type(session).__name__}; "
-            "keep what the subclass adds in the session's state."
-        )
-    value = session.to_dict()
-    if isinstance(value["service_session_id"], Mapping):
-        value["service_session_id"] = dict(value["service_session_id"])
-    try:
-        return payloads.dump(value)
-    except TypeError as error:
-        raise TypeError(
-            f"The session's state cannot be stored: {error}. Register its type with register_state_type()."
-        ) from error
-
-
-def _kept_changing(name: str) -> FailedPrecondition:
-    return FailedPrecondition(f"Session {name!r} kept changing meanwhile; repeat the call.")
-
-
 def _readable(message: Message, count: int) -> dict[str, Any]:
     """What other readers of the history see of one of `count` messages."""
     call = next((each.call_id for each in message.contents if getattr(each, "call_id", None)), None)
@@ -290,3 +180,12 @@ def _readable(message: Message, count: int) -> dict[str, Any]:
 def _plain(message: StoredMessage) -> Message:
     """A message that another program added."""
     return Message(role=message.role or "assistant", contents=[message.content])
+
+
+def __getattr__(name: str) -> Any:
+    # Only who asks for the store sees the framework's warning that its base class is experimental.
+    if name == "SessionsSessionStore":
+        from sessions_client.integrations._agent_framework_snapshots import SessionsSessionStore
+
+        return SessionsSessionStore
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

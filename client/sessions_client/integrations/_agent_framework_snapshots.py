@@ -1,0 +1,140 @@
+"""Snapshots of Agent Framework's sessions: the part of `agent_framework` whose base class is still experimental."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from typing import Any, Final
+
+from agent_framework import AgentSession, SessionStore
+
+from sessions_client import (
+    Aborted,
+    AsyncClient,
+    FailedPrecondition,
+    NotFound,
+    Record,
+    RecordName,
+    Scope,
+    StorageOptions,
+    ops,
+)
+from sessions_client.integrations import _payloads as payloads
+from sessions_client.integrations._ids import metadata_of, session_id_of
+
+_ATTEMPTS: Final = 100
+_SNAPSHOT: Final = ("agent-framework", "snapshot")
+_CHUNKS: Final = ("agent-framework", "snapshot-chunks")
+
+
+class SessionsSessionStore(SessionStore):
+    """Snapshots of agent sessions, by any key. `storage_options` is for the sessions that it creates.
+
+    A snapshot is a record of the session of its key. Of two writers the last one wins, as in the framework's stores.
+    """
+
+    def __init__(
+        self,
+        client: AsyncClient,
+        *,
+        storage_options: StorageOptions | Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self._client = client
+        self._storage_options = storage_options
+
+    async def get(self, session_id: str) -> AgentSession | None:
+        """The stored session; None when there is none."""
+        self.validate_session_id(session_id)
+        key = session_id_of(session_id)
+        for _ in range(_ATTEMPTS):
+            found = await self._found(key)
+            if found is None:
+                return None
+            try:
+                raw = await payloads.value_of(self._client, found.value, _chunks(key, found))
+            except NotFound:  # It was replaced meanwhile.
+                continue
+            return AgentSession.from_dict(payloads.load(raw))
+        raise _kept_changing(session_id)
+
+    async def set(self, session_id: str, session: AgentSession) -> None:
+        """Stores the session in place of what was stored under this key."""
+        self.validate_session_id(session_id)
+        key, raw = session_id_of(session_id), _snapshot(session)
+        create = ops.new_session(
+            "default",
+            metadata=metadata_of(session_id),
+            storage_options=self._storage_options,
+            if_exists="return",
+        )
+        (packed,) = payloads.pack(key, [raw], collection=_CHUNKS)
+        put = ops.put(_name(key), packed.payload, value_type=packed.payload_type)
+        if not packed.chunks:
+            await self._client.sessions.commit(key, _all_chunks(key), put, create=create)
+            return
+        for _ in range(_ATTEMPTS):
+            await payloads.write_chunks(self._client, key, create, [packed])
+            before = await self._found(key)
+            replaced = _chunks(key, before) if before is not None else []
+            complete = [ops.if_record(name, present=True) for name, _ in packed.chunks]
+            try:
+                await self._client.sessions.commit(
+                    key, *map(ops.delete, replaced), put, create=create, conditions=complete
+                )
+            except Aborted:  # Another writer took the chunks away.
+                continue
+            return
+        raise _kept_changing(session_id)
+
+    async def delete(self, session_id: str) -> None:
+        """Deletes the snapshot, and its session as well unless that has messages."""
+        self.validate_session_id(session_id)
+        key = session_id_of(session_id)
+        is_empty = ops.if_history_head(0)
+        with contextlib.suppress(NotFound):
+            try:
+                await self._client.sessions.commit(key, ops.delete_session(), conditions=[is_empty])
+            except Aborted:
+                await self._client.sessions.commit(key, ops.delete(_name(key)), _all_chunks(key))
+
+    async def _found(self, key: str) -> Record | None:
+        try:
+            return await self._client.records.get(_name(key))
+        except NotFound:
+            return None
+
+
+def _name(key: str) -> RecordName:
+    return RecordName(Scope(session_id=key), _SNAPSHOT)
+
+
+def _chunks(key: str, found: Record) -> list[RecordName]:
+    return payloads.chunk_names(key, found.value, found.value_type, _CHUNKS)
+
+
+def _all_chunks(key: str) -> ops.Operation:
+    """Deletes the chunks of every snapshot."""
+    return ops.delete(RecordName(Scope(session_id=key), _CHUNKS), prefix=True)
+
+
+def _snapshot(session: AgentSession) -> bytes:
+    """The session's JSON. Raises TypeError for what could not be restored."""
+    if type(session) is not AgentSession:
+        raise TypeError(
+            f"SessionsSessionStore stores AgentSession itself, not its subclass {type(session).__name__}; "
+            "keep what the subclass adds in the session's state."
+        )
+    value = session.to_dict()
+    if isinstance(value["service_session_id"], Mapping):
+        value["service_session_id"] = dict(value["service_session_id"])
+    try:
+        return payloads.dump(value)
+    except TypeError as error:
+        raise TypeError(
+            f"The session's state cannot be stored: {error}. Register its type with register_state_type()."
+        ) from error
+
+
+def _kept_changing(name: str) -> FailedPrecondition:
+    return FailedPrecondition(f"Snapshot {name!r} kept changing meanwhile; repeat the call.")
