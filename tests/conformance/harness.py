@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence as Seq
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 from sessions_server.domain.filters import Condition, parse_filter
 from sessions_server.domain.models import (
@@ -121,6 +122,7 @@ def create(
         storage=storage or StorageOptions(encryption=data_key is not None),
         data_key=data_key,
         request=stamp(request) if request else None,
+        log_id=uuid4().hex,
     )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import sqlalchemy as sa
 
 from sessions_server.domain.errors import DataCorrupted, SessionNotFound
 from sessions_server.domain.models import (
@@ -24,10 +25,13 @@ from sessions_server.domain.models import (
     StorageOptions,
 )
 from sessions_server.domain.ports import Cells, HistoryQuery
+from sessions_server.storage.schema import requests
 from tests.conformance.harness import KEY, OTHER, Harness, add, create, list_of, move, set_context, stamp
 from tests.support import commits as c
 
 if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
     from tests.conformance.conftest import Opener
     from tests.support.clock import HandClock
 
@@ -220,3 +224,24 @@ async def test_busy_readers_do_not_keep_erased_plaintext_on_the_disk(
         stop.set()
     assert SECRET.encode() not in stored_bytes(tmp_path)
     await store.close()
+
+
+async def test_of_a_deleted_session_only_ids_that_the_server_made_are_kept_with_its_request_ids(
+    bench: Harness, cells: Cells
+) -> None:
+    chosen = MessageDraft("chosen", MessageBody(role="user", content="c"), chosen=True)
+    await bench.apply(
+        create(data_key=cells.new_key(*KEY)),
+        add("a", request=stamp("made")),
+        c.add_messages(key=KEY, drafts=(chosen,), request=stamp("chosen")),
+        set_context({"secret": 1}, request="context"),
+    )
+    await bench.do(c.delete(key=KEY))
+
+    def answers(connection: Connection) -> dict[str, bytes]:
+        found = connection.execute(sa.select(requests.c.request_id, requests.c.answer))
+        return {id_: bytes(answer) for id_, answer in found}
+
+    kept = await bench.store._read(answers)
+    assert {id_ for id_, answer in kept.items() if answer} == {"made"}
+    assert b"id of a" in kept["made"]

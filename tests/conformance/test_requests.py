@@ -166,6 +166,21 @@ async def test_a_late_repeat_neither_revives_a_deleted_session_nor_acts_on_the_n
         assert (await bench.store.session(KEY)).state == "created"
 
 
+@pytest.mark.parametrize("encrypted", [False, True], ids=["plain", "encrypted"])
+async def test_a_receipt_counts_in_its_own_log_only(bench: Harness, cells: Cells, encrypted: bool) -> None:
+    message = add("a", request=stamp("r"))
+    for count in range(2):
+        await bench.do(create(data_key=cells.new_key(*KEY) if encrypted else None))
+        if count:
+            with pytest.raises(SessionNotFound):
+                await bench.do(message)
+        else:
+            assert await bench.do(message) == await bench.do(message)
+        await bench.do(delete(f"d{count}"))
+        with pytest.raises(SessionNotFound):
+            await bench.do(message)
+
+
 async def test_a_late_repeat_of_an_end_leaves_the_session_that_was_created_since(bench: Harness) -> None:
     end = move(c.Verb.END, request="r")
     await bench.apply(create(storage=TEMPORARY._replace(encryption=False)), end, create(), add("a"))

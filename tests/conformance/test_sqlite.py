@@ -24,7 +24,7 @@ from sessions_server.storage.errors import StoreRefused
 from sessions_server.storage.sqlite.backend import SqliteBackend
 from sessions_server.storage.sqlite.runner import SqliteRunner
 from sessions_server.storage.store import Store, open_store
-from tests.conformance.harness import KEY, Harness, add, create, list_of
+from tests.conformance.harness import KEY, Harness, add, create, key, list_of, stamp
 from tests.support import commits as c
 from tests.support.clock import HandClock
 
@@ -236,6 +236,30 @@ async def test_a_message_writes_the_pages_that_it_changes_and_no_others(
     # of writes.
     assert mode(pages) == 7
     await store.close()
+
+
+async def test_messages_of_many_sessions_share_the_pages_of_their_ids(
+    file_url: str, opener: Opener, tmp_path: Path
+) -> None:
+    """What each session has a page of its own for is its end of the log's key, and no second one."""
+    store = opener(file_url)
+    await store.start()
+    harness = Harness(store, HandClock())
+    keys = [key(f"session {number:02} {'x' * 60}") for number in range(40)]
+    await harness.apply(*(create(each) for each in keys))
+    log, pages = tmp_path / "sessions.db-wal", 0
+    for number in range(12):
+        before = log.stat().st_size
+        requests = [stamp(f"{number:04} {each.session_id}") for each in keys]
+        await harness.apply(
+            *(
+                add(f"{number:04} {each.session_id}", key=each, request=request)
+                for each, request in zip(keys, requests, strict=True)
+            )
+        )
+        pages = (log.stat().st_size - before) // (4096 + 24)
+    await store.close()
+    assert pages < 2 * len(keys)
 
 
 def times_open(path: Path) -> int:

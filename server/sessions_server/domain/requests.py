@@ -17,6 +17,7 @@ from sessions_server.domain.operations import Append, ContextWritten, Done, Remo
 from sessions_server.domain.records import RecordsDeleted, RecordWritten
 
 if TYPE_CHECKING:
+    from sessions_server.domain.facts import Facts
     from sessions_server.domain.models import Json
     from sessions_server.domain.replay import Snapshot
 
@@ -32,6 +33,9 @@ class Kept(NamedTuple):
     """Without its metadata."""
     context: tuple[Sequence, Micros] | None = None
     """The context's etag and time."""
+    log_id: str = ""
+    """Of a receipt: the log that its messages are in. Set only where the answer is nothing but the ids, positions and
+    times that the server gave to new messages; such an answer need not be erased with its session."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +59,23 @@ class StoredRequest:
 _NO_BODY = MessageBody()
 
 
-def keep(committed: Committed, sequence: Sequence) -> Kept:
-    """What is kept of an answer."""
+def keep(commit: Commit, committed: Committed, facts: Facts) -> Kept:
+    """What is kept of the answer to a commit; `facts` are those after it."""
     session, context = committed.session, committed.context
     return Kept(
-        sequence,
+        facts.last_sequence,
         committed.results,
         None if session is None else session._replace(metadata={}, data_key=None),
         None if context is None else (context.revision, context.update_time),
+        facts.session.log_id if facts.session is not None and _is_receipt(commit) else "",
     )
+
+
+def _is_receipt(commit: Commit) -> bool:
+    """Whether the answer is nothing but what the server made up for new messages."""
+    if commit.shows_session or commit.shows_context:
+        return False
+    return all(type(each) is Append and not each.draft.chosen for each in commit.operations)
 
 
 def needs_past(kept: Kept, now: Snapshot) -> bool:
@@ -93,6 +105,8 @@ def encode_kept(kept: Kept) -> bytes:
         out["session"] = session_json(kept.session)
     if kept.context is not None:
         out["context"] = list(kept.context)
+    if kept.log_id:
+        out["log_id"] = kept.log_id
     return dumps(out)
 
 
@@ -111,6 +125,7 @@ def decode_kept(stored: bytes) -> Kept:
         tuple(results),
         None if session is None else session_from_json(session),
         None if context is None else (context[0], context[1]),
+        raw.get("log_id", ""),
     )
 
 

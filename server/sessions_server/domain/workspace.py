@@ -111,7 +111,7 @@ class Workspace:
             slot.hidden_through = slot.facts.last_sequence
             slot.base = Base(slot.facts.last_sequence, slot.facts.snapshot)
         if stamp is not None:
-            kept = keep(outcome.committed, outcome.facts.last_sequence)
+            kept = keep(commit, outcome.committed, outcome.facts)
             outlives = bool(outcome.events) and slot.facts.session is None
             request = StoredRequest(stamp, self.now, outcome.committed, kept, outlives)
             slot.requests[stamp.id] = slot.new_requests[stamp.id] = request

@@ -50,6 +50,9 @@ class Keeping(IntEnum):
     """Not any more: its session was erased since."""
     OUTLIVING = 3
     """In clear, and for as long as the id: it is that of the request that erased the session."""
+    RECEIPT = 4
+    """In clear, and for as long as the id: the ids, positions and times of new messages, which count in their log
+    only."""
 
 
 _TYPES: Final = {str(value): value for value in EventType}

@@ -297,6 +297,9 @@ class Loader:
             stamp.id, answer
         )
         now = Snapshot(None) if outlives else slot.facts.snapshot
+        session = slot.facts.session
+        if keeping == Keeping.RECEIPT and (session is None or session.log_id != kept.log_id):
+            return StoredRequest(stamp, Micros(time), None)
         committed = restore(kept, repeated, now, self._past(loaded, slot, kept, now))
         return StoredRequest(stamp, Micros(time), committed, outlives=outlives)
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sessions_server.domain.ports import Cells
 
 
-_REQUEST_KEY: Final = (requests.c.tenant, requests.c.session_id, requests.c.request_id)
+_REQUEST_KEY: Final = (requests.c.request_id, requests.c.tenant, requests.c.session_id)
 _PURGE_REQUESTS: Final = Prepared(
     requests.delete().where(
         sa.tuple_(*_REQUEST_KEY).in_(

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
     from sessions_server.domain.models import Context
+    from sessions_server.domain.requests import StoredRequest
     from sessions_server.storage.load import Loaded
     from sessions_server.storage.rules import Rules
 
@@ -332,8 +333,7 @@ class Saver:
             for request in slot.new_requests.values():
                 stamp, keeping, answer = request.stamp, Keeping.ERASED, b""
                 if request.kept is not None:
-                    keeping = Keeping.CLEAR if sealing.data_key is None else Keeping.SEALED
-                    keeping = Keeping.OUTLIVING if request.outlives else keeping  # which may outlive any key
+                    keeping = _keeping(request, sealing)
                     in_clear = keeping is not Keeping.SEALED and sealing.data_key is not None
                     content = replace(sealing, data_key=None) if in_clear else sealing
                     answer = content.kept_cell(stamp.id, request.kept)
@@ -347,6 +347,14 @@ class Saver:
 
     def _content(self, slot: Slot) -> Content:
         return content_of(self._rules.cells, slot)
+
+
+def _keeping(request: StoredRequest, content: Content) -> Keeping:
+    if request.outlives:
+        return Keeping.OUTLIVING  # which may outlive any key
+    if request.kept is not None and request.kept.log_id:
+        return Keeping.RECEIPT
+    return Keeping.CLEAR if content.data_key is None else Keeping.SEALED
 
 
 def _history_start(slot: Slot, session: Session) -> Sequence:

@@ -1,4 +1,6 @@
-"""The tables. Every primary key begins with tenant and session, so a sharding database can distribute them alike.
+"""The tables. Every unique key has tenant and session in it, so a sharding database can distribute them alike. They
+come first, but for the ids of messages and requests: those grow with time, so that the sessions of a commit write to
+the same end of an index, where each would otherwise write a page of its own.
 
 This module says what the migrations lead to; a test compares the two. Instants and spans are microseconds in BIGINT.
 Texts are ordered by code point on both databases, which is also how Python orders them.
@@ -147,11 +149,11 @@ log = sa.Table(
     sa.Column("message_time", MICROS),
     sa.PrimaryKeyConstraint("tenant", "session_id", "sequence", name=LOG_PK),
 )
-sa.Index(
+message_ids = sa.Index(
     MESSAGE_ID_UNIQUE,
+    log.c.message_id,
     log.c.tenant,
     log.c.session_id,
-    log.c.message_id,
     unique=True,
     sqlite_where=log.c.message_id.is_not(None),
     postgresql_where=log.c.message_id.is_not(None),
@@ -201,9 +203,19 @@ requests = sa.Table(
     sa.Column("sealed", sa.SmallInteger, nullable=False),
     sa.Column("time", MICROS, nullable=False),
     sa.Column("answer", sa.LargeBinary, nullable=False),
-    sa.PrimaryKeyConstraint("tenant", "session_id", "request_id", name=REQUESTS_PK),
+    sa.PrimaryKeyConstraint("request_id", "tenant", "session_id", name=REQUESTS_PK),
 )
 sa.Index("ix_requests_time", requests.c.time)
+
+# What is let go of when a session is erased: the answers that are kept in clear or sealed.
+_answered: Final = requests.c.sealed < sa.literal_column("2")
+sa.Index(
+    "ix_requests_session",
+    requests.c.tenant,
+    requests.c.session_id,
+    sqlite_where=_answered,
+    postgresql_where=_answered,
+)
 
 tombstones = sa.Table(
     "tombstones",

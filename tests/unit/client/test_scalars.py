@@ -93,6 +93,14 @@ def test_an_integer_must_be_one_and_fit(value: object) -> None:
         scalars.integer(value, field="limit", bits=32)
 
 
+def test_new_request_ids_differ_and_begin_with_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    instants = iter([1_767_225_600_000_000_000, 1_767_225_600_001_000_000, 1_767_225_600_001_999_999])
+    monkeypatch.setattr("time.time_ns", lambda: next(instants))
+    first, second, third = (scalars.new_request_id(None) for _ in range(3))
+    assert first[:12] < second[:12] == third[:12]
+    assert second != third
+
+
 def test_a_write_gets_a_new_request_id_unless_it_has_one() -> None:
     assert scalars.new_request_id("mine") == "mine"
     assert scalars.new_request_id(None) != scalars.new_request_id("")

@@ -6,6 +6,7 @@ import sqlite3
 from typing import TYPE_CHECKING, Final
 
 from sessions_server.storage import errors
+from sessions_server.storage.schema import message_ids
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 _DAMAGED: Final = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _PRIMARY_CODE: Final = 0xFF
-_MESSAGE_ID_COLUMNS: Final = "log.tenant, log.session_id, log.message_id"
+_MESSAGE_ID_COLUMNS: Final = ", ".join(map(str, message_ids.columns))
 
 
 class FileUnusable(Exception):
