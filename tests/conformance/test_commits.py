@@ -120,7 +120,9 @@ async def test_operations_happen_in_their_order_with_consecutive_events(bench: H
     assert done.results[5:8] == (RecordWritten("e1"), Done(), Removed(1))
     stored = await bench.store.session(KEY)
     assert done.session is not None
-    assert done.session == stored._replace(history_start=done.session.history_start)
+    assert done.session == stored._replace(
+        history_start=done.session.history_start, log_id=done.session.log_id
+    )
     assert (done.session.message_count, done.session.history_head, done.session.state) == (2, 5, "active")
     assert await bench.contents() == ["b", "c"]
     assert (await bench.store.context(KEY)).data == {"n": 2}

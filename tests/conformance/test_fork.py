@@ -86,7 +86,7 @@ async def test_a_fork_at_the_head_has_everything(
     await filled(bench, data_keys[0])
     source = await bench.store.session(KEY)
     session = await fork(bench, data_key=data_keys[1])
-    assert session == await bench.store.session(COPY)
+    assert session == (await bench.store.session(COPY))._replace(log_id=session.log_id)
     assert session.forked_from == ForkedFrom("s", Sequence(9))
     assert (session.state, session.user_id, session.metadata) == (State.CREATED, "u", METADATA)
     assert (session.config, session.storage) == (source.config, source.storage)
@@ -121,7 +121,7 @@ async def test_the_log_of_a_fork_tells_where_it_comes_from(
     await fork(bench, data_key=data_keys[1], request=stamp("r"))
     assert [(each.key, each.events, each.head) for each in bench.published] == [(COPY, [], 4)]
     page = await bench.store.log(COPY, Sequence(0), 9)
-    assert (page.head, page.log_start, page.log_id) == (4, 1, "of copy")
+    assert (page.head, page.log_start, page.log_id.partition(".")[0]) == (4, 1, "of copy")
     created, *messages = page.events
     assert created.type is EventType.CREATED
     assert isinstance(created.data, Created)

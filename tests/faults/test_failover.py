@@ -125,6 +125,27 @@ async def test_of_a_primary_that_is_killed_nothing_is_lost_where_the_standby_was
     assert load.verdict == Verdict(lost=0, holes=0, told=0)
 
 
+async def test_streams_are_told_what_an_asynchronous_standby_never_had(
+    pair: Pair, addresses: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    await pair.begin(synchronous=False)
+    async with running_load(addresses, "asynchronous") as load:
+        await load.more(WRITES)
+        await pair.standby.execute("ALTER SYSTEM SET primary_conninfo = ''")
+        await pair.standby.execute("SELECT pg_reload_conf()")
+        await until_none(pair.standby, "pg_stat_wal_receiver WHERE status = 'streaming'")
+        await load.more(WRITES)
+        await load.seen_by_all()
+        await asyncio.to_thread(pair.primary.kill)
+        await pair.promote()
+        await load.more(2 * WRITES)
+    report(capsys, "a primary that is killed, its standby asynchronous", load)
+    assert load.verdict is not None
+    assert load.verdict.lost > 0, "there was nothing to be told of"
+    assert load.verdict.holes == 0
+    assert load.verdict.told == len(load.followers)
+
+
 async def test_a_primary_that_goes_on_beside_the_promoted_one_is_left(
     pair: Pair, addresses: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -84,9 +84,13 @@ class AsyncSubscription(_backend.Startable["AsyncSubscription"]):
 
     @property
     def position(self) -> int | None:
-        """The sequence up to which everything was handed over; `subscribe(after_sequence=…)` continues from
-        there."""
+        """The sequence that everything was handed over up to: the `after_sequence` to continue from, with `log_id`."""
         return self._cursor.position
+
+    @property
+    def log_id(self) -> str | None:
+        """The identity of the log that the position belongs to. The two together name one event."""
+        return self._cursor.log_id
 
     @property
     def connection(self) -> StreamStatus:

@@ -43,7 +43,8 @@ class Streams(Resource):
 
         `event_types` is a list of types; None takes all. With `include_changes` the `context_change` and `updated`
         events tell what was changed, not only where. `log_id` is the identity of the log that `after_sequence` belongs
-        to; OutOfRange is raised when the session has another log since (LOG_REPLACED). `timeout` limits how long it
+        to, as the attribute `log_id` of a subscription has it; OutOfRange is raised when the log has another event at
+        that position now (LOG_REPLACED). `timeout` limits how long it
         takes to be subscribed, not the subscription.
 
         With `until` the subscription ends after the event with that sequence, or where nothing more comes up to there.

@@ -175,9 +175,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
         { "reason": "UNIMPLEMENTED", "domain": "sessions.v1", "metadata": {} }
     """
     ERROR_REASON_LOG_REPLACED: _ErrorReason.ValueType  # 25
-    """The log of the session is another one than that of the given `log_id`: the session was restored from a backup,
-    or deleted and then created or imported again. `log_id` is the identity of the log now. Read the session
-    again and subscribe from its `last_sequence`. OUT_OF_RANGE.
+    """The log has another event at the position than the log of the given `log_id`, or may have: the session was deleted
+    and then created or imported again, or its last events were lost in a failover or a restore of the database; also
+    in mid-stream. `log_id` is the identity of the log now. Read the session again and subscribe from its
+    `last_sequence`. OUT_OF_RANGE.
 
         { "reason": "LOG_REPLACED", "domain": "sessions.v1",
           "metadata": { "log_id": "0198f2c46a1e7b609d2f3f0c5b7a9e11" } }
@@ -359,9 +360,10 @@ ERROR_REASON_UNIMPLEMENTED: ErrorReason.ValueType  # 24
     { "reason": "UNIMPLEMENTED", "domain": "sessions.v1", "metadata": {} }
 """
 ERROR_REASON_LOG_REPLACED: ErrorReason.ValueType  # 25
-"""The log of the session is another one than that of the given `log_id`: the session was restored from a backup,
-or deleted and then created or imported again. `log_id` is the identity of the log now. Read the session
-again and subscribe from its `last_sequence`. OUT_OF_RANGE.
+"""The log has another event at the position than the log of the given `log_id`, or may have: the session was deleted
+and then created or imported again, or its last events were lost in a failover or a restore of the database; also
+in mid-stream. `log_id` is the identity of the log now. Read the session again and subscribe from its
+`last_sequence`. OUT_OF_RANGE.
 
     { "reason": "LOG_REPLACED", "domain": "sessions.v1",
       "metadata": { "log_id": "0198f2c46a1e7b609d2f3f0c5b7a9e11" } }

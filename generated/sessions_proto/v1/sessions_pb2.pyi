@@ -1477,8 +1477,9 @@ class SubscribeRequest(_message.Message):
     include_changes: _builtins.bool
     """Optional. Whether `context_change` and `updated` events hold what was changed. Default: false."""
     log_id: _builtins.str
-    """Optional. The `log_id` of the checkpoint that came with the position. A session whose log has another id now, since
-    it was restored, or deleted and made again, is LOG_REPLACED. Default: the position is taken as one of this log.
+    """Optional. The `log_id` of the last checkpoint that came before the position. When the log has another event at the
+    position now, or may have, the call is LOG_REPLACED: the session was deleted and made again, or its last events were
+    lost in a failover or a restore of the database. Default: the position is taken as one of this log.
     """
     @_builtins.property
     def event_types(self) -> _containers.RepeatedScalarFieldContainer[Global___EventType.ValueType]:
@@ -2568,8 +2569,10 @@ class Checkpoint(_message.Message):
     sequence: _builtins.int
     """Output only. Every event up to this sequence was sent, was filtered out, or lies before the start of the stream."""
     log_id: _builtins.str
-    """Output only. The identity of the log that `sequence` belongs to. It changes when the session is restored from a
-    backup, or deleted and then created or imported again. Send it back with the position to resume from.
+    """Output only. The identity of the log that `sequence` and the events after it belong to; opaque, at most 256
+    characters. It changes when the session is deleted and then created or imported again, and with the first event
+    after a failover of PostgreSQL: a checkpoint with the new identity then comes before that event. Send the last one
+    back with the position to resume from, so that the position names an event and not only a number.
     """
     def __init__(
         self,

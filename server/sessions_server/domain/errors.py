@@ -173,14 +173,14 @@ class EventsCompacted(DomainError):
 
 
 class LogReplaced(DomainError):
-    """The given log_id is not that of the session's log; `current` is."""
+    """The log has another event at the position than the log of the given log_id; `current` is its identity."""
 
     reason = Reason.LOG_REPLACED
 
     def __init__(self, current: str) -> None:
         super().__init__(
-            "The session was restored, or deleted and made again, since this log_id was read; read the session again "
-            "and subscribe from its last_sequence.",
+            "This position belongs to another log: the session was deleted and made again, or its last events were "
+            "lost in a failover or a restore of the database; read it again and subscribe from its last_sequence.",
             log_id=current,
         )
 

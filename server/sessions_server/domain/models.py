@@ -121,7 +121,8 @@ class Session(NamedTuple):
     history_head: Sequence = Sequence(0)
     """The sequence of the newest message of the history; 0: it is empty."""
     log_id: str = ""
-    """The identity of the log: another one after the id was deleted and created or imported again."""
+    """The identity of the log, see `lineage`: another one after the id was deleted and created or imported again, and
+    one with a branch more after a failover of the database."""
     forked_from: ForkedFrom | None = None
 
     @property

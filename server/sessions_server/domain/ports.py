@@ -353,17 +353,20 @@ class Feed(Protocol):
     """Grows when content was erased: what was read before may show it."""
     foreign: int
     """Grows when another replica has written, which may have erased what was read before."""
-    doubts: int
-    """Grows when the log may have gone back, as after a failover to a server that lacks its last events."""
 
-    def recent(self, after: Sequence) -> list[Event] | None:
-        """The events after a position if they are all at hand; empty at the head; None: ask the log."""
+    def recent(self, after: Sequence, log_id: str) -> list[Event] | None:
+        """The events after a position in the log with this identity, if they are all at hand; empty at the head; None:
+        ask the log."""
 
     async def changed(self, since: int, timeout_seconds: float) -> None:
         """Returns when the version is no longer `since`, or after the timeout."""
 
     def hint(self, head: Sequence) -> None:
         """The log has reached a position: if what is at hand does not, it is out of date."""
+
+    def compare(self, head: Sequence, seen: int) -> None:
+        """A read of the log that was begun at version `seen` found its head there. If the head was further before, the
+        log has gone back, and nothing at hand is trusted any more."""
 
 
 class Hub(Protocol):

@@ -73,6 +73,8 @@ class Published(NamedTuple):
     """The log's new head."""
     erased_through: Sequence
     """Content up to this position must not be shown any more."""
+    log_id: str = ""
+    """The log's identity that its newest event belongs to; empty: it is not known."""
 
 
 @dataclass(slots=True)

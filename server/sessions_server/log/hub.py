@@ -32,8 +32,9 @@ class Feed:
         self.erased_through = Sequence(0)
         self.erasures = 0
         self.foreign = 0
-        self.doubts = 0
         self.watchers = 0
+        self._log_id = ""
+        """Of the log that the ring's events are of; empty: not known."""
         self._ring: deque[Event] = deque()
         self._weights: deque[int] = deque()
         self._characters = 0
@@ -42,9 +43,12 @@ class Feed:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
 
-    def recent(self, after: Sequence) -> list[Event] | None:
-        """The events after a position if they are all at hand; empty at the head; None: ask the log."""
+    def recent(self, after: Sequence, log_id: str) -> list[Event] | None:
+        """The events after a position in the log with this identity, if they are all at hand; empty at the head; None:
+        ask the log."""
         if not self._ring or self._head > self._ring[-1].sequence or after + 1 < self._ring[0].sequence:
+            return None
+        if log_id != self._log_id or after > self._ring[-1].sequence:
             return None
         skipped = after + 1 - self._ring[0].sequence
         return [self._ring[index] for index in range(skipped, len(self._ring))]
@@ -69,6 +73,9 @@ class Feed:
         self.erasures += bool(published.erased_through)
         if events and events[0].sequence <= self._head:
             self.distrust()
+        if published.log_id != self._log_id:
+            self._forget_ring()
+            self._log_id = published.log_id
         self._head = max(self._head, published.head)
         if not events or (self._ring and self._ring[-1].sequence + 1 != events[0].sequence):
             self._forget_ring()  # another replica wrote in between, or a series, whose events are in the log only
@@ -88,6 +95,12 @@ class Feed:
             self.foreign += 1
             self.wake()
 
+    def compare(self, head: Sequence, seen: int) -> None:
+        """A read of the log that was begun at version `seen` found its head there. If the head was further before, the
+        log has gone back."""
+        if head < self._head and seen == self.version:
+            self.distrust()
+
     def forget(self) -> None:
         """Whatever is at hand may be out of date; everyone looks into the log."""
         self._forget_ring()
@@ -95,9 +108,8 @@ class Feed:
         self.wake()
 
     def distrust(self) -> None:
-        """The log may have gone back: what is at hand, and what was shown, may not be in it any more."""
+        """The log may have gone back: what is at hand may not be in it any more."""
         self._head = Sequence(0)
-        self.doubts += 1
         self.forget()
 
     def close(self) -> None:
@@ -180,7 +192,7 @@ class Hub:
             feed.forget()
 
     def distrust_all(self) -> None:
-        """The database has failed over to a server that may lack what was shown last: everyone compares."""
+        """The database has failed over to a server that may lack what was shown last: everyone looks into the log."""
         for feed in self._feeds.values():
             feed.distrust()
 

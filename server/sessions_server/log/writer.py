@@ -266,7 +266,7 @@ def _decide_parts(tx: Transaction, parts: Parts) -> tuple[Committed, list[Publis
         for change in changes:
             seen = published.get(change.key)
             through = max(change.erased_through, seen.erased_through if seen else change.erased_through)
-            published[change.key] = Published(change.key, [], change.head, through)
+            published[change.key] = change._replace(events=[], erased_through=through)
     return first or Committed(), list(published.values())
 
 

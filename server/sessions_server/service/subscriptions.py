@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from sessions_server.domain.errors import CursorAhead, EventsCompacted, LogReplaced, SessionNotFound
+from sessions_server.domain.lineage import differ_from
 from sessions_server.domain.models import Deleted, Event, EventType, Micros, Sequence, SessionKey, Updated
 
 if TYPE_CHECKING:
@@ -43,8 +44,9 @@ class Subscriptions:
         """Hands every event of `kinds` (empty: all) after a position (None: from now) to the sink, in order; with
         `changes`, also what it changed. The position is one of the log with this identity, if one is given.
 
-        Starts with a checkpoint. Returns after the session's `deleted` event. Raises SessionNotFound, CursorAhead,
-        EventsCompacted, LogReplaced, KeyNotAvailable, DataCorrupted, and whatever the sink raises.
+        Starts with a checkpoint, and sends another when the log's identity has changed. Returns after the session's
+        `deleted` event. Raises SessionNotFound, CursorAhead, EventsCompacted, LogReplaced, KeyNotAvailable,
+        DataCorrupted, and whatever the sink raises.
         """
         with self._hub.watch(key) as feed:  # before the first read, so that no wake-up is lost
             cursor = _Cursor(key, feed, sink, kinds, self._store if changes else None)
@@ -61,56 +63,42 @@ class Subscriptions:
         """
         feed = cursor.feed
         if not after:
+            seen = feed.version
             session = await self._store.session(cursor.key)
             head = session.last_sequence
             cursor.check_log(session.log_id)
+            feed.compare(head, seen)
             feed.hint(head)
             if after is None:
-                cursor.position, cursor.known = head, session.update_time
+                cursor.position = head
                 return None
         cursor.position = after
         seen = feed.version
-        page = await self._store.log(cursor.key, after, cursor.batch, changes=cursor.changes)
+        page = await self._page(cursor)
         cursor.check_log(page.log_id)
         if page.delete_time is not None and after >= page.head:
             raise SessionNotFound
         is_current = feed.version == seen
         feed.hint(page.head)  # which the page goes up to, so that it is no news to this follower
         batch = _Batch(cursor.read(page), feed.version, feed.foreign, feed.erasures)
-        if after and not batch.events:
-            cursor.known = await self._time_at(cursor)
         return batch if is_current else None
 
     async def _next(self, cursor: _Cursor) -> _Batch:
         feed = cursor.feed
         seen, foreign, erasures = feed.version, feed.foreign, feed.erasures
-        events = feed.recent(cursor.position)
+        events = feed.recent(cursor.position, cursor.log_id)
         if events is None or (cursor.fleeting and not _has_end(events)):
-            page = await self._store.log(cursor.key, cursor.position, cursor.batch, changes=cursor.changes)
-            events = cursor.read(page)
+            events = cursor.read(await self._page(cursor))
         return _Batch(events, seen, foreign, erasures)
 
-    async def _time_at(self, cursor: _Cursor) -> Micros | None:
-        """When the follower's last event happened; None where it is not kept any more. Raises CursorAhead."""
-        before = Sequence(cursor.position - 1)
-        page = await self._store.log(cursor.key, before, 1)
-        if not (
-            page.fleeting and page.head == before
-        ):  # which may be how the store answers once the clock has erased it
-            cursor.check_head(page)
-        return next((event.time for event in page.events if event.sequence == cursor.position), None)
-
-    async def _compare(self, cursor: _Cursor) -> None:
-        """Whether the follower's last event is in the log still, after the log may have gone back. What was written in
-        its place since has a later time. Raises CursorAhead."""
-        cursor.doubts = cursor.feed.doubts
-        if cursor.position and cursor.known is not None:
-            found = await self._time_at(cursor)
-            if found is not None and found > cursor.known:
-                raise CursorAhead(
-                    "The last events of this subscription were lost in a failover of the database; read the session, "
-                    "then subscribe from its last_sequence."
-                )
+    async def _page(self, cursor: _Cursor) -> LogPage:
+        seen = cursor.feed.version
+        page = await self._store.log(cursor.key, cursor.position, cursor.batch, changes=cursor.changes)
+        if (
+            not page.fleeting
+        ):  # of such a session the page may not tell the head, and what is at hand is not used
+            cursor.feed.compare(page.head, seen)
+        return page
 
     async def _run(self, cursor: _Cursor, first: _Batch | None) -> None:
         loop = asyncio.get_running_loop()
@@ -118,11 +106,10 @@ class Subscriptions:
         # What came in while the first checkpoint was sent may have erased what was read before it.
         batch = first if first is not None and first.seen == cursor.feed.version else None
         while not cursor.ended:
-            if cursor.doubts != cursor.feed.doubts:
-                await self._compare(cursor)
-                batch = None
             found = batch or await self._next(cursor)
             batch = None
+            if cursor.told != cursor.log_id:
+                await cursor.checkpoint()
             if await cursor.show(found):
                 quiet_since = loop.time()
             quiet = loop.time() - quiet_since
@@ -167,10 +154,10 @@ class _Cursor:
         self.past = past
         """Where sessions are read as of a change; None: changes are not asked for."""
         self.log_id = ""
+        """Of the log that the position belongs to; empty: not known yet."""
+        self.told = ""
+        """The identity that the caller heard of last."""
         self.position = Sequence(0)
-        self.known: Micros | None = None
-        """When the event at the position happened, or a time after that; None: not known."""
-        self.doubts = feed.doubts
         self.batch = BATCH
         self.fleeting = True
         """What is at hand may be of a session that the clock has erased; the log knows. At first nobody else does."""
@@ -181,7 +168,7 @@ class _Cursor:
         """How many events were left out since the caller last heard of a position."""
 
     async def checkpoint(self) -> None:
-        self.skipped = 0
+        self.skipped, self.told = 0, self.log_id
         await self.sink.checkpoint(self.position, self.log_id)
 
     @property
@@ -189,8 +176,10 @@ class _Cursor:
         return self.past is not None
 
     def check_log(self, log_id: str) -> None:
-        """Raises LogReplaced unless the log is the one that the position belongs to."""
-        if self.log_id and log_id and self.log_id != log_id:
+        """Follows the log under this identity. Raises LogReplaced when the event at the position may be another one
+        there."""
+        differs = differ_from(self.log_id, log_id) if self.log_id and log_id else None
+        if differs is not None and self.position >= differs:
             raise LogReplaced(log_id)
         self.log_id = log_id or self.log_id
 
@@ -203,13 +192,20 @@ class _Cursor:
             )
 
     def read(self, page: LogPage) -> list[Event]:
-        """What a page of the log brings; knows then how to ask for the next one. Raises EventsCompacted."""
+        """What a page of the log brings; knows then how to ask for the next one. Raises CursorAhead, LogReplaced,
+        EventsCompacted."""
         self.check_head(page)
-        replaced = bool(self.log_id) and page.log_id not in ("", self.log_id)
-        events = _checked(self.key, page, self.position, replaced=replaced)
-        self.log_id = page.log_id or self.log_id
+        if self._has_missed_end(page):
+            last, time = Sequence(page.log_start - 1), page.create_time or Micros(0)
+            return [Event(self.key, last, EventType.DELETED, time, "", Deleted())]
+        self.check_log(page.log_id)
         self.batch, self.fleeting = _next_batch(page), page.fleeting
-        return events
+        return _checked(self.key, page, self.position)
+
+    def _has_missed_end(self, page: LogPage) -> bool:
+        """Whether the session was deleted, and another one created under its id."""
+        is_another = bool(self.log_id and page.log_id) and differ_from(self.log_id, page.log_id) == 0
+        return is_another and page.log_start > self.position + 1
 
     async def show(self, batch: _Batch) -> bool:
         """Takes events one by one, until the next may have been erased since they were read: a stream can stand still
@@ -228,7 +224,7 @@ class _Cursor:
         wanted = not self.kinds or event.type in self.kinds or event.type is EventType.DELETED
         if wanted:
             await self.sink.event(await self._with_session(event))
-        self.position, self.known = event.sequence, event.time
+        self.position = event.sequence
         self.skipped = 0 if wanted else self.skipped + 1
         if self.skipped == SKIPPED:
             await self.checkpoint()
@@ -258,12 +254,8 @@ def _next_batch(page: LogPage) -> int:
     return BATCH if is_last else min(BATCH, 2 * len(page.events))
 
 
-def _checked(key: SessionKey, page: LogPage, after: Sequence, *, replaced: bool) -> list[Event]:
-    """The page's events, if nothing is missing between them and the position; the end, if the session was erased,
-    also where another was created in its place."""
-    if replaced and page.log_start > after + 1:
-        last, time = Sequence(page.log_start - 1), page.create_time or Micros(0)
-        return [Event(key, last, EventType.DELETED, time, "", Deleted())]
+def _checked(key: SessionKey, page: LogPage, after: Sequence) -> list[Event]:
+    """The page's events, if nothing is missing between them and the position; the end, if the session was erased."""
     if page.delete_time is not None:
         return [Event(key, page.head, EventType.DELETED, page.delete_time, "", Deleted())]
     if page.log_start > after + 1:

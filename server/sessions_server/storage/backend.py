@@ -104,6 +104,11 @@ class Backend(ABC):
         misses nothing and sees them in order."""
 
     @abstractmethod
+    def epoch(self, connection: Connection) -> str:
+        """Which of the servers that had this database one after another the connection leads to, as eight characters:
+        another one after every failover. Empty where there is only one, or it does not say."""
+
+    @abstractmethod
     def runner(self, options: RunOptions) -> Runner:
         """A runner, not started yet. Raises StoreRefused where a package is missing."""
 

@@ -132,9 +132,7 @@ def fork_session(
     before = Content(rules.cells, fork.source, data_key)
     after = Content(rules.cells, fork.key, created.data_key)
     _Copy(connection, fork, origin, before, after, workspace.now).make(created)
-    return committed, [
-        Published(fork.key, [], created.last_sequence, each.erased_through) for each in published
-    ]
+    return committed, [each._replace(events=[], head=created.last_sequence) for each in published]
 
 
 def _origin(connection: Connection, fork: Fork, rules: Rules, now: Micros) -> tuple[Origin, bytes | None]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import sqlalchemy as sa
 
+from sessions_server.domain.lineage import grown
 from sessions_server.domain.models import EventType, Message, Sequence, Session
 from sessions_server.domain.workspace import Published, Slot
 from sessions_server.storage import rows
@@ -141,6 +142,7 @@ class Saver:
         self._rules = rules
         self._now = loaded.workspace.now
         self._tx = 0
+        self._epoch = ""
         self._slots = [slot for slot in loaded.workspace.slots.values() if slot.changed]
         self.erased_content = False
         """Whether content was erased that may stand in clear on the disk."""
@@ -150,6 +152,7 @@ class Saver:
         if not self._slots and workspace.records is workspace.loaded_records:
             return []
         self._tx = self._rules.backend.transaction_number(self._connection)
+        self._epoch = self._rules.backend.epoch(self._connection)
         self._erase()
         self._write_records()
         self._clear_messages()
@@ -158,7 +161,19 @@ class Saver:
         self._write_sessions()
         self._write_contexts()
         self._write_requests()
-        return [_published(slot) for slot in self._slots]
+        return [self._published(slot) for slot in self._slots]
+
+    def _log_id(self, slot: Slot) -> str:
+        """The log's identity after what is written now; of an erased session, the one it had."""
+        session = slot.facts.session or slot.loaded.session
+        if session is None or not slot.log:
+            return "" if session is None else session.log_id
+        return grown(session.log_id, self._epoch, slot.log[0].sequence)
+
+    def _published(self, slot: Slot) -> Published:
+        return Published(
+            slot.key, slot.published, slot.facts.last_sequence, slot.hidden_through, self._log_id(slot)
+        )
 
     def _stored(self, slot: Slot) -> rows.Upkeep | None:
         """What the store knows of the session; None of one that is new, or begins again."""
@@ -285,6 +300,8 @@ class Saver:
             session = slot.facts.session
             if session is None or not slot.published:
                 continue
+            if (log_id := self._log_id(slot)) != session.log_id:
+                session = session._replace(log_id=log_id)
             if slot.facts.history.removed:
                 session = session._replace(history_start=_history_start(slot, session))
             stored = self._stored(slot)
@@ -376,7 +393,3 @@ def _same_settings(session: Session, before: Session) -> bool:
         and session.config is before.config
         and session.storage is before.storage
     )
-
-
-def _published(slot: Slot) -> Published:
-    return Published(slot.key, slot.published, slot.facts.last_sequence, slot.hidden_through)

@@ -1,7 +1,7 @@
 """Writers and subscribers on replicas whose database fails over, and what is to be said of them in the end.
 
 Every write is tried under its request id until it is acknowledged. A subscriber is handed all events of its session in
-order, or is told that what it has is not in the log any more.
+order, or is told that what it has is not in the log any more, and then begins again.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Follower:
     session_id: str
     events: list[tuple[int, str]] = field(default_factory=list)
     was_told: bool = False
-    """That its position lies beyond the log."""
+    """That what it has is not in the log."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Verdict:
     lost: int
     """Acknowledged messages that are not in the log."""
     holes: int
-    """Followers that were told nothing, and whose events are not the log."""
+    """Followers whose events are not the log, be it since they began or since they were told to begin again."""
     told: int
 
 
@@ -52,6 +52,21 @@ class Load:
         wanted = len(self.acknowledged) + count
         async with self._changed:
             await self._changed.wait_for(lambda: len(self.acknowledged) >= wanted)
+
+    async def seen_by_all(self) -> None:
+        """Returns when every follower has what was acknowledged before."""
+        acknowledged = list(self.acknowledged)
+
+        def have_all() -> bool:
+            return all(
+                {content for _, content in each.events}.issuperset(
+                    content for session_id, content in acknowledged if session_id == each.session_id
+                )
+                for each in self.followers
+            )
+
+        async with self._changed:
+            await self._changed.wait_for(have_all)
 
     async def write(self, number: int) -> None:
         sessions = self._clients[number % len(self._clients)].sessions
@@ -74,17 +89,25 @@ class Load:
                 self._changed.notify_all()
 
     async def follow(self, client: AsyncClient, follower: Follower) -> None:
+        """Begins again when it is told that what it has is not in the log."""
         self.followers.append(follower)
-        try:
-            async with client.sessions.subscribe(follower.session_id, after_sequence=0) as events:
-                async for event in events:
-                    async with self._changed:
-                        follower.events.append((event.sequence, _content(event)))
-                        self._changed.notify_all()
-                    if event.type == "state_change":
-                        return
-        except OutOfRange as error:
-            follower.was_told = error.reason == "CURSOR_AHEAD"
+        while True:
+            follower.events.clear()
+            try:
+                return await self._follow(client, follower)
+            except OutOfRange as error:
+                if error.reason not in ("CURSOR_AHEAD", "LOG_REPLACED"):
+                    raise
+                follower.was_told = True
+
+    async def _follow(self, client: AsyncClient, follower: Follower) -> None:
+        async with client.sessions.subscribe(follower.session_id, after_sequence=0) as events:
+            async for event in events:
+                async with self._changed:
+                    follower.events.append((event.sequence, _content(event)))
+                    self._changed.notify_all()
+                if event.type == "state_change":
+                    return
 
     def stop(self) -> None:
         self._is_over = True
@@ -92,11 +115,10 @@ class Load:
     async def judge(self) -> Verdict:
         logs = {session_id: await self._log(session_id) for session_id in self._session_ids}
         there = {(session_id, content) for session_id, log in logs.items() for _, content in log}
-        whole = [each for each in self.followers if not each.was_told]
         return Verdict(
             lost=sum(write not in there for write in self.acknowledged),
-            holes=sum(each.events != logs[each.session_id] for each in whole),
-            told=len(self.followers) - len(whole),
+            holes=sum(each.events != logs[each.session_id] for each in self.followers),
+            told=sum(each.was_told for each in self.followers),
         )
 
     async def _log(self, session_id: str) -> list[tuple[int, str]]:

@@ -38,12 +38,12 @@ def events(first: int, last: int, content: str = "text") -> list[Event]:
     ]
 
 
-def publish(feed: Feed, made: list[Event], erased_through: int = 0) -> None:
-    feed.publish(Published(KEY, made, made[-1].sequence, Sequence(erased_through)))
+def publish(feed: Feed, made: list[Event], erased_through: int = 0, log_id: str = "") -> None:
+    feed.publish(Published(KEY, made, made[-1].sequence, Sequence(erased_through), log_id))
 
 
-def at_hand(feed: Feed, after: int) -> list[int] | None:
-    found = feed.recent(Sequence(after))
+def at_hand(feed: Feed, after: int, log_id: str = "") -> list[int] | None:
+    found = feed.recent(Sequence(after), log_id)
     return None if found is None else [event.sequence for event in found]
 
 
@@ -66,8 +66,7 @@ def test_the_ring_is_bounded_by_events_and_by_content() -> None:
     assert at_hand(feed, 9) is None
     assert len(at_hand(feed, 10) or []) == RING_EVENTS
     publish(feed, events(RING_EVENTS + 11, RING_EVENTS + 20, "x" * 200_000))
-    kept = feed.recent(Sequence(RING_EVENTS + 18))
-    assert kept is not None
+    assert at_hand(feed, RING_EVENTS + 18) is not None
     assert at_hand(feed, RING_EVENTS + 10) is None
 
 
@@ -168,16 +167,41 @@ def test_what_became_durable_wakes_the_sessions_watchers_only(made: list[Event])
         assert (feed.version, quiet.version) == (1, 0)
 
 
-def test_a_log_that_went_back_is_not_at_hand_and_is_doubted() -> None:
+def test_a_log_that_went_back_is_not_at_hand() -> None:
     feed = Feed()
     publish(feed, events(5, 8))
     publish(feed, events(6, 7, "others"))
-    assert feed.doubts == 1
+    assert feed.foreign == 1, "what was read before is doubted"
     assert at_hand(feed, 5) == [6, 7]
     assert at_hand(feed, 4) is None
     assert at_hand(feed, 7) == []
+    assert at_hand(feed, 8) is None, "the log knows that this position is beyond it"
     publish(feed, events(8, 8))
-    assert feed.doubts == 1
+    assert feed.foreign == 1
+
+
+def test_what_a_read_finds_tells_that_the_log_went_back() -> None:
+    feed = Feed()
+    publish(feed, events(1, 8))
+    feed.compare(Sequence(5), feed.version - 1)
+    assert at_hand(feed, 5) == [6, 7, 8], "they may have come while it read"
+    feed.compare(Sequence(8), feed.version)
+    assert at_hand(feed, 5) == [6, 7, 8]
+    feed.compare(Sequence(5), feed.version)
+    assert at_hand(feed, 5) is None
+    publish(feed, events(6, 6, "others"))
+    assert at_hand(feed, 5) == [6]
+
+
+def test_events_of_one_log_are_not_at_hand_in_another() -> None:
+    feed = Feed()
+    publish(feed, events(1, 3), log_id="a")
+    assert at_hand(feed, 2, "a") == [3]
+    assert at_hand(feed, 2, "a.3-5f0c9a31") is None
+    publish(feed, events(4, 4), log_id="a.4-5f0c9a31")
+    assert at_hand(feed, 2, "a") is None
+    assert at_hand(feed, 2, "a.4-5f0c9a31") is None, "3 is of the other one"
+    assert at_hand(feed, 3, "a.4-5f0c9a31") == [4]
 
 
 def test_after_a_failover_everyone_asks_the_log() -> None:
@@ -186,8 +210,8 @@ def test_after_a_failover_everyone_asks_the_log() -> None:
         feed.publish(Published(KEY, events(1, 3), Sequence(3), Sequence(0)))
         seen = feed.version
         hub.distrust_all()
-        assert (feed.doubts, at_hand(feed, 3)) == (1, None)
+        assert (feed.foreign, at_hand(feed, 3)) == (1, None)
         assert feed.version > seen, "nobody sleeps over it"
         feed.hint(Sequence(2))
         feed.publish(Published(KEY, events(3, 3), Sequence(3), Sequence(0)))
-        assert (feed.doubts, at_hand(feed, 2)) == (1, [3])
+        assert (feed.foreign, at_hand(feed, 2)) == (2, [3])

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 REQUEST_ID_CHARACTERS: Final = 128
-LOG_ID_CHARACTERS: Final = 128
+LOG_ID_CHARACTERS: Final = 256
 ETAG_CHARACTERS: Final = 128
 VIOLATIONS: Final = 64
 """More than fit into an answer; a request may have a million."""

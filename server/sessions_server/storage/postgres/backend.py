@@ -58,6 +58,9 @@ class PostgresBackend(Backend):
         current: int = number
         return current
 
+    def epoch(self, connection: Connection) -> str:
+        return self.hosts.epoch(connection.connection.driver_connection)
+
     def runner(self, options: RunOptions) -> Runner:
         from sessions_server.storage.postgres.runner import PostgresRunner  # needs the extra [postgres]
 

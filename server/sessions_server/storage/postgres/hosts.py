@@ -12,6 +12,7 @@ first. Each connection is looked at before it is used:
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import inspect
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 from urllib.parse import urlencode
@@ -55,7 +56,8 @@ SELECT current_setting('fsync') AS fsync, current_setting('full_page_writes') AS
 _LINEAGE: Final = """
 SELECT system_identifier,
        CASE WHEN NOT pg_is_in_recovery()
-            THEN ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int END AS timeline
+            THEN ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int END AS timeline,
+       to_regclass('sessions')::oid::bigint AS table
 FROM pg_control_system()
 """
 _UNKNOWN: Final = ("42501", "42883", "0A000")
@@ -67,6 +69,12 @@ _WAITS_FOR_STANDBYS: Final = {"on", "remote_apply"}
 class _Lineage(NamedTuple):
     system: int
     timeline: int
+    table: int | None
+    """Another one in a database that was made again from a dump."""
+
+    @property
+    def epoch(self) -> str:
+        return hashlib.sha256(repr((*self,)).encode()).hexdigest()[:8]
 
 
 def known_options() -> set[str]:
@@ -94,6 +102,11 @@ class Hosts:
     def when_failed_over(self, tell: Callable[[], None]) -> None:
         """Has `tell` called when a primary on a newer timeline is found, before it is asked for anything."""
         self._tell.append(tell)
+
+    def epoch(self, connection: asyncpg.Connection) -> str:
+        """Of the server that a connection leads to, as eight characters; empty where it did not say."""
+        lineage = self._made.get(connection)
+        return "" if lineage is None else lineage.epoch
 
     async def look_around(self) -> None:
         """Asks the other hosts whether one of them was promoted while the one that is used goes on. Raises nothing."""
@@ -242,7 +255,7 @@ async def _lineage_of(connection: asyncpg.Connection) -> _Lineage | None:
         if sqlstate_of(error) in _UNKNOWN:
             return None
         raise
-    return None if found["timeline"] is None else _Lineage(found["system_identifier"], found["timeline"])
+    return None if found["timeline"] is None else _Lineage(*found)
 
 
 def _addresses(host: str | list[str] | None, port: int | list[int] | None) -> list[Address]:

@@ -55,6 +55,9 @@ class SqliteBackend(Backend):
         counted: int = number
         return counted
 
+    def epoch(self, connection: Connection) -> str:
+        return ""
+
     def runner(self, options: RunOptions) -> Runner:
         return SqliteRunner(
             self.path,
