@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 if TYPE_CHECKING:
-    from sessions_server.domain.models import Json
+    from sessions_server.domain.models import Json, JsonObject
 
 
 def dumps(value: Json) -> bytes:
@@ -22,3 +22,11 @@ def canonical(value: Json) -> bytes:
 
 def loads(data: bytes | memoryview | str) -> Any:
     return orjson.loads(data)
+
+
+def loads_object(data: bytes | memoryview | str) -> JsonObject:
+    """Raises ValueError for any other JSON."""
+    value = orjson.loads(data)
+    if type(value) is not dict:
+        raise ValueError("a JSON object was stored here")
+    return value

@@ -36,6 +36,11 @@ class Scope(NamedTuple):
         return self.session or SessionKey(self.tenant, f"user/{self.user_id}" if self.user_id else "tenant/")
 
 
+def is_shared(key: SessionKey) -> bool:
+    """Whether a `cell_key` is that of shared records."""
+    return "/" in key.session_id
+
+
 class RecordName(NamedTuple):
     """A record's address. Its natural order is by code point."""
 

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from sessions_server.domain.errors import DomainError
 from sessions_server.domain.models import Micros, Sequence, Session
 from sessions_server.storage.content import Content
+from sessions_server.storage.damage import UNREADABLE
 from sessions_server.storage.past import snapshot_at
 from sessions_server.storage.rows import SESSION_COLUMNS, session_from_row, upkeep
 from sessions_server.storage.schema import bases, log, sessions
@@ -57,6 +58,10 @@ _LAST_TO_GO: Final = Prepared(
 _LET_GO: Final = Prepared(
     log.delete().where(*_IS_LOG, log.c.sequence < sa.bindparam("start"), log.c.message_id.is_(None))
 )
+_IS_SESSION: Final = (
+    sessions.c.tenant == sa.bindparam("key_tenant"),
+    sessions.c.session_id == sa.bindparam("key_session_id"),
+)
 _SET_LOG_START: Final = Prepared(
     sessions.update()
     .values(
@@ -64,10 +69,10 @@ _SET_LOG_START: Final = Prepared(
         compact_time=sa.bindparam("new_compact_time"),
         replay_start=sa.bindparam("new_replay_start"),
     )
-    .where(
-        sessions.c.tenant == sa.bindparam("key_tenant"),
-        sessions.c.session_id == sa.bindparam("key_session_id"),
-    )
+    .where(*_IS_SESSION)
+)
+_PUT_OFF: Final = Prepared(
+    sessions.update().values(compact_time=sa.bindparam("new_compact_time")).where(*_IS_SESSION)
 )
 _PUT_BASE: Final = Upsert(bases)
 
@@ -78,7 +83,10 @@ def compact(connection: Connection, limit: int, *, rules: Rules, now: Micros | N
     found = _COMPACTABLE.rows(connection, until=until, count=limit)
     left = _EVENTS_AT_ONCE
     for looked_at, row in enumerate(found, 1):
-        left -= _compact_log(connection, row, until, left, rules=rules)
+        try:
+            left -= _compact_log(connection, row, until, left, rules=rules)
+        except (DomainError, *UNREADABLE) as error:
+            _put_off(connection, row, Micros(until + rules.limits.events_kept), error)
         if left <= 0:
             return looked_at
     return len(found)
@@ -86,7 +94,7 @@ def compact(connection: Connection, limit: int, *, rules: Rules, now: Micros | N
 
 def _compact_log(connection: Connection, row: Row, until: Micros, most: int, *, rules: Rules) -> int:
     """Moves the log's start first, so that a reader never finds a log that begins later than it says. Returns by how
-    much."""
+    much. Raises KeyNotAvailable, DataCorrupted, before anything is changed."""
     session, stored = session_from_row(row), upkeep(row)
     tenant, session_id = session.key
     key = {"key_tenant": tenant, "key_session_id": session_id}
@@ -97,18 +105,20 @@ def _compact_log(connection: Connection, row: Row, until: Micros, most: int, *, 
         start, due = session.log_start + most, until
     replay_start = stored.replay_start
     if replay_start is not None and session.log_start < start and replay_start < start:
-        try:
-            _keep_base(connection, session, Sequence(start - 1), rules)
-        except DomainError as error:
-            logger.warning("the log of an encrypted session cannot be compacted: %s", error)
-            start, due = session.log_start, Micros(until + rules.limits.events_kept)
-        else:
-            replay_start = Sequence(start - 1)
+        _keep_base(connection, session, Sequence(start - 1), rules)
+        replay_start = Sequence(start - 1)
     _SET_LOG_START.run(
         connection, **key, new_log_start=start, new_compact_time=due, new_replay_start=replay_start
     )
     _LET_GO.run(connection, **key, start=start)
     return max(start - session.log_start, 1)
+
+
+def _put_off(connection: Connection, row: Row, due: Micros, why: Exception) -> None:
+    """Leaves a log that cannot be compacted as it is, until that time."""
+    tenant, session_id = row[:2]
+    logger.warning("the log of session %s of tenant %s cannot be compacted: %s", session_id, tenant, why)
+    _PUT_OFF.run(connection, key_tenant=tenant, key_session_id=session_id, new_compact_time=due)
 
 
 def _first_young(connection: Connection, session: Session, until: Micros) -> tuple[int, Micros | None]:

@@ -1,6 +1,7 @@
 """The content that is encrypted where a session is: a context, an event's data, a first answer, a record's value.
 
-It is sealed before it reaches the database and opened after it has left it; each value is bound to its own place.
+It is sealed before it reaches the database and opened after it has left it; each value is bound to its own place. What
+reads a stored value raises KeyNotAvailable, and DataCorrupted for one that is not as it was written.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from sessions_server.domain.codec import (
     session_from_json,
     session_json,
 )
-from sessions_server.domain.jsonbytes import dumps, loads
+from sessions_server.domain.jsonbytes import dumps, loads_object
 from sessions_server.domain.models import (
     Context,
     Event,
@@ -32,6 +33,7 @@ from sessions_server.domain.models import (
 from sessions_server.domain.ports import Cell, Cells
 from sessions_server.domain.records import RecordName
 from sessions_server.domain.requests import Kept, decode_kept, encode_kept
+from sessions_server.storage.damage import UNREADABLE, damaged
 
 CONTEXT_COLUMN: Final = "contexts.data"
 """Also of the context in a base, which is the same value at an earlier time."""
@@ -70,7 +72,11 @@ class Content:
         return self._seal(CONTEXT_COLUMN, "", dumps(context.data))
 
     def context(self, revision: int, update_time: int, data: bytes) -> Context:
-        return Context(loads(self._open(CONTEXT_COLUMN, "", data)), Sequence(revision), Micros(update_time))
+        plain = self._open(CONTEXT_COLUMN, "", data)
+        try:
+            return Context(loads_object(plain), Sequence(revision), Micros(update_time))
+        except UNREADABLE as error:
+            raise damaged(self.key, error) from error
 
     def payload_cell(self, sequence: Sequence, data: EventData) -> bytes:
         return self._seal(PAYLOAD_COLUMN, str(sequence), encode_data(data))
@@ -84,34 +90,46 @@ class Content:
     ) -> Message:
         plain = self._open(PAYLOAD_COLUMN, str(sequence), payload)
         created = time if message_time is None else message_time
-        return decode_message(plain, message_id=message_id, sequence=sequence, time=created)
+        try:
+            return decode_message(plain, message_id=message_id, sequence=sequence, time=created)
+        except UNREADABLE as error:
+            raise damaged(self.key, error) from error
 
     def event(self, row: Any) -> Event:
         """From a row of sequence, type, message_id, request_id, time, message_time, payload, change."""
         sequence, kind, _, request_id, time, message_time, *_ = row
-        return Event(
-            self.key,
-            Sequence(sequence),
-            _TYPES[kind],
-            Micros(time),
-            request_id,
-            self._event_data(*row),
-            imported=message_time is not None,
-        )
+        try:
+            return Event(
+                self.key,
+                Sequence(sequence),
+                _TYPES[kind],
+                Micros(time),
+                request_id,
+                self._event_data(*row),
+                imported=message_time is not None,
+            )
+        except UNREADABLE as error:
+            raise damaged(self.key, error) from error
 
     def kept_cell(self, request_id: str, kept: Kept) -> bytes:
         return self._seal(ANSWER_COLUMN, request_id, encode_kept(kept))
 
     def kept(self, request_id: str, answer: bytes) -> Kept:
-        return decode_kept(self._open(ANSWER_COLUMN, request_id, answer))
+        plain = self._open(ANSWER_COLUMN, request_id, answer)
+        try:
+            return decode_kept(plain)
+        except UNREADABLE as error:
+            raise damaged(self.key, error) from error
 
     @staticmethod
     def base_session(session: Session) -> bytes:
         return dumps(session_json(session))
 
-    @staticmethod
-    def session_of_base(stored: bytes) -> Session:
-        return session_from_json(loads(stored))
+    def session_of_base(self, stored: bytes) -> Session:
+        try:
+            return session_from_json(loads_object(stored))
+        except UNREADABLE as error:
+            raise damaged(self.key, error) from error
 
     def moved_payload(self, sequence: int, stored: bytes, target: Content, to: int) -> bytes:
         """A payload as it is stored at a position of another session."""

@@ -21,7 +21,6 @@ from sessions_server.domain.workspace import Slot, Workspace
 from sessions_server.storage.content import Content, Keeping
 from sessions_server.storage.histories import load_histories
 from sessions_server.storage.past import snapshot_at
-from sessions_server.storage.questions import UNREADABLE, damaged
 from sessions_server.storage.records import load_records, lock_records
 from sessions_server.storage.rows import SESSION_COLUMNS, Upkeep, session_from_row, upkeep
 from sessions_server.storage.schema import contexts, log, requests, sessions, tombstones
@@ -218,10 +217,7 @@ class Loader:
         return load_records(self._connection, names, prefixes, rules=self._rules, now=self.now)
 
     def _take_session(self, loaded: Loaded, row: Row) -> None:
-        try:
-            session = session_from_row(row)
-        except UNREADABLE as error:
-            raise damaged(error) from error
+        session = session_from_row(row)
         facts = Facts(
             session.key,
             self.now,

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Final
 
 import sqlalchemy as sa
 
-from sessions_server.domain.errors import CursorAhead, EventsCompacted
+from sessions_server.domain.errors import CursorAhead, EventsCompacted, PathConflict
 from sessions_server.domain.models import Event, EventType, Sequence, Session
 from sessions_server.domain.replay import NOTHING, Snapshot, replay
+from sessions_server.storage.damage import UNREADABLE, damaged
 from sessions_server.storage.schema import bases, log
 from sessions_server.storage.statements import Prepared
 
@@ -67,9 +68,13 @@ def check_position(at: Sequence, head: Sequence, replay_start: Sequence | None) 
 
 
 def snapshot_at(connection: Connection, content: Content, at: Sequence, now: Session) -> Snapshot:
-    """The state right after a position that is kept; `now` is the session as it is stored."""
+    """The state right after a position that is kept; `now` is the session as it is stored. Raises KeyNotAvailable,
+    DataCorrupted."""
     base, after = _base(connection, content)
-    past = replay(base, _events(connection, content, after, at))
+    try:
+        past = replay(base, _events(connection, content, after, at))
+    except (PathConflict, *UNREADABLE) as error:  # a change that was made does not fit what it was made to
+        raise damaged(content.key, error) from error
     session = past.session
     if session is None:
         return past

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from sessions_server.domain.errors import DataCorrupted, DomainError
+from sessions_server.domain.errors import DomainError
+from sessions_server.storage.damage import UNREADABLE, damaged
+
+if TYPE_CHECKING:
+    from sessions_server.domain.models import SessionKey
 
 T = TypeVar("T")
 Outcome: TypeAlias = "T | Exception"
-
-logger = logging.getLogger(__name__)
-
-UNREADABLE: Final = (AttributeError, IndexError, KeyError, TypeError, ValueError)
-"""What decoding raises for a row that is not as it was written."""
 
 
 class Lapsing(Exception):
@@ -22,17 +20,11 @@ class Lapsing(Exception):
     there was none: the question is to be asked again once the session's writes have settled."""
 
 
-def outcome(make: Callable[..., T], *facts: Any) -> Outcome[T]:
-    """One question's answer, or why there is none: it concerns nobody else's question."""
+def outcome(key: SessionKey, make: Callable[..., T], *facts: Any) -> Outcome[T]:
+    """The answer to one question about a session, or why there is none: it concerns nobody else's question."""
     try:
         return make(*facts)
     except (DomainError, Lapsing) as error:
         return error
     except UNREADABLE as error:
-        return damaged(error)
-
-
-def damaged(cause: Exception) -> DataCorrupted:
-    """The error for a session whose stored data cannot be decoded; the cause goes to the log."""
-    logger.error("stored data of a session cannot be read", exc_info=cause)
-    return DataCorrupted("The session's stored data is damaged; restore the database from a backup.")
+        return damaged(key, error)

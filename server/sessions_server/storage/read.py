@@ -129,9 +129,7 @@ def read_sessions(
 ) -> list[Outcome[Session]]:
     keys = {question.key for question in questions}
     rows = {(row[0], row[1]): row for row in _SESSIONS.rows(connection, keys=as_list(keys), now=now)}
-    return [
-        outcome(_session_of, connection, rules, question, rows.get(question.key)) for question in questions
-    ]
+    return [outcome(each.key, _session_of, connection, rules, each, rows.get(each.key)) for each in questions]
 
 
 def _session_of(connection: Connection, rules: Rules, question: OfSession, row: Row | None) -> Session:
@@ -172,7 +170,7 @@ def read_contexts(
     found = _SESSIONS.rows(connection, keys=as_list(past), now=now) if past else ()
     stored = {(row[0], row[1]): row for row in found}
     return [
-        outcome(_context_of, connection, rules, each, rows.get(each.key), stored.get(each.key))
+        outcome(each.key, _context_of, connection, rules, each, rows.get(each.key), stored.get(each.key))
         for each in questions
     ]
 
@@ -180,21 +178,14 @@ def read_contexts(
 def _context_of(
     connection: Connection, rules: Rules, question: OfSession, row: Row | None, stored: Row | None
 ) -> Context:
-    context = _context(rules, question.key, row, question.settled)
-    if question.at is None or stored is None:
-        return context
-    past = _past(connection, rules, question.at, stored)
-    if past is None:
-        return context
-    return past.context or Context({}, Sequence(0), session_from_row(stored).create_time)
-
-
-def _context(rules: Rules, key: SessionKey, row: Row | None, settled: bool) -> Context:
     if row is None or row[3]:
-        raise Lapsing if row is not None and not settled else SessionNotFound
+        raise Lapsing if row is not None and not question.settled else SessionNotFound
+    past = None if question.at is None or stored is None else _past(connection, rules, question.at, stored)
+    if past is not None:
+        return past.context or Context({}, Sequence(0), row[4])
     if row[7] is None:
         return Context({}, Sequence(0), row[4])
-    return Content(rules.cells, key, row[2]).context(row[5], row[6], row[7])
+    return Content(rules.cells, question.key, row[2]).context(row[5], row[6], row[7])
 
 
 def read_histories(
@@ -214,7 +205,7 @@ def read_histories(
         found = lookup.rows(connection, [wanted for _, wanted in asked], rules=rules)
         for (number, wanted), rows in zip(asked, found, strict=True):
             key, query, _ = questions[number]
-            pages[number] = outcome(_page, rules, key, query, positions[key], rows, wanted.most - 1)
+            pages[number] = outcome(key, _page, rules, key, query, positions[key], rows, wanted.most - 1)
     return pages
 
 

@@ -88,7 +88,7 @@ def read_logs(
         Lapsing()
         if key in positions and positions[key].erased and not settled
         else outcome(
-            _log_page, rules, key, after, positions.get(key), erased.get(key), rows_of.get(number, [])
+            key, _log_page, rules, key, after, positions.get(key), erased.get(key), rows_of.get(number, [])
         )
         for number, (key, after, _, _, settled) in enumerate(questions)
     ]

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 
+from sessions_server.domain.errors import DataCorrupted
 from sessions_server.domain.models import Micros
 from sessions_server.domain.record_reads import RecordPage, RecordQuery
 from sessions_server.domain.records import Record, RecordName, Scope
 from sessions_server.storage import record_lists
 from sessions_server.storage.content import Content
+from sessions_server.storage.damage import report
 from sessions_server.storage.record_rows import (
     KEY_COLUMNS,
     RECORD_COLUMNS,
@@ -138,7 +140,7 @@ def read_page(connection: Connection, query: RecordQuery, *, rules: Rules, now: 
     DataCorrupted."""
     instant = read_clock(connection, now)
     page = find_page(connection, query, rules=rules, now=instant)
-    found = _fetched(connection, page.keys, rules=rules, now=instant, keys_only=query.keys_only)
+    found = _fetched(connection, page.keys, rules=rules, now=instant, query=query)
     return RecordPage(tuple(found[key] for key in page.keys if key in found), page.next)
 
 
@@ -175,17 +177,18 @@ def refresh_page(
 ) -> RecordPage:
     """A page whose ttls start again. In a write transaction. Raises as `read_page`, and SessionLocked."""
     page = find_page(connection, query, rules=rules, now=now)
-    return refresh_found(connection, page, keys_only=query.keys_only, rules=rules, now=now)
+    return refresh_found(connection, page, query, rules=rules, now=now)
 
 
 def refresh_found(
-    connection: Connection, page: record_lists.Page, *, keys_only: bool, rules: Rules, now: Micros | None
+    connection: Connection, page: record_lists.Page, query: RecordQuery, *, rules: Rules, now: Micros | None
 ) -> RecordPage:
     """The records of a page that was found before, their ttls started again; those that are gone by now are left out.
     In a write transaction. Raises SessionLocked, KeyNotAvailable, DataCorrupted."""
-    heads = _fetched(connection, page.keys, rules=rules, now=read_clock(connection, now), keys_only=True)
+    names = query._replace(keys_only=True)
+    heads = _fetched(connection, page.keys, rules=rules, now=read_clock(connection, now), query=names)
     instant = _lock(connection, [record.name for record in heads.values()], rules, now)
-    found = _fetched(connection, page.keys, rules=rules, now=instant, keys_only=keys_only)
+    found = _fetched(connection, page.keys, rules=rules, now=instant, query=query)
     kept = [found[key] for key in page.keys if key in found]
     return RecordPage(tuple(_refreshed(connection, kept, now=instant)), page.next)
 
@@ -213,11 +216,26 @@ def _refreshed(connection: Connection, found: Iterable[Record], *, now: Micros) 
 
 
 def _fetched(
-    connection: Connection, keys: Iterable[StoredKey], *, rules: Rules, now: Micros, keys_only: bool = False
+    connection: Connection,
+    keys: Iterable[StoredKey],
+    *,
+    rules: Rules,
+    now: Micros,
+    query: RecordQuery | None = None,
 ) -> dict[StoredKey, Record]:
-    statement = _FETCH_WITHOUT_VALUE if keys_only else _FETCH
-    rows = statement.rows(connection, keys=as_list(keys), now=now)
-    return {StoredKey(*row[:5]): _record(row, rules) for row in rows if not _is_gone(row, now)}
+    """A list over all sessions leaves out a damaged record, which concerns its own session alone."""
+    statement = _FETCH_WITHOUT_VALUE if query is not None and query.keys_only else _FETCH
+    found: dict[StoredKey, Record] = {}
+    for row in statement.rows(connection, keys=as_list(keys), now=now):
+        if _is_gone(row, now):
+            continue
+        try:
+            found[StoredKey(*row[:5])] = _record(row, rules)
+        except DataCorrupted as error:
+            if query is None or not query.all_sessions:
+                raise
+            report(Scope(*row[:3]).cell_key, error)
+    return found
 
 
 def _is_gone(row: Row, now: Micros) -> bool:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-import sqlalchemy as sa
-
-from sessions_server.domain.jsonbytes import loads
+from sessions_server.domain.jsonbytes import loads_object
 from sessions_server.domain.records import Record, RecordHead, RecordName, Scope
 from sessions_server.storage.conditions import stored_json
+from sessions_server.storage.damage import UNREADABLE, damaged
 from sessions_server.storage.record_names import name_hash, path_of, stored_collection
-from sessions_server.storage.schema import records
+from sessions_server.storage.schema import json_text, records
 from sessions_server.storage.terms import Term
 
 if TYPE_CHECKING:
@@ -28,8 +27,7 @@ KEY_COLUMNS: Final = (
     records.c.key,
 )
 
-# As text on PostgreSQL too, where the driver's own reading of jsonb differs between versions.
-_LABELS: Final = sa.cast(records.c.labels, sa.Text).label("labels")
+_LABELS: Final = json_text(records.c.labels)
 
 HEAD_COLUMNS: Final = (
     *KEY_COLUMNS,
@@ -77,9 +75,12 @@ def name_from_row(row: Row) -> RecordName:
 
 
 def head_from_row(row: Row) -> RecordHead:
-    """From a row of HEAD_COLUMNS."""
+    """From a row of HEAD_COLUMNS. Raises DataCorrupted."""
     _, _, _, _, _, _, etag, create_time, labels, _ = row
-    return RecordHead(etag, create_time, loads(labels))
+    try:
+        return RecordHead(etag, create_time, loads_object(labels))
+    except UNREADABLE as error:
+        raise damaged(Scope(*row[:3]).cell_key, error) from error
 
 
 def is_expired(row: Row, now: Micros) -> bool:
@@ -89,13 +90,21 @@ def is_expired(row: Row, now: Micros) -> bool:
 
 
 def record_from_row(row: Row, value: bytes | None, content: Content) -> Record:
-    """From a row that begins with RECORD_COLUMNS, and the value as it is stored; None: it is left out."""
+    """From a row that begins with RECORD_COLUMNS, and the value as it is stored; None: it is left out. Raises
+    KeyNotAvailable, DataCorrupted."""
+    try:
+        return _record_from_row(row, value, content)
+    except UNREADABLE as error:
+        raise damaged(content.key, error) from error
+
+
+def _record_from_row(row: Row, value: bytes | None, content: Content) -> Record:
     name = name_from_row(row)
     value_type, labels, *times, sealed = row[6:RECORD_WIDTH]
     time, ttl, etag, create_time, update_time, expire_time = times
     plain = b"" if value is None else content.record_value(name, value) if sealed else value
     return Record(
-        name, plain, value_type, loads(labels), time, ttl, etag, create_time, update_time, expire_time
+        name, plain, value_type, loads_object(labels), time, ttl, etag, create_time, update_time, expire_time
     )
 
 

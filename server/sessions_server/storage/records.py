@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Final
 
 import sqlalchemy as sa
 
+from sessions_server.domain.errors import DataCorrupted
 from sessions_server.domain.models import Micros
 from sessions_server.domain.records import Record, RecordHead, RecordName, Records
-from sessions_server.storage.record_names import beginning_with
+from sessions_server.storage.record_names import beginning_with, name_hash
 from sessions_server.storage.record_rows import (
     HEAD_COLUMNS,
     KEY_COLUMNS,
@@ -73,6 +74,14 @@ _ADD_TERMS: Final = Prepared(record_terms.insert())
 _DROP_TERMS: Final = Prepared(
     record_terms.delete().where(
         *(column == sa.bindparam(f"old_{column.name}") for column in record_terms.primary_key)
+    )
+)
+_DROP_ALL_TERMS: Final = Prepared(
+    record_terms.delete().where(
+        *(
+            record_terms.c[name] == sa.bindparam(f"old_{name}")
+            for name in ("tenant", "session_id", "user_id", "name_hash")
+        )
     )
 )
 # The records first: with its row a record's terms are locked against the sweeper.
@@ -221,8 +230,21 @@ def sweep_records(connection: Connection, limit: int, *, now: Micros | None) -> 
     """Deletes at most this many records that have expired. Returns how many it deleted. Those that a writer has locked
     are left to the next time."""
     rows = _EXPIRED.rows(connection, until=read_clock(connection, now), count=limit)
-    _delete(connection, {name_from_row(row): head_from_row(row) for row in rows})
+    expired: dict[RecordName, RecordHead] = {}
+    for row in rows:
+        try:
+            expired[name_from_row(row)] = head_from_row(row)
+        except DataCorrupted:
+            _delete_damaged(connection, row)
+    _delete(connection, expired)
     return len(rows)
+
+
+def _delete_damaged(connection: Connection, row: Row) -> None:
+    """Deletes a record whose labels cannot be read, which would tell its terms."""
+    key = StoredKey(*row[:5])
+    _DELETE.many(connection, [tuple(key)])
+    _DROP_ALL_TERMS.many(connection, [(*key[:3], name_hash(key.collection, key.key))])
 
 
 def refresh_records(connection: Connection, refreshed: Iterable[Record]) -> None:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-import sqlalchemy as sa
-
 from sessions_server.domain.expiry import lapse, next_due, view
-from sessions_server.domain.jsonbytes import loads
+from sessions_server.domain.jsonbytes import loads_object
 from sessions_server.domain.models import (
     ExpiryAction,
     ForkedFrom,
@@ -23,13 +21,13 @@ from sessions_server.domain.models import (
     StorageOptions,
 )
 from sessions_server.storage import schema
+from sessions_server.storage.damage import UNREADABLE, damaged
 
 if TYPE_CHECKING:
     from sessions_server.storage.statements import Row
 
 SESSION_COLUMNS: Final = tuple(
-    # As text on PostgreSQL too, where the driver's own reading of jsonb differs between versions.
-    sa.cast(column, sa.Text).label(column.name) if column is schema.sessions.c.metadata else column
+    schema.json_text(column) if column is schema.sessions.c.metadata else column
     for column in schema.sessions.c
 )
 SESSION_WIDTH: Final = len(SESSION_COLUMNS)
@@ -47,7 +45,14 @@ _REASONS: Final = {str(value): value for value in StateReason}
 
 
 def session_from_row(row: Row) -> Session:
-    """The session as stored, from a row that begins with SESSION_COLUMNS."""
+    """The session as stored, from a row that begins with SESSION_COLUMNS. Raises DataCorrupted."""
+    try:
+        return _session_from_row(row)
+    except UNREADABLE as error:
+        raise damaged(row[:2], error) from error
+
+
+def _session_from_row(row: Row) -> Session:
     # fmt: off
     (
         tenant, session_id, user_id, state, timeout, max_messages, context_window, overflow,
@@ -57,7 +62,7 @@ def session_from_row(row: Row) -> Session:
         history_head, log_id, forked_session_id, forked_sequence,
     ) = row[:_DUE_TIME]
     return Session(
-        SessionKey(tenant, session_id), user_id, _STATES[state], loads(row[_METADATA]),
+        SessionKey(tenant, session_id), user_id, _STATES[state], loads_object(row[_METADATA]),
         SessionConfig(timeout, max_messages, context_window, _OVERFLOWS[overflow]),
         StorageOptions(_PERSISTENCES[persistence], bool(encryption), ttl, _ACTIONS[expiry_action]),
         message_count, last_sequence, revision, history_start, log_start,
@@ -75,7 +80,7 @@ def is_lapsing(row: Row, now: Micros) -> bool:
 
 
 def session_view(row: Row, now: Micros) -> Session | None:
-    """The session as a reader sees it; None when it is to be treated as erased."""
+    """The session as a reader sees it; None when it is to be treated as erased. Raises DataCorrupted."""
     session = session_from_row(row)
     return view(session, now) if is_lapsing(row, now) else session
 

@@ -30,6 +30,15 @@ TEXT: Final = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 JSON: Final = sa.Text().with_variant(postgresql.JSONB(), "postgresql")
 MICROS: Final = sa.BigInteger()
 
+_READ_JSON: Final = sa.Text().with_variant(sa.LargeBinary(), "sqlite")
+
+
+def json_text(column: sa.Column[Any]) -> sa.Label[Any]:
+    """A JSON column as its text: on PostgreSQL the driver's own reading of jsonb differs between versions. On SQLite as
+    bytes, since a string that is not UTF-8 would fail the whole statement."""
+    return sa.cast(column, _READ_JSON).label(column.name)
+
+
 ERASED: Final = "erased"
 """Stands where a state to come stands, for a session that is to be erased."""
 

@@ -10,12 +10,13 @@ many, the list is walked through in its order: then matches are frequent.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence as Seq
+from collections.abc import Iterable, Iterator, Sequence as Seq
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, cast
 
 import sqlalchemy as sa
 
+from sessions_server.domain.errors import DataCorrupted
 from sessions_server.domain.models import Micros, Session, State
 from sessions_server.storage.conditions import check
 from sessions_server.storage.rows import SESSION_COLUMNS, session_view
@@ -76,7 +77,8 @@ class _Shape(NamedTuple):
 def find_sessions(
     connection: Connection, query: ListQuery, *, rules: Rules, now: Micros | None
 ) -> list[Session]:
-    """Must run on one snapshot. Raises InvalidRequest for a filter that cannot be asked."""
+    """Must run on one snapshot. A session whose data is damaged is left out. Raises InvalidRequest for a filter that
+    cannot be asked."""
     instant = read_clock(connection, now)
     parameters = _parameters(query, instant)
     shape = _Shape(
@@ -85,11 +87,28 @@ def find_sessions(
         of_user=bool(query.user_id),
         continued=query.after is not None,
     )
-    if query.conditions:
-        rows = _search(connection, query, shape, parameters, rules)
-    else:
-        rows = _list_statement(shape).rows(connection, **parameters)
-    return [session for row in rows if (session := session_view(row, instant)) is not None]
+    count = query.limit
+    while True:
+        parameters["count"] = count
+        if query.conditions:
+            rows = _search(connection, query, shape, parameters, rules)
+        else:
+            rows = _list_statement(shape).rows(connection, **parameters)
+        found = list(_readable(rows, instant))
+        if len(found) >= query.limit or len(rows) < count:
+            return found[: query.limit]
+        count *= 2  # what was left out is no reason for a page to end
+
+
+def _readable(rows: Seq[Row], now: Micros) -> Iterator[Session]:
+    """The sessions of the rows, without those whose data is damaged."""
+    for row in rows:
+        try:
+            session = session_view(row, now)
+        except DataCorrupted:
+            continue
+        if session is not None:
+            yield session
 
 
 def _parameters(query: ListQuery, now: Micros) -> dict[str, Any]:

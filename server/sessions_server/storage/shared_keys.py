@@ -53,10 +53,6 @@ _REPLACE: Final = Prepared(
 )
 
 
-def is_shared(key: SessionKey) -> bool:
-    return "/" in key.session_id
-
-
 def _scope_of(key: SessionKey) -> Scope:
     return Scope(key.tenant, user_id=key.session_id.partition("/")[2])
 

@@ -198,7 +198,7 @@ class Store:
         )
         return await self._write(
             lambda connection: record_reads.refresh_found(
-                connection, page, keys_only=query.keys_only, rules=rules, now=self._runner.now()
+                connection, page, query, rules=rules, now=self._runner.now()
             )
         )
 

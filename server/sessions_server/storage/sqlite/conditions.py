@@ -21,12 +21,18 @@ if TYPE_CHECKING:
 
 def sql_of(condition: Condition, document: sa.ColumnElement[Any]) -> Test:
     path, operator, operand = condition
+    document = _if_valid(document)
     if operator is Operator.NE:
         return sa.not_(_at_path(document, path, lambda value: _equals(value, operand)))
     if operator is Operator.EXISTS:
         exists = _at_path(document, path, lambda _: sa.true())
         return exists if operand is True else sa.not_(exists)
     return _at_path(document, path, lambda value: _test(value, operator, operand))
+
+
+def _if_valid(document: Any) -> Any:
+    """A document that is damaged holds nothing: json_each would fail the search of all the others."""
+    return sa.case((sa.func.json_valid(document) == 1, document), else_=sa.literal_column("'{}'"))
 
 
 def _test(value: Any, operator: Operator, operand: Json) -> Test:

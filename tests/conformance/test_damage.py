@@ -1,0 +1,211 @@
+"""Stored data that is damaged is lost for its own session alone, in whatever column it is."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TYPE_CHECKING, Final, NamedTuple
+from uuid import uuid4
+
+import pytest
+import sqlalchemy as sa
+
+from sessions_server.domain.errors import DataCorrupted
+from sessions_server.domain.fork import Fork
+from sessions_server.domain.models import Micros, Sequence, SessionKey
+from sessions_server.domain.ports import HistoryQuery
+from sessions_server.domain.records import Scope
+from sessions_server.service.transfer import Transfers
+from tests.conformance.harness import Harness, add, create, key, list_of, set_context, stamp
+from tests.conformance.record_harness import all_of, name, put, query, write
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+    from sessions_server.domain.ports import Cells
+
+SOUND: Final = key("sound")
+DAY: Final = 86_400.0
+HEAD: Final = Sequence(4)
+"""Of each session's log, where the base that compaction keeps is at 3."""
+
+BROKEN: Final = (b'{"a', b"[1]", b"\xff\xfe", b"")
+"""Cut off, not an object, not UTF-8, and nothing."""
+
+
+class Damage(NamedTuple):
+    column: str
+    found_by: set[str]
+    """Which of READS meet it."""
+
+
+COLUMNS: Final = (
+    Damage("sessions.metadata", {"session", "past", "write", "repeat", "fork", "past fork", "export"}),
+    Damage("contexts.data", {"context", "write", "repeat", "fork", "export"}),
+    Damage("log.payload", {"history", "log", "past", "past fork", "export"}),
+    Damage("log.change", {"log", "past", "past fork"}),
+    Damage("bases.session", {"past", "past fork"}),
+    Damage("bases.data", {"past", "past fork"}),
+    Damage("requests.answer", {"repeat"}),
+    Damage("records.labels", {"records", "record", "export"}),
+)
+JSON_COLUMNS: Final = ("sessions.metadata", "records.labels")
+
+Ask = Callable[[Harness, Transfers, SessionKey], Awaitable[object]]
+
+
+async def export(transfers: Transfers, session: SessionKey) -> list[object]:
+    return [record async for record in transfers.export(session)]
+
+
+def fork_of(source: SessionKey, at: Sequence | None = None) -> Fork:
+    return Fork(source=source, key=key(f"{source.session_id}-{at}"), at=at, log_id="l")
+
+
+READS: Final[dict[str, Ask]] = {
+    "session": lambda bench, _, key: bench.store.session(key),
+    "context": lambda bench, _, key: bench.store.context(key),
+    "past": lambda bench, _, key: bench.store.context(key, HEAD),
+    "history": lambda bench, _, key: bench.store.history(key, HistoryQuery(9)),
+    "log": lambda bench, _, key: bench.store.log(key, Sequence(3), 99, changes=True),
+    "records": lambda bench, _, key: bench.store.records(query(scope=Scope(*key))),
+    "record": lambda bench, _, key: bench.store.record(name("k", scope=Scope(*key))),
+    "export": lambda _, transfers, key: export(transfers, key),
+    "fork": lambda bench, _, key: bench.store.fork(fork_of(key)),
+    "past fork": lambda bench, _, key: bench.store.fork(fork_of(key, HEAD)),
+    "repeat": lambda bench, _, key: bench.do(set_context({"n": 3}, key=key, request="set")),
+    "write": lambda bench, _, key: bench.do(set_context({"n": 4}, key=key)),
+}
+"""What decodes something of one session."""
+
+
+async def fill(bench: Harness, sessions: Iterable[SessionKey]) -> None:
+    """Sessions with a value in every column that holds JSON or bytes."""
+    sessions = list(sessions)
+    for session in sessions:
+        await bench.do(create(session, metadata={"a": {"b": 1}}))
+        await bench.do(set_context({"n": 1}, key=session))
+        await bench.do(set_context({"n": 1}, key=session))
+    bench.clock.turn(seconds=8 * DAY)
+    while await bench.store.compact(99):
+        pass
+    for session in sessions:
+        await bench.do(set_context({"n": 2}, key=session))
+        await bench.do(set_context({"n": 3}, key=session, request="set"))
+        await bench.do(add("text", key=session, request=stamp("added")))
+        await write(bench.store, put(name("k", scope=Scope(*session)), b"v", {"l": 1}))
+
+
+async def damage(bench: Harness, column: str, value: bytes | int, session: SessionKey) -> None:
+    table, _, changed = column.partition(".")
+
+    def work(connection: Connection) -> None:
+        new = ":value"
+        if column in JSON_COLUMNS:
+            is_sqlite = connection.dialect.name == "sqlite"
+            new = "CAST(:value AS TEXT)" if is_sqlite else "convert_from(:value, 'UTF8')::jsonb"
+        where = f"session_id = :id AND {changed} IS NOT NULL"
+        if table == "log":
+            where += " AND sequence >= 4"
+        statement = sa.text(f"UPDATE {table} SET {changed} = {new} WHERE {where}")
+        assert connection.execute(statement, {"value": value, "id": session.session_id}).rowcount
+
+    await bench.store._runner.write(work)
+
+
+def damages(bench: Harness) -> dict[SessionKey, tuple[Damage, bytes]]:
+    """Each kind of damage to each column, with the session that has it."""
+    holds_any_text = bench.store._rules.backend.locks is None
+    wanted = [
+        (column, value)
+        for column in COLUMNS
+        for value in (BROKEN if holds_any_text or column.column not in JSON_COLUMNS else (b"[1]",))
+        if value or column.column != "requests.answer"  # of which nothing may be kept
+    ]
+    run = uuid4().hex  # since the log names a session once in a process
+    return {key(f"d{number:02}-{run}"): each for number, each in enumerate(wanted)}
+
+
+async def test_damage_is_data_loss_for_its_session_alone(
+    bench: Harness, cells: Cells, caplog: pytest.LogCaptureFixture
+) -> None:
+    damaged = damages(bench)
+    transfers = Transfers(commits=bench, store=bench.store, cells=cells, clock=bench.clock)  # type: ignore[arg-type]
+    await fill(bench, [*damaged, SOUND])
+    for session, (column, value) in damaged.items():
+        await damage(bench, column.column, value, session)
+    caplog.set_level(logging.ERROR)
+
+    for _ in range(2):
+        unlisted = {each.session_id for each, (column, _) in damaged.items() if "session" in column.found_by}
+        ids = {each.session_id for each in (*damaged, SOUND)}
+        for asked in (
+            list_of(),
+            list_of(metadata_filter={"a.b": {"$ne": 7}}),
+            list_of(order="update_time desc"),
+        ):
+            assert set(await bench.listed(asked)) == ids - unlisted
+        few = [session.key.session_id for session in await bench.store.sessions(list_of(limit=3))]
+        assert few == sorted(ids - unlisted)[:3]
+        everywhere = await all_of(bench.store, query(scope=Scope("default"), all_sessions=True, limit=3))
+        unread = {each.session_id for each, (column, _) in damaged.items() if "record" in column.found_by}
+        assert {record.name.scope.session_id for record in everywhere} == ids - unread
+    named = [each.getMessage() for each in caplog.records if "is damaged" in each.getMessage()]
+    assert sorted(named) == [
+        f"stored data of session {id_} of tenant default is damaged; restore the database from a backup"
+        for id_ in sorted(unlisted | unread)
+    ]
+
+    for session, (column, value) in damaged.items():
+        assert await met_by(bench, transfers, session) == column.found_by, (column.column, value)
+    assert await met_by(bench, transfers, SOUND) == set()
+
+    bench.clock.turn(seconds=8 * DAY)
+    for step in (bench.store.compact, bench.store.sweep_records, bench.store.purge_requests):
+        while await step(2):
+            pass
+    page = await bench.store.log(SOUND, Sequence(0), 9)
+    assert page.log_start > HEAD, "a damaged log keeps no other from being compacted"
+
+
+async def met_by(bench: Harness, transfers: Transfers, session: SessionKey) -> set[str]:
+    found = set()
+    for what, ask in READS.items():
+        try:
+            await ask(bench, transfers, session)
+        except DataCorrupted:
+            found.add(what)
+    return found
+
+
+async def test_a_record_whose_labels_are_damaged_expires(bench: Harness) -> None:
+    scope = Scope(*SOUND)
+    await bench.do(create(SOUND))
+    await write(bench.store, put(name("gone", scope=scope), b"v", {"l": 1}, ttl=Micros(1)))
+    await write(bench.store, put(name("kept", scope=scope), b"v", {"l": 1}))
+    await damage(bench, "records.labels", b"[1]", SOUND)
+    bench.clock.turn(seconds=1)
+    assert await bench.store.sweep_records(9) == 1
+    assert await bench.store.sweep_records(9) == 0
+
+    def terms(connection: Connection) -> list[str]:
+        return list(connection.execute(sa.text("SELECT key FROM record_terms")).scalars())
+
+    assert await bench.store._runner.read(terms, snapshot=True) == ["kept"]
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("message_count", 7), ("message_count", 0), ("last_sequence", 1), ("history_start", 99)],
+)
+async def test_the_export_of_a_session_with_wrong_counters_ends(
+    bench: Harness, cells: Cells, column: str, value: int
+) -> None:
+    transfers = Transfers(commits=bench, store=bench.store, cells=cells, clock=bench.clock)  # type: ignore[arg-type]
+    await bench.do(create(SOUND))
+    await bench.do(set_context({"n": 1}, key=SOUND))
+    await bench.do(add("1", "2", "3", key=SOUND))
+    assert len(await export(transfers, SOUND)) == 4
+    await damage(bench, f"sessions.{column}", value, SOUND)
+    with pytest.raises(DataCorrupted, match="counts do not fit its log"):
+        await export(transfers, SOUND)
