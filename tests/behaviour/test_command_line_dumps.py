@@ -7,7 +7,9 @@ import hashlib
 import json
 import os
 import re
+import sqlite3
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -270,3 +272,33 @@ def test_what_takes_long_shows_on_a_terminal_how_far_it_is(tmp_path: Path) -> No
     size = (tmp_path / "dump").stat().st_size
     env["SESSIONS_DATABASE_URL"] = f"sqlite+aiosqlite:///{tmp_path / 'other.db'}"
     assert re.search(rf"importing bytes .*{size}/{size}", shown("import", "dump", folder=tmp_path, env=env))
+
+
+def damage(database: Path, session_id: str) -> None:
+    with closing(sqlite3.connect(database)) as connection:
+        statement = "UPDATE log SET payload = x'7b' WHERE session_id = ? AND message_id IS NOT NULL"
+        assert connection.execute(statement, (session_id,)).rowcount
+        connection.commit()
+
+
+def test_a_damaged_session_is_named_and_the_rest_is_exported(place: Place) -> None:
+    damage(place.folder / "a.db", "s1")
+    lines = (
+        f"rescued holds {SESSIONS - 1} sessions\n",
+        "Session s1 of tenant default is damaged and not in the file; restore it from a backup.\n",
+    )
+    done = run_here("export", "rescued", folder=place.folder, env=place.url("a.db"))
+    assert (done.returncode, done.stdout, done.stderr) == (1, *lines)
+
+    rescued = place.folder / "rescued"
+    kept = rescued.read_bytes().splitlines(keepends=True)
+    damaged = next(number for number, line in enumerate(kept) if line.startswith(b'["damaged"'))
+    rescued.write_bytes(b"".join(kept[: damaged + 1]))
+    again = run_here("export", "rescued", folder=place.folder, env=place.url("a.db"))
+    assert (again.returncode, again.stdout, again.stderr) == (1, *lines), "an interrupted export names it too"
+    assert [line for line in rescued.read_bytes().splitlines() if line.startswith(b'["damaged"')] == [
+        b'["damaged","default","s1"]'
+    ]
+    assert place.said("import", "rescued", database="b.db") == (
+        f"{SESSIONS - 1} sessions were imported, 0 were there already, 0 have expired for good"
+    )

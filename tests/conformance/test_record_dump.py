@@ -60,7 +60,7 @@ async def test_shared_records_move_with_a_dump(
         await write(source, put(name("k", scope=IN_SESSION), time=micros(-1), etag="kept"))
         clock.turn(seconds=2)
         with open_to_write(dump, cells) as writer:
-            assert await export_all(source, out, writer, progress=lambda _: None) == 1
+            assert (await export_all(source, out, writer, progress=lambda _: None)).sessions == 1
         assert SECRET not in dump.read_bytes()
 
         # Cut in the midst of a user's records, the export continues with that user.
@@ -68,7 +68,7 @@ async def test_shared_records_move_with_a_dump(
         dump.write_bytes(b"".join(lines[:-4]))
         with open_to_write(dump, cells) as writer:
             assert writer.reached.last_scope == SCOPES[-2]
-            assert await export_all(source, out, writer, progress=lambda _: None) == 1
+            assert (await export_all(source, out, writer, progress=lambda _: None)).sessions == 1
 
         target, back = await opened(f"sqlite+aiosqlite:///{tmp_path / 'target.db'}")
         await write(target, put(name("k0", "c", scope=SCOPES[0]), b"newer", etag="newer"))

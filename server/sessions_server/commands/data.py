@@ -12,7 +12,7 @@ from sessions_server.commands.running import progress, require_database, run
 from sessions_server.settings import Settings
 
 if TYPE_CHECKING:
-    from sessions_server.dump.transfer import Imported
+    from sessions_server.dump.transfer import Exported, Imported
 
 
 MEBI = 1024 * 1024
@@ -24,11 +24,19 @@ def export(file: Path, *, settings: Settings) -> None:
 
     FILE can be imported into any other database, of either kind. If the export was interrupted, run it again on the
     same database: it resumes where it stopped. In FILE, the content of encrypted sessions is encrypted and everything
-    else is in clear. On SQLite stop the server first; on PostgreSQL, concurrent changes may be missed.
+    else is in clear. On SQLite stop the server first; on PostgreSQL, concurrent changes may be missed. A session whose
+    stored data is damaged is named and left out, and the exit code is then 1.
     """
     require_database(settings)
-    count = run(_export(settings, file))
+    count, damaged = run(_export(settings, file))
     typer.echo(f"{file} holds {count} sessions")
+    for tenant, session_id in damaged:
+        typer.echo(
+            f"Session {session_id} of tenant {tenant} is damaged and not in the file; restore it from a backup.",
+            err=True,
+        )
+    if damaged:
+        raise typer.Exit(1)
 
 
 @with_settings(*DATABASE)
@@ -58,7 +66,7 @@ def vacuum(*, settings: Settings) -> None:
     typer.echo(f"the database took {before / MEBI:.1f} MiB and now takes {after / MEBI:.1f} MiB")
 
 
-async def _export(settings: Settings, file: Path) -> int:
+async def _export(settings: Settings, file: Path) -> Exported:
     from sessions_server.app import running_core
     from sessions_server.dump.file import open_to_write
     from sessions_server.dump.transfer import export_all

@@ -5,6 +5,7 @@
     ["header",…] ["key",…] ["sealed",…] … ["sealed-footer",…]
                                             an encrypted session: nothing but its header stands in clear
     ["scope",…] … ["footer",…]              the records of a user or a tenant; sealed as above if there is a keyring
+    ["damaged","<tenant>","<session id>"]   a session that could not be read and is not in the file
     ["end",<of these>,"<SHA-256>"]          only once the file is whole; the digest is over every byte before this line
 
 Only whole sessions count: whatever follows the last of them was cut off, and is written again. A file that does not
@@ -26,6 +27,8 @@ from typing import IO, TYPE_CHECKING, Final, NamedTuple
 
 from sessions_server.domain.errors import EncryptionNotConfigured, KeyNotAvailable, SetupError
 from sessions_server.domain.jsonbytes import dumps, loads
+from sessions_server.domain.models import SessionKey
+from sessions_server.domain.records import is_shared
 from sessions_server.domain.transfer import (
     ExportRecord,
     Footer,
@@ -40,7 +43,7 @@ from sessions_server.service.sealing import Plain, Sealed, sealed, sealed_if_pos
 if TYPE_CHECKING:
     from hashlib import _Hash
 
-    from sessions_server.domain.models import Session, SessionKey
+    from sessions_server.domain.models import Session
     from sessions_server.domain.ports import Cells, Envelope
     from sessions_server.domain.records import Scope
 
@@ -55,6 +58,7 @@ _HEADER: Final = b'["header"'
 _SCOPE: Final = b'["scope"'
 _KEY: Final = b'["key"'
 _CLOSING: Final = (b'["footer"', b'["sealed-footer"')
+_DAMAGED: Final = b'["damaged"'
 _END: Final = b'["end"'
 _PRIVATE: Final = 0o600
 
@@ -70,6 +74,10 @@ class Reached(NamedTuple):
     scopes: int = 0
     last_scope: Scope | None = None
     """The last user or tenant whose records are in it."""
+    last_key: SessionKey | None = None
+    """The last session that is in it, or is named as damaged."""
+    damaged: tuple[SessionKey, ...] = ()
+    """The sessions and scopes that are named as damaged."""
 
 
 class DumpWriter:
@@ -99,6 +107,10 @@ class DumpWriter:
             self._file.seek(start)
             self._digest = digest
             raise
+
+    def leave_out(self, key: SessionKey) -> None:
+        """Says that a session is damaged, so that the file lacks it."""
+        self._append(dumps(["damaged", *key]))
 
     def sync(self) -> None:
         self._file.flush()
@@ -172,6 +184,8 @@ class DumpReader:
         """The header of each session, and of each user or tenant with records. What follows is read by `records`, or
         passed over."""
         while not (line := self._line()).startswith(_END):
+            if line.startswith(_DAMAGED):
+                continue
             header = self._decoded(line)
             if not isinstance(header, (Header, ScopeHeader)):
                 raise _altered(self._path)
@@ -269,6 +283,8 @@ def _cut_to_whole_sessions(path: Path, file: IO[bytes]) -> Reached:
             session, scope = header.session, None
         elif isinstance(header, ScopeHeader):
             scope = header.scope
+        elif line.startswith(_DAMAGED):
+            reached, end = _past_damaged(reached, _damaged(path, line), digest), file.tell()
         elif line.startswith(_CLOSING):
             reached = _further(reached, session, scope, digest)
             end = file.tell()
@@ -282,8 +298,26 @@ def _further(reached: Reached, session: Session | None, scope: Scope | None, dig
     if scope is not None:
         return reached._replace(digest=digest.copy(), scopes=reached.scopes + 1, last_scope=scope)
     return reached._replace(
-        first=reached.first or session, last=session, sessions=reached.sessions + 1, digest=digest.copy()
+        first=reached.first or session,
+        last=session,
+        last_key=reached.last_key if session is None else session.key,
+        sessions=reached.sessions + 1,
+        digest=digest.copy(),
     )
+
+
+def _past_damaged(reached: Reached, key: SessionKey, digest: _Hash) -> Reached:
+    last = reached.last_key if is_shared(key) else key
+    return reached._replace(last_key=last, damaged=(*reached.damaged, key), digest=digest.copy())
+
+
+def _damaged(path: Path, line: bytes) -> SessionKey:
+    """The session that a line names as damaged."""
+    try:
+        _, tenant, session_id = loads(line)
+    except (ValueError, TypeError) as error:
+        raise _altered(path) from error
+    return SessionKey(tenant, session_id)
 
 
 def _next_line(path: Path, file: IO[bytes]) -> bytes:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from sessions_server.domain.errors import (
+    DataCorrupted,
     DomainError,
     InvalidState,
     SessionExists,
@@ -36,6 +37,17 @@ Progress = Callable[[int], None]
 """Told, now and then, how many sessions (export) or bytes of the file (import) are behind."""
 
 
+MOST_TRIES = 16
+"""How often the export of a session begins again because its history was shortened meanwhile."""
+
+
+class Exported(NamedTuple):
+    sessions: int
+    """How many the file holds."""
+    damaged: tuple[SessionKey, ...]
+    """Those that are not in the file. Records of a user or a tenant are named by their scope's `cell_key`."""
+
+
 class Imported(NamedTuple):
     added: int
     there: int
@@ -46,38 +58,48 @@ class Imported(NamedTuple):
 
 async def export_all(
     source: SessionStore, transfers: Transfers, writer: DumpWriter, *, progress: Progress
-) -> int:
-    """Appends what the file does not hold yet and finishes it; answers how many sessions the file holds.
+) -> Exported:
+    """Appends what the file does not hold yet and finishes it. A session whose data is damaged is left out, and named
+    in the file.
 
-    Raises SetupError for a session that cannot be read, without which the file would not be whole, and for a file that
-    was begun with another database.
+    Raises SetupError for a session whose key is missing, and for a file that was begun with another database.
     """
     reached = writer.reached
     for session in (reached.first, reached.last):
         if session is not None and not await _came_from(source, session):
             raise _of_another_database(writer.path, session.key)
-    last = reached.last.key if reached.last is not None else None
-    count = reached.sessions
+    last, count, damaged = reached.last_key, reached.sessions, list(reached.damaged)
     while keys := await source.keys(last, KEYS_PER_STEP):
         for key in keys:
-            count += await _export_one(transfers, key, writer)
+            try:
+                count += await _export_one(transfers, key, writer)
+            except DataCorrupted:
+                writer.leave_out(key)
+                damaged.append(key)
             progress(count)
         last = keys[-1]
         writer.sync()
-    writer.finish(count + await _export_shared(source, transfers, writer))
-    return count
+    shared = await _export_shared(source, transfers, writer, damaged)
+    writer.finish(count + shared)
+    return Exported(count, tuple(dict.fromkeys(damaged)))
 
 
-async def _export_shared(source: SessionStore, transfers: Transfers, writer: DumpWriter) -> int:
+async def _export_shared(
+    source: SessionStore, transfers: Transfers, writer: DumpWriter, damaged: list[SessionKey]
+) -> int:
     """Appends the records of users and tenants; returns of how many of these the file has records."""
     count, last = writer.reached.scopes, writer.reached.last_scope
     while scopes := await source.shared_scopes(last, KEYS_PER_STEP):
         for scope in scopes:
             try:
                 await writer.add(transfers.export_shared(scope))
+            except DataCorrupted:
+                writer.leave_out(scope.cell_key)
+                damaged.append(scope.cell_key)
             except DomainError as error:
                 raise _stopped_at_scope(scope, error) from error
-            count += 1
+            else:
+                count += 1
         last = scopes[-1]
         writer.sync()
     return count
@@ -87,23 +109,28 @@ async def _came_from(source: ReadStore, session: Session) -> bool:
     """Whether an exported session is in this database, or was erased from it since, which leaves its log's end."""
     try:
         found = await source.session(session.key)
+    except DataCorrupted:  # damaged since, so that nothing speaks against it
+        return True
     except SessionNotFound:
         return (await source.heads([session.key])).get(session.key, 0) >= session.last_sequence
     return found.create_time == session.create_time
 
 
 async def _export_one(transfers: Transfers, key: SessionKey, writer: DumpWriter) -> int:
-    """How many sessions that added: none if it was erased meanwhile. Begins anew when its history changed."""
-    while True:
+    """How many sessions that added: none if it was erased meanwhile. Begins again when its history was shortened.
+    Raises DataCorrupted."""
+    for left in reversed(range(MOST_TRIES)):
         try:
             await writer.add(transfers.export(key))
-        except HistoryChanged:
-            continue
+            return 1
         except SessionNotFound:
             return 0
+        except DataCorrupted:
+            raise
         except DomainError as error:
-            raise _stopped_at(key, error) from error
-        return 1
+            if not left or not isinstance(error, HistoryChanged):
+                raise _stopped_at(key, error) from error
+    return 0
 
 
 async def import_all(

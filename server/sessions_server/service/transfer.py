@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from sessions_server.domain.commit import Commit, RequestStamp, without_session
 from sessions_server.domain.errors import (
+    DataCorrupted,
     InvalidRequest,
     MessageExists,
     Unavailable,
@@ -66,7 +67,7 @@ class Transfers:
 
     async def export(self, key: SessionKey) -> AsyncIterator[ExportRecord]:
         """The session as it was at the start, whatever is added meanwhile; its records as they are when their turn
-        comes. Raises SessionNotFound, HistoryChanged."""
+        comes. Raises SessionNotFound, HistoryChanged, KeyNotAvailable, DataCorrupted."""
         checker = Checker()
         session, context = await self._start(key)
         async for record in self._records(session, context):
@@ -74,15 +75,20 @@ class Transfers:
             yield record
         footer = checker.footer()
         if footer.message_count != session.message_count:
-            raise HistoryChanged
+            now = await self._store.session(key)
+            raise _miscounted() if now.last_sequence == session.last_sequence else HistoryChanged
         yield footer
 
     async def _start(self, key: SessionKey) -> tuple[Session, Context]:
-        """A session, and its context as of the session's last event."""
+        """A session, and its context as of the session's last event or an earlier one."""
+        session = await self._store.session(key)
         while True:
-            session, context = await self._store.session(key), await self._store.context(key)
+            context = await self._store.context(key)
             if context.revision <= session.last_sequence:
                 return session, context
+            session = await self._store.session(key)
+            if context.revision > session.last_sequence:
+                raise _miscounted()
 
     async def _records(
         self, session: Session, context: Context
@@ -90,7 +96,7 @@ class Transfers:
         yield Header(VERSION, session, self._clock.now())
         yield ContextRecord(context.data)
         end = Sequence(session.last_sequence + 1)
-        after, more = Sequence(0), session.message_count > 0
+        after, more = Sequence(0), True
         while more:
             query = HistoryQuery(MESSAGES_PER_RECORD, before=end, after=after)
             page = await self._store.history(session.key, query)
@@ -210,6 +216,12 @@ def _restoring(key: SessionKey, scope: Scope, part: RecordsPart) -> Commit:
     """Puts exported records into a scope."""
     moved = tuple(each._replace(name=each.name._replace(scope=scope)) for each in part.records)
     return Commit(key=key, operations=(ImportRecords(moved),), shows_session=False)
+
+
+def _miscounted() -> DataCorrupted:
+    return DataCorrupted(
+        "The session's stored counts do not fit its log; restore the database from a backup."
+    )
 
 
 def _refused(sentence: str) -> InvalidRequest:
