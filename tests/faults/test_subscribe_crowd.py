@@ -1,7 +1,8 @@
-"""A thousand subscribers of one session, of which one does not read: the others and the writer do not notice."""
+"""A thousand subscribers of one session: that one does not read, and that all begin at once, others do not notice."""
 
 from __future__ import annotations
 
+import asyncio
 import statistics
 import time
 from collections.abc import Iterator
@@ -30,6 +31,13 @@ as much for the reader; the rest is room for what SQLite, gRPC and the allocator
 def server(tmp_path: Path) -> Iterator[Server]:
     with start_server(tmp_path) as server:
         yield server
+
+
+HISTORY: Final = 40
+"""Messages: enough for each to be behind the head, and few enough for a thousand times as many events."""
+LEAST_READS: Final = 50
+"""A read needs some rounds of the event loop, and in each as many followers take a step as may at once: that leaves
+room for some hundred reads here. When all of them step in each round it is fewer than 20."""
 
 
 class Times(NamedTuple):
@@ -82,3 +90,33 @@ async def test_one_of_a_thousand_that_does_not_read_costs_the_others_nothing(
     assert had <= WINDOW
     assert [event.sequence for event in caught_up] == expected
     assert grown < MEMORY
+
+
+async def test_a_thousand_that_begin_at_once_are_all_served_and_single_calls_between_them(
+    server: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reads = 0
+
+    async def read_on(client: AsyncClient, session: str) -> None:
+        nonlocal reads
+        while True:
+            await client.sessions.get(session)
+            reads += 1
+
+    async with AsyncClient(server.address) as client:
+        mine, session = [(await client.sessions.create("u")).id for _ in range(2)]
+        messages = [{"role": "user", "content": "x"}] * HISTORY
+        await client.sessions.add_messages(session, messages=messages)
+        request = pb.SubscribeRequest(session_id=session, after_sequence=0)
+        async with crowd(server.address, request, readers=READERS) as readers:
+            reading = asyncio.create_task(read_on(client, mine))
+            await readers.until_each_has(HISTORY + 1)
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+    show(
+        capsys,
+        f"{READERS} readers that begin at once, {HISTORY + 1} events each; meanwhile one caller got {reads} answers",
+    )
+    assert readers.sequences() == list(range(1, HISTORY + 2))
+    assert readers.odd_ones == 0
+    assert reads >= LEAST_READS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
 import pytest
@@ -13,7 +13,8 @@ from sessions_server.domain.limits import Limits
 from sessions_server.domain.models import Event, EventType, Message, Sequence
 from sessions_server.log.hub import Hub
 from sessions_server.security.cells import open_cells
-from sessions_server.service.subscriptions import Subscriptions
+from sessions_server.service import subscriptions as service
+from sessions_server.service.subscriptions import CATCHING_UP, NEAR, Subscriptions
 from sessions_server.storage.backend import RunOptions
 from sessions_server.storage.sqlite.backend import SqliteBackend
 from sessions_server.storage.store import open_store
@@ -30,6 +31,7 @@ class Replica:
 
     log: Harness
     hub: Hub
+    subscriptions: Subscriptions
 
     async def writes(self, command: c.Commit) -> None:
         await self.log.do(command)
@@ -43,9 +45,10 @@ class Replica:
     @asynccontextmanager
     async def reader(self, after: int | None = 0) -> AsyncIterator[Reader]:
         """Is established, and has taken one event at most."""
-        subscriptions = Subscriptions(store=self.log.store, hub=self.hub, checkpoint_seconds=FOREVER)
         reader, position = Reader(), None if after is None else Sequence(after)
-        following = asyncio.create_task(subscriptions.follow(KEY, reader, kinds=frozenset(), after=position))
+        following = asyncio.create_task(
+            self.subscriptions.follow(KEY, reader, kinds=frozenset(), after=position)
+        )
         await reader.established.wait()
         yield reader
         following.cancel()
@@ -85,13 +88,16 @@ class Reader:
 
 
 @pytest.fixture
-async def replica() -> AsyncIterator[Replica]:
+async def replica(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Replica]:
+    monkeypatch.setattr(service, "LONGEST_TURN_SECONDS", FOREVER)
     clock = HandClock()
     store = open_store(
         SqliteBackend(None), cells=open_cells(None), limits=Limits(), options=RunOptions(clock=clock)
     )
     await store.start()
-    replica = Replica(Harness(store, clock), Hub())
+    hub = Hub()
+    subscriptions = Subscriptions(store=store, hub=hub, checkpoint_seconds=FOREVER)
+    replica = Replica(Harness(store, clock), hub, subscriptions)
     await replica.writes(create())
     yield replica
     await store.close()
@@ -159,3 +165,30 @@ async def test_a_deletion_by_another_replica_ends_the_stream(replica: Replica) -
         await replica.another_writes(c.delete(key=KEY), hinted=True)
         await reader.has_through(2)
         assert [event.type for event in reader.events] == [EventType.DELETED]
+
+
+CROWD = 1000
+
+
+async def test_of_a_thousand_that_begin_at_once_few_are_shown_events_and_live_ones_and_reads_do_not_wait(
+    replica: Replica,
+) -> None:
+    """Each stands still at its first event, so that all would be there at once."""
+    for number in range(NEAR):
+        await replica.writes(add(str(number)))
+    async with AsyncExitStack() as stack:
+        live = await stack.enter_async_context(replica.reader(after=None))
+        live.goes_on.set()
+        readers = [await stack.enter_async_context(replica.reader(after=0)) for _ in range(CROWD)]
+        await replica.writes(add("live"))
+        await live.has_through(NEAR + 2)
+        assert (await replica.log.store.session(KEY)).last_sequence == NEAR + 2
+        for place in range(0, CROWD, CATCHING_UP):
+            served, waiting = readers[place : place + CATCHING_UP], readers[place + CATCHING_UP :]
+            for reader in served:
+                await reader.stands_still.wait()
+            assert not any(reader.events for reader in waiting)
+            for reader in served:
+                reader.goes_on.set()
+                await reader.has_through(NEAR + 2)
+        assert all(len(reader.events) == NEAR + 2 for reader in readers)

@@ -353,6 +353,8 @@ class Feed(Protocol):
     """Grows when content was erased: what was read before may show it."""
     foreign: int
     """Grows when another replica has written, which may have erased what was read before."""
+    head: Sequence
+    """The furthest position of the log that is known; 0: none is."""
 
     def recent(self, after: Sequence, log_id: str) -> list[Event] | None:
         """The events after a position in the log with this identity, if they are all at hand; empty at the head; None:

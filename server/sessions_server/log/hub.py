@@ -33,12 +33,12 @@ class Feed:
         self.erasures = 0
         self.foreign = 0
         self.watchers = 0
+        self.head = Sequence(0)
         self._log_id = ""
         """Of the log that the ring's events are of; empty: not known."""
         self._ring: deque[Event] = deque()
         self._weights: deque[int] = deque()
         self._characters = 0
-        self._head = Sequence(0)
         self._waiting: set[asyncio.Future[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
@@ -46,7 +46,7 @@ class Feed:
     def recent(self, after: Sequence, log_id: str) -> list[Event] | None:
         """The events after a position in the log with this identity, if they are all at hand; empty at the head; None:
         ask the log."""
-        if not self._ring or self._head > self._ring[-1].sequence or after + 1 < self._ring[0].sequence:
+        if not self._ring or self.head > self._ring[-1].sequence or after + 1 < self._ring[0].sequence:
             return None
         if log_id != self._log_id or after > self._ring[-1].sequence:
             return None
@@ -71,12 +71,12 @@ class Feed:
         events = published.events
         self.erased_through = max(self.erased_through, published.erased_through)
         self.erasures += bool(published.erased_through)
-        if events and events[0].sequence <= self._head:
+        if events and events[0].sequence <= self.head:
             self.distrust()
         if published.log_id != self._log_id:
             self._forget_ring()
             self._log_id = published.log_id
-        self._head = max(self._head, published.head)
+        self.head = max(self.head, published.head)
         if not events or (self._ring and self._ring[-1].sequence + 1 != events[0].sequence):
             self._forget_ring()  # another replica wrote in between, or a series, whose events are in the log only
         for event in events:
@@ -90,15 +90,15 @@ class Feed:
 
     def hint(self, head: Sequence) -> None:
         """The log has reached a position, as another replica says."""
-        if head > self._head and not (self._ring and self._ring[-1].sequence >= head):
-            self._head = head
+        if head > self.head and not (self._ring and self._ring[-1].sequence >= head):
+            self.head = head
             self.foreign += 1
             self.wake()
 
     def compare(self, head: Sequence, seen: int) -> None:
         """A read of the log that was begun at version `seen` found its head there. If the head was further before, the
         log has gone back."""
-        if head < self._head and seen == self.version:
+        if head < self.head and seen == self.version:
             self.distrust()
 
     def forget(self) -> None:
@@ -109,7 +109,7 @@ class Feed:
 
     def distrust(self) -> None:
         """The log may have gone back: what is at hand may not be in it any more."""
-        self._head = Sequence(0)
+        self.head = Sequence(0)
         self.forget()
 
     def close(self) -> None:

@@ -8,18 +8,30 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Set as AbstractSet
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from sessions_server.domain.errors import CursorAhead, EventsCompacted, LogReplaced, SessionNotFound
 from sessions_server.domain.lineage import differ_from
 from sessions_server.domain.models import Deleted, Event, EventType, Micros, Sequence, SessionKey, Updated
+from sessions_server.service.turns import Turns
 
 if TYPE_CHECKING:
     from sessions_server.domain.ports import Feed, Hub, LogPage, ReadStore, Sink
 
 BATCH = 256
 """How many events a follower reads from the log at a time, at most."""
+
+NEAR = 32
+"""How many events behind the head a follower still is one of the live ones, which wait for nobody."""
+
+CATCHING_UP = 8
+"""How many of the others are served at a time. Each shows a batch in its turn: a thousand that begin at once must not
+keep live ones and single calls from the one event loop."""
+
+LONGEST_TURN_SECONDS = 0.5
+"""After how long a caller that does not read its events no longer counts as served."""
 
 SKIPPED = 1000
 """After how many events that were not asked for a checkpoint tells how far the follower is."""
@@ -30,6 +42,7 @@ class Subscriptions:
         self._store = store
         self._hub = hub
         self._checkpoint_seconds = checkpoint_seconds
+        self._turns = Turns(CATCHING_UP, longest_seconds=LONGEST_TURN_SECONDS)
 
     async def follow(
         self,
@@ -57,8 +70,9 @@ class Subscriptions:
 
     async def _begin(self, cursor: _Cursor, after: Sequence | None) -> _Batch | None:
         """Puts the cursor at its place, and finds what a position is refused for before the caller hears of success.
+        Reads one event at most, since however many begin at once, none is kept waiting for that.
 
-        The log of an erased session is read too, for whoever resumes from before its end: they missed it. Answers what
+        The log of an erased session is read too, for whoever resumes from before its end: they missed it. Returns what
         was read, unless there was nothing to read or it may be out of date already.
         """
         feed = cursor.feed
@@ -74,26 +88,28 @@ class Subscriptions:
                 return None
         cursor.position = after
         seen = feed.version
-        page = await self._page(cursor)
+        page = await self._page(cursor, 1)
         cursor.check_log(page.log_id)
         if page.delete_time is not None and after >= page.head:
             raise SessionNotFound
         is_current = feed.version == seen
         feed.hint(page.head)  # which the page goes up to, so that it is no news to this follower
         batch = _Batch(cursor.read(page), feed.version, feed.foreign, feed.erasures)
-        return batch if is_current else None
+        cursor.batch = BATCH
+        is_all = not page.events or page.events[-1].sequence == page.head
+        return batch if is_current and is_all else None
 
     async def _next(self, cursor: _Cursor) -> _Batch:
         feed = cursor.feed
         seen, foreign, erasures = feed.version, feed.foreign, feed.erasures
         events = feed.recent(cursor.position, cursor.log_id)
         if events is None or (cursor.fleeting and not _has_end(events)):
-            events = cursor.read(await self._page(cursor))
+            events = cursor.read(await self._page(cursor, cursor.batch))
         return _Batch(events, seen, foreign, erasures)
 
-    async def _page(self, cursor: _Cursor) -> LogPage:
+    async def _page(self, cursor: _Cursor, limit: int) -> LogPage:
         seen = cursor.feed.version
-        page = await self._store.log(cursor.key, cursor.position, cursor.batch, changes=cursor.changes)
+        page = await self._store.log(cursor.key, cursor.position, limit, changes=cursor.changes)
         if (
             not page.fleeting
         ):  # of such a session the page may not tell the head, and what is at hand is not used
@@ -103,14 +119,16 @@ class Subscriptions:
     async def _run(self, cursor: _Cursor, first: _Batch | None) -> None:
         loop = asyncio.get_running_loop()
         quiet_since = loop.time()
-        # What came in while the first checkpoint was sent may have erased what was read before it.
-        batch = first if first is not None and first.seen == cursor.feed.version else None
         while not cursor.ended:
-            found = batch or await self._next(cursor)
-            batch = None
-            if cursor.told != cursor.log_id:
-                await cursor.checkpoint()
-            if await cursor.show(found):
+            async with self._turn(cursor):
+                # What came in since, as while the first checkpoint was sent, may have erased what was read before it.
+                is_current = first is not None and first.seen == cursor.feed.version
+                found = first if first is not None and is_current else await self._next(cursor)
+                first = None
+                if cursor.told != cursor.log_id:
+                    await cursor.checkpoint()
+                shown = await cursor.show(found)
+            if shown:
                 quiet_since = loop.time()
             quiet = loop.time() - quiet_since
             if quiet >= self._checkpoint_seconds and not cursor.ended:
@@ -123,6 +141,11 @@ class Subscriptions:
                     quiet_since, quiet = loop.time(), 0.0
             if not found.events:
                 await cursor.feed.changed(found.seen, self._checkpoint_seconds - quiet)
+
+    def _turn(self, cursor: _Cursor) -> AbstractAsyncContextManager[None]:
+        if cursor.feed.head - cursor.position <= NEAR:
+            return nullcontext()
+        return self._turns.one(cursor.checkpoint, every_seconds=self._checkpoint_seconds)
 
 
 class _Batch(NamedTuple):

@@ -1,0 +1,50 @@
+"""Lets few at a time do what keeps the process busy, so that what is short need not wait for all of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+
+class Turns:
+    """A fixed number of turns, given in the order in which they were asked for."""
+
+    def __init__(self, at_once: int, *, longest_seconds: float) -> None:
+        """A turn that takes longer than that is given to the next one: what takes it waits for others itself."""
+        self._free = asyncio.Semaphore(at_once)
+        self._longest_seconds = longest_seconds
+
+    @asynccontextmanager
+    async def one(
+        self, meanwhile: Callable[[], Awaitable[None]], *, every_seconds: float
+    ) -> AsyncGenerator[None]:
+        """Waits for a turn, which lasts as long as the context. Until then `meanwhile` is awaited now and then."""
+        waiting = asyncio.ensure_future(self._free.acquire())
+        try:
+            while not (await asyncio.wait({waiting}, timeout=every_seconds))[0]:
+                await meanwhile()
+        except BaseException:
+            if not waiting.cancel():
+                self._free.release()
+            raise
+        turn = _Turn(self._free, self._longest_seconds)
+        try:
+            yield
+        finally:
+            turn.end()
+
+
+class _Turn:
+    """Ends once, at the latest when its time is over."""
+
+    def __init__(self, free: asyncio.Semaphore, longest_seconds: float) -> None:
+        self._free = free
+        self._is_over = False
+        self._timer = asyncio.get_running_loop().call_later(longest_seconds, self.end)
+
+    def end(self) -> None:
+        self._timer.cancel()
+        if not self._is_over:
+            self._is_over = True
+            self._free.release()
