@@ -27,7 +27,14 @@ def run_contract(framework: str, folder: Path) -> subprocess.CompletedProcess[st
     python = environment_of(framework)
     with start_server(folder) as server:
         return subprocess.run(
-            [python, "-m", "pytest", "-c", HERE / "contract.ini", HERE / f"contract_{framework}.py"],
+            [
+                python,
+                "-m",
+                "pytest",
+                "-c",
+                HERE / "contract.ini",
+                *sorted(HERE.glob(f"contract_{framework}*.py")),
+            ],
             cwd=ROOT,
             env={
                 **os.environ,

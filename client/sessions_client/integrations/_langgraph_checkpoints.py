@@ -170,18 +170,31 @@ class Threads:
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> Steps[None]:
         """Stores pending writes of a checkpoint; those that are there already stay, but for the special ones."""
+        typed = [
+            (WRITES_IDX_MAP.get(channel, position), channel, self._serde.dumps_typed(value))
+            for position, (channel, value) in enumerate(writes)
+        ]
+        yield from self.put_typed(config, typed, task_id, task_path)
+
+    def put_typed(
+        self,
+        config: RunnableConfig,
+        writes: Sequence[tuple[int, str, tuple[str, bytes]]],
+        task_id: str,
+        task_path: str,
+    ) -> Steps[None]:
+        """The same with writes that have their index and are serialized."""
         place = config["configurable"]
         session_id = session_id_of(str(place["thread_id"]))
         name = writes_of(session_id, place.get("checkpoint_ns", ""), place["checkpoint_id"])
-        typed = [(channel, self._serde.dumps_typed(value)) for channel, value in writes]
-        few = sum(len(raw) for _, (_, raw) in typed) <= _MANY_BYTES
+        few = sum(len(raw) for _, _, (_, raw) in writes) <= _MANY_BYTES
         blobs = Blobs(session_id)
         puts = []
-        for position, (channel, value) in enumerate(typed):
+        for index, channel, value in writes:
             held = blobs.hold(value, inline=_WRITE_INLINE_BYTES if few else values.INLINE_BYTES)
-            write = Write(task_id, task_path, WRITES_IDX_MAP.get(channel, position), channel, held)
-            key = RecordName(name.scope, name.collection, f"{key_of(task_id)}/{write.index}")
-            puts.append(ops.put(key, write.packed(), if_absent=write.index >= 0))
+            write = Write(task_id, task_path, index, channel, held)
+            key = RecordName(name.scope, name.collection, f"{key_of(task_id)}/{index}")
+            puts.append(ops.put(key, write.packed(), if_absent=index >= 0))
         if puts:
             yield from self._write(place["thread_id"], blobs, puts)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -66,6 +66,25 @@ def pack(
     return [
         _chunked(session_id, value, collection) if index in outside else Packed(value, JSON)
         for index, value in enumerate(values)
+    ]
+
+
+async def appends(
+    client: AsyncClient,
+    session_id: str,
+    create: ops.NewSession | None,
+    values: Sequence[bytes],
+    shown: Sequence[Mapping[str, Any]],
+) -> list[ops.Operation]:
+    """The operations that append messages, once what is too large for them is written.
+
+    Each message has a value as its payload, and beside it what other readers see: arguments of `ops.append`."""
+    beside = sum(len(text.encode()) for fields in shown for text in fields.values())
+    packed = pack(session_id, values, beside=beside)
+    await write_chunks(client, session_id, create, packed)
+    return [
+        ops.append(payload=each.payload, payload_type=each.payload_type, **fields)
+        for fields, each in zip(shown, packed, strict=True)
     ]
 
 

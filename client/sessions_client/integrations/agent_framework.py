@@ -157,15 +157,9 @@ class SessionsHistoryProvider(HistoryProvider):
     async def _appends(
         self, key: str, create: ops.NewSession, messages: Sequence[Message]
     ) -> list[ops.Operation]:
-        """The operations that add messages, once what is too large for them is written."""
         shown = [_readable(message, len(messages)) for message in messages]
-        beside = sum(len(value.encode()) for each in shown for value in each.values())
-        packed = payloads.pack(key, [payloads.dump(each.to_dict()) for each in messages], beside=beside)
-        await payloads.write_chunks(self._client, key, create, packed)
-        return [
-            ops.append(payload=each.payload, payload_type=each.payload_type, **fields)
-            for fields, each in zip(shown, packed, strict=True)
-        ]
+        values = [payloads.dump(message.to_dict()) for message in messages]
+        return await payloads.appends(self._client, key, create, values, shown)
 
 
 def _readable(message: Message, count: int) -> dict[str, Any]:

@@ -18,7 +18,7 @@ import json
 import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from google.adk.errors._stale_session_error import StaleSessionError
 from google.adk.errors.already_exists_error import AlreadyExistsError
@@ -81,16 +81,12 @@ class SessionsSessionService(BaseSessionService):
     ) -> Session:
         """Creates a session with this state. Raises AlreadyExistsError when the app's user has one of this id."""
         name = (session_id or "").strip() or str(uuid.uuid4())
-        key = _session_key(app_name, user_id, name)
+        key = session_key(app_name, user_id, name)
         deltas = _session_util.extract_json_safe_state_delta(state or {})
         now = time.time()
-        create = ops.new_session(
-            user_id_of(user_id),
-            metadata={"adk_session": json.dumps([app_name, user_id, name])},
-            storage_options=self._storage_options,
-        )
+        create = new_session(app_name, user_id, name, self._storage_options)
         session = Session(app_name=app_name, user_id=user_id, id=name, last_update_time=now)
-        puts = [_head(key, session, now), *_state_puts(key, session, deltas)]
+        puts = [put_head(key, session, now), *put_states(key, session, deltas)]
         shared = _shared(app_name, user_id)
         try:
             committed = await self._client.sessions.commit(
@@ -108,13 +104,13 @@ class SessionsSessionService(BaseSessionService):
     ) -> Session | None:
         """The session with its state and events; None when there is none."""
         name = session_id.strip()
-        key = _session_key(app_name, user_id, name)
+        key = session_key(app_name, user_id, name)
         wanted = _EVERYTHING
         if config and config.num_recent_events is not None and not config.after_timestamp:
             wanted = config.num_recent_events
         lists = [_own_state(key), *_shared(app_name, user_id)]
         head, history, *pages = await self._client.sessions.read(
-            ops.read_record(_head_name(key)),
+            ops.read_record(head_name(key)),
             ops.read_history(key, limit=min(max(wanted, 1), _PAGE)),
             *(ops.list_records(**each) for each in lists),
         )
@@ -167,7 +163,7 @@ class SessionsSessionService(BaseSessionService):
     async def delete_session(self, *, app_name: str, user_id: str, session_id: str) -> None:
         """Deletes the session for good; the state of its user and app stays."""
         try:
-            await self._client.sessions.delete(_session_key(app_name, user_id, session_id.strip()))
+            await self._client.sessions.delete(session_key(app_name, user_id, session_id.strip()))
         except NotFound:
             return
 
@@ -184,7 +180,7 @@ class SessionsSessionService(BaseSessionService):
             return event
         self._apply_temp_state(session, event)
         event = self._trim_temp_delta_state(event)
-        key = _session_key(session.app_name, session.user_id, session.id)
+        key = session_key(session.app_name, session.user_id, session.id)
         try:
             session._storage_update_marker = await self._append(key, session, event)
         except NotFound:
@@ -200,20 +196,12 @@ class SessionsSessionService(BaseSessionService):
         """Commits the event; returns the marker of what is stored afterwards."""
         marker = session._storage_update_marker or await self._marker(key, session)
         deltas = _session_util.extract_json_safe_state_delta(event.actions.state_delta or {})
-        text = payloads.readable(_text(event), 1)
-        raw = event.model_dump_json(exclude_none=True).encode()
-        (packed,) = payloads.pack(key, [raw], beside=len(text.encode()))
-        await payloads.write_chunks(self._client, key, None, [packed])
+        appends = await payloads.appends(self._client, key, None, [dump(event)], [readable(event, 1)])
         committed = await self._client.sessions.commit(
             key,
-            ops.append(
-                role="user" if event.author == "user" else "assistant",
-                content=text,
-                payload=packed.payload,
-                payload_type=packed.payload_type,
-            ),
-            _head(key, session, event.timestamp),
-            *_state_puts(key, session, deltas),
+            *appends,
+            put_head(key, session, event.timestamp),
+            *put_states(key, session, deltas),
             conditions=[ops.if_history_head(int(marker))],
         )
         return str(committed.results[0].sequence)
@@ -221,7 +209,7 @@ class SessionsSessionService(BaseSessionService):
     async def _marker(self, key: str, session: Session) -> str:
         """The marker of what is stored, for a session object that has none: by its time, it has to be as new."""
         head, history = await self._client.sessions.read(
-            ops.read_record(_head_name(key)), ops.read_history(key, limit=1)
+            ops.read_record(head_name(key)), ops.read_history(key, limit=1)
         )
         if head is None:
             raise NotFound(f"There is no session {session.id!r}.")
@@ -257,19 +245,42 @@ class SessionsSessionService(BaseSessionService):
         return records
 
 
-def _session_key(app_name: str, user_id: str, session_id: str) -> str:
+def session_key(app_name: str, user_id: str, session_id: str) -> str:
     """Ours for a session: ADK's is unique for an app and a user only."""
     return session_id_of(json.dumps([app_name, user_id, session_id]))
 
 
-def _head_name(key: str) -> RecordName:
+def new_session(
+    app_name: str,
+    user_id: str,
+    session_id: str,
+    storage_options: StorageOptions | Mapping[str, Any] | None = None,
+    if_exists: Literal["fail", "return"] = "fail",
+) -> ops.NewSession:
+    """How a session is made that is not there."""
+    name = json.dumps([app_name, user_id, session_id])
+    return ops.new_session(
+        user_id_of(user_id),
+        metadata={"adk_session": name},
+        storage_options=storage_options,
+        if_exists=if_exists,
+    )
+
+
+def head_name(key: str) -> RecordName:
     return RecordName(Scope(session_id=key), _HEADS)
 
 
-def _head(key: str, session: Session, now: float) -> ops.Operation:
+def put_head(key: str, session: Session, now: float, *, if_absent: bool = False) -> ops.Operation:
     """Writes whose session it is and when it changed."""
     value = {"app": session.app_name, "user": session.user_id, "id": session.id, "update_time": now}
-    return ops.put(_head_name(key), payloads.dump(value), value_type=payloads.JSON, labels=_labels(session))
+    return ops.put(
+        head_name(key),
+        payloads.dump(value),
+        value_type=payloads.JSON,
+        labels=_labels(session),
+        if_absent=if_absent,
+    )
 
 
 def _labels(session: Session) -> dict[str, str]:
@@ -292,7 +303,9 @@ def _shared(app_name: str, user_id: str) -> list[dict[str, Any]]:
     return [_app_state(app_name), _user_state(app_name, user_id)]
 
 
-def _state_puts(key: str, session: Session, deltas: dict[str, dict[str, Any]]) -> list[ops.Operation]:
+def put_states(
+    key: str, session: Session, deltas: Mapping[str, Mapping[str, Any]], *, if_absent: bool = False
+) -> list[ops.Operation]:
     """One record for each key of a state; the value holds the key as well, which may be longer than a record's."""
     places = {
         "session": _own_state(key),
@@ -305,6 +318,7 @@ def _state_puts(key: str, session: Session, deltas: dict[str, dict[str, Any]]) -
             payloads.dump([name, value]),
             value_type=payloads.JSON,
             labels=_labels(session) if kind == "session" else None,
+            if_absent=if_absent,
         )
         for kind, place in places.items()
         for name, value in deltas[kind].items()
@@ -323,7 +337,20 @@ def _merged(own: dict[str, Any], app: dict[str, Any], user: dict[str, Any]) -> d
     }
 
 
-def _text(event: Event) -> str:
-    """What other readers of the history see of an event."""
+def dump(event: Event) -> bytes:
+    """The payload of an event."""
+    return event.model_dump_json(exclude_none=True).encode()
+
+
+def readable(event: Event, count: int) -> dict[str, Any]:
+    """What other readers of the history see of one of `count` events."""
     parts = event.content.parts if event.content and event.content.parts else []
-    return "\n".join(each.text for each in parts if each.text)
+    text = "\n".join(each.text for each in parts if each.text)
+    role = "user" if event.author == "user" else "assistant"
+    return {"role": role, "content": payloads.readable(text, count)}
+
+
+if __name__ == "__main__":
+    from sessions_client.integrations._google_adk_import import main
+
+    main()

@@ -245,3 +245,9 @@ class AsyncSessionsStore(BaseStore):
     async def abatch(self, ops: Iterable[Op]) -> list[Result]:
         """What each operation returns: all reads are answered first, then all writes are done at once."""
         return await run_async(self._client, batch(list(ops), refreshes=self.ttl_config is not None))
+
+
+if __name__ == "__main__":
+    from sessions_client.integrations._langgraph_import import main
+
+    main()

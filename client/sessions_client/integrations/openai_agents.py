@@ -105,15 +105,9 @@ class SessionsSession(SessionABC):
         ]
 
     async def _appends(self, items: Sequence[TResponseInputItem]) -> list[ops.Operation]:
-        """The operations that add items, once what is too large for them is written."""
-        shown = [_readable(item, len(items)) for item in items]
-        beside = sum(len(value.encode()) for each in shown for value in each.values())
-        packed = payloads.pack(self._id, [payloads.dump(item) for item in items], beside=beside)
-        await payloads.write_chunks(self._client, self._id, self._create, packed)
-        return [
-            ops.append(payload=each.payload, payload_type=each.payload_type, **fields)
-            for fields, each in zip(shown, packed, strict=True)
-        ]
+        shown = [readable(item, len(items)) for item in items]
+        values = [payloads.dump(item) for item in items]
+        return await payloads.appends(self._client, self._id, self._create, values, shown)
 
     async def _get_compaction_snapshot(
         self, limit: int, *, prune_prefix: Callable[[TResponseInputItem], bool] | None = None
@@ -156,7 +150,7 @@ class SessionsSession(SessionABC):
         return [ops.truncate(through_sequence=last)] if last else []
 
 
-def _readable(item: Any, count: int) -> dict[str, Any]:
+def readable(item: Any, count: int) -> dict[str, Any]:
     """What other readers of the history see of one of `count` items."""
     kind = str(item.get("type") or "message")
     role = item.get("role") or _TOOL_ITEMS.get(kind) or "assistant"
@@ -168,3 +162,9 @@ def _readable(item: Any, count: int) -> dict[str, Any]:
 def _plain(message: Message) -> Any:
     """A message that another program added, as an item."""
     return {"role": message.role, "content": message.content}
+
+
+if __name__ == "__main__":
+    from sessions_client.integrations._openai_agents_import import main
+
+    main()

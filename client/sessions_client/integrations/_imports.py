@@ -1,0 +1,129 @@
+"""Moves conversations from a framework's own store here: what every such program has in common.
+
+It can be stopped and run again at any time: what is there already is compared and not written a second time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from enum import Enum
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+from sessions_client import AsyncClient, NotFound, SessionsError, ops
+from sessions_client.integrations import _payloads as payloads
+
+_EVERYTHING: Final = 2**31 - 1
+_CONNECT_SECONDS: Final = 5
+_BATCH: Final = 200
+_BATCH_BYTES: Final = 2 * 1024 * 1024
+
+
+class Outcome(Enum):
+    """What became of one conversation."""
+
+    IMPORTED = "imported"
+    PRESENT = "already there"
+    DIFFERENT = "left as it is, since it has other content here"
+
+
+Outcomes: TypeAlias = AsyncIterator[tuple[str, Outcome]]
+"""Each conversation's name and what became of it."""
+
+
+class UnusableSource(Exception):
+    """The source cannot be read; the text says why and what to do."""
+
+
+def run(framework: str, source: str, importing: Callable[[AsyncClient, str], Outcomes]) -> None:
+    """Runs the program `python -m … import SOURCE`; ends it with 1 when not everything is there afterwards."""
+    parser = argparse.ArgumentParser(
+        prog=f"python -m sessions_client.integrations.{framework}",
+        description="Imports what the framework's own store holds. Run it again to continue after an error.",
+    )
+    parser.add_argument("command", choices=["import"])
+    parser.add_argument("source", metavar=source.upper(), help="where the conversations are")
+    parser.add_argument(
+        "--target", default="127.0.0.1:50051", help="the sessions server (default: %(default)s)"
+    )
+    options = parser.parse_args()
+    try:
+        counts = asyncio.run(_all(options, importing))
+    except (SessionsError, UnusableSource) as error:
+        sys.exit(f"{error}")
+    sys.exit(1 if counts[Outcome.DIFFERENT] else 0)
+
+
+async def _all(
+    options: argparse.Namespace, importing: Callable[[AsyncClient, str], Outcomes]
+) -> Counter[Outcome]:
+    """A token, if the server asks for one, comes from the environment: a command line is seen by others."""
+    counts: Counter[Outcome] = Counter()
+    token = os.environ.get("SESSIONS_TOKEN")
+    async with AsyncClient(options.target, token=token, connect_timeout=_CONNECT_SECONDS) as client:
+        async for name, outcome in importing(client, options.source):
+            counts[outcome] += 1
+            if outcome is Outcome.DIFFERENT:
+                sys.stderr.write(f"{name!r} is {outcome.value}.\n")
+    imported, present = counts[Outcome.IMPORTED], counts[Outcome.PRESENT]
+    sys.stdout.write(
+        f"{imported} imported, {present} already there, {counts[Outcome.DIFFERENT]} different.\n"
+    )
+    return counts
+
+
+def existing_file(source: str) -> Path:
+    """The file of a path. Raises UnusableSource when there is none."""
+    path = Path(source)
+    if not path.is_file():
+        raise UnusableSource(f"There is no file {source!r}. Name the database file of the framework's store.")
+    return path
+
+
+async def import_history(
+    client: AsyncClient,
+    session_id: str,
+    create: ops.NewSession,
+    items: Sequence[Any],
+    dump: Callable[[Any], bytes],
+    readable: Callable[[Any, int], dict[str, Any]],
+) -> Outcome:
+    """Appends those of the items that are missing, in their order."""
+    wanted = [dump(item) for item in items]
+    try:
+        messages = await client.sessions.get_history(session_id, limit=_EVERYTHING)
+    except NotFound:
+        messages = None
+    stored = await payloads.unpack(client, session_id, messages or [])
+    common = min(len(stored), len(wanted))
+    if stored[:common] != wanted[:common]:
+        return Outcome.DIFFERENT
+    if messages is not None and common == len(wanted):
+        return Outcome.PRESENT
+    head = messages[-1].sequence if messages else 0
+    for batch in _batches(wanted, start=common):
+        shown = [readable(items[place], len(batch)) for place in batch]
+        values = [wanted[place] for place in batch]
+        operations = await payloads.appends(client, session_id, create, values, shown)
+        unchanged = ops.if_history_head(head)
+        committed = await client.sessions.commit(
+            session_id, *operations, create=create, conditions=[unchanged]
+        )
+        head = committed.results[-1].sequence if operations else head
+    return Outcome.IMPORTED
+
+
+def _batches(values: Sequence[bytes], *, start: int) -> Iterator[range]:
+    """Where the values of each commit begin and end; one empty commit when there are none."""
+    first, size = start, 0
+    for place in range(start, len(values)):
+        if place > first and (place - first == _BATCH or size + len(values[place]) > _BATCH_BYTES):
+            yield range(first, place)
+            first, size = place, 0
+        size += len(values[place])
+    yield range(first, len(values))

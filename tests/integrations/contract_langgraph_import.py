@@ -1,0 +1,164 @@
+"""What LangGraph's SQLite saver wrote, imported into sessions, also after an interruption."""
+
+from __future__ import annotations
+
+import asyncio
+import operator
+import os
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+from typing import Annotated, Any, TypedDict
+
+import pytest
+from langchain_core.messages import AIMessage, HumanMessage
+from langgraph.checkpoint.sqlite import SqliteSaver
+from langgraph.graph import END, START, StateGraph
+from langgraph.types import Command, interrupt
+
+from sessions_client import AsyncClient, Client
+from sessions_client.integrations._imports import Outcome
+from sessions_client.integrations._langgraph_import import import_file
+from sessions_client.integrations.langgraph import AsyncSessionsSaver, SessionsSaver
+
+ADDRESS = os.environ["SESSIONS_TEST_ADDRESS"]
+PROGRAM = [sys.executable, "-m", "sessions_client.integrations.langgraph", "import"]
+
+
+class State(TypedDict):
+    said: Annotated[list[Any], operator.add]
+    number: float
+    large: str
+
+
+def graph_on(saver: Any) -> Any:
+    """A graph that pauses for a person between its two steps."""
+
+    def first(state: State) -> dict[str, Any]:
+        return {"said": [AIMessage("one"), b"\0\xff", 2**60, None], "number": 1.0, "large": "x" * 100_000}
+
+    def second(state: State) -> dict[str, Any]:
+        return {"said": [interrupt("go on?")]}
+
+    builder = StateGraph(State)
+    builder.add_node("first", first)
+    builder.add_node("second", second)
+    builder.add_edge(START, "first")
+    builder.add_edge("first", "second")
+    builder.add_edge("second", END)
+    return builder.compile(checkpointer=saver)
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> tuple[Path, list[dict[str, Any]]]:
+    """A file that the saver wrote, and the configs of its threads."""
+    file, mark = tmp_path / "graph.db", uuid.uuid4()
+    configs = [{"configurable": {"thread_id": f"{name} {mark}"}} for name in ("any id / é", "b", "c")]
+    with SqliteSaver.from_conn_string(str(file)) as saver:
+        for number, config in enumerate(configs):
+            graph_on(saver).invoke({"said": [HumanMessage(f"{number}")]}, config)
+        graph_on(saver).invoke(Command(resume="yes"), configs[1])
+    return file, configs
+
+
+def imported(file: Path, *, most: int | None = None) -> list[Outcome]:
+    """Imports a file; with `most` it is interrupted after that many checkpoints."""
+
+    async def run() -> list[Outcome]:
+        async with AsyncClient(ADDRESS) as client:
+            return [outcome async for _, outcome in import_file(client, str(file))]
+
+    with pytest.MonkeyPatch.context() as patch:
+        put, count = AsyncSessionsSaver.aput, 0
+
+        async def interrupted(*arguments: Any) -> Any:
+            nonlocal count
+            count += 1
+            if count == most:
+                raise KeyboardInterrupt
+            return await put(*arguments)
+
+        patch.setattr(AsyncSessionsSaver, "aput", interrupted)
+        return asyncio.run(run())
+
+
+def assert_same(file: Path, configs: list[dict[str, Any]]) -> None:
+    """Every checkpoint, with its parent, metadata and pending writes, is that of the framework's own saver."""
+    with Client(ADDRESS) as client, SqliteSaver.from_conn_string(str(file)) as own:
+        ours = SessionsSaver(client)
+        for config in configs:
+            wanted = list(own.list(config))
+            assert list(ours.list(config)) == wanted
+            assert len(wanted) > 2
+
+
+def test_all_threads_of_a_file_are_imported_once_and_continue(
+    written: tuple[Path, list[dict[str, Any]]],
+) -> None:
+    file, configs = written
+    assert imported(file) == [Outcome.IMPORTED] * 3
+    assert_same(file, configs)
+    assert imported(file) == [Outcome.PRESENT] * 3
+    assert_same(file, configs)
+    with Client(ADDRESS) as client:
+        state = graph_on(SessionsSaver(client)).invoke(Command(resume="yes"), configs[0])
+    assert state["said"][-1] == "yes"
+    assert imported(file) == [Outcome.PRESENT] * 3
+    with Client(ADDRESS) as client:
+        assert graph_on(SessionsSaver(client)).get_state(configs[0]).values["said"][-1] == "yes"
+
+
+def test_an_import_that_was_interrupted_continues_where_it_was(
+    written: tuple[Path, list[dict[str, Any]]],
+) -> None:
+    file, configs = written
+    with pytest.raises(KeyboardInterrupt):
+        imported(file, most=5)
+    assert imported(file)[-1] == Outcome.IMPORTED
+    assert_same(file, configs)
+
+
+def test_values_of_types_that_the_importing_program_does_not_know_are_kept(tmp_path: Path) -> None:
+    (tmp_path / "only_theirs.py").write_text(
+        "from dataclasses import dataclass\n\n@dataclass\nclass Thing:\n    name: str\n", encoding="utf-8"
+    )
+    name, file = str(uuid.uuid4()), tmp_path / "graph.db"
+    write = (
+        "import sys; from only_theirs import Thing\n"
+        "from langgraph.checkpoint.base import empty_checkpoint\n"
+        "from langgraph.checkpoint.sqlite import SqliteSaver\n"
+        "with SqliteSaver.from_conn_string(sys.argv[1]) as saver:\n"
+        "    config = {'configurable': {'thread_id': sys.argv[2], 'checkpoint_ns': ''}}\n"
+        "    values = {'channel_values': {'c': [Thing('kept')]}, 'channel_versions': {'c': '1'}}\n"
+        "    saver.put(config, {**empty_checkpoint(), **values}, {}, {'c': '1'})\n"
+    )
+    subprocess.run([sys.executable, "-c", write, str(file), name], cwd=tmp_path, check=True)
+    assert imported(file) == [Outcome.IMPORTED]
+    read = (
+        "import sys; from sessions_client import Client\n"
+        "from sessions_client.integrations.langgraph import SessionsSaver\n"
+        "with Client(sys.argv[1]) as client:\n"
+        "    found = SessionsSaver(client).get_tuple({'configurable': {'thread_id': sys.argv[2]}})\n"
+        "    print(found.checkpoint['channel_values'])\n"
+    )
+    command = [sys.executable, "-W", "ignore", "-c", read, ADDRESS, name]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert ended.stdout == "{'c': [Thing(name='kept')]}\n"
+
+
+def test_the_program_says_what_it_did_and_what_is_wrong(
+    written: tuple[Path, list[dict[str, Any]]], tmp_path: Path
+) -> None:
+    def run(file: Path) -> subprocess.CompletedProcess[str]:
+        command = [*PROGRAM, str(file), "--target", ADDRESS]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    ended = run(written[0])
+    assert (ended.returncode, ended.stdout) == (0, "3 imported, 0 already there, 0 different.\n")
+    (tmp_path / "text.db").write_text("no database" * 100)
+    for file, what in ((tmp_path / "none.db", "no file"), (tmp_path / "text.db", "does not have the tables")):
+        ended = run(file)
+        assert ended.returncode == 1
+        assert what in ended.stderr
+        assert "Traceback" not in ended.stderr
