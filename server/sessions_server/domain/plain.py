@@ -37,12 +37,26 @@ def to_plain(value: Any) -> dict[str, Any]:
 
 def from_plain(kind: type[T], raw: dict[str, Any]) -> T:
     """What `to_plain` wrote. Raises ValueError, TypeError, KeyError for anything else."""
-    known = {field.name: field for field in fields_of(kind)}
+    decoders = _decoders_of(kind)
+    if decoders.keys().isdisjoint(raw):
+        return kind(**raw)
     given = {
-        name: value if value is None or (decode := known[name].decode) is None else decode(value)
+        name: value if value is None or (decode := decoders.get(name)) is None else decode(value)
         for name, value in raw.items()
     }
     return kind(**given)
+
+
+def _decoders_of(kind: type[Any]) -> dict[str, Converter]:
+    """The fields whose values are not JSON as they are."""
+    found = _DECODERS.get(kind)
+    if found is None:
+        fields = fields_of(kind)
+        found = _DECODERS[kind] = {each.name: each.decode for each in fields if each.decode is not None}
+    return found
+
+
+_DECODERS: dict[type, dict[str, Converter]] = {}
 
 
 def fields_of(kind: type[Any]) -> tuple[Field, ...]:
