@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import uuid
 from typing import TYPE_CHECKING, Final
 
 from google.protobuf import json_format
@@ -36,18 +37,18 @@ def add_message(session_id: str) -> pb.AddMessageRequest:
 
 
 def message_with_data() -> pb.Message:
-    """A message in a provider's own form, as an agent stores a tool call."""
+    """A message in a provider's own form, as an agent stores a tool call. No two have equal data."""
     made = message()
     arguments = {"city": "Berlin", "days": 3, "units": "metric", "details": ["wind", "rain", "sun"]}
     function = {"name": "get_weather", "arguments": arguments}
-    calls = [{"id": "call_1", "type": "function", "function": function}]
+    calls = [{"id": f"call_{uuid.uuid4().hex}", "type": "function", "function": function}]
     json_format.ParseDict({"role": "assistant", "content": None, "tool_calls": calls}, made.data)
     return made
 
 
 def add_messages(session_id: str, *, count: int = BATCH, data: bool = False) -> pb.AddMessagesRequest:
-    made = message_with_data() if data else message()
-    return pb.AddMessagesRequest(session_id=session_id, messages=[made] * count)
+    made = [message_with_data() if data else message() for _ in range(count)]
+    return pb.AddMessagesRequest(session_id=session_id, messages=made)
 
 
 def history(count: int, *, data: bool = False) -> pb.GetHistoryResponse:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from sessions_server.domain.context import Missing
 from sessions_server.rpc.convert.options import put_config, put_storage
+from sessions_server.rpc.convert.recent import RecentStructs
 from sessions_server.rpc.convert.scalars import STATES, put_time
 from sessions_server.rpc.convert.values import put_object, put_value
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from sessions_proto.v1 import sessions_pb2 as pb
     from sessions_server.domain.models import Context, ForkedFrom, Json, Message, MessageBody, Session
     from sessions_server.domain.ports import HistoryPage
+
+
+_STRUCTS: Final = RecentStructs()
 
 
 def put_session(target: pb.Session, session: Session) -> None:
@@ -83,7 +87,7 @@ def _put_body(target: pb.Message, body: MessageBody) -> None:
     if body.tool_call_id:
         target.tool_call_id = body.tool_call_id
     if body.data is not None:
-        put_object(target.data, body.data)
+        _STRUCTS.put(target.data, body.data)
     if body.metadata is not None:
         put_object(target.metadata, body.metadata)
     if body.timestamp is not None:
