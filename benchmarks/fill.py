@@ -1,16 +1,14 @@
-"""Fills a SQLite database with many sessions, faster than a server could create them.
-
-A few sessions are created by the server itself and then copied, row by row, within the stopped server's file: a copy
-differs from its pattern in its id and in its times only. So this knows no table; the columns' names say all it needs.
-"""
+"""Fills a SQLite database with many sessions: a few are created by the server itself, and then copied."""
 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Final
 
+from benchmarks.copies import Copy, copy_sessions
 from benchmarks.ours import connected
 from benchmarks.processes import sessions_server
 from sessions_proto.v1 import sessions_pb2 as pb
@@ -20,9 +18,6 @@ RARE: Final = 100
 """So many sessions, in every database, have `vip` in their metadata."""
 
 _APART_MICROS: Final = 1_000
-_COPIES: Final = (
-    "CREATE TEMP TABLE copies (number INTEGER PRIMARY KEY, session_id TEXT, pattern TEXT, shift INTEGER)"
-)
 
 
 def fill(folder: Path, *, sessions: int) -> None:
@@ -36,9 +31,7 @@ def fill(folder: Path, *, sessions: int) -> None:
     with closing(sqlite3.connect(folder / "sessions.db")) as database:
         database.execute("PRAGMA synchronous = OFF")
         database.execute("PRAGMA cache_size = -500000")
-        _plan_copies(database, patterns, sessions)
-        for (table,) in database.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall():
-            _copy(database, table)
+        copy_sessions(database, _copies(patterns, sessions))
         database.commit()
 
 
@@ -48,37 +41,8 @@ def _pattern(device: str, vip: bool) -> pb.CreateSessionRequest:
     return request
 
 
-def _plan_copies(database: sqlite3.Connection, patterns: dict[tuple[str, bool], str], sessions: int) -> None:
+def _copies(patterns: dict[tuple[str, bool], str], sessions: int) -> Iterator[Copy]:
     every = sessions // RARE
-    database.execute(_COPIES)
-    database.executemany(
-        "INSERT INTO copies VALUES (?, ?, ?, ?)",
-        (
-            (
-                number,
-                f"copy-{number:09}",
-                patterns[DEVICES[number % len(DEVICES)], number % every == 0],
-                (number - sessions) * _APART_MICROS,
-            )
-            for number in range(sessions)
-        ),
-    )
-
-
-def _copy(database: sqlite3.Connection, table: str) -> None:
-    columns = [row[1] for row in database.execute(f'PRAGMA table_info("{table}")')]
-    if "session_id" not in columns:
-        return
-    values = ", ".join(_value(column) for column in columns)
-    database.execute(
-        f'INSERT INTO "{table}" SELECT {values} FROM copies CROSS JOIN '
-        f'(SELECT * FROM "{table}") AS pattern ON pattern.session_id = copies.pattern ORDER BY copies.number'
-    )
-
-
-def _value(column: str) -> str:
-    if column == "session_id":
-        return "copies.session_id"
-    if column == "time" or column.endswith("_time"):
-        return f'pattern."{column}" + copies.shift'
-    return f'pattern."{column}"'
+    for number in range(sessions):
+        pattern = patterns[DEVICES[number % len(DEVICES)], number % every == 0]
+        yield Copy(f"copy-{number:09}", pattern, (number - sessions) * _APART_MICROS)

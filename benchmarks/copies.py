@@ -1,0 +1,51 @@
+"""Many sessions, copied row by row within a SQLite file, faster than a server could create them.
+
+A copy differs from its pattern in its id and in its times only. So this knows no table; the columns' names say all it
+needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import sqlite3
+
+
+class Copy(NamedTuple):
+    session_id: str
+    pattern: str
+    """The session that it is a copy of, of the same tenant."""
+    shift: int
+    """How much later its times are, in microseconds."""
+
+
+def copy_sessions(database: sqlite3.Connection, copies: Iterable[Copy]) -> None:
+    """Makes the copies in every table. No server has the file open."""
+    database.execute(
+        "CREATE TEMP TABLE copies (number INTEGER PRIMARY KEY, session_id TEXT, pattern TEXT, shift INTEGER)"
+    )
+    database.executemany("INSERT INTO copies (session_id, pattern, shift) VALUES (?, ?, ?)", copies)
+    for (table,) in database.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall():
+        _copy(database, table)
+    database.execute("DROP TABLE copies")
+
+
+def _copy(database: sqlite3.Connection, table: str) -> None:
+    columns = [row[1] for row in database.execute(f'PRAGMA table_info("{table}")')]
+    if "session_id" not in columns:
+        return
+    values = ", ".join(_value(column) for column in columns)
+    database.execute(
+        f'INSERT INTO "{table}" SELECT {values} FROM copies CROSS JOIN '
+        f'(SELECT * FROM "{table}") AS pattern ON pattern.session_id = copies.pattern ORDER BY copies.number'
+    )
+
+
+def _value(column: str) -> str:
+    if column == "session_id":
+        return "copies.session_id"
+    if column == "time" or column.endswith("_time"):
+        return f'pattern."{column}" + copies.shift'
+    return f'pattern."{column}"'
