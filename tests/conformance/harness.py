@@ -93,7 +93,8 @@ class Harness:
         return [message.body.content for message in page.messages]
 
     async def listed(self, query: ListQuery) -> list[str]:
-        return [session.key.session_id for session in await self.store.sessions(query)]
+        """The ids on one page."""
+        return [session.key.session_id for session in (await self.store.sessions(query)).sessions]
 
 
 def key(session_id: str, tenant: str = "default") -> SessionKey:

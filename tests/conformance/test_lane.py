@@ -147,6 +147,7 @@ async def test_more_searches_than_may_wait_are_refused(bench: Harness) -> None:
 FILTER: JsonObject = {"n": 1}
 SEARCHED: dict[str, ListQuery | RecordQuery] = {
     "sessions by metadata": list_of(metadata_filter=FILTER),
+    "sessions by the time of their update": list_of(order="update_time"),
     "records by labels": query("a", filter=FILTER),
     "records by labels, their ttls started again": query("a", filter=FILTER, refresh_ttl=True),
     "records of a subtree": query("a", subtree=True),

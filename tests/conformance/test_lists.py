@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -27,15 +28,34 @@ if TYPE_CHECKING:
 
 ORDERS = ["create_time", "create_time desc", "update_time", "update_time desc"]
 
+WAYS: dict[str, dict[str, int]] = {
+    "as it comes": {},
+    "few candidates count as many": {"search.FEW": 2},
+    "few expiries count as many": {"search.FEW_LAPSED": 1},
+    "few expiries and candidates count as many": {"search.FEW_LAPSED": 1, "search.FEW": 2},
+    "pages end early": {"walk.MOST_LOOKED_AT": 1, "search.FEW": 2},
+}
+
+
+def ways() -> Iterator[str]:
+    """Each way to find the sessions of a list, as if there were very many."""
+    for name, values in WAYS.items():
+        with pytest.MonkeyPatch.context() as patch:
+            for constant, value in values.items():
+                patch.setattr(f"sessions_server.storage.{constant}", value)
+            yield name
+
 
 async def pages(bench: Harness, limit: int, **asked: object) -> list[str]:
     """All pages of a list, one after another."""
     found: list[Session] = []
-    last: Session | None = None
-    while page := await bench.store.sessions(list_of(limit=limit, after=last, **asked)):  # type: ignore[arg-type]
-        found += page
-        last = page[-1]
-    return [session.key.session_id for session in found]
+    query = list_of(limit=limit, **asked)  # type: ignore[arg-type]
+    while True:
+        page = await bench.store.sessions(query)
+        found += page.sessions
+        if page.next is None:
+            return [session.key.session_id for session in found]
+        query = query._replace(after=page.next)
 
 
 async def people(bench: Harness) -> None:
@@ -89,15 +109,17 @@ async def test_a_page_mixes_recorded_and_unrecorded_expiries_in_order(bench: Har
         await bench.do(create(key(name), config=idle))
     bench.clock.turn(seconds=60)
     await bench.do(c.expire(key=key("c")))
-    assert await pages(bench, 2) == list("abcdef")
-    assert await pages(bench, 1, states=[State.EXPIRED]) == list("ace")
-    assert await pages(bench, 1, states=[State.CREATED]) == list("bdf")
+    for way in ways():
+        assert await pages(bench, 2) == list("abcdef"), way
+        assert await pages(bench, 1, states=[State.EXPIRED]) == list("ace"), way
+        assert await pages(bench, 1, states=[State.CREATED]) == list("bdf"), way
+        assert await pages(bench, 2, states=[State.EXPIRED], user_id="u") == list("ace"), way
 
 
 @pytest.mark.parametrize("order", ["update_time", "update_time desc"])
 @pytest.mark.parametrize("metadata_filter", [{}, {"all": True}], ids=["list", "search"])
 async def test_an_expiry_is_an_update_wherever_a_page_begins_and_whether_or_not_it_is_recorded(
-    bench: Harness, order: str, metadata_filter: JsonObject, monkeypatch: pytest.MonkeyPatch
+    bench: Harness, order: str, metadata_filter: JsonObject
 ) -> None:
     idle = SessionConfig(timeout=Micros(10 * SECOND))
     kept = StorageOptions(ttl=Micros(20 * SECOND), expiry_action=ExpiryAction.RETAIN)
@@ -117,11 +139,28 @@ async def test_an_expiry_is_an_update_wherever_a_page_begins_and_whether_or_not_
     expected = "gdbacef"[:: -1 if order.endswith("desc") else 1]
     for recorded in ("", "a", "ace"):
         await bench.apply(*(c.expire(key=key(name)) for name in recorded))
-        for few in (search.FEW, 2):
-            monkeypatch.setattr(search, "FEW", few)
-            for limit in (1, 2, 7):
-                found = await pages(bench, limit, order=order, metadata_filter=metadata_filter)
-                assert "".join(found) == expected, (recorded, few, limit)
+        for way in ways():
+            for limit, user_id in itertools.product((1, 2, 7), ("", "u")):
+                found = await pages(
+                    bench, limit, order=order, metadata_filter=metadata_filter, user_id=user_id
+                )
+                assert "".join(found) == expected, (recorded, way, limit, user_id)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+async def test_what_was_idle_and_then_archived_by_its_ttl_is_listed_as_archived(
+    bench: Harness, order: str
+) -> None:
+    for name, ttl in (("a", 30), ("b", 15), ("c", 90)):
+        storage = StorageOptions(ttl=Micros(ttl * SECOND), expiry_action=ExpiryAction.ARCHIVE)
+        await bench.do(create(key(name), config=SessionConfig(timeout=Micros(10 * SECOND)), storage=storage))
+        bench.clock.turn(seconds=1)
+    bench.clock.turn(seconds=60)
+    archived = list("ab" if order in ("create_time", "update_time desc") else "ba")
+    for way in ways():
+        assert await pages(bench, 1, order=order, states=[State.ARCHIVED]) == archived, way
+        assert await pages(bench, 1, order=order, states=[State.EXPIRED]) == ["c"], way
+        assert await pages(bench, 1, order=order, states=[State.CREATED]) == [], way
 
 
 async def test_another_tenants_sessions_are_never_listed(bench: Harness) -> None:

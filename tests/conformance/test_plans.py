@@ -121,7 +121,7 @@ async def every_kind_of_read(bench: Harness) -> None:
     await store.heads([KEY])
     await store.due(9)
     for order in ("create_time", "update_time desc"):
-        last = (await store.sessions(list_of(order=order, limit=1)))[-1]
+        last = (await store.sessions(list_of(order=order, limit=1))).sessions[-1]
         for user_id, wanted in itertools.product(("", "u"), FILTERS):
             query = list_of(order=order, user_id=user_id, states=State, metadata_filter=wanted, after=last)
             await store.sessions(query)

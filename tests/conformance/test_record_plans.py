@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from sessions_server.domain.models import JsonObject
 from sessions_server.domain.record_reads import CollectionQuery, RecordQuery
 from sessions_server.domain.records import Scope
-from sessions_server.storage import record_lists
+from sessions_server.storage import record_lists, walk
 from tests.conformance.harness import KEY, OTHER, Harness, create
 from tests.conformance.record_harness import IN_SESSION, OF_TENANT, delete, micros, name, put, query, write
 from tests.conformance.test_plans import recorded_statements, whole_tables
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tests.conformance.conftest import Opener
     from tests.support.clock import HandClock
 
-FROM_WHERE_ON_A_SUBTREE_IS_WALKED = 2 * record_lists.FEW + 2_000
+FROM_WHERE_ON_A_SUBTREE_IS_WALKED = 2 * walk.FEW + 2_000
 MANY_RECORDS = int(os.environ.get("SESSIONS_TEST_RECORDS", "24000"))
 """100,000 take a while to write."""
 
@@ -116,7 +116,7 @@ async def test_a_page_costs_the_same_among_many_records(
         if asked.key_prefix and (
             asked.subtree or asked.order.by_time
         ):  # keys are not what the index is ordered by
-            assert cost < STEPS_PER_ROW * (record_lists.MOST_SCANNED + record_lists.FEW), asked
+            assert cost < STEPS_PER_ROW * (walk.MOST_LOOKED_AT + walk.FEW), asked
         else:
             counted = asked.subtree and asked.order.by_time
             assert cost <= 1.2 * (more if counted else few)[asked], asked

@@ -249,7 +249,7 @@ async def test_metadata_comes_back_equal_and_is_found_after_an_update(bench: Har
 
 async def test_all_metadata_comes_back_equal(stocked: Harness) -> None:
     found = await stocked.store.sessions(list_of())
-    assert [session.metadata for session in found] == STORED
+    assert [session.metadata for session in found.sessions] == STORED
 
 
 REFUSED: dict[str, Condition] = {

@@ -538,7 +538,8 @@ class ListSessionsRequest(_message.Message):
     """Optional. Lists only this user's sessions. Default: every user's."""
     page_size: _builtins.int
     """Optional. The most sessions in a page. Default: 100. Above 1,000 means 1,000; negative is INVALID_ARGUMENT. A page
-    may hold fewer: it ends at about 1 MiB.
+    may hold fewer: it ends at about 1 MiB, and may be short, or even empty, and have a next one, while very many sessions
+    expire.
     """
     page_token: _builtins.str
     """Optional. The `next_page_token` of the page before, sent with the same query; only `page_size` may differ. Default:
@@ -614,7 +615,8 @@ class SearchSessionsRequest(_message.Message):
     """Optional. Finds only this user's sessions. Default: every user's."""
     page_size: _builtins.int
     """Optional. The most sessions in a page. Default: 100. Above 1,000 means 1,000; negative is INVALID_ARGUMENT. A page
-    may hold fewer: it ends at about 1 MiB.
+    may hold fewer: it ends at about 1 MiB, and after a bounded number of sessions that the filter leaves out. So a page
+    may be short, or even empty, and have a next one.
     """
     page_token: _builtins.str
     """Optional. The `next_page_token` of the page before, sent with the same query; only `page_size` may differ. Default:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence as Seq
 from dataclasses import dataclass
 from enum import Enum, StrEnum
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -228,6 +228,10 @@ class OrderBy(NamedTuple):
     descending: bool
 
 
+ListPlace: TypeAlias = "tuple[Micros, str]"
+"""Where a session is in a list: the value of the column that it is ordered by, and the session's id."""
+
+
 class ListQuery(NamedTuple):
     tenant: str
     user_id: str
@@ -238,20 +242,20 @@ class ListQuery(NamedTuple):
     """What the metadata must satisfy, all of it."""
     order: OrderBy
     limit: int
-    after: tuple[Micros, str] | None
-    """The order column's value and the session id of the last session of the page before."""
+    after: ListPlace | None
+    """Where the page before ended."""
 
     @property
     def is_search(self) -> bool:
-        """Whether many more sessions may be looked at than are returned."""
-        return bool(self.conditions)
+        """Whether many more sessions may be looked at than are returned: what a filter leaves out, or, by
+        `update_time`, all whose expiry is due and not recorded yet."""
+        return bool(self.conditions) or self.order.column == "update_time"
 
 
-class Searches(Protocol):
-    """The searches that are under way, for metrics."""
-
-    running: int
-    waiting: int
+class SessionPage(NamedTuple):
+    sessions: list[Session]
+    next: ListPlace | None
+    """Where the next page begins; None: there is none. A page may be short, or even empty, and have a next one."""
 
 
 class RecordStore(Protocol):
@@ -304,8 +308,9 @@ class ReadStore(Protocol):
         A session that is to be treated as erased, but is not yet, answers as if the position were its head, and raises
         SessionNotFound for a position beyond that."""
 
-    async def sessions(self, query: ListQuery) -> list[Session]:
-        """One page in the asked order, ties by session id."""
+    async def sessions(self, query: ListQuery) -> SessionPage:
+        """One page in the asked order, ties by session id. Raises InvalidRequest for a filter that cannot be asked,
+        LimitExceeded for a search that takes too long."""
 
     async def heads(self, keys: Seq[SessionKey]) -> Mapping[SessionKey, Sequence]:
         """The logs' heads, of erased sessions too; a key that never was is left out."""

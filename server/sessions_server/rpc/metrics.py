@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 from prometheus_client import (
     CollectorRegistry,
@@ -17,11 +17,15 @@ from prometheus_client import (
 
 from sessions_server.domain.errors import SetupError
 
-if TYPE_CHECKING:
-    from sessions_server.domain.ports import Searches
-
 _COMMITS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+
+
+class Searches(Protocol):
+    """The searches of the moment."""
+
+    running: int
+    waiting: int
 
 
 class Metrics:

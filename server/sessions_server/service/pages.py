@@ -14,7 +14,7 @@ from sessions_server.domain.sizes import fitting, struct_bytes
 
 if TYPE_CHECKING:
     from sessions_server.domain.filters import Condition
-    from sessions_server.domain.ports import ListQuery
+    from sessions_server.domain.ports import ListPlace, ListQuery, SessionPage
 
 _DIGEST_BYTES = 12
 
@@ -25,11 +25,12 @@ class Page(NamedTuple):
     """Empty on the last page, and only there."""
 
 
-def page_of(query: ListQuery, found: list[Session], most_bytes: int) -> Page:
-    """As many of the sessions as fit, of which one more was looked for than is to be shown."""
-    count = fitting((_bytes(session) for session in found[: query.limit]), most_bytes)
-    sessions = found[:count]
-    return Page(sessions, _next_token(query, sessions[-1]) if len(found) > count else "")
+def page_of(query: ListQuery, found: SessionPage, most_bytes: int) -> Page:
+    """As many of the sessions as fit."""
+    count = fitting(map(_bytes, found.sessions), most_bytes)
+    sessions = found.sessions[:count]
+    following = _place_of(query, sessions[-1]) if count < len(found.sessions) else found.next
+    return Page(sessions, token_of(_facts(query), [*following]) if following is not None else "")
 
 
 def _bytes(session: Session) -> int:
@@ -37,9 +38,9 @@ def _bytes(session: Session) -> int:
     return struct_bytes(session.metadata) + len(session.user_id)
 
 
-def _next_token(query: ListQuery, last: Session) -> str:
-    at = last.create_time if query.order.column == "create_time" else last.update_time
-    return token_of(_facts(query), [at, last.key.session_id])
+def _place_of(query: ListQuery, session: Session) -> ListPlace:
+    at = session.create_time if query.order.column == "create_time" else session.update_time
+    return at, session.key.session_id
 
 
 def resume(query: ListQuery, token: str) -> ListQuery:

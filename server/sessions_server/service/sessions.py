@@ -88,8 +88,7 @@ class Sessions:
 
     async def page(self, query: ListQuery, token: str) -> Page:
         """One page of the sessions that match. Raises InvalidRequest for a token that is not of this query."""
-        asked = resume(query, token)
-        found = await self._store.sessions(asked._replace(limit=asked.limit + 1))
+        found = await self._store.sessions(resume(query, token))
         return page_of(query, found, self._limits.page_bytes)
 
     def _prepared(self, commit: Commit) -> Commit:

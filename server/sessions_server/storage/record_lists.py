@@ -28,6 +28,7 @@ from sessions_server.storage.record_rows import KEY_COLUMNS, StoredKey
 from sessions_server.storage.record_search import Keys, candidate_keys, of_owner
 from sessions_server.storage.schema import records
 from sessions_server.storage.statements import Prepared, Row
+from sessions_server.storage.walk import FEW, Walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence as Seq
@@ -37,13 +38,6 @@ if TYPE_CHECKING:
 
     from sessions_server.storage.rules import Rules
 
-FEW: Final = 5_000
-"""Fewer candidates are looked at one by one."""
-
-MOST_SCANNED: Final = 5_000
-"""About how many rows are looked at for one page."""
-
-_CHUNK: Final = 1_000
 _ANY_KEY: Final = between("", "", "")
 _OVERHEAD: Final = 300
 """At most what a record takes on the wire beside its name, labels and value."""
@@ -144,15 +138,15 @@ class _Search:
 
     def _walk(self) -> _Hits:
         found: list[_Found] = []
-        after, count, scanned = self._query.after, self._query.limit + 1, 0
+        after, walk = self._query.after, Walk(self._query.limit)
         while True:
+            count = walk.count
             rows = self._rows(after, count)
             found += [self._found(row) for row in rows if row[-1]]
-            scanned += len(rows)
             if len(found) > self._query.limit or len(rows) < count:
                 return _Hits(found[: self._query.limit + 1])
-            after, count = self._found(rows[-1]).place, min(2 * count, _CHUNK)
-            if scanned >= MOST_SCANNED:
+            after = self._found(rows[-1]).place
+            if not walk.continues():
                 return _Hits(found, after)
 
     def _rows(self, after: RecordPlace | None, count: int) -> Seq[Row]:

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         ListQuery,
         LogPage,
         Rewrapped,
+        SessionPage,
         Transaction,
     )
     from sessions_server.domain.reads import Read, ReadResult
@@ -156,11 +157,11 @@ class Store:
                 outcomes.append(None)
         return outcomes
 
-    async def sessions(self, query: ListQuery) -> list[Session]:
+    async def sessions(self, query: ListQuery) -> SessionPage:
         now = self._runner.now()
         return await self._list(
             lambda connection: find_sessions(connection, query, rules=self._rules, now=now),
-            field="metadata_filter" if query.is_search else "",
+            field="" if not query.is_search else "metadata_filter" if query.conditions else "order_by",
         )
 
     async def heads(self, keys: Seq[SessionKey]) -> Mapping[SessionKey, Sequence]:

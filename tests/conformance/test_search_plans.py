@@ -1,0 +1,133 @@
+"""What a page of a list or search costs: no more among many sessions than among few, or than its bound."""
+
+from __future__ import annotations
+
+import itertools
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import pytest
+
+from benchmarks.copies import Copy, copy_sessions
+from sessions_server.domain.limits import Limits
+from sessions_server.domain.models import SECOND, JsonObject, Micros, SessionConfig, State
+from sessions_server.storage import search, walk
+from sessions_server.storage.databases import parse_url
+from sessions_server.storage.rules import Rules
+from sessions_server.storage.search import find_sessions
+from sessions_server.storage.sqlite.connection import READER_PRAGMAS, connect, driver_of
+from tests.conformance.harness import Harness, create, key, list_of
+from tests.support.clock import START
+
+if TYPE_CHECKING:
+    from sessions_server.domain.ports import Cells, ListQuery
+    from tests.conformance.conftest import Opener
+    from tests.support.clock import HandClock
+
+MOST: Final = 200
+"""Instead of what a page looks at in a server, so that a test needs few sessions."""
+FEW: Final = 3 * MOST
+MANY: Final = 10 * FEW
+
+PATTERNS: Final[dict[str, JsonObject]] = {
+    "web": {"device": "web", "tags": ["a", {"n": 1}], "n": 1},
+    "ios": {"device": "ios", "tags": ["b"], "n": 2},
+    "tv": {"device": "tv", "tags": [], "n": 3},
+}
+"""There are as many of each."""
+
+FILTERS: Final[tuple[JsonObject, ...]] = (
+    {"device": "web"},
+    {"device": "web", "n": 1},
+    {"device": "web", "n": 2},
+    {"device": {"$ne": "web"}},
+    {"device": {"$exists": False}},
+    {"/device": {"$ne": "web"}, "n": {"$lt": 2}},
+    {"tags": {"$contains": "a"}},
+    {"tags": {"$contains": [{"n": 1}]}},
+    {"tags": {"$contains": [{"n": 3}]}},
+    {"n": {"$gte": 2}},
+    {"device": {"$in": ["web", "fridge"]}},
+)
+ORDERS: Final = ("create_time desc", "update_time")
+STEPS_PER_ROW: Final = 400
+STEPS_AT_ONCE: Final = 25
+LATE: Final = Micros(START + 10**6 * SECOND)
+
+
+class Cost(NamedTuple):
+    steps: int
+    """Of SQLite's virtual machine."""
+    found: int
+    has_next: bool
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(walk, "MOST_LOOKED_AT", MOST)
+    monkeypatch.setattr(search, "FEW", MOST)
+    monkeypatch.setattr(walk, "PAGE_SECONDS", 1e9)
+
+
+async def filled(
+    path: Path, opener: Opener, clock: HandClock, sessions: int, *, expire: bool = False
+) -> Path:
+    """A database with this many sessions of one user, and one of another."""
+    store = opener(f"sqlite+aiosqlite:///{path}")
+    await store.start()
+    config = SessionConfig(timeout=Micros(SECOND)) if expire else SessionConfig()
+    for name, metadata in PATTERNS.items():
+        await Harness(store, clock).do(create(key(name), metadata=metadata, config=config))
+    await Harness(store, clock).do(create(key("alone"), user_id="other", config=config))
+    await store.close()
+    names = itertools.cycle(PATTERNS)
+    copies = (
+        Copy(f"copy{number:09}", name, 1_000 * number)
+        for number, name in zip(range(sessions), names, strict=False)
+    )
+    with closing(sqlite3.connect(path)) as database, database:
+        copy_sessions(database, copies)
+    return path
+
+
+def cost(path: Path, query: ListQuery, cells: Cells, *, now: Micros = START) -> Cost:
+    rules = Rules(parse_url("sqlite+aiosqlite://"), cells, Limits())
+    connection = connect(path, READER_PRAGMAS)
+    steps = itertools.count()
+    driver_of(connection).set_progress_handler(lambda: next(steps) < 0, STEPS_AT_ONCE)
+    page = find_sessions(connection, query, rules=rules, now=now)
+    connection.close()
+    connection.engine.dispose()
+    return Cost(next(steps) * STEPS_AT_ONCE, len(page.sessions), page.next is not None)
+
+
+async def test_a_page_of_a_search_costs_the_same_among_many_sessions(
+    tmp_path: Path, opener: Opener, clock: HandClock, cells: Cells
+) -> None:
+    few = await filled(tmp_path / "few.db", opener, clock, FEW)
+    many = await filled(tmp_path / "many.db", opener, clock, MANY)
+    for wanted, order, user_id in itertools.product((*FILTERS, {}), ORDERS, ("", "u")):
+        query = list_of(metadata_filter=wanted, order=order, user_id=user_id, limit=20)
+        small, large = cost(few, query, cells), cost(many, query, cells)
+        assert large.steps <= 1.5 * small.steps, (query, small, large)
+        assert large.steps <= STEPS_PER_ROW * 2 * MOST, (query, large)
+        assert large.has_next, query
+
+
+async def test_a_page_costs_the_same_while_many_sessions_expire(
+    tmp_path: Path, opener: Opener, clock: HandClock, cells: Cells, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "FEW_LAPSED", MOST)
+    few = await filled(tmp_path / "few.db", opener, clock, FEW, expire=True)
+    many = await filled(tmp_path / "many.db", opener, clock, MANY, expire=True)
+    for states, order in itertools.product(((), (State.EXPIRED,), (State.CREATED,)), ORDERS):
+        for user_id in (
+            ("", "u", "other") if order.startswith("create") else ("other",)
+        ):  # see ListQuery.is_search
+            query = list_of(order=order, user_id=user_id, states=states, limit=20)
+            small, large = cost(few, query, cells, now=LATE), cost(many, query, cells, now=LATE)
+            assert large.steps <= 1.5 * small.steps, (query, small, large)
+            if user_id == "other":
+                assert large.found == (State.CREATED not in states)
