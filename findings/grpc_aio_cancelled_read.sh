@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # grpc.aio: a read of a stream that is cancelled cancels the whole call.
 #
-# One would expect `asyncio.wait_for(call.read(), 0.05)` to give up one read and leave the stream to the next, as it does
-# with `asyncio.Queue.get` or `StreamReader.read`. Instead the timeout cancels the RPC: the next read raises
+# One would expect `asyncio.wait_for(call.read(), 0.05)` to give up one read and leave the stream to the next, as it
+# does with `asyncio.Queue.get` or `StreamReader.read`. Instead the timeout cancels the RPC: the next read raises
 # CancelledError, although the server is still sending. It matters to programs that have something to do while a stream
 # is quiet, such as a keep-alive for a browser: the obvious code ends the stream at the first quiet moment, and messages
 # on their way are lost. A read has to run in a separate task, which is kept across timeouts; the same holds for

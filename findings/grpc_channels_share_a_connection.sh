@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # grpc: two channels of one process to one address share a connection, and with it the limit on its streams.
 #
-# One would expect a second channel to be a second connection: a channel is what one closes, counts and puts into a pool.
-# In fact channels with equal options share their subchannels, so the open streams of one channel use up the peer's
-# MAX_CONCURRENT_STREAMS (128 at nginx, 100 at HAProxy) for every other channel, and a unary call on another channel waits
-# for its deadline without any error. It matters as soon as long-lived streams and calls go to one server: "one channel
-# for streams and one for calls" changes nothing, and tests with few streams do not show it. With
+# One would expect a second channel to be a second connection: a channel is what one closes, counts and puts into a
+# pool. In fact channels with equal options share their subchannels, so the open streams of one channel use up the
+# peer's MAX_CONCURRENT_STREAMS (128 at nginx, 100 at HAProxy) for every other channel, and a unary call on another
+# channel waits for its deadline without any error. It matters as soon as long-lived streams and calls go to one server:
+# "one channel for streams and one for calls" changes nothing, and tests with few streams do not show it. With
 # `grpc.use_local_subchannel_pool` each channel has its own connection.
 set -euo pipefail
 folder=$(mktemp -d)

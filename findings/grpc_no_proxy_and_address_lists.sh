@@ -2,10 +2,10 @@
 # grpc: with `http_proxy` set, a list of addresses goes to the proxy even where `no_proxy` names every one of them.
 #
 # One would expect `no_proxy=127.0.0.1` to apply to `ipv4:127.0.0.1:50051,127.0.0.1:50052` as it does to
-# `ipv4:127.0.0.1:50051`. gRPC compares `no_proxy` with the list as a whole, finds no match, and asks the proxy to CONNECT
-# to a host whose name is the list, at port 443. It matters in company networks and in CI, where the variable is set for
-# package downloads: a client that works with one address fails when a second replica is added, and the error does not
-# mention the proxy. A client with a list of addresses has to turn the proxy off (`grpc.enable_http_proxy=0`).
+# `ipv4:127.0.0.1:50051`. gRPC compares `no_proxy` with the list as a whole, finds no match, and asks the proxy to
+# CONNECT to a host whose name is the list, at port 443. It matters in company networks and in CI, where the variable is
+# set for package downloads: a client that works with one address fails when a second replica is added, and the error
+# does not mention the proxy. A client with a list of addresses has to turn the proxy off (`grpc.enable_http_proxy=0`).
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

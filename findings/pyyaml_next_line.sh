@@ -2,10 +2,10 @@
 # PyYAML: what `safe_dump(…, allow_unicode=True)` writes is not always what `safe_load` reads.
 #
 # One would expect that a string that is dumped and loaded comes back, since both ends are the same library and the
-# string is valid in YAML. A string that holds U+0085 (NEXT LINE, which text from mainframes and some editors has) is put
-# into single quotes with the character as it is, where the reader takes it for a line break and folds it into a space.
-# Without `allow_unicode` it is escaped in double quotes, and comes back. It matters wherever user text is kept as
-# readable YAML: the loss is silent, and a check for equality with ASCII samples does not show it. Writers that need
+# string is valid in YAML. A string that holds U+0085 (NEXT LINE, which text from mainframes and some editors has) is
+# put into single quotes with the character as it is, where the reader takes it for a line break and folds it into a
+# space. Without `allow_unicode` it is escaped in double quotes, and comes back. It matters wherever user text is kept
+# as readable YAML: the loss is silent, and a check for equality with ASCII samples does not show it. Writers that need
 # `allow_unicode` have to force double quotes for such strings.
 set -euo pipefail
 folder=$(mktemp -d)
