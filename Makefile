@@ -115,10 +115,10 @@ verify-console: $(READY) ## Check that the built console is what its sources giv
 fix-console: $(READY) ## Build the console from its sources; needs Node.js.
 	@$(BIN)/python client/console/build.py
 
-verify-docs: docs ## Check that the docs list the settings as they are, and that the site builds without a warning.
+verify-docs: docs ## Check that the docs list settings and versions as they are, and that the site builds without a warning.
 	@$(BIN)/python docs/generate.py --check $(call cure,run \`make fix-docs\`.)
 
-fix-docs: $(READY) ## Write the list of settings.
+fix-docs: $(READY) ## Write the lists of settings and of tested versions.
 	@$(BIN)/python docs/generate.py
 
 verify-sizes: $(READY) ## Check that files and functions stay small; prints their sizes.

@@ -1,27 +1,36 @@
-"""Writes the page of settings from the server's own settings, or checks it with --check.
+"""Writes the tables of the docs that are made from something else, or checks them with --check.
 
-Invariant: what is between the markers in docs/reference/settings.md is a function of `sessions_server.settings` alone.
+Invariant: what is between the markers of a page is a function of the settings, or of the frameworks' pins, alone.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from datetime import timedelta
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from sessions_server.settings import Settings
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
-PAGE = Path(__file__).resolve().parent / "reference" / "settings.md"
-BEGIN = "<!-- settings: begin, written by `make fix-docs` -->"
-END = "<!-- settings: end -->"
+DOCS: Final = Path(__file__).resolve().parent
+PINS: Final = DOCS.parent / "tests" / "integrations"
+FRAMEWORKS: Final = {
+    "openai_agents": ("OpenAI Agents SDK", "openai-agents"),
+    "google_adk": ("Google ADK", "google-adk"),
+    "langgraph": ("LangGraph", "langgraph"),
+    "agent_framework": ("Microsoft Agent Framework", "agent-framework-core"),
+    "pydantic_ai": ("pydantic-ai", "pydantic-ai-slim"),
+    "mcp": ("Model Context Protocol", "mcp"),
+}
+"""The name and the package of each framework, by the file of its pins."""
 
 
-def table() -> str:
+def settings() -> str:
     """The settings in the order of their definition, one row each."""
     prefix = Settings.model_config.get("env_prefix", "")
     rows = ["| Variable | Default | Meaning |", "|---|---|---|"]
@@ -46,27 +55,44 @@ def default_of(field: FieldInfo) -> str:
     return f"`{value}`"
 
 
-def render(text: str) -> str:
-    """The page with the table as it should be."""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        sys.exit(
-            f"docs/reference/settings.md has no place for the settings; add the lines `{BEGIN}` and `{END}`."
-        )
-    return f"{before}{BEGIN}\n\n{table()}\n\n{END}{after}"
+def versions() -> str:
+    """The version of each framework that the adapters are tested with."""
+    rows = []
+    for file, (name, package) in FRAMEWORKS.items():
+        pins = dict(line.split("==") for line in (PINS / f"{file}.txt").read_text("utf-8").split())
+        rows.append(f"| {name} | `{package}` {pins[package]} |")
+    return "\n".join(["| Framework | Tested with |", "|---|---|", *rows])
+
+
+TABLES: Final[dict[str, tuple[str, Callable[[], str]]]] = {
+    "reference/settings.md": ("settings", settings),
+    "integrations.md": ("versions", versions),
+}
+"""Of each page the name of its markers, and what is between them."""
+
+
+def render(page: str, text: str) -> str:
+    """The page with its table as it should be."""
+    name, table = TABLES[page]
+    begin, end = f"<!-- {name}: begin, written by `make fix-docs` -->", f"<!-- {name}: end -->"
+    before, found, rest = text.partition(begin)
+    _, ended, after = rest.partition(end)
+    if not found or not ended:
+        sys.exit(f"docs/{page} has no place for its table; add the lines `{begin}` and `{end}`.")
+    return f"{before}{begin}\n\n{table()}\n\n{end}{after}"
 
 
 def main(arguments: list[str]) -> str | None:
     """Returns None when all is well, else the sentence that says what to do."""
     if arguments not in ([], ["--check"]):
         return "usage: python docs/generate.py [--check]"
-    text = PAGE.read_text(encoding="utf-8")
-    wanted = render(text)
-    if not arguments:
-        PAGE.write_text(wanted, encoding="utf-8", newline="\n")
-    elif text != wanted:
-        return "docs/reference/settings.md does not list the settings as they are; run `make fix-docs`."
+    for page in TABLES:
+        text = (DOCS / page).read_text(encoding="utf-8")
+        wanted = render(page, text)
+        if not arguments:
+            (DOCS / page).write_text(wanted, encoding="utf-8", newline="\n")
+        elif text != wanted:
+            return f"docs/{page} does not list what it should; run `make fix-docs`."
     return None
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.environments import python_of
+from tests.support.ports import HOST, free_port
 from tests.support.server import ROOT, SOURCES, start_server
 
 HERE: Final = ROOT / "tests" / "integrations"
@@ -25,7 +26,8 @@ def environment_of(framework: str) -> Path:
 def run_contract(framework: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """The ended run; its output names what failed."""
     python = environment_of(framework)
-    with start_server(folder) as server:
+    metrics = f"{HOST}:{free_port()}"
+    with start_server(folder, env={"SESSIONS_METRICS_LISTEN": metrics}) as server:
         return subprocess.run(
             [
                 python,
@@ -40,6 +42,7 @@ def run_contract(framework: str, folder: Path) -> subprocess.CompletedProcess[st
                 **os.environ,
                 "PYTHONPATH": os.pathsep.join(map(str, SOURCES)),
                 "SESSIONS_TEST_ADDRESS": server.address,
+                "SESSIONS_TEST_METRICS": metrics,
             },
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -1,0 +1,33 @@
+"""The calls of `SessionsSessionService` are those that its page lists."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from typing import Any
+
+from google.adk.events import Event, EventActions
+
+from sessions_client import AsyncClient
+from sessions_client.integrations.google_adk import SessionsSessionService
+from tests.integrations.calls import documented, measured
+
+
+async def test_each_method_makes_the_calls_that_the_page_lists() -> None:
+    place: dict[str, Any] = {"app_name": str(uuid.uuid4()), "user_id": "u"}
+    state = {"a": 1, "app:b": 2, "user:c": 3}
+    async with AsyncClient(os.environ["SESSIONS_TEST_ADDRESS"]) as client:
+        service = SessionsSessionService(client)
+        session = await service.create_session(**place)
+        event = Event(author="agent", actions=EventActions(state_delta=state))
+        found = await measured(
+            {
+                "create_session": lambda: service.create_session(**place, state=state),
+                "append_event": lambda: service.append_event(session, event),
+                "get_session": lambda: service.get_session(**place, session_id=session.id),
+                "list_sessions": lambda: service.list_sessions(app_name=place["app_name"]),
+                "get_user_state": lambda: service.get_user_state(**place),
+                "delete_session": lambda: service.delete_session(**place, session_id=session.id),
+            }
+        )
+    assert found == documented("Google ADK")
