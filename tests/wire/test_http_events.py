@@ -1,7 +1,8 @@
-"""A session's events over HTTP: server-sent events, and the same log as a Durable Stream, over restarts."""
+"""A session's events over HTTP: server-sent events, and the same log as a Durable Stream, across restarts."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,8 @@ from tests.support.web import Answer, Web, reason_of
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.support.postgres import Postgres
 
 
 @pytest.fixture(scope="module")
@@ -210,3 +213,52 @@ def test_what_was_compacted_is_gone(tmp_path: Path) -> None:
         assert (gone.status, gone.reason) == (410, "EVENTS_COMPACTED")
         for block in gone.json["details"]:
             assert int(block["debug"]["metadata"]["oldest_sequence"]) > 1
+
+
+@pytest.fixture(scope="module")
+def on_postgres(postgres_server: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
+    database = asyncio.run(postgres_server.fresh_database())
+    env = {
+        "SESSIONS_DATABASE_URL": postgres_server.url(database),
+        "SESSIONS_ALLOW_UNSAFE_DURABILITY": "true",
+        "SESSIONS_CHECKPOINT_INTERVAL": "0.1",
+    }
+    with start_server(tmp_path_factory.mktemp("postgres"), http=True, env=env) as server:
+        yield Web(server.url)
+
+
+def of_another_log(place: str) -> str:
+    """The same position in a log that another server had the session in."""
+    return f"{place.rpartition('-')[0]}-00000000"
+
+
+def test_a_place_names_an_event_where_the_database_can_fail_over(on_postgres: Web) -> None:
+    web = on_postgres
+    session = session_with(web, 2)
+    with web.lines(events(session, "?after_sequence=0")) as lines:
+        places = [block["id"] for block, _ in zip(lines.blocks(), range(3), strict=False)]
+    assert [place.partition("@")[0] for place in places] == ["0", "1", "2"]
+    assert len({place.partition("@")[2] for place in places}) == 1
+    for place in (places[-1], "2"):
+        with web.lines(events(session, "?after_sequence=0"), last_event_id=place) as lines:
+            blocks = lines.blocks()
+            assert next(blocks)["id"] == places[-1]
+            assert next(blocks)["event"] == "message"
+    refused = web.get(events(session, "?after_sequence=0"), last_event_id=of_another_log(places[-1]))
+    assert (refused.status, refused.reason) == (400, "LOG_REPLACED")
+
+
+def test_an_offset_names_an_event_where_the_database_can_fail_over(on_postgres: Web) -> None:
+    web = on_postgres
+    session = session_with(web, 2)
+    first = durable(web, session, "?offset=-1")
+    place = first.headers["stream-next-offset"]
+    assert place.startswith(f"{offset(3)}@")
+    say(web, session, "three")
+    rest = durable(web, session, f"?offset={place}")
+    assert sequences(rest) == [4]
+    assert rest.headers["stream-next-offset"] == place.replace(offset(3), offset(4))
+    gone = durable(web, session, f"?offset={of_another_log(place)}")
+    assert (gone.status, gone.reason) == (410, "LOG_REPLACED")
+    with web.lines(events(session, f"?offset={place}&live=sse")) as lines:
+        assert next(controls(lines.blocks()))["streamNextOffset"] == place

@@ -28,6 +28,11 @@ def grown(log_id: str, epoch: str, first: Sequence) -> str:
     return ".".join([root, *branches])
 
 
+def is_branched(log_id: str) -> bool:
+    """Whether the log is in a database that can fail over, so that a sequence alone does not name one of its events."""
+    return "." in log_id
+
+
 def differ_from(one: str, other: str) -> Sequence | None:
     """The first position at which two logs may differ; 0 for logs of different lives of a session; None: they are the
     same log. Identities that nobody gave out differ from the start."""

@@ -1,6 +1,6 @@
 """A session's log by the read half of the Durable Streams protocol (https://github.com/durable-streams/durable-streams).
 
-An offset is the sequence of the last event that was read, padded so that offsets sort as text. Every read is a
+An offset is the place of the last event that was read, padded so that offsets sort as text. Every read is a
 subscription that ends early: catch-up at the head, a long poll at the first events, SSE after a minute.
 """
 
@@ -24,9 +24,10 @@ from sessions_server.http.events import (
     EVENT_STREAM,
     HEADERS,
     SUBSCRIBE,
+    Place,
     Step,
     header_list,
-    position_of,
+    place_of,
     subscribe,
 )
 from sessions_server.rpc.calls import Calls, Refused
@@ -44,13 +45,15 @@ SSE_SECONDS: Final = 60.0
 """The protocol asks to close streams about every minute."""
 CURSOR_SECONDS: Final = 20
 OFFSET_DIGITS: Final = 20
+GONE: Final = (Reason.EVENTS_COMPACTED, Reason.LOG_REPLACED)
+"""What a reader begins again after."""
 
 
 class Read(NamedTuple):
     """What a request asks for."""
 
     session_id: str
-    after: int
+    place: Place
     head: int
     """The last sequence, as it was just before; 0 where the session is gone, and only its end can be read."""
     mode: str
@@ -60,8 +63,8 @@ class Read(NamedTuple):
 
 class Chunk(NamedTuple):
     events: list[bytes]
-    after: int
-    """The sequence that the events go up to."""
+    place: Place
+    """Where the events end."""
     up_to_date: bool
     closed: bool
 
@@ -76,7 +79,7 @@ async def head(calls: Calls, request: Request) -> Response:
         last = await _last_sequence(calls, request)
     except Refused as refused:
         return error_response(refused)
-    headers = {"stream-next-offset": _offset(last), "cache-control": "no-store"}
+    headers = {"stream-next-offset": _offset(Place(last)), "cache-control": "no-store"}
     return Response(headers=headers, media_type="application/json")
 
 
@@ -86,11 +89,13 @@ async def read(calls: Calls, request: Request) -> Response:
     try:
         with refusing(calls, call):
             wanted = await _wanted(calls, request)
-        asked = pb.SubscribeRequest(session_id=wanted.session_id, after_sequence=wanted.after)
+        after, log_id = wanted.place
+        asked = pb.SubscribeRequest(session_id=wanted.session_id, after_sequence=after, log_id=log_id)
         steps = subscribe(calls, call, asked)
-        await anext(steps)  # the checkpoint that it begins with, or what it is refused for
+        # The checkpoint that it begins with, or what it is refused for.
+        wanted = wanted._replace(place=(await anext(steps)).place)
     except Refused as refused:
-        gone = Reason.EVENTS_COMPACTED in refused.refusal.status.decode(errors="replace")
+        gone = any(reason in refused.refusal.status.decode(errors="replace") for reason in GONE)
         return error_response(refused, status=410 if gone else None)
     if wanted.mode == "sse":
         return StreamingResponse(_live(wanted, steps), media_type=EVENT_STREAM, headers=HEADERS)
@@ -113,8 +118,9 @@ async def _wanted(calls: Calls, request: Request) -> Read:
         if offset == NOW or refused.refusal.code.name != "NOT_FOUND":
             raise
         last = 0
-    after = last if offset == NOW else 0 if offset == START else position_of("offset", offset)
-    return Read(request.path_params["session_id"], after, last, mode, seconds, cursor)
+    fixed = {NOW: Place(last), START: Place(0)}
+    place = fixed[offset] if offset in fixed else place_of("offset", offset)
+    return Read(request.path_params["session_id"], place, last, mode, seconds, cursor)
 
 
 def _seconds(text: str | None) -> float:
@@ -136,31 +142,31 @@ async def _last_sequence(calls: Calls, request: Request) -> int:
 
 async def _next_chunk(wanted: Read, steps: AsyncGenerator[Step]) -> Chunk:
     """Everything up to the head, as far as a response holds it; at the head, whatever comes first within the time."""
-    if wanted.after < wanted.head or not wanted.head:
+    if wanted.place.after < wanted.head or not wanted.head:
         return await _gathered(wanted, steps)
     if not wanted.mode:
-        return Chunk([], wanted.after, up_to_date=True, closed=False)
+        return Chunk([], wanted.place, up_to_date=True, closed=False)
     try:
         async with asyncio.timeout(wanted.seconds):
             async for step in steps:
                 if step.is_event:
-                    return Chunk([await _shown(step)], step.position, up_to_date=True, closed=step.is_end)
+                    return Chunk([await _shown(step)], step.place, up_to_date=True, closed=step.is_end)
     except TimeoutError:
         pass
-    return Chunk([], wanted.after, up_to_date=True, closed=False)
+    return Chunk([], wanted.place, up_to_date=True, closed=False)
 
 
 async def _gathered(wanted: Read, steps: AsyncGenerator[Step]) -> Chunk:
     events: list[bytes] = []
-    after, size, closed = wanted.after, 0, False
+    place, size, closed = wanted.place, 0, False
     async for step in steps:
         if step.is_event:
             events.append(await _shown(step))
             size += len(events[-1])
-            after, closed = step.position, step.is_end
-        if after >= wanted.head > 0 or size >= CHUNK_BYTES:
+            place, closed = step.place, step.is_end
+        if place.after >= wanted.head > 0 or size >= CHUNK_BYTES:
             break
-    return Chunk(events, after, up_to_date=closed or after >= wanted.head > 0, closed=closed)
+    return Chunk(events, place, up_to_date=closed or place.after >= wanted.head > 0, closed=closed)
 
 
 async def _shown(step: Step) -> bytes:
@@ -168,7 +174,7 @@ async def _shown(step: Step) -> bytes:
 
 
 def _answer(request: Request, wanted: Read, chunk: Chunk) -> Response:
-    headers = {"stream-next-offset": _offset(chunk.after), "cache-control": "no-store"}
+    headers = {"stream-next-offset": _offset(chunk.place), "cache-control": "no-store"}
     if chunk.up_to_date:
         headers["stream-up-to-date"] = "true"
     if chunk.closed:
@@ -185,9 +191,9 @@ def _answer(request: Request, wanted: Read, chunk: Chunk) -> Response:
 
 
 async def _live(wanted: Read, steps: AsyncGenerator[Step]) -> AsyncIterator[bytes]:
-    up_to_date = wanted.after >= wanted.head > 0
+    up_to_date = wanted.place.after >= wanted.head > 0
     async with aclosing(steps):
-        yield _control(wanted, wanted.after, up_to_date=up_to_date)
+        yield _control(wanted, wanted.place, up_to_date=up_to_date)
         try:
             async with asyncio.timeout(SSE_SECONDS):
                 async for step in steps:
@@ -195,13 +201,13 @@ async def _live(wanted: Read, steps: AsyncGenerator[Step]) -> AsyncIterator[byte
                         yield b"event: data\ndata: [%s]\n\n" % await _shown(step)
                     up_to_date |= step.position >= wanted.head > 0
                     closed = step.is_end
-                    yield _control(wanted, step.position, up_to_date=up_to_date or closed, closed=closed)
+                    yield _control(wanted, step.place, up_to_date=up_to_date or closed, closed=closed)
         except (TimeoutError, Refused):
             return  # and the client reads on from its last offset, where it is told what is wrong
 
 
-def _control(wanted: Read, after: int, *, up_to_date: bool, closed: bool = False) -> bytes:
-    control: dict[str, Any] = {"streamNextOffset": _offset(after)}
+def _control(wanted: Read, place: Place, *, up_to_date: bool, closed: bool = False) -> bytes:
+    control: dict[str, Any] = {"streamNextOffset": _offset(place)}
     if closed:
         control["streamClosed"] = True
     else:
@@ -211,8 +217,8 @@ def _control(wanted: Read, after: int, *, up_to_date: bool, closed: bool = False
     return b"event: control\ndata: %s\n\n" % protojson.dumped(control)
 
 
-def _offset(sequence: int) -> str:
-    return f"{sequence:0{OFFSET_DIGITS}d}"
+def _offset(place: Place) -> str:
+    return place.text(OFFSET_DIGITS)
 
 
 def _cursor(last: str) -> str:

@@ -1,6 +1,6 @@
 """The events of a session at `/v1/sessions/ID/events`, for browsers and `curl`.
 
-By default as server-sent events, whose `id` is the sequence, so that an EventSource resumes by itself. With the
+By default as server-sent events, whose `id` is the place in the log, so that an EventSource resumes by itself. With the
 parameter `offset` the same log is a stream of the Durable Streams protocol, see `durable`.
 """
 
@@ -16,6 +16,7 @@ from starlette.responses import Response, StreamingResponse
 
 from sessions_proto.v1 import sessions_pb2 as pb
 from sessions_server.domain.errors import InvalidRequest, Violation
+from sessions_server.domain.lineage import is_branched
 from sessions_server.http import protojson
 from sessions_server.http.connect import HTTP, responses
 from sessions_server.http.errors import error_json, error_response, refusing
@@ -32,16 +33,34 @@ HEADERS: Final = {"cache-control": "no-store", "x-accel-buffering": "no"}
 """Neither a cache nor nginx may keep events back."""
 
 
+class Place(NamedTuple):
+    """Where in a log a reader is."""
+
+    after: int
+    log_id: str = ""
+
+    def text(self, digits: int = 0) -> str:
+        """`15`, or `15@LOG` where a failover could put another event there."""
+        log = f"@{self.log_id}" if is_branched(self.log_id) else ""
+        return f"{self.after:0{digits}d}{log}"
+
+
 class Step(NamedTuple):
     """One response of a subscription."""
 
     response: pb.SubscribeResponse
+    log_id: str
+    """Of the last checkpoint."""
 
     @property
     def position(self) -> int:
         """The sequence that everything has been sent up to; 0 for what has no place in the log."""
         response = self.response
         return response.event.sequence if response.HasField("event") else response.checkpoint.sequence
+
+    @property
+    def place(self) -> Place:
+        return Place(self.position, self.log_id)
 
     @property
     def is_event(self) -> bool:
@@ -66,20 +85,26 @@ async def server_sent_events(calls: Calls, request: Request) -> Response:
 
 async def subscribe(calls: Calls, call: Call, wanted: pb.SubscribeRequest) -> AsyncGenerator[Step]:
     """The responses of a subscription, beginning with the first checkpoint. Raises Refused."""
+    log_id = ""
     async with aclosing(responses(calls, call, wanted.SerializeToString())) as answers:
         async for answer in answers:
-            yield Step(pb.SubscribeResponse.FromString(answer))
+            response = pb.SubscribeResponse.FromString(answer)
+            log_id = response.checkpoint.log_id or log_id
+            yield Step(response, log_id)
 
 
 def header_list(request: Request) -> list[tuple[str, str | bytes]]:
     return list(request.headers.items())
 
 
-def position_of(name: str, text: str) -> int:
-    """A position in the log. Raises InvalidRequest."""
-    if not (text.isascii() and text.isdigit() and len(text) <= 20):
-        raise InvalidRequest([Violation(name, "Must be 0 or the sequence of an event.")])
-    return int(text)
+def place_of(name: str, text: str) -> Place:
+    """The place that a reader was given, or a sequence. Raises InvalidRequest."""
+    after, _, log_id = text.partition("@")
+    if not (after.isascii() and after.isdigit() and len(after) <= 20):
+        raise InvalidRequest(
+            [Violation(name, "Must be the last one received, the sequence of an event, or 0.")]
+        )
+    return Place(int(after), log_id)
 
 
 async def _written(first: Step, steps: AsyncGenerator[Step]) -> AsyncIterator[bytes]:
@@ -93,15 +118,15 @@ async def _written(first: Step, steps: AsyncGenerator[Step]) -> AsyncIterator[by
 
 
 async def _block(step: Step) -> bytes:
-    response = step.response
+    response, place = step.response, step.place.text().encode()
     kind = response.WhichOneof("response")
     if kind == "checkpoint":
         # Without data a browser shows nothing, but remembers the id.
-        return b"id: %d\n\n" % step.position
+        return b"id: %s\n\n" % place
     if kind == "event":
         name = pb.EventType.Name(response.event.type).removeprefix("EVENT_TYPE_").lower()
         data = await protojson.to_json(response.event.SerializeToString(), pb.Event)
-        return b"id: %d\nevent: %s\ndata: %s\n\n" % (step.position, name.encode(), data)
+        return b"id: %s\nevent: %s\ndata: %s\n\n" % (place, name.encode(), data)
     shown = protojson.shown(getattr(response, str(kind)))
     return b"event: %s\ndata: %s\n\n" % (str(kind).encode(), shown)
 
@@ -126,7 +151,7 @@ def _subscription(request: Request) -> pb.SubscribeRequest:
     wanted.session_id = request.path_params["session_id"]
     resumed = request.headers.get("last-event-id", "")
     if resumed:
-        wanted.after_sequence = position_of("last-event-id", resumed)
+        wanted.after_sequence, wanted.log_id = place_of("last-event-id", resumed)
     return wanted
 
 
