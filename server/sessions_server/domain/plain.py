@@ -93,22 +93,28 @@ def _is_union(hint: Any) -> bool:
 def is_sound(value: Any, hint: Any) -> bool:
     """Whether a value is of the hinted type, in all its fields: an integer fits into 64 bits. It may be negative, as a
     time before 1970 is."""
+    return _check_of(hint)(value)
+
+
+@functools.cache
+def _check_of(hint: Any) -> Callable[[Any], bool]:
+    """What checks values of a type; made once, since reading type hints takes long."""
     if _is_union(hint):
-        return any(is_sound(value, each) for each in typing.get_args(hint))
+        checks = [_check_of(each) for each in typing.get_args(hint)]
+        return lambda value: any(check(value) for check in checks)
     hint = getattr(hint, "__supertype__", hint)
     kind = typing.get_origin(hint) or hint
     if kind is types.NoneType:
-        return value is None
+        return lambda value: value is None
     if isinstance(kind, type) and issubclass(kind, tuple) and hasattr(kind, "_fields"):
         hints = typing.get_type_hints(kind)
-        return type(value) is kind and all(is_sound(each, hints[name]) for name, each in _items(value))
+        fields = [_check_of(hints[name]) for name in kind._fields]
+        return lambda value: type(value) is kind and all(
+            check(each) for check, each in zip(fields, value, strict=True)
+        )
     if kind is int:
-        return type(value) is int and -_LARGEST <= value <= _LARGEST
-    return type(value) is kind
+        return lambda value: type(value) is int and -_LARGEST <= value <= _LARGEST
+    return lambda value: type(value) is kind
 
 
 _LARGEST = 2**63 - 1
-
-
-def _items(value: Any) -> list[tuple[str, Any]]:
-    return list(zip(value._fields, value, strict=True))
