@@ -20,8 +20,9 @@ import hashlib
 import os
 import stat
 from base64 import b64decode, b64encode
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, NamedTuple
 
@@ -181,8 +182,8 @@ class DumpReader:
         return self._file.tell()
 
     def headers(self) -> Iterator[Header | ScopeHeader]:
-        """The header of each session, and of each user or tenant with records. What follows is read by `records`, or
-        passed over."""
+        """The header of each session, and of each user or tenant with records. What follows is read by `lines` or
+        `small`, or passed over."""
         while not (line := self._line()).startswith(_END):
             if line.startswith(_DAMAGED):
                 continue
@@ -194,27 +195,48 @@ class DumpReader:
             if self._file.tell() == start:
                 self._pass_over()
 
-    async def records(self, header: Header | ScopeHeader) -> AsyncIterator[ExportRecord]:
-        """All that belongs to the header that was read last. Raises KeyNotAvailable, DataCorrupted."""
-        yield header
-        envelope: Envelope = Plain()
-        line = self._line()
-        if line.startswith(_KEY):
-            key = header.session.key if isinstance(header, Header) else header.scope.cell_key
-            envelope, line = Sealed(self._cells, key, COLUMN, self._content(line)), self._line()
-        elif isinstance(header, Header) and header.session.storage.encryption:
-            raise _altered(self._path)
-        record, place = None, 0
-        while not isinstance(record, Footer):
-            line = line if place == 0 else self._line()
-            if not isinstance(envelope, Plain):
-                line = envelope.open(place, self._content(line))
-            record = self._decoded(line)
-            place += 1
+    def lines(self) -> Iterator[bytes]:
+        """What follows the header that was read last, to the end of its session or scope."""
+        line = b""
+        while not line.startswith(_CLOSING):
+            line = self._line()
+            yield line
+
+    def small(self, most: int) -> list[bytes] | None:
+        """The same at once; None, and nothing is read, where it has more than this many bytes."""
+        start, found, size = self._file.tell(), [], 0
+        for line in self.lines():
+            found.append(line)
+            size += len(line)
+            if size > most:
+                self._file.seek(start)
+                return None
+        return found
+
+    async def records(
+        self, header: Header | ScopeHeader, lines: Iterable[bytes]
+    ) -> AsyncIterator[ExportRecord]:
+        """All that belongs to a header. Raises KeyNotAvailable, DataCorrupted."""
+        for record in self.decoded(header, lines):
             yield record
 
+    def decoded(self, header: Header | ScopeHeader, lines: Iterable[bytes]) -> Iterator[ExportRecord]:
+        yield header
+        envelope: Envelope = Plain()
+        rest = iter(lines)
+        line = next(rest)
+        if line.startswith(_KEY):
+            key = header.session.key if isinstance(header, Header) else header.scope.cell_key
+            envelope, line = Sealed(self._cells, key, COLUMN, self._content(line)), next(rest)
+        elif isinstance(header, Header) and header.session.storage.encryption:
+            raise _altered(self._path)
+        for place, stored in enumerate(chain((line,), rest)):
+            yield self._decoded(
+                stored if isinstance(envelope, Plain) else envelope.open(place, self._content(stored))
+            )
+
     def _pass_over(self) -> None:
-        while not self._line().startswith(_CLOSING):
+        for _ in self.lines():
             pass
 
     def _line(self) -> bytes:

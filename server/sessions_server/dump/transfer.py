@@ -7,7 +7,8 @@ context, metadata and times, and its log goes on behind the position that it had
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from sessions_server.domain.errors import (
@@ -18,7 +19,7 @@ from sessions_server.domain.errors import (
     SessionNotFound,
     SetupError,
 )
-from sessions_server.domain.transfer import ScopeHeader
+from sessions_server.domain.transfer import Header, ScopeHeader
 from sessions_server.service.transfer import HistoryChanged
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from sessions_server.domain.models import Session, SessionKey
     from sessions_server.domain.ports import ReadStore
     from sessions_server.domain.records import Scope
-    from sessions_server.domain.transfer import Header
+    from sessions_server.domain.transfer import ExportRecord
     from sessions_server.dump.file import DumpReader, DumpWriter
     from sessions_server.service.transfer import SessionStore, Transfers
 
@@ -36,6 +37,15 @@ KEYS_PER_STEP = 256
 Progress = Callable[[int], None]
 """Told, now and then, how many sessions (export) or bytes of the file (import) are behind."""
 
+
+SESSIONS_AT_ONCE = 256
+"""How many small sessions are brought in together."""
+
+SMALL_BYTES = 64 * 1024
+"""What a small session has at most in the file."""
+
+GATHERED_BYTES = 2 * 1024 * 1024
+"""What is brought in together, but for the last of it."""
 
 MOST_TRIES = 16
 """How often the export of a session begins again because its history was shortened meanwhile."""
@@ -136,24 +146,96 @@ async def _export_one(transfers: Transfers, key: SessionKey, writer: DumpWriter)
 async def import_all(
     target: ReadStore, transfers: Transfers, reader: DumpReader, *, progress: Progress
 ) -> Imported:
-    """Brings in every session of the file that is not there yet.
+    """Brings in every session of the file that is not there yet; small ones many together.
 
     Raises SetupError when an id is taken by another session, or a session cannot be read or stored; what came before
     it stays.
     """
-    added = there = over = 0
+    importer = _Importer(target, transfers, reader)
     for header in reader.headers():
-        if isinstance(header, ScopeHeader):
-            await _import_shared(transfers, header, reader)
-        elif await _is_there(target, header.session):
-            there += 1
-        elif await _import_one(transfers, header, reader):
-            added += 1
+        small = reader.small(SMALL_BYTES) if isinstance(header, Header) else None
+        if isinstance(header, Header) and small is not None:
+            if not importer.gather(header, small):
+                continue
+            await importer.flush()
         else:
-            over += 1
+            await importer.flush()
+            await importer.stream(header)
         progress(reader.position)
+    await importer.flush()
     progress(reader.position)
-    return Imported(added, there, over)
+    return importer.imported
+
+
+class _Importer:
+    def __init__(self, target: ReadStore, transfers: Transfers, reader: DumpReader) -> None:
+        self._target = target
+        self._transfers = transfers
+        self._reader = reader
+        self._gathered: list[tuple[Header, list[bytes]]] = []
+        self._bytes = 0
+        self.imported = Imported(0, 0, 0)
+
+    def gather(self, header: Header, lines: list[bytes]) -> bool:
+        """Keeps a small session to be brought in with others; returns whether there are enough of them."""
+        self._gathered.append((header, lines))
+        self._bytes += sum(map(len, lines))
+        return len(self._gathered) == SESSIONS_AT_ONCE or self._bytes > GATHERED_BYTES
+
+    async def flush(self) -> None:
+        """Brings in what was gathered, in one transaction if none of it is refused."""
+        gathered, self._gathered, self._bytes = self._gathered, [], 0
+        heads = await self._target.heads([header.session.key for header, _ in gathered])
+        coming: list[SessionKey] = []
+        outcomes: list[Awaitable[object]] = []
+        stop: SetupError | None = None
+        for header, lines in gathered:
+            key = header.session.key
+            if key in heads and await self._is_there(header.session):
+                continue
+            try:
+                outcomes.append(self._transfers.send_in(key, self._reader.decoded(header, lines)))
+            except DomainError as error:
+                stop = _stopped_at(key, error)
+                break
+            coming.append(key)
+        for key, outcome in zip(coming, await asyncio.gather(*outcomes, return_exceptions=True), strict=True):
+            self._count(key, outcome)
+        if stop is not None:
+            raise stop
+
+    async def stream(self, header: Header | ScopeHeader) -> None:
+        """Brings in a large session, or the records of a scope."""
+        records = self._reader.records(header, self._reader.lines())
+        if isinstance(header, ScopeHeader):
+            await _import_shared(self._transfers, header, records)
+        elif not await self._is_there(header.session):
+            key = header.session.key
+            [outcome] = await asyncio.gather(self._transfers.move_in(key, records), return_exceptions=True)
+            self._count(key, outcome)
+
+    async def _is_there(self, session: Session) -> bool:
+        is_there = await _is_there(self._target, session)
+        self.imported = self.imported._replace(there=self.imported.there + is_there)
+        return is_there
+
+    def _count(self, key: SessionKey, outcome: object) -> None:
+        """Raises SetupError where the session was refused for another reason than that nothing is left of it."""
+        match outcome:
+            case InvalidState():
+                self.imported = self.imported._replace(over=self.imported.over + 1)
+            case SessionExists():
+                raise _stopped_at(
+                    key,
+                    "another session has this id in the database. Import into another database, or delete that "
+                    "session, then run the import again; what came before is imported.",
+                ) from outcome
+            case DomainError():
+                raise _stopped_at(key, outcome) from outcome
+            case BaseException():
+                raise outcome
+            case _:
+                self.imported = self.imported._replace(added=self.imported.added + 1)
 
 
 async def _is_there(target: ReadStore, session: Session) -> bool:
@@ -165,27 +247,11 @@ async def _is_there(target: ReadStore, session: Session) -> bool:
     return found.create_time == session.create_time
 
 
-async def _import_one(transfers: Transfers, header: Header, reader: DumpReader) -> bool:
-    """False when nothing was left of the session."""
-    key = header.session.key
+async def _import_shared(
+    transfers: Transfers, header: ScopeHeader, records: AsyncIterator[ExportRecord]
+) -> None:
     try:
-        await transfers.move_in(key, reader.records(header))
-    except InvalidState:
-        return False
-    except SessionExists as error:
-        raise _stopped_at(
-            key,
-            "another session has this id in the database. Import into another database, or delete that session, then "
-            "run the import again; what came before is imported.",
-        ) from error
-    except DomainError as error:
-        raise _stopped_at(key, error) from error
-    return True
-
-
-async def _import_shared(transfers: Transfers, header: ScopeHeader, reader: DumpReader) -> None:
-    try:
-        await transfers.move_shared_in(header, reader.records(header))
+        await transfers.move_shared_in(header, records)
     except DomainError as error:
         raise _stopped_at_scope(header.scope, error) from error
 

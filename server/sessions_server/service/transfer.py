@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from sessions_server.domain.commit import Commit, RequestStamp, without_session
+from sessions_server.domain.commit import Commit, Committed, RequestStamp, without_session
 from sessions_server.domain.errors import (
     DataCorrupted,
     InvalidRequest,
@@ -121,7 +121,8 @@ class Transfers:
         key = without_session(header.scope.tenant, new_log_id())
         async for part in parts:
             if isinstance(part, RecordsPart):
-                await self._commits.submit(_restoring(key, header.scope, part))
+                operations = (_restoring(header.scope, part),)
+                await self._commits.submit(Commit(key=key, operations=operations, shows_session=False))
 
     async def _stored_records(self, scope: Scope) -> AsyncIterator[RecordsPart]:
         query = RecordQuery(scope, subtree=True, limit=RECORDS_AT_ONCE)
@@ -146,6 +147,21 @@ class Transfers:
         `import_` does."""
         return await self._import(key, records, _Import(fail_if_exists=True, moved=True))
 
+    def send_in(self, key: SessionKey, records: Iterator[ExportRecord]) -> Awaitable[Committed]:
+        """The same for a small session, which is committed together with others that are sent meanwhile. Raises at once
+        what reading the records raises; the result raises what `move_in` does."""
+        checker, taken = Checker(), list[ExportRecord]()
+        for record in records:
+            checker.take(record)
+            taken.append(record)
+        header = taken[0] if taken else None
+        if not isinstance(header, Header) or not checker.finished:
+            raise _cut_short()
+        how = _Import(fail_if_exists=True, moved=True)
+        opening = self._opening(key, header.session, checker.footer(), how)
+        operations = tuple(_operations(key, opening, taken))
+        return self._commits.send(Commit(key=key, operations=operations, shows_session=False))
+
     async def _import(self, key: SessionKey, records: AsyncIterator[ExportRecord], how: _Import) -> Session:
         first = await anext(records, None)
         if not isinstance(first, Header):
@@ -154,23 +170,25 @@ class Transfers:
             )
         with closing(Spool(sealed_if_possible(self._cells, key, SPOOL_COLUMN))) as spool:
             footer = await _receive(first, records, spool)
-            encrypted = first.session.storage.encryption
-            opening = ImportSession(
-                exported=first.session,
-                context={},
-                message_count=footer.message_count,
-                log_id=new_log_id(),
-                # Not earlier, so that the key is the keyring's current one.
-                data_key=new_data_key(self._cells, key) if encrypted else None,
-                fail_if_exists=how.fail_if_exists,
-                moved=how.moved,
-            )
+            # Not earlier, so that the data key is under the keyring's current one.
+            opening = self._opening(key, first.session, footer, how)
             parts = partial(_parts, key, opening, how.stamp(footer), spool)
             try:
                 committed = await self._commits.submit_parts(parts)
             except MessageExists:
                 raise _refused("Two messages bear the same id; send the messages as exported.") from None
         return committed.session_after()
+
+    def _opening(self, key: SessionKey, exported: Session, footer: Footer, how: _Import) -> ImportSession:
+        return ImportSession(
+            exported=exported,
+            context={},
+            message_count=footer.message_count,
+            log_id=new_log_id(),
+            data_key=new_data_key(self._cells, key) if exported.storage.encryption else None,
+            fail_if_exists=how.fail_if_exists,
+            moved=how.moved,
+        )
 
 
 class _Import(NamedTuple):
@@ -194,7 +212,7 @@ async def _receive(first: Header, records: AsyncIterator[ExportRecord], spool: S
         checker.take(record)
         await spool.append(record)
     if not checker.finished:
-        raise _refused("The stream ends before its footer; send every record of the export.")
+        raise _cut_short()
     return checker.footer()
 
 
@@ -203,25 +221,39 @@ def _parts(
 ) -> Iterator[Commit]:
     """Read by the writer, a record at a time, so that a history of any length fits into memory."""
     request_id = "" if stamp is None else stamp.id
-    for record in spool.records():
-        if isinstance(record, ContextRecord):
-            yield Commit(key=key, request=stamp, operations=(replace(opening, context=record.data),))
-        elif isinstance(record, MessagesRecord):
-            yield Commit(key=key, operations=(ImportMessages(record.messages, request_id),))
-        elif isinstance(record, RecordsPart):
-            yield _restoring(key, Scope(*key), record)
+    for operation in _operations(key, opening, spool.records(), request_id):
+        is_first = isinstance(operation, ImportSession)
+        yield Commit(
+            key=key, request=stamp if is_first else None, operations=(operation,), shows_session=is_first
+        )
 
 
-def _restoring(key: SessionKey, scope: Scope, part: RecordsPart) -> Commit:
+def _operations(
+    key: SessionKey, opening: ImportSession, records: Iterable[ExportRecord], request_id: str = ""
+) -> Iterator[ImportSession | ImportMessages | ImportRecords]:
+    for record in records:
+        match record:
+            case ContextRecord(data):
+                yield replace(opening, context=data)
+            case MessagesRecord(messages):
+                yield ImportMessages(messages, request_id)
+            case RecordsPart():
+                yield _restoring(Scope(*key), record)
+
+
+def _restoring(scope: Scope, part: RecordsPart) -> ImportRecords:
     """Puts exported records into a scope."""
-    moved = tuple(each._replace(name=each.name._replace(scope=scope)) for each in part.records)
-    return Commit(key=key, operations=(ImportRecords(moved),), shows_session=False)
+    return ImportRecords(tuple(each._replace(name=each.name._replace(scope=scope)) for each in part.records))
 
 
 def _miscounted() -> DataCorrupted:
     return DataCorrupted(
         "The session's stored counts do not fit its log; restore the database from a backup."
     )
+
+
+def _cut_short() -> InvalidRequest:
+    return _refused("The stream ends before its footer; send every record of the export.")
 
 
 def _refused(sentence: str) -> InvalidRequest:

@@ -1,0 +1,74 @@
+"""Measures `sessions-server import`: sessions a second as it brings them in, many together, and one by one beside it.
+
+Run by hand: `.venv/bin/python -m benchmarks.moving --sessions 20000`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from benchmarks.fill import fill
+from sessions_server.app import Core, running_core
+from sessions_server.domain.transfer import Header
+from sessions_server.dump.file import DumpReader, open_to_read, open_to_write
+from sessions_server.dump.transfer import export_all, import_all
+from sessions_server.settings import Settings
+
+Way = Callable[[Core, DumpReader], Awaitable[object]]
+
+
+async def together(core: Core, reader: DumpReader) -> None:
+    await import_all(core.store, core.transfers, reader, progress=lambda _: None)
+
+
+async def one_by_one(core: Core, reader: DumpReader) -> None:
+    for header in reader.headers():
+        if isinstance(header, Header):
+            await core.transfers.move_in(header.session.key, reader.records(header, reader.lines()))
+
+
+async def export(folder: Path, dump: Path) -> None:
+    async with running_core(_settings(folder / "sessions.db")) as core:
+        with open_to_write(dump, core.cells) as writer:
+            await export_all(core.store, core.transfers, writer, progress=lambda _: None)
+
+
+async def rate(way: Way, dump: Path, database: Path, sessions: int) -> float:
+    """Sessions a second into a new database."""
+    async with running_core(_settings(database)) as core:
+        with open_to_read(dump, core.cells) as reader:
+            start = time.perf_counter()
+            await way(core, reader)
+            seconds = time.perf_counter() - start
+        assert (await core.store.counts()).sessions >= sessions
+    return sessions / seconds
+
+
+def _settings(database: Path) -> Settings:
+    return Settings(database_url=f"sqlite+aiosqlite:///{database}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sessions", type=int, default=20_000)
+    sessions: int = parser.parse_args().sessions
+    with tempfile.TemporaryDirectory(prefix="sessions-moving-") as name:
+        folder = Path(name)
+        dump = folder / "dump"
+        fill(folder, sessions=sessions)
+        asyncio.run(export(folder, dump))
+        single = asyncio.run(rate(one_by_one, dump, folder / "one.db", sessions))
+        many = asyncio.run(rate(together, dump, folder / "many.db", sessions))
+    sys.stdout.write(
+        f"import: {many:,.0f} sessions/s together, {single:,.0f} one by one, {many / single:.1f} times\n"
+    )
+
+
+if __name__ == "__main__":
+    main()
