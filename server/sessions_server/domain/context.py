@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 Path: TypeAlias = tuple[str, ...]
 
 _INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
+_CONTAINERS = frozenset({dict, list})
 _BAD_ESCAPE = re.compile(r"~(?![01])")
 
 
@@ -127,10 +128,12 @@ def measure(value: Json) -> tuple[int, int]:
     if not isinstance(value, (dict, list)):
         return 0, 0
     keys, depth = (len(value), 0) if isinstance(value, dict) else (0, 0)
-    for item in value.values() if isinstance(value, dict) else value:
-        if isinstance(item, (dict, list)):
-            more, deeper = measure(item)
-            keys, depth = keys + more, max(depth, deeper)
+    items = value.values() if isinstance(value, dict) else value
+    if not _CONTAINERS.isdisjoint(map(type, items)):
+        for item in items:
+            if isinstance(item, (dict, list)):
+                more, deeper = measure(item)
+                keys, depth = keys + more, max(depth, deeper)
     return keys, depth + 1
 
 
