@@ -9,7 +9,7 @@ import logging
 import os
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ from sessions_server.log.writer import Announce, Writer
 from sessions_server.observability import configure_logging
 from sessions_server.rpc.calls import CallLimits, Calls
 from sessions_server.rpc.commits import CommitServicer
+from sessions_server.rpc.handshakes import logged_handshakes
 from sessions_server.rpc.methods import REQUEST_BYTES, Servicer
 from sessions_server.rpc.metrics import Metrics
 from sessions_server.rpc.quotas import Bounds
@@ -100,13 +101,14 @@ class Core:
 
 async def serve(settings: Settings, *, ready: Ready, clock: Clock | None = None) -> None:
     """Serves until SIGTERM, SIGINT or SIGHUP, then drains. Raises as `serve_until`."""
-    configure_logging(settings)
-    for sentence in unknown_variables(os.environ):
-        logger.warning("%s", sentence)
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await serve_until(stop, settings, ready=ready, clock=clock)
+    with logged_handshakes() if settings.tls_cert is not None else nullcontext():
+        configure_logging(settings)
+        for sentence in unknown_variables(os.environ):
+            logger.warning("%s", sentence)
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        await serve_until(stop, settings, ready=ready, clock=clock)
 
 
 async def serve_until(

@@ -362,8 +362,7 @@ class Feed(Protocol):
     """The furthest position of the log that is known; 0: none is."""
 
     def recent(self, after: Sequence, log_id: str) -> list[Event] | None:
-        """The events after a position in the log with this identity, if they are all at hand; empty at the head; None:
-        ask the log."""
+        """The events after a position in this log, if all are at hand; empty at the head; None: ask the log."""
 
     async def changed(self, since: int, timeout_seconds: float) -> None:
         """Returns when the version is no longer `since`, or after the timeout."""
@@ -372,8 +371,7 @@ class Feed(Protocol):
         """The log has reached a position: if what is at hand does not, it is out of date."""
 
     def compare(self, head: Sequence, seen: int) -> None:
-        """A read of the log that was begun at version `seen` found its head there. If the head was further before, the
-        log has gone back, and nothing at hand is trusted any more."""
+        """A read begun at version `seen` found the head there: if it was further before, the log has gone back."""
 
 
 class Hub(Protocol):
