@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sessions_client import ops
     from sessions_client._async._client import AsyncClient
+    from sessions_client._async._drafts import AsyncDraft
     from sessions_client._async._pager import AsyncPage, AsyncPager
     from sessions_client._async._pipeline import AsyncPipeline
     from sessions_client._async._records import AsyncRecords
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from sessions_client._async._subscription import AsyncSubscription
     from sessions_client._changes import Append, Change, ChangeDict, Increment, Merge, Remove, Set
     from sessions_client._commits import LEFT_OUT, CommitResult, LeftOut, Removed
+    from sessions_client._drafts import Abandon, DraftState, DraftUpdate
     from sessions_client._errors import (
         Aborted,
         AlreadyExists,
@@ -78,6 +80,7 @@ if TYPE_CHECKING:
     from sessions_client._records import Record, RecordList, RecordName, RecordResult, Scope
     from sessions_client._session_data import SessionData
     from sessions_client._sync._client import Client
+    from sessions_client._sync._drafts import Draft
     from sessions_client._sync._pager import Page, Pager
     from sessions_client._sync._pipeline import Pipeline
     from sessions_client._sync._records import Records
@@ -89,10 +92,12 @@ if TYPE_CHECKING:
 __all__ = [
     "LEFT_OUT",
     "TLS",
+    "Abandon",
     "Aborted",
     "AlreadyExists",
     "Append",
     "AsyncClient",
+    "AsyncDraft",
     "AsyncPage",
     "AsyncPager",
     "AsyncPipeline",
@@ -110,6 +115,9 @@ __all__ = [
     "DataLoss",
     "DeadlineExceeded",
     "DeletedData",
+    "Draft",
+    "DraftState",
+    "DraftUpdate",
     "Event",
     "EventData",
     "EventType",
@@ -172,6 +180,7 @@ __all__ = [
 
 _MODULES = {
     "_async._client": ("AsyncClient",),
+    "_async._drafts": ("AsyncDraft",),
     "_async._pager": (
         "AsyncPage",
         "AsyncPager",
@@ -194,6 +203,11 @@ _MODULES = {
         "LEFT_OUT",
         "LeftOut",
         "Removed",
+    ),
+    "_drafts": (
+        "Abandon",
+        "DraftState",
+        "DraftUpdate",
     ),
     "_errors": (
         "Aborted",
@@ -259,6 +273,7 @@ _MODULES = {
     ),
     "_session_data": ("SessionData",),
     "_sync._client": ("Client",),
+    "_sync._drafts": ("Draft",),
     "_sync._pager": (
         "Page",
         "Pager",

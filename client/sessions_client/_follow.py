@@ -9,16 +9,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime  # noqa: TC003  # for whoever asks for the type hints at run time
 from enum import Enum, StrEnum
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
-from sessions_client._convert._events import Checkpoint, subscribe_request
+from sessions_client._convert._events import Checkpoint, read_response, subscribe_request
 from sessions_client._convert._scalars import each, integer
+from sessions_client._drafts import DraftTexts, DraftUpdate
 from sessions_client._errors import DeadlineExceeded, SessionsError
 from sessions_client._events import Event
 from sessions_client._json_form import Model, plain
-from sessions_client._models import EventType
+from sessions_client._models import EventType, Message, Span
 
 if TYPE_CHECKING:
+    from sessions_client._retry import Attempts
     from sessions_proto.v1 import sessions_pb2 as pb
 
 CHECKPOINT_SECONDS = 30.0
@@ -26,6 +28,18 @@ CHECKPOINT_SECONDS = 30.0
 
 PATIENCE_SECONDS = 2.5 * CHECKPOINT_SECONDS
 """A stream that is silent for so long is dead, whatever TCP believes."""
+
+
+Item: TypeAlias = "Event | DraftUpdate"
+"""What a subscription yields; with `include_drafts=True` pieces of drafts too."""
+
+if TYPE_CHECKING:
+    # With a default, so that a `Subscription` without a parameter is one of events.
+    import typing_extensions
+
+    Item_co = typing_extensions.TypeVar("Item_co", bound=Item, default=Event, covariant=True)
+else:
+    Item_co = TypeVar("Item_co", covariant=True)
 
 
 class Quiet(Enum):
@@ -75,6 +89,11 @@ def silence(seconds: float) -> DeadlineExceeded:
     )
 
 
+def patience_of(opening: Attempts | None) -> float:
+    """How many seconds a stream may be silent; `opening` are the attempts to establish it, if it is not yet."""
+    return PATIENCE_SECONDS if opening is None else min(PATIENCE_SECONDS, opening.remaining())
+
+
 class Cursor:
     """The position of one subscription, and the request that goes on from there."""
 
@@ -87,6 +106,8 @@ class Cursor:
         include_changes: bool = False,
         log_id: str | None = None,
         until: int | None = None,
+        include_drafts: bool = False,
+        draft_interval: Span | None = None,
     ) -> None:
         self.session_id = session_id
         self._event_types = () if event_types is None else tuple(each(event_types, field="event_types"))
@@ -95,6 +116,10 @@ class Cursor:
         self.log_id = log_id
         """The log that the position belongs to; None: not known yet."""
         self._include_changes = include_changes
+        self._include_drafts = include_drafts
+        self._draft_interval = draft_interval
+        self.drafts = DraftTexts()
+        """The drafts as the current stream has shown them."""
         self._until = None if until is None else integer(until, field="until", bits=64)
         self._saw_deletion = False
         # Bad input is refused here, not when the stream is opened.
@@ -107,7 +132,13 @@ class Cursor:
             after_sequence=self.position,
             include_changes=self._include_changes,
             log_id=self.log_id,
+            include_drafts=self._include_drafts,
+            draft_interval=self._draft_interval,
         )
+
+    def read(self, response: pb.SubscribeResponse) -> Item | Checkpoint | None:
+        """What a response of the stream says; None for what this release does not know."""
+        return read_response(response, self.session_id, self.drafts)
 
     @property
     def at_end(self) -> bool:
@@ -132,6 +163,8 @@ class Cursor:
     def pass_event(self, event: Event) -> None:
         """The event was handed over."""
         self._advance(event.sequence)
+        if isinstance(event.data, Message):
+            self.drafts.end(event.data.id)
         self._saw_deletion = event.type is EventType.DELETED
 
     def go_back(self, position: int | None) -> None:

@@ -25,7 +25,9 @@ Metadata: TypeAlias = tuple[tuple[str, str | bytes], ...]
 MetadataInput: TypeAlias = Mapping[str, str | bytes] | Iterable[tuple[str, str | bytes]]
 TokenSource: TypeAlias = str | Callable[[], str]
 
-_ROUND_ROBIN = json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})
+_SPREAD = ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]}))
+"""Spreads calls over all addresses."""
+_PICK_FIRST = json.dumps({"loadBalancingConfig": [{"pick_first": {"shuffleAddressList": True}}]})
 
 _SCHEMES = ("dns", "unix", "unix-abstract", "vsock", "ipv4", "ipv6", "xds")
 """How a target may begin that is gRPC's own to read: https://grpc.github.io/grpc/core/md_doc_naming.html"""
@@ -68,6 +70,15 @@ class Target:
         which streams beyond a proxy's limit would hold up every other call."""
         return (*self.options, ("grpc.use_local_subchannel_pool", 1))
 
+    @property
+    def pinned_options(self) -> ChannelOptions | None:
+        """Those of a channel whose calls all go to one server, until that is gone. None: the calls of every channel
+        do."""
+        if _SPREAD not in self.options:
+            return None
+        others = tuple(option for option in self.stream_options if option != _SPREAD)
+        return (*others, ("grpc.service_config", _PICK_FIRST))
+
 
 def target_of(
     addresses: str | Iterable[str] | os.PathLike[str],
@@ -83,7 +94,7 @@ def target_of(
     files = tls_files(tls)
     options = (*_OPTIONS, ("grpc.min_reconnect_backoff_ms", max(1, int(connect_seconds * 1000))))
     if len(several) > 1 or address.startswith("dns:"):
-        options += (("grpc.service_config", _ROUND_ROBIN),)
+        options += (_SPREAD,)
     server_name = files and (files.server_name or (_common_host(several) if len(several) > 1 else None))
     if server_name:
         options += (("grpc.ssl_target_name_override", server_name),)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import fields, is_dataclass
@@ -44,9 +44,9 @@ class Calls:
     @asynccontextmanager
     async def subscribe(self, **arguments: Any) -> AsyncIterator[AsyncIterator[Event]]:
         """The events of a session."""
-        bound = functools.partial(self._sessions.subscribe, **arguments)
+        bound: Callable[[], Any] = functools.partial(self._sessions.subscribe, **arguments)
         if self._threads is None:
-            async with bound() as events:  # type: ignore[union-attr]  # the asynchronous client's
+            async with bound() as events:
                 yield aiter(events)
             return
         async with self._waiting:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import ipaddress
 import logging
 import os
 import signal
@@ -16,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 from sessions_server.domain.errors import DomainError, SetupError
 from sessions_server.domain.limits import Limits
+from sessions_server.exposure import check_exposure
 from sessions_server.log.hub import Hub
-from sessions_server.log.nats import NatsChannel
-from sessions_server.log.wakeups import Wakeups
 from sessions_server.log.writer import Announce, Writer
 from sessions_server.observability import configure_logging
+from sessions_server.replicas import open_draft_bus, open_drafts, open_wakeups
 from sessions_server.rpc.calls import CallLimits, Calls
 from sessions_server.rpc.commits import CommitServicer
+from sessions_server.rpc.drafts import DraftServicer
 from sessions_server.rpc.handshakes import logged_handshakes
 from sessions_server.rpc.methods import REQUEST_BYTES, Servicer
 from sessions_server.rpc.metrics import Metrics
@@ -41,7 +41,7 @@ from sessions_server.service.rewrap import Rewrapper
 from sessions_server.service.sessions import Sessions
 from sessions_server.service.subscriptions import Subscriptions
 from sessions_server.service.transfer import Transfers
-from sessions_server.settings import UNIX, Settings, unknown_variables
+from sessions_server.settings import Settings, unknown_variables
 from sessions_server.storage.backend import Backend, RunOptions
 from sessions_server.storage.clock import SystemClock
 from sessions_server.storage.databases import opening, parse_url
@@ -50,6 +50,7 @@ from sessions_server.storage.store import Store, open_store
 if TYPE_CHECKING:
     from sessions_server.domain.ports import Cells, Clock
     from sessions_server.http.server import HttpServer
+    from sessions_server.service.drafts import Drafts
 
 logger = logging.getLogger(__name__)
 
@@ -93,6 +94,8 @@ class Core:
     writer: Writer
     hub: Hub
     sessions: Sessions
+    subscriptions: Subscriptions
+    drafts: Drafts
     transfers: Transfers
     limits: Limits
     cells: Cells
@@ -141,6 +144,7 @@ async def serve_until(
                 for helper in helpers:
                     helper.cancel()
                 core.grace.begin()
+                await core.drafts.close()
                 await _stop(rpc, http, settings.drain_grace.total_seconds())
 
 
@@ -231,7 +235,7 @@ async def _running_log(
     limits = settings.limits
     hub = Hub()
     backend.when_failed_over(hub.distrust_all)
-    wakeups = _wakeups(settings, backend, hub, store) if serves else None
+    wakeups = open_wakeups(settings, backend, hub, store) if serves else None
     announce: Announce = wakeups.announce if wakeups is not None else hub.publish
     writer = Writer(store, announce=announce)
     sweeper = Sweeper(
@@ -241,9 +245,12 @@ async def _running_log(
         rewrapper=Rewrapper(cells=cells, store=store),
         interval_seconds=settings.sweep_interval.total_seconds(),
     )
+    subscriptions = _subscriptions(settings, store, hub)
+    bus = open_draft_bus(settings, backend, store) if serves else None
+    drafts = open_drafts(settings, bus, store, writer, subscriptions, cells, clock)
     async with asyncio.TaskGroup() as tasks:
         writing = tasks.create_task(writer.run())
-        helpers = [tasks.create_task(sweeper.run())] if serves else []
+        helpers = [tasks.create_task(work.run()) for work in (sweeper, drafts)] if serves else []
         if wakeups is not None:
             helpers.append(tasks.create_task(wakeups.run()))
         try:
@@ -253,6 +260,8 @@ async def _running_log(
                 writer=writer,
                 hub=hub,
                 sessions=Sessions(commits=writer, store=store, cells=cells, limits=limits),
+                subscriptions=subscriptions,
+                drafts=drafts,
                 transfers=Transfers(commits=writer, store=store, cells=cells, clock=clock),
                 limits=limits,
                 cells=cells,
@@ -266,6 +275,11 @@ async def _running_log(
             writing.cancel()
 
 
+def _subscriptions(settings: Settings, store: Store, hub: Hub) -> Subscriptions:
+    seconds = settings.checkpoint_interval.total_seconds()
+    return Subscriptions(store=store, hub=hub, checkpoint_seconds=seconds)
+
+
 def _tune_gc() -> None:
     """What is loaded by now stays, and is not looked through again. A call makes hundreds of objects that its end frees
     without the collector: at its usual pace it is a good part of a loaded
@@ -275,49 +289,17 @@ def _tune_gc() -> None:
     gc.set_threshold(50_000, 20, 100)
 
 
-def check_exposure(settings: Settings) -> None:
-    """Raises SetupError when the server would be open to other machines without TLS or without authentication."""
-    guarded = settings.tls_cert is not None and (
-        settings.tokens is not None or settings.tls_client_ca is not None
-    )
-    if settings.insecure:
-        return
-    if settings.metrics_listen and not _is_local(settings.metrics_listen):
-        raise SetupError(
-            f"The metrics at {settings.metrics_listen} can be read from other machines, by anyone; give a loopback "
-            "address, or say --insecure."
-        )
-    if guarded:
-        return
-    for address in filter(None, (settings.listen, settings.http_listen)):
-        if not _is_local(address):
-            raise SetupError(
-                f"{address} can be reached from other machines; give SESSIONS_TLS_CERT and SESSIONS_TLS_KEY, and "
-                "SESSIONS_TOKENS or SESSIONS_TLS_CLIENT_CA, or say --insecure."
-            )
-
-
-def _is_local(address: str) -> bool:
-    """Whether only this machine reaches it."""
-    if address.startswith(UNIX):
-        return True
-    host = address.rpartition(":")[0].strip("[]")
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 def _calls(settings: Settings, core: Core, metrics: Metrics, clock: Clock) -> Calls:
-    subscriptions = Subscriptions(
-        store=core.store, hub=core.hub, checkpoint_seconds=settings.checkpoint_interval.total_seconds()
-    )
+    metrics.show_drafts(core.drafts.count, core.drafts.size_bytes)
     servicers: list[Servicer] = [
         SessionServicer(
-            sessions=core.sessions, subscriptions=subscriptions, transfers=core.transfers, limits=core.limits
+            sessions=core.sessions,
+            subscriptions=core.subscriptions,
+            drafts=core.drafts,
+            transfers=core.transfers,
+            limits=core.limits,
         ),
+        DraftServicer(drafts=core.drafts, limits=core.limits),
         CommitServicer(sessions=core.sessions, limits=core.limits),
         RecordServicer(records=StoredRecords(core.store), limits=core.limits),
     ]
@@ -364,18 +346,6 @@ def _call_limits(settings: Settings) -> CallLimits:
         import_bytes=settings.max_import_bytes,
         idle_seconds=settings.transfer_idle.total_seconds(),
     )
-
-
-def _wakeups(settings: Settings, backend: Backend, hub: Hub, store: Store) -> Wakeups | None:
-    """None on SQLite, where this process writes all that there is to watch."""
-    channel = backend.channel()
-    if channel is None:
-        if settings.wakeups:
-            logger.warning("SESSIONS_WAKEUPS has no effect on SQLite, which one process has for itself")
-        return None
-    if settings.wakeups:
-        channel = NatsChannel(settings.wakeups)
-    return Wakeups(hub, channel=channel, store=store, poll_seconds=settings.poll_interval.total_seconds())
 
 
 async def _watch_store(core: Core, rpc: RpcServer) -> None:

@@ -189,6 +189,11 @@ class Settings(BaseSettings):
         description="Bytes of requests above 64 KiB that are handled at the same time; one credential may have half "
         "of them. Each takes about four times its size in memory.",
     )
+    max_draft_bytes: int = Field(
+        default=64 * 1024**2,
+        ge=1024**2,
+        description="Bytes of drafts that this process holds in memory, in all.",
+    )
     max_content_bytes: int = Field(
         default=_LIMITS.content_bytes, ge=1, description="Bytes of text in one message."
     )

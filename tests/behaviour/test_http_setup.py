@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from sessions_server.app import check_exposure
 from sessions_server.domain.errors import SetupError
+from sessions_server.exposure import check_exposure
 from sessions_server.settings import Settings
 from tests.support.command_line import run, run_here, sentence_of
 from tests.support.ports import HOST

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from sessions_client import Client
-from sessions_server.app import check_exposure
 from sessions_server.domain.errors import SetupError
+from sessions_server.exposure import check_exposure
 from sessions_server.settings import Settings
 from tests.support.server import start_server
 

@@ -11,10 +11,10 @@ import functools
 from collections.abc import AsyncIterator, Callable, Generator
 from typing import Any, cast
 
-from sessions_client import AsyncClient, Client, Page, Pager, Pipeline, Records, Sessions, Subscription
+from sessions_client import AsyncClient, Client, Draft, Page, Pager, Pipeline, Records, Sessions, Subscription
 
 FLAVOURS = ("sync", "async")
-_TARGETS = (Client, Sessions, Records, Pager, Page, Subscription, Pipeline)
+_TARGETS = (Client, Sessions, Records, Pager, Page, Subscription, Pipeline, Draft)
 
 
 def open_client(flavour: str, target: Any, **options: Any) -> AsyncClient:

@@ -14,6 +14,8 @@ from google.rpc import error_details_pb2, status_pb2
 from sessions_proto.v1 import (
     commits_pb2 as commits_pb,
     commits_pb2_grpc,
+    drafts_pb2 as drafts_pb,
+    drafts_pb2_grpc,
     records_pb2 as records_pb,
     records_pb2_grpc,
     sessions_pb2 as pb,
@@ -29,6 +31,7 @@ SERVICE = "/sessions.v1.SessionService/"
 STUBS: tuple[tuple[Any, Any], ...] = (
     (pb, sessions_pb2_grpc.SessionServiceStub),
     (commits_pb, commits_pb2_grpc.CommitServiceStub),
+    (drafts_pb, drafts_pb2_grpc.DraftServiceStub),
     (records_pb, records_pb2_grpc.RecordServiceStub),
 )
 """The messages and the stub of each service."""

@@ -98,6 +98,11 @@ def test_a_position_of_another_log(caller: Caller) -> None:
     show(refusal, "OUT_OF_RANGE", "LOG_REPLACED", log_id=log_id)
 
 
+def test_a_draft_that_is_not_there(caller: Caller) -> None:
+    refusal = refused(caller.CommitDraft, session_id=caller.new_id(), message_id="m")
+    show(refusal, "NOT_FOUND", "DRAFT_NOT_FOUND")
+
+
 def test_a_record_that_is_not_there(caller: Caller) -> None:
     name = records_pb.RecordName(scope=records_pb.Scope(tenant=True), collection=["c"], key="missing")
     refusal = refused(caller.GetRecord, name=name)

@@ -14,8 +14,7 @@ import grpc
 import grpc.aio
 
 from sessions_client._errors import Unavailable, callback_cancelled, error_from
-from sessions_client._events import Event
-from sessions_client._follow import QUIET, Quiet, silence
+from sessions_client._follow import QUIET, Item, Quiet, silence
 from sessions_client._places import Place
 
 if TYPE_CHECKING:
@@ -172,10 +171,10 @@ def _look_at_failure(reading: asyncio.Task[object]) -> None:
 class CallbackRunner:
     """Delivers events to a callback, one after another."""
 
-    def __init__(self, callback: Callable[[Event], object]) -> None:
+    def __init__(self, callback: Callable[[Any], object]) -> None:
         self._callback = callback
 
-    async def hand_over(self, event: Event) -> None:
+    async def hand_over(self, event: Item) -> None:
         delivery = _Delivery()
         before = _delivery.set(delivery)
         try:

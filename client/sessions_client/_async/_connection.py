@@ -19,17 +19,20 @@ from sessions_client._options import ChannelOptions, Target
 from sessions_client._places import HEALTH_CHECK, Place, Places
 from sessions_client._tls import credentials_of
 from sessions_proto.v1.commits_pb2_grpc import CommitServiceStub
+from sessions_proto.v1.drafts_pb2_grpc import DraftServiceStub
 from sessions_proto.v1.records_pb2_grpc import RecordServiceStub
 from sessions_proto.v1.sessions_pb2_grpc import SessionServiceStub
 
 if TYPE_CHECKING:
     from sessions_proto.v1.commits_pb2_grpc import CommitServiceAsyncStub
+    from sessions_proto.v1.drafts_pb2_grpc import DraftServiceAsyncStub
     from sessions_proto.v1.records_pb2_grpc import RecordServiceAsyncStub
     from sessions_proto.v1.sessions_pb2_grpc import SessionServiceAsyncStub
 
 Stub: TypeAlias = "SessionServiceAsyncStub"
 CommitsStub: TypeAlias = "CommitServiceAsyncStub"
 RecordsStub: TypeAlias = "RecordServiceAsyncStub"
+DraftsStub: TypeAlias = "DraftServiceAsyncStub"
 
 
 class Stubs(NamedTuple):
@@ -38,6 +41,7 @@ class Stubs(NamedTuple):
     sessions: Stub
     commits: CommitsStub
     records: RecordsStub
+    drafts: DraftsStub
     health: _backend.UnaryMethod[bytes, bytes]
 
 
@@ -48,6 +52,7 @@ class _Channels:
         self._target = target
         self.unary, self.stubs = _opened(target, target.options)
         self._streams: list[tuple[grpc.aio.Channel, Places[Stubs]]] = []
+        self._pinned: tuple[grpc.aio.Channel, Stubs] | None = None
 
     def place(self) -> Place[Stubs]:
         """A place for one more stream."""
@@ -58,8 +63,19 @@ class _Channels:
         self._streams.append((channel, Places(stubs)))
         return self._streams[-1][1].take()
 
+    @property
+    def pinned(self) -> Stubs:
+        """For unary calls that all go to the same server, until that is gone."""
+        options = self._target.pinned_options
+        if options is None:
+            return self.stubs
+        if self._pinned is None:
+            self._pinned = _opened(self._target, options)
+        return self._pinned[1]
+
     async def close(self) -> None:
-        for channel in (self.unary, *(channel for channel, _ in self._streams)):
+        pinned = () if self._pinned is None else (self._pinned[0],)
+        for channel in (self.unary, *pinned, *(channel for channel, _ in self._streams)):
             await channel.close()
 
 
@@ -78,6 +94,12 @@ class Connection:
     def stubs(self) -> Stubs:
         """The services' methods, for unary calls. Raises RuntimeError when the client is closed."""
         return self._of_this_loop().stubs
+
+    @property
+    def pinned(self) -> Stubs:
+        """The services' methods, for unary calls that all go to the same server, until that is gone. Raises
+        RuntimeError when the client is closed."""
+        return self._of_this_loop().pinned
 
     def place(self) -> Place[Stubs]:
         """The services' methods for one stream, on a connection that it shares with few others, and with no unary
@@ -155,6 +177,7 @@ def _opened(target: Target, options: ChannelOptions) -> tuple[grpc.aio.Channel, 
         SessionServiceStub(channel),
         CommitServiceStub(channel),
         RecordServiceStub(channel),
+        DraftServiceStub(channel),
         channel.unary_unary(HEALTH_CHECK),
     )
     return channel, stubs

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from sessions_client._async import _backend
 from sessions_client._async._commits import AsyncCommits
 from sessions_client._async._contexts import AsyncContexts
+from sessions_client._async._drafts import AsyncDrafts
 from sessions_client._async._lifecycle import AsyncLifecycle
 from sessions_client._async._messages import AsyncMessages
 from sessions_client._async._pager import AsyncPager
@@ -17,7 +18,7 @@ from sessions_client._convert._scalars import page_of
 from sessions_client._models import ConfigInput, IfExists, Session, Span, StorageInput
 
 
-class AsyncSessions(AsyncLifecycle, AsyncContexts, AsyncMessages, AsyncCommits, AsyncStreams):
+class AsyncSessions(AsyncLifecycle, AsyncContexts, AsyncMessages, AsyncDrafts, AsyncCommits, AsyncStreams):
     """The methods for sessions.
 
     Every method takes `timeout=`, in seconds or as a `timedelta`, in place of the client's own. Writes take

@@ -8,9 +8,12 @@ from typing import Any, NamedTuple
 from sessions_client import _events as events
 from sessions_client._convert import _scalars as scalars
 from sessions_client._convert._context import read_change
+from sessions_client._convert._drafts import read_draft
 from sessions_client._convert._messages import read_message
 from sessions_client._convert._records import read_name
 from sessions_client._convert._sessions import read_forked_from, read_session
+from sessions_client._drafts import DraftTexts, DraftUpdate
+from sessions_client._models import Span
 from sessions_proto.v1 import sessions_pb2 as pb
 
 
@@ -21,13 +24,18 @@ def subscribe_request(
     after_sequence: int | None,
     include_changes: bool = False,
     log_id: str | None = None,
+    include_drafts: bool = False,
+    draft_interval: Span | None = None,
 ) -> pb.SubscribeRequest:
     request = pb.SubscribeRequest(
         session_id=scalars.text(session_id, field="session_id"),
         event_types=[scalars.EVENT_TYPES.to_wire(one, field="event_types") for one in event_types],
         include_changes=include_changes,
         log_id=scalars.text(log_id, field="log_id"),
+        include_drafts=include_drafts,
     )
+    if draft_interval is not None:
+        request.draft_interval.CopyFrom(scalars.duration(draft_interval, field="draft_interval"))
     if after_sequence is not None:
         request.after_sequence = scalars.integer(after_sequence, field="after_sequence", bits=64)
     return request
@@ -41,12 +49,16 @@ class Checkpoint(NamedTuple):
     """The identity of the log that the position belongs to."""
 
 
-def read_response(wire: pb.SubscribeResponse) -> events.Event | Checkpoint | None:
-    """One answer of a subscription; None for a kind that a later version added, which is only a sign of
-    life."""
+def read_response(
+    wire: pb.SubscribeResponse, session_id: str, texts: DraftTexts
+) -> events.Event | Checkpoint | DraftUpdate | None:
+    """One response of a subscription, a piece of a draft joined to those before it; None for a kind that a later
+    version added, which is only a sign of life."""
     match wire.WhichOneof("response"):
         case "event":
             return read_event(wire.event)
+        case "draft":
+            return read_draft(session_id, wire.draft, texts)
         case "checkpoint":
             return Checkpoint(wire.checkpoint.sequence, wire.checkpoint.log_id)
         case _:

@@ -18,8 +18,7 @@ from weakref import WeakSet
 import grpc
 
 from sessions_client._errors import SessionsError, callback_cancelled, error_from
-from sessions_client._events import Event
-from sessions_client._follow import QUIET, Quiet, silence
+from sessions_client._follow import QUIET, Item, Quiet, silence
 from sessions_client._places import Place
 
 if TYPE_CHECKING:
@@ -242,11 +241,11 @@ class CallbackRunner:
     """Hands events to a callback, one after another; a coroutine runs on an event loop of the worker's
     own."""
 
-    def __init__(self, callback: Callable[[Event], object]) -> None:
+    def __init__(self, callback: Callable[[Any], object]) -> None:
         self._callback = callback
         self._runner: asyncio.Runner | None = None
 
-    def hand_over(self, event: Event) -> None:
+    def hand_over(self, event: Item) -> None:
         try:
             result = self._callback(event)
             if inspect.isawaitable(result):

@@ -83,6 +83,11 @@ class Caller:
         """The methods of RecordService."""
         return self.connection.stubs.records
 
+    @property
+    def drafts(self) -> _connection.DraftsStub:
+        """The methods of DraftService. They go to one server, which has the drafts."""
+        return self.connection.pinned.drafts
+
     def deadline(self, timeout: Span | Deadline | None) -> Deadline:
         """The deadline of a call that begins now. None means the client's own timeout; a deadline shared with earlier
         calls is returned unchanged."""

@@ -18,12 +18,14 @@ from sessions_client._places import HEALTH_CHECK, Place, Places
 from sessions_client._sync import _backend
 from sessions_client._tls import credentials_of
 from sessions_proto.v1.commits_pb2_grpc import CommitServiceStub
+from sessions_proto.v1.drafts_pb2_grpc import DraftServiceStub
 from sessions_proto.v1.records_pb2_grpc import RecordServiceStub
 from sessions_proto.v1.sessions_pb2_grpc import SessionServiceStub
 
 Stub: TypeAlias = SessionServiceStub
 CommitsStub: TypeAlias = CommitServiceStub
 RecordsStub: TypeAlias = RecordServiceStub
+DraftsStub: TypeAlias = DraftServiceStub
 
 
 class Stubs(NamedTuple):
@@ -32,6 +34,7 @@ class Stubs(NamedTuple):
     sessions: Stub
     commits: CommitsStub
     records: RecordsStub
+    drafts: DraftsStub
     health: _backend.UnaryMethod[bytes, bytes]
 
 
@@ -44,6 +47,7 @@ class _Channels:
         self._lock = threading.Lock()
         self.unary, self.stubs = _opened(target, target.options)
         self._streams: list[tuple[grpc.Channel, Places[Stubs]]] = []
+        self._pinned: tuple[grpc.Channel, Stubs] | None = None
 
     def place(self) -> Place[Stubs]:
         """A place for one more stream."""
@@ -55,8 +59,20 @@ class _Channels:
             self._streams.append((channel, Places(stubs)))
             return self._streams[-1][1].take()
 
+    @property
+    def pinned(self) -> Stubs:
+        """For unary calls that all go to the same server, until that is gone."""
+        options = self._target.pinned_options
+        if options is None:
+            return self.stubs
+        with self._lock:
+            if self._pinned is None:
+                self._pinned = _opened(self._target, options)
+            return self._pinned[1]
+
     def close(self) -> None:
-        for channel in (self.unary, *(channel for channel, _ in self._streams)):
+        pinned = () if self._pinned is None else (self._pinned[0],)
+        for channel in (self.unary, *pinned, *(channel for channel, _ in self._streams)):
             channel.close()
 
 
@@ -75,6 +91,13 @@ class Connection:
         """The services' methods, for unary calls. Raises RuntimeError when the client is closed."""
         self.check_open()
         return self._channels.stubs
+
+    @property
+    def pinned(self) -> Stubs:
+        """The services' methods, for unary calls that all go to the same server, until that is gone. Raises
+        RuntimeError when the client is closed."""
+        self.check_open()
+        return self._channels.pinned
 
     def place(self) -> Place[Stubs]:
         """The services' methods for one stream, on a connection that it shares with few others, and with no unary
@@ -151,6 +174,7 @@ def _opened(target: Target, options: ChannelOptions) -> tuple[grpc.Channel, Stub
         SessionServiceStub(channel),
         CommitServiceStub(channel),
         RecordServiceStub(channel),
+        DraftServiceStub(channel),
         channel.unary_unary(HEALTH_CHECK),
     )
     return channel, stubs

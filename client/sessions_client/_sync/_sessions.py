@@ -13,13 +13,14 @@ from sessions_client._models import ConfigInput, IfExists, Session, Span, Storag
 from sessions_client._sync import _backend
 from sessions_client._sync._commits import Commits
 from sessions_client._sync._contexts import Contexts
+from sessions_client._sync._drafts import Drafts
 from sessions_client._sync._lifecycle import Lifecycle
 from sessions_client._sync._messages import Messages
 from sessions_client._sync._pager import Pager
 from sessions_client._sync._streams import Streams
 
 
-class Sessions(Lifecycle, Contexts, Messages, Commits, Streams):
+class Sessions(Lifecycle, Contexts, Messages, Drafts, Commits, Streams):
     """The methods for sessions.
 
     Every method takes `timeout=`, in seconds or as a `timedelta`, in place of the client's own. Writes take

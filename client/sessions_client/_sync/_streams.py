@@ -5,13 +5,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 from sessions_client._convert import _transfer as convert
 from sessions_client._convert._sessions import read_session
 from sessions_client._errors import refused
 from sessions_client._events import Event
-from sessions_client._follow import Cursor, StreamStatus
+from sessions_client._follow import Cursor, Item, StreamStatus
 from sessions_client._models import IfExists, Session, Span
 from sessions_client._session_data import SessionData, records_of, session_data_of
 from sessions_client._sync import _backend
@@ -22,6 +22,7 @@ from sessions_client._sync._subscription import Subscription
 class Streams(Resource):
     """Follows sessions, and takes them out and in as a whole."""
 
+    @overload
     def subscribe(
         self,
         session_id: str,
@@ -30,11 +31,46 @@ class Streams(Resource):
         callback: Callable[[Event], object] | None = None,
         after_sequence: int | None = None,
         include_changes: bool = False,
+        include_drafts: Literal[False] = False,
+        draft_interval: Span | None = None,
         log_id: str | None = None,
         until: int | None = None,
         on_connection: Callable[[StreamStatus], object] | None = None,
         timeout: Span | None = None,
-    ) -> Subscription:
+    ) -> Subscription: ...
+
+    @overload
+    def subscribe(
+        self,
+        session_id: str,
+        *,
+        event_types: Iterable[str] | None = None,
+        callback: Callable[[Item], object] | None = None,
+        after_sequence: int | None = None,
+        include_changes: bool = False,
+        include_drafts: bool,
+        draft_interval: Span | None = None,
+        log_id: str | None = None,
+        until: int | None = None,
+        on_connection: Callable[[StreamStatus], object] | None = None,
+        timeout: Span | None = None,
+    ) -> Subscription[Item]: ...
+
+    def subscribe(
+        self,
+        session_id: str,
+        *,
+        event_types: Iterable[str] | None = None,
+        callback: Callable[[Any], object] | None = None,
+        after_sequence: int | None = None,
+        include_changes: bool = False,
+        include_drafts: bool = False,
+        draft_interval: Span | None = None,
+        log_id: str | None = None,
+        until: int | None = None,
+        on_connection: Callable[[StreamStatus], object] | None = None,
+        timeout: Span | None = None,
+    ) -> Subscription[Any]:
         """Follows the session's events: those after `after_sequence`, then live; without it, from now on.
 
         Iterate the answer, or give a `callback`, a plain function or an `async def`: events are then
@@ -46,6 +82,9 @@ class Streams(Resource):
         to, as the attribute `log_id` of a subscription has it; OutOfRange is raised when the log has another event at
         that position now (LOG_REPLACED). `timeout` limits how long it
         takes to be subscribed, not the subscription.
+
+        With `include_drafts` it also yields a `DraftUpdate` whenever a message that is being written has grown, at most
+        one per `draft_interval`, which is 50 milliseconds by default; see `draft`. A `DraftUpdate` has no sequence.
 
         With `until` the subscription ends after the event with that sequence, or where nothing more comes up to there.
         `on_connection` is called at each change of how the subscription is connected, with what the attribute
@@ -64,6 +103,8 @@ class Streams(Resource):
             include_changes=include_changes,
             log_id=log_id,
             until=until,
+            include_drafts=include_drafts,
+            draft_interval=draft_interval,
         )
         return _backend.started(
             Subscription(

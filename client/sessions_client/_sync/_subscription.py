@@ -14,19 +14,22 @@ import threading
 import warnings
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, NoReturn, Self
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, cast
 
-from sessions_client._convert._events import Checkpoint, read_response
+from sessions_client._convert._events import Checkpoint
 from sessions_client._deadline import Deadline
+from sessions_client._drafts import DraftUpdate
 from sessions_client._errors import SessionsError, Unavailable
 from sessions_client._events import Event
 from sessions_client._follow import (
-    PATIENCE_SECONDS,
     Cursor,
+    Item,
+    Item_co,
     Quiet,
     StreamState,
     StreamStatus,
     nothing_came,
+    patience_of,
 )
 from sessions_client._models import Span
 from sessions_client._retry import Attempts, delay_before_new_stream, seconds_of
@@ -41,7 +44,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("sessions_client")
 
 
-class Subscription(_backend.Startable["Subscription"]):
+class Subscription(_backend.Startable["Subscription[Item_co]"], Generic[Item_co]):
     """The events of one session, as they are committed.
 
     Without a callback: iterate it, or take one after another with `next`. With one: events are delivered to it in the
@@ -60,7 +63,7 @@ class Subscription(_backend.Startable["Subscription"]):
         caller: Caller,
         cursor: Cursor,
         *,
-        callback: Callable[[Event], object] | None,
+        callback: Callable[[Any], object] | None,
         on_connection: Callable[[StreamStatus], object] | None,
         timeout: Span | None,
     ) -> None:
@@ -104,7 +107,7 @@ class Subscription(_backend.Startable["Subscription"]):
         """Whether it has ended: by `close()`, at `until`, by the session's deletion or by an error."""
         return self._stop.is_set()
 
-    def next(self, *, timeout: Span | None = None) -> Event | None:
+    def next(self, *, timeout: Span | None = None) -> Item_co | None:
         """Returns the next event, None at the end. Raises DeadlineExceeded when none came within the timeout, after
         which the subscription is where it was."""
         return self._take(None if timeout is None else Deadline(seconds_of(timeout, name="timeout")))
@@ -142,7 +145,7 @@ class Subscription(_backend.Startable["Subscription"]):
     def __iter__(self) -> Self:
         return self
 
-    def __next__(self) -> Event:
+    def __next__(self) -> Item_co:
         event = self._take(None)
         if event is None:
             raise StopIteration
@@ -157,22 +160,21 @@ class Subscription(_backend.Startable["Subscription"]):
     def __reduce__(self) -> NoReturn:
         raise TypeError("A subscription cannot be pickled; subscribe in the other process, after `position`.")
 
-    def _take(self, wait: Deadline | None) -> Event | None:
+    def _take(self, wait: Deadline | None) -> Item_co | None:
         """The next event, which counts as handed over; None at the end."""
         if self._callback is not None:
             raise RuntimeError(
                 "The events of this subscription go to its callback; subscribe without one to iterate."
             )
         self._establish()
-        reader, passed = object(), False
-        position = None
+        reader, passed, position = object(), False, self._cursor.position
         try:
             self._take_turn(reader)
             event = self._next(wait)
             if event is not None:
                 position, passed = self._cursor.position, True
                 self._pass(event)
-            return event
+            return cast("Item_co | None", event)
         except BaseException:
             # A signal's handler may raise anywhere. What it cut comes again, on a new stream.
             if passed:
@@ -183,7 +185,7 @@ class Subscription(_backend.Startable["Subscription"]):
             if self._reader is reader:
                 self._reader = None
 
-    def _start(self) -> Subscription:
+    def _start(self) -> Subscription[Item_co]:
         self._establish()
         return self
 
@@ -224,7 +226,7 @@ class Subscription(_backend.Startable["Subscription"]):
                 "This subscription is being read already; subscribe once more for a second reader."
             )
 
-    def _deliver(self, callback: Callable[[Event], object]) -> None:
+    def _deliver(self, callback: Callable[[Any], object]) -> None:
         runner = _backend.CallbackRunner(callback)
         try:
             while (event := self._next(None)) is not None:
@@ -242,28 +244,27 @@ class Subscription(_backend.Startable["Subscription"]):
             self._end()
             runner.close()
 
-    def _next(self, wait: Deadline | None) -> Event | None:
-        """The next event that was not handed over yet, None at the end."""
+    def _next(self, wait: Deadline | None) -> Item | None:
+        """The next event that was not handed over yet, or the next piece of a draft; None at the end."""
         while not self._cursor.at_end:
             item = self._receive(None, wait)
             if item is None:
                 return None
-            if isinstance(item, Event):
-                if self._cursor.is_beyond(item):
-                    break
-                if self._cursor.is_new(item):
-                    return item
+            if isinstance(item, Event) and self._cursor.is_beyond(item):
+                break
+            if isinstance(item, DraftUpdate) or (isinstance(item, Event) and self._cursor.is_new(item)):
+                return item
             self._pass(item)
         self._end()
         return None
 
-    def _receive(self, opening: Attempts | None, wait: Deadline | None) -> Event | Checkpoint | None:
+    def _receive(self, opening: Attempts | None, wait: Deadline | None) -> Item | Checkpoint | None:
         """What the stream brings next, on a new stream if need be; the same again until it is passed; None at the end.
         `opening` is there until the subscription is established; `wait` is how long the caller waits."""
         while not self._stop.is_set():
             if self._stream is None:
                 self._sit_out_pause(wait)
-            patience = _patience(opening)
+            patience = patience_of(opening)
             try:
                 stream = self._stream or self._open()
                 if self._stop.is_set():
@@ -279,18 +280,18 @@ class Subscription(_backend.Startable["Subscription"]):
             self._lives()
             if response is None:
                 self._end()
-            elif (item := read_response(response)) is not None:
+            elif (item := self._cursor.read(response)) is not None:
                 return item
             else:
                 stream.take()
         self._drop()
         return None
 
-    def _pass(self, item: Event | Checkpoint) -> None:
+    def _pass(self, item: Item | Checkpoint) -> None:
         """The item has arrived where it belongs."""
         if isinstance(item, Event):
             self._cursor.pass_event(item)
-        else:
+        elif isinstance(item, Checkpoint):
             self._cursor.pass_checkpoint(item)
         if self._stream is not None:
             self._stream.take()
@@ -308,6 +309,7 @@ class Subscription(_backend.Startable["Subscription"]):
         with caller.connection.in_use():
             place = caller.connection.place()
             call = place.stubs.sessions.Subscribe(self._cursor.request(), metadata=metadata)
+            self._cursor.drafts.clear()
             self._stream = _backend.Stream(call, place)
         return self._stream
 
@@ -393,7 +395,3 @@ class Subscription(_backend.Startable["Subscription"]):
         failure, self._failure = self._failure, None
         if failure is not None:
             raise failure
-
-
-def _patience(opening: Attempts | None) -> float:
-    return PATIENCE_SECONDS if opening is None else min(PATIENCE_SECONDS, opening.remaining())

@@ -189,6 +189,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         { "reason": "RECORD_NOT_FOUND", "domain": "sessions.v1", "metadata": {} }
     """
+    ERROR_REASON_DRAFT_NOT_FOUND: _ErrorReason.ValueType  # 27
+    """This server has no draft of the message: it was never begun, it has ended, or another server has it. Write it again
+    from its beginning, or give the whole text in `message.content`. NOT_FOUND.
+
+        { "reason": "DRAFT_NOT_FOUND", "domain": "sessions.v1", "metadata": {} }
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Names why a request was refused, for programs; the status message says it to people.
@@ -373,5 +379,11 @@ ERROR_REASON_RECORD_NOT_FOUND: ErrorReason.ValueType  # 26
 NOT_FOUND.
 
     { "reason": "RECORD_NOT_FOUND", "domain": "sessions.v1", "metadata": {} }
+"""
+ERROR_REASON_DRAFT_NOT_FOUND: ErrorReason.ValueType  # 27
+"""This server has no draft of the message: it was never begun, it has ended, or another server has it. Write it again
+from its beginning, or give the whole text in `message.content`. NOT_FOUND.
+
+    { "reason": "DRAFT_NOT_FOUND", "domain": "sessions.v1", "metadata": {} }
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -318,6 +318,38 @@ STATE_CHANGE_REASON_TTL: StateChangeReason.ValueType  # 3
 """The session's ttl was over."""
 Global___StateChangeReason: _TypeAlias = StateChangeReason  # noqa: Y015
 
+class _DraftState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DraftStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DraftState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DRAFT_STATE_UNSPECIFIED: _DraftState.ValueType  # 0
+    """Never sent."""
+    DRAFT_STATE_WRITING: _DraftState.ValueType  # 1
+    """The draft is being written."""
+    DRAFT_STATE_DISCARDED: _DraftState.ValueType  # 2
+    """The draft has ended without a message: its writer discarded it, or the session no longer takes messages."""
+    DRAFT_STATE_ABANDONED: _DraftState.ValueType  # 3
+    """The draft has ended because its writer was silent for too long or its server stopped. The writer may begin it
+    again, at another server.
+    """
+
+class DraftState(_DraftState, metaclass=_DraftStateEnumTypeWrapper):
+    """Whether a draft is still being written."""
+
+DRAFT_STATE_UNSPECIFIED: DraftState.ValueType  # 0
+"""Never sent."""
+DRAFT_STATE_WRITING: DraftState.ValueType  # 1
+"""The draft is being written."""
+DRAFT_STATE_DISCARDED: DraftState.ValueType  # 2
+"""The draft has ended without a message: its writer discarded it, or the session no longer takes messages."""
+DRAFT_STATE_ABANDONED: DraftState.ValueType  # 3
+"""The draft has ended because its writer was silent for too long or its server stopped. The writer may begin it
+again, at another server.
+"""
+Global___DraftState: _TypeAlias = DraftState  # noqa: Y015
+
 @_typing.final
 class CreateSessionRequest(_message.Message):
     """Describes the session to create."""
@@ -1468,6 +1500,8 @@ class SubscribeRequest(_message.Message):
     AFTER_SEQUENCE_FIELD_NUMBER: _builtins.int
     INCLUDE_CHANGES_FIELD_NUMBER: _builtins.int
     LOG_ID_FIELD_NUMBER: _builtins.int
+    INCLUDE_DRAFTS_FIELD_NUMBER: _builtins.int
+    DRAFT_INTERVAL_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     """Required. The session's id."""
     after_sequence: _builtins.int
@@ -1483,9 +1517,17 @@ class SubscribeRequest(_message.Message):
     position now, or may have, the call is LOG_REPLACED: the session was deleted and made again, or its last events were
     lost in a failover or a restore of the database. Default: the position is taken as one of this log.
     """
+    include_drafts: _builtins.bool
+    """Optional. Whether the stream also shows messages while they are being written, see DraftService. Default: false."""
     @_builtins.property
     def event_types(self) -> _containers.RepeatedScalarFieldContainer[Global___EventType.ValueType]:
         """Optional. Shows only events of these types, and `deleted`. Default: all."""
+
+    @_builtins.property
+    def draft_interval(self) -> _duration_pb2.Duration:
+        """Optional. The shortest time between two pieces of a draft; text that comes meanwhile goes into one piece. From 0 to
+        10 seconds. Default: 50 milliseconds.
+        """
 
     def __init__(
         self,
@@ -1495,10 +1537,12 @@ class SubscribeRequest(_message.Message):
         after_sequence: _builtins.int | None = ...,
         include_changes: _builtins.bool = ...,
         log_id: _builtins.str = ...,
+        include_drafts: _builtins.bool = ...,
+        draft_interval: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_after_sequence", b"_after_sequence", "after_sequence", b"after_sequence"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_after_sequence", b"_after_sequence", "after_sequence", b"after_sequence", "draft_interval", b"draft_interval"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_after_sequence", b"_after_sequence", "after_sequence", b"after_sequence", "event_types", b"event_types", "include_changes", b"include_changes", "log_id", b"log_id", "session_id", b"session_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_after_sequence", b"_after_sequence", "after_sequence", b"after_sequence", "draft_interval", b"draft_interval", "event_types", b"event_types", "include_changes", b"include_changes", "include_drafts", b"include_drafts", "log_id", b"log_id", "session_id", b"session_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__after_sequence: _TypeAlias = _typing.Literal["after_sequence"]  # noqa: Y015
     _WhichOneofArgType__after_sequence: _TypeAlias = _typing.Literal["_after_sequence", b"_after_sequence"]  # noqa: Y015
@@ -1514,6 +1558,7 @@ class SubscribeResponse(_message.Message):
 
     EVENT_FIELD_NUMBER: _builtins.int
     CHECKPOINT_FIELD_NUMBER: _builtins.int
+    DRAFT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def event(self) -> Global___Event:
         """Output only. A change of the session."""
@@ -1522,21 +1567,80 @@ class SubscribeResponse(_message.Message):
     def checkpoint(self) -> Global___Checkpoint:
         """Output only. How far the stream has come: its first response, and a sign of life in quiet times."""
 
+    @_builtins.property
+    def draft(self) -> Global___Draft:
+        """Output only. A piece of a message that is being written, with `include_drafts`. Moves no position."""
+
     def __init__(
         self,
         *,
         event: Global___Event | None = ...,
         checkpoint: Global___Checkpoint | None = ...,
+        draft: Global___Draft | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "event", b"event", "response", b"response"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "draft", b"draft", "event", b"event", "response", b"response"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "event", b"event", "response", b"response"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "draft", b"draft", "event", b"event", "response", b"response"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_response: _TypeAlias = _typing.Literal["event", "checkpoint"]  # noqa: Y015
+    _WhichOneofReturnType_response: _TypeAlias = _typing.Literal["event", "checkpoint", "draft"]  # noqa: Y015
     _WhichOneofArgType_response: _TypeAlias = _typing.Literal["response", b"response"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_response) -> _WhichOneofReturnType_response | None: ...
 
 Global___SubscribeResponse: _TypeAlias = SubscribeResponse  # noqa: Y015
+
+@_typing.final
+class Draft(_message.Message):
+    """A piece of a message that is being written, or the end of a draft without a message.
+
+    Join the pieces of each `message_id` and `part`. A new stream begins each draft again, with one piece from 0 for each
+    part. The `message` event with this id ends the draft; no piece follows it. A piece never overtakes an event that the
+    server has at hand.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MESSAGE_ID_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    PART_FIELD_NUMBER: _builtins.int
+    FROM_FIELD_NUMBER: _builtins.int
+    TO_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    message_id: _builtins.str
+    """Output only. The id that the message will have."""
+    role: _builtins.str
+    """Output only. The role that the message will have."""
+    name: _builtins.str
+    """Output only. The name of the author."""
+    part: _builtins.str
+    """Output only. The part that the text belongs to. Empty: the content of the message."""
+    to: _builtins.int
+    """Output only. Where the piece ends."""
+    text: _builtins.str
+    """Output only. The text between `from` and `to`."""
+    state: Global___DraftState.ValueType
+    """Output only. Whether the draft is still being written. A piece with another state than WRITING has no text; the
+    draft ends with all its parts.
+    """
+    def __init__(
+        self,
+        *,
+        message_id: _builtins.str = ...,
+        role: _builtins.str = ...,
+        name: _builtins.str = ...,
+        part: _builtins.str = ...,
+        to: _builtins.int = ...,
+        text: _builtins.str = ...,
+        state: Global___DraftState.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from", b"from", "message_id", b"message_id", "name", b"name", "part", b"part", "role", b"role", "state", b"state", "text", b"text", "to", b"to"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Draft: _TypeAlias = Draft  # noqa: Y015
 
 @_typing.final
 class ExportSessionRequest(_message.Message):

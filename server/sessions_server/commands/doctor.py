@@ -78,7 +78,7 @@ class _Examination:
         yield "proxy", self._of_proxy
 
     def _of_settings(self) -> Iterator[Finding]:
-        from sessions_server.app import check_exposure
+        from sessions_server.exposure import check_exposure
         from sessions_server.security.tokens import open_authenticator
 
         unknown = list(unknown_variables(os.environ))

@@ -7,6 +7,7 @@
      +-- PermissionDenied        the credential does not allow this
      +-- SessionNotFound         no such session for this tenant
      +-- RecordNotFound          no such record for this tenant
+     +-- DraftNotFound           no such draft in this process
      +-- SessionExists           the chosen session id is taken
      +-- MessageExists           the chosen message id is taken by another content
      +-- InvalidState            the session's state does not allow this
@@ -67,6 +68,7 @@ class Reason(StrEnum):
     UNIMPLEMENTED = "UNIMPLEMENTED"
     LOG_REPLACED = "LOG_REPLACED"
     RECORD_NOT_FOUND = "RECORD_NOT_FOUND"
+    DRAFT_NOT_FOUND = "DRAFT_NOT_FOUND"
 
 
 class DomainError(Exception):
@@ -127,6 +129,16 @@ class RecordNotFound(DomainError):
 
     def __init__(self) -> None:
         super().__init__("There is no such record; check its scope, collection and key, or write it first.")
+
+
+class DraftNotFound(DomainError):
+    reason = Reason.DRAFT_NOT_FOUND
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This server has no such draft. Write it again from its beginning, or give the whole text in "
+            "message.content."
+        )
 
 
 class SessionExists(DomainError):

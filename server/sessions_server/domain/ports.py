@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from sessions_server.domain.reads import Read, ReadResult
     from sessions_server.domain.record_reads import CollectionPage, CollectionQuery, RecordPage, RecordQuery
     from sessions_server.domain.records import Record, RecordName, Scope
+    from sessions_server.domain.replica_ports import Waiter
     from sessions_server.domain.workspace import Published, Workspace
 
 T = TypeVar("T")
@@ -364,8 +365,8 @@ class Feed(Protocol):
     def recent(self, after: Sequence, log_id: str) -> list[Event] | None:
         """The events after a position in this log, if all are at hand; empty at the head; None: ask the log."""
 
-    async def changed(self, since: int, timeout_seconds: float) -> None:
-        """Returns when the version is no longer `since`, or after the timeout."""
+    async def changed(self, since: int, timeout_seconds: float, *, beside: set[Waiter] | None = None) -> None:
+        """Returns when the version is no longer `since`, after the timeout, or when its future in `beside` is set."""
 
     def hint(self, head: Sequence) -> None:
         """The log has reached a position: if what is at hand does not, it is out of date."""
@@ -387,13 +388,3 @@ class Sink(Protocol):
     async def event(self, event: Event) -> None: ...
 
     async def checkpoint(self, position: Sequence, log_id: str) -> None: ...
-
-
-class Channel(Protocol):
-    """Carries packets of hints between replicas: at most once, in any order."""
-
-    async def send(self, packets: Seq[bytes]) -> None:
-        """Packets that cannot be sent are lost; nothing is raised for them."""
-
-    async def listen(self, received: Callable[[bytes], None], missed: Callable[[], None]) -> None:
-        """Hands on what arrives, until cancelled. Calls `missed` whenever packets may have been lost on the way."""

@@ -17,6 +17,7 @@ from sessions_server.domain.jsonbytes import dumps
 from sessions_server.domain.models import ContextChange, Event, Message, Sequence, SessionKey, Updated
 
 if TYPE_CHECKING:
+    from sessions_server.domain.replica_ports import Waiter
     from sessions_server.domain.workspace import Published
 
 RING_EVENTS = 1024
@@ -53,18 +54,23 @@ class Feed:
         skipped = after + 1 - self._ring[0].sequence
         return [self._ring[index] for index in range(skipped, len(self._ring))]
 
-    async def changed(self, since: int, timeout_seconds: float) -> None:
-        """Returns when the version is no longer `since`, after the timeout at the latest; at times without cause."""
+    async def changed(self, since: int, timeout_seconds: float, *, beside: set[Waiter] | None = None) -> None:
+        """Returns when the version is no longer `since`, after the timeout at the latest; at times without cause. Waits
+        with a future that is also in `beside`, so that others can end the wait."""
         if self.version != since or timeout_seconds <= 0:
             return
         loop = asyncio.get_running_loop()
         self._look_up_at(loop, loop.time() + timeout_seconds)
         woken = loop.create_future()
         self._waiting.add(woken)
+        if beside is not None:
+            beside.add(woken)
         try:
             await woken
         finally:
             self._waiting.discard(woken)
+            if beside is not None:
+                beside.discard(woken)
 
     def publish(self, published: Published) -> None:
         """What this process has made durable; without its events when they were too many to be kept in mind."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import logging
-from collections.abc import Callable, Sequence as Seq
+from collections.abc import AsyncIterator, Callable, Sequence as Seq
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
@@ -54,48 +55,59 @@ class NatsChannel:
         """Hands on what arrives, until cancelled; connects for ever, since hints are never worth a failed start, and
         says each time that packets were missed."""
         while True:
-            await self._listen_once(received, missed)
+            try:
+                await self._listen_once(received, missed)
+            except Exception as error:
+                logger.warning("NATS cannot be used: %s", error)
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _listen_once(self, received: Callable[[bytes], None], missed: Callable[[], None]) -> None:
-        """Over restarts of NATS, until it closes the connection for good, as it does when access is taken back."""
-        from nats.aio.client import Client
-        from nats.errors import SlowConsumerError
-
-        closed = asyncio.Event()
+        """Until NATS closes the connection for good, as it does when access is taken back."""
 
         async def take(message: Msg) -> None:
             received(message.data)
 
-        async def reconnected() -> None:
-            missed()
-
-        async def ended() -> None:
-            closed.set()
-
-        async def failed(error: Exception) -> None:
-            logger.warning("NATS: %s", error)
-            if isinstance(error, SlowConsumerError):
-                missed()
-
-        self._client = client = Client()
-        try:
-            await client.connect(
-                self._url,
-                name="sessions-server",
-                no_echo=True,
-                max_reconnect_attempts=-1,
-                reconnected_cb=reconnected,
-                closed_cb=ended,
-                error_cb=failed,
-            )
+        async with connection(self._url, missed) as (client, closed):
+            self._client = client
             await client.subscribe(SUBJECT, cb=take)
             missed()
             await closed.wait()
-        except Exception as error:
-            logger.warning("NATS cannot be used: %s", error)
-        finally:
-            await _close(client)
+
+
+@asynccontextmanager
+async def connection(url: str, missed: Callable[[], None]) -> AsyncIterator[tuple[Client, asyncio.Event]]:
+    """A connection that survives restarts of NATS, and an event that is set when it is closed for good. Calls `missed`
+    whenever messages may have been lost."""
+    from nats.aio.client import Client
+    from nats.errors import SlowConsumerError
+
+    closed = asyncio.Event()
+
+    async def reconnected() -> None:
+        missed()
+
+    async def ended() -> None:
+        closed.set()
+
+    async def failed(error: Exception) -> None:
+        logger.warning("NATS: %s", error)
+        if isinstance(error, SlowConsumerError):
+            missed()
+
+    client = Client()
+    try:
+        await client.connect(
+            url,
+            name="sessions-server",
+            no_echo=True,
+            max_reconnect_attempts=-1,
+            reconnected_cb=reconnected,
+            closed_cb=ended,
+            error_cb=failed,
+        )
+        yield client, closed
+    finally:
+        await _close(client)
 
 
 def _is_address(url: str) -> bool:

@@ -14,7 +14,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from sessions_server.domain.errors import DomainError
-from sessions_server.domain.ports import Channel
+from sessions_server.domain.replica_ports import Channel
 from sessions_server.log.hints import Hints, packets, read_packet
 
 if TYPE_CHECKING:

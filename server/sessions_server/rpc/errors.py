@@ -67,6 +67,7 @@ CODES: Final[dict[Reason, grpc.StatusCode]] = {
     Reason.UNIMPLEMENTED: grpc.StatusCode.UNIMPLEMENTED,
     Reason.LOG_REPLACED: grpc.StatusCode.OUT_OF_RANGE,
     Reason.RECORD_NOT_FOUND: grpc.StatusCode.NOT_FOUND,
+    Reason.DRAFT_NOT_FOUND: grpc.StatusCode.NOT_FOUND,
 }
 
 FAULTS: Final = frozenset(

@@ -64,6 +64,10 @@ class Metrics:
             buckets=_COMMITS,
         )
         ProcessCollector(registry=registry)
+        self._drafts = Gauge("sessions_drafts", "Messages that are being written now.", registry=registry)
+        self._draft_bytes = Gauge(
+            "sessions_draft_bytes", "Bytes of the messages that are being written now.", registry=registry
+        )
         self._handled_children: dict[tuple[str, str], Counter] = {}
         self._seconds_children: dict[str, Histogram] = {}
 
@@ -87,6 +91,11 @@ class Metrics:
     def serving(self, is_serving: bool, /) -> None:
         """Whether calls are taken, as health says it."""
         self._serving.set(is_serving)
+
+    def show_drafts(self, count: Callable[[], int], size: Callable[[], int]) -> None:
+        """Where the number of drafts and their bytes come from."""
+        self._drafts.set_function(count)
+        self._draft_bytes.set_function(size)
 
     @contextmanager
     def open_stream(self, method: str) -> Iterator[None]:

@@ -20,6 +20,7 @@ from sessions_server.rpc.convert.content import (
     read_subscribe,
     read_update_context,
 )
+from sessions_server.rpc.convert.drafts import encode_draft
 from sessions_server.rpc.convert.events import encode_checkpoint, encode_event, encode_event_with_changes
 from sessions_server.rpc.convert.exports import put_record
 from sessions_server.rpc.convert.imports import read_import
@@ -44,11 +45,13 @@ from sessions_server.rpc.convert.sessions import (
 )
 
 if TYPE_CHECKING:
+    from sessions_server.domain.drafts import Piece
     from sessions_server.domain.limits import Limits
     from sessions_server.domain.models import Event, Sequence, Session
     from sessions_server.domain.ports import Caller
     from sessions_server.domain.transfer import ExportRecord
     from sessions_server.rpc.calls import Write
+    from sessions_server.service.drafts import Drafts
     from sessions_server.service.sessions import Sessions
     from sessions_server.service.subscriptions import Subscriptions
     from sessions_server.service.transfer import Transfers
@@ -58,10 +61,17 @@ class SessionServicer:
     SERVICE: Final = pb.DESCRIPTOR.services_by_name["SessionService"]
 
     def __init__(
-        self, *, sessions: Sessions, subscriptions: Subscriptions, transfers: Transfers, limits: Limits
+        self,
+        *,
+        sessions: Sessions,
+        subscriptions: Subscriptions,
+        drafts: Drafts,
+        transfers: Transfers,
+        limits: Limits,
     ) -> None:
         self._sessions = sessions
         self._subscriptions = subscriptions
+        self._drafts = drafts
         self._transfers = transfers
         self._limits = limits
 
@@ -192,9 +202,14 @@ class SessionServicer:
         return pb.ClearHistoryResponse(cleared_count=await self._sessions.clear_history(commit))
 
     async def Subscribe(self, request: pb.SubscribeRequest, caller: Caller, write: Write) -> None:
-        key, kinds, after, log_id, changes = await read(read_subscribe, request, caller, self._limits)
-        sink = _Subscriber(write, changes=changes)
-        await self._subscriptions.follow(key, sink, kinds=kinds, after=after, log_id=log_id, changes=changes)
+        wanted = await read(read_subscribe, request, caller, self._limits)
+        key, kinds, after, log_id, changes, draft_seconds = wanted
+        sink, drafts = _Subscriber(write, changes=changes), None
+        if draft_seconds is not None:
+            drafts = partial(self._drafts.view, key, sink.draft, draft_seconds)
+        await self._subscriptions.follow(
+            key, sink, kinds=kinds, after=after, log_id=log_id, changes=changes, drafts=drafts
+        )
 
     async def ExportSession(self, request: pb.ExportSessionRequest, caller: Caller, write: Write) -> None:
         key = await read(read_named, request, caller, self._limits)
@@ -232,3 +247,6 @@ class _Subscriber:
 
     async def checkpoint(self, position: Sequence, log_id: str) -> None:
         await self._write(encode_checkpoint(position, log_id))
+
+    async def draft(self, piece: Piece) -> None:
+        await self._write(encode_draft(piece))

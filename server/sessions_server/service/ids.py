@@ -21,6 +21,11 @@ def new_log_id() -> str:
     return uuid_utils.uuid4().hex
 
 
+def new_replica_name() -> str:
+    """Random: no other process has it, nor this one after a restart."""
+    return uuid_utils.uuid4().hex
+
+
 def new_session_id(tenant: str, request: RequestStamp | None) -> str:
     """Ordered by time, or derived from the request id so that a retry finds what the first call created."""
     if request is None:

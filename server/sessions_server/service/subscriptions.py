@@ -7,18 +7,31 @@ A follower owns nothing but a cursor, and moves it after its sink has taken the 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Set as AbstractSet
-from contextlib import AbstractAsyncContextManager, nullcontext
+from collections.abc import Callable, Set as AbstractSet
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from sessions_server.domain.errors import CursorAhead, EventsCompacted, LogReplaced, SessionNotFound
 from sessions_server.domain.lineage import differ_from
-from sessions_server.domain.models import Deleted, Event, EventType, Micros, Sequence, SessionKey, Updated
+from sessions_server.domain.models import (
+    Deleted,
+    Event,
+    EventType,
+    Message,
+    Micros,
+    Sequence,
+    SessionKey,
+    Updated,
+)
 from sessions_server.service.turns import Turns
 
 if TYPE_CHECKING:
     from sessions_server.domain.ports import Feed, Hub, LogPage, ReadStore, Sink
+    from sessions_server.domain.replica_ports import DraftView
+
+WatchDrafts: TypeAlias = "Callable[[], AbstractContextManager[DraftView]]"
+"""Watches the drafts of the followed session, for as long as the context lasts."""
 
 BATCH = 256
 """How many events a follower reads from the log at a time, at most."""
@@ -53,9 +66,11 @@ class Subscriptions:
         after: Sequence | None,
         log_id: str = "",
         changes: bool = False,
+        drafts: WatchDrafts | None = None,
     ) -> None:
         """Hands every event of `kinds` (empty: all) after a position (None: from now) to the sink, in order; with
-        `changes`, also what it changed. The position is one of the log with this identity, if one is given.
+        `changes`, also what it changed. The position is one of the log with this identity, if one is given. With
+        `drafts`, whatever is new in these is shown while no event is at hand.
 
         Starts with a checkpoint, and sends another when the log's identity has changed. Returns after the session's
         `deleted` event. Raises SessionNotFound, CursorAhead, EventsCompacted, LogReplaced, KeyNotAvailable,
@@ -66,7 +81,8 @@ class Subscriptions:
             cursor.log_id = log_id
             first = await self._begin(cursor, after)
             await cursor.checkpoint()
-            await self._run(cursor, first)
+            with nullcontext() if drafts is None else drafts() as cursor.drafts:
+                await self._run(cursor, first)
 
     async def _begin(self, cursor: _Cursor, after: Sequence | None) -> _Batch | None:
         """Puts the cursor at its place, and finds what a position is refused for before the caller hears of success.
@@ -140,7 +156,7 @@ class Subscriptions:
                     await cursor.checkpoint()
                     quiet_since, quiet = loop.time(), 0.0
             if not found.events:
-                await cursor.feed.changed(found.seen, self._checkpoint_seconds - quiet)
+                await cursor.rest(found.seen, self._checkpoint_seconds - quiet)
 
     def _turn(self, cursor: _Cursor) -> AbstractAsyncContextManager[None]:
         if cursor.feed.head - cursor.position <= NEAR:
@@ -189,6 +205,7 @@ class _Cursor:
         """Whether the head was not reached yet."""
         self.skipped = 0
         """How many events were left out since the caller last heard of a position."""
+        self.drafts: DraftView | None = None
 
     async def checkpoint(self) -> None:
         self.skipped, self.told = 0, self.log_id
@@ -230,6 +247,20 @@ class _Cursor:
         is_another = bool(self.log_id and page.log_id) and differ_from(self.log_id, page.log_id) == 0
         return is_another and page.log_start > self.position + 1
 
+    async def rest(self, seen: int, seconds: float) -> None:
+        """Returns when there may be more in the log than there was at this version, or after so long. Shows drafts
+        meanwhile."""
+        feed, drafts, loop = self.feed, self.drafts, asyncio.get_running_loop()
+        if drafts is None:
+            await feed.changed(seen, seconds)
+            return
+        end = loop.time() + seconds
+        while feed.version == seen and (left := end - loop.time()) > 0:
+            if drafts.is_due:
+                await drafts.show(self.position)
+            else:
+                await feed.changed(seen, left, beside=drafts.waiting)
+
     async def show(self, batch: _Batch) -> bool:
         """Takes events one by one, until the next may have been erased since they were read: a stream can stand still
         for long between two of them. What is left is then to be read again. Answers whether any was shown."""
@@ -245,6 +276,8 @@ class _Cursor:
     async def take(self, event: Event) -> bool:
         """Shows an event if it is of a kind that was asked for, and only then moves on. Whether it was shown."""
         wanted = not self.kinds or event.type in self.kinds or event.type is EventType.DELETED
+        if self.drafts is not None and isinstance(event.data, Message):
+            self.drafts.pass_message(event.data.id)
         if wanted:
             await self.sink.event(await self._with_session(event))
         self.position = event.sequence

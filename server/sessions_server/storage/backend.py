@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from sessions_server.domain.filters import Condition
     from sessions_server.domain.models import Micros, SessionKey
-    from sessions_server.domain.ports import Channel, Clock
+    from sessions_server.domain.ports import Clock
+    from sessions_server.domain.replica_ports import Channel
     from sessions_server.storage.lane import Lane
     from sessions_server.storage.statements import Prepared
 

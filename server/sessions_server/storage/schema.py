@@ -25,6 +25,7 @@ TERMS_PK: Final = "pk_metadata_terms"
 RECORDS_PK: Final = "pk_records"
 RECORD_TERMS_PK: Final = "pk_record_terms"
 SHARED_KEYS_PK: Final = "pk_shared_keys"
+DRAFT_PACKETS_PK: Final = "pk_draft_packets"
 
 TEXT: Final = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 JSON: Final = sa.Text().with_variant(postgresql.JSONB(), "postgresql")
@@ -334,4 +335,17 @@ shared_keys = sa.Table(
     sa.Column("user_id", TEXT, nullable=False),
     sa.Column("data_key", sa.LargeBinary, nullable=False),
     sa.PrimaryKeyConstraint("tenant", "user_id", name=SHARED_KEYS_PK),
+)
+
+# What replicas tell each other about drafts, for some seconds. UNLOGGED on PostgreSQL; unused on SQLite.
+draft_packets = sa.Table(
+    "draft_packets",
+    metadata,
+    *_key_columns(),
+    # The replica that sent it, and its own count of packets.
+    sa.Column("sender", TEXT, nullable=False),
+    sa.Column("number", sa.BigInteger, nullable=False),
+    sa.Column("time", MICROS, nullable=False),
+    sa.Column("packet", sa.LargeBinary, nullable=False),
+    sa.PrimaryKeyConstraint("tenant", "session_id", "sender", "number", name=DRAFT_PACKETS_PK),
 )

@@ -7,13 +7,13 @@ transaction, once begun, runs to its end in a task of its own, whatever becomes 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence as Seq
+from collections.abc import Awaitable, Callable, Container, Coroutine, Mapping, Sequence as Seq
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sessions_server.domain.errors import DomainError, SessionLocked, StorageFull, Unavailable
 from sessions_server.domain.models import Context, Micros, Sequence, Session, SessionKey
 from sessions_server.domain.reads import is_search, refreshes, session_of
-from sessions_server.storage import maintenance, read as reading, read_log, record_reads
+from sessions_server.storage import draft_packets, maintenance, read as reading, read_log, record_reads
 from sessions_server.storage.backend import RunOptions
 from sessions_server.storage.compaction import compact
 from sessions_server.storage.fork import fork_session
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from sessions_server.domain.reads import Read, ReadResult
     from sessions_server.domain.record_reads import CollectionPage, CollectionQuery, RecordPage, RecordQuery
     from sessions_server.domain.records import Record, RecordName, Scope
+    from sessions_server.domain.replica_ports import DraftPacket
     from sessions_server.domain.workspace import Published
     from sessions_server.storage.backend import Backend, Runner
     from sessions_server.storage.lane import Lane
@@ -215,6 +216,19 @@ class Store:
     async def sweep_records(self, limit: int) -> int:
         """Deletes at most this many records that have expired. Returns how many."""
         return await self._maintain(lambda connection, now: sweep_records(connection, limit, now=now))
+
+    async def add_draft_packets(self, sender: str, packets: Seq[DraftPacket]) -> None:
+        await self._write(
+            lambda connection: draft_packets.add(connection, sender, packets, now=self._runner.now())
+        )
+
+    async def take_draft_packets(
+        self, reader: str, known: Mapping[str, int], joined: Container[SessionKey]
+    ) -> tuple[list[DraftPacket], dict[str, int]]:
+        return await self._read(lambda connection: draft_packets.take(connection, reader, known, joined))
+
+    async def clean_draft_packets(self) -> int:
+        return await self._write(lambda connection: draft_packets.clean(connection, now=self._runner.now()))
 
     async def purge_requests(self, limit: int) -> int:
         """Lets go of at most so many request ids that are older than a repeated one is looked for. Answers how many."""

@@ -14,7 +14,7 @@ from sessions_server import app
 from sessions_server.domain.models import Event, EventType, Sequence, SessionKey
 from sessions_server.domain.ports import Sink
 from sessions_server.service import subscriptions
-from sessions_server.service.subscriptions import BATCH, Subscriptions
+from sessions_server.service.subscriptions import BATCH, Subscriptions, WatchDrafts
 from sessions_server.settings import Settings
 from tests.support.clocked_server import announce
 
@@ -38,6 +38,7 @@ class RegistersAfterReading(Subscriptions):
         after: Sequence | None,
         log_id: str = "",
         changes: bool = False,
+        drafts: WatchDrafts | None = None,
     ) -> None:
         begins = Sequence(after or 0)
         stored = list((await self._store.log(key, begins, BATCH)).events)

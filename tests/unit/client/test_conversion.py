@@ -25,6 +25,7 @@ from sessions_client import (
 )
 from sessions_client._changes import changes_of
 from sessions_client._convert import _context, _events, _messages, _sessions
+from sessions_client._drafts import DraftTexts
 from sessions_client._models import NOT_GIVEN
 from sessions_proto.v1 import sessions_pb2 as pb
 
@@ -391,4 +392,4 @@ def test_an_event_of_a_later_version_is_unknown_and_without_data() -> None:
 
 
 def test_an_answer_of_a_later_version_is_no_event() -> None:
-    assert _events.read_response(pb.SubscribeResponse()) is None
+    assert _events.read_response(pb.SubscribeResponse(), "s", DraftTexts()) is None

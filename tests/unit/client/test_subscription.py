@@ -22,8 +22,6 @@ from sessions_client import (
     OutOfRange,
     Unauthenticated,
     Unavailable,
-    _async,
-    _sync,
 )
 from sessions_proto.v1 import sessions_pb2 as pb
 from tests.support.flavours import open_client
@@ -144,8 +142,7 @@ async def test_it_waits_for_a_server_that_restarts(client: AsyncClient, server: 
 async def test_a_silent_stream_is_taken_for_dead(
     client: AsyncClient, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for subscription_module in (_async._subscription, _sync._subscription):
-        monkeypatch.setattr(subscription_module, "PATIENCE_SECONDS", 0.3)
+    monkeypatch.setattr("sessions_client._follow.PATIENCE_SECONDS", 0.3)
     server.on("Subscribe", Stream(checkpoint(3), message_event(4)), finished(checkpoint(4), message_event(5)))
     async with client.sessions.subscribe("s") as subscription:
         assert [event.sequence async for event in subscription] == [4, 5]

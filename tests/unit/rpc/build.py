@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.struct_pb2 import Struct, Value
 
-from sessions_proto.v1 import records_pb2 as records_pb, sessions_pb2 as pb
+from sessions_proto.v1 import drafts_pb2 as drafts_pb, records_pb2 as records_pb, sessions_pb2 as pb
 from sessions_server.domain.limits import Limits
 from sessions_server.domain.models import (
     SECOND,
@@ -128,6 +129,21 @@ def full_wire_message() -> pb.Message:
     made.timestamp.seconds, made.timestamp.nanos = 1_700_000_000, 999_999_999
     made.create_time.seconds = 1
     return made
+
+
+def full_write_draft() -> drafts_pb.WriteDraftRequest:
+    return drafts_pb.WriteDraftRequest(
+        session_id="s-1",
+        message_id="m-1",
+        role="assistant",
+        name="ada",
+        part="reasoning",
+        position=4,
+        text="Hello",
+        discard=True,
+        on_abandon=drafts_pb.ABANDON_COMMIT,
+        idle=Duration(seconds=5),
+    )
 
 
 def full_config() -> pb.SessionConfig:

@@ -7,13 +7,19 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.struct_pb2 import Value
 
-from sessions_proto.v1 import commits_pb2 as commits_pb, records_pb2 as records_pb, sessions_pb2 as pb
+from sessions_proto.v1 import (
+    commits_pb2 as commits_pb,
+    drafts_pb2 as drafts_pb,
+    records_pb2 as records_pb,
+    sessions_pb2 as pb,
+)
 from sessions_server.domain.commit import Commit
 from sessions_server.domain.errors import DomainError
 from sessions_server.domain.operations import Verb
-from sessions_server.rpc.convert import commits, content, lists, reads, records, sessions
+from sessions_server.rpc.convert import commits, content, drafts, lists, reads, records, sessions
 from sessions_server.rpc.convert.common import read_named
 from tests.unit.rpc.build import (
     LIMITS,
@@ -22,6 +28,7 @@ from tests.unit.rpc.build import (
     full_storage,
     full_wire_message,
     full_wire_record,
+    full_write_draft,
     struct,
     wire_name,
 )
@@ -233,9 +240,21 @@ REQUESTS: list[tuple[WireMessage, Callable[..., Any], set[str]]] = [
             after_sequence=4,
             include_changes=True,
             log_id="log-1",
+            include_drafts=True,
+            draft_interval=Duration(seconds=1),
         ),
         content.read_subscribe,
         set(),
+    ),
+    (
+        full_write_draft(),
+        drafts.read_write_draft,
+        set(),
+    ),
+    (
+        drafts_pb.CommitDraftRequest(session_id="s-1", message_id="m-1", message=full_wire_message()),
+        drafts.read_commit_draft,
+        {"message.id", "message.sequence", "message.create_time"},
     ),
     *(
         (

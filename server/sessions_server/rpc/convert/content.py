@@ -12,6 +12,7 @@ from sessions_server.domain.reads import ReadContext, ReadHistory
 from sessions_server.rpc.convert.check import LOG_ID_CHARACTERS, Check
 from sessions_server.rpc.convert.common import read_key, read_stamp
 from sessions_server.rpc.convert.context import paths_bytes, read_change, read_whole
+from sessions_server.rpc.convert.drafts import read_interval
 from sessions_server.rpc.convert.messages import read_draft, read_history_query, read_position
 from sessions_server.rpc.convert.scalars import EVENT_TYPE_NAMES
 
@@ -35,6 +36,8 @@ class Subscription(NamedTuple):
     """The log that the position belongs to; empty: not said."""
     changes: bool
     """Whether events are to tell what they changed."""
+    draft_seconds: float | None
+    """The shortest time between two pieces of a draft; None: drafts are not wanted."""
 
 
 def read_set_context(request: pb.SetContextRequest, *, tenant: str, limits: Limits) -> Commit:
@@ -155,6 +158,7 @@ def read_subscribe(request: pb.SubscribeRequest, *, tenant: str, limits: Limits)
         after,
         check.text("log_id", request.log_id, LOG_ID_CHARACTERS),
         request.include_changes,
+        read_interval(check, request),
     )
     check.done()
     return subscription

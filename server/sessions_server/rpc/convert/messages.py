@@ -25,6 +25,16 @@ def read_draft(check: Check, field: str, given: pb.Message) -> MessageDraft:
 
 def read_body(check: Check, field: str, given: pb.Message) -> MessageBody:
     """What a caller says in a message."""
+    body = read_fields(check, field, given)
+    for name, sentence in body_faults(body):
+        check.wrong(f"{field}.{name}", sentence)
+    for name, sentence in body_excess(body, check.limits):
+        check.too_large(f"{field}.{name}", sentence)
+    return body
+
+
+def read_fields(check: Check, field: str, given: pb.Message) -> MessageBody:
+    """The fields of a message, of which others may follow."""
     data = metadata = timestamp = None
     if given.HasField("data"):
         data = check.json_object(f"{field}.data", given.data)
@@ -34,7 +44,7 @@ def read_body(check: Check, field: str, given: pb.Message) -> MessageBody:
         check.metadata_size(f"{field}.metadata", metadata)
     if given.HasField("timestamp"):
         timestamp = check.time(f"{field}.timestamp", given.timestamp)
-    body = MessageBody(
+    return MessageBody(
         given.role,
         given.content,
         given.name,
@@ -45,11 +55,6 @@ def read_body(check: Check, field: str, given: pb.Message) -> MessageBody:
         given.payload,
         given.payload_type,
     )
-    for name, sentence in body_faults(body):
-        check.wrong(f"{field}.{name}", sentence)
-    for name, sentence in body_excess(body, check.limits):
-        check.too_large(f"{field}.{name}", sentence)
-    return body
 
 
 def read_history_query(check: Check, given: pb.GetHistoryRequest, prefix: str = "") -> HistoryQuery:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import URL, Connection
 
     from sessions_server.domain.filters import Condition
-    from sessions_server.domain.ports import Channel
+    from sessions_server.domain.replica_ports import Channel
 
 
 _NUMBER: Final = Prepared(sa.select(sa.cast(sa.cast(sa.func.pg_current_xact_id(), sa.Text), sa.BigInteger)))
