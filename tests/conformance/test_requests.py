@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+import sqlalchemy as sa
 
 from sessions_server.domain.errors import RequestIdReused, SessionNotFound
 from sessions_server.domain.models import (
@@ -164,6 +165,16 @@ async def test_a_late_repeat_neither_revives_a_deleted_session_nor_acts_on_the_n
     bench.clock.turn(seconds=DAY)
     if created_again:
         assert (await bench.store.session(KEY)).state == "created"
+
+
+async def test_a_receipt_counts_in_its_log_after_a_failover_of_the_database(bench: Harness) -> None:
+    await bench.do(create())
+    message = add("a", request=stamp("r"))
+    first = await bench.do(message)
+    branch = sa.text("UPDATE sessions SET log_id = log_id || '.3-next'")
+    await bench.store._runner.write(lambda connection: connection.execute(branch) and None)
+    assert await bench.do(message) == first
+    assert await bench.contents() == ["a"]
 
 
 @pytest.mark.parametrize("encrypted", [False, True], ids=["plain", "encrypted"])

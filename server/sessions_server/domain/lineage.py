@@ -33,6 +33,11 @@ def is_branched(log_id: str) -> bool:
     return "." in log_id
 
 
+def root_of(log_id: str) -> str:
+    """What all identities of a session's log have in common, from its creation to its end."""
+    return log_id.partition(".")[0]
+
+
 def differ_from(one: str, other: str) -> Sequence | None:
     """The first position at which two logs may differ; 0 for logs of different lives of a session; None: they are the
     same log. Identities that nobody gave out differ from the start."""

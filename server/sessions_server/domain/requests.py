@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sessions_server.domain.codec import message_from_json, message_json, session_from_json, session_json
 from sessions_server.domain.commit import Commit, Committed, RequestStamp, Result
 from sessions_server.domain.jsonbytes import dumps, loads
+from sessions_server.domain.lineage import root_of
 from sessions_server.domain.models import Context, Message, MessageBody, Micros, Sequence, Session
 from sessions_server.domain.operations import Append, ContextWritten, Done, Removed
 from sessions_server.domain.records import RecordsDeleted, RecordWritten
@@ -34,8 +35,8 @@ class Kept(NamedTuple):
     context: tuple[Sequence, Micros] | None = None
     """The context's etag and time."""
     log_id: str = ""
-    """Of a receipt: the log that its messages are in. Set only where the answer is nothing but the ids, positions and
-    times that the server gave to new messages; such an answer need not be erased with its session."""
+    """Of a receipt: the root of the identity of the log that its messages are in. Set only where the answer is nothing
+    but the ids, positions and times that the server gave to new messages; it need not be erased with its session."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ def keep(commit: Commit, committed: Committed, facts: Facts) -> Kept:
         committed.results,
         None if session is None else session._replace(metadata={}, data_key=None),
         None if context is None else (context.revision, context.update_time),
-        facts.session.log_id if facts.session is not None and _is_receipt(commit) else "",
+        root_of(facts.session.log_id) if facts.session is not None and _is_receipt(commit) else "",
     )
 
 

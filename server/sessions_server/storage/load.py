@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sessions_server.domain.commit import Commit, RequestStamp
 from sessions_server.domain.facts import Facts
 from sessions_server.domain.history import History
+from sessions_server.domain.lineage import root_of
 from sessions_server.domain.models import Micros, Sequence, SessionKey
 from sessions_server.domain.needs import Needs, needs_of
 from sessions_server.domain.ports import LockWait
@@ -294,7 +295,7 @@ class Loader:
         )
         now = Snapshot(None) if outlives else slot.facts.snapshot
         session = slot.facts.session
-        if keeping == Keeping.RECEIPT and (session is None or session.log_id != kept.log_id):
+        if keeping == Keeping.RECEIPT and (session is None or root_of(session.log_id) != kept.log_id):
             return StoredRequest(stamp, Micros(time), None)
         committed = restore(kept, repeated, now, self._past(loaded, slot, kept, now))
         return StoredRequest(stamp, Micros(time), committed, outlives=outlives)
