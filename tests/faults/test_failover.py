@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import pytest
 from sessions_server.domain.errors import SessionNotFound, Unavailable
 from sessions_server.domain.limits import Limits
 from sessions_server.security.cells import open_cells
+from sessions_server.storage.backend import Backend
 from sessions_server.storage.databases import parse_url
 from sessions_server.storage.postgres import runner
 from sessions_server.storage.store import Store, open_store
@@ -197,16 +199,48 @@ async def test_writes_wait_for_the_disk_whatever_a_promoted_standby_is_set_to(pa
         show_it = "SHOW synchronous_commit"
         rows = await store._runner.read(lambda each: each.exec_driver_sql(show_it).all(), snapshot=False)
         assert rows == [("on",)]
-        await pair.primary.execute("ALTER SYSTEM SET fsync = off")
-        await pair.primary.execute("SELECT pg_reload_conf()")
-        await cut_all(pair.primary)
-        with pytest.raises(Unavailable) as refusal:
+        for setting in ("fsync", "full_page_writes"):
+            await pair.primary.execute(f"ALTER SYSTEM SET {setting} = off")
+            await pair.primary.execute("SELECT pg_reload_conf()")
+            await cut_all(pair.primary)
+            assert await refusal_of(store, backend) == (
+                f"PostgreSQL's {setting} is off, so it may lose what this server has acknowledged; turn it on."
+            )
+            await pair.primary.execute("ALTER SYSTEM RESET ALL")
+            await pair.primary.execute("SELECT pg_reload_conf()")
+
+
+async def test_a_primary_of_an_older_timeline_and_another_cluster_are_refused_by_name(pair: Pair) -> None:
+    await pair.begin(synchronous=False)
+    backend = parse_url(pair.url)
+    async with running_store(pair.url) as store:
+        with pytest.raises(SessionNotFound):
             await store.session(KEY)
-        assert backend.explain(refusal.value) == (
-            "PostgreSQL's fsync is off, so it may lose what this server has acknowledged; turn it on."
+        await pair.promote()
+        await asyncio.to_thread(pair.standby.stop)
+        with pytest.raises(SessionNotFound):
+            await store.session(KEY)
+        await asyncio.to_thread(pair.primary.stop)
+        await asyncio.to_thread(pair.standby.start)
+        said = re.sub(r"timeline \d+", "timeline N", await refusal_of(store, backend))
+        assert said == (
+            f"PostgreSQL at {HOST}:{pair.standby.port} is a primary on timeline N, and a standby was promoted to "
+            "timeline N since; stop the old primary, and make it a standby of the new one."
         )
-        await pair.primary.execute("ALTER SYSTEM RESET ALL")
-        await pair.primary.execute("SELECT pg_reload_conf()")
+        await asyncio.to_thread(pair.standby.start_anew_as_standby_of, None)
+        await pair.standby.execute("CREATE DATABASE sessions")
+        assert await refusal_of(store, backend) == (
+            f"PostgreSQL at {HOST}:{pair.standby.port} is another cluster than the one that this server began with; "
+            "correct SESSIONS_DATABASE_URL, or restart the server if the cluster was replaced."
+        )
+        await asyncio.to_thread(pair.primary.start)
+
+
+async def refusal_of(store: Store, backend: Backend) -> str:
+    """What an operator is told of a read that is refused."""
+    with pytest.raises(Unavailable) as refusal:
+        await store.session(KEY)
+    return str(backend.explain(refusal.value))
 
 
 @asynccontextmanager

@@ -118,8 +118,8 @@ class Postgres:
         self._follow(primary)
         self.start()
 
-    def start_anew_as_standby_of(self, primary: Postgres) -> None:
-        """With a copy of the primary's data, whatever it had before."""
+    def start_anew_as_standby_of(self, primary: Postgres | None) -> None:
+        """With a copy of the primary's data, whatever it had before; None: as another cluster, with none."""
         self.kill()
         shutil.rmtree(self._data)
         self._make(primary)

@@ -33,6 +33,10 @@ _OUT_OF_REACH: Final = ("08", "53", "57", "58", _READ_ONLY, "28", "3D", *_MIXED_
 class HostRefused(Exception):
     """A host was reached and is not to be used. A sentence for the operator, with `{place}` and `{setting}` in it."""
 
+    def at(self, place: str) -> HostRefused:
+        """The same, where the place is known."""
+        return HostRefused(str(self).replace("{place}", place))
+
 
 def translated() -> AbstractContextManager[None]:
     """Raises the domain's error instead of PostgreSQL's, where there is one."""

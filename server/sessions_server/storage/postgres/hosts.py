@@ -138,6 +138,9 @@ class Hosts:
             try:
                 async with asyncio.timeout(HOST_SECONDS):
                     await self._look_at(connection, settings or {}, allow_unsafe=allow_unsafe)
+            except HostRefused as refused:
+                connection.terminate()
+                raise refused.at(_place(address)) from None
             except BaseException:
                 connection.terminate()
                 raise
@@ -256,6 +259,12 @@ async def _lineage_of(connection: asyncpg.Connection) -> _Lineage | None:
             return None
         raise
     return None if found["timeline"] is None else _Lineage(*found)
+
+
+def _place(address: Address) -> str:
+    """As a sentence has it; what libpq's variables say is left to the sentence's own words."""
+    host, port = address
+    return "{place}" if host is None or port is None else f"{host}:{port}"
 
 
 def _addresses(host: str | list[str] | None, port: int | list[int] | None) -> list[Address]:
