@@ -172,7 +172,7 @@ async def test_a_receipt_counts_in_its_log_after_a_failover_of_the_database(benc
     message = add("a", request=stamp("r"))
     first = await bench.do(message)
     branch = sa.text("UPDATE sessions SET log_id = log_id || '.3-next'")
-    await bench.store._runner.write(lambda connection: connection.execute(branch) and None)
+    await bench.store._runner.write(lambda connection: connection.execute(branch).rowcount)
     assert await bench.do(message) == first
     assert await bench.contents() == ["a"]
 
