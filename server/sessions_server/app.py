@@ -35,7 +35,7 @@ from sessions_server.rpc.tls import Tls, read_tls
 from sessions_server.rpc.tracing import Tracing
 from sessions_server.security.cells import open_cells
 from sessions_server.security.tokens import open_authenticator
-from sessions_server.service.expiry import Sweeper
+from sessions_server.service.expiry import Eraser, Sweeper
 from sessions_server.service.records import StoredRecords
 from sessions_server.service.rewrap import Rewrapper
 from sessions_server.service.sessions import Sessions
@@ -246,11 +246,12 @@ async def _running_log(
         interval_seconds=settings.sweep_interval.total_seconds(),
     )
     subscriptions = _subscriptions(settings, store, hub)
+    eraser = Eraser(store, interval_seconds=settings.sweep_interval.total_seconds())
     bus = open_draft_bus(settings, backend, store) if serves else None
     drafts = open_drafts(settings, bus, store, writer, subscriptions, cells, clock)
     async with asyncio.TaskGroup() as tasks:
         writing = tasks.create_task(writer.run())
-        helpers = [tasks.create_task(work.run()) for work in (sweeper, drafts)] if serves else []
+        helpers = [tasks.create_task(work.run()) for work in (sweeper, eraser, drafts)] if serves else []
         if wakeups is not None:
             helpers.append(tasks.create_task(wakeups.run()))
         try:

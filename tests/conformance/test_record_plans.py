@@ -158,6 +158,16 @@ def fill(database: Path, number: int) -> None:
             """,
             (number,),
         )
+        connection.execute(
+            """
+            INSERT INTO sessions (tenant, session_id, user_id, state, max_messages, context_window, overflow,
+                persistence, encryption, expiry_action, message_count, last_sequence, revision, history_start,
+                log_start, create_time, update_time, active_time, metadata)
+            SELECT DISTINCT tenant, session_id, 'u', 'created', 0, 0, 'reject', 'permanent', 0, 'retain', 0, 1, 1, 1,
+                1, 1, 1, 1, '{}'
+            FROM records
+            """
+        )
 
 
 def steps(database: Path, text: str) -> int:

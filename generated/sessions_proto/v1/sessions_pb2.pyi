@@ -765,7 +765,7 @@ Global___DeleteSessionRequest: _TypeAlias = DeleteSessionRequest  # noqa: Y015
 
 @_typing.final
 class DeleteSessionResponse(_message.Message):
-    """The response of DeleteSession, sent when everything is erased."""
+    """The response of DeleteSession, sent when nothing of the session can be read any more."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -26,6 +26,7 @@
      +-- DataCorrupted           stored data does not authenticate
      +-- Unavailable             the store cannot be reached for now
      |    +-- SessionLocked      another transaction has held the session for too long
+     |    +-- StillErasing       a deleted session of this id is still being erased
      |    +-- StreamAged         the stream is to be opened again
      +-- ShuttingDown            the server is stopping
 
@@ -237,6 +238,16 @@ class Unavailable(DomainError):
 
 class SessionLocked(Unavailable):
     """Another transaction held a session for longer than this one waits."""
+
+
+class StillErasing(Unavailable):
+    """A large session of this id was deleted a moment ago."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The session that had this id was deleted and is still being erased; try again with the same request_id, "
+            "or choose another session_id."
+        )
 
 
 class StreamAged(Unavailable):

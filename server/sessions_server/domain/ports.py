@@ -339,6 +339,12 @@ class Upkeep(Protocol):
         """Lets go of old events of at most this many logs. Returns how many logs it looked at; 0 when nothing is left
         to do for now."""
 
+    async def erase(self, limit: int) -> int:
+        """Erases at most this many rows that are hidden. Returns how many it looked at; 0: none is left."""
+
+    async def wait_for_erasures(self, timeout_seconds: float) -> None:
+        """Returns when this server has hidden rows, or after the timeout."""
+
     async def shrink(self, limit: int) -> int:
         """Gives unused room of the database's file back to the disk, at most this many pages. Returns how many; 0 when
         little is unused."""

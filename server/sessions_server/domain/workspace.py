@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from sessions_server.domain.decide import decide
-from sessions_server.domain.errors import RequestIdReused, SessionNotFound
+from sessions_server.domain.errors import RequestIdReused, SessionNotFound, StillErasing
 from sessions_server.domain.expiry import lapse
 from sessions_server.domain.facts import Decision, Facts
 from sessions_server.domain.history import History
@@ -54,6 +54,8 @@ class Slot:
     """Content up to this position must not be shown to watchers any more: it was removed, or its session erased."""
     base: Base | None = None
     """The state before which everything is forgotten; None: nothing is to be forgotten."""
+    erasing: bool = False
+    """A deleted session of this id is still being erased, and another one must not be mixed up with it."""
 
     def __post_init__(self) -> None:
         self.key = self.facts.key
@@ -107,6 +109,8 @@ class Workspace:
             stamp.id if stamp is not None else "",
         )
         outcome = decide(facts, commit)
+        if slot.erasing and outcome.facts.session is not None:
+            raise StillErasing
         self.records = outcome.facts.records
         self._take(slot, outcome.facts, outcome.events)
         if outcome.forgets_past and slot.facts.session is not None:

@@ -78,6 +78,20 @@ class Sweeper:
         self._known_stuck = len(self._stuck)
 
 
+class Eraser:
+    """Runs beside the service in every replica, and erases what callers can no longer read as soon as it is hidden."""
+
+    def __init__(self, upkeep: Upkeep, *, interval_seconds: float) -> None:
+        self._upkeep = upkeep
+        self._interval_seconds = interval_seconds
+
+    async def run(self) -> None:
+        """Erases until cancelled. What another server hid, or one that was killed, is found after the interval."""
+        while True:
+            await _drain(self._upkeep.erase)
+            await self._upkeep.wait_for_erasures(self._interval_seconds)
+
+
 async def _drain(step: Callable[[int], Awaitable[int]]) -> None:
     """Repeats a step while it finds work. A step that fails is tried again at the next sweep: no failure of it is worth
     the end of the service."""

@@ -56,7 +56,12 @@ _LAST_TO_GO: Final = Prepared(
     .limit(1)
 )
 _LET_GO: Final = Prepared(
-    log.delete().where(*_IS_LOG, log.c.sequence < sa.bindparam("start"), log.c.message_id.is_(None))
+    log.delete().where(
+        *_IS_LOG,
+        log.c.sequence >= sa.bindparam("first"),
+        log.c.sequence < sa.bindparam("start"),
+        log.c.message_id.is_(None),
+    )
 )
 _IS_SESSION: Final = (
     sessions.c.tenant == sa.bindparam("key_tenant"),
@@ -110,7 +115,10 @@ def _compact_log(connection: Connection, row: Row, until: Micros, most: int, *, 
     _SET_LOG_START.run(
         connection, **key, new_log_start=start, new_compact_time=due, new_replay_start=replay_start
     )
-    _LET_GO.run(connection, **key, start=start)
+    first = (
+        session.log_start if stored.hidden else 0
+    )  # what is before that may be much, and is erased in steps
+    _LET_GO.run(connection, **key, first=first, start=start)
     return max(start - session.log_start, 1)
 
 

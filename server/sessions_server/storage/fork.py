@@ -6,7 +6,7 @@ again, with the new session's own key.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import sqlalchemy as sa
 
@@ -20,12 +20,14 @@ from sessions_server.storage.past import check_position, snapshot_at
 from sessions_server.storage.record_rows import KEY_COLUMNS, name_from_row
 from sessions_server.storage.rows import SESSION_COLUMNS, session_from_row, upkeep
 from sessions_server.storage.schema import contexts, log, record_terms, records, sessions
+from sessions_server.storage.spans import between, decode
 from sessions_server.storage.statements import Prepared
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
     from sessions_server.domain.commit import Committed
+    from sessions_server.domain.history import Span
     from sessions_server.storage.rules import Rules
     from sessions_server.storage.transaction import StoreTransaction
 
@@ -37,7 +39,7 @@ _NEW_ID: Final = sa.bindparam("new_session_id", type_=sa.Text)
 _NOW: Final = sa.bindparam("now", type_=sa.BigInteger)
 
 
-def _of_source(table: sa.Table) -> tuple[sa.ColumnElement[bool], ...]:
+def _of_source(table: sa.FromClause) -> tuple[sa.ColumnElement[bool], ...]:
     return table.c.tenant == sa.bindparam("tenant"), table.c.session_id == sa.bindparam("session_id")
 
 
@@ -45,7 +47,11 @@ _SESSION: Final = Prepared(sa.select(*SESSION_COLUMNS).where(*_of_source(session
 _CONTEXT: Final = Prepared(
     sa.select(contexts.c.revision, contexts.c.update_time, contexts.c.data).where(*_of_source(contexts))
 )
-_MESSAGES: Final = (log.c.sequence <= sa.bindparam("at"), log.c.message_id.is_not(None))
+_MESSAGES: Final = (
+    log.c.sequence >= sa.bindparam("first"),
+    log.c.sequence <= sa.bindparam("last"),
+    log.c.message_id.is_not(None),
+)
 _COUNT_MESSAGES: Final = Prepared(
     sa.select(sa.func.count()).select_from(log).where(*_of_source(log), *_MESSAGES)
 )
@@ -74,11 +80,32 @@ _NEXT_MESSAGES: Final = Prepared(
     sa.select(
         log.c.sequence, log.c.message_id, log.c.payload, sa.func.coalesce(log.c.message_time, log.c.time)
     )
-    .where(*_of_source(log), *_MESSAGES, log.c.sequence > sa.bindparam("after"))
+    .where(*_of_source(log), *_MESSAGES)
     .order_by(log.c.sequence)
     .limit(_MESSAGES_AT_ONCE)
 )
 _ADD_MESSAGES: Final = Prepared(log.insert())
+
+_HIDDEN: Final = Prepared(sa.select(sessions.c.hidden).where(*_of_source(sessions)))
+_copied = log.alias("copied")
+_FREE_MESSAGE_IDS: Final = Prepared(
+    log.update()
+    .values(message_id=sa.null(), payload=sa.null())
+    .where(
+        log.c.tenant == sa.bindparam("tenant"),
+        log.c.session_id == _NEW_ID,
+        log.c.sequence >= sa.bindparam("dead_first"),
+        log.c.sequence <= sa.bindparam("dead_last"),
+        log.c.message_id.in_(
+            sa.select(_copied.c.message_id).where(
+                *_of_source(_copied),
+                _copied.c.sequence >= sa.bindparam("first"),
+                _copied.c.sequence <= sa.bindparam("last"),
+                _copied.c.message_id.is_not(None),
+            )
+        ),
+    )
+)
 
 _KEY_NAMES: Final = tuple(column.name for column in KEY_COLUMNS)
 _LIVE: Final = sa.or_(records.c.expire_time.is_(None), records.c.expire_time > _NOW)
@@ -125,18 +152,24 @@ def fork_session(
     slot = workspace.slots[fork.key]
     if fork.request is not None and fork.request.id in slot.requests:
         return workspace.apply(stub), []
-    origin, data_key = _origin(connection, fork, rules, workspace.now)
-    committed = workspace.apply(commit_of(fork, origin))
+    source = _source(connection, fork, rules, workspace.now)
+    committed = workspace.apply(commit_of(fork, source.origin))
     published = transaction.save(workspace)
     created = committed.session_after()
-    before = Content(rules.cells, fork.source, data_key)
+    before = Content(rules.cells, fork.source, source.data_key)
     after = Content(rules.cells, fork.key, created.data_key)
-    _Copy(connection, fork, origin, before, after, workspace.now).make(created)
+    _Copy(connection, fork, source, before, after, workspace.now).make(created)
     return committed, [each._replace(events=[], head=created.last_sequence) for each in published]
 
 
-def _origin(connection: Connection, fork: Fork, rules: Rules, now: Micros) -> tuple[Origin, bytes | None]:
-    """The source, and the key of its content."""
+class _Source(NamedTuple):
+    origin: Origin
+    data_key: bytes | None
+    parts: list[Span]
+    """Where its messages are: all between that have left its history."""
+
+
+def _source(connection: Connection, fork: Fork, rules: Rules, now: Micros) -> _Source:
     key = fork.source._asdict()
     row = _SESSION.first(connection, **key)
     session = None if row is None else view(stored := session_from_row(row), now)
@@ -144,6 +177,7 @@ def _origin(connection: Connection, fork: Fork, rules: Rules, now: Micros) -> tu
         raise SessionNotFound
     content, head = Content(rules.cells, fork.source, stored.data_key), stored.last_sequence
     at = head if fork.at is None else fork.at
+    parts = list(between(upkeep(row).hidden, stored.history_start, at))
     if at == head:
         found = _CONTEXT.first(connection, **key)
         context, count = None if found is None else content.context(*found), stored.message_count
@@ -153,23 +187,30 @@ def _origin(connection: Connection, fork: Fork, rules: Rules, now: Micros) -> tu
         if past is None:
             raise SessionNotFound
         session = past
-        [[count]] = _COUNT_MESSAGES.rows(connection, **key, at=at)
-    return Origin(session, context, at, count, at == head), stored.data_key
+        count = sum(_COUNT_MESSAGES.rows(connection, **key, **part._asdict())[0][0] for part in parts)
+    return _Source(Origin(session, context, at, count, at == head), stored.data_key, parts)
 
 
 class _Copy:
     """Copies messages and records into the new session."""
 
     def __init__(
-        self, connection: Connection, fork: Fork, origin: Origin, before: Content, after: Content, now: Micros
+        self,
+        connection: Connection,
+        fork: Fork,
+        source: _Source,
+        before: Content,
+        after: Content,
+        now: Micros,
     ) -> None:
         self._connection = connection
         self._fork = fork
-        self._origin = origin
+        self._origin = source.origin
+        self._parts = source.parts
         self._before = before
         self._after = after
         self._now = now
-        self._key: dict[str, Any] = {**fork.source._asdict(), "now": now, "at": origin.at}
+        self._key: dict[str, Any] = {**fork.source._asdict(), "now": now}
 
     def make(self, created: Session) -> None:
         count = self._origin.message_count
@@ -187,20 +228,40 @@ class _Copy:
             _COPY_TERMS.run(self._connection, **self._key, new_session_id=new_id)
 
     def _copy_messages(self, created: Sequence, request_id: str) -> None:
-        if self._before.data_key is not None:
-            self._seal_messages(created, request_id)
-            return
-        _COPY_MESSAGES.run(
+        self._free_message_ids()
+        copy = self._insert_messages if self._before.data_key is None else self._seal_messages
+        for part in self._parts:
+            created = Sequence(created + copy(part, created, request_id))
+
+    def _free_message_ids(self) -> None:
+        """Of a deleted session with the new one's id, whose messages may be the same ones."""
+        [[hidden]] = _HIDDEN.rows(self._connection, **self._fork.key._asdict())
+        for dead in decode(hidden):
+            for part in self._parts:
+                _FREE_MESSAGE_IDS.run(
+                    self._connection,
+                    **self._key,
+                    **part._asdict(),
+                    new_session_id=self._fork.key.session_id,
+                    dead_first=dead.first,
+                    dead_last=dead.last,
+                )
+
+    def _insert_messages(self, part: Span, created: Sequence, request_id: str) -> int:
+        """Returns how many, as all that copy messages do."""
+        new_id = self._fork.key.session_id
+        return _COPY_MESSAGES.run(
             self._connection,
             **self._key,
-            new_session_id=self._fork.key.session_id,
+            **part._asdict(),
+            new_session_id=new_id,
             created=created,
             request_id=request_id,
         )
 
-    def _seal_messages(self, created: Sequence, request_id: str) -> None:
-        after, place = 0, created
-        while rows := _NEXT_MESSAGES.rows(self._connection, **self._key, after=after):
+    def _seal_messages(self, part: Span, created: Sequence, request_id: str) -> int:
+        first, place = part.first, created
+        while rows := _NEXT_MESSAGES.rows(self._connection, **self._key, first=first, last=part.last):
             values = []
             for sequence, message_id, payload, message_time in rows:
                 place = Sequence(place + 1)
@@ -212,7 +273,8 @@ class _Copy:
                     )
                 )
             _ADD_MESSAGES.many(self._connection, values)
-            after = rows[-1][0]
+            first = Sequence(rows[-1][0] + 1)
+        return place - created
 
     def _seal_records(self) -> None:
         columns = {column.name: index for index, column in enumerate(records.c)}

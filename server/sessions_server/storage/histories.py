@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import sqlalchemy as sa
@@ -12,6 +12,7 @@ from sessions_server.domain.turns import REACH
 from sessions_server.storage.content import Content
 from sessions_server.storage.lookup import BEYOND, Lookup, Range
 from sessions_server.storage.schema import log
+from sessions_server.storage.spans import Spans, between
 from sessions_server.storage.statements import Prepared
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class _Ends(NamedTuple):
 
 def load_histories(
     connection: Connection, slots: Mapping[SessionKey, Slot], needs: Mapping[SessionKey, Needs], *,
-    joins: bool, cells: Cells
+    hidden: Callable[[SessionKey], Spans], joins: bool, cells: Cells
 ) -> None:  # fmt: skip
     """Puts them into the slots' facts. `joins`: the database can look up ranges of many sessions in one statement."""
     plain: dict[SessionKey, _Ends] = {}
@@ -59,14 +60,14 @@ def load_histories(
         session = slots[key].facts.session
         if session is None or not (each.history or each.max_messages or session.config.max_messages):
             continue
-        if (ends := _ends(connection, session, each)) is not None:
+        if (ends := _ends(connection, session, each, hidden(key))) is not None:
             (with_content if ends.content else plain)[key] = ends
     for wanted, lookups in ((plain, (_OLDEST, _NEWEST)), (with_content, (_OLDEST_CONTENT, _NEWEST_CONTENT))):
         if wanted:
-            _load(connection, slots, wanted, lookups, joins=joins, cells=cells)
+            _load(connection, slots, wanted, lookups, hidden=hidden, joins=joins, cells=cells)
 
 
-def _ends(connection: Connection, session: Session, needs: Needs) -> _Ends | None:
+def _ends(connection: Connection, session: Session, needs: Needs, hidden: Spans) -> _Ends | None:
     """None: nothing has to be known."""
     count = session.message_count
     if not count:
@@ -80,9 +81,9 @@ def _ends(connection: Connection, session: Session, needs: Needs) -> _Ends | Non
         oldest += needs.oldest + needs.erased if needs.oldest or overflow else 0
         newest += needs.newest + needs.erased + 1
     if needs.through is not None:
-        oldest += needs.erased + _count(connection, session, 0, needs.through)
+        oldest += needs.erased + _count(connection, session, hidden, 0, needs.through)
     if needs.after is not None:
-        newest += _count(connection, session, needs.after + 1, BEYOND)
+        newest += _count(connection, session, hidden, needs.after + 1, BEYOND)
     if not oldest and not newest:
         return None
     if oldest + newest >= count:
@@ -90,12 +91,13 @@ def _ends(connection: Connection, session: Session, needs: Needs) -> _Ends | Non
     return _Ends(oldest, newest, content=needs.content or by_turns)
 
 
-def _count(connection: Connection, session: Session, first: int, last: int) -> int:
+def _count(connection: Connection, session: Session, hidden: Spans, first: int, last: int) -> int:
     """How many messages of the history have these positions."""
-    first = max(first, session.history_start)
-    [[count]] = _COUNT.rows(connection, **session.key._asdict(), first=first, last=last)
-    found: int = count
-    return found
+    spans = between(hidden, max(first, session.history_start), last)
+    return sum(
+        _COUNT.rows(connection, **session.key._asdict(), first=first, last=last)[0][0]
+        for first, last in spans
+    )
 
 
 def _load(
@@ -104,14 +106,15 @@ def _load(
     wanted: Mapping[SessionKey, _Ends],
     lookups: tuple[Lookup, Lookup],
     *,
+    hidden: Callable[[SessionKey], Spans],
     joins: bool,
     cells: Cells,
 ) -> None:
     oldest, newest = lookups
     from_start = {key: ends.oldest for key, ends in wanted.items() if ends.oldest}
     from_end = {key: ends.newest for key, ends in wanted.items() if ends.newest}
-    starts = _rows(connection, oldest, slots, from_start, joins=joins)
-    ends = _rows(connection, newest, slots, from_end, joins=joins)
+    starts = _rows(connection, oldest, slots, from_start, hidden=hidden, joins=joins)
+    ends = _rows(connection, newest, slots, from_end, hidden=hidden, joins=joins)
     for key in wanted:
         slot = slots[key]
         first, last = starts.get(key, []), ends.get(key, [])[::-1]
@@ -134,9 +137,10 @@ def _rows(
     slots: Mapping[SessionKey, Slot],
     wanted: Mapping[SessionKey, int],
     *,
+    hidden: Callable[[SessionKey], Spans],
     joins: bool,
 ) -> dict[SessionKey, list[Any]]:
-    ranges = [Range(*key, _start(slots[key]) - 1, BEYOND, most) for key, most in wanted.items()]
+    ranges = [Range(*key, _start(slots[key]) - 1, BEYOND, most, hidden(key)) for key, most in wanted.items()]
     return dict(zip(wanted, lookup.rows(connection, ranges, laterally=joins), strict=True))
 
 

@@ -19,7 +19,9 @@ from sessions_server.domain.records import Records
 from sessions_server.domain.replay import Snapshot
 from sessions_server.domain.requests import StoredRequest, needs_past, restore
 from sessions_server.domain.workspace import Slot, Workspace
+from sessions_server.storage import spans
 from sessions_server.storage.content import Content, Keeping
+from sessions_server.storage.erasure import BEFORE_CREATION, What, find_erasures
 from sessions_server.storage.histories import load_histories
 from sessions_server.storage.past import snapshot_at
 from sessions_server.storage.records import load_records, lock_records
@@ -118,6 +120,8 @@ class Loaded:
     stored: dict[SessionKey, Upkeep] = field(default_factory=dict)
     """Those that have a row."""
     tombstones: set[SessionKey] = field(default_factory=set)
+    dead_logs: dict[SessionKey, Sequence] = field(default_factory=dict)
+    """Of deleted sessions whose log is still stored, its last position."""
 
 
 class Loader:
@@ -157,7 +161,12 @@ class Loader:
         self._take_messages(loaded, needs)
         stored = {key: needs[key] for key in loaded.stored}
         load_histories(
-            self._connection, slots, stored, joins=self._rules.backend.joins_laterally, cells=self._cells
+            self._connection,
+            slots,
+            stored,
+            hidden=lambda key: loaded.stored[key].hidden,
+            joins=self._rules.backend.joins_laterally,
+            cells=self._cells,
         )
         self._take_requests(loaded, free)
         for slot in slots.values():
@@ -241,6 +250,15 @@ class Loader:
             key = SessionKey(tenant, session_id)
             slots[key].facts = slots[key].facts._replace(last_sequence=Sequence(last_sequence))
             loaded.tombstones.add(key)
+        if loaded.tombstones:
+            self._take_erasures(loaded)
+
+    def _take_erasures(self, loaded: Loaded) -> None:
+        for item in find_erasures(self._connection, loaded.tombstones):
+            key = SessionKey(item.tenant, item.session_id)
+            if item.what == What.LOG:
+                loaded.dead_logs[key] = Sequence(item.through)
+            loaded.workspace.slots[key].erasing |= item.what in BEFORE_CREATION
 
     def _take_contexts(self, loaded: Loaded, wanted: set[SessionKey]) -> None:
         if not wanted:
@@ -258,6 +276,8 @@ class Loader:
         for tenant, session_id, *stored in _FIND_MESSAGES.rows(self._connection, keys=as_list(wanted)):
             key = SessionKey(tenant, session_id)
             sequence, message_id, time, message_time, payload = stored
+            if spans.contain(loaded.stored[key].hidden, sequence):
+                continue
             content = content_of(self._cells, loaded.workspace.slots[key])
             message = content.message(sequence, message_id, time, message_time, payload)
             found.setdefault(key, {})[message_id] = message
@@ -285,9 +305,8 @@ class Loader:
     ) -> StoredRequest:
         keeping, time, answer = stored
         outlives = keeping == Keeping.OUTLIVING
-        if (
-            repeated is None or keeping == Keeping.ERASED
-        ):  # refused, in the first case: used for something else
+        is_erased = keeping == Keeping.ERASED or (slot.key in loaded.tombstones and not outlives)
+        if repeated is None or is_erased:  # refused, in the first case: used for something else
             return StoredRequest(stamp, Micros(time), None, outlives=outlives)
         content = content_of(self._cells, slot)
         kept = replace(content, data_key=content.data_key if keeping == Keeping.SEALED else None).kept(

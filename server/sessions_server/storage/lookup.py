@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import sqlalchemy as sa
 
 from sessions_server.storage.schema import log
+from sessions_server.storage.spans import between
 from sessions_server.storage.statements import Prepared, as_list, item, listed
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
+
+    from sessions_server.storage.spans import Spans
 
 BEYOND: Final = 2**62
 """A position after every position."""
@@ -25,6 +28,13 @@ class Range(NamedTuple):
     after: int
     before: int
     most: int
+    hidden: Spans = ()
+    """Where a history has no messages any more, though they are still stored."""
+
+    def parts(self) -> list[Range]:
+        """The ranges between what is hidden, in the order of their positions."""
+        seen = between(self.hidden, self.after + 1, self.before - 1)
+        return [self._replace(after=first - 1, before=last + 1, hidden=()) for first, last in seen]
 
 
 def _range(columns: Iterable[sa.ColumnElement[Any]], place: Callable[[int, str], Any]) -> sa.Select[Any]:
@@ -48,6 +58,9 @@ class Lookup:
     def __init__(
         self, columns: Seq[sa.ColumnElement[Any]], *, of_history: bool = False, newest: bool = False
     ) -> None:
+        self._of_history = of_history
+        self._newest = newest
+
         def narrowed(rows: sa.Select[Any]) -> sa.Select[Any]:
             if of_history:
                 rows = rows.where(log.c.message_id.is_not(None))
@@ -68,10 +81,29 @@ class Lookup:
         )
 
     def rows(self, connection: Connection, ranges: Seq[Range], *, laterally: bool) -> list[list[Any]]:
-        if laterally:
-            found: list[list[Any]] = [[] for _ in ranges]
-            asked = as_list((*wanted, number) for number, wanted in enumerate(ranges))
-            for number, *row in self._all.rows(connection, ranges=asked) if ranges else ():
+        found: list[list[Any]] = [[] for _ in ranges]
+        whole = [
+            (number, wanted)
+            for number, wanted in enumerate(ranges)
+            if not (wanted.hidden and self._of_history)
+        ]
+        if laterally and whole:
+            asked = as_list((*wanted[:5], number) for number, wanted in whole)
+            for number, *row in self._all.rows(connection, ranges=asked):
                 found[number].append(row)
-            return found
-        return [list(self._one.rows(connection, **wanted._asdict())) for wanted in ranges]
+            whole = []
+        for number, wanted in whole:
+            found[number] = list(self._one.rows(connection, **wanted._asdict()))
+        for number, wanted in enumerate(ranges):
+            if wanted.hidden and self._of_history:
+                found[number] = self._between_hidden(connection, wanted)
+        return found
+
+    def _between_hidden(self, connection: Connection, wanted: Range) -> list[Any]:
+        parts = wanted.parts()
+        found: list[Any] = []
+        for part in reversed(parts) if self._newest else parts:
+            left = wanted.most - len(found)
+            if left > 0:
+                found += self._one.rows(connection, **part._replace(most=left)._asdict())
+        return found

@@ -70,7 +70,7 @@ def check_position(at: Sequence, head: Sequence, replay_start: Sequence | None) 
 def snapshot_at(connection: Connection, content: Content, at: Sequence, now: Session) -> Snapshot:
     """The state right after a position that is kept; `now` is the session as it is stored. Raises KeyNotAvailable,
     DataCorrupted."""
-    base, after = _base(connection, content)
+    base, after = _base(connection, content, now)
     try:
         past = replay(base, _events(connection, content, after, at))
     except (PathConflict, *UNREADABLE) as error:  # a change that was made does not fit what it was made to
@@ -88,11 +88,11 @@ def snapshot_at(connection: Connection, content: Content, at: Sequence, now: Ses
     )
 
 
-def _base(connection: Connection, content: Content) -> tuple[Snapshot, int]:
+def _base(connection: Connection, content: Content, now: Session) -> tuple[Snapshot, int]:
     """The state that later ones are folded from, and its position."""
     row = _BASE.first(connection, **content.key._asdict())
-    if row is None:
-        return NOTHING, 0
+    if row is None:  # what is before the log's start is of a deleted session
+        return NOTHING, now.log_start - 1
     sequence, session, revision, update_time, data = row
     context = None if data is None else content.context(revision, update_time, data)
     return Snapshot(content.session_of_base(session), context), sequence

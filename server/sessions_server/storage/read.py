@@ -39,6 +39,7 @@ from sessions_server.storage.rows import (
     upkeep,
 )
 from sessions_server.storage.schema import contexts, log, sessions, tombstones
+from sessions_server.storage.spans import contain
 from sessions_server.storage.statements import (
     READ_NOW,
     Prepared,
@@ -232,9 +233,8 @@ def _history_range(rules: Rules, position: Position, query: HistoryQuery) -> Ran
     if query.at is not None:
         check_position(query.at, position.last_sequence, position.replay_start)
         before = min(before, query.at + 1)
-    return Range(
-        position.tenant, position.session_id, after, before, limit + 1
-    )  # one more tells whether there is more
+    most = limit + 1  # one more tells whether there is more
+    return Range(position.tenant, position.session_id, after, before, most, position.hidden)
 
 
 def _page(
@@ -283,7 +283,7 @@ def find_messages(
     for tenant, session_id, *row in _FIND_MESSAGES.rows(connection, keys=as_list(asked)):
         key = SessionKey(tenant, session_id)
         position = positions.get(key)
-        if position is not None and not position.erased:
+        if position is not None and not position.erased and not contain(position.hidden, row[0]):
             message = Content(rules.cells, key, position.data_key).message(*row)
             found[key, message.id] = message
     return found

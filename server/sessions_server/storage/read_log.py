@@ -16,6 +16,7 @@ from sessions_server.storage.pages import Pages, fitting_rows
 from sessions_server.storage.positions import Position, find_positions
 from sessions_server.storage.questions import Lapsing, Outcome, outcome
 from sessions_server.storage.schema import log, tombstones
+from sessions_server.storage.spans import contain
 from sessions_server.storage.statements import Prepared, as_list, is_listed, listed
 
 if TYPE_CHECKING:
@@ -121,8 +122,20 @@ def _log_page(
         return page._replace(head=after, fleeting=True)
     content = Content(rules.cells, key, position.data_key)
     count = fitting_rows(rows, rules.limits.page_bytes)
-    events: tuple[Event, ...] = tuple(content.event(row) for row in rows[:count])
+    events: tuple[Event, ...] = tuple(content.event(_visible(row, position)) for row in rows[:count])
     return page._replace(events=events)
+
+
+def _visible(row: Any, position: Position) -> Any:
+    """The row without content that was erased and is still stored."""
+    sequence, kind, *_, payload, change = row
+    if change is None and not position.hidden:
+        return row
+    if kind == EventType.MESSAGE and contain(position.hidden, sequence):
+        payload = None
+    if position.replay_start is not None and sequence <= position.replay_start:
+        change = None
+    return (*row[:-2], payload, change)
 
 
 def _erased_heads(connection: Connection, keys: set[SessionKey]) -> dict[SessionKey, LogPage]:

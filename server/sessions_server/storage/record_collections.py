@@ -78,13 +78,16 @@ def _statement(all_sessions: bool) -> Prepared:
 def _next(all_sessions: bool, *bounds: ColumnElement[bool]) -> Any:
     expire_time = records.c.expire_time
     live = sa.or_(expire_time.is_(None), expire_time > sa.bindparam("now", type_=sa.BigInteger))
-    erased: sa.Select[Any] = sa.select(sa.literal_column("1")).where(
-        sessions.c.tenant == records.c.tenant, sessions.c.session_id == records.c.session_id, IS_ERASED
+    owner: sa.Select[Any] = sa.select(sa.literal_column("1")).where(
+        sessions.c.tenant == records.c.tenant,
+        sessions.c.session_id == records.c.session_id,
+        sa.not_(sa.func.coalesce(IS_ERASED, sa.false())),
     )
+    is_owned = sa.or_(records.c.session_id == sa.literal_column("''"), owner.exists())
     return (
         sa.select(records.c.collection)
         .where(*of_owner(records, all_sessions=all_sessions), *bounds)
-        .where(records.c.collection < sa.bindparam("high"), live, sa.not_(erased.exists()))
+        .where(records.c.collection < sa.bindparam("high"), live, is_owned)
         .order_by(records.c.collection)
         .limit(1)
         .scalar_subquery()

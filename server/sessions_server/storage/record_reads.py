@@ -1,6 +1,6 @@
 """Reads records by name, and pages of them. Without a lock, or locked where their ttls are to start again.
 
-A session that the clock has erased has no records, whether or not they are still stored.
+A session that was deleted, or that the clock has erased, has no records, whether or not they are still stored.
 """
 
 from __future__ import annotations
@@ -60,7 +60,10 @@ def _fetch(value: ColumnElement[Any]) -> Prepared:
     return Prepared(
         sa.select(
             *RECORD_COLUMNS,
-            sa.func.coalesce(IS_ERASED, sa.false()),
+            sa.or_(
+                sa.func.coalesce(IS_ERASED, sa.false()),
+                sa.and_(sa.not_(_is_shared), sessions.c.session_id.is_(None)),
+            ),
             sa.func.coalesce(sessions.c.data_key, shared_keys.c.data_key),
             value,
         ).select_from(

@@ -20,10 +20,11 @@ from sessions_server.domain.models import (
     StateReason,
     StorageOptions,
 )
-from sessions_server.storage import schema
+from sessions_server.storage import schema, spans
 from sessions_server.storage.damage import UNREADABLE, damaged
 
 if TYPE_CHECKING:
+    from sessions_server.storage.spans import Spans
     from sessions_server.storage.statements import Row
 
 SESSION_COLUMNS: Final = tuple(
@@ -94,10 +95,17 @@ class Upkeep(NamedTuple):
     """The first position as of which the session can be read; None: only its head."""
     tx: int
     """The last transaction that wrote it."""
+    hidden: Spans = ()
+    """Where messages left the history that are still stored."""
 
 
 def upkeep(row: Row) -> Upkeep:
-    return Upkeep(row[_COLUMN["compact_time"]], row[_COLUMN["replay_start"]], row[_COLUMN["tx"]])
+    return Upkeep(
+        row[_COLUMN["compact_time"]],
+        row[_COLUMN["replay_start"]],
+        row[_COLUMN["tx"]],
+        spans.decode(row[_COLUMN["hidden"]]),
+    )
 
 
 class Schedule(NamedTuple):
@@ -169,6 +177,7 @@ def stage_values(session: Session, upkeep: Upkeep) -> tuple[Any, ...]:
         session.log_id,
         upkeep.compact_time,
         upkeep.replay_start,
+        spans.encode(upkeep.hidden),
     )
 
 
@@ -182,6 +191,7 @@ STAGE_COLUMNS: Final = (
     "log_id",
     "compact_time",
     "replay_start",
+    "hidden",
 )
 
 

@@ -3,6 +3,8 @@
 The order matters: what is erased goes first; then messages that left the history lose their content, which makes their
 ids free; then the new events come; the sessions' rows, which say where the history begins, come after that. A session's
 content and its events change together or not.
+
+A few rows are erased here. Many are only hidden, which costs the same at any number, and erased later: see erasure.py.
 """
 
 from __future__ import annotations
@@ -15,13 +17,15 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import sqlalchemy as sa
 
 from sessions_server.domain.lineage import grown
-from sessions_server.domain.models import EventType, Message, Sequence, Session
+from sessions_server.domain.models import Message, Sequence, Session
 from sessions_server.domain.workspace import Published, Slot
 from sessions_server.storage import rows
 from sessions_server.storage.conditions import stored_json
 from sessions_server.storage.content import Content, Keeping
+from sessions_server.storage.erasure import FREE_MESSAGE_IDS
 from sessions_server.storage.load import content_of
 from sessions_server.storage.records import save_records
+from sessions_server.storage.removal import Removal
 from sessions_server.storage.schema import (
     bases,
     contexts,
@@ -60,47 +64,14 @@ def _update_sessions(columns: Iterable[str]) -> Prepared:
     return Prepared(sessions.update().ordered_values(*values).where(*_of_session(sessions)))
 
 
-# As text: of a statement for many rows every parameter comes with each row.
-_erased: sa.ColumnElement[int] = sa.literal_column(str(Keeping.ERASED.value))
-_of_context: list[sa.ColumnElement[str]] = [
-    sa.literal_column(f"'{kind}'") for kind in (EventType.CONTEXT_CHANGE, EventType.IMPORTED)
-]
-
-_LET_GO_OF_ANSWERS: Final = Prepared(
-    requests.update()
-    .values(answer=sa.bindparam("new_answer", type_=requests.c.answer.type), sealed=_erased)
-    .where(*_of_session(requests), requests.c.sealed < _erased)
-)
 _ERASE: Final = tuple(
     Prepared(table.delete().where(*_of_session(table)))
-    for table in (metadata_terms, contexts, bases, log, sessions)
+    for table in (metadata_terms, contexts, bases, sessions)
 )
 _PUT_TOMBSTONE: Final = Upsert(tombstones)
 _DROP_TOMBSTONE: Final = Prepared(tombstones.delete().where(*_of_session(tombstones)))
 
 _ADD_EVENTS: Final = Prepared(log.insert())
-_CLEAR_MESSAGES: Final = Prepared(
-    log.update()
-    .values(message_id=sa.null(), payload=sa.null())
-    .where(
-        *_of_session(log),
-        log.c.sequence >= sa.bindparam("first"),
-        log.c.sequence <= sa.bindparam("last"),
-        log.c.message_id.is_not(None),
-    )
-)
-
-_FORGET: Final = Prepared(
-    log.update()
-    .values(change=sa.null())
-    .where(
-        *_of_session(log),
-        log.c.sequence <= sa.bindparam("last"),
-        log.c.change.is_not(None),
-        log.c.type.in_(_of_context),
-    )
-)
-
 _PUT_BASES: Final = Upsert(bases)
 _COPY_CONTEXT: Final = Prepared(
     sa.select(contexts.c.revision, contexts.c.update_time, contexts.c.data).where(
@@ -144,8 +115,7 @@ class Saver:
         self._tx = 0
         self._epoch = ""
         self._slots = [slot for slot in loaded.workspace.slots.values() if slot.changed]
-        self.erased_content = False
-        """Whether content was erased that may stand in clear on the disk."""
+        self.removal = Removal(connection, loaded)
 
     def save(self) -> list[Published]:
         workspace = self._loaded.workspace
@@ -155,7 +125,8 @@ class Saver:
         self._epoch = self._rules.backend.epoch(self._connection)
         self._erase()
         self._write_records()
-        self._clear_messages()
+        self.removal.clear([slot for slot in self._slots if self._stored(slot) is not None])
+        self.removal.list_rest()
         self._write_bases()
         self._add_events()
         self._write_sessions()
@@ -180,11 +151,10 @@ class Saver:
         return None if slot.erased else self._loaded.stored.get(slot.key)
 
     def _erase(self) -> None:
-        gone = [slot.key for slot in self._slots if slot.erased and slot.key in self._loaded.stored]
-        _LET_GO_OF_ANSWERS.many(self._connection, [(b"", *key) for key in gone])
+        gone = [slot for slot in self._slots if slot.erased and slot.key in self._loaded.stored]
+        self.removal.erase(gone)
         for statement in _ERASE:
-            statement.many(self._connection, list(gone))
-        self.erased_content |= bool(gone)
+            statement.many(self._connection, [slot.key for slot in gone])
         erased = [slot for slot in self._slots if slot.erased and slot.facts.session is None]
         _PUT_TOMBSTONE.many(
             self._connection,
@@ -200,32 +170,13 @@ class Saver:
     def _write_records(self) -> None:
         workspace = self._loaded.workspace
         if workspace.records is not workspace.loaded_records:
-            self.erased_content |= save_records(
+            self.removal.is_content |= save_records(
                 self._connection,
                 workspace.loaded_records,
-                workspace.records,
+                self.removal.erase_records(self._slots),
                 content_of=lambda key: self._content(workspace.slots[key]),
                 rules=self._rules,
             )
-
-    def _clear_messages(self) -> None:
-        """Takes content from the stored messages that left the history, and what is forgotten from the log."""
-        cleared: Values = []
-        forgotten: Values = []
-        for slot in self._slots:
-            before = slot.loaded.session
-            if before is None or self._stored(slot) is None:
-                continue
-            cleared += [
-                (*slot.key, max(span.first, before.history_start), min(span.last, before.last_sequence))
-                for span in slot.facts.history.removed
-                if before.message_count and span.first <= before.last_sequence
-            ]
-            if slot.base is not None:
-                forgotten.append((*slot.key, slot.base.sequence))
-        _CLEAR_MESSAGES.many(self._connection, cleared)
-        _FORGET.many(self._connection, forgotten)
-        self.erased_content |= bool(cleared or forgotten)
 
     def _write_bases(self) -> None:
         """Keeps the state that later ones are folded from, where the log does not hold what came before it."""
@@ -252,7 +203,9 @@ class Saver:
 
     def _add_events(self) -> None:
         values: Values = []
+        freed: Values = []
         for slot in self._slots:
+            hidden = self.removal.hidden_in(slot)
             content, removed = self._content(slot), slot.facts.history.removed
             forgotten = 0 if slot.base is None else slot.base.sequence
             for event in slot.log:
@@ -265,6 +218,7 @@ class Saver:
                 elif not any(span.first <= sequence <= span.last for span in removed):
                     # What left the history in the same batch is never written.
                     message_id, payload = data.id, content.payload_cell(sequence, data)
+                    freed += [(*slot.key, *span, data.id) for span in hidden]
                 if event.imported and isinstance(data, Message):
                     message_time = data.create_time
                 values.append(
@@ -273,13 +227,14 @@ class Saver:
                         *(payload, change, message_time),
                     )
                 )
+        FREE_MESSAGE_IDS.many(self._connection, freed)
         _ADD_EVENTS.many(self._connection, values)
 
     def _upkeep(self, slot: Slot, stored: rows.Upkeep | None) -> rows.Upkeep:
         if stored is None:
             first = slot.log[0]
             begins = first.sequence if slot.base is None else slot.base.sequence
-            return rows.Upkeep(first.time, begins, self._tx)
+            return rows.Upkeep(first.time, begins, self._tx, self.removal.hidden_in(slot))
         due, start = stored.compact_time, stored.replay_start
         if due is None and slot.log:
             due = slot.log[0].time  # the log was empty
@@ -287,7 +242,7 @@ class Saver:
             start = slot.base.sequence
         elif start is None and slot.log:
             start = slot.loaded.last_sequence
-        return rows.Upkeep(due, start, max(self._tx, stored.tx))
+        return rows.Upkeep(due, start, max(self._tx, stored.tx), self.removal.hidden_in(slot))
 
     def _write_sessions(self) -> None:
         added: Values = []

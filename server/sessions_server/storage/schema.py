@@ -26,6 +26,7 @@ RECORDS_PK: Final = "pk_records"
 RECORD_TERMS_PK: Final = "pk_record_terms"
 SHARED_KEYS_PK: Final = "pk_shared_keys"
 DRAFT_PACKETS_PK: Final = "pk_draft_packets"
+ERASURES_PK: Final = "pk_erasures"
 
 TEXT: Final = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 JSON: Final = sa.Text().with_variant(postgresql.JSONB(), "postgresql")
@@ -95,6 +96,8 @@ sessions = sa.Table(
     sa.Column("tx", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("data_key", sa.LargeBinary),
     sa.Column("metadata", JSON, nullable=False),
+    # Where messages left the history that are still stored, as a JSON list of first and last positions: see spans.py.
+    sa.Column("hidden", TEXT),
     sa.PrimaryKeyConstraint("tenant", "session_id", name=SESSIONS_PK),
 )
 
@@ -235,6 +238,19 @@ tombstones = sa.Table(
     sa.Column("delete_time", MICROS, nullable=False),
     sa.PrimaryKeyConstraint("tenant", "session_id", name=TOMBSTONES_PK),
     sqlite_with_rowid=False,
+)
+
+# What callers have erased, can no longer read, and is still stored: see erasure.py.
+erasures = sa.Table(
+    "erasures",
+    metadata,
+    *_key_columns(),
+    sa.Column("what", TEXT, nullable=False),
+    # The last position of the log that it is about.
+    sa.Column("through", sa.BigInteger, nullable=False),
+    # Where in the log to continue.
+    sa.Column("position", sa.BigInteger, nullable=False),
+    sa.PrimaryKeyConstraint("tenant", "session_id", "what", name=ERASURES_PK),
 )
 
 metadata_terms = sa.Table(

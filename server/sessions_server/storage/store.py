@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Container, Coroutine, Mapping, Sequence as Seq
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sessions_server.domain.errors import DomainError, SessionLocked, StorageFull, Unavailable
@@ -16,6 +17,7 @@ from sessions_server.domain.reads import is_search, refreshes, session_of
 from sessions_server.storage import draft_packets, maintenance, read as reading, read_log, record_reads
 from sessions_server.storage.backend import RunOptions
 from sessions_server.storage.compaction import compact
+from sessions_server.storage.erasure import erase
 from sessions_server.storage.fork import fork_session
 from sessions_server.storage.gather import Gather
 from sessions_server.storage.questions import Lapsing
@@ -61,6 +63,7 @@ class Store:
         self._rules = Rules(backend, cells, limits)
         self._in_doubt = False
         """A write has failed, and none has succeeded since."""
+        self._to_erase = asyncio.Event()
         self._running: set[asyncio.Task[Any]] = set()
         self._sessions = Gather(self._read_sessions)
         self._contexts = Gather(self._read_contexts)
@@ -245,6 +248,21 @@ class Store:
             lambda connection, now: compact(connection, limit, rules=self._rules, now=now)
         )
 
+    async def erase(self, rows: int) -> int:
+        """Erases at most this many rows of what was hidden. Returns how many it looked at; 0 when nothing is left, or
+        others have it locked."""
+        self._to_erase.clear()
+        try:
+            return await self._maintain(lambda connection, _: erase(connection, rows))
+        except SessionLocked:
+            return 0
+
+    async def wait_for_erasures(self, timeout_seconds: float) -> None:
+        """Returns when this process has hidden something, at the latest after the timeout."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_seconds):
+                await self._to_erase.wait()
+
     async def shrink(self, pages: int) -> int:
         """Gives unused room of the database's file back to the disk, at most this many pages; returns how many."""
         freed = await self._uncut(self._runner.shrink(pages))
@@ -273,13 +291,15 @@ class Store:
         return await self._read(lambda connection: maintenance.keys(connection, after, limit))
 
     async def _transact(self, work: Callable[[Transaction], T]) -> T:
-        def run(connection: Connection) -> tuple[T, bool]:
+        def run(connection: Connection) -> tuple[T, StoreTransaction]:
             transaction = StoreTransaction(connection, self._rules, now=self._runner.now())
-            return work(transaction), transaction.erased_content
+            return work(transaction), transaction
 
-        outcome, erased_content = await self._try(run)
-        if erased_content:
+        outcome, transaction = await self._try(run)
+        if transaction.erased_content:
             self._runner.scrub_soon()
+        if transaction.hid_content:
+            self._to_erase.set()
         return outcome
 
     async def _maintain(self, work: Callable[[Connection, Micros | None], T]) -> T:

@@ -27,6 +27,9 @@ class StoreTransaction:
         self._loader = Loader(connection, rules, now=now)
         self._loaded: Loaded | None = None
         self.erased_content = False
+        """Whether content was erased that may be in clear on the disk."""
+        self.hid_content = False
+        """Whether content was hidden that is still to be erased."""
 
     def load(self, commits: Seq[Commit], *, lock_wait: LockWait = LockWait.LONG) -> Workspace:
         self._loaded = self._loader.load(commits, lock_wait=lock_wait)
@@ -39,7 +42,8 @@ class StoreTransaction:
         self._loaded = None
         saver = Saver(self._connection, loaded, self._rules)
         published = saver.save()
-        self.erased_content |= saver.erased_content
+        self.erased_content |= saver.removal.is_content
+        self.hid_content |= saver.removal.is_unfinished
         return published
 
     def read(self, reads: Seq[Read]) -> tuple[ReadResult, ...]:

@@ -1,0 +1,349 @@
+"""Erases in bounded steps what callers have erased already: it is hidden from them, and only its rows are left.
+
+A write erases a few rows itself. Of more it only says that they are hidden, in the session's row, and puts the work on
+a list, in the same transaction: so it costs the same at any size, and a server that is killed in between finds the work
+again. A step locks one session, then one item of the list, as writers do.
+"""
+
+from __future__ import annotations
+
+import random
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+
+import sqlalchemy as sa
+
+from sessions_server.domain.models import EventType, SessionKey
+from sessions_server.storage import spans
+from sessions_server.storage.content import Keeping
+from sessions_server.storage.schema import erasures, log, record_terms, records, requests, sessions
+from sessions_server.storage.statements import (
+    Prepared,
+    Row,
+    Upsert,
+    as_list,
+    is_listed,
+    item as item_of,
+    listed,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence as Seq
+
+    from sqlalchemy.engine import Connection
+
+    from sessions_server.storage.spans import Spans
+
+FEW: Final = 256
+"""How many rows a write erases itself, in all. More are left to the steps that follow."""
+
+_STEP_BYTES: Final = 4 * 1024 * 1024
+"""How much content a step erases at most, or one row."""
+
+_ITEMS_AT_ONCE: Final = 32
+
+PUT_ERASURES: Final = Upsert(erasures)
+
+
+class What(StrEnum):
+    """What is to be erased of a session."""
+
+    MESSAGES = "messages"
+    """The messages in the spans that its row has as hidden."""
+    CHANGES = "changes"
+    """What events up to a position keep of the context's past values."""
+    LOG = "log"
+    """All rows of the log up to a position, of a session that was deleted."""
+    RECORDS = "records"
+    """Those of a session that was deleted."""
+    ANSWERS = "answers"
+    """What is kept for the request ids of a session that was deleted."""
+
+
+BEFORE_CREATION: Final = frozenset({What.RECORDS, What.ANSWERS})
+"""What has to be erased before a session is created under the id again: nothing tells these rows from new ones."""
+
+
+class Erasure(NamedTuple):
+    """An item of the list."""
+
+    tenant: str
+    session_id: str
+    what: str
+    through: int = 0
+    position: int = 0
+
+    @property
+    def session(self) -> dict[str, str]:
+        return {"key_tenant": self.tenant, "key_session_id": self.session_id}
+
+    def joined(self, listed: Erasure | None) -> Erasure:
+        """An item that does what both do, of which one is on the list."""
+        if listed is None:
+            return self
+        return self._replace(
+            through=max(self.through, listed.through), position=min(self.position, listed.position)
+        )
+
+
+_OF_KEY: Final = ("tenant", "session_id")
+
+
+def of_session(table: sa.Table) -> tuple[sa.ColumnElement[bool], ...]:
+    """The condition on the key; the parameters are named unlike the columns, for statements about many rows."""
+    return (
+        table.c.tenant == sa.bindparam("key_tenant"),
+        table.c.session_id == sa.bindparam("key_session_id"),
+    )
+
+
+# As text: of a statement for many rows every parameter comes with each row.
+_KEEPING_ERASED: sa.ColumnElement[int] = sa.literal_column(str(Keeping.ERASED.value))
+
+_IS_ITEM: Final = (*of_session(erasures), erasures.c.what == sa.bindparam("what"))
+
+_keys = listed("keys")
+
+
+def _having_many(table: sa.Table, *conditions: sa.ColumnElement[bool]) -> Prepared:
+    """Those of the listed sessions that have more than a few rows."""
+    of_key = is_listed(_keys, table.c.tenant, table.c.session_id)
+    one_more: sa.Select[Any] = sa.select(sa.literal_column("1")).where(of_key, *conditions)
+    one_more = one_more.limit(1).offset(FEW)
+    return Prepared(
+        sa.select(item_of(_keys, 0), item_of(_keys, 1))
+        .select_from(_keys)
+        .where(one_more.correlate(_keys).exists())
+    )
+
+
+_WITH_MANY_RECORDS: Final = _having_many(records)
+_WITH_MANY_ANSWERS: Final = _having_many(requests, requests.c.sealed < _KEEPING_ERASED)
+_FIND: Final = Prepared(
+    sa.select(*erasures.c)
+    .select_from(_keys)
+    .join(erasures, is_listed(_keys, erasures.c.tenant, erasures.c.session_id))
+)
+
+_ITEMS: Final = Prepared(sa.select(*erasures.c).order_by(*erasures.primary_key.columns).limit(_ITEMS_AT_ONCE))
+_CLAIM: Final = Prepared(sa.select(*erasures.c).where(*_IS_ITEM).with_for_update())
+_DONE: Final = Prepared(erasures.delete().where(*_IS_ITEM))
+
+_LOCK_SESSION: Final = Prepared(
+    sa.select(sessions.c.log_start, sessions.c.hidden).where(*of_session(sessions)).with_for_update()
+)
+_SET_HIDDEN: Final = Prepared(
+    sessions.update()
+    .values(hidden=sa.bindparam("new_hidden", type_=sessions.c.hidden.type))
+    .where(*of_session(sessions))
+)
+
+_WITH_CONTEXT: Final = (EventType.CONTEXT_CHANGE, EventType.IMPORTED)
+"""The events that keep values of the context."""
+
+_IN_SPAN: Final = (
+    *of_session(log),
+    log.c.sequence >= sa.bindparam("first"),
+    log.c.sequence <= sa.bindparam("last"),
+)
+_BYTES: Final = sa.func.coalesce(sa.func.length(log.c.payload), 0) + sa.func.coalesce(
+    sa.func.length(log.c.change), 0
+)
+
+
+def _next_rows(*conditions: sa.ColumnElement[bool]) -> Prepared:
+    return Prepared(
+        sa.select(log.c.sequence, _BYTES)
+        .where(*_IN_SPAN, *conditions)
+        .order_by(log.c.sequence)
+        .limit(sa.bindparam("count"))
+    )
+
+
+_NEXT_ROWS: Final = _next_rows()
+_NEXT_OUTSIDE_HISTORY: Final = _next_rows(log.c.message_id.is_(None))
+_CLEARED: Final = log.update().values(message_id=sa.null(), payload=sa.null())
+CLEAR_MESSAGES: Final = Prepared(_CLEARED.where(*_IN_SPAN, log.c.message_id.is_not(None)))
+FREE_MESSAGE_IDS: Final = Prepared(_CLEARED.where(*_IN_SPAN, log.c.message_id == sa.bindparam("free_id")))
+"""Of messages that are hidden."""
+FORGET_CHANGES: Final = Prepared(
+    log.update()
+    .values(change=sa.null())
+    .where(
+        *_IN_SPAN,
+        log.c.change.is_not(None),
+        log.c.type.in_([sa.literal_column(f"'{kind}'") for kind in _WITH_CONTEXT]),
+    )
+)
+_DELETE_ROWS: Final = Prepared(log.delete().where(*_IN_SPAN))
+
+
+def _next(columns: Seq[sa.Column[Any]], size: sa.ColumnElement[int]) -> Prepared:
+    return Prepared(
+        sa.select(*columns, size)
+        .where(*of_session(columns[0].table))
+        .order_by(*columns)
+        .limit(sa.bindparam("count"))
+    )
+
+
+def _delete_through(columns: Seq[sa.Column[Any]]) -> Prepared:
+    last = sa.tuple_(*(sa.bindparam(f"last_{each.name}", type_=each.type) for each in columns))
+    return Prepared(
+        columns[0].table.delete().where(*of_session(columns[0].table), sa.tuple_(*columns) <= last)
+    )
+
+
+_RECORD: Final = (records.c.user_id, records.c.collection, records.c.key)
+_TERM: Final = tuple(
+    record_terms.c[column.name] for column in record_terms.primary_key if column.name not in _OF_KEY
+)
+_RECORD_TABLES: Final = (
+    (_RECORD, _next(_RECORD, records.c.size), _delete_through(_RECORD)),
+    (_TERM, _next(_TERM, sa.literal_column("0", sa.Integer())), _delete_through(_TERM)),
+)
+_ANSWERED: Final = (*of_session(requests), requests.c.sealed < _KEEPING_ERASED)
+_NEXT_ANSWERS: Final = Prepared(
+    sa.select(requests.c.request_id, sa.func.length(requests.c.answer))
+    .where(*_ANSWERED)
+    .limit(sa.bindparam("count"))
+)
+_ERASED: Final = requests.update().values(
+    answer=sa.bindparam("new_answer", type_=requests.c.answer.type), sealed=_KEEPING_ERASED
+)
+ERASE_ANSWERS: Final = Prepared(_ERASED.where(*_ANSWERED))
+_ERASE_ANSWER: Final = Prepared(
+    _ERASED.where(requests.c.request_id == sa.bindparam("of_request"), *of_session(requests))
+)
+
+
+def with_many_records(connection: Connection, keys: Iterable[SessionKey]) -> set[SessionKey]:
+    return {SessionKey(*row) for row in _WITH_MANY_RECORDS.rows(connection, keys=as_list(keys))}
+
+
+def with_many_answers(connection: Connection, keys: Iterable[SessionKey]) -> set[SessionKey]:
+    return {SessionKey(*row) for row in _WITH_MANY_ANSWERS.rows(connection, keys=as_list(keys))}
+
+
+def find_erasures(connection: Connection, keys: Iterable[SessionKey]) -> list[Erasure]:
+    """What is still to be erased of these ids."""
+    return [Erasure(*row) for row in _FIND.rows(connection, keys=as_list(keys))]
+
+
+def erase(connection: Connection, limit: int) -> int:
+    """Erases at most this many rows of one item. Returns how many it looked at; 0: nothing is left. Raises
+    SessionLocked."""
+    items = _ITEMS.rows(connection)
+    if not items:
+        return 0
+    found = Erasure(*random.choice(items))  # any of them, so that several servers seldom wait for each other
+    row = _LOCK_SESSION.first(connection, **found.session)
+    claimed = _CLAIM.first(connection, **found.session, what=found.what)
+    if claimed is None:
+        return 1  # another server has done it
+    item = Erasure(*claimed)
+    session = None if row is None else _Locked(row[0], spans.decode(row[1]))
+    count, left = _STEPS[What(item.what)](connection, item, session, limit)
+    if left is None:
+        _DONE.run(connection, **item.session, what=item.what)
+    elif left != item:
+        PUT_ERASURES.many(connection, [tuple(left)])
+    return max(count, 1)
+
+
+class _Locked(NamedTuple):
+    """The session of an item."""
+
+    log_start: int
+    hidden: Spans
+
+
+class _Progress(NamedTuple):
+    rows: int
+    """How many were looked at."""
+    left: Erasure | None
+    """None: nothing is."""
+
+
+def _messages(connection: Connection, item: Erasure, session: _Locked | None, limit: int) -> _Progress:
+    if session is None or not session.hidden:
+        return _Progress(0, None)
+    span = session.hidden[0]
+    count, last = _reach(_NEXT_ROWS.rows(connection, **_in(item, *span), count=limit), limit, span.last)
+    if span.first < session.log_start:
+        _DELETE_ROWS.run(connection, **_in(item, span.first, min(last, session.log_start - 1)))
+    if last >= session.log_start:
+        CLEAR_MESSAGES.run(connection, **_in(item, max(span.first, session.log_start), last))
+    hidden = spans.after(session.hidden, last)
+    _SET_HIDDEN.run(connection, **item.session, new_hidden=spans.encode(hidden))
+    return _Progress(count, item if hidden else None)
+
+
+def _changes(connection: Connection, item: Erasure, _: _Locked | None, limit: int) -> _Progress:
+    wanted = _in(item, item.position, item.through)
+    count, last = _reach(_NEXT_OUTSIDE_HISTORY.rows(connection, **wanted, count=limit), limit, item.through)
+    FORGET_CHANGES.run(connection, **_in(item, item.position, last))
+    return _Progress(count, item._replace(position=last + 1) if last < item.through else None)
+
+
+def _log(connection: Connection, item: Erasure, session: _Locked | None, limit: int) -> _Progress:
+    wanted = _in(item, 0, item.through)
+    count, last = _reach(_NEXT_ROWS.rows(connection, **wanted, count=limit), limit, item.through)
+    _DELETE_ROWS.run(connection, **_in(item, 0, last))
+    if last < item.through:
+        return _Progress(count, item)
+    if session is not None and session.hidden:  # of a session that was created since
+        hidden = spans.after(session.hidden, last)
+        _SET_HIDDEN.run(connection, **item.session, new_hidden=spans.encode(hidden))
+    return _Progress(count, None)
+
+
+def _records(connection: Connection, item: Erasure, _: _Locked | None, limit: int) -> _Progress:
+    for columns, following, delete_through in _RECORD_TABLES:
+        if rows := following.rows(connection, **item.session, count=limit):
+            count = _fitting(row[-1] for row in rows)
+            last = {
+                f"last_{column.name}": value for column, value in zip(columns, rows[count - 1], strict=False)
+            }
+            delete_through.run(connection, **item.session, **last)
+            return _Progress(count, item)
+    return _Progress(0, None)
+
+
+def _answers(connection: Connection, item: Erasure, _: _Locked | None, limit: int) -> _Progress:
+    rows = _NEXT_ANSWERS.rows(connection, **item.session, count=limit)
+    some = rows[: _fitting(size for _, size in rows)]
+    _ERASE_ANSWER.many(connection, [(b"", id_, *item.session.values()) for id_, _ in some])
+    return _Progress(len(some), item if some else None)
+
+
+_Step: TypeAlias = "Callable[[Connection, Erasure, _Locked | None, int], _Progress]"
+
+_STEPS: Final[dict[What, _Step]] = {
+    What.MESSAGES: _messages,
+    What.CHANGES: _changes,
+    What.LOG: _log,
+    What.RECORDS: _records,
+    What.ANSWERS: _answers,
+}
+
+
+def _in(item: Erasure, first: int, last: int) -> dict[str, Any]:
+    return {**item.session, "first": first, "last": last}
+
+
+def _reach(rows: Seq[Row], limit: int, last: int) -> tuple[int, int]:
+    """How many of the next rows a step takes, and the position up to which it then has come."""
+    count = _fitting(size for _, size in rows)
+    return count, rows[count - 1][0] if count < len(rows) or len(rows) == limit else last
+
+
+def _fitting(sizes: Iterable[int]) -> int:
+    """How many rows fit into a step: at least one, if there is one."""
+    total = count = 0
+    for size in sizes:
+        total += size
+        if count and total > _STEP_BYTES:
+            break
+        count += 1
+    return count

@@ -1,0 +1,56 @@
+"""Spans of positions in a log: sorted, apart from each other, both ends included. Stored as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TypeAlias
+
+from sessions_server.domain.history import Span
+from sessions_server.domain.jsonbytes import dumps, loads
+from sessions_server.domain.models import Sequence
+
+Spans: TypeAlias = tuple[Span, ...]
+
+
+def encode(spans: Spans) -> str | None:
+    """None: there are none."""
+    return dumps([list(span) for span in spans]).decode() if spans else None
+
+
+def decode(stored: str | None) -> Spans:
+    return () if stored is None else tuple(Span(*span) for span in loads(stored))
+
+
+def joined(spans: Iterable[Span]) -> Spans:
+    """The same positions in as few spans as possible."""
+    found: list[Span] = []
+    for span in sorted(spans):
+        if found and span.first <= found[-1].last + 1:
+            found[-1] = Span(found[-1].first, max(found[-1].last, span.last))
+        else:
+            found.append(span)
+    return tuple(found)
+
+
+def after(spans: Spans, position: int) -> Spans:
+    """What of the spans lies after a position."""
+    first = Sequence(position + 1)
+    return tuple(Span(max(span.first, first), span.last) for span in spans if span.last >= first)
+
+
+def contain(spans: Spans, position: int) -> bool:
+    return any(span.first <= position <= span.last for span in spans)
+
+
+def between(spans: Spans, first: int, last: int) -> Iterator[Span]:
+    """The positions from the first to the last that are in none of the spans, in their order."""
+    for span in spans:
+        if span.last < first:
+            continue
+        if span.first > last:
+            break
+        if span.first > first:
+            yield Span(Sequence(first), Sequence(span.first - 1))
+        first = span.last + 1
+    if first <= last:
+        yield Span(Sequence(first), Sequence(last))
