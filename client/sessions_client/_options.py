@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 ChannelOptions: TypeAlias = tuple[tuple[str, str | int], ...]
 Metadata: TypeAlias = tuple[tuple[str, str | bytes], ...]
-MetadataInput: TypeAlias = Mapping[str, str | bytes] | Iterable[tuple[str, str | bytes]]
+_Pairs: TypeAlias = Mapping[str, str | bytes] | Iterable[tuple[str, str | bytes]]
+MetadataInput: TypeAlias = _Pairs | Callable[[], _Pairs]
 TokenSource: TypeAlias = str | Callable[[], str]
 
 _SPREAD = ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]}))
@@ -161,15 +162,27 @@ def _host_and_port(address: str) -> tuple[str, int]:
 def call_metadata(token: TokenSource | None, metadata: MetadataInput | None) -> Callable[[], Metadata]:
     """What answers the metadata of the next call. Raises InvalidArgument for two credentials or for what gRPC
     could not send."""
+    if callable(metadata):
+        ask = metadata
+        return lambda: _with_token(_pairs(ask()), token)
     pairs = _pairs(metadata)
+    if callable(token):
+        _refuse_two_credentials(pairs)
+        return lambda: _with_token(pairs, token)
+    fixed = _with_token(pairs, token)
+    return lambda: fixed
+
+
+def _with_token(pairs: Metadata, token: TokenSource | None) -> Metadata:
     if token is None:
-        return lambda: pairs
+        return pairs
+    _refuse_two_credentials(pairs)
+    return (*pairs, _bearer(token() if callable(token) else token))
+
+
+def _refuse_two_credentials(pairs: Metadata) -> None:
     if any(key == "authorization" for key, _ in pairs):
         raise refused("metadata", "must not carry `authorization` beside token=; give one of the two.")
-    if callable(token):
-        return lambda: (*pairs, _bearer(token()))
-    fixed = (*pairs, _bearer(token))
-    return lambda: fixed
 
 
 def _bearer(token: object) -> tuple[str, str]:

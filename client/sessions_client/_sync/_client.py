@@ -38,9 +38,10 @@ class Client:
     `token` is sent as a bearer token with every call; a function is called for it each time. `tls` is True for the
     well-known authorities, the path or the content of your own CA, or a `TLS`. With TLS, all servers of a list must
     have certificates for the same name: the host that the addresses share, or `TLS(server_name=…)`. `metadata` is sent
-    with every call. `timeout` is the deadline of a call in seconds, or a `timedelta`, retries included.
-    `connect_timeout` limits how long the client waits for the first response of any server, so that a wrong address is
-    reported soon; after that first response, a lost server is waited for until the deadline.
+    with every call; a function is called for it each time, for example to pass a trace on. `timeout` is the deadline of
+    a call in seconds, or a `timedelta`, retries included. `connect_timeout` limits how long the client waits for the
+    first response of any server, so that a wrong address is reported soon; after that first response, a lost server is
+    waited for until the deadline.
 
     `proxy` says whether to use a proxy from the environment (`http_proxy`, `no_proxy`). None uses it for a single name
     or address, except for the loopback.

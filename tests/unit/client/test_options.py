@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +173,17 @@ def test_a_client_certificate_needs_its_key() -> None:
 
 def test_the_key_is_not_shown() -> None:
     assert "secret" not in repr(TLS(cert=b"cert", key=b"secret"))
+
+
+def test_metadata_of_a_function_is_asked_for_with_each_call() -> None:
+    traces: Iterator[Any] = iter([{"traceparent": "one"}, [("traceparent", "two")], {"Traceparent": "three"}])
+    metadata = call_metadata("t0k3n", lambda: next(traces))
+    assert metadata() == (("traceparent", "one"), ("authorization", "Bearer t0k3n"))
+    assert metadata()[0] == ("traceparent", "two")
+    with pytest.raises(InvalidArgument, match="lower case"):
+        metadata()
+    with pytest.raises(InvalidArgument, match="one of the two"):
+        call_metadata("t0k3n", lambda: {"authorization": "Bearer other"})()
 
 
 def test_a_token_becomes_a_bearer_credential_beside_the_metadata() -> None:
