@@ -10,10 +10,10 @@ READY := .venv/.ready
 RELEASED := protos/released.txtpb
 
 VERIFY := verify-format verify-lint verify-types verify-imports verify-proto verify-breaking verify-generated \
-	verify-sync verify-console verify-docs verify-sizes
+	verify-sync verify-console verify-docs verify-sizes verify-oldest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test integrations verify fix gen console fmt bench bench-compare docs release-protos $(VERIFY) \
+.PHONY: help setup run test test-fast integrations verify fix gen console fmt bench bench-compare docs release-protos $(VERIFY) \
 	fix-format fix-lint fix-proto fix-generated fix-sync fix-console fix-docs
 
 help: ## Show this list.
@@ -35,6 +35,9 @@ run: $(READY) ## Start the server on 127.0.0.1:50051, and HTTP on 8080, with an 
 test: $(READY) ## Run all tests; ARGS='-k name' narrows them.
 	$(BIN)/python -m pytest $(or $(ARGS),--numprocesses 2 --dist loadfile --max-worker-restart 0)
 
+test-fast: $(READY) ## Run the tests that need neither PostgreSQL nor another toolchain, in less than a minute.
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile tests/unit tests/conformance -k 'unit or memory' $(ARGS)
+
 integrations: $(READY) ## Run the adapters' contracts, each beside its framework in an environment of its own.
 	SESSIONS_TEST_EVERY_FRAMEWORK=1 $(BIN)/python -m pytest tests/integrations $(ARGS)
 
@@ -54,6 +57,12 @@ console: fix-console ## The same as fix-console.
 fmt: fix-format fix-proto ## Format Python and protos.
 
 fix: fix-lint fix-format fix-proto fix-generated fix-sync fix-console fix-docs ## Mend all that can be mended by a command.
+
+# Without what needs tools or the newest grpcio-health-checking, which needs a newer protobuf than the oldest.
+OF_TOOLS := test_typing.py test_unasync.py
+OLDEST := tests/unit/client tests/unit/domain tests/unit/http tests/unit/log tests/unit/rpc tests/unit/security \
+	tests/unit/storage tests/conformance/test_reads.py tests/conformance/test_writes.py -k 'unit or memory' \
+	--deselect tests/unit/rpc/test_server.py::test_health_lists_the_services $(OF_TOOLS:%=--ignore tests/unit/client/%)
 
 # The last word of a failed check is its cure.
 cure = || { echo "$@ failed: $(1)"; exit 1; }
@@ -123,3 +132,10 @@ fix-docs: $(READY) ## Write the lists of settings and of tested versions.
 
 verify-sizes: $(READY) ## Check that files and functions stay small; prints their sizes.
 	@$(BIN)/python -m tests.meta.sizes $(call cure,split what is named above.)
+
+verify-oldest: $(READY) ## Run tests of client and server with the oldest packages that pyproject.toml allows.
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python .cache/oldest
+	@$(BIN)/uv pip install --quiet --python .cache/oldest --resolution lowest-direct --editable '$(ROOT)[server,postgres,nats,http,cli]'
+	@$(BIN)/uv pip install --quiet --python .cache/oldest --group test
+	@.cache/oldest/bin/python -m pytest --quiet --numprocesses 2 --dist loadfile -p no:cacheprovider $(OLDEST) \
+		$(call cure,raise the floor in pyproject.toml of the package that is too old.)

@@ -141,7 +141,8 @@ def _finish(answer: Any) -> None:
 
 
 def refusal_of(error: Any) -> Refusal:
-    details = dict(error.trailing_metadata() or ()).get("grpc-status-details-bin", b"")
+    # In a list, since grpcio's metadata has become a mapping that dict() takes only in later releases.
+    details = dict([*(error.trailing_metadata() or ())]).get("grpc-status-details-bin", b"")
     status = status_pb2.Status.FromString(details)
     info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
     for detail in status.details:

@@ -130,7 +130,8 @@ def reason_of(error: grpc.aio.AioRpcError) -> str:
 
 
 def info_of(error: grpc.aio.AioRpcError) -> error_details_pb2.ErrorInfo:
-    details = dict(error.trailing_metadata() or ()).get("grpc-status-details-bin", b"")
+    # In a list, since grpcio's metadata has become a mapping that dict() takes only in later releases.
+    details = dict([*(error.trailing_metadata() or ())]).get("grpc-status-details-bin", b"")
     info = error_details_pb2.ErrorInfo()
     for detail in status_pb2.Status.FromString(details).details:
         detail.Unpack(info)

@@ -129,8 +129,12 @@ async def test_health_speaks_for_the_whole_and_for_the_service() -> None:
         assert {await client.healthy(name) for name in names} == {NOT_SERVING}
         server.set_serving(True)
         assert await client.healthy() == SERVING
+
+
+async def test_health_lists_the_services() -> None:
+    async with running() as server, client_of(server) as client:
         listed = await client.health.List(health_pb2.HealthListRequest())  # type: ignore[attr-defined]
-        assert set(listed.statuses) == set(names)
+        assert set(listed.statuses) == {"", *(service.full_name for service in SERVICES)}
 
 
 async def test_health_does_not_know_what_is_not_served() -> None:
