@@ -179,6 +179,7 @@ def test_both_clients_have_the_same_methods_with_the_same_parameters() -> None:
             "close",
             "closed",
             "connection",
+            "log_id",
             "next",
             "position",
             "wait",
