@@ -109,8 +109,8 @@ def _check_of(hint: Any) -> Callable[[Any], bool]:
     if isinstance(kind, type) and issubclass(kind, tuple) and hasattr(kind, "_fields"):
         hints = typing.get_type_hints(kind)
         fields = [_check_of(hints[name]) for name in kind._fields]
-        return lambda value: type(value) is kind and all(
-            check(each) for check, each in zip(fields, value, strict=True)
+        return lambda value: (
+            type(value) is kind and all(check(each) for check, each in zip(fields, value, strict=True))
         )
     if kind is int:
         return lambda value: type(value) is int and -_LARGEST <= value <= _LARGEST
