@@ -6,6 +6,7 @@ import asyncio
 import multiprocessing
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import urllib.request
@@ -183,6 +184,115 @@ def test_gunicorns_preloaded_workers_use_the_client_of_their_parent(server: Serv
             assert got == made
             assert int(worker) != gunicorn.pid
         gunicorn.terminate()
+
+
+TASKS = """
+import os
+from pathlib import Path
+
+from celery import Celery
+from celery.signals import worker_process_init
+from sessions_client import Client
+
+address, folder = {address!r}, Path(__file__).parent
+queue = str(folder)
+app = Celery("tasks", broker="filesystem://", backend=f"file://{{folder}}")
+app.conf.broker_transport_options = {{
+    "data_folder_in": queue, "data_folder_out": queue, "control_folder": queue
+}}
+before = Client(address)
+session = before.sessions.create("u").id
+events = before.sessions.subscribe(session, after_sequence=0)
+next(events)
+
+
+@worker_process_init.connect
+def connect(**_):
+    global after
+    after = Client(address)
+
+
+@app.task(name="states")
+def states():
+    return os.getpid(), [client.sessions.get(session).state for client in (before, after)]
+"""
+SEND = """
+import tasks
+
+results = [tasks.states.delay() for _ in range(6)]
+for result in results:
+    print(*result.get(timeout=60))
+"""
+
+
+def test_celerys_forked_workers_use_the_client_of_their_parent_and_their_own(
+    server: Server, tmp_path: Path
+) -> None:
+    """The parent has called and has a subscription open."""
+    (tmp_path / "tasks.py").write_text(TASKS.format(address=server.address))
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (*SOURCES, tmp_path)))}
+    options = (
+        "--pool=prefork",
+        "--concurrency=2",
+        "--without-gossip",
+        "--without-mingle",
+        "--without-heartbeat",
+    )
+    command = [sys.executable, "-m", "celery", "--app=tasks", "--quiet", "worker", *options]
+    with subprocess.Popen(command, env=env, cwd=tmp_path) as celery:
+        try:
+            sent = subprocess.run(
+                [sys.executable, "-c", SEND],
+                env=env,
+                cwd=tmp_path,
+                stdout=subprocess.PIPE,
+                text=True,
+                timeout=CHILD_SECONDS,
+                check=True,
+            )
+        finally:
+            celery.send_signal(signal.SIGQUIT)
+    workers = [line.partition(" ") for line in sent.stdout.splitlines()]
+    assert [states for _, _, states in workers] == ["['created', 'created']"] * 6
+    assert celery.pid not in {int(worker) for worker, _, _ in workers}
+
+
+COOPERATING = """
+import gevent.monkey
+
+gevent.monkey.patch_all()
+
+import grpc.experimental.gevent
+
+grpc.experimental.gevent.init_gevent()
+
+import gevent
+
+waits = gevent.event.Event()
+
+
+def listen(events):
+    waits.set()
+    print(next(events).type)
+
+
+def start(client, session):
+    waits.wait()
+    print("waits")
+    client.sessions.start(session)
+
+
+with Client(address) as client:
+    session = client.sessions.create("u").id
+    with client.sessions.subscribe(session) as events:
+        gevent.joinall([gevent.spawn(listen, events), gevent.spawn(start, client, session)], raise_error=True)
+    jobs = [gevent.spawn(client.sessions.get, session) for _ in range(20)]
+    print({str(job.get().state) for job in jobs})
+"""
+
+
+def test_under_gevent_one_that_waits_for_an_event_holds_up_nobody(server: Server) -> None:
+    assert program(COOPERATING, server.address).splitlines() == ["waits", "state_change", "{'active'}"]
 
 
 @pytest.mark.parametrize("made", [Client, AsyncClient])
