@@ -67,14 +67,6 @@ MISSING = Missing()
 
 def parse_path(text: str) -> Path:
     """Reads `a.b.0` or the JSON Pointer `/a/b/0`; the empty text is the root. Raises ValueError with a sentence."""
-    path = split_path(text)
-    if len(path) > MAX_DEPTH:
-        raise ValueError(f"A path has at most {MAX_DEPTH} parts.")
-    return path
-
-
-def split_path(text: str) -> Path:
-    """The same for a path of any length, of which a long one leads nowhere."""
     if not text:
         return ()
     if text.startswith("/"):
@@ -87,6 +79,8 @@ def split_path(text: str) -> Path:
             raise ValueError(
                 "A dotted path has no empty parts; for a key with dots use a JSON Pointer such as `/a.b`."
             )
+    if len(path) > MAX_DEPTH:
+        raise ValueError(f"A path has at most {MAX_DEPTH} parts.")
     return path
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
-from sessions_server.domain.context import split_path
+from sessions_server.domain.context import parse_path
 from sessions_server.domain.errors import InvalidRequest, Violation
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def parse_filter(raw: JsonObject, *, field: str = "metadata_filter") -> tuple[Co
     violations: list[str] = []
     for key, wanted in raw.items():
         try:
-            path = split_path(key)
+            path = parse_path(key)
         except ValueError as error:
             violations.append(str(error))
             continue

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 _PATH_CHARACTERS: Final = 128
 _TEXT_CHARACTERS: Final = 64
 _INDEXED_ITEMS: Final = 64
+_MOST_SETS: Final = 4
+"""Any one of them is enough, and how large each is has to be counted."""
+
 _LONG_LIST: Final = "e*"
 """Stands for all items of a list that has too many."""
 
@@ -59,11 +62,11 @@ def terms(metadata: JsonObject) -> set[Term]:
 
 
 def candidates(condition: Condition) -> list[Candidates]:
-    """Several sets of sessions, in each of which are all that satisfy the condition; none when that cannot be told."""
+    """A few sets of sessions, in each of which are all that satisfy the condition; none when that cannot be told."""
     if not all(map(_is_indexed, condition.path)):
         return []
     make = _CANDIDATES.get(condition.operator)
-    return make(condition.path, condition.operand) if make is not None else []
+    return make(condition.path, condition.operand)[:_MOST_SETS] if make is not None else []
 
 
 def _walk(value: Json, path: Path) -> Iterator[Term]:

@@ -11,7 +11,6 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
 from sessions_server.domain.filters import Condition, Operator
-from sessions_server.domain.limits import MAX_DEPTH
 from sessions_server.storage.conditions import ORDER, Test, stored_json
 
 if TYPE_CHECKING:
@@ -24,8 +23,6 @@ def sql_of(condition: Condition, document: sa.ColumnElement[Any]) -> Test:
 
 
 def _jsonb_at(document: sa.ColumnElement[Any], path: tuple[str, ...]) -> Any:
-    if len(path) > MAX_DEPTH:
-        return sa.cast(sa.null(), JSONB)
     value: Any = sa.type_coerce(document, JSONB)
     for key in path:  # the operator with a text steps into objects only
         value = value.op("->", return_type=JSONB())(sa.cast(key, sa.Text))
@@ -39,8 +36,10 @@ def _test(value: Any, operator: Operator, operand: Json) -> Any:
         return value == _jsonb(operand)
     if operator is Operator.NE:
         return value.is_distinct_from(_jsonb(operand))
-    if operator is Operator.IN:
-        return sa.or_(*(value == _jsonb(item) for item in cast("list[Json]", operand)))
+    if (
+        operator is Operator.IN
+    ):  # a list also "contains" (@>) another list, so what is looked for is a plain value
+        return sa.and_(_typeof(value).not_in(("object", "array")), _jsonb(operand).op("@>")(value))
     if operator is Operator.CONTAINS:
         return _contains(value, operand)
     if isinstance(operand, str):

@@ -1,33 +1,47 @@
 """Metadata conditions in SQLite's SQL; what they mean, `storage/conditions.py` says.
 
-A value is a row of json_each: its type, and the value as SQL has it, or the JSON text of an object or list.
+A value is a row of json_each: its type, and the value as SQL has it, or the JSON text of an object or list. Many values
+to compare with are one parameter, in which SQLite looks up each stored one: the cost follows what is stored, and the
+size of the statement does not follow their number.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 import sqlalchemy as sa
+from sqlalchemy.sql.elements import Grouping
 
 from sessions_server.domain.filters import Condition, Operator
-from sessions_server.domain.limits import MAX_DEPTH
 from sessions_server.storage.conditions import ORDER, Test, stored_json
 
 if TYPE_CHECKING:
-    from sessions_server.domain.models import Json
+    from sessions_server.domain.models import Json, JsonObject
+
+Path: TypeAlias = tuple[str, ...]
+Identity: TypeAlias = "tuple[str | int | float, ...]"
+"""What makes plain values the same: of each its type, and its SQL value; before them perhaps keys."""
+
+_MOST_JOINED: Final = 40
+"""SQLite joins at most 64 tables."""
+
+_MOST_BESIDE: Final = 20
+"""Terms of one AND, which SQLite nests, and no deeper than 1,000 expressions."""
 
 
 def sql_of(condition: Condition, document: sa.ColumnElement[Any]) -> Test:
     path, operator, operand = condition
     document = _if_valid(document)
     if operator is Operator.NE:
-        return sa.not_(_at_path(document, path, lambda value: _equals(value, operand)))
+        return sa.not_(_below(document, path, lambda value: _equals(value, operand)))
     if operator is Operator.EXISTS:
-        exists = _at_path(document, path, lambda _: sa.true())
+        exists = _below(document, path, lambda _: sa.true())
         return exists if operand is True else sa.not_(exists)
-    return _at_path(document, path, lambda value: _test(value, operator, operand))
+    return _below(document, path, lambda value: _test(value, operator, operand))
 
 
 def _if_valid(document: Any) -> Any:
@@ -39,27 +53,34 @@ def _test(value: Any, operator: Operator, operand: Json) -> Test:
     if operator is Operator.EQ:
         return _equals(value, operand)
     if operator is Operator.IN:
-        return sa.or_(*(_equals(value, item) for item in cast("list[Json]", operand)))
+        return _is_among(
+            _identity_columns(value), {_identities((item,)) for item in cast("list[Json]", operand)}
+        )
     if operator is Operator.CONTAINS:
         return _contains(value, operand)
-    same_type = value.type == "text" if isinstance(operand, str) else value.type.in_(("integer", "real"))
-    return sa.and_(same_type, ORDER[operator](value.value, _operand(operand)))
+    return sa.and_(_kind(value) == _kind_of(operand), ORDER[operator](value.value, _operand(operand)))
 
 
-def _at_path(document: Any, path: tuple[str, ...], test: Callable[[Any], Test]) -> Test:
+def _below(document: Any, path: Path, test: Callable[[Any], Test]) -> Test:
     """Whether there is a value at the path, and it passes."""
-    if len(path) > MAX_DEPTH:
-        return sa.false()
-    return _below(document, path, test)
+    members = _steps(document, len(path))
+    return _exists(members, *_leads(members, path), test(members[-1].c))
 
 
-def _below(document: Any, path: tuple[str, ...], test: Callable[[Any], Test]) -> Test:
-    """One flat join for the whole path: SQLite's parser does not nest deeply."""
+def _steps(document: Any, count: int) -> list[Any]:
+    """The members of an object, theirs, and so on: one flat join, since SQLite's parser does not nest deeply."""
     members = [_members(document)]
-    for _ in path[1:]:
+    for _ in range(count - 1):
         members.append(_members(_if_type(members[-1].c, "object", "{}")))
-    steps = (member.c.key == key for member, key in zip(members, path, strict=True))
-    return sa.select(sa.literal_column("1")).select_from(*members).where(*steps, test(members[-1].c)).exists()
+    return members
+
+
+def _leads(members: Iterable[Any], path: Path) -> Iterator[Test]:
+    return (member.c.key == key for member, key in zip(members, path, strict=True))
+
+
+def _exists(tables: Iterable[Any], *tests: Test) -> Test:
+    return sa.select(sa.literal_column("1")).select_from(*tables).where(*tests).exists()
 
 
 def _members(document: Any) -> Any:
@@ -77,8 +98,7 @@ def _equals(value: Any, operand: Json) -> Test:
         return sa.and_(value.type == kind, value.value == stored_json(operand))
     if operand is None or isinstance(operand, bool):
         return sa.and_(value.type == ("null" if operand is None else "true" if operand else "false"))
-    same_type = value.type == "text" if isinstance(operand, str) else value.type.in_(("integer", "real"))
-    return sa.and_(same_type, value.value == _operand(operand))
+    return sa.and_(_kind(value) == _kind_of(operand), value.value == _operand(operand))
 
 
 def _operand(operand: Json) -> Any:
@@ -101,17 +121,41 @@ def _contains(value: Any, operand: Json) -> Test:
 
 def _holds(value: Any, operand: Json) -> Test:
     if isinstance(operand, dict):
-        members = _if_type(value, "object", "{}")
-        parts = (_below(members, path, partial(_holds, operand=part)) for path, part in _parts(operand, ()))
-        return sa.and_(value.type == "object", *parts)
+        return _all([value.type == "object", *_members_hold(_if_type(value, "object", "{}"), operand)])
     if isinstance(operand, list):
-        parts = (_item_exists(value, partial(_holds, operand=item)) for item in operand)
-        return sa.and_(value.type == "array", *parts)
+        return _all([value.type == "array", *_items_hold(value, operand)])
     return _equals(value, operand)
 
 
-def _parts(operand: Json, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Json]]:
-    """What an object says, each with its path."""
+def _members_hold(members: Any, operand: JsonObject) -> Iterator[Test]:
+    """For each depth, one comparison for all plain values of an object, one for all items of lists, one for all objects
+    and one for all lists that may hold anything. Lists that hold lists or objects are compared one by one."""
+    values: dict[tuple[int, str], set[Identity]] = defaultdict(set)
+    for path, part in _parts(operand, ()):
+        if isinstance(part, dict):
+            values[len(path), "object"].add(path)
+        elif not isinstance(part, list):
+            values[len(path), "plain"].add((*path, *_identities((part,))))
+        elif not part:
+            values[len(path), "array"].add(path)
+        elif _are_plain(part):
+            values[len(path), "item"].update((*path, *_identities((item,))) for item in part)
+        else:
+            yield _below(members, path, partial(_holds, operand=part))
+    for (depth, kind), wanted in values.items():
+        steps = _steps(members, depth)
+        keys = [step.c.key for step in steps]
+        if kind in ("object", "array"):
+            yield _count(steps, keys, wanted, steps[-1].c.type == kind)
+        elif kind == "plain":
+            yield _count(steps, [*keys, *_identity_columns(steps[-1].c)], wanted)
+        else:
+            items = _members(_if_type(steps[-1].c, "array", "[]"))
+            yield _count([*steps, items], [*keys, *_identity_columns(items.c)], wanted)
+
+
+def _parts(operand: Json, path: Path) -> Iterator[tuple[Path, Json]]:
+    """The values within an object, each with its path."""
     if isinstance(operand, dict) and (operand or not path):
         for key, item in operand.items():
             yield from _parts(item, (*path, key))
@@ -119,7 +163,113 @@ def _parts(operand: Json, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ..
         yield path, operand
 
 
+def _items_hold(value: Any, operand: list[Json]) -> Iterator[Test]:
+    """One comparison for all items that have values at the same paths. Items with lists that hold lists or objects, and
+    items with very many values, are compared one by one."""
+    alike: dict[tuple[tuple[Path, bool], ...], list[list[Json]]] = defaultdict(list)
+    for item in operand:
+        parts: dict[Path, Json] = dict(_parts(item, ())) if isinstance(item, dict) else {(): item}
+        paths = sorted(parts)
+        if paths and _are_flat(parts.values()) and sum(map(len, paths)) + len(paths) < _MOST_JOINED:
+            shape = tuple((path, isinstance(parts[path], list)) for path in paths)
+            alike[shape].append([parts[path] for path in paths])
+        else:
+            yield _item_exists(value, partial(_holds, operand=item))
+    for shape, wanted in alike.items():
+        yield _one_holds_each(value, shape, wanted)
+
+
+def _one_holds_each(value: Any, shape: tuple[tuple[Path, bool], ...], wanted: list[list[Json]]) -> Test:
+    """Whether for each wanted item, given as its values at the paths, an item of the list holds it. The shape has the
+    paths, and whether a list is wanted there."""
+    items = _members(_if_type(value, "array", "[]"))
+    tables, ends = [items], []
+    tests: list[Test] = []
+    for path, _ in shape:
+        steps = _steps(_if_type(items.c, "object", "{}"), len(path)) if path else []
+        tables += steps
+        tests += _leads(steps, path)
+        ends.append((steps[-1] if path else items).c)
+    if not any(is_list for _, is_list in shape):
+        columns = [*chain.from_iterable(map(_identity_columns, ends))]
+        return _count(tables, columns, {_identities(parts) for parts in wanted}, *tests)
+    each = _members(
+        stored_json([[part if isinstance(part, list) else [part] for part in parts] for parts in wanted])
+    )
+    for index, ((_, is_list), end) in enumerate(zip(shape, ends, strict=True)):
+        said = _members(sa.func.json_extract(each.c.value, sa.literal_column(f"'$[{index}]'")))
+        found = _members(_if_type(end, "array", "[]")) if is_list else None
+        held = _same(said.c, end) if found is None else _exists([found], _same(said.c, found.c))
+        tests.append(sa.not_(_exists([said], sa.not_(held))))
+        tests += [end.type == "array"] if is_list else []
+    return sa.not_(_exists([each], sa.not_(_exists(tables, *tests))))
+
+
 def _item_exists(value: Any, test: Callable[[Any], Test]) -> Test:
     items = _members(_if_type(value, "array", "[]"))
-    found = sa.select(sa.literal_column("1")).select_from(items).where(test(items.c)).exists()
-    return sa.and_(value.type == "array", found)
+    return sa.and_(value.type == "array", _exists([items], test(items.c)))
+
+
+def _are_plain(values: Iterable[Json]) -> bool:
+    return not any(isinstance(value, (dict, list)) for value in values)
+
+
+def _are_flat(values: Iterable[Json]) -> bool:
+    """Whether they are plain, or lists of what is."""
+    return all(_are_plain(value if isinstance(value, list) else [value]) for value in values)
+
+
+def _same(value: Any, other: Any) -> Test:
+    return sa.tuple_(*_identity_columns(value)) == sa.tuple_(*_identity_columns(other))
+
+
+def _count(tables: list[Any], columns: list[Any], wanted: Collection[Identity], *tests: Test) -> Test:
+    """Whether all that is wanted is among the rows of the columns."""
+    found = sa.select(sa.func.count(sa.distinct(sa.func.json_array(*columns)))).select_from(*tables)
+    return found.where(*tests, _is_among(columns, wanted)).scalar_subquery() == len(wanted)
+
+
+def _is_among(columns: list[Any], wanted: Collection[Identity]) -> Test:
+    rows = _members(stored_json([[*each] for each in sorted(wanted, key=repr)]))
+    found = (
+        sa.func.json_extract(rows.c.value, sa.literal_column(f"'$[{index}]'"))
+        for index in range(len(columns))
+    )
+    return sa.tuple_(*columns).in_(sa.select(*found))
+
+
+def _identity_columns(value: Any) -> list[Any]:
+    """The identity of a value; 1 and 1.0 are one number."""
+    return [_kind(value), sa.func.coalesce(value.value, sa.literal_column("''"))]
+
+
+def _kind(value: Any) -> Any:
+    return sa.case((value.type == "integer", "real"), else_=value.type)
+
+
+def _kind_of(operand: Json) -> str:
+    return "text" if isinstance(operand, str) else "real"
+
+
+def _identities(values: Iterable[Json]) -> Identity:
+    return tuple(chain.from_iterable(map(_identity, values)))
+
+
+def _identity(value: Json) -> tuple[str, str | int | float]:
+    if value is None:
+        return "null", ""
+    if isinstance(value, bool):
+        return ("true", 1) if value else ("false", 0)
+    if isinstance(value, str):
+        return "text", value
+    return "real", cast("int | float", value)
+
+
+def _all(tests: list[Test]) -> Test:
+    """All of many tests, no deeper nested than SQLite takes."""
+    while len(tests) > _MOST_BESIDE:
+        tests = [
+            Grouping(sa.and_(*tests[start : start + _MOST_BESIDE]))
+            for start in range(0, len(tests), _MOST_BESIDE)
+        ]
+    return sa.and_(*tests)
