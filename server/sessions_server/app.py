@@ -33,6 +33,7 @@ from sessions_server.rpc.servicer import SessionServicer
 from sessions_server.rpc.streams import StreamBounds
 from sessions_server.rpc.tls import Tls, read_tls
 from sessions_server.rpc.tracing import Tracing
+from sessions_server.rpc.transactions import ObservedTransactions
 from sessions_server.security.cells import open_cells
 from sessions_server.security.tokens import open_authenticator
 from sessions_server.service.expiry import Eraser, Sweeper
@@ -127,8 +128,10 @@ async def serve_until(
         async with running_core(settings, clock=clock, stop=stop, serves=True) as core:
             metrics = Metrics()
             metrics.show_searches(core.store.lane)
-            core.writer.measure = metrics.committed
-            calls = _calls(settings, core, metrics, clock or SystemClock())
+            tracing = Tracing.configured()
+            kind, _, _ = core.backend.scheme.partition("+")
+            core.writer.observer = ObservedTransactions(metrics, tracing, database=kind)
+            calls = _calls(settings, core, metrics, tracing, clock or SystemClock())
             rpc = RpcServer(settings.listen, calls=calls, metrics=metrics, tls=tls)
             http = _http_server(settings, calls, tls)
             await rpc.start()
@@ -290,7 +293,7 @@ def _tune_gc() -> None:
     gc.set_threshold(50_000, 20, 100)
 
 
-def _calls(settings: Settings, core: Core, metrics: Metrics, clock: Clock) -> Calls:
+def _calls(settings: Settings, core: Core, metrics: Metrics, tracing: Tracing | None, clock: Clock) -> Calls:
     metrics.show_drafts(core.drafts.count, core.drafts.size_bytes)
     servicers: list[Servicer] = [
         SessionServicer(
@@ -310,7 +313,7 @@ def _calls(settings: Settings, core: Core, metrics: Metrics, clock: Clock) -> Ca
         clock=clock,
         metrics=metrics,
         limits=_call_limits(settings),
-        tracing=Tracing.configured(),
+        tracing=tracing,
     )
 
 

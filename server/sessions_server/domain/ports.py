@@ -163,6 +163,17 @@ class WriteStore(Protocol):
         Raises as `Commits.fork`."""
 
 
+class TransactionObserver(Protocol):
+    """Sees the write transactions of the writer, for metrics and traces."""
+
+    def origin(self) -> object:
+        """What the running call is to a trace; kept with its commit until the transaction that holds it."""
+
+    def transaction(self, origins: Seq[object]) -> AbstractContextManager[None]:
+        """Around one transaction with the commits of these origins; entered before it begins, left when it is durable
+        or has failed."""
+
+
 class Commits(Protocol):
     """Where commits are decided, in the order in which they come, and made durable."""
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeAlias, TypeVar
 
@@ -24,7 +24,7 @@ from sessions_server.domain.workspace import Published
 if TYPE_CHECKING:
     from sessions_server.domain.fork import Fork
     from sessions_server.domain.models import SessionKey
-    from sessions_server.domain.ports import Transaction, WriteStore
+    from sessions_server.domain.ports import Transaction, TransactionObserver, WriteStore
 
 Work = TypeVar("Work")
 
@@ -48,17 +48,26 @@ Parts = Callable[[], Iterator[Commit]]
 Announce: TypeAlias = Callable[[list[Published]], object]
 """Told what has become durable."""
 
-Measure: TypeAlias = Callable[[int, float], object]
-"""Told of each transaction how many commits it held and how many seconds it took."""
-
 
 @dataclass(slots=True, eq=False)
 class _Entry(Generic[Work]):
     work: Work
     result: asyncio.Future[Committed]
+    origin: object
+    """Whose it is, for traces."""
 
 
 _Single: TypeAlias = "_Entry[Commit]"
+
+
+class _Nobody:
+    """Observes nothing."""
+
+    def origin(self) -> None:
+        return None
+
+    def transaction(self, _origins: object) -> nullcontext[None]:
+        return nullcontext()
 
 
 class _Decided(NamedTuple):
@@ -72,7 +81,7 @@ class Writer:
     def __init__(self, store: WriteStore, *, announce: Announce) -> None:
         self._store = store
         self._announce = announce
-        self.measure: Measure = lambda _number, _seconds: None
+        self.observer: TransactionObserver = _Nobody()
         self._waiting: deque[_Single] = deque()
         self._parts: deque[_Entry[Parts]] = deque()
         self._wanted = 1
@@ -136,7 +145,7 @@ class Writer:
     def _enqueue(self, queue: deque[_Entry[Work]], work: Work) -> asyncio.Future[Committed]:
         if self._closing:
             raise _stopping()
-        entry = _Entry(work, asyncio.get_running_loop().create_future())
+        entry = _Entry(work, asyncio.get_running_loop().create_future(), self.observer.origin())
         queue.append(entry)
         if self._parts or len(self._waiting) >= self._wanted:
             self._ready.set()
@@ -197,12 +206,11 @@ class Writer:
 
     async def _commit(self, batch: list[_Single], lock_wait: LockWait) -> list[_Single]:
         """Answers which entries have to wait for a session; with long lock_wait they have done so."""
-        began = time.monotonic()
         try:
-            decided = await self._store.transact(lambda tx: _decide_batch(tx, batch, lock_wait))
+            with self.observer.transaction([entry.origin for entry in batch]):
+                decided = await self._store.transact(lambda tx: _decide_batch(tx, batch, lock_wait))
         except Exception as error:
             return await self._recover(batch, lock_wait, error)
-        self.measure(len(decided.outcomes), time.monotonic() - began)
         # The callers first, so that their answers do not queue behind a thousand watchers. Nobody runs in between.
         for entry, outcome in decided.outcomes:
             _settle(entry, outcome)

@@ -63,6 +63,28 @@ class Tracing:
                 call.ended(CANCELLED)
                 raise
 
+    def current(self) -> trace.SpanContext | None:
+        """The span of the running call; None outside of one, and in a call that is not recorded."""
+        context = trace.get_current_span().get_span_context()
+        return context if context.is_valid and context.trace_flags.sampled else None
+
+    @contextmanager
+    def transaction(self, origins: Iterable[object], database: str) -> Iterator[None]:
+        """A span of one write transaction for as long as the context lasts. It belongs to the trace of the first call
+        that is recorded, and is linked to the others that share the transaction."""
+        calls = [origin for origin in origins if isinstance(origin, trace.SpanContext)]
+        if not calls:
+            yield
+            return
+        with self._tracer.start_as_current_span(
+            f"{database} transaction",
+            context=trace.set_span_in_context(trace.NonRecordingSpan(calls[0])),
+            kind=SpanKind.CLIENT,
+            links=[trace.Link(call) for call in calls[1:]],
+            attributes={"db.system.name": database, "db.operation.batch.size": len(calls)},
+        ):
+            yield
+
     def note(self, request: Message) -> None:
         """Names the conversation on the current span."""
         session_id = getattr(request, "session_id", "")
