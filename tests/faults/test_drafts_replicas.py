@@ -3,68 +3,91 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 
 from sessions_client import AsyncClient
+from sessions_proto.v1 import sessions_pb2 as pb
 from sessions_server.security.keyring import create_keyring
+from tests.faults.drafts.eavesdropper import overheard
 from tests.faults.drafts.watching import Watcher, channels_for, text_of, tokens_of
 from tests.support.nats import NatsServer
 from tests.support.ports import HOST
 from tests.support.postgres import Postgres
 from tests.support.replicas import running_replicas
-from tests.support.server import Server
+from tests.support.server import ROOT, SOURCES, Server
 
-WATCHERS = 12
+WATCHERS = 9
+TOKENS = 75
+PER_SECOND = 60
+END_CONNECTIONS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{}'"
 
 
 class Fleet:
     """Three replicas, and NATS if they have it."""
 
-    def __init__(self, servers: list[Server], database: str, nats: NatsServer | None) -> None:
+    def __init__(self, servers: list[Server], url: str, nats: NatsServer | None) -> None:
         self.servers = servers
-        self.database = database
+        self.url = url
         self.nats = nats
+        self._marks = [0, 0, 0]
 
     @property
     def addresses(self) -> list[str]:
         return [server.address for server in self.servers]
 
+    def begin(self) -> None:
+        """Forgets who owned drafts before."""
+        self._marks = [len(server.log) for server in self.servers]
+
     def owner(self) -> Server:
-        """The one that drafts were written to."""
-        (owner,) = [server for server in self.servers if "WriteDraft" in server.log]
+        """The one that drafts were written to since."""
+        (owner,) = [
+            server
+            for server, mark in zip(self.servers, self._marks, strict=True)
+            if "WriteDraft" in server.log[mark:]
+        ]
         return owner
 
 
-@pytest.fixture(params=["postgres", "nats"])
-def fleet(request: pytest.FixtureRequest, tmp_path: Path, postgres_server: Postgres) -> Iterator[Fleet]:
-    database = asyncio.run(postgres_server.fresh_database())
-    keyring = tmp_path / "keyring"
-    create_keyring(keyring, now=datetime.now(UTC))
+@pytest.fixture(scope="module", params=["postgres", "nats"])
+def replicas(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, postgres_server: Postgres
+) -> Iterator[Fleet]:
+    folder = tmp_path_factory.mktemp("drafts")
+    create_keyring(folder / "keyring", now=datetime.now(UTC))
     env = {
         "SESSIONS_ALLOW_UNSAFE_DURABILITY": "true",
         "SESSIONS_LOG_LEVEL": "debug",
-        "SESSIONS_KEYRING": str(keyring),
+        "SESSIONS_KEYRING": str(folder / "keyring"),
     }
     with ExitStack() as stack:
         nats = None
         if request.param == "nats":
-            nats = stack.enter_context(NatsServer(tmp_path))
+            nats = stack.enter_context(NatsServer(folder))
             env["SESSIONS_WAKEUPS"] = f"nats://{HOST}:{nats.port}"
-        url = postgres_server.url(database)
-        servers = stack.enter_context(running_replicas(tmp_path, count=3, database_url=url, env=env))
-        yield Fleet(servers, database, nats)
+        url = postgres_server.url(asyncio.run(postgres_server.fresh_database()))
+        servers = stack.enter_context(running_replicas(folder, count=3, database_url=url, env=env))
+        yield Fleet(servers, url, nats)
+
+
+@pytest.fixture
+def fleet(replicas: Fleet) -> Fleet:
+    replicas.begin()
+    return replicas
 
 
 @asynccontextmanager
 async def watching(
     addresses: list[str], session_id: str, texts: dict[str, str], *, count: int = WATCHERS
 ) -> AsyncIterator[list[Watcher]]:
-    """Watchers on every replica, each of which goes on at the next one when its own dies."""
+    """Watchers on every replica, each of which goes to the next one when its own dies."""
     (channels,) = channels_for(addresses, 1)
     watchers = [
         Watcher([*channels[number % 3 :], *channels[: number % 3]], session_id, texts)
@@ -82,19 +105,134 @@ async def watching(
     assert [wrong for watcher in watchers for wrong in watcher.wrong] == []
 
 
-async def test_watchers_of_every_replica_see_a_draft_whose_owner_is_killed(fleet: Fleet) -> None:
-    texts = {"m-1": text_of(1, 90)}
+async def test_watchers_everywhere_see_a_draft_whose_owner_is_killed(fleet: Fleet) -> None:
+    texts = {"m-1": text_of(1, TOKENS)}
     async with AsyncClient(fleet.addresses) as writer:
         session = await writer.sessions.create("u")
         async with watching(fleet.addresses, session.id, texts) as watchers:
             async with writer.sessions.draft(session.id, message_id="m-1") as draft:
                 for number, token in enumerate(tokens_of(texts["m-1"])):
                     await draft.write(token)
-                    if number == 40:
+                    if number == TOKENS // 2:
                         for watcher in watchers:
                             await watcher.see_text("m-1")
-                        fleet.owner().kill()
-                    await asyncio.sleep(1 / 60)
+                        assert draft.watchers == WATCHERS
+                        owner = fleet.owner()
+                        owner.kill()
+                    await asyncio.sleep(1 / PER_SECOND)
+                async with watching(
+                    [each.address for each in alive(fleet, owner)], session.id, texts
+                ) as late:
+                    for watcher in late:
+                        await watcher.see_text("m-1", len(texts["m-1"]))
             for watcher in watchers:
                 await watcher.see_messages("m-1")
-            assert all(watcher.pieces > 3 for watcher in watchers)
+            assert all(watcher.pieces > 1 for watcher in watchers)
+    await asyncio.to_thread(owner.start)
+
+
+def alive(fleet: Fleet, killed: Server) -> list[Server]:
+    """Three servers to watch at, none of them killed."""
+    others = [server for server in fleet.servers if server is not killed]
+    return [*others, others[0]]
+
+
+async def test_watchers_are_told_that_a_draft_is_abandoned_when_its_writer_and_owner_are_killed(
+    fleet: Fleet,
+) -> None:
+    texts = {"m-1": "begun and never ended"}
+    async with AsyncClient(fleet.addresses) as client:
+        session = await client.sessions.create("u")
+        async with watching(fleet.addresses, session.id, texts) as watchers:
+            writer = writing(fleet.addresses, session.id, texts["m-1"])
+            for watcher in watchers:
+                await watcher.see_text("m-1", len(texts["m-1"]))
+            owner = fleet.owner()
+            writer.kill()
+            owner.kill()
+            writer.wait()
+            for watcher in elsewhere(watchers, fleet, owner):
+                await watcher.see_state("m-1", pb.DRAFT_STATE_ABANDONED)
+        assert await client.sessions.get_history(session.id) == []
+    await asyncio.to_thread(owner.start)
+
+
+def elsewhere(watchers: list[Watcher], fleet: Fleet, owner: Server) -> list[Watcher]:
+    """The watchers of the replicas that live."""
+    place = fleet.servers.index(owner)
+    return [watcher for number, watcher in enumerate(watchers) if number % 3 != place]
+
+
+def writing(addresses: list[str], session_id: str, text: str) -> subprocess.Popen[bytes]:
+    """A program that writes a draft and then waits."""
+    program = f"""
+import time
+from sessions_client import Client
+with Client({addresses!r}) as client, client.sessions.draft({session_id!r}, message_id="m-1") as draft:
+    draft.write({text!r})
+    time.sleep(600)
+"""
+    paths = os.pathsep.join(map(str, SOURCES))
+    return subprocess.Popen(
+        [sys.executable, "-c", program], cwd=ROOT, env={**os.environ, "PYTHONPATH": paths}
+    )
+
+
+async def test_the_draft_of_a_killed_writer_becomes_the_message_that_it_chose(fleet: Fleet) -> None:
+    texts = {"m-1": text_of(2, 5)}
+    async with AsyncClient(fleet.addresses) as client:
+        session = await client.sessions.create("u")
+        async with watching(fleet.addresses, session.id, texts, count=3) as watchers:
+            draft = client.sessions.draft(session.id, message_id="m-1", on_abandon="commit", idle=1)
+            await draft.write(texts["m-1"])
+            for watcher in watchers:
+                await watcher.see_text("m-1", len(texts["m-1"]))
+                await watcher.see_messages("m-1")
+        (message,) = await client.sessions.get_history(session.id)
+    assert (message.content, message.metadata) == (texts["m-1"], {"interrupted": True})
+
+
+@pytest.mark.parametrize("encryption", [False, True])
+async def test_nothing_of_an_encrypted_session_is_in_clear_between_replicas(
+    fleet: Fleet, *, encryption: bool
+) -> None:
+    canary = "a canary in a cage" if encryption else "a canary in the open"
+    texts = {"m-1": f"Hear {canary} sing."}
+    port = None if fleet.nats is None else fleet.nats.port
+    async with AsyncClient(fleet.addresses) as client, overheard(fleet.url, port) as packets:
+        session = await client.sessions.create("u", storage_options={"encryption": encryption})
+        async with (
+            watching(fleet.addresses, session.id, texts, count=3) as watchers,
+            client.sessions.draft(session.id, message_id="m-1") as draft,
+        ):
+            await draft.write(texts["m-1"])
+            for watcher in watchers:
+                await watcher.see_text("m-1", len(texts["m-1"]))
+            found = await packets()
+    assert found
+    assert any(canary.encode() in packet for packet in found) is not encryption
+
+
+async def test_a_draft_continues_when_what_carries_it_breaks(fleet: Fleet, postgres_server: Postgres) -> None:
+    texts = {"m-1": text_of(3, 40)}
+    tokens = tokens_of(texts["m-1"])
+    async with AsyncClient(fleet.addresses) as client:
+        session = await client.sessions.create("u")
+        async with watching(fleet.addresses, session.id, texts, count=3) as watchers:
+            async with client.sessions.draft(session.id, message_id="m-1") as draft:
+                for token in tokens[:20]:
+                    await draft.write(token)
+                for watcher in watchers:
+                    await watcher.see_text("m-1")
+                if fleet.nats is not None:
+                    fleet.nats.kill()
+                else:
+                    await postgres_server.execute(END_CONNECTIONS.format(fleet.url.rpartition("/")[2]))
+                for token in tokens[20:]:
+                    await draft.write(token)
+                if fleet.nats is not None:
+                    await asyncio.to_thread(fleet.nats.start)
+                for watcher in watchers:
+                    await watcher.see_text("m-1", len(texts["m-1"]))
+            for watcher in watchers:
+                await watcher.see_messages("m-1")

@@ -33,7 +33,7 @@ def tokens_of(text: str) -> list[str]:
 
 class Watcher:
     """A subscriber that goes to the next server whenever its stream breaks. `texts` are the messages that the drafts
-    become, by their ids."""
+    become, by their ids. It reads at most one response per `pause` seconds."""
 
     def __init__(
         self,
@@ -42,12 +42,15 @@ class Watcher:
         texts: Mapping[str, str],
         *,
         interval: float = 0.05,
+        pause: float = 0,
+        after: int | None = None,
     ) -> None:
         self._stubs = [sessions_pb2_grpc.SessionServiceStub(channel) for channel in channels]
         self._session_id = session_id
         self._texts = texts
         self._interval = interval
-        self._position: int | None = None
+        self._pause = pause
+        self._position = after
         self._shown: dict[str, str] = {}
         self.pieces = 0
         self.states: list[tuple[str, int]] = []
@@ -91,6 +94,8 @@ class Watcher:
             async for response in call:
                 self._take(response, places)
                 self.told.set()
+                if self._pause:
+                    await asyncio.sleep(self._pause)
         finally:
             call.cancel()
 

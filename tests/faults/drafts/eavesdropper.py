@@ -1,0 +1,52 @@
+"""Hears everything that replicas tell each other about drafts."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import asyncpg
+from nats.aio.client import Client
+
+from tests.support.ports import HOST
+
+if TYPE_CHECKING:
+    from nats.aio.msg import Msg
+
+
+@asynccontextmanager
+async def overheard(url: str, nats_port: int | None) -> AsyncIterator[Callable[[], Awaitable[list[bytes]]]]:
+    """What returns the packets so far: those of the database at this URL, or of NATS at this port if there is one."""
+    if nats_port is None:
+        yield lambda: _packets(url)
+        return
+    heard: list[bytes] = []
+
+    async def take(message: Msg) -> None:
+        heard.append(message.data)
+
+    async def so_far() -> list[bytes]:
+        return heard
+
+    client = Client()
+    await client.connect(f"nats://{HOST}:{nats_port}")
+    await client.subscribe("sessions.drafts.>", cb=take)
+    await client.flush()
+    try:
+        yield so_far
+    finally:
+        await client.close()
+
+
+async def _packets(url: str) -> list[bytes]:
+    parts = urlsplit(url)
+    connection = await asyncpg.connect(
+        user=parts.username, host=parts.hostname, port=parts.port, database=parts.path.lstrip("/"), ssl=False
+    )
+    try:
+        rows = await connection.fetch("SELECT packet FROM draft_packets")
+        return [row["packet"] for row in rows]
+    finally:
+        await connection.close()
