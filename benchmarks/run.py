@@ -26,6 +26,7 @@ def measurements() -> dict[str, Callable[[Plan], list[Finding]]]:
     from benchmarks import (
         rules_calls,
         rules_console,
+        rules_drafts,
         rules_growth,
         rules_http,
         rules_peers,
@@ -44,6 +45,9 @@ def measurements() -> dict[str, Callable[[Plan], list[Finding]]]:
         rules_calls.written,
         rules_streams.fan_out,
         rules_streams.receipt,
+        rules_drafts.drafts,
+        rules_drafts.drafts_receipt,
+        rules_drafts.drafts_memory,
         rules_growth.growth_messages,
         rules_growth.growth_pages,
         rules_growth.forks,

@@ -63,13 +63,12 @@ async def test_viewers_of_one_interval_are_woken_together_and_share_their_pieces
         for viewer in (one, other):
             await viewer.show(Sequence(0))
         board.wake()
-        assert one.is_due
+        assert [viewer.is_due for viewer in (one, other)] == [True, True]
         for viewer in (one, other):
             await viewer.show(Sequence(0))
         draft.append(CONTENT, "lo")
         board.wake()
-        assert not one.is_due
-        assert not other.is_due
+        assert [viewer.is_due for viewer in (one, other)] == [False, False]
         board.wake_now()
         for viewer in (one, other):
             await viewer.show(Sequence(0))
