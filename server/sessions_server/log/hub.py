@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -188,9 +188,20 @@ class Hub:
             if (feed := self._feeds.get(change.key)) is not None:
                 feed.publish(change)
 
+    def versions(self) -> dict[SessionKey, int]:
+        """Of the feeds of the watched sessions."""
+        return {key: feed.version for key, feed in self._feeds.items()}
+
     def hint(self, key: SessionKey, head: Sequence) -> None:
         if (feed := self._feeds.get(key)) is not None:
             feed.hint(head)
+
+    def looked(self, heads: Mapping[SessionKey, Sequence], seen: Mapping[SessionKey, int]) -> None:
+        """What a read of the logs' heads found that was begun when the feeds had these versions."""
+        for key, head in heads.items():
+            if (feed := self._feeds.get(key)) is not None and key in seen:
+                feed.compare(head, seen[key])
+                feed.hint(head)
 
     def forget_all(self) -> None:
         """Hints may have been lost: everyone looks into the log."""

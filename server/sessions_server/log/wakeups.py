@@ -102,9 +102,10 @@ class Wakeups:
                 rest = max(rest, min((monotonic() - began) * RESTS_PER_POLL, LONGEST_REST_SECONDS))
 
     async def _look(self) -> None:
-        watched = self._hub.watched()
+        seen = self._hub.versions()
+        watched = list(seen)
         for start in range(0, len(watched), HEADS_AT_ONCE):
-            self._pass_on(await self._store.heads(watched[start : start + HEADS_AT_ONCE]))
+            self._hub.looked(await self._store.heads(watched[start : start + HEADS_AT_ONCE]), seen)
 
     def _pass_on(self, hints: Hints) -> None:
         for key, head in hints.items():

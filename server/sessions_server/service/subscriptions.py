@@ -126,9 +126,8 @@ class Subscriptions:
     async def _page(self, cursor: _Cursor, limit: int) -> LogPage:
         seen = cursor.feed.version
         page = await self._store.log(cursor.key, cursor.position, limit, changes=cursor.changes)
-        if (
-            not page.fleeting
-        ):  # of such a session the page may not tell the head, and what is at hand is not used
+        # Of a fleeting session the page may not tell the head; but then nothing is taken from what is at hand.
+        if not page.fleeting:
             cursor.feed.compare(page.head, seen)
         return page
 

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from sessions_server.domain.errors import SetupError, Unavailable
-from sessions_server.domain.models import Sequence, SessionKey
+from sessions_server.domain.models import Event, EventType, Micros, Sequence, SessionKey
 from sessions_server.domain.workspace import Published
 from sessions_server.log.hints import Hints, packets, read_packet
 from sessions_server.log.hub import Hub
@@ -126,6 +126,18 @@ async def test_whatever_befalls_a_poll_the_next_one_finds_what_is_new() -> None:
             await feed.changed(since=0, timeout_seconds=3600)
             assert feed.recent(Sequence(2), "") is None, "the log has it"
     assert len(store.asked) >= 3
+
+
+async def test_a_poll_finds_that_a_log_went_back_and_nothing_is_at_hand_any_more() -> None:
+    hub, store = Hub(), Heads(hints(s=3), hints(s=1))
+    with hub.watch(KEY) as feed:
+        event = Event(KEY, Sequence(3), EventType.CREATED, Micros(0), "", None)
+        feed.publish(Published(KEY, [event], Sequence(3), Sequence(0)))
+        seen = feed.version
+        async with running(hub, Wire(), store, poll_seconds=0.001):
+            await feed.changed(since=seen, timeout_seconds=3600)
+        assert feed.recent(Sequence(3), "") is None
+        assert feed.head == 1
 
 
 async def test_a_poll_asks_for_many_sessions_in_portions() -> None:
