@@ -155,8 +155,8 @@ async def test_the_session_is_watched_before_anything_is_read_and_no_longer_than
     replica: Replica,
 ) -> None:
     async with replica.reader():
-        assert replica.hub.watched() == [KEY]
-    assert replica.hub.watched() == []
+        assert list(replica.hub.watched()) == [KEY]
+    assert list(replica.hub.watched()) == []
 
 
 async def test_a_deletion_by_another_replica_ends_the_stream(replica: Replica) -> None:

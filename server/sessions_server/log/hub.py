@@ -179,17 +179,14 @@ class Hub:
                 feed.close()
                 del self._feeds[key]
 
-    def watched(self) -> list[SessionKey]:
-        return list(self._feeds)
-
     def publish(self, published: list[Published]) -> None:
         """What this process has just made durable."""
         for change in published:
             if (feed := self._feeds.get(change.key)) is not None:
                 feed.publish(change)
 
-    def versions(self) -> dict[SessionKey, int]:
-        """Of the feeds of the watched sessions."""
+    def watched(self) -> dict[SessionKey, int]:
+        """The sessions, and the versions of their feeds."""
         return {key: feed.version for key, feed in self._feeds.items()}
 
     def hint(self, key: SessionKey, head: Sequence) -> None:

@@ -102,7 +102,7 @@ class Wakeups:
                 rest = max(rest, min((monotonic() - began) * RESTS_PER_POLL, LONGEST_REST_SECONDS))
 
     async def _look(self) -> None:
-        seen = self._hub.versions()
+        seen = self._hub.watched()
         watched = list(seen)
         for start in range(0, len(watched), HEADS_AT_ONCE):
             self._hub.looked(await self._store.heads(watched[start : start + HEADS_AT_ONCE]), seen)

@@ -155,8 +155,8 @@ def test_a_session_is_forgotten_with_its_last_watcher() -> None:
     with hub.watch(KEY) as first:
         with hub.watch(KEY) as second:
             assert first is second
-        assert hub.watched() == [KEY]
-    assert hub.watched() == []
+        assert list(hub.watched()) == [KEY]
+    assert list(hub.watched()) == []
 
 
 @pytest.mark.parametrize("made", [events(1, 1), []])
