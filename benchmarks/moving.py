@@ -16,8 +16,9 @@ from pathlib import Path
 from benchmarks.fill import fill
 from sessions_server.app import Core, running_core
 from sessions_server.domain.transfer import Header
-from sessions_server.dump.file import DumpReader, open_to_read, open_to_write
+from sessions_server.dump.reader import DumpReader, open_to_read
 from sessions_server.dump.transfer import export_all, import_all
+from sessions_server.dump.writer import open_to_write
 from sessions_server.settings import Settings
 
 Way = Callable[[Core, DumpReader], Awaitable[object]]

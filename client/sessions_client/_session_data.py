@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from sessions_client._convert import _export_json as records, _transfer as transfer
 from sessions_client._errors import refused
+from sessions_client._export_lines import FORMAT, is_lines, read_lines, write_lines
 from sessions_client._json_form import Model
 from sessions_client._models import JsonObject, Message, Session
 
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from sessions_proto.v1 import sessions_pb2 as pb
-
-_FORMAT = "sessions.v1.export"
 
 
 class SessionData(Model):
@@ -63,26 +62,55 @@ class SessionData(Model):
     def to_dict(self) -> dict[str, Any]:
         """Returns the export as plain JSON values, from which, and from whose JSON, `from_json` makes an equal one."""
         return {
-            "format": _FORMAT,
+            "format": FORMAT,
             "records": [records.record_to_json(record) for record in self._records],
         }
 
+    def to_json_lines(self) -> str:
+        """Returns the export as a file with a line of JSON for each record, as `sessions export` and `sessions-server
+        export` write it. Each of them, and `all_from_json`, reads what any other wrote."""
+        return write_lines([records.record_to_json(record) for record in self._records])
+
     @classmethod
     def from_json(cls, data: str | bytes | bytearray | Mapping[str, Any]) -> Self:
-        """Reads what `to_json` wrote: the text, its UTF-8 bytes, or the dict that a JSON parser made of it.
+        """Reads what `to_json` or `to_json_lines` wrote: the text, its UTF-8 bytes, or the dict that a JSON parser made
+        of it.
 
-        Raises InvalidArgument, naming the path, for anything else. Whether the content is what was once
-        exported is for the server to check."""
-        document = data if isinstance(data, Mapping) else _parse(data)
-        if document.get("format") != _FORMAT or not isinstance(document.get("records"), list):
+        Raises InvalidArgument, naming the path, for anything else, and for a file with several sessions. Whether the
+        content is what was once exported is for the server to check."""
+        found = [cls._of_document(data)] if isinstance(data, Mapping) else cls.all_from_json(data)
+        if len(found) != 1:
+            raise refused(
+                "session_data", f"holds {len(found)} sessions; read them with SessionData.all_from_json."
+            )
+        return found[0]
+
+    @classmethod
+    def all_from_json(cls, data: str | bytes | bytearray) -> list[Self]:
+        """Reads every session of an export's file, in its order: that of `sessions-server export` too.
+
+        Shared records of users and tenants are passed over. Raises InvalidArgument for a file that was altered or is
+        not whole, and for encrypted sessions of `sessions-server export`, which only `sessions-server import` reads."""
+        text = _text(data)
+        if not is_lines(text):
+            return [cls._of_document(_parse(text))]
+        return [cls._of_records(found) for found in read_lines(text)]
+
+    @classmethod
+    def _of_document(cls, document: Mapping[str, Any]) -> Self:
+        if document.get("format") != FORMAT or not isinstance(document.get("records"), list):
             raise refused(
                 "session_data",
-                f"is not an export; its `format` must be `{_FORMAT}`, with a list of `records`.",
+                f"is not an export; its `format` must be `{FORMAT}`, with a list of `records`.",
             )
+        return cls._of_records(document["records"])
+
+    @classmethod
+    def _of_records(cls, found: list[Any]) -> Self:
         return cls(
             [
                 records.record_from_json(record, field=f"session_data.records.{index}")
-                for index, record in enumerate(document["records"])
+                for index, record in enumerate(found)
             ]
         )
 
@@ -95,11 +123,18 @@ class SessionData(Model):
         return f"<SessionData of session {self.session.id!r}, {len(self._records)} records>"
 
 
-def _parse(data: str | bytes | bytearray) -> Mapping[str, Any]:
+def _text(data: str | bytes | bytearray) -> str:
     if not isinstance(data, (str, bytes, bytearray)):
         raise refused("session_data", f"must be a SessionData or its JSON, not {type(data).__name__}.")
     try:
-        document = json.loads(data)
+        return data if isinstance(data, str) else data.decode()
+    except UnicodeDecodeError as exc:
+        raise refused("session_data", "is not valid JSON.") from exc
+
+
+def _parse(text: str) -> Mapping[str, Any]:
+    try:
+        document = json.loads(text)
     except (ValueError, RecursionError) as exc:
         raise refused("session_data", "is not valid JSON.") from exc
     if not isinstance(document, dict):

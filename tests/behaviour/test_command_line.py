@@ -16,7 +16,7 @@ import pytest
 from sessions_client import Client
 from sessions_server.app import running_core
 from sessions_server.domain.models import Micros
-from sessions_server.dump.file import open_to_read
+from sessions_server.dump.reader import open_to_read
 from sessions_server.dump.transfer import Imported, import_all
 from sessions_server.settings import Settings
 from sessions_server.storage.clock import SystemClock

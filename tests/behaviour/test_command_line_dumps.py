@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from sessions_client import Client
-from sessions_server.dump import file as dump_file
+from sessions_server.dump import lines as dump_lines
 from tests.support.command_line import line_of, run, run_here, sentence_of, shown
 from tests.support.server import sqlite_url, start_server
 
@@ -88,7 +88,7 @@ Alter = Callable[[Lines], Lines]
 
 def starts(lines: Lines) -> list[int]:
     """Where each session begins, and where the last ends."""
-    return [at for at, line in enumerate(lines) if line.startswith((b'["header"', b'["end"'))]
+    return [at for at, line in enumerate(lines) if line.startswith((b'{"header"', b'{"end"'))]
 
 
 def without_the_second(lines: Lines) -> Lines:
@@ -107,8 +107,13 @@ def with_the_first_two_swapped(lines: Lines) -> Lines:
 
 
 def with_another_count(lines: Lines) -> Lines:
-    kind, count, digest = json.loads(lines[-1])
-    return [*lines[:-1], json.dumps([kind, count - 1, digest]).encode() + b"\n"]
+    end = json.loads(lines[-1])
+    end["end"]["count"] -= 1
+    return [*lines[:-1], compact(end)]
+
+
+def compact(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode() + b"\n"
 
 
 ALTERATIONS: dict[str, Alter] = {
@@ -119,7 +124,7 @@ ALTERATIONS: dict[str, Alter] = {
     "another tenant": lambda lines: [
         line.replace(b'"tenant":"default"', b'"tenant":"another"') for line in lines
     ],
-    "another time": lambda lines: [line.replace(b'"create_time":1', b'"create_time":2') for line in lines],
+    "another time": lambda lines: [line.replace(b'"create_time":"2', b'"create_time":"1') for line in lines],
     "other line ends": lambda lines: [lines[0], *(line.replace(b"\n", b"\r\n") for line in lines[1:])],
     "something behind the end": lambda lines: [*lines, b"more\n"],
 }
@@ -136,17 +141,16 @@ def test_nothing_is_imported_from_an_export_that_was_altered(place: Place, name:
 
 def sealed_again(lines: Lines) -> Lines:
     """With the last line that belongs to the others."""
-    kept = lines[:-1]
-    _, count, _ = json.loads(lines[-1])
-    end = ["end", count, hashlib.sha256(b"".join(kept)).hexdigest()]
-    return [*kept, json.dumps(end, separators=(",", ":")).encode() + b"\n"]
+    kept, count = lines[:-1], json.loads(lines[-1])["end"]["count"]
+    end = {"end": {"count": count, "sha256": hashlib.sha256(b"".join(kept)).hexdigest()}}
+    return [*kept, compact(end)]
 
 
 def in_first(kind: str, change: Callable[[Any], object]) -> Alter:
     """Changes the first record of a kind."""
 
     def alter(lines: Lines) -> Lines:
-        at = next(at for at, line in enumerate(lines) if line.startswith(f'["{kind}"'.encode()))
+        at = next(at for at, line in enumerate(lines) if line.startswith(f'{{"{kind}"'.encode()))
         record = json.loads(lines[at])
         change(record)
         return [*lines[:at], json.dumps(record).encode() + b"\n", *lines[at + 1 :]]
@@ -154,19 +158,37 @@ def in_first(kind: str, change: Callable[[Any], object]) -> Alter:
     return alter
 
 
+def session_in(line: Any) -> dict[str, Any]:
+    found: dict[str, Any] = line["header"]["session"]
+    return found
+
+
+def message_in(line: Any) -> dict[str, Any]:
+    found: dict[str, Any] = line["messages"]["messages"][0]
+    return found
+
+
 UNSOUND: dict[str, Alter] = {
-    "a tenant that is a number": in_first("header", lambda it: it[2]["key"].update(tenant=5)),
-    "a user that is nothing": in_first("header", lambda it: it[2].update(user_id=None)),
-    "metadata that is a list": in_first("header", lambda it: it[2].update(metadata=[])),
-    "a session that is a list": in_first("header", lambda it: it.__setitem__(2, [])),
-    "a time that is a text": in_first("header", lambda it: it[2].update(create_time="now")),
-    "a time beyond all": in_first("header", lambda it: it[2].update(create_time=2**63)),
-    "a version that is a truth": in_first("header", lambda it: it.__setitem__(1, True)),
-    "a context that is a number": in_first("context", lambda it: it.__setitem__(1, 5)),
-    "a content that is a list": in_first("messages", lambda it: it[1][0][3].update(content=[])),
-    "a message without a body": in_first("messages", lambda it: it[1][0].pop()),
-    "a count that is a text": in_first("footer", lambda it: it.__setitem__(1, "1")),
-    "a record of no kind": in_first("context", lambda it: it.__setitem__(0, "what")),
+    "a tenant that is a number": in_first("header", lambda it: it["moved"].update(tenant=5)),
+    "a user that is nothing": in_first("header", lambda it: session_in(it).update(user_id=None)),
+    "metadata that is a list": in_first("header", lambda it: session_in(it).update(metadata=[])),
+    "a session that is a list": in_first("header", lambda it: it["header"].update(session=[])),
+    "a time that is a text": in_first("header", lambda it: session_in(it).update(create_time="now")),
+    "a time that is a number": in_first("header", lambda it: session_in(it).update(create_time=2**63)),
+    "a time beyond all": in_first(
+        "header", lambda it: session_in(it).update(create_time="9999-12-32T00:00:00Z")
+    ),
+    "a state of no kind": in_first("header", lambda it: session_in(it).update(state="ACTIVE")),
+    "an etag beyond all": in_first("header", lambda it: session_in(it).update(etag="9" * 30)),
+    "a span that is a number": in_first("header", lambda it: session_in(it)["config"].update(timeout=5)),
+    "a version that is a truth": in_first("header", lambda it: it["header"].update(version=True)),
+    "a context that is a number": in_first("context", lambda it: it["context"].update(data=5)),
+    "a content that is a list": in_first("messages", lambda it: message_in(it).update(content=[])),
+    "a payload that is no base64": in_first("messages", lambda it: message_in(it).update(payload="*")),
+    "a message without a time": in_first("messages", lambda it: message_in(it).pop("create_time")),
+    "a message with more": in_first("messages", lambda it: message_in(it).update(more=1)),
+    "a count that is a text": in_first("footer", lambda it: it["footer"].update(message_count="1")),
+    "a record of no kind": in_first("context", lambda it: it.update(what=it.pop("context"))),
 }
 
 
@@ -183,9 +205,9 @@ def test_a_line_that_is_longer_than_any_export_has_is_not_read_into_memory(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     longest = max(map(len, place.lines()))
-    monkeypatch.setattr(dump_file, "LONGEST_LINE", longest)
+    monkeypatch.setattr(dump_lines, "LONGEST_LINE", longest)
     assert place.said("import", "dump", database="b.db").startswith(f"{SESSIONS} sessions were imported")
-    monkeypatch.setattr(dump_file, "LONGEST_LINE", longest - 1)
+    monkeypatch.setattr(dump_lines, "LONGEST_LINE", longest - 1)
     assert place.complained("import", "dump", database="c.db") == ALTERED
     place.write(place.lines()[:-1])
     assert place.complained("export", "dump", database="a.db") == ALTERED
@@ -210,7 +232,7 @@ def test_an_export_that_was_cut_goes_on_with_its_own_database_only(place: Place)
     assert place.complained("export", "dump", database="c.db").startswith(
         "dump was begun with another database"
     )
-    assert place.dump.read_bytes().startswith(begun[: begun.rindex(b'["header"')])
+    assert place.dump.read_bytes().startswith(begun[: begun.rindex(b'{"header"')])
     assert place.said("export", "dump", database="a.db") == f"dump holds {SESSIONS} sessions"
     assert place.said("import", "dump", database="d.db").startswith(f"{SESSIONS} sessions were imported")
 
@@ -292,12 +314,12 @@ def test_a_damaged_session_is_named_and_the_rest_is_exported(place: Place) -> No
 
     rescued = place.folder / "rescued"
     kept = rescued.read_bytes().splitlines(keepends=True)
-    damaged = next(number for number, line in enumerate(kept) if line.startswith(b'["damaged"'))
+    damaged = next(number for number, line in enumerate(kept) if line.startswith(b'{"damaged"'))
     rescued.write_bytes(b"".join(kept[: damaged + 1]))
     again = run_here("export", "rescued", folder=place.folder, env=place.url("a.db"))
     assert (again.returncode, again.stdout, again.stderr) == (1, *lines), "an interrupted export names it too"
-    assert [line for line in rescued.read_bytes().splitlines() if line.startswith(b'["damaged"')] == [
-        b'["damaged","default","s1"]'
+    assert [line for line in rescued.read_bytes().splitlines() if line.startswith(b'{"damaged"')] == [
+        b'{"damaged":{"tenant":"default","session_id":"s1"}}'
     ]
     assert place.said("import", "rescued", database="b.db") == (
         f"{SESSIONS - 1} sessions were imported, 0 were there already, 0 have expired for good"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -135,6 +136,20 @@ def test_a_session_goes_out_to_a_file_and_in_again(shell: Shell, user: str, crea
     assert (made["id"], made["metadata"], made["message_count"]) == (f"{user}-copy", {"device": "web"}, 1)
     through_a_pipe = shell.run("import", "-", "--replace", given=shell.run("export", id_).stdout)
     assert through_a_pipe.returncode == 0
+
+
+def test_a_file_with_several_sessions_comes_in_whole(shell: Shell, create: Create) -> None:
+    ids = [create("--set", f"n={number}") for number in range(2)]
+    parts = [shell.run("export", id_).stdout.splitlines(keepends=True) for id_ in ids]
+    body = "".join([parts[0][0], *parts[0][1:-1], *parts[1][1:-1]])
+    end = json.dumps({"end": {"count": 2, "sha256": hashlib.sha256(body.encode()).hexdigest()}})
+    refused = shell.run("import", "-", "--as", "one", given=f"{body}{end}\n")
+    assert (refused.returncode, "holds 2 sessions; --as is for one" in refused.stderr) == (2, True)
+    for id_ in ids:
+        shell.run("delete", id_, "--yes")
+    made = shell.run("import", "-", "-o", "jsonl", given=f"{body}{end}\n").stdout.splitlines()
+    assert [json.loads(line)["metadata"] for line in made] == [{"n": 0}, {"n": 1}]
+    assert [json.loads(line)["id"] for line in made] == ids
 
 
 def test_deleting_needs_a_word_where_nobody_can_be_asked(shell: Shell, create: Create) -> None:

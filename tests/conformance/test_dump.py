@@ -14,8 +14,9 @@ import sqlalchemy as sa
 from sessions_server.domain.errors import SetupError
 from sessions_server.domain.ports import HistoryQuery
 from sessions_server.domain.records import Scope
-from sessions_server.dump.file import open_to_read, open_to_write
+from sessions_server.dump.reader import open_to_read
 from sessions_server.dump.transfer import SESSIONS_AT_ONCE, Imported, export_all, import_all
+from sessions_server.dump.writer import open_to_write
 from sessions_server.service.transfer import Transfers
 from tests.conformance.harness import Harness, add, create, key, set_context
 from tests.conformance.record_harness import name, put, write

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sessions_server.domain.records import Scope
-from sessions_server.dump.file import open_to_read, open_to_write
+from sessions_server.dump.reader import open_to_read
 from sessions_server.dump.transfer import export_all, import_all
+from sessions_server.dump.writer import open_to_write
 from sessions_server.service.transfer import Transfers
 from tests.conformance.harness import Harness, create
 from tests.conformance.record_harness import IN_SESSION, all_of, delete, micros, name, put, query, write

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from sessions_cli.exits import FAILED, Failed
+from sessions_cli.exits import FAILED, USAGE, Failed
 from sessions_cli.session import SessionId, Terminal, with_terminal
 from sessions_cli.values import read_text
 
@@ -25,17 +25,18 @@ def export(
 ) -> None:
     """Writes a whole session to a file.
 
-    With its metadata, settings, context and history.
+    With its metadata, settings, context, history and records: a line of JSON for each part, as `sessions-server export`
+    writes them for all sessions.
     """
     if file is not None and file.exists() and not force:
         raise Failed(f"{file} exists; choose another name, or add --force to replace it.", exit_code=FAILED)
     with terminal.client() as client:
-        text = client.sessions.export(id_).to_json()
+        text = client.sessions.export(id_).to_json_lines()
     if file is None:
-        sys.stdout.write(f"{text}\n")
+        sys.stdout.write(text)
         return
     fresh = file.with_name(f"{file.name}.part")
-    fresh.write_text(f"{text}\n", encoding="utf-8")
+    fresh.write_text(text, encoding="utf-8")
     fresh.replace(file)
     typer.echo(f"{id_} is in {file}", err=True)
 
@@ -43,7 +44,11 @@ def export(
 @with_terminal
 def import_(
     file: Annotated[
-        str, typer.Argument(metavar="FILE", help="What `sessions export` wrote; `-`: standard input.")
+        str,
+        typer.Argument(
+            metavar="FILE",
+            help="What `sessions export` or `sessions-server export` wrote; `-`: standard input.",
+        ),
     ],
     *,
     as_: Annotated[
@@ -52,11 +57,18 @@ def import_(
     replace: Annotated[bool, typer.Option("--replace", help="Replace a session that has this id.")] = False,
     terminal: Terminal,
 ) -> None:
-    """Brings a session in from a file."""
+    """Brings the sessions of a file in."""
     from sessions_client import SessionData
 
-    data = SessionData.from_json(read_text(file if file == "-" else f"@{file}"))
-    id_ = as_ or data.session.id
+    found = SessionData.all_from_json(read_text(file if file == "-" else f"@{file}"))
+    if as_ is not None and len(found) != 1:
+        raise Failed(
+            f"{file} holds {len(found)} sessions; --as is for one. Leave it out to keep their ids.",
+            exit_code=USAGE,
+        )
     with terminal.client() as client:
-        made = client.sessions.import_(id_, session_data=data, if_exists="replace" if replace else "fail")
-        terminal.printer.one(made.to_dict())
+        for data in found:
+            made = client.sessions.import_(
+                as_ or data.session.id, session_data=data, if_exists="replace" if replace else "fail"
+            )
+            terminal.printer.one(made.to_dict())

@@ -68,8 +68,8 @@ def vacuum(*, settings: Settings) -> None:
 
 async def _export(settings: Settings, file: Path) -> Exported:
     from sessions_server.app import running_core
-    from sessions_server.dump.file import open_to_write
     from sessions_server.dump.transfer import export_all
+    from sessions_server.dump.writer import open_to_write
 
     async with running_core(settings) as core:
         total = (await core.store.counts()).sessions
@@ -79,7 +79,7 @@ async def _export(settings: Settings, file: Path) -> Exported:
 
 async def _import(settings: Settings, file: Path) -> Imported:
     from sessions_server.app import running_core
-    from sessions_server.dump.file import open_to_read
+    from sessions_server.dump.reader import open_to_read
     from sessions_server.dump.transfer import import_all
 
     async with running_core(settings) as core:

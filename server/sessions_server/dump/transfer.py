@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from sessions_server.domain.ports import ReadStore
     from sessions_server.domain.records import Scope
     from sessions_server.domain.transfer import ExportRecord
-    from sessions_server.dump.file import DumpReader, DumpWriter
+    from sessions_server.dump.reader import DumpReader
+    from sessions_server.dump.writer import DumpWriter
     from sessions_server.service.transfer import SessionStore, Transfers
 
 KEYS_PER_STEP = 256

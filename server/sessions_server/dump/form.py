@@ -1,0 +1,335 @@
+"""The lines of an export's file: each record as JSON, under the names that it has in the protos.
+
+Clients write and read the same lines, so what one program has exported any other imports. Times are RFC 3339, spans are
+seconds such as `3600s`, bytes are base64, enums are their names, and what is absent or empty is left out. Beside its
+header a session has here what only the server knows of it, under `moved`, which other readers ignore.
+
+What the first release wrote begins with `[` and is still read.
+"""
+
+from __future__ import annotations
+
+from base64 import b64decode, b64encode
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from sessions_server.domain.jsonbytes import dumps, loads
+from sessions_server.domain.models import (
+    SECOND,
+    ClaimedTime,
+    ExpiryAction,
+    ForkedFrom,
+    Message,
+    MessageBody,
+    Micros,
+    Overflow,
+    Persistence,
+    Sequence,
+    Session,
+    SessionConfig,
+    SessionKey,
+    State,
+    StateReason,
+    StorageOptions,
+)
+from sessions_server.domain.records import Record, RecordName, Scope
+from sessions_server.domain.transfer import (
+    ContextRecord,
+    ExportRecord,
+    Footer,
+    Header,
+    MessagesRecord,
+    RecordsPart,
+    ScopeHeader,
+    decode_record,
+)
+
+if TYPE_CHECKING:
+    from enum import StrEnum
+
+    from sessions_server.domain.models import JsonObject
+
+E = TypeVar("E", bound="StrEnum")
+
+FORMAT: Final = "sessions.v1.export"
+"""What a file says that it is."""
+
+DEFAULT_TENANT: Final = "default"
+"""The tenant of a session whose file does not name one, since a client wrote it."""
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_NANOS: Final = 10**9
+_TEXTS: Final = ("role", "content", "name", "tool_call_id", "payload_type")
+
+
+def kind_of(line: bytes) -> str:
+    """What a line holds, by its beginning."""
+    name = line[2 : line.find(b'"', 2)] if line[:2] in (b'{"', b'["') else b""
+    return name.decode(errors="replace").replace("-", "_")
+
+
+def line_of(kind: str, value: Any) -> bytes:
+    """A line without its end."""
+    return dumps({kind: value})
+
+
+def value_of(line: bytes) -> Any:
+    """What a line of one value holds; of the first release's form all that follows the kind."""
+    found = loads(line)
+    if isinstance(found, dict):
+        [value] = found.values()
+        return value
+    return found[1] if len(found) == 2 else found[1:]
+
+
+def write(record: ExportRecord) -> bytes:
+    """The line of a record, without its end."""
+    match record:
+        case Header(version, session, export_time):
+            header: JsonObject = {
+                "version": version,
+                "session": _session(session),
+                "export_time": _time(export_time),
+            }
+            return dumps({"header": header, "moved": _moved(session)})
+        case ContextRecord(data):
+            return line_of("context", {"data": data})
+        case MessagesRecord(messages):
+            return line_of("messages", {"messages": [_message(message) for message in messages]})
+        case RecordsPart(records):
+            return line_of("records", {"records": [_record(each) for each in records]})
+        case ScopeHeader(scope):
+            return line_of("scope", _present(tenant=scope.tenant, user_id=scope.user_id))
+        case Footer(message_count, record_count, sha256):
+            counts = _present(message_count=message_count, record_count=record_count)
+            return line_of("footer", counts | _present(sha256=_bytes(sha256)))
+
+
+def read(line: bytes) -> ExportRecord:
+    """The record of a line. Raises ValueError, KeyError, TypeError, AttributeError, OverflowError for anything else."""
+    if line.startswith(b"["):
+        return decode_record(line)
+    found: dict[str, Any] = loads(line)
+    kind, value = next(iter(found.items()))
+    match kind:
+        case "header":
+            session = _read_session(value["session"], found.get("moved", {}))
+            return Header(value["version"], session, _read_time(value["export_time"]))
+        case "context":
+            return ContextRecord(value.get("data", {}))
+        case "messages":
+            return MessagesRecord(tuple(map(_read_message, value["messages"])))
+        case "records":
+            return RecordsPart(tuple(map(_read_record, value["records"])))
+        case "scope":
+            return ScopeHeader(Scope(value["tenant"], user_id=value.get("user_id", "")))
+        case "footer":
+            digest = b64decode(value.get("sha256", ""), validate=True)
+            return Footer(value.get("message_count", 0), value.get("record_count", 0), digest)
+        case _:
+            raise ValueError("not a record that this module wrote")
+
+
+def _session(session: Session) -> JsonObject:
+    config, storage, origin = session.config, session.storage, session.forked_from
+    return _present(
+        id=session.key.session_id,
+        user_id=session.user_id,
+        state=_name("SESSION_STATE_", session.state),
+        message_count=session.message_count,
+        last_sequence=session.last_sequence,
+        etag=str(session.revision),
+        create_time=_time(session.create_time),
+        update_time=_time(session.update_time),
+        start_time=_time(session.start_time),
+        end_time=_time(session.end_time),
+        archive_time=_time(session.archive_time),
+        expire_time=_time(session.expire_time),
+    ) | {
+        "metadata": session.metadata,
+        "config": _present(
+            timeout=_span(config.timeout),
+            max_messages=config.max_messages,
+            context_window=config.context_window,
+            overflow=_name("OVERFLOW_", config.overflow),
+        ),
+        "storage_options": _present(
+            persistence=_name("PERSISTENCE_", storage.persistence),
+            encryption=storage.encryption,
+            ttl=_span(storage.ttl),
+            expiry_action=_name("EXPIRY_ACTION_", storage.expiry_action),
+        ),
+        **({} if origin is None else {"forked_from": dict(origin._asdict())}),
+    }
+
+
+def _moved(session: Session) -> JsonObject:
+    return _present(
+        tenant=session.key.tenant,
+        active_time=_time(session.active_time),
+        expiry_reason=session.expiry_reason,
+    )
+
+
+def _read_session(raw: dict[str, Any], moved: dict[str, Any]) -> Session:
+    config, storage = raw["config"], raw["storage_options"]
+    state = _read_name("SESSION_STATE_", raw["state"], State)
+    update_time, origin = _read_time(raw["update_time"]), raw.get("forked_from")
+    reason = moved.get("expiry_reason", StateReason.IDLE_TIMEOUT if state is State.EXPIRED else None)
+    session = Session(
+        key=SessionKey(moved.get("tenant", DEFAULT_TENANT), raw["id"]),
+        user_id=raw["user_id"],
+        state=state,
+        metadata=raw.get("metadata", {}),
+        config=SessionConfig(
+            _read_span(config.get("timeout")),
+            config.get("max_messages", 0),
+            config.get("context_window", 0),
+            _read_name("OVERFLOW_", config["overflow"], Overflow),
+        ),
+        storage=StorageOptions(
+            _read_name("PERSISTENCE_", storage["persistence"], Persistence),
+            storage.get("encryption", False),
+            _read_span(storage.get("ttl")),
+            _read_name("EXPIRY_ACTION_", storage["expiry_action"], ExpiryAction),
+        ),
+        message_count=raw.get("message_count", 0),
+        last_sequence=raw.get("last_sequence", 0),
+        revision=Sequence(int(raw["etag"])),
+        history_start=Sequence(0),
+        log_start=Sequence(0),
+        create_time=_read_time(raw["create_time"]),
+        update_time=update_time,
+        active_time=_read_optional_time(moved.get("active_time")) or update_time,
+        start_time=_read_optional_time(raw.get("start_time")),
+        end_time=_read_optional_time(raw.get("end_time")),
+        archive_time=_read_optional_time(raw.get("archive_time")),
+        expiry_reason=None if reason is None else StateReason(reason),
+        forked_from=None if origin is None else ForkedFrom(origin["session_id"], origin["sequence"]),
+    )
+    _time(session.expire_time)  # which has to be a time too, or no list could show it
+    return session
+
+
+def _message(message: Message) -> JsonObject:
+    body = message.body
+    texts = {name: text for name in _TEXTS if (text := getattr(body, name))}
+    objects = {name: value for name in ("data", "metadata") if (value := getattr(body, name)) is not None}
+    return {
+        "id": message.id,
+        "sequence": message.sequence,
+        **texts,
+        **objects,
+        **_present(payload=_bytes(body.payload), timestamp=_claimed(body.timestamp)),
+        "create_time": _time(message.create_time),
+    }
+
+
+def _read_message(raw: dict[str, Any]) -> Message:
+    id_, sequence, time = raw.pop("id"), raw.pop("sequence"), _read_time(raw.pop("create_time"))
+    if "payload" in raw:
+        raw["payload"] = b64decode(raw["payload"], validate=True)
+    if "timestamp" in raw:
+        raw["timestamp"] = _read_claimed(raw["timestamp"])
+    return Message(id_, sequence, time, MessageBody(**raw))
+
+
+def _record(record: Record) -> JsonObject:
+    name = record.name
+    return _present(
+        value=_bytes(record.value),
+        value_type=record.value_type,
+        time=_time(record.time),
+        ttl=_span(record.ttl),
+        etag=record.etag,
+        create_time=_time(record.create_time),
+        update_time=_time(record.update_time),
+        expire_time=_time(record.expire_time),
+    ) | {"name": _record_name(name), "labels": record.labels}
+
+
+def _record_name(name: RecordName) -> JsonObject:
+    named: JsonObject = {"collection": [*name.collection], "key": name.key}
+    if name.scope.session_id:
+        named["scope"] = {"session_id": name.scope.session_id}
+    return named
+
+
+def _read_record(raw: dict[str, Any]) -> Record:
+    name, ttl, expires = raw["name"], raw.get("ttl"), raw.get("expire_time")
+    scope = Scope("", name.get("scope", {}).get("session_id", ""))
+    return Record(
+        RecordName(scope, tuple(name["collection"]), name["key"]),
+        b64decode(raw.get("value", ""), validate=True),
+        raw.get("value_type", ""),
+        raw.get("labels", {}),
+        _read_time(raw["time"]),
+        _read_span(ttl),
+        raw["etag"],
+        _read_time(raw["create_time"]),
+        _read_time(raw["update_time"]),
+        _read_optional_time(expires),
+    )
+
+
+def _present(**values: Any) -> JsonObject:
+    """What is neither absent nor empty."""
+    return {name: value for name, value in values.items() if value}
+
+
+def _bytes(value: bytes) -> str:
+    return b64encode(value).decode()
+
+
+def _name(prefix: str, value: StrEnum) -> str:
+    return prefix + value.name
+
+
+def _read_name(prefix: str, name: str, kind: type[E]) -> E:
+    if not name.startswith(prefix):
+        raise ValueError("not a name of this kind")
+    return kind[name.removeprefix(prefix)]
+
+
+def _time(instant: Micros | None) -> str | None:
+    if instant is None:
+        return None
+    return f"{(_EPOCH + timedelta(microseconds=instant)).isoformat()[:-6]}Z"
+
+
+def _read_time(text: str) -> Micros:
+    if not text.endswith("Z"):
+        raise ValueError("a time is in UTC")
+    since = datetime.fromisoformat(text) - _EPOCH
+    return Micros((since.days * 86_400 + since.seconds) * SECOND + since.microseconds)
+
+
+def _read_optional_time(text: str | None) -> Micros | None:
+    return None if text is None else _read_time(text)
+
+
+def _claimed(stamp: ClaimedTime | None) -> str | None:
+    if stamp is None:
+        return None
+    whole = (_EPOCH + timedelta(seconds=stamp.seconds)).isoformat()[:-6]
+    return f"{whole}.{stamp.nanos:09}Z" if stamp.nanos else f"{whole}Z"
+
+
+def _read_claimed(text: str) -> ClaimedTime:
+    whole, _, fraction = text.removesuffix("Z").partition(".")
+    seconds = _read_time(f"{whole}Z") // SECOND
+    return ClaimedTime(seconds, int(fraction.ljust(9, "0")[:9]) if fraction else 0)
+
+
+def _span(span: Micros | None) -> str | None:
+    if span is None:
+        return None
+    seconds, micros = divmod(span, SECOND)
+    return f"{seconds}.{micros:06}s" if micros else f"{seconds}s"
+
+
+def _read_span(text: str | None) -> Micros | None:
+    if text is None:
+        return None
+    seconds, _, fraction = text.removesuffix("s").partition(".")
+    return Micros(int(seconds) * SECOND + (int(fraction.ljust(6, "0")[:6]) if fraction else 0))

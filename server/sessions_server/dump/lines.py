@@ -1,0 +1,126 @@
+"""The file that a whole database is moved in: a line for each record, a session's records together.
+
+    {"format":"sessions.v1.export"}         what the file is
+    {"header":…} … {"footer":…}             a session, as in an export
+    {"header":…} {"key":…} {"sealed":…} … {"sealed_footer":…}
+                                            an encrypted session: nothing but its header stands in clear
+    {"scope":…} … {"footer":…}              the records of a user or a tenant; sealed as above if there is a keyring
+    {"damaged":…}                           a session that could not be read and is not in the file
+    {"end":{"count":…,"sha256":…}}          only once the file is whole: how many of these, and the digest of every byte
+                                            before this line
+
+Clients write the same file with one session, or one JSON document with its records, which is read as well.
+
+Only whole sessions count: whatever follows the last of them was cut off, and is written again. A file that does not
+begin as one of these is never touched, and one command at a time uses it. Nothing of a file is imported before all of
+it was found to be as it was written.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING, Final
+
+from sessions_server.domain.errors import SetupError
+from sessions_server.domain.transfer import is_sound
+from sessions_server.dump import form
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from hashlib import _Hash
+    from pathlib import Path
+
+    from sessions_server.domain.transfer import ExportRecord
+
+FIRST_LINE: Final = form.line_of("format", form.FORMAT) + b"\n"
+FIRST_RELEASE: Final = b'["sessions-dump",2]\n'
+"""How the first release began its files, which are read and not written any more."""
+
+COLUMN: Final = "dump"
+
+LONGEST_LINE: Final = 64 * 1024 * 1024
+"""Longer than any that is written: a page of messages, each byte six in JSON, encrypted, and in base64."""
+
+CLOSING: Final = ("footer", "sealed_footer")
+"""What ends a session, or the records of a scope."""
+
+_OTHER_RELEASE: Final = (b'["sessions-dump",', b'{"format":"sessions.')
+_PRIVATE: Final = 0o600
+
+
+def next_line(path: Path, file: IO[bytes]) -> bytes:
+    """A line, or what there is of one at the file's end."""
+    line = file.readline(LONGEST_LINE + 1)
+    if len(line) > LONGEST_LINE:
+        raise altered(path)
+    return line
+
+
+def record_of(path: Path, line: bytes) -> ExportRecord:
+    try:
+        record = form.read(line)
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise altered(path) from error
+    if not is_sound(record):
+        raise altered(path)
+    return record
+
+
+def end_of(count: int, digest: _Hash) -> bytes:
+    return form.line_of("end", {"count": count, "sha256": digest.hexdigest()})
+
+
+@contextmanager
+def usable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise SetupError(
+            f"{path} cannot be used ({error.strerror}); check that it is a file that you may use, in a folder "
+            "that exists and has room."
+        ) from error
+
+
+def open_regular(name: str, flags: int) -> int:
+    """Raises SetupError for a folder, a device or a pipe."""
+    # Without O_NONBLOCK opening a pipe would wait for somebody at its other end.
+    descriptor = os.open(name, flags | os.O_NONBLOCK | os.O_CLOEXEC, _PRIVATE)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise SetupError(f"{name} is not a regular file; name a file.")
+    return descriptor
+
+
+def claim(path: Path, file: IO[bytes], lock: int) -> None:
+    """Until the file is closed. Raises SetupError when another command has it."""
+    try:
+        fcntl.flock(file, lock | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise SetupError(
+            f"Another command is using {path}; wait until it has ended, or name another file."
+        ) from None
+
+
+def not_an_export(path: Path, line: bytes) -> SetupError:
+    if line.startswith(_OTHER_RELEASE):
+        return SetupError(
+            f"{path} was exported by another release of this program, and was left as it is; export again with this "
+            "release."
+        )
+    return SetupError(f"{path} is not an export of this program, and was left as it is; name another file.")
+
+
+def altered(path: Path) -> SetupError:
+    return SetupError(
+        f"{path} is not as it was exported: it was altered or damaged since. Export again, to another file, or take "
+        "this one from a backup."
+    )
+
+
+def unfinished(path: Path) -> SetupError:
+    return SetupError(
+        f"{path} is not whole; run `sessions-server export {path}` again, which goes on where it stopped."
+    )

@@ -1,0 +1,203 @@
+"""Writes the file that a whole database is moved in; `lines.py` says what it holds."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+from base64 import b64encode
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, NamedTuple
+
+from sessions_server.domain.errors import EncryptionNotConfigured, KeyNotAvailable, SetupError
+from sessions_server.domain.models import SessionKey
+from sessions_server.domain.records import is_shared
+from sessions_server.domain.transfer import (
+    ExportRecord,
+    Footer,
+    Header,
+    ScopeHeader,
+)
+from sessions_server.dump import form
+from sessions_server.dump.lines import (
+    CLOSING,
+    COLUMN,
+    FIRST_LINE,
+    altered,
+    claim,
+    end_of,
+    next_line,
+    not_an_export,
+    open_regular,
+    record_of,
+    usable,
+)
+from sessions_server.service.sealing import Plain, Sealed, sealed, sealed_if_possible
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
+
+    from sessions_server.domain.models import Session
+    from sessions_server.domain.ports import Cells, Envelope
+    from sessions_server.domain.records import Scope
+
+
+class Reached(NamedTuple):
+    """How far an unfinished file goes."""
+
+    first: Session | None
+    last: Session | None
+    sessions: int
+    digest: _Hash
+    """Over all of it."""
+    scopes: int = 0
+    last_scope: Scope | None = None
+    """The last user or tenant whose records are in it."""
+    last_key: SessionKey | None = None
+    """The last session that is in it, or is named as damaged."""
+    damaged: tuple[SessionKey, ...] = ()
+    """The sessions and scopes that are named as damaged."""
+
+
+class DumpWriter:
+    """Appends whole sessions to a file that only its owner may read."""
+
+    def __init__(self, file: IO[bytes], path: Path, cells: Cells, reached: Reached) -> None:
+        self._file = file
+        self._cells = cells
+        self._place = 0
+        self._digest = reached.digest.copy()
+        self.path = path
+        self.reached = reached
+
+    async def add(self, records: AsyncIterator[ExportRecord]) -> None:
+        """Appends the records of one session; when they break off, the file is as it was."""
+        start, digest = self._file.tell(), self._digest.copy()
+        envelope: Envelope = Plain()
+        try:
+            async for record in records:
+                if isinstance(record, (Header, ScopeHeader)):
+                    envelope = self._begin(record)
+                else:
+                    self._write(record, envelope)
+        except BaseException:
+            self._file.flush()
+            self._file.truncate(start)
+            self._file.seek(start)
+            self._digest = digest
+            raise
+
+    def leave_out(self, key: SessionKey) -> None:
+        """Says that a session is damaged, so that the file lacks it."""
+        self._append(form.line_of("damaged", dict(key._asdict())))
+
+    def sync(self) -> None:
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def finish(self, count: int) -> None:
+        self._append(end_of(count, self._digest))
+        self.sync()
+
+    def _begin(self, header: Header | ScopeHeader) -> Envelope:
+        self._place = 0
+        self._append(form.write(header))
+        envelope: Envelope = Plain()
+        if isinstance(header, ScopeHeader):
+            envelope = sealed_if_possible(self._cells, header.scope.cell_key, COLUMN)
+        elif header.session.storage.encryption:
+            envelope = self._sealed(header.session.key)
+        if isinstance(envelope, Sealed):
+            self._append(form.line_of("key", b64encode(envelope.data_key).decode()))
+        return envelope
+
+    def _sealed(self, key: SessionKey) -> Sealed:
+        try:
+            return sealed(self._cells, key, COLUMN)
+        except EncryptionNotConfigured:
+            raise KeyNotAvailable(
+                "It is encrypted and there is no keyring; set SESSIONS_KEYRING to the keyring that it was created with."
+            ) from None
+
+    def _write(self, record: ExportRecord, envelope: Envelope) -> None:
+        line = form.write(record)
+        if not isinstance(envelope, Plain):
+            kind = "sealed_footer" if isinstance(record, Footer) else "sealed"
+            line = form.line_of(kind, b64encode(envelope.seal(self._place, line)).decode())
+        self._place += 1
+        self._append(line)
+
+    def _append(self, line: bytes) -> None:
+        for part in (line, b"\n"):
+            self._file.write(part)
+            self._digest.update(part)
+
+
+@contextmanager
+def open_to_write(path: Path, cells: Cells) -> Iterator[DumpWriter]:
+    """Goes on behind the last whole session of the file. Raises SetupError for a file that is something else, or
+    whole already, or in use."""
+    with usable(path), open(path, "a+b", opener=open_regular) as file:
+        claim(path, file, fcntl.LOCK_EX)
+        reached = _cut_to_whole_sessions(path, file)
+        yield DumpWriter(file, path, cells, reached)
+
+
+def _cut_to_whole_sessions(path: Path, file: IO[bytes]) -> Reached:
+    """Takes off what follows the last whole session."""
+    file.seek(0)
+    line = file.readline(len(FIRST_LINE))
+    if not FIRST_LINE.startswith(line):
+        raise not_an_export(path, line)
+    if line != FIRST_LINE:  # new, or cut off in its first line
+        file.seek(0)
+        file.truncate()
+        file.write(FIRST_LINE)
+        return Reached(None, None, 0, hashlib.sha256(FIRST_LINE))
+    digest, session, scope = hashlib.sha256(line), None, None
+    reached, end = Reached(None, None, 0, digest.copy()), file.tell()
+    while (line := next_line(path, file)).endswith(b"\n"):
+        if (kind := form.kind_of(line)) == "end":
+            raise SetupError(f"{path} is a whole export already; name another file, or remove this one.")
+        digest.update(line)
+        header = record_of(path, line) if kind in ("header", "scope") else None
+        if isinstance(header, Header):
+            session, scope = header.session, None
+        elif isinstance(header, ScopeHeader):
+            scope = header.scope
+        elif kind == "damaged":
+            reached, end = _past_damaged(reached, _damaged(path, line), digest), file.tell()
+        elif kind in CLOSING:
+            reached = _further(reached, session, scope, digest)
+            end = file.tell()
+    file.truncate(end)
+    file.seek(end)
+    return reached
+
+
+def _further(reached: Reached, session: Session | None, scope: Scope | None, digest: _Hash) -> Reached:
+    """After one more session, or one more scope."""
+    if scope is not None:
+        return reached._replace(digest=digest.copy(), scopes=reached.scopes + 1, last_scope=scope)
+    return reached._replace(
+        first=reached.first or session,
+        last=session,
+        last_key=reached.last_key if session is None else session.key,
+        sessions=reached.sessions + 1,
+        digest=digest.copy(),
+    )
+
+
+def _past_damaged(reached: Reached, key: SessionKey, digest: _Hash) -> Reached:
+    last = reached.last_key if is_shared(key) else key
+    return reached._replace(last_key=last, damaged=(*reached.damaged, key), digest=digest.copy())
+
+
+def _damaged(path: Path, line: bytes) -> SessionKey:
+    """The session that a line names as damaged."""
+    try:
+        return SessionKey(**form.value_of(line))
+    except (ValueError, TypeError) as error:
+        raise altered(path) from error
