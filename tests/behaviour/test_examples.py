@@ -116,6 +116,11 @@ def test_the_session_manager_prints_its_summary(server: Server) -> None:
     assert exported.startswith("Exported: <SessionData of session ")
 
 
+def test_the_draft_is_shown_and_then_stored(server: Server) -> None:
+    printed = run(server, sys.executable, "examples/drafts.py", folder=ROOT)
+    assert printed == "An answer comes token by token, and everyone sees it grow. \nstored as event 2\n"
+
+
 @contextmanager
 def view(server: Server, session: Session, position: Path) -> Iterator[subprocess.Popen[str]]:
     """The live view as a process, until the context ends."""

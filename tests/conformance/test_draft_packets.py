@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 from sessions_server.domain.replica_ports import DraftPacket
 from tests.conformance.harness import KEY, OTHER, Harness
+
+if TYPE_CHECKING:
+    from sessions_server.storage.store import Store
+    from tests.support.postgres import Postgres
 
 
 def packet(number: int, *, key: object = KEY) -> DraftPacket:
@@ -20,6 +27,17 @@ async def test_a_reader_takes_the_packets_of_others_once_and_in_order(bench: Har
     await store.add_draft_packets("a", [packet(4), packet(5)])
     assert await store.take_draft_packets("b", known, {KEY}) == ([packet(4), packet(5)], {"a": 5})
     assert await store.take_draft_packets("b", {"a": 5}, {KEY}) == ([], {})
+
+
+async def test_postgresql_does_not_log_them(
+    postgres: Postgres, postgres_url: str, opener: Callable[[str], Store]
+) -> None:
+    store = opener(postgres_url)
+    await store.start()
+    await store.close()
+    asked = "SELECT relpersistence FROM pg_class WHERE relname IN ('draft_packets', 'pk_draft_packets')"
+    rows = await postgres.fetch(asked, database=postgres_url.rpartition("/")[2])
+    assert [row["relpersistence"] for row in rows] == [b"u", b"u"]
 
 
 async def test_a_packet_is_kept_for_ten_seconds(bench: Harness) -> None:

@@ -43,6 +43,24 @@ def say(web: Web, session: str, content: str) -> None:
     web.done("AddMessage", {"sessionId": session, "message": {"role": "user", "content": content}})
 
 
+def test_drafts_are_events_of_their_own_without_an_id(web: Web) -> None:
+    session = session_with(web, 0)
+    piece = {"sessionId": session, "messageId": "m-1", "role": "assistant", "text": "Hel"}
+    position = web.done("sessions.v1.DraftService/WriteDraft", piece)["position"]
+    with web.lines(events(session, "?include_drafts=true&draft_interval=0.01s")) as lines:
+        blocks = (block for block in lines.blocks() if "event" in block)
+        first = next(blocks)
+        assert (first["event"], "id" in first) == ("draft", False)
+        shown = json.loads(first["data"])
+        assert (shown["messageId"], shown["text"], shown["state"]) == ("m-1", "Hel", "DRAFT_STATE_WRITING")
+        web.done("sessions.v1.DraftService/WriteDraft", {**piece, "text": "lo", "position": position})
+        second = json.loads(next(blocks)["data"])
+        assert (second["from"], second["text"]) == (position, "lo")
+        web.done("sessions.v1.DraftService/CommitDraft", {"sessionId": session, "messageId": "m-1"})
+        last = next(blocks)
+        assert (last["event"], json.loads(last["data"])["message"]["content"]) == ("message", "Hello")
+
+
 def events(session: str, query: str = "") -> str:
     return f"/v1/sessions/{session}/events{query}"
 

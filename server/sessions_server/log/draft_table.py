@@ -66,8 +66,9 @@ class DraftTable:
         try:
             await self._packets.add_draft_packets(self._sender, numbered)
         except DomainError as error:
+            if not self._lost:
+                logger.warning("drafts could not be shown to other replicas: %s", error)
             self._lost = True
-            logger.warning("drafts could not be shown to other replicas: %s", error)
 
     async def run(self, received: Callable[[SessionKey, bytes], None], missed: Callable[[], None]) -> None:
         while True:

@@ -10,10 +10,10 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from sessions_server.domain.drafts import Draft, DraftState
-from sessions_server.domain.errors import DomainError, LimitExceeded
+from sessions_server.domain.errors import DomainError, LimitExceeded, Unavailable
 from sessions_server.domain.lifecycle import CONTENT_WRITABLE
 from sessions_server.domain.models import Deleted, Event, Imported, Message, Sequence, StateChange
 from sessions_server.service.draft_board import DraftBoard
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from sessions_server.service.subscriptions import Subscriptions
 
 logger = logging.getLogger(__name__)
+
+RETRY_SECONDS: Final = 1.0
+"""After how long a log that could not be read is read again."""
 
 Listener: TypeAlias = Callable[[DraftBoard], None]
 
@@ -139,16 +142,21 @@ class DraftBoards:
             del self._boards[board.key]
 
     async def _follow(self, board: DraftBoard, after: Sequence) -> None:
-        """Ends drafts with their messages, and all of them with the session or when its log cannot be read."""
-        try:
-            await self._subscriptions.follow(
-                board.key, _Follower(self, board), kinds=frozenset(), after=after
-            )
-        except DomainError as error:
-            logger.info("a session with drafts can no longer be followed: %s", error)
-        except Exception:
-            logger.exception("a session with drafts can no longer be followed")
-        self.end_all(board, DraftState.ABANDONED)
+        """Ends drafts with their messages, and all of them with the session or when its log cannot be read. Waits for a
+        database that is away."""
+        follower = _Follower(self, board)
+        while True:
+            try:
+                await self._subscriptions.follow(board.key, follower, kinds=frozenset(), after=after)
+            except Unavailable:
+                after = board.position
+                await asyncio.sleep(RETRY_SECONDS)
+                continue
+            except DomainError as error:
+                logger.info("a session with drafts can no longer be followed: %s", error)
+            except Exception:
+                logger.exception("a session with drafts can no longer be followed")
+            return self.end_all(board, DraftState.ABANDONED)
 
 
 class _Follower:
