@@ -244,11 +244,15 @@ async def test_what_could_not_be_restored_is_refused(client: AsyncClient, tmp_pa
 
     session = session_of("x")
     session.state["thing"] = object()
+    infinite = session_of("x")
+    infinite.state["number"] = float("inf")
     for store in (FileSessionStore(tmp_path), SessionsSessionStore(client)):
-        with pytest.raises(TypeError, match="subclass"):
+        with pytest.raises(TypeError, match="AgentSession instances only"):
             await store.set(name, Own())
         with pytest.raises(TypeError, match="register_state_type"):
             await store.set(name, session)
+        with pytest.raises(ValueError, match="must be a finite float"):
+            await store.set(name, infinite)
         assert await store.get(name) is None
 
 

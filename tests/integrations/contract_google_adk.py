@@ -15,6 +15,7 @@ from google.adk.errors.already_exists_error import AlreadyExistsError
 from google.adk.errors.session_not_found_error import SessionNotFoundError
 from google.adk.events import Event, EventActions
 from google.adk.sessions.base_session_service import GetSessionConfig
+from google.adk.sessions.database_session_service import DatabaseSessionService
 from google.adk.sessions.sqlite_session_service import SqliteSessionService
 from google.genai import types
 
@@ -109,6 +110,25 @@ async def test_a_stale_session_is_refused_and_nothing_is_stored(service: Any, ap
     assert fresh.state == {}
     await service.append_event(fresh, event("3"))
     assert texts(await service.get_session(**name)) == ["1", "3"]
+
+
+async def test_a_session_object_without_a_marker_is_judged_by_its_last_event(
+    tmp_path: Path, app: str
+) -> None:
+    own = DatabaseSessionService(f"sqlite+aiosqlite:///{tmp_path / 'adk.db'}")
+    async with own, AsyncClient(os.environ["SESSIONS_TEST_ADDRESS"]) as client:
+        for service in (own, SessionsSessionService(client)):
+            session = await service.create_session(app_name=app, user_id="u")
+            await service.append_event(session, event("1", at=session.last_update_time + 10))
+            copy = session.model_copy(deep=True)
+            for each in (session, copy):
+                each._storage_update_marker = None
+                each.last_update_time -= 0.001
+            await service.append_event(session, event("2", at=session.last_update_time + 20))
+            with pytest.raises(StaleSessionError, match="modified in storage"):
+                await service.append_event(copy, event("3", at=session.last_update_time + 30))
+            found = await service.get_session(app_name=app, user_id="u", session_id=session.id)
+            assert texts(found) == ["1", "2"]
 
 
 async def test_listing_and_deleting(service: Any, app: str) -> None:

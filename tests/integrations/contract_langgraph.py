@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -15,6 +16,7 @@ from langgraph.channels.delta import DeltaChannel
 from langgraph.checkpoint.base import BaseCheckpointSaver, empty_checkpoint
 from langgraph.checkpoint.conformance import checkpointer_test, validate
 from langgraph.checkpoint.sqlite import SqliteSaver
+from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.store.base import BaseStore, PutOp
 from langgraph.store.sqlite import SqliteStore
@@ -284,3 +286,32 @@ async def test_the_asynchronous_store() -> None:
         assert found.value == {"a": 2**70, "inf": float("inf")}
         assert [item.key for item in await store.asearch((root,))] == ["k"]
         assert await store.alist_namespaces(prefix=(root,)) == [(root,)]
+
+
+@pytest.mark.parametrize("kind", ["LangGraph's own", "ours"])
+async def test_synchronous_nodes_of_an_asynchronous_graph_use_the_same_saver_and_store(kind: str) -> None:
+    async with AsyncSqliteSaver.from_conn_string(":memory:") as own, AsyncClient(ADDRESS) as client:
+        saver: Any = own if kind == "LangGraph's own" else AsyncSessionsSaver(client)
+        store, root = AsyncSessionsStore(client), str(uuid.uuid4())
+
+        def inner(state: State) -> dict[str, Any]:
+            return {"seen": ["inner"]}
+
+        def outer(state: State) -> dict[str, Any]:
+            store.put((root,), "k", {"v": 1})
+            below = StateGraph(State).add_node("inner", inner).add_edge(START, "inner").compile(saver)
+            found = below.invoke({"seen": []}, {"configurable": {"thread_id": f"{root} below"}})
+            assert [each.metadata["step"] for each in saver.list(config)] != []
+            return found
+
+        config = {"configurable": {"thread_id": root}}
+        graph = StateGraph(State).add_node("outer", outer).add_edge(START, "outer").compile(saver)
+        assert (await graph.ainvoke({"seen": []}, config))["seen"] == ["inner"]
+        with pytest.raises((RuntimeError, asyncio.InvalidStateError)):
+            saver.get_tuple(config)
+        assert (await store.aget((root,), "k")).value == {"v": 1}
+
+
+def test_an_asynchronous_saver_works_without_a_loop() -> None:
+    saver = AsyncSessionsSaver(AsyncClient(ADDRESS))
+    assert saver.get_tuple({"configurable": {"thread_id": str(uuid.uuid4())}}) is None

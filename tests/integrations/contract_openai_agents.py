@@ -7,6 +7,7 @@ import json
 import os
 import uuid
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -70,6 +71,7 @@ async def test_items_come_back_as_they_were(session: Any) -> None:
     assert same(await session.get_items(), items)
     assert same(await session.get_items(2), items[-2:])
     assert await session.get_items(0) == []
+    assert same(await session.get_items(-1), items)
 
 
 async def test_items_of_more_than_one_request_are_added_together(session: Any) -> None:
@@ -100,6 +102,15 @@ async def test_a_thousand_items_and_the_newest_of_them(session: Any) -> None:
     await session.add_items(items)
     assert await session.get_items() == items
     assert await session.get_items(1_200) == items[-1_200:]
+
+
+async def test_settings_may_be_a_dictionary_whose_fields_are_known(client: AsyncClient) -> None:
+    for made in (SQLiteSession, partial(SessionsSession, client=client)):
+        session = made(str(uuid.uuid4()), session_settings={"limit": 1})
+        await session.add_items([user("1"), user("2")])
+        assert await session.get_items() == [user("2")]
+        with pytest.raises(TypeError, match="limitt"):
+            made("any", session_settings={"limitt": 1})
 
 
 async def test_concurrent_pops_take_each_item_once(client: AsyncClient) -> None:

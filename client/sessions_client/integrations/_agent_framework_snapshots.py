@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from agent_framework import AgentSession, SessionStore
+from agent_framework._sessions import _validate_durable_state_value
 
 from sessions_client import (
     Aborted,
@@ -119,21 +120,17 @@ def _all_chunks(key: str) -> ops.Operation:
 
 
 def _snapshot(session: AgentSession) -> bytes:
-    """The session's JSON. Raises TypeError for what could not be restored."""
+    """The session's JSON. Raises TypeError or ValueError for what could not be restored."""
     if type(session) is not AgentSession:
         raise TypeError(
-            f"SessionsSessionStore stores AgentSession itself, not its subclass {type(session).__name__}; "
-            "keep what the subclass adds in the session's state."
+            f"SessionsSessionStore supports AgentSession instances only; keep what {type(session).__name__} adds "
+            "in the session's state."
         )
     value = session.to_dict()
+    _validate_durable_state_value(value["state"], path="state")
     if isinstance(value["service_session_id"], Mapping):
         value["service_session_id"] = dict(value["service_session_id"])
-    try:
-        return payloads.dump(value)
-    except TypeError as error:
-        raise TypeError(
-            f"The session's state cannot be stored: {error}. Register its type with register_state_type()."
-        ) from error
+    return payloads.dump(value)
 
 
 def _kept_changing(name: str) -> FailedPrecondition:

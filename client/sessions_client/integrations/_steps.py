@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+import asyncio
+from collections.abc import Callable, Coroutine, Generator
 from typing import Any, TypeAlias, TypeVar
 
 from sessions_client import AsyncClient, AsyncPager, Client, Pager, SessionsError
@@ -13,6 +14,32 @@ Call: TypeAlias = Callable[[Any], Any]
 """What to do with a client of either kind."""
 
 Steps: TypeAlias = Generator[Call, Any, T]
+
+
+class OwnLoop:
+    """The event loop that an object was used in last, for synchronous calls from other threads."""
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def remember(self) -> None:
+        """Within a coroutine: this is the loop."""
+        self._loop = asyncio.get_running_loop()
+
+    def wait(self, work: Coroutine[Any, Any, T]) -> T:
+        """Runs the work in that loop, or in one of its own when there is none, and returns its result.
+
+        Raises RuntimeError in a thread that runs an event loop, which would wait for itself."""
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            if self._loop is None or not self._loop.is_running():
+                return asyncio.run(work)
+            return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+        work.close()
+        raise RuntimeError(
+            "A synchronous method was called within an event loop. Await the asynchronous one instead."
+        )
 
 
 def run(client: Client, steps: Steps[T]) -> T:

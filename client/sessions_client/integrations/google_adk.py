@@ -187,7 +187,8 @@ class SessionsSessionService(BaseSessionService):
             raise SessionNotFoundError(f"Session {session.id} not found.") from None
         except Aborted:
             raise StaleSessionError(
-                f"Session {session.id} has newer events than this object; get it again before adding one."
+                f"Session {session.id} was modified in storage after this object was read. "
+                "Get the session again before adding an event."
             ) from None
         session.last_update_time = event.timestamp
         return self._commit_event_to_session(session, event)
@@ -207,14 +208,18 @@ class SessionsSessionService(BaseSessionService):
         return str(committed.results[0].sequence)
 
     async def _marker(self, key: str, session: Session) -> str:
-        """The marker of what is stored, for a session object that has none: by its time, it has to be as new."""
+        """The marker of what is stored, for a session object without one: its time or its last event is the newest."""
         head, history = await self._client.sessions.read(
             ops.read_record(head_name(key)), ops.read_history(key, limit=1)
         )
         if head is None:
             raise NotFound(f"There is no session {session.id!r}.")
+        if not isinstance(history, list):
+            history = await self._client.sessions.get_history(key, limit=1)
         if payloads.load(head.value)["update_time"] > session.last_update_time:
-            raise Aborted("The stored session is newer.")
+            newest = await self._events(key, history, 1, None)
+            if [each.id for each in newest] != [each.id for each in session.events[-1:]]:
+                raise Aborted("The stored session is newer.")
         return str(history[-1].sequence if history else 0)
 
     async def _events(

@@ -25,7 +25,7 @@ from sessions_client.integrations import _langgraph_threads as threads
 from sessions_client.integrations._ids import metadata_of
 from sessions_client.integrations._langgraph_checkpoints import Threads
 from sessions_client.integrations._langgraph_items import batch
-from sessions_client.integrations._steps import run, run_async
+from sessions_client.integrations._steps import OwnLoop, T, run, run_async
 
 if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
@@ -33,9 +33,11 @@ if TYPE_CHECKING:
     from langgraph.checkpoint.serde.base import SerializerProtocol
     from langgraph.store.base import Op, Result, TTLConfig
 
+    from sessions_client.integrations._steps import Steps
+
 
 class _Saver(BaseCheckpointSaver[str]):
-    """What both savers have in common."""
+    """The synchronous methods, which both savers have."""
 
     def __init__(
         self,
@@ -64,6 +66,66 @@ class _Saver(BaseCheckpointSaver[str]):
         number = current if isinstance(current, int) else int(str(current or 0).split(".")[0])
         return f"{number + 1:032}.{random.random():016}"
 
+    def _run(self, steps: Steps[T]) -> T:
+        """Runs steps for a synchronous method."""
+        raise NotImplementedError
+
+    def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        """The checkpoint that the config names, or the newest one of its thread and namespace."""
+        return self._run(self._threads.get_tuple(config))
+
+    def list(
+        self,
+        config: RunnableConfig | None,
+        *,
+        filter: dict[str, Any] | None = None,
+        before: RunnableConfig | None = None,
+        limit: int | None = None,
+    ) -> Iterator[CheckpointTuple]:
+        """The checkpoints of a thread, or of all, newest first."""
+        names = self._run(threads.names_of(config, filter, before))
+        count = 0
+        while names and (limit is None or count < limit):
+            size = threads.PAGE if limit is None else min(threads.PAGE, limit - count)
+            page, names = names[:size], names[size:]
+            for found in self._run(threads.page_of(self._threads, page)):
+                if threads.fits(found, filter) and (limit is None or count < limit):
+                    count += 1
+                    yield found
+
+    def put(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> RunnableConfig:
+        """Stores a checkpoint and returns its config."""
+        return self._run(self._threads.put(config, checkpoint, metadata, new_versions))
+
+    def put_writes(
+        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
+    ) -> None:
+        """Stores what a task wrote, pending until the next checkpoint."""
+        self._run(self._threads.put_writes(config, writes, task_id, task_path))
+
+    def delete_thread(self, thread_id: str) -> None:
+        """Deletes a thread for good, with its session."""
+        self._run(threads.delete_thread(thread_id))
+
+    def delete_for_runs(self, run_ids: Sequence[str]) -> None:
+        """Deletes the checkpoints of these runs in all threads for good."""
+        self._run(threads.delete_for_runs(run_ids))
+
+    def copy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
+        """Copies all checkpoints and writes of a thread to another."""
+        self._run(threads.copy_thread(source_thread_id, target_thread_id))
+
+    def prune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
+        """Deletes all checkpoints of threads (`delete`), or all but the newest of each namespace and the ancestors
+        that its delta channels are rebuilt from (`keep_latest`)."""
+        self._run(threads.prune(self._threads, thread_ids, strategy))
+
 
 class SessionsSaver(_Saver):
     """A checkpointer on a synchronous client. `storage_options` is for the sessions that it creates."""
@@ -78,65 +140,14 @@ class SessionsSaver(_Saver):
         super().__init__(serde=serde, storage_options=storage_options)
         self._client = client
 
-    def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
-        """The checkpoint that the config names, or the newest one of its thread and namespace."""
-        return run(self._client, self._threads.get_tuple(config))
-
-    def list(
-        self,
-        config: RunnableConfig | None,
-        *,
-        filter: dict[str, Any] | None = None,
-        before: RunnableConfig | None = None,
-        limit: int | None = None,
-    ) -> Iterator[CheckpointTuple]:
-        """The checkpoints of a thread, or of all, newest first."""
-        names = run(self._client, threads.names_of(config, filter, before))
-        count = 0
-        while names and (limit is None or count < limit):
-            size = threads.PAGE if limit is None else min(threads.PAGE, limit - count)
-            page, names = names[:size], names[size:]
-            for found in run(self._client, threads.page_of(self._threads, page)):
-                if threads.fits(found, filter) and (limit is None or count < limit):
-                    count += 1
-                    yield found
-
-    def put(
-        self,
-        config: RunnableConfig,
-        checkpoint: Checkpoint,
-        metadata: CheckpointMetadata,
-        new_versions: ChannelVersions,
-    ) -> RunnableConfig:
-        """Stores a checkpoint and returns its config."""
-        return run(self._client, self._threads.put(config, checkpoint, metadata, new_versions))
-
-    def put_writes(
-        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
-    ) -> None:
-        """Stores what a task wrote, pending until the next checkpoint."""
-        run(self._client, self._threads.put_writes(config, writes, task_id, task_path))
-
-    def delete_thread(self, thread_id: str) -> None:
-        """Deletes a thread for good, with its session."""
-        run(self._client, threads.delete_thread(thread_id))
-
-    def delete_for_runs(self, run_ids: Sequence[str]) -> None:
-        """Deletes the checkpoints of these runs in all threads for good."""
-        run(self._client, threads.delete_for_runs(run_ids))
-
-    def copy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
-        """Copies all checkpoints and writes of a thread to another."""
-        run(self._client, threads.copy_thread(source_thread_id, target_thread_id))
-
-    def prune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
-        """Deletes all checkpoints of threads (`delete`), or all but the newest of each namespace and the ancestors
-        that its delta channels are rebuilt from (`keep_latest`)."""
-        run(self._client, threads.prune(self._threads, thread_ids, strategy))
+    def _run(self, steps: Steps[T]) -> T:
+        return run(self._client, steps)
 
 
 class AsyncSessionsSaver(_Saver):
-    """A checkpointer on an asynchronous client. `storage_options` is for the sessions that it creates."""
+    """A checkpointer on an asynchronous client. `storage_options` is for the sessions that it creates.
+
+    Its synchronous methods are for threads without an event loop, such as those of a graph's synchronous nodes."""
 
     def __init__(
         self,
@@ -147,10 +158,18 @@ class AsyncSessionsSaver(_Saver):
     ) -> None:
         super().__init__(serde=serde, storage_options=storage_options)
         self._client = client
+        self._loop = OwnLoop()
+
+    def _run(self, steps: Steps[T]) -> T:
+        return self._loop.wait(run_async(self._client, steps))
+
+    async def _run_async(self, steps: Steps[T]) -> T:
+        self._loop.remember()
+        return await run_async(self._client, steps)
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """The checkpoint that the config names, or the newest one of its thread and namespace."""
-        return await run_async(self._client, self._threads.get_tuple(config))
+        return await self._run_async(self._threads.get_tuple(config))
 
     async def alist(
         self,
@@ -161,12 +180,12 @@ class AsyncSessionsSaver(_Saver):
         limit: int | None = None,
     ) -> AsyncIterator[CheckpointTuple]:
         """The checkpoints of a thread, or of all, newest first."""
-        names = await run_async(self._client, threads.names_of(config, filter, before))
+        names = await self._run_async(threads.names_of(config, filter, before))
         count = 0
         while names and (limit is None or count < limit):
             size = threads.PAGE if limit is None else min(threads.PAGE, limit - count)
             page, names = names[:size], names[size:]
-            for found in await run_async(self._client, threads.page_of(self._threads, page)):
+            for found in await self._run_async(threads.page_of(self._threads, page)):
                 if threads.fits(found, filter) and (limit is None or count < limit):
                     count += 1
                     yield found
@@ -179,30 +198,30 @@ class AsyncSessionsSaver(_Saver):
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
         """Stores a checkpoint and returns its config."""
-        return await run_async(self._client, self._threads.put(config, checkpoint, metadata, new_versions))
+        return await self._run_async(self._threads.put(config, checkpoint, metadata, new_versions))
 
     async def aput_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> None:
         """Stores what a task wrote, pending until the next checkpoint."""
-        await run_async(self._client, self._threads.put_writes(config, writes, task_id, task_path))
+        await self._run_async(self._threads.put_writes(config, writes, task_id, task_path))
 
     async def adelete_thread(self, thread_id: str) -> None:
         """Deletes a thread for good, with its session."""
-        await run_async(self._client, threads.delete_thread(thread_id))
+        await self._run_async(threads.delete_thread(thread_id))
 
     async def adelete_for_runs(self, run_ids: Sequence[str]) -> None:
         """Deletes the checkpoints of these runs in all threads for good."""
-        await run_async(self._client, threads.delete_for_runs(run_ids))
+        await self._run_async(threads.delete_for_runs(run_ids))
 
     async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
         """Copies all checkpoints and writes of a thread to another."""
-        await run_async(self._client, threads.copy_thread(source_thread_id, target_thread_id))
+        await self._run_async(threads.copy_thread(source_thread_id, target_thread_id))
 
     async def aprune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
         """Deletes all checkpoints of threads (`delete`), or all but the newest of each namespace and the ancestors
         that its delta channels are rebuilt from (`keep_latest`)."""
-        await run_async(self._client, threads.prune(self._threads, thread_ids, strategy))
+        await self._run_async(threads.prune(self._threads, thread_ids, strategy))
 
 
 class SessionsStore(BaseStore):
@@ -235,15 +254,15 @@ class AsyncSessionsStore(BaseStore):
     def __init__(self, client: AsyncClient, *, ttl: TTLConfig | None = None) -> None:
         self.ttl_config = ttl
         self._client = client
+        self._loop = OwnLoop()
 
     def batch(self, ops: Iterable[Op]) -> list[Result]:
-        """Not for a synchronous caller, for whom there is `SessionsStore`."""
-        raise RuntimeError(
-            "AsyncSessionsStore has no synchronous methods; await its asynchronous ones, or use SessionsStore."
-        )
+        """The same as `abatch`, for threads without an event loop."""
+        return self._loop.wait(self.abatch(ops))
 
     async def abatch(self, ops: Iterable[Op]) -> list[Result]:
         """What each operation returns: all reads are answered first, then all writes are done at once."""
+        self._loop.remember()
         return await run_async(self._client, batch(list(ops), refreshes=self.ttl_config is not None))
 
 

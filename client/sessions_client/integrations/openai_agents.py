@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from agents.memory.session import SessionABC, _CompactionSnapshot
-from agents.memory.session_settings import SessionSettings, resolve_session_limit
+from agents.memory.session_settings import SessionSettings, coerce_session_settings, resolve_session_limit
 
 from sessions_client import Aborted, AsyncClient, Message, NotFound, StorageOptions, ops
 from sessions_client.integrations import _payloads as payloads
@@ -41,11 +41,11 @@ class SessionsSession(SessionABC):
         *,
         client: AsyncClient,
         user_id: str = "default",
-        session_settings: SessionSettings | None = None,
+        session_settings: SessionSettings | dict[str, Any] | None = None,
         storage_options: StorageOptions | Mapping[str, Any] | None = None,
     ) -> None:
         self.session_id = session_id
-        self.session_settings = session_settings or SessionSettings()
+        self.session_settings = coerce_session_settings(session_settings or SessionSettings())
         self._client = client
         self._id = session_id_of(session_id)
         self._create = ops.new_session(
@@ -58,7 +58,8 @@ class SessionsSession(SessionABC):
     async def get_items(self, limit: int | None = None) -> list[TResponseInputItem]:
         """The newest `limit` items, oldest first; by default as many as the session's settings say, or all."""
         wanted = resolve_session_limit(limit, self.session_settings)
-        messages = await self._messages(_EVERYTHING if wanted is None else wanted)
+        # A negative limit is none, as in the SDK's own SQLite session.
+        messages = await self._messages(_EVERYTHING if wanted is None or wanted < 0 else wanted)
         return await self._items(messages)
 
     async def add_items(self, items: list[TResponseInputItem]) -> None:
