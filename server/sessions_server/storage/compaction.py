@@ -14,12 +14,13 @@ import sqlalchemy as sa
 
 from sessions_server.domain.errors import DomainError
 from sessions_server.domain.models import Micros, Sequence, Session
+from sessions_server.storage.bases import DROP_BASES, PUT_BASES
 from sessions_server.storage.content import Content
 from sessions_server.storage.damage import UNREADABLE
 from sessions_server.storage.past import snapshot_at
 from sessions_server.storage.rows import SESSION_COLUMNS, session_from_row, upkeep
-from sessions_server.storage.schema import bases, log, sessions
-from sessions_server.storage.statements import Prepared, Row, Upsert, read_clock
+from sessions_server.storage.schema import log, sessions
+from sessions_server.storage.statements import Prepared, Row, read_clock
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -79,7 +80,6 @@ _SET_LOG_START: Final = Prepared(
 _PUT_OFF: Final = Prepared(
     sessions.update().values(compact_time=sa.bindparam("new_compact_time")).where(*_IS_SESSION)
 )
-_PUT_BASE: Final = Upsert(bases)
 
 
 def compact(connection: Connection, limit: int, *, rules: Rules, now: Micros | None) -> int:
@@ -152,4 +152,5 @@ def _keep_base(connection: Connection, session: Session, at: Sequence, rules: Ru
     values: tuple[object, ...] = (None, None, None)
     if context is not None:
         values = (context.revision, context.update_time, content.context_cell(context))
-    _PUT_BASE.many(connection, [(*session.key, at, content.base_session(past), *values)])
+    PUT_BASES.many(connection, [(*session.key, at, content.base_session(past), *values)])
+    DROP_BASES.many(connection, [(*session.key, at)])

@@ -10,8 +10,9 @@ import sqlalchemy as sa
 from sessions_server.domain.errors import CursorAhead, EventsCompacted, PathConflict
 from sessions_server.domain.models import Event, EventType, Sequence, Session
 from sessions_server.domain.replay import NOTHING, Snapshot, replay
+from sessions_server.storage.bases import FIND_BASE
 from sessions_server.storage.damage import UNREADABLE, damaged
-from sessions_server.storage.schema import bases, log
+from sessions_server.storage.schema import log
 from sessions_server.storage.statements import Prepared
 
 if TYPE_CHECKING:
@@ -20,12 +21,6 @@ if TYPE_CHECKING:
     from sessions_server.storage.content import Content
 
 _AT_ONCE: Final = 1_000
-
-_BASE: Final = Prepared(
-    sa.select(bases.c.sequence, bases.c.session, bases.c.revision, bases.c.update_time, bases.c.data).where(
-        bases.c.tenant == sa.bindparam("tenant"), bases.c.session_id == sa.bindparam("session_id")
-    )
-)
 
 _SHOWN: Final = sa.case((log.c.type != EventType.MESSAGE.value, log.c.payload))
 """A fold looks at no message."""
@@ -70,7 +65,7 @@ def check_position(at: Sequence, head: Sequence, replay_start: Sequence | None) 
 def snapshot_at(connection: Connection, content: Content, at: Sequence, now: Session) -> Snapshot:
     """The state right after a position that is kept; `now` is the session as it is stored. Raises KeyNotAvailable,
     DataCorrupted."""
-    base, after = _base(connection, content, now)
+    base, after = _base(connection, content, at, now)
     try:
         past = replay(base, _events(connection, content, after, at))
     except (PathConflict, *UNREADABLE) as error:  # a change that was made does not fit what it was made to
@@ -88,9 +83,10 @@ def snapshot_at(connection: Connection, content: Content, at: Sequence, now: Ses
     )
 
 
-def _base(connection: Connection, content: Content, now: Session) -> tuple[Snapshot, int]:
-    """The state that later ones are folded from, and its position."""
-    row = _BASE.first(connection, **content.key._asdict())
+def _base(connection: Connection, content: Content, at: Sequence, now: Session) -> tuple[Snapshot, int]:
+    """The last base up to a position, and its own position."""
+    tenant, session_id = content.key
+    row = FIND_BASE.first(connection, key_tenant=tenant, key_session_id=session_id, at=at)
     if row is None:  # what is before the log's start is of a deleted session
         return NOTHING, now.log_start - 1
     sequence, session, revision, update_time, data = row

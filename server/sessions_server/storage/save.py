@@ -20,6 +20,7 @@ from sessions_server.domain.lineage import grown
 from sessions_server.domain.models import Message, Sequence, Session
 from sessions_server.domain.workspace import Published, Slot
 from sessions_server.storage import rows
+from sessions_server.storage.bases import ADD_BASE, DROP_BASES, PUT_BASES, largest_context
 from sessions_server.storage.conditions import stored_json
 from sessions_server.storage.content import Content, Keeping
 from sessions_server.storage.erasure import FREE_MESSAGE_IDS
@@ -72,7 +73,6 @@ _PUT_TOMBSTONE: Final = Upsert(tombstones)
 _DROP_TOMBSTONE: Final = Prepared(tombstones.delete().where(*_of_session(tombstones)))
 
 _ADD_EVENTS: Final = Prepared(log.insert())
-_PUT_BASES: Final = Upsert(bases)
 _COPY_CONTEXT: Final = Prepared(
     sa.select(contexts.c.revision, contexts.c.update_time, contexts.c.data).where(
         contexts.c.tenant == sa.bindparam("tenant"), contexts.c.session_id == sa.bindparam("session_id")
@@ -131,6 +131,7 @@ class Saver:
         self._add_events()
         self._write_sessions()
         self._write_contexts()
+        self._add_bases()
         self._write_requests()
         return [self._published(slot) for slot in self._slots]
 
@@ -188,7 +189,23 @@ class Saver:
             elif stored is not None and stored.replay_start is None and before is not None and slot.log:
                 context = slot.loaded.context or self._stored_context(slot)
                 values.append(self._base(slot, before.last_sequence, before, context))
-        _PUT_BASES.many(self._connection, values)
+        PUT_BASES.many(self._connection, values)
+        forgotten = [(*slot.key, slot.base.sequence) for slot in self._slots if slot.base is not None]
+        DROP_BASES.many(self._connection, forgotten)
+
+    def _add_bases(self) -> None:
+        """Adds bases along the logs. After the rows that they are copied from are written."""
+        for slot in self._slots:
+            session = slot.facts.session
+            if session is None or slot.base is not None or not slot.log:
+                continue
+            most = largest_context(slot.loaded.last_sequence, session.last_sequence)
+            if most:
+                state = self._content(slot).base_session(session)
+                tenant, session_id = slot.key
+                ADD_BASE.run(
+                    self._connection, key_tenant=tenant, key_session_id=session_id, state=state, most=most
+                )
 
     def _base(self, slot: Slot, at: Sequence, session: Session, context: Context | None) -> tuple[Any, ...]:
         content = self._content(slot)

@@ -182,7 +182,7 @@ sa.Index(
     postgresql_where=log.c.message_id.is_(None),
 )
 
-# The state before the log's start, or before the first event with its change: what later states are folded from.
+# States that later ones are folded from: the first that is kept, and more along the log. See storage/bases.py.
 bases = sa.Table(
     "bases",
     metadata,
@@ -193,7 +193,7 @@ bases = sa.Table(
     sa.Column("revision", sa.BigInteger),
     sa.Column("update_time", MICROS),
     sa.Column("data", sa.LargeBinary),
-    sa.PrimaryKeyConstraint("tenant", "session_id", name=BASES_PK),
+    sa.PrimaryKeyConstraint("tenant", "session_id", "sequence", name=BASES_PK),
 )
 
 # Counts the transactions of a database that one process writes to: `sessions.tx` comes from it.
