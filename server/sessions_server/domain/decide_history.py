@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from typing import TYPE_CHECKING
 
 from sessions_server.domain import lifecycle
@@ -31,31 +30,27 @@ def truncate(facts: Facts, operation: Truncate) -> Decision:
     session = require_session(facts)
     lifecycle.require_content_writable(session)
     history = facts.history
-    gone = _part(history, operation)
-    if not gone:
+    count = _count(history, operation)
+    if not count:
         return Decision(results=(Removed(0),))
-    removed = Removed(len(gone), _returned(facts, gone) if operation.return_removed else ())
-    if operation.part in (Part.NEWEST, Part.AFTER):
-        left = history.without_newest(len(gone))
-    else:
-        left = history.without_oldest(len(gone), session.history_start)
-    return _removal(facts, left, len(gone))._replace(results=(removed,))
+    from_end = operation.part in (Part.NEWEST, Part.AFTER)
+    messages: tuple[Message, ...] = ()
+    if operation.return_removed:
+        messages = _returned(facts, history.last(count) if from_end else history.first(count))
+    without = history.without_newest if from_end else history.without_oldest
+    left = without(count, session.history_start)
+    return _removal(facts, left, count)._replace(results=(Removed(count, messages),))
 
 
-def _part(history: History, operation: Truncate) -> tuple[Sequence, ...]:
-    """The positions of the messages that it removes."""
-    amount = operation.amount
+def _count(history: History, operation: Truncate) -> int:
+    """How many messages it removes."""
     match operation.part:
-        case Part.NEWEST:
-            return history.last(amount)
-        case Part.OLDEST:
-            return history.first(amount)
+        case Part.NEWEST | Part.OLDEST:
+            return min(operation.amount, history.length)
         case Part.AFTER:
-            known = history.last(history.length)
-            return known[bisect_right(known, amount) :]
+            return history.count_after(operation.amount)
         case Part.THROUGH:
-            known = history.first(history.length)
-            return known[: bisect_right(known, amount)]
+            return history.length - history.count_after(operation.amount)
 
 
 def _returned(facts: Facts, gone: tuple[Sequence, ...]) -> tuple[Message, ...]:
@@ -124,7 +119,6 @@ def shorten_by_turns(facts: Facts) -> Decision | None:
     if not most or session.config.overflow is not Overflow.TRUNCATE_TURNS or history.length <= most:
         return None
     count = history.length - most
-    known = history.first(history.length)[count:]
-    found = [history.message_at(position) for position in known]
+    found = [history.message_at(position) for position in history.rest(count)]
     count += first_to_keep([None if message is None else message.body for message in found])
     return _removal(facts, history.without_oldest(count, session.history_start), count)

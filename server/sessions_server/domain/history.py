@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -10,6 +11,7 @@ from sessions_server.domain.models import Sequence
 if TYPE_CHECKING:
     from sessions_server.domain.models import Message
 
+_LESS_KNOWN: Final = "less of the history is known than commits said they need"
 _NO_MESSAGES: Final[Mapping[str, Message]] = {}
 
 
@@ -49,7 +51,7 @@ class History(NamedTuple):
         """Likewise, of a message whose content was asked for."""
         found = self.message_at(position)
         if found is None:
-            raise LookupError("less content is known than commits said they need")
+            raise LookupError(_LESS_KNOWN)
         return found
 
     def added(self, new: Mapping[str, Message]) -> History:
@@ -73,26 +75,66 @@ class History(NamedTuple):
         known = self.newest if self.unknown else self.oldest + self.newest
         return known[len(known) - count :] if count < len(known) else known
 
-    def without_oldest(self, count: int, start: Sequence) -> History:
-        """Without that many of the oldest messages, which lie at `start` or after."""
-        gone = self.first(count)
-        self._check(gone, count)
-        if not gone:
-            return self
-        kept_oldest = self.oldest[count:]
-        kept_newest = self.newest[max(count - len(self.oldest), 0) :]
-        return self._without(Span(start, gone[-1]))._replace(oldest=kept_oldest, newest=kept_newest)
+    def rest(self, count: int) -> tuple[Sequence, ...]:
+        """The positions of the messages after that many of the oldest, as far as they are known without a gap."""
+        if not self.unknown:
+            return (self.oldest + self.newest)[count:]
+        if count < len(self.oldest):
+            return self.oldest[count:]
+        left = self.length - count
+        return self.newest[-left:] if 0 < left <= len(self.newest) else ()
 
-    def without_newest(self, count: int) -> History:
-        """Without that many of the newest messages."""
-        gone = self.last(count)
-        self._check(gone, count)
-        if not gone:
+    def count_after(self, position: int) -> int:
+        """How many messages come after a position."""
+        if not self.unknown:
+            known = self.oldest + self.newest
+            return len(known) - bisect_right(known, position)
+        if self.newest and self.newest[0] <= position:
+            return len(self.newest) - bisect_right(self.newest, position)
+        if self.oldest and self.oldest[-1] > position:
+            return self.length - bisect_right(self.oldest, position)
+        raise LookupError(_LESS_KNOWN)
+
+    def without_oldest(self, count: int, start: Sequence) -> History:
+        """Without that many of the oldest messages, which lie at `start` or after. Either they are known, or those that
+        stay."""
+        left = max(self.length - count, 0)
+        if left == self.length:
             return self
-        kept_newest = self.newest[: max(len(self.newest) - count, 0)]
-        from_oldest = max(count - len(self.newest), 0)
-        kept_oldest = self.oldest[: len(self.oldest) - from_oldest]
-        return self._without(Span(gone[0], gone[-1]))._replace(oldest=kept_oldest, newest=kept_newest)
+        if not self.unknown or count <= len(self.oldest):
+            last = (
+                (self.oldest + self.newest)[self.length - left - 1]
+                if not self.unknown
+                else self.oldest[count - 1]
+            )
+            oldest, unknown = self.oldest[count:], self.unknown
+            newest = self.newest[max(count - len(self.oldest), 0) :]
+        else:
+            newest, oldest, unknown = self._newest(left), (), 0
+            last = Sequence(newest[0] - 1) if newest else self.newest[-1]
+        return self._without(Span(start, last))._replace(oldest=oldest, unknown=unknown, newest=newest)
+
+    def without_newest(self, count: int, start: Sequence) -> History:
+        """Likewise without that many of the newest messages, in a history that begins at `start` or after."""
+        left = max(self.length - count, 0)
+        if left == self.length:
+            return self
+        if not self.unknown or count <= len(self.newest):
+            known = self.oldest + self.newest
+            first, last = (known[left] if not self.unknown else self.newest[-count]), known[-1]
+            oldest, unknown = self.oldest[: max(left - self.unknown, 0)], self.unknown
+            newest = self.newest[: max(len(self.newest) - count, 0)]
+        else:
+            if left > len(self.oldest) or not self.newest:
+                raise LookupError(_LESS_KNOWN)
+            oldest, newest, unknown = self.oldest[:left], (), 0
+            first, last = Sequence(oldest[-1] + 1) if oldest else start, self.newest[-1]
+        return self._without(Span(first, last))._replace(oldest=oldest, unknown=unknown, newest=newest)
+
+    def _newest(self, count: int) -> tuple[Sequence, ...]:
+        if count > len(self.newest) or not self.newest:
+            raise LookupError(_LESS_KNOWN)
+        return self.newest[len(self.newest) - count :]
 
     def without(self, position: Sequence) -> History:
         """Without one message, which may be anywhere."""
@@ -105,10 +147,6 @@ class History(NamedTuple):
     def cleared(self, through: Sequence) -> History:
         """Without any message up to a position, which is the log's head."""
         return History(removed=(*self.removed, Span(Sequence(1), through)))
-
-    def _check(self, known: tuple[Sequence, ...], count: int) -> None:
-        if len(known) < min(count, self.length):
-            raise LookupError("fewer positions are known than commits said they need")
 
     def _without(self, span: Span) -> History:
         by_id = {

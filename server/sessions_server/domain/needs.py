@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sessions_server.domain.models import Overflow
-from sessions_server.domain.operations import Part
 
 if TYPE_CHECKING:
     from sessions_server.domain.commit import Commit
@@ -29,14 +28,7 @@ class Needs:
     """How many single messages may be removed from anywhere in the history."""
     turns: bool = False
     """Whether `config.overflow` may become TRUNCATE_TURNS meanwhile."""
-    newest: int = 0
-    """So many of the newest messages may be removed, beside those after `after`."""
-    after: int | None = None
-    """Every message after this position may be removed."""
-    oldest: int = 0
-    """So many of the oldest messages may be removed, beside those up to `through`."""
-    through: int | None = None
-    """Every message up to this position may be removed."""
+    truncations: list[Truncate] = field(default_factory=list)
     records: set[RecordName] = field(default_factory=set)
     """The records with these names."""
     prefixes: set[RecordName] = field(default_factory=set)
@@ -55,7 +47,7 @@ class Needs:
     @property
     def history(self) -> bool:
         """Whether any position in the history is needed."""
-        return bool(self.newest or self.oldest or self.erased) or (self.after, self.through) != (None, None)
+        return bool(self.truncations or self.erased)
 
     def limit_messages(self, config: SessionConfig) -> None:
         if config.max_messages:
@@ -64,16 +56,7 @@ class Needs:
 
     def truncate(self, operation: Truncate) -> None:
         self.content |= operation.return_removed
-        amount = operation.amount
-        match operation.part:
-            case Part.NEWEST:
-                self.newest += amount
-            case Part.OLDEST:
-                self.oldest += amount
-            case Part.AFTER:
-                self.after = amount if self.after is None else min(self.after, amount)
-            case Part.THROUGH:
-                self.through = amount if self.through is None else max(self.through, amount)
+        self.truncations.append(operation)
 
 
 def needs_of(commits: Iterable[Commit]) -> dict[SessionKey, Needs]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import sqlalchemy as sa
 
 from sessions_server.domain.models import Message, Overflow, Sequence, SessionKey
+from sessions_server.domain.operations import Part
 from sessions_server.domain.turns import REACH
 from sessions_server.storage.content import Content
 from sessions_server.storage.lookup import BEYOND, Lookup, Range
@@ -30,15 +31,21 @@ _NEWEST: Final = Lookup((log.c.sequence,), of_history=True, newest=True)
 _OLDEST_CONTENT: Final = Lookup(_MESSAGE, of_history=True)
 _NEWEST_CONTENT: Final = Lookup(_MESSAGE, of_history=True, newest=True)
 
-_COUNT: Final = Prepared(
-    sa.select(sa.func.count()).where(
-        log.c.tenant == sa.bindparam("tenant"),
-        log.c.session_id == sa.bindparam("session_id"),
-        log.c.sequence >= sa.bindparam("first"),
-        log.c.sequence <= sa.bindparam("last"),
-        log.c.message_id.is_not(None),
+
+def _counting(condition: sa.ColumnElement[bool]) -> Prepared:
+    return Prepared(
+        sa.select(sa.func.count()).where(
+            log.c.tenant == sa.bindparam("tenant"),
+            log.c.session_id == sa.bindparam("session_id"),
+            log.c.sequence >= sa.bindparam("first"),
+            log.c.sequence <= sa.bindparam("last"),
+            condition,
+        )
     )
-)
+
+
+_COUNT: Final = _counting(log.c.message_id.is_not(None))
+_COUNT_OUTSIDE: Final = _counting(log.c.message_id.is_(None))
 
 
 class _Ends(NamedTuple):
@@ -68,36 +75,65 @@ def load_histories(
 
 
 def _ends(connection: Connection, session: Session, needs: Needs, hidden: Spans) -> _Ends | None:
-    """None: nothing has to be known."""
+    """None: nothing has to be known. Of what may be removed, or of what stays then, the less is."""
     count = session.message_count
     if not count:
         return None
     limits = [most for most in (session.config.max_messages, *needs.max_messages) if most]
     overflow = max(count + needs.appended - min(limits), 0) if limits and needs.appended else 0
-    oldest, newest, by_turns = overflow, 0, False
-    if overflow and (needs.turns or session.config.overflow is Overflow.TRUNCATE_TURNS):
-        oldest, by_turns = oldest + REACH, True
-    if needs.history:
-        oldest += needs.oldest + needs.erased if needs.oldest or overflow else 0
-        newest += needs.newest + needs.erased + 1
-    if needs.through is not None:
-        oldest += needs.erased + _count(connection, session, hidden, 0, needs.through)
-    if needs.after is not None:
-        newest += _count(connection, session, hidden, needs.after + 1, BEYOND)
-    if not oldest and not newest:
+    from_start, from_end = _removed_counts(connection, session, needs, hidden)
+    if not overflow and not needs.history:
         return None
+    by_turns = bool(overflow) and (needs.turns or session.config.overflow is Overflow.TRUNCATE_TURNS)
+    margin = needs.erased + 1
+    oldest = overflow + REACH * by_turns + sum(from_start)
+    oldest += margin if from_start else needs.erased if overflow else 0
+    newest = sum(from_end) + margin if needs.history else 0
+    choices = [(oldest, newest)]
+    if not needs.content:  # what is returned has to be known itself
+        stays = max([count - min(from_start)] if from_start else [0])
+        choices.append((0, sum(from_end) + margin + max(stays, max(limits) if overflow else 0)))
+        if from_end:
+            choices.append((oldest + count - min(from_end) + needs.appended + margin, margin))
+    oldest, newest = min(choices, key=sum)
     if oldest + newest >= count:
         oldest, newest = 0, count
     return _Ends(oldest, newest, content=needs.content or by_turns)
 
 
+def _removed_counts(
+    connection: Connection, session: Session, needs: Needs, hidden: Spans
+) -> tuple[list[int], list[int]]:
+    """How many of the oldest, and of the newest messages each truncation removes if it comes first."""
+    from_start: list[int] = []
+    from_end: list[int] = []
+    for truncation in needs.truncations:
+        part, amount = truncation.part, truncation.amount
+        if part in (Part.NEWEST, Part.OLDEST):
+            removed = min(amount, session.message_count)
+        elif part is Part.AFTER:
+            removed = _count(connection, session, hidden, amount + 1, session.last_sequence)
+        else:
+            removed = _count(connection, session, hidden, 0, amount)
+        (from_end if part in (Part.NEWEST, Part.AFTER) else from_start).append(removed)
+    return from_start, from_end
+
+
 def _count(connection: Connection, session: Session, hidden: Spans, first: int, last: int) -> int:
-    """How many messages of the history have these positions."""
-    spans = between(hidden, max(first, session.history_start), last)
-    return sum(
-        _COUNT.rows(connection, **session.key._asdict(), first=first, last=last)[0][0]
-        for first, last in spans
-    )
+    """How many messages of the history have these positions. From the log's start on it has an event at each position,
+    and those that are no message of the history are counted, as the fewer ones."""
+    key, start = session.key._asdict(), session.log_start
+    first, last = max(first, session.history_start), min(last, session.last_sequence)
+    count = 0
+    for span in between(hidden, first, last):
+        if span.first < start:
+            [[found]] = _COUNT.rows(connection, **key, first=span.first, last=min(span.last, start - 1))
+            count += found
+        if span.last >= start:
+            dense = max(span.first, start)
+            [[outside]] = _COUNT_OUTSIDE.rows(connection, **key, first=dense, last=span.last)
+            count += span.last - dense + 1 - outside
+    return count
 
 
 def _load(
