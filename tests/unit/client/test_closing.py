@@ -14,7 +14,7 @@ from sessions_client import AsyncClient, Client, Event, SessionData
 from sessions_proto.v1 import sessions_pb2 as pb
 from tests.unit.client.scripted import Failure, ScriptedServer, Stream, checkpoint, message_event
 
-LATER = Failure(grpc.StatusCode.UNAVAILABLE, "Shutting down.", reason="SHUTTING_DOWN", retry_after=0.9)
+LATER = Failure(grpc.StatusCode.UNAVAILABLE, "Shutting down.", reason="SHUTTING_DOWN", retry_after=20)
 DATA = SessionData([pb.ExportRecord(header=pb.ExportHeader(version=1))])
 
 CALLS: dict[str, Callable[[AsyncClient], Any]] = {
