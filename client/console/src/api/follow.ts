@@ -30,6 +30,8 @@ const LONGEST_DELAY = 8_000;
 /** Follows a session from a position until it is stopped. */
 export class Follower {
   private position: bigint;
+  /** The identity of the log that the position belongs to; empty: not known yet. */
+  private logId = "";
   private running: AbortController | null = null;
   private wake: (() => void) | null = null;
 
@@ -88,7 +90,12 @@ export class Follower {
 
   /** Reads one connection to its end; true when no event can follow. */
   private async read(stopped: AbortSignal, connected: () => void): Promise<boolean> {
-    const request = { sessionId: this.id, afterSequence: this.position, includeChanges: true };
+    const request = {
+      sessionId: this.id,
+      afterSequence: this.position,
+      logId: this.logId,
+      includeChanges: true,
+    };
     const batch = new Batch((events) => this.watcher.events(events));
     try {
       for await (const { response } of sessions.subscribe(request, { signal: stopped })) {
@@ -99,6 +106,7 @@ export class Follower {
         } else if (response.case === "checkpoint") {
           connected();
           this.position = response.value.sequence;
+          this.logId = response.value.logId;
           batch.flush();
           this.watcher.connection({ kind: "live" });
           this.watcher.position(response.value.sequence);

@@ -133,16 +133,12 @@ export class EventLog {
     try {
       for await (const { response } of sessions.subscribe(request, { signal: stop.signal })) {
         if (response.case === "event" && response.value.sequence <= through) events.push(response.value);
-        const reached = response.case === undefined ? 0n : sequenceOf(response.value);
-        if (reached >= through && response.case !== undefined && events.at(-1)?.sequence === through) break;
+        const hasPlace = response.case === "event" || response.case === "checkpoint";
+        if (hasPlace && response.value.sequence >= through && events.at(-1)?.sequence === through) break;
       }
     } finally {
       stop.abort();
     }
     return events;
   }
-}
-
-function sequenceOf(value: { sequence?: bigint }): bigint {
-  return value.sequence ?? 0n;
 }
