@@ -52,6 +52,31 @@ def test_ten_thousand_events_are_open_with_few_rows(page: Page, client: Client) 
     expect(page.locator(".message .content").last).to_have_text("One more")
 
 
+def test_a_message_grows_while_it_is_written(page: Page, client: Client) -> None:
+    client.sessions.create(user_id="u1", session_id="drafted")
+    page.goto("/sessions/drafted")
+    expect(page.locator(".lane .line")).to_have_text("Live at 1")
+    draft = client.sessions.draft("drafted", role="assistant", message_id="m-1")
+    draft.write("Let me see", part="reasoning")
+    draft.write("An answer ")
+    writing = page.locator(".message.draft")
+    expect(writing.locator(".content")).to_have_text("An answer")
+    expect(writing.locator("summary")).to_have_text("reasoning")
+    draft.write("that grows")
+    expect(writing.locator(".content")).to_have_text("An answer that grows")
+    page.reload()
+    expect(writing.locator(".content")).to_have_text("An answer that grows")
+    draft.commit()
+    expect(writing).to_have_count(0)
+    expect(page.locator(".message .content")).to_have_text("An answer that grows")
+
+    gone = client.sessions.draft("drafted", role="assistant")
+    gone.write("never stored")
+    expect(writing.locator(".content")).to_have_text("never stored")
+    gone.discard()
+    expect(writing).to_have_count(0)
+
+
 def test_older_messages_come_as_the_reader_scrolls_back(page: Page, client: Client) -> None:
     sessions = client.sessions
     sessions.create(user_id="u1", session_id="long")

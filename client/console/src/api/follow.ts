@@ -2,7 +2,7 @@
 
 import { sessions } from "./client";
 import { isPassing, toProblem, type Problem } from "./errors";
-import type { Event } from "../proto/sessions/v1/sessions_pb";
+import type { Draft, Event } from "../proto/sessions/v1/sessions_pb";
 
 export type Connection =
   | { kind: "connecting" }
@@ -17,6 +17,8 @@ export type Connection =
 export interface Watcher {
   /** Events in their order, as many as came at once. */
   events(batch: Event[]): void;
+  /** Pieces of messages that are being written, as many as came at once. */
+  drafts(batch: Draft[]): void;
   /** Everything up to here was delivered. */
   position(sequence: bigint): void;
   connection(state: Connection): void;
@@ -95,14 +97,20 @@ export class Follower {
       afterSequence: this.position,
       logId: this.logId,
       includeChanges: true,
+      includeDrafts: true,
     };
-    const batch = new Batch((events) => this.watcher.events(events));
+    const batch = new Batch<Event>((events) => this.watcher.events(events));
+    const drafts = new Batch<Draft>((pieces) => this.watcher.drafts(pieces));
     try {
       for await (const { response } of sessions.subscribe(request, { signal: stopped })) {
         if (response.case === "event") {
           this.position = response.value.sequence;
+          // No piece follows the message that it became, in what is delivered neither.
+          if (response.value.data.case === "message") drafts.flush();
           batch.add(response.value);
           if (response.value.data.case === "deleted") return true;
+        } else if (response.case === "draft") {
+          drafts.add(response.value);
         } else if (response.case === "checkpoint") {
           connected();
           this.position = response.value.sequence;
@@ -114,6 +122,7 @@ export class Follower {
       }
       return false;
     } finally {
+      drafts.flush();
       batch.flush();
     }
   }
@@ -132,23 +141,23 @@ export class Follower {
   }
 }
 
-/** Hands events over once for each frame, so that ten thousand of them are drawn a few times only. */
-class Batch {
-  private waiting: Event[] = [];
+/** Hands items over once for each frame, so that ten thousand of them are drawn a few times only. */
+class Batch<Item> {
+  private waiting: Item[] = [];
   private frame = 0;
 
-  constructor(private readonly deliver: (events: Event[]) => void) {}
+  constructor(private readonly deliver: (items: Item[]) => void) {}
 
-  add(event: Event): void {
-    this.waiting.push(event);
+  add(item: Item): void {
+    this.waiting.push(item);
     if (!this.frame) this.frame = requestAnimationFrame(() => this.flush());
   }
 
   flush(): void {
     cancelAnimationFrame(this.frame);
     this.frame = 0;
-    const events = this.waiting;
+    const items = this.waiting;
     this.waiting = [];
-    if (events.length > 0) this.deliver(events);
+    if (items.length > 0) this.deliver(items);
   }
 }

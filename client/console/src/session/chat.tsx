@@ -6,7 +6,8 @@ import { pair } from "../lib/pairing";
 import { dataOf } from "../lib/messages";
 import { useVirtual } from "../ui/virtual";
 import type { History } from "./history";
-import { MessageRow } from "./message";
+import type { Writing } from "./drafts";
+import { DraftRow, MessageRow } from "./message";
 
 const ROW = 72;
 /** How near to the end a reader is taken to follow it, in pixels. */
@@ -14,10 +15,12 @@ const NEAR = 80;
 
 interface Props {
   history: History;
+  /** The messages that are being written, which come last. */
+  writing: readonly Writing[];
   isPast: boolean;
 }
 
-export function Chat({ history, isPast }: Props) {
+export function Chat({ history, writing, isPast }: Props) {
   const messages = history.messages.value;
   const rows = useMemo(() => {
     const speeches = messages.map((message) => ({ ...speech(message), message }));
@@ -25,9 +28,9 @@ export function Chat({ history, isPast }: Props) {
   }, [messages]);
   const scroller = useRef<HTMLDivElement>(null);
   const virtual = useVirtual(scroller, {
-    count: rows.length,
+    count: rows.length + writing.length,
     estimateSize: () => ROW,
-    getItemKey: (index) => String(rows[index]?.message.sequence ?? index),
+    getItemKey: (index) => String(rows[index]?.message.sequence ?? writing[index - rows.length]?.id ?? index),
     anchorTo: "end",
     followOnAppend: true,
     scrollEndThreshold: NEAR,
@@ -47,22 +50,27 @@ export function Chat({ history, isPast }: Props) {
   if (problem && rows.length === 0) return <div class="chat empty"><p>{problem.message}</p></div>;
   return (
     <div class="chat" ref={scroller} tabIndex={0} role="region" aria-label="Messages">
-      {history.isReady.value && rows.length === 0 && <NoMessages isPast={isPast} />}
+      {history.isReady.value && rows.length + writing.length === 0 && <NoMessages isPast={isPast} />}
       <ol class="virtual" style={{ height: `${virtual.getTotalSize()}px` }}>
         {items.map(({ index, key, start }) => {
           const row = rows[index];
+          const draft = writing[index - rows.length];
           return (
-            row && (
+            (row || draft) && (
               <li
                 key={key}
                 data-index={index}
                 ref={(element) => virtual.measureElement(element)}
                 style={{ transform: `translateY(${start}px)` }}
               >
-                <MessageRow
-                  message={row.message.message}
-                  calls={row.calls.map(({ call, result }) => ({ call, result: result?.message ?? null }))}
-                />
+                {row ? (
+                  <MessageRow
+                    message={row.message.message}
+                    calls={row.calls.map(({ call, result }) => ({ call, result: result?.message ?? null }))}
+                  />
+                ) : (
+                  draft && <DraftRow draft={draft} />
+                )}
               </li>
             )
           );

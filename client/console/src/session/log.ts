@@ -4,6 +4,7 @@ import { signal } from "@preact/signals";
 import { sessions } from "../api/client";
 import { Follower, type Connection } from "../api/follow";
 import { toProblem, type Problem } from "../api/errors";
+import { Drafts } from "./drafts";
 import type { Event } from "../proto/sessions/v1/sessions_pb";
 
 /** How many events are read at first, and with each step further back. */
@@ -21,6 +22,7 @@ export class EventLog {
   /** The oldest sequence that the server keeps, once it has said so; 0 before. */
   readonly oldestKept = signal(0n);
   readonly isReadingBack = signal(false);
+  readonly drafts = new Drafts();
 
   /** Everything after this is held. */
   private start = 0n;
@@ -39,11 +41,15 @@ export class EventLog {
     this.position.value = this.start;
     this.follower = new Follower(this.id, this.start, {
       events: (batch) => this.add(batch),
+      drafts: (pieces) => this.drafts.add(pieces),
       position: (sequence) => {
         this.position.value = sequence;
         this.raiseHead(sequence);
       },
-      connection: (state) => (this.connection.value = state),
+      connection: (state) => {
+        if (state.kind !== "live") this.drafts.clear();
+        this.connection.value = state;
+      },
       compacted: (oldest) => {
         this.oldestKept.value = oldest;
         // What was held before the gap goes, so that what is held has none.
@@ -117,6 +123,7 @@ export class EventLog {
       this.raiseHead(last.sequence);
     }
     this.version.value += 1;
+    this.drafts.end(batch.flatMap(({ data }) => (data.case === "message" ? [data.value.id] : [])));
     this.onEvents(batch);
   }
 

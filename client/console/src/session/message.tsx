@@ -6,6 +6,7 @@ import { dataOf } from "../lib/messages";
 import type { ToolCall } from "../lib/pairing";
 import type { Message } from "../proto/sessions/v1/sessions_pb";
 import { setQuery } from "../route";
+import type { Writing } from "./drafts";
 import { Icon } from "../ui/icons";
 import { LongText } from "../ui/long_text";
 
@@ -19,9 +20,8 @@ const KNOWN_ROLES = ["user", "assistant", "system", "tool"];
 export function MessageRow({ message, calls }: Props) {
   const { role, name, content, toolCallId, metadata } = message;
   const data = dataOf(message);
-  const shade = KNOWN_ROLES.includes(role) ? role : "other";
   return (
-    <article class={`message role-${shade}`}>
+    <article class={`message ${shadeOf(role)}`}>
       <header>
         <span class="role">{role || "message"}</span>
         {name && <span class="faint">{name}</span>}
@@ -45,6 +45,37 @@ export function MessageRow({ message, calls }: Props) {
       {metadata && Object.keys(metadata).length > 0 && <More label="metadata" value={metadata as Json} />}
     </article>
   );
+}
+
+/** A message that is being written: its content so far, and what else is shown of it. */
+export function DraftRow({ draft: { role, name, parts } }: { draft: Writing }) {
+  const others = [...parts].filter(([part]) => part !== "");
+  return (
+    <article class={`message draft ${shadeOf(role)}`} aria-busy="true">
+      <header>
+        <span class="role">{role || "message"}</span>
+        {name && <span class="faint">{name}</span>}
+        <span class="faint">is being written</span>
+      </header>
+      {others.map(([part, text]) => (
+        <details class="details" key={part}>
+          <summary>{part}</summary>
+          <pre class="code" tabIndex={0}>
+            <LongText text={text} />
+          </pre>
+        </details>
+      ))}
+      {parts.get("") && (
+        <div class="content">
+          <LongText text={parts.get("") ?? ""} />
+        </div>
+      )}
+    </article>
+  );
+}
+
+function shadeOf(role: string): string {
+  return `role-${KNOWN_ROLES.includes(role) ? role : "other"}`;
 }
 
 /** The message's place in the log, which opens its event, and its time. */

@@ -95,7 +95,12 @@ function View({ model, view }: { model: SessionModel; view: string }) {
     (past ? "This is the past. Go back to now to write." : whyReadOnly(session));
   return (
     <>
-      <Chat key={past?.at ?? 0n} history={past?.history ?? model.history} isPast={past !== null} />
+      <Chat
+        key={past?.at ?? 0n}
+        history={past?.history ?? model.history}
+        writing={past ? [] : model.log.drafts.writing.value}
+        isPast={past !== null}
+      />
       <Composer sessionId={model.id} reason={reason} />
     </>
   );
