@@ -12,7 +12,7 @@ from sessions_server.domain.commit import Commit, RequestStamp
 from sessions_server.domain.facts import Facts
 from sessions_server.domain.history import History
 from sessions_server.domain.lineage import root_of
-from sessions_server.domain.models import Micros, Sequence, SessionKey
+from sessions_server.domain.models import Context, Micros, Sequence, SessionKey
 from sessions_server.domain.needs import Needs, needs_of
 from sessions_server.domain.ports import LockWait
 from sessions_server.domain.records import Records
@@ -265,8 +265,15 @@ class Loader:
             return
         for tenant, session_id, *stored in _FIND_CONTEXTS.rows(self._connection, keys=as_list(wanted)):
             slot = loaded.workspace.slots[SessionKey(tenant, session_id)]
-            context = content_of(self._cells, slot).context(*stored)
+            context = self._context(slot, *stored)
             slot.facts = slot.facts._replace(snapshot=slot.facts.snapshot._replace(context=context))
+
+    def _context(self, slot: Slot, revision: int, update_time: int, stored: bytes) -> Context:
+        content = content_of(self._cells, slot)
+        known = self._rules.contexts.find(slot.key, stored) if content.data_key is None else None
+        if known is None:
+            return content.context(revision, update_time, stored)
+        return Context(known, Sequence(revision), Micros(update_time))
 
     def _take_messages(self, loaded: Loaded, needs: Mapping[SessionKey, Needs]) -> None:
         wanted = [(*key, id_) for key in loaded.stored for id_ in needs[key].message_ids]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from sessions_server.storage.recent_contexts import RecentContexts
 
 if TYPE_CHECKING:
     from sessions_server.domain.limits import Limits
@@ -16,3 +18,5 @@ class Rules:
     backend: Backend
     cells: Cells
     limits: Limits
+    contexts: RecentContexts = field(default_factory=RecentContexts)
+    """For write transactions, of which one runs at a time in a thread."""

@@ -311,7 +311,10 @@ class Saver:
             context = slot.facts.context
             if context is None or (context is slot.loaded.context and not slot.erased):
                 continue
-            cell = self._content(slot).context_cell(context)
+            content = self._content(slot)
+            cell = content.context_cell(context)
+            if content.data_key is None:
+                self._rules.contexts.keep(slot.key, cell, context.data)
             values.append((*slot.key, context.revision, context.update_time, cell))
         _PUT_CONTEXTS.many(self._connection, values)
 

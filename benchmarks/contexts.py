@@ -1,0 +1,58 @@
+"""Measures what a change of a context costs the server, with few keys and with many: a change is one increment.
+
+Run by hand: `.venv/bin/python -m benchmarks.contexts`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+from typing import Final
+
+from sessions_server.app import Core, running_core
+from sessions_server.domain.commit import Commit, NewSession
+from sessions_server.domain.context import Change, Increment
+from sessions_server.domain.models import SessionConfig, SessionKey, StorageOptions
+from sessions_server.domain.operations import ChangeContext, SetContext
+from sessions_server.settings import Settings
+
+KEYS: Final = (100, 1_000, 10_000)
+CHANGES: Final = 200
+CHANGE: Final = Change("key5", ("key5",), Increment(1))
+
+
+async def cost(core: Core, keys: int) -> float:
+    """The median of the CPU time that a change takes, in seconds."""
+    key = SessionKey("default", f"with-{keys}")
+    created = NewSession(user_id="u", metadata={}, config=SessionConfig(), storage=StorageOptions())
+    whole = SetContext({f"key{number}": number for number in range(keys)})
+    await core.writer.submit(Commit(key=key, create=created, operations=(whole,)))
+    taken = []
+    for _ in range(CHANGES):
+        start = time.process_time()
+        await core.writer.submit(Commit(key=key, operations=(ChangeContext((CHANGE,)),)))
+        taken.append(time.process_time() - start)
+    return median(taken)
+
+
+async def measure(folder: Path) -> list[float]:
+    settings = Settings(database_url=f"sqlite+aiosqlite:///{folder / 'sessions.db'}")
+    async with running_core(settings) as core:
+        return [await cost(core, keys) for keys in KEYS]
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory(prefix="sessions-contexts-") as folder:
+        found = asyncio.run(measure(Path(folder)))
+    for keys, seconds in zip(KEYS, found, strict=True):
+        sys.stdout.write(
+            f"{keys:>6,} keys: {seconds * 1e6:>5,.0f} µs of CPU time a change, {seconds / found[0]:.1f} times\n"
+        )
+
+
+if __name__ == "__main__":
+    main()
