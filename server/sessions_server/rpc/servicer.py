@@ -25,6 +25,7 @@ from sessions_server.rpc.convert.events import encode_checkpoint, encode_event, 
 from sessions_server.rpc.convert.exports import put_record
 from sessions_server.rpc.convert.imports import read_import
 from sessions_server.rpc.convert.lists import read_list, read_search
+from sessions_server.rpc.convert.recent_contexts import RecentContextStructs
 from sessions_server.rpc.convert.responses import (
     put_context,
     put_context_part,
@@ -74,6 +75,7 @@ class SessionServicer:
         self._drafts = drafts
         self._transfers = transfers
         self._limits = limits
+        self._contexts = RecentContextStructs()
 
     async def CreateSession(
         self, request: pb.CreateSessionRequest, caller: Caller
@@ -165,7 +167,8 @@ class SessionServicer:
     ) -> pb.UpdateContextResponse:
         commit = await read(read_update_context, request, caller, self._limits)
         response = pb.UpdateContextResponse()
-        put_context(response.context, await self._sessions.write_context(commit))
+        context = await self._sessions.write_context(commit)
+        put_context(response.context, context, partial(self._contexts.put, commit.key))
         return response
 
     async def GetContext(self, request: pb.GetContextRequest, caller: Caller) -> pb.GetContextResponse:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
 from sessions_server.domain.context import Missing
@@ -13,9 +13,18 @@ from sessions_server.rpc.convert.values import put_object, put_value
 
 if TYPE_CHECKING:
     from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
+    from google.protobuf.struct_pb2 import Struct
 
     from sessions_proto.v1 import sessions_pb2 as pb
-    from sessions_server.domain.models import Context, ForkedFrom, Json, Message, MessageBody, Session
+    from sessions_server.domain.models import (
+        Context,
+        ForkedFrom,
+        Json,
+        JsonObject,
+        Message,
+        MessageBody,
+        Session,
+    )
     from sessions_server.domain.ports import HistoryPage
 
 
@@ -55,8 +64,10 @@ def put_sessions(target: RepeatedCompositeFieldContainer[pb.Session], sessions: 
         put_session(target.add(), session)
 
 
-def put_context(target: pb.Context, context: Context) -> None:
-    put_object(target.data, context.data)
+def put_context(
+    target: pb.Context, context: Context, fill: Callable[[Struct, JsonObject], None] = put_object
+) -> None:
+    fill(target.data, context.data)
     _put_context_facts(target, context)
 
 
