@@ -13,7 +13,8 @@ from sessions_server.domain.operations import Expire
 
 if TYPE_CHECKING:
     from sessions_server.domain.models import SessionKey
-    from sessions_server.domain.ports import Commits, ReadStore, Upkeep
+    from sessions_server.domain.ports import Commits, ReadStore
+    from sessions_server.domain.upkeep import Upkeep
     from sessions_server.service.rewrap import Rewrapper
 
 logger = logging.getLogger(__name__)

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from sessions_server.domain.errors import DomainError
     from sessions_server.domain.models import SessionKey
-    from sessions_server.domain.ports import Cells, Upkeep
+    from sessions_server.domain.ports import Cells
+    from sessions_server.domain.upkeep import Upkeep
 
 logger = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ import sqlalchemy as sa
 
 from sessions_server.domain.errors import DomainError
 from sessions_server.domain.models import Micros, SessionKey
-from sessions_server.domain.ports import Rewrapped
 from sessions_server.domain.records import is_shared
+from sessions_server.domain.upkeep import Rewrapped
 from sessions_server.storage.schema import requests, sessions
 from sessions_server.storage.shared_keys import keys_after, replace_keys
 from sessions_server.storage.statements import Prepared, read_clock

@@ -40,7 +40,6 @@ if TYPE_CHECKING:
         HistoryQuery,
         ListQuery,
         LogPage,
-        Rewrapped,
         SessionPage,
         Transaction,
     )
@@ -48,6 +47,7 @@ if TYPE_CHECKING:
     from sessions_server.domain.record_reads import CollectionPage, CollectionQuery, RecordPage, RecordQuery
     from sessions_server.domain.records import Record, RecordName, Scope
     from sessions_server.domain.replica_ports import DraftPacket
+    from sessions_server.domain.upkeep import Rewrapped
     from sessions_server.domain.workspace import Published
     from sessions_server.storage.backend import Backend, Runner
     from sessions_server.storage.lane import Lane
