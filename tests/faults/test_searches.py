@@ -77,8 +77,9 @@ def test_reads_are_answered_while_callers_give_searches_up(server: Server, stub:
             reads += 1
         assert grpc.StatusCode.DEADLINE_EXCEEDED in {search.code() for search in searches}
         with grpc.insecure_channel(server.address) as channel:
-            health = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
-        assert health.status == health_pb2.HealthCheckResponse.SERVING
+            health: Any = health_pb2_grpc.HealthStub(channel)
+            checked = health.Check(health_pb2.HealthCheckRequest())
+        assert checked.status == health_pb2.HealthCheckResponse.SERVING
     assert reads > MANY_READS
     quick = Struct()
     quick.update({"none": 1})

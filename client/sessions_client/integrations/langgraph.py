@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from abc import abstractmethod
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -66,9 +67,9 @@ class _Saver(BaseCheckpointSaver[str]):
         number = current if isinstance(current, int) else int(str(current or 0).split(".")[0])
         return f"{number + 1:032}.{random.random():016}"
 
+    @abstractmethod
     def _run(self, steps: Steps[T]) -> T:
         """Runs steps for a synchronous method."""
-        raise NotImplementedError
 
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """The checkpoint that the config names, or the newest one of its thread and namespace."""
