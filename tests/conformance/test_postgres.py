@@ -12,11 +12,12 @@ import pytest_asyncio
 
 from sessions_server.domain.errors import SessionExists, Unavailable
 from sessions_server.domain.limits import Limits
+from sessions_server.domain.lineage import differ_from
 from sessions_server.domain.models import Sequence, Session
 from sessions_server.storage.backend import RunOptions
 from sessions_server.storage.databases import opening, parse_url
 from sessions_server.storage.errors import StoreRefused
-from sessions_server.storage.store import open_store
+from sessions_server.storage.store import Store, open_store
 from tests.conformance.harness import KEY, OTHER, Harness, add, create, key, move
 from tests.support import commits as c
 from tests.support.clock import HandClock
@@ -237,3 +238,27 @@ async def cut_all(postgres: Postgres) -> None:
         "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
         "WHERE pid <> pg_backend_pid() AND application_name = 'sessions-server'"
     )
+
+
+async def test_a_restored_copy_of_a_database_takes_none_of_its_later_positions_for_its_own(
+    postgres: Postgres, postgres_url: str, opener: Opener, clock: HandClock
+) -> None:
+    before = await _grown_log(opener(postgres_url), clock, create(), add("2"), add("3"))
+    copied = postgres_url.rpartition("/")[2]
+    copy_url = postgres.url(await postgres.fresh_database(template=copied))
+    lost = await _grown_log(opener(postgres_url), clock, add("4"), add("5"))
+    now = await _grown_log(opener(copy_url), clock, add("other 4"), add("other 5"))
+    assert differ_from(before, lost) is None
+    assert differ_from(before, now) == differ_from(lost, now) == 4
+
+
+async def _grown_log(store: Store, clock: HandClock, *commits: c.Commit) -> str:
+    """The log's identity after the commits; the store is closed again."""
+    await store.start()
+    try:
+        bench = Harness(store, clock)
+        for commit in commits:
+            await bench.do(commit)
+        return (await store.log(KEY, Sequence(0), 1)).log_id
+    finally:
+        await store.close()

@@ -57,6 +57,7 @@ _LINEAGE: Final = """
 SELECT system_identifier,
        CASE WHEN NOT pg_is_in_recovery()
             THEN ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int END AS timeline,
+       (SELECT oid::bigint FROM pg_database WHERE datname = current_database()) AS database,
        to_regclass('sessions')::oid::bigint AS table
 FROM pg_control_system()
 """
@@ -69,8 +70,9 @@ _WAITS_FOR_STANDBYS: Final = {"on", "remote_apply"}
 class _Lineage(NamedTuple):
     system: int
     timeline: int
+    database: int
     table: int | None
-    """Another one in a database that was made again from a dump."""
+    """As the database, another one after a restore from a dump."""
 
     @property
     def epoch(self) -> str:
