@@ -128,6 +128,7 @@ async def serve_until(
         async with running_core(settings, clock=clock, stop=stop, serves=True) as core:
             metrics = Metrics()
             metrics.show_searches(core.store.lane)
+            metrics.show_log(core.store)
             tracing = Tracing.configured()
             kind, _, _ = core.backend.scheme.partition("+")
             core.writer.observer = ObservedTransactions(metrics, tracing, database=kind)

@@ -28,6 +28,16 @@ class Searches(Protocol):
     waiting: int
 
 
+class WriteAheadLog(Protocol):
+    """That of SQLite; with another database both are 0."""
+
+    @property
+    def log_bytes(self) -> int: ...
+
+    @property
+    def log_limit_bytes(self) -> int: ...
+
+
 class Metrics:
     """Cheap enough for every call: a labelled child is looked up once and then kept."""
 
@@ -111,6 +121,16 @@ class Metrics:
         self._show("sessions_searches_running", "Searches that run now.", lambda: searches.running)
         self._show(
             "sessions_searches_waiting", "Searches that wait for their turn.", lambda: searches.waiting
+        )
+
+    def show_log(self, log: WriteAheadLog) -> None:
+        self._show(
+            "sessions_sqlite_log_bytes", "The size of SQLite's write-ahead log.", lambda: log.log_bytes
+        )
+        self._show(
+            "sessions_sqlite_log_limit_bytes",
+            "The size from which on it is emptied.",
+            lambda: log.log_limit_bytes,
         )
 
     def _show(self, name: str, text: str, read: Callable[[], float]) -> None:

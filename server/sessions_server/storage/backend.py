@@ -199,6 +199,16 @@ class Runner(ABC):
     def now(self) -> Micros | None:
         """The present instant; None: ask the database."""
 
+    @property
+    def log_bytes(self) -> int:
+        """The size of a file's write-ahead log, as of the last write; 0 where the database looks after its own."""
+        return 0
+
+    @property
+    def log_limit_bytes(self) -> int:
+        """The size from which on it is emptied; 0 where there is none."""
+        return 0
+
     @abstractmethod
     def scrub_soon(self) -> None:
         """Content was erased: clears copies of it from the disk soon, wherever the database leaves some."""

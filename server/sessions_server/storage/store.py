@@ -72,6 +72,16 @@ class Store:
         self._settled = Gather(self._settle)
 
     @property
+    def log_bytes(self) -> int:
+        """The size of SQLite's write-ahead log; 0 elsewhere."""
+        return self._runner.log_bytes
+
+    @property
+    def log_limit_bytes(self) -> int:
+        """The size from which on it is emptied."""
+        return self._runner.log_limit_bytes
+
+    @property
     def lane(self) -> Lane:
         """Where searches wait for their turn."""
         return self._runner.lane

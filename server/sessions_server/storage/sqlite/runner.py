@@ -12,8 +12,6 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
-import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -39,6 +37,7 @@ from sessions_server.storage.sqlite.connection import (
 )
 from sessions_server.storage.sqlite.errors import FileUnusable, translated
 from sessions_server.storage.sqlite.gaps import Gaps
+from sessions_server.storage.sqlite.gate import GATE_SECONDS, Emptied, Gate, empty
 from sessions_server.storage.sqlite.lock import FileLock
 from sessions_server.storage.sqlite.search import Search, SearchTooLong
 from sessions_server.storage.sqlite.sentences import of_missing_log
@@ -53,10 +52,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 READERS: Final = 4
-_MOST_READING: Final = READERS + SEARCHES
 _OLDEST_SQLITE: Final = (3, 35)
-_GATE_SECONDS: Final = 0.02
-"""How long the writer waits until nobody reads, so that the log can be emptied; then another time is waited for."""
+LOG_LIMIT_BYTES: Final = 16 * 1024 * 1024
+"""From this size on the write-ahead log is emptied, whoever reads. One large transaction can exceed it for a moment."""
 
 _CLEARING_SECONDS: Final = 0.02
 """How long writers may be held up at once while the unused parts of pages are cleared."""
@@ -108,13 +106,24 @@ class SqliteRunner(Runner):
             else ThreadPoolExecutor(SEARCHES, thread_name_prefix="sqlite-search")
         )
         self.lane = Lane()
-        self._gate = threading.Semaphore(_MOST_READING)
+        self._gate = Gate()
         self._readers = Readers(self._path)
         self._opened: Connection | None = None
         self._file = (0, 0)
         """The file's device and inode."""
         self._to_scrub = False
         self._scrubbing: asyncio.Task[None] | None = None
+        self._emptying: asyncio.Task[None] | None = None
+        self._log = f"{self._path}-wal"
+        self._log_bytes = 0
+
+    @property
+    def log_bytes(self) -> int:
+        return self._log_bytes
+
+    @property
+    def log_limit_bytes(self) -> int:
+        return 0 if self._path is None else LOG_LIMIT_BYTES
 
     def now(self) -> Micros:
         return self._clock.now()
@@ -138,9 +147,10 @@ class SqliteRunner(Runner):
         self.scrub_soon()  # the process before may have been killed between an erasure and what is due then
 
     async def close(self) -> None:
-        if self._scrubbing is not None:
-            self._scrubbing.cancel()
-            await asyncio.wait({self._scrubbing})
+        if helpers := {each for each in (self._scrubbing, self._emptying) if each is not None}:
+            for helper in helpers:
+                helper.cancel()
+            await asyncio.wait(helpers)
         for threads in {self._reading, self._searching} - {self._writing}:
             await asyncio.to_thread(threads.shutdown)
         with suppress(Unavailable):  # closed already
@@ -162,7 +172,10 @@ class SqliteRunner(Runner):
 
     async def write(self, work: Callable[[Connection], T], *, snapshot: bool = False) -> T:
         """Every transaction sees one state: nobody else writes."""
-        return await self._hop(self._writing, lambda: self._write(work))
+        outcome = await self._hop(self._writing, lambda: self._write(work))
+        if self._log_bytes > LOG_LIMIT_BYTES and (self._emptying is None or self._emptying.done()):
+            self._emptying = asyncio.get_running_loop().create_task(self._empty_log())
+        return outcome
 
     async def read(self, work: Callable[[Connection], T], *, snapshot: bool) -> T:
         if self._path is None:
@@ -195,6 +208,17 @@ class SqliteRunner(Runner):
         self._to_scrub = True
         if self._scrubbing is None or self._scrubbing.done():
             self._scrubbing = asyncio.get_running_loop().create_task(self._scrub())
+
+    async def _empty_log(self) -> None:
+        """Readers that overlap would let the log grow for ever: they wait until it is empty."""
+        pause = GATE_SECONDS
+        try:
+            while (emptied := await self._hop(self._writing, self._try_to_empty_log)) is not Emptied.DONE:
+                self._gate.keep_searches_out(emptied is Emptied.INSIDE)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+        finally:
+            self._gate.keep_searches_out(False)
 
     async def _scrub(self) -> None:
         """Clears away what was erased: at once where nobody stands in the way, else with longer and longer pauses."""
@@ -264,7 +288,10 @@ class SqliteRunner(Runner):
         with translated():
             self._check_file()
             with self._writer.begin():
-                return work(self._writer)
+                outcome = work(self._writer)
+            if self._path is not None:
+                self._log_bytes = os.stat(self._log).st_size  # noqa: PTH116  # as in `_check_file`
+            return outcome
 
     def _ping(self, *, in_doubt: bool) -> None:
         with translated():
@@ -309,13 +336,14 @@ class SqliteRunner(Runner):
             raise errors.full() from FileUnusable(f"The disk of {self._path} is full; free some space on it.")
 
     def _read(self, work: Callable[[Connection], T]) -> T:
-        with self._gate, translated(), self._readers.snapshot() as connection:
+        with self._gate.reading(), translated(), self._readers.snapshot() as connection:
             return work(connection)
 
     def _search(self, work: Callable[[Connection], T], search: Search) -> T:
         if self._path is None:
             return self._write(lambda connection: search.run(connection, work))
-        return self._read(lambda connection: search.run(connection, work))
+        with self._gate.searching(), translated(), self._readers.snapshot() as connection:
+            return search.run(connection, work)
 
     def _try_to_scrub(self, seconds: float) -> _Scrub:
         """Empties the log, then clears the unused parts of pages, for about so long. Raises nothing."""
@@ -324,7 +352,7 @@ class SqliteRunner(Runner):
             return _Scrub.DONE
         try:
             with waiting(self._writer, 0) as driver:
-                if not self._truncate(driver):
+                if empty(driver, self._gate) is not Emptied.DONE:
                     return _Scrub.FAILED
                 if gaps is not None and not self._clear_gaps(driver, gaps, seconds):
                     return _Scrub.FAILED
@@ -332,22 +360,14 @@ class SqliteRunner(Runner):
             return _Scrub.FAILED
         return _Scrub.MORE if gaps is not None and not gaps.is_done else _Scrub.DONE
 
-    def _truncate(self, driver: sqlite3.Connection) -> bool:
-        """Whether the log is empty now."""
-        # Most of the work, and all waiting for the disk, while readers go on.
-        driver.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-        held = 0
-        deadline = time.monotonic() + _GATE_SECONDS
+    def _try_to_empty_log(self) -> Emptied:
         try:
-            while held < _MOST_READING and self._gate.acquire(timeout=max(deadline - time.monotonic(), 0)):
-                held += 1
-            if held < _MOST_READING:
-                return False
-            busy, *_ = driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-            return not busy
-        finally:
-            for _ in range(held):
-                self._gate.release()
+            with waiting(self._writer, 0) as driver:
+                emptied = empty(driver, self._gate)
+        except sqlite3.Error:
+            return Emptied.BUSY
+        self._log_bytes = self._log_size()
+        return emptied
 
     def _clear_gaps(self, driver: sqlite3.Connection, gaps: Gaps, seconds: float) -> bool:
         """False when the log is not empty any more, because another program has written."""
@@ -363,4 +383,4 @@ class SqliteRunner(Runner):
         return True
 
     def _log_size(self) -> int:
-        return Path(f"{self._path}-wal").stat().st_size
+        return Path(self._log).stat().st_size

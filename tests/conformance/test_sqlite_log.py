@@ -1,0 +1,123 @@
+"""SQLite's write-ahead log stays short, however many readers overlap. No other store has one of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest_asyncio
+
+from sessions_server.storage.sqlite import runner as running
+from sessions_server.storage.sqlite.runner import READERS, SqliteRunner
+from tests.conformance.harness import KEY, Harness, add, create
+
+if TYPE_CHECKING:
+    import pytest
+    from sqlalchemy.engine import Connection
+
+    from tests.conformance.conftest import Opener
+    from tests.support.clock import HandClock
+
+LIMIT = 512 * 1024
+MESSAGE_BYTES = 100_000
+ADDS = 60
+
+
+@pytest_asyncio.fixture
+async def bench(
+    file_url: str, opener: Opener, clock: HandClock, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Harness]:
+    monkeypatch.setattr(running, "LOG_LIMIT_BYTES", LIMIT)
+    store = opener(file_url)
+    await store.start()
+    bench = Harness(store, clock)
+    await bench.apply(create(), add("x" * MESSAGE_BYTES))
+    yield bench
+    await store.close()
+
+
+def runner_of(bench: Harness) -> SqliteRunner:
+    runner = bench.store._runner
+    assert isinstance(runner, SqliteRunner)
+    return runner
+
+
+async def test_the_log_is_bounded_while_readers_overlap(bench: Harness, tmp_path: Path) -> None:
+    runner, log = runner_of(bench), tmp_path / "sessions.db-wal"
+    is_over = asyncio.Event()
+
+    async def read_on() -> None:
+        while not is_over.is_set():
+            await runner.read(lambda connection: read_rows(connection), snapshot=True)
+
+    readers = [asyncio.create_task(read_on()) for _ in range(3 * READERS)]
+    sizes, shown = [], []
+    for number in range(ADDS):
+        await bench.do(add(f"{number} {'x' * MESSAGE_BYTES}"))
+        sizes.append(log.stat().st_size)
+        shown.append(bench.store.log_bytes)
+    is_over.set()
+    await asyncio.gather(*readers)
+    assert ADDS * MESSAGE_BYTES > 10 * LIMIT
+    assert max(sizes) < 3 * LIMIT
+    assert bench.store.log_limit_bytes == LIMIT
+    assert LIMIT < max(shown) < 3 * LIMIT
+
+
+def read_rows(connection: Connection) -> None:
+    connection.exec_driver_sql("SELECT sum(length(payload)) FROM log").fetchall()
+
+
+async def write_beyond_the_limit(bench: Harness, name: str) -> None:
+    for number in range(LIMIT // MESSAGE_BYTES + 1):
+        await bench.do(add(f"{name} {number} {'x' * MESSAGE_BYTES}"))
+
+
+async def test_searches_that_overlap_give_way_and_reads_do_not_wait_for_them(
+    bench: Harness, tmp_path: Path
+) -> None:
+    runner, log = runner_of(bench), tmp_path / "sessions.db-wal"
+    began, may_end = threading.Event(), threading.Event()
+
+    def search_long(connection: Connection) -> None:
+        read_rows(connection)
+        began.set()
+        may_end.wait()
+
+    first = asyncio.create_task(runner.search(search_long, field="filter"))
+    try:
+        await asyncio.to_thread(began.wait)
+        await write_beyond_the_limit(bench, "a")
+        second = asyncio.create_task(runner.search(read_rows, field="filter"))
+        await bench.store.session(KEY)
+        assert log.stat().st_size > LIMIT
+        assert not second.done(), "it waits until the log is empty"
+    finally:
+        may_end.set()
+    await asyncio.gather(first, second)
+    await bench.do(add("last"))
+    assert log.stat().st_size < LIMIT
+
+
+def open_reading(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("BEGIN")
+    connection.execute("SELECT count(*) FROM log").fetchone()
+    return connection
+
+
+async def test_another_program_that_reads_for_long_keeps_no_search_waiting(
+    bench: Harness, tmp_path: Path
+) -> None:
+    runner = runner_of(bench)
+    outside = open_reading(tmp_path / "sessions.db")
+    try:
+        await write_beyond_the_limit(bench, "a")
+        await asyncio.gather(*(runner.search(read_rows, field="filter") for _ in range(9)))
+        assert bench.store.log_bytes > LIMIT
+    finally:
+        outside.close()
