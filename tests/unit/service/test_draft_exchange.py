@@ -6,16 +6,18 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
 from sessions_server.domain.drafts import Abandon, DraftOpening, DraftState, DraftWrite, Piece
+from sessions_server.domain.errors import Unavailable
 from sessions_server.domain.limits import Limits
 from sessions_server.domain.models import MessageBody, Micros, SessionKey
 from sessions_server.log.hub import Hub
 from sessions_server.log.writer import Writer
 from sessions_server.security.cells import open_cells
-from sessions_server.service import draft_exchange, draft_link
+from sessions_server.service import draft_boards, draft_exchange, draft_link
 from sessions_server.service.draft_boards import DraftBoards
 from sessions_server.service.draft_exchange import DraftExchange
 from sessions_server.service.drafts import DraftCommit, Drafts
@@ -252,6 +254,45 @@ async def test_a_message_of_any_replica_ends_the_draft_on_all(monkeypatch: pytes
             other.bus.received(KEY, packet)
         await asyncio.sleep(0.05)
         assert (other.boards.count(), screen.text, screen.states) == (0, "Hel", [])
+
+
+async def test_drafts_outlive_an_outage_of_the_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(draft_boards, "RETRY_SECONDS", 0.01)
+    follow, outages, is_back = Subscriptions.follow, iter(range(2)), asyncio.Event()
+
+    async def fail_twice(self: Subscriptions, *args: Any, **options: Any) -> None:
+        if next(outages, None) is not None:
+            raise Unavailable("The database is away; retry in a moment.")
+        is_back.set()
+        await follow(self, *args, **options)
+
+    monkeypatch.setattr(Subscriptions, "follow", fail_twice)
+    async with replicas(Air()) as (owner, other), owner.viewer() as screen:
+        position = await owner.write("Hel")
+        await screen.sees("Hel")
+        await is_back.wait()
+        await owner.write("lo", position)
+        await screen.sees("Hello")
+        await other.commit("Hello")
+        await owner.holds(0)
+        assert screen.states == []
+
+
+async def test_a_late_packet_begins_no_copy_of_a_message_that_is_stored() -> None:
+    air = Air()
+    async with replicas(air) as (owner, other):
+        async with other.viewer() as screen:
+            await owner.write("Hello")
+            await screen.sees("Hello")
+            late = list(air.packets)
+            await owner.commit("Hello")
+            await other.holds(0)
+        async with other.viewer() as newcomer:
+            await asyncio.sleep(0.02)
+            for packet in late:
+                other.bus.received(KEY, packet)
+            await asyncio.sleep(0.05)
+            assert (other.boards.count(), newcomer.text) == (0, "")
 
 
 async def test_nothing_is_left_of_drafts_that_have_ended() -> None:
