@@ -49,3 +49,32 @@ def _value(column: str) -> str:
     if column == "time" or column.endswith("_time"):
         return f'pattern."{column}" + copies.shift'
     return f'pattern."{column}"'
+
+
+async def copy_sessions_in_postgres(url: str, copies: Iterable[Copy]) -> None:
+    """The same in PostgreSQL; the planner knows the new sizes afterwards."""
+    import asyncpg  # needs the extra [postgres]
+
+    database = await asyncpg.connect(url)
+    try:
+        await database.execute(
+            "CREATE TEMP TABLE copies (session_id text COLLATE "
+            '"C", pattern text COLLATE "C", shift bigint); CREATE INDEX ON copies (pattern)'
+        )
+        await database.copy_records_to_table("copies", records=copies)
+        tables = await database.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+        for (table,) in tables:
+            names = await database.fetch(
+                "SELECT column_name FROM information_schema.columns WHERE table_name = $1", table
+            )
+            columns = [name for (name,) in names]
+            if "session_id" in columns:
+                values = ", ".join(_value(column) for column in columns)
+                listed = ", ".join(f'"{column}"' for column in columns)
+                await database.execute(
+                    f'INSERT INTO "{table}" ({listed}) SELECT {values} FROM copies '
+                    f'JOIN "{table}" AS pattern ON pattern.session_id = copies.pattern'
+                )
+        await database.execute("ANALYZE")
+    finally:
+        await database.close()
