@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 import sqlite3
 from contextlib import closing
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import pytest
+import sqlalchemy as sa
 
-from benchmarks.copies import Copy, copy_sessions
+from benchmarks.copies import Copy, copy_sessions, copy_sessions_in_postgres
 from sessions_server.domain.limits import Limits
 from sessions_server.domain.models import SECOND, JsonObject, Micros, SessionConfig, State
 from sessions_server.storage import search, walk
@@ -22,6 +24,8 @@ from tests.conformance.harness import Harness, create, key, list_of
 from tests.support.clock import START
 
 if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
     from sessions_server.domain.ports import Cells, ListQuery
     from tests.conformance.conftest import Opener
     from tests.support.clock import HandClock
@@ -131,3 +135,45 @@ async def test_a_page_costs_the_same_while_many_sessions_expire(
             assert large.steps <= 1.5 * small.steps, (query, small, large)
             if user_id == "other":
                 assert large.found == (State.CREATED not in states)
+
+
+def rows_looked_at(plan: dict[str, Any]) -> float:
+    """Of all tables and indexes, as PostgreSQL counted them."""
+    own = plan["Actual Rows"] + plan.get("Rows Removed by Filter", 0) if "Index Name" in plan else 0
+    return float(own * plan["Actual Loops"]) + sum(map(rows_looked_at, plan.get("Plans", ())))
+
+
+async def test_postgresql_looks_at_no_more_rows_than_a_page_needs(
+    postgres_url: str, opener: Opener, clock: HandClock
+) -> None:
+    store = opener(postgres_url)
+    await store.start()
+    for name, metadata in PATTERNS.items():
+        await Harness(store, clock).do(create(key(name), metadata=metadata))
+    names = itertools.cycle(PATTERNS)
+    copies = (Copy(f"copy{number:09}", next(names), 1_000 * number) for number in range(MANY))
+    await copy_sessions_in_postgres(postgres_url.replace("+asyncpg", ""), copies)
+
+    def rows(connection: Connection, query: ListQuery) -> float:
+        asked: list[tuple[str, Any]] = []
+
+        def record(_connection: object, _cursor: object, text: str, parameters: Any, *_: object) -> None:
+            asked.append((text, parameters))
+
+        sa.event.listen(connection, "before_cursor_execute", record)
+        find_sessions(connection, query, rules=store._rules, now=START)
+        sa.event.remove(connection, "before_cursor_execute", record)
+        total = 0.0
+        for text, parameters in asked:
+            explained = connection.exec_driver_sql(f"EXPLAIN (ANALYZE, FORMAT JSON) {text}", parameters)
+            [plan] = explained.scalar_one()
+            total += rows_looked_at(plan["Plan"])
+        return total
+
+    for wanted, order, user_id in itertools.product((*FILTERS, {}), ORDERS, ("", "u")):
+        query = list_of(metadata_filter=wanted, order=order, user_id=user_id, limit=20)
+        looked_at = await store._runner.search(partial(rows, query=query), field="metadata_filter")
+        assert looked_at <= 20 * MOST, (query, looked_at)
+        if wanted == {"device": "web"} and not user_id and order == "create_time desc":
+            assert looked_at <= 50
+    await store.close()

@@ -21,7 +21,7 @@ from weakref import WeakKeyDictionary
 from sessions_server.storage.postgres.errors import HostRefused, sqlstate_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Coroutine, Mapping
 
     import asyncpg
     from sqlalchemy.engine import URL
@@ -84,6 +84,21 @@ def known_options() -> set[str]:
     import asyncpg
 
     return (inspect.signature(asyncpg.connect).parameters.keys() - _OURS) | _TLS | _OF_SQLALCHEMY | {"host"}
+
+
+async def uncut(connecting: Coroutine[Any, Any, asyncpg.Connection]) -> asyncpg.Connection:
+    """Lets a caller go away without cutting its connecting in two, of which asyncpg would complain in the log."""
+    task = asyncio.create_task(connecting)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        task.add_done_callback(_terminate)
+        raise
+
+
+def _terminate(connected: asyncio.Task[asyncpg.Connection]) -> None:
+    if not connected.cancelled() and connected.exception() is None:
+        connected.result().terminate()
 
 
 class Hosts:

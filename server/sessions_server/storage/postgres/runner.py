@@ -13,7 +13,7 @@ import asyncio
 import importlib.util
 import itertools
 import random
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -37,6 +37,7 @@ from sessions_server.storage.postgres.errors import (
     reaching,
     translated,
 )
+from sessions_server.storage.postgres.hosts import uncut
 from sessions_server.storage.postgres.locks import LOCKS, migrate_alone
 from sessions_server.storage.postgres.spelling import SPELLING
 from sessions_server.storage.schema import metadata, sessions
@@ -95,6 +96,9 @@ _SESSION_SETTINGS: Final = {
     "enable_mergejoin": "off",
 }
 
+# A bitmap of all that matches is made before the first row is read, however few rows are asked for.
+_SEARCH_SETTINGS: Final = {**_SESSION_SETTINGS, "enable_bitmapscan": "off"}
+
 _IS_WRITABLE: Final = "SELECT NOT pg_is_in_recovery() AND current_setting('transaction_read_only') = 'off'"
 _TRY_TO_WRITE: Final = "SELECT pg_logical_emit_message(true, 'sessions-server', '')"
 """Writes to the log of the primary and to no table."""
@@ -128,7 +132,10 @@ class PostgresRunner(Runner):
             isolation_level="REPEATABLE READ", postgresql_readonly=True
         )
         self._searches = self._create_engine(
-            SEARCHES, name="sessions-server searches", command_seconds=_COMMAND_SECONDS
+            SEARCHES,
+            name="sessions-server searches",
+            settings=_SEARCH_SETTINGS,
+            command_seconds=_COMMAND_SECONDS,
         ).execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         self.lane = Lane()
         self._commits: dict[int, float] = {}
@@ -324,13 +331,18 @@ class PostgresRunner(Runner):
             )
 
     def _create_engine(
-        self, pool_size: int, *, command_seconds: float | None, name: str = "sessions-server"
+        self,
+        pool_size: int,
+        *,
+        command_seconds: float | None,
+        name: str = "sessions-server",
+        settings: Mapping[str, str] = _SESSION_SETTINGS,
     ) -> AsyncEngine:
         async def connect(**_: object) -> asyncpg.Connection:
-            connection = await _uncut(
+            connection = await uncut(
                 self._hosts.connect(
                     name,
-                    settings=_SESSION_SETTINGS,
+                    settings=settings,
                     allow_unsafe=self._allow_unsafe,
                     command_seconds=command_seconds,
                 )
@@ -355,21 +367,6 @@ class PostgresRunner(Runner):
         driver = connection.driver_connection
         if driver.is_closed() or self._opened.get(driver) != self._generation:
             raise sa.exc.DisconnectionError
-
-
-async def _uncut(connecting: Coroutine[Any, Any, asyncpg.Connection]) -> asyncpg.Connection:
-    """Lets a caller go away without cutting its connecting in two, of which asyncpg would complain in the log."""
-    task = asyncio.create_task(connecting)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        task.add_done_callback(_terminate)
-        raise
-
-
-def _terminate(connected: asyncio.Task[asyncpg.Connection]) -> None:
-    if not connected.cancelled() and connected.exception() is None:
-        connected.result().terminate()
 
 
 def _wait_for_writes(connection: Connection, key: SessionKey) -> None:
