@@ -24,6 +24,7 @@ RESULTS = ROOT / "benchmarks" / "results.json"
 
 def measurements() -> dict[str, Callable[[Plan], list[Finding]]]:
     from benchmarks import (
+        rules_adapters,
         rules_calls,
         rules_console,
         rules_drafts,
@@ -37,6 +38,7 @@ def measurements() -> dict[str, Callable[[Plan], list[Finding]]]:
         rules_calls.add_message,
         rules_calls.add_message_postgres,
         rules_peers.peers,
+        rules_adapters.adapters,
         rules_calls.get_session,
         rules_http.get_session_connect,
         rules_calls.get_context,

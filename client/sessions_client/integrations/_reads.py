@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 READS: Final = 100
 """What one call takes."""
+PAGE: Final = 1_000
+"""What one page of a listing holds, unless that is more than 1 MiB."""
 
 
 def read_all(reads: Sequence[ops.Read]) -> Steps[list[Any]]:
@@ -40,7 +42,7 @@ def read_lists(queries: Sequence[dict[str, Any]]) -> Steps[list[list[Any]]]:
     pending = dict.fromkeys(range(len(queries)), "")
     while pending:
         pages = yield from read_all(
-            [ops.list_records(**queries[index], page_token=token or None) for index, token in pending.items()]
+            [list_of(queries[index], page_token=token) for index, token in pending.items()]
         )
         for index, page in zip(list(pending), pages, strict=True):
             found[index].extend(page or ())
@@ -50,6 +52,11 @@ def read_lists(queries: Sequence[dict[str, Any]]) -> Steps[list[list[Any]]]:
             else:
                 del pending[index]
     return found
+
+
+def list_of(query: dict[str, Any], *, page_token: str = "") -> ops.Read:
+    """The read of one page of a listing, as large as the server gives."""
+    return ops.list_records(**{"page_size": PAGE, **query}, page_token=page_token or None)
 
 
 def _reading(reads: Sequence[ops.Read]) -> Any:

@@ -47,7 +47,7 @@ from sessions_client import (
 )
 from sessions_client.integrations import _payloads as payloads
 from sessions_client.integrations._ids import key_of, part, session_id_of, user_id_of
-from sessions_client.integrations._reads import read_lists
+from sessions_client.integrations._reads import list_of, read_lists
 from sessions_client.integrations._steps import run_async
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class SessionsSessionService(BaseSessionService):
         shared = _shared(app_name, user_id)
         try:
             committed = await self._client.sessions.commit(
-                key, *puts, create=create, reads=[ops.list_records(**each) for each in shared]
+                key, *puts, create=create, reads=[list_of(each) for each in shared]
             )
         except AlreadyExists:
             raise AlreadyExistsError(f"Session with id {name} already exists.") from None
@@ -112,7 +112,7 @@ class SessionsSessionService(BaseSessionService):
         head, history, *pages = await self._client.sessions.read(
             ops.read_record(head_name(key)),
             ops.read_history(key, limit=min(max(wanted, 1), _PAGE)),
-            *(ops.list_records(**each) for each in lists),
+            *(list_of(each) for each in lists),
         )
         if head is None:
             return None

@@ -1,0 +1,54 @@
+"""Runs an adapter and the framework's own store in turn, in the framework's environment; prints how long each takes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import statistics
+import sys
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
+LARGE = 1_000
+"""How many items, checkpoints or sessions there are when an operation is measured."""
+
+Operations: TypeAlias = Mapping[str, Callable[[], Awaitable[object]]]
+
+
+def measure(prepare: Callable[[Path, str], AbstractAsyncContextManager[Operations]]) -> None:
+    """Prints the median milliseconds of each operation in each round, as JSON.
+
+    Takes the folder for databases, the server's address, the number of rounds and of operations in each from the
+    command line.
+    """
+    folder, address, rounds, repeats = sys.argv[1:]
+    asyncio.run(_measure(prepare, Path(folder), address, int(rounds), int(repeats)))
+
+
+async def _measure(
+    prepare: Callable[[Path, str], AbstractAsyncContextManager[Operations]],
+    folder: Path,
+    address: str,
+    rounds: int,
+    repeats: int,
+) -> None:
+    async with prepare(folder, address) as operations:
+        found: dict[str, list[float]] = {name: [] for name in operations}
+        for _ in range(rounds):
+            for name, operation in operations.items():
+                found[name].append(await _median(operation, repeats))
+    sys.stdout.write(json.dumps(found) + "\n")
+
+
+async def _median(operation: Callable[[], Awaitable[object]], repeats: int) -> float:
+    taken = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        await operation()
+        taken.append((time.perf_counter() - started) * 1_000)
+    return statistics.median(taken)
