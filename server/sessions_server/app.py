@@ -247,6 +247,7 @@ async def _running_log(
         store=store,
         upkeep=store,
         rewrapper=Rewrapper(cells=cells, store=store),
+        keyring=cells.keyring,
         interval_seconds=settings.sweep_interval.total_seconds(),
     )
     subscriptions = _subscriptions(settings, store, hub)

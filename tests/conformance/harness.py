@@ -92,6 +92,9 @@ class Harness:
         page = await self.store.history(key, query or HistoryQuery(1_000))
         return [message.body.content for message in page.messages]
 
+    async def due(self, limit: int) -> list[SessionKey]:
+        return [each.key for each in await self.store.due(limit)]
+
     async def listed(self, query: ListQuery) -> list[str]:
         """The ids on one page."""
         return [session.key.session_id for session in (await self.store.sessions(query)).sessions]

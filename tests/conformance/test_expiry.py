@@ -33,12 +33,12 @@ async def test_an_idle_session_expires_at_the_microsecond_for_every_read(
     bench.clock.turn(seconds=10, micros=-1)
     assert (await bench.store.session(KEY)).state is State.CREATED
     assert await bench.listed(list_of(states=[State.EXPIRED])) == []
-    assert await bench.store.due(10) == []
+    assert await bench.due(10) == []
     bench.clock.turn(micros=1)
-    assert await bench.store.due(10) == [KEY]
+    assert await bench.due(10) == [KEY]
     if recorded:
         await bench.do(c.expire(key=KEY))
-        assert await bench.store.due(10) == []
+        assert await bench.due(10) == []
     assert (await bench.store.session(KEY)).state is State.EXPIRED
     assert await bench.listed(list_of(states=[State.EXPIRED])) == ["s"]
     assert await bench.listed(list_of(states=[State.CREATED])) == []
@@ -83,7 +83,7 @@ async def test_two_expiries_in_a_row_are_both_seen_before_either_is_recorded(
     assert (await bench.store.session(KEY)).state is state
     await bench.do(c.expire(key=KEY))
     assert await bench.listed(list_of(states=[state])) == ["s"]
-    assert await bench.store.due(10) == []
+    assert await bench.due(10) == []
 
 
 @pytest.mark.parametrize("config", [SessionConfig(), IDLE], ids=["ttl alone", "after an idle timeout"])
@@ -124,12 +124,12 @@ async def test_what_is_due_longest_comes_first(bench: Harness) -> None:
     bench.clock.turn(seconds=1)
     await bench.apply(create(config=IDLE), create(key("never")))
     bench.clock.turn(seconds=60)
-    assert await bench.store.due(10) == [OTHER, KEY]
-    assert await bench.store.due(1) == [OTHER]
+    assert await bench.due(10) == [OTHER, KEY]
+    assert await bench.due(1) == [OTHER]
 
 
 async def test_a_paused_sessions_idle_timer_stands_still(bench: Harness) -> None:
     await bench.apply(create(config=IDLE), move(c.Verb.START), move(c.Verb.PAUSE))
     bench.clock.turn(seconds=60)
-    assert await bench.store.due(10) == []
+    assert await bench.due(10) == []
     assert await bench.listed(list_of(states=[State.PAUSED])) == ["s"]

@@ -29,6 +29,8 @@ from sessions_server.domain.models import (
 )
 from sessions_server.security.cells import KeyringCells, NoKeyring
 from sessions_server.security.keyring import Keyring, create_keyring, load_keyring, rotate_keyring
+from sessions_server.service.expiry import RETRIED_AT_ONCE
+from sessions_server.storage.sqlite.connection import driver_of
 from tests.faults.expiry.replica import Replica, running_replica
 from tests.faults.subscriptions.figures import show
 from tests.faults.subscriptions.inside import eventually
@@ -181,6 +183,50 @@ async def test_what_can_not_be_recorded_does_not_keep_the_rest_from_it(
         assert await eventually(lambda: replica.store.due(1), lambda due: not due) == []
         sweeping.cancel()
         assert (await replica.store.log(key(0), Sequence(0), 9)).head == 2
+
+
+async def test_what_can_not_be_recorded_is_set_aside_and_asked_for_rarely(
+    tmp_path: Path, clock: HandClock
+) -> None:
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    create_keyring(tmp_path / "keyring", now=now)
+    current: list[Keyring] = [load_keyring(tmp_path / "keyring")]
+    cells: Cells = KeyringCells(lambda: current[0])
+    async with running_replica(sqlite_url(tmp_path), clock, cells) as replica:
+        for number in range(4 * RETRIED_AT_ONCE):
+            options = StorageOptions(encryption=True)
+            made = create(key(number), options, TIMEOUTS[1], data_key=cells.new_key(*key(number)))
+            await replica.writer.submit(made)
+        (tmp_path / "other").mkdir()
+        create_keyring(tmp_path / "other" / "keyring", now=now)
+        current[0] = rotated_without_the_first(tmp_path / "other" / "keyring", now)
+        clock.turn(seconds=LAST_SECOND)
+        statements: list[str] = []
+        runner = replica.store._runner
+        await runner.write(lambda connection: driver_of(connection).set_trace_callback(statements.append))
+        await replica.sweeper.sweep_expiries()
+        assert transactions(statements) >= 4 * RETRIED_AT_ONCE, "each was tried once"
+        for _ in range(3):
+            statements.clear()
+            await replica.sweeper.sweep_expiries()
+            assert statements == [], "and then not again"
+        await replica.writer.submit(create(key("plain"), OPTIONS[0], TIMEOUTS[1]))
+        clock.turn(seconds=LAST_SECOND)
+        await replica.sweeper.sweep_expiries()
+        assert (await replica.store.log(key("plain"), Sequence(0), 9)).head == 2
+        replica.sweeper._retry_at = 0.0  # ten minutes later
+        for _ in range(4):
+            statements.clear()
+            await replica.sweeper.sweep_expiries()
+            assert 0 < transactions(statements) <= RETRIED_AT_ONCE + 1
+        await replica.sweeper.sweep_expiries()
+        statements.clear()
+        await replica.sweeper.sweep_expiries()
+        assert statements == [], "all were tried again"
+
+
+def transactions(statements: list[str]) -> int:
+    return sum(statement.startswith("BEGIN") for statement in statements)
 
 
 def rotated_without_the_first(path: Path, now: datetime) -> Keyring:

@@ -232,6 +232,13 @@ ListPlace: TypeAlias = "tuple[Micros, str]"
 """Where a session is in a list: the value of the column that it is ordered by, and the session's id."""
 
 
+class Due(NamedTuple):
+    """A session whose expiry is due. The natural order is that in which they are recorded."""
+
+    time: Micros
+    key: SessionKey
+
+
 class ListQuery(NamedTuple):
     tenant: str
     user_id: str
@@ -315,8 +322,8 @@ class ReadStore(Protocol):
     async def heads(self, keys: Seq[SessionKey]) -> Mapping[SessionKey, Sequence]:
         """The logs' heads, of erased sessions too; a key that never was is left out."""
 
-    async def due(self, limit: int) -> list[SessionKey]:
-        """Sessions whose expiry is due, the longest due first."""
+    async def due(self, limit: int, after: Due | None = None) -> list[Due]:
+        """Sessions whose expiry is due, the longest due first; with `after`, those that come after that one."""
 
     async def keys(self, after: SessionKey | None, limit: int) -> list[SessionKey]:
         """The next sessions of all tenants, in the order of their keys; none at the end."""

@@ -20,7 +20,7 @@ from sessions_server.domain.models import (
     Session,
     SessionKey,
 )
-from sessions_server.domain.ports import HistoryPage, HistoryQuery
+from sessions_server.domain.ports import Due, HistoryPage, HistoryQuery
 from sessions_server.domain.replay import Snapshot
 from sessions_server.domain.sizes import GROWTH, body_bytes, fitting
 from sessions_server.domain.turns import beginning
@@ -90,12 +90,24 @@ _HEADS: Final = Prepared(
     )
 )
 
+_DUE_ORDER: Final = (sessions.c.due_time, sessions.c.tenant, sessions.c.session_id)
+_AFTER: Final = sa.bindparam("after", type_=sa.BigInteger)
 _DUE: Final = Prepared(
-    sa.select(sessions.c.tenant, sessions.c.session_id)
-    .where(sessions.c.due_time <= sa.bindparam("until"))
-    .order_by(sessions.c.due_time)
+    sa.select(*_DUE_ORDER)
+    .where(
+        sessions.c.due_time <= sa.bindparam("until"),
+        sessions.c.due_time >= _AFTER,
+        sa.tuple_(*_DUE_ORDER)
+        > sa.tuple_(
+            _AFTER,
+            sa.bindparam("after_tenant", type_=sa.Text),
+            sa.bindparam("after_session_id", type_=sa.Text),
+        ),
+    )
+    .order_by(*_DUE_ORDER)
     .limit(sa.bindparam("count"))
 )
+_FIRST_DUE: Final = Due(Micros(-(2**62)), SessionKey("", ""))
 
 _MESSAGE: Final = (log.c.sequence, log.c.message_id, log.c.time, log.c.message_time, log.c.payload)
 _FIND_MESSAGES: Final = Prepared(
@@ -266,9 +278,11 @@ def read_heads(connection: Connection, keys: Seq[SessionKey]) -> dict[SessionKey
     return {SessionKey(tenant, session_id): Sequence(last) for tenant, session_id, last in rows}
 
 
-def read_due(connection: Connection, limit: int, *, now: Micros | None) -> list[SessionKey]:
-    until = read_clock(connection, now)
-    return [SessionKey(*row) for row in _DUE.rows(connection, until=until, count=limit)]
+def read_due(connection: Connection, limit: int, after: Due | None, *, now: Micros | None) -> list[Due]:
+    time, (tenant, session_id) = after or _FIRST_DUE
+    place = {"after": time, "after_tenant": tenant, "after_session_id": session_id}
+    rows = _DUE.rows(connection, until=read_clock(connection, now), count=limit, **place)
+    return [Due(time, SessionKey(*key)) for time, *key in rows]
 
 
 def find_messages(

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from sessions_server.domain.limits import Limits
     from sessions_server.domain.ports import (
         Cells,
+        Due,
         HistoryPage,
         HistoryQuery,
         ListQuery,
@@ -181,9 +182,9 @@ class Store:
     async def heads(self, keys: Seq[SessionKey]) -> Mapping[SessionKey, Sequence]:
         return await self._read(lambda connection: reading.read_heads(connection, keys))
 
-    async def due(self, limit: int) -> list[SessionKey]:
+    async def due(self, limit: int, after: Due | None = None) -> list[Due]:
         now = self._runner.now()
-        return await self._read(lambda connection: reading.read_due(connection, limit, now=now))
+        return await self._read(lambda connection: reading.read_due(connection, limit, after, now=now))
 
     async def record(self, name: RecordName, *, refresh_ttl: bool = False) -> Record | None:
         rules, now = self._rules, self._runner.now()

@@ -48,6 +48,7 @@ async def running_replica(url: str, clock: HandClock, cells: Cells) -> AsyncIter
         store=store,
         upkeep=store,
         rewrapper=Rewrapper(cells=cells, store=store),
+        keyring=cells.keyring,
         interval_seconds=0.01,
     )
     try:
