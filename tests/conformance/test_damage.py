@@ -39,8 +39,10 @@ class Damage(NamedTuple):
     """Which of READS meet it."""
 
 
+HIDDEN: Final = {"history", "log", "past", "fork", "past fork", "repeat", "write", "export"}
 COLUMNS: Final = (
     Damage("sessions.metadata", {"session", "past", "write", "repeat", "fork", "past fork", "export"}),
+    Damage("sessions.hidden", HIDDEN),
     Damage("contexts.data", {"context", "write", "repeat", "fork", "export"}),
     Damage("log.payload", {"history", "log", "past", "past fork", "export"}),
     Damage("log.change", {"log", "past", "past fork"}),
@@ -100,17 +102,25 @@ async def damage(bench: Harness, column: str, value: bytes | int, session: Sessi
     table, _, changed = column.partition(".")
 
     def work(connection: Connection) -> None:
-        new = ":value"
+        new, is_sqlite = ":value", connection.dialect.name == "sqlite"
         if column in JSON_COLUMNS:
-            is_sqlite = connection.dialect.name == "sqlite"
             new = "CAST(:value AS TEXT)" if is_sqlite else "convert_from(:value, 'UTF8')::jsonb"
-        where = f"session_id = :id AND {changed} IS NOT NULL"
+        if column == "sessions.hidden":
+            new = "CAST(:value AS TEXT)" if is_sqlite else "convert_from(:value, 'UTF8')"
+        where = "session_id = :id"
         if table == "log":
-            where += " AND sequence >= 4"
+            where += f" AND sequence >= 4 AND {changed} IS NOT NULL"
         statement = sa.text(f"UPDATE {table} SET {changed} = {new} WHERE {where}")
         assert connection.execute(statement, {"value": value, "id": session.session_id}).rowcount
 
     await bench.store._runner.write(work)
+
+
+def values_of(column: str, *, holds_any_text: bool) -> tuple[bytes, ...]:
+    """What a column can hold: on PostgreSQL strings are UTF-8, and jsonb is JSON."""
+    if holds_any_text or column not in (*JSON_COLUMNS, "sessions.hidden"):
+        return BROKEN
+    return (b"[1]",) if column in JSON_COLUMNS else (b'{"a', b"[1]", b"")
 
 
 def damages(bench: Harness) -> dict[SessionKey, tuple[Damage, bytes]]:
@@ -119,7 +129,7 @@ def damages(bench: Harness) -> dict[SessionKey, tuple[Damage, bytes]]:
     wanted = [
         (column, value)
         for column in COLUMNS
-        for value in (BROKEN if holds_any_text or column.column not in JSON_COLUMNS else (b"[1]",))
+        for value in values_of(column.column, holds_any_text=holds_any_text)
         if value or column.column != "requests.answer"  # of which nothing may be kept
     ]
     run = uuid4().hex  # since the log names a session once in a process

@@ -13,10 +13,19 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 import sqlalchemy as sa
 
+from sessions_server.domain.errors import DataCorrupted
 from sessions_server.domain.models import EventType, SessionKey
 from sessions_server.storage import spans
 from sessions_server.storage.content import Keeping
-from sessions_server.storage.schema import erasures, log, record_terms, records, requests, sessions
+from sessions_server.storage.schema import (
+    erasures,
+    json_text,
+    log,
+    record_terms,
+    records,
+    requests,
+    sessions,
+)
 from sessions_server.storage.statements import (
     Prepared,
     Row,
@@ -130,7 +139,9 @@ _CLAIM: Final = Prepared(sa.select(*erasures.c).where(*_IS_ITEM).with_for_update
 _DONE: Final = Prepared(erasures.delete().where(*_IS_ITEM))
 
 _LOCK_SESSION: Final = Prepared(
-    sa.select(sessions.c.log_start, sessions.c.hidden).where(*of_session(sessions)).with_for_update()
+    sa.select(sessions.c.log_start, json_text(sessions.c.hidden))
+    .where(*of_session(sessions))
+    .with_for_update()
 )
 _SET_HIDDEN: Final = Prepared(
     sessions.update()
@@ -242,13 +253,21 @@ def erase(connection: Connection, limit: int) -> int:
     if claimed is None:
         return 1  # another server has done it
     item = Erasure(*claimed)
-    session = None if row is None else _Locked(row[0], spans.decode(row[1]))
+    session = None if row is None else _locked(item, *row)
     count, left = _STEPS[What(item.what)](connection, item, session, limit)
     if left is None:
         _DONE.run(connection, **item.session, what=item.what)
     elif left != item:
         PUT_ERASURES.many(connection, [tuple(left)])
     return max(count, 1)
+
+
+def _locked(item: Erasure, log_start: int, hidden: str | bytes | None) -> _Locked | None:
+    """The session of an item; None where what it has hidden is damaged, so that nobody can say what to erase."""
+    try:
+        return _Locked(log_start, spans.decode(hidden, (item.tenant, item.session_id)))
+    except DataCorrupted:
+        return None
 
 
 class _Locked(NamedTuple):

@@ -19,7 +19,7 @@ from sessions_server.storage.content import Content
 from sessions_server.storage.past import check_position, snapshot_at
 from sessions_server.storage.record_rows import KEY_COLUMNS, name_from_row
 from sessions_server.storage.rows import SESSION_COLUMNS, session_from_row, upkeep
-from sessions_server.storage.schema import contexts, log, record_terms, records, sessions
+from sessions_server.storage.schema import contexts, json_text, log, record_terms, records, sessions
 from sessions_server.storage.spans import between, decode
 from sessions_server.storage.statements import Prepared
 
@@ -86,7 +86,7 @@ _NEXT_MESSAGES: Final = Prepared(
 )
 _ADD_MESSAGES: Final = Prepared(log.insert())
 
-_HIDDEN: Final = Prepared(sa.select(sessions.c.hidden).where(*_of_source(sessions)))
+_HIDDEN: Final = Prepared(sa.select(json_text(sessions.c.hidden)).where(*_of_source(sessions)))
 _copied = log.alias("copied")
 _FREE_MESSAGE_IDS: Final = Prepared(
     log.update()
@@ -236,7 +236,7 @@ class _Copy:
     def _free_message_ids(self) -> None:
         """Of a deleted session with the new one's id, whose messages may be the same ones."""
         [[hidden]] = _HIDDEN.rows(self._connection, **self._fork.key._asdict())
-        for dead in decode(hidden):
+        for dead in decode(hidden, self._fork.key):
             for part in self._parts:
                 _FREE_MESSAGE_IDS.run(
                     self._connection,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import sqlalchemy as sa
 
 from sessions_server.domain.models import Micros, Sequence, SessionKey
-from sessions_server.storage.schema import ERASED, sessions
+from sessions_server.storage.schema import ERASED, json_text, sessions
 from sessions_server.storage.spans import decode
 from sessions_server.storage.statements import READ_NOW, Prepared, as_list, is_listed, listed
 
@@ -43,7 +43,7 @@ _POSITIONS: Final = Prepared(
         sessions.c.log_id,
         sessions.c.create_time,
         _FLEETING,
-        sessions.c.hidden,
+        json_text(sessions.c.hidden),
     )
     .select_from(_keys)
     .join(sessions, is_listed(_keys, sessions.c.tenant, sessions.c.session_id))
@@ -67,12 +67,16 @@ class Position(NamedTuple):
     create_time: Micros
     fleeting: bool | None
     """Whether the clock will erase the session; None where it will do nothing to it."""
-    hidden: Spans
-    """Where messages left the history that are still stored."""
+    stored_hidden: str | bytes | None
+
+    @property
+    def hidden(self) -> Spans:
+        """Where messages left the history that are still stored. Raises DataCorrupted."""
+        return decode(self.stored_hidden, self[:2])
 
 
 def find_positions(
     connection: Connection, keys: set[SessionKey], now: Micros | None
 ) -> dict[SessionKey, Position]:
     rows = _POSITIONS.rows(connection, keys=as_list(keys), now=now)
-    return {SessionKey(row[0], row[1]): Position(*row)._replace(hidden=decode(row[-1])) for row in rows}
+    return {SessionKey(row[0], row[1]): Position(*row) for row in rows}

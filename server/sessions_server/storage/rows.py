@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from sessions_server.storage.statements import Row
 
 SESSION_COLUMNS: Final = tuple(
-    schema.json_text(column) if column is schema.sessions.c.metadata else column
+    schema.json_text(column) if column.name in ("metadata", "hidden") else column
     for column in schema.sessions.c
 )
 SESSION_WIDTH: Final = len(SESSION_COLUMNS)
@@ -104,7 +104,7 @@ def upkeep(row: Row) -> Upkeep:
         row[_COLUMN["compact_time"]],
         row[_COLUMN["replay_start"]],
         row[_COLUMN["tx"]],
-        spans.decode(row[_COLUMN["hidden"]]),
+        spans.decode(row[_COLUMN["hidden"]], row[:2]),
     )
 
 

@@ -8,6 +8,7 @@ from typing import TypeAlias
 from sessions_server.domain.history import Span
 from sessions_server.domain.jsonbytes import dumps, loads
 from sessions_server.domain.models import Sequence
+from sessions_server.storage.damage import UNREADABLE, damaged
 
 Spans: TypeAlias = tuple[Span, ...]
 
@@ -17,8 +18,14 @@ def encode(spans: Spans) -> str | None:
     return dumps([list(span) for span in spans]).decode() if spans else None
 
 
-def decode(stored: str | None) -> Spans:
-    return () if stored is None else tuple(Span(*span) for span in loads(stored))
+def decode(stored: str | bytes | None, key: tuple[str, str]) -> Spans:
+    """What is stored with a session, by tenant and id. Raises DataCorrupted."""
+    if stored is None:
+        return ()
+    try:
+        return tuple(Span(Sequence(int(first)), Sequence(int(last))) for first, last in loads(stored))
+    except UNREADABLE as error:
+        raise damaged(key, error) from error
 
 
 def joined(spans: Iterable[Span]) -> Spans:
