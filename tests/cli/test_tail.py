@@ -95,7 +95,15 @@ def test_an_interruption_says_how_to_continue(shell: Shell, create: Create) -> N
     tail.send_signal(signal.SIGINT)
     _, said = tail.communicate()
     assert tail.returncode == 130
-    assert f"Continue with: sessions tail {id_} --after 1" in said
+    told, _, command = said.strip().splitlines()[-1].partition(": sessions ")
+    assert told == "Continue with"
+    assert command.startswith(f"tail {id_} --after 1 --log-id ")
+    shell.run("say", id_, "Hello")
+    done = shell.run(*command.split(), "--until-now")
+    assert [json.loads(line)["sequence"] for line in done.stdout.splitlines()] == [2]
+    refused = shell.run("tail", id_, "--after", "1", "--log-id", "another")
+    assert refused.returncode == 1
+    assert "belongs to another log" in refused.stderr
 
 
 def test_a_deleted_session_ends_its_tail(shell: Shell, server: Server, create: Create) -> None:

@@ -28,6 +28,12 @@ def tail(
     after: Annotated[
         int | None, typer.Option("--after", min=0, help="Show what came after this event.")
     ] = None,
+    log_id: Annotated[
+        str | None,
+        typer.Option(
+            "--log-id", metavar="ID", help="The log that --after belongs to, as an earlier tail printed it."
+        ),
+    ] = None,
     from_start: Annotated[bool, typer.Option("--from-start", help="Show the whole log first.")] = False,
     types: Annotated[str | None, typer.Option("--types", help="Only these: `message,state_change`.")] = None,
     until_now: Annotated[
@@ -62,6 +68,7 @@ def tail(
             id_,
             event_types=[each.strip() for each in types.split(",")] if types else None,
             after_sequence=begin,
+            log_id=log_id,
             until=until,
             on_connection=_Voice(id_).hear,
         )
@@ -92,8 +99,8 @@ class _Tail:
             while self._left != 0 and (event := self._next()) is not None:
                 self._take(event)
         except KeyboardInterrupt:
-            if (position := self._events.position) is not None:
-                typer.echo(f"Continue with: sessions tail {self._id} --after {position}", err=True)
+            if resume := self._resume():
+                typer.echo(resume, err=True)
             raise
 
     def _next(self) -> Event | None:
@@ -110,11 +117,15 @@ class _Tail:
             return
         lost = time.time() - connection.since.timestamp()
         if lost >= self._give_up:
-            position = self._events.position
-            resume = (
-                f" Continue with: sessions tail {self._id} --after {position}" if position is not None else ""
-            )
-            raise Failed(f"No connection for {lost:.0f} s.{resume}", exit_code=UNAVAILABLE)
+            raise Failed(f"No connection for {lost:.0f} s. {self._resume()}".rstrip(), exit_code=UNAVAILABLE)
+
+    def _resume(self) -> str:
+        """How to continue after the last event; empty when there is no position yet."""
+        position, log_id = self._events.position, self._events.log_id
+        if position is None:
+            return ""
+        log = f" --log-id {log_id}" if log_id else ""
+        return f"Continue with: sessions tail {self._id} --after {position}{log}"
 
     def _take(self, event: Event) -> None:
         row = event.to_dict()
