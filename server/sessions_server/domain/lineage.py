@@ -40,7 +40,7 @@ def root_of(log_id: str) -> str:
 
 def differ_from(one: str, other: str) -> Sequence | None:
     """The first position at which two logs may differ; 0 for logs of different lives of a session; None: they are the
-    same log. Identities that nobody gave out differ from the start."""
+    same log. Identities that no server has given out differ from the start."""
     if one == other:
         return None
     (root, *ours), (other_root, *theirs) = one.split("."), other.split(".")

@@ -1,8 +1,8 @@
 """Failed TLS handshakes of the gRPC port, as lines of the server's own log.
 
-gRPC tells of them nowhere but on standard error, in its own form: its core writes to the file descriptor, past Python's
-logging (https://github.com/grpc/grpc/issues/7077). While the server runs, a pipe is in that place, and everything in
-it that is not about a handshake goes on as it is. What Python writes does not go through the pipe.
+gRPC reports them only on standard error, in its own form: its core writes to the file descriptor and bypasses Python's
+logging (https://github.com/grpc/grpc/issues/7077). While the server runs, a pipe takes the descriptor's place, and
+every line that is not about a handshake passes through unchanged. What Python itself writes does not use the pipe.
 """
 
 from __future__ import annotations

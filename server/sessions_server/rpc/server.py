@@ -68,7 +68,7 @@ OPTIONS: Final = (
     # some at random, also when it is one peer's flood that fills the queue.
     ("grpc.server.max_pending_requests", 50_000),
     ("grpc.server.max_pending_requests_hard_limit", 100_000),
-    # Nor may gRPC cancel those that have waited for 30 seconds; whoever is tired of waiting has a deadline.
+    # Nor may gRPC cancel calls that have waited for 30 seconds: callers set deadlines of their own.
     ("grpc.server_max_unrequested_time_in_server", 3600),
 )
 

@@ -37,11 +37,11 @@ BATCH = 256
 """How many events a follower reads from the log at a time, at most."""
 
 NEAR = 32
-"""How many events behind the head a follower still is one of the live ones, which wait for nobody."""
+"""A follower at most this many events from the head counts as live, and never waits for a turn."""
 
 CATCHING_UP = 8
-"""How many of the others are served at a time. Each shows a batch in its turn: a thousand that begin at once must not
-keep live ones and single calls from the one event loop."""
+"""How many of the others are served at a time, a batch each in turn: a thousand that begin at once must not keep live
+ones and single calls from the event loop."""
 
 LONGEST_TURN_SECONDS = 0.5
 """After how long a caller that does not read its events no longer counts as served."""
@@ -86,10 +86,10 @@ class Subscriptions:
 
     async def _begin(self, cursor: _Cursor, after: Sequence | None) -> _Batch | None:
         """Puts the cursor at its place, and finds what a position is refused for before the caller hears of success.
-        Reads one event at most, since however many begin at once, none is kept waiting for that.
+        Reads one event at most, so that even a thousand that begin at once soon get their first checkpoint.
 
-        The log of an erased session is read too, for whoever resumes from before its end: they missed it. Returns what
-        was read, unless there was nothing to read or it may be out of date already.
+        The log of an erased session is read too, for callers that resume from before its end: they missed it. Returns
+        what was read, unless there was nothing to read, there is more, or it may be out of date already.
         """
         feed = cursor.feed
         if not after:

@@ -1,4 +1,4 @@
-"""Lets few at a time do what keeps the process busy, so that what is short need not wait for all of it."""
+"""Bounds how many long pieces of work share the event loop at a time, so that short ones do not wait for them all."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class Turns:
     """A fixed number of turns, given in the order in which they were asked for."""
 
     def __init__(self, at_once: int, *, longest_seconds: float) -> None:
-        """A turn that takes longer than that is given to the next one: what takes it waits for others itself."""
+        """A turn that takes longer than that is given to the next in line: its holder is waiting for something else."""
         self._free = asyncio.Semaphore(at_once)
         self._longest_seconds = longest_seconds
 
