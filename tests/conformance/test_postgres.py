@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import pytest
@@ -17,8 +17,9 @@ from sessions_server.domain.models import Sequence, Session
 from sessions_server.storage.backend import RunOptions
 from sessions_server.storage.databases import opening, parse_url
 from sessions_server.storage.errors import StoreRefused
+from sessions_server.storage.postgres.spelling import PostgresSpelling
 from sessions_server.storage.store import Store, open_store
-from tests.conformance.harness import KEY, OTHER, Harness, add, create, key, move
+from tests.conformance.harness import KEY, OTHER, Harness, add, create, key, move, stamp
 from tests.support import commits as c
 from tests.support.clock import HandClock
 from tests.support.ports import HOST
@@ -50,6 +51,31 @@ async def test_many_servers_number_one_sessions_events_without_holes(replicas: l
         page = await bench.store.log(KEY, Sequence(0), 100)
         assert [event.sequence for event in page.events] == list(range(1, 47))
         assert (await bench.store.session(KEY)).last_sequence == 46
+
+
+async def test_messages_of_many_sessions_take_five_statements(
+    replicas: list[Harness], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One sets how long to wait for locks, one locks and reads the sessions, one reads the request ids, one the
+    transaction's number, and one writes."""
+    keys = [key(f"s{number}") for number in range(9)]
+    await replicas[0].apply(*(create(each) for each in keys), *(add("first", key=each) for each in keys))
+    sent: list[str] = []
+    execute = PostgresSpelling.execute
+
+    def counted(spelling: PostgresSpelling, connection: Any, text: str, parameters: tuple[Any, ...]) -> Any:
+        sent.append(text)
+        return execute(spelling, connection, text, parameters)
+
+    monkeypatch.setattr(PostgresSpelling, "execute", counted)
+    monkeypatch.setattr(PostgresSpelling, "execute_many", lambda *_: sent.append("many"))
+    commits = [add("a", "b", key=each, request=stamp(f"r {each.session_id}")) for each in keys]
+    first = await replicas[0].apply(*commits)
+    assert len(sent) == 5
+    assert await replicas[1].apply(*commits) == first
+    for each in keys:
+        assert await replicas[1].contents(each) == ["first", "a", "b"]
+        assert (await replicas[1].store.session(each)).message_count == 3
 
 
 async def test_of_creators_on_many_servers_one_wins_each_time(replicas: list[Harness]) -> None:

@@ -36,7 +36,7 @@ from sessions_server.storage.schema import (
     sessions,
     tombstones,
 )
-from sessions_server.storage.statements import Prepared, Upsert
+from sessions_server.storage.statements import Prepared, Upsert, Writes
 from sessions_server.storage.terms import Term, terms
 
 if TYPE_CHECKING:
@@ -115,6 +115,8 @@ class Saver:
         self._tx = 0
         self._epoch = ""
         self._slots = [slot for slot in loaded.workspace.slots.values() if slot.changed]
+        self._writes = Writes()
+        """What every write of content has to write."""
         self.removal = Removal(connection, loaded)
 
     def save(self) -> list[Published]:
@@ -133,6 +135,7 @@ class Saver:
         self._write_contexts()
         self._add_bases()
         self._write_requests()
+        self._writes.run(self._connection)
         return [self._published(slot) for slot in self._slots]
 
     def _log_id(self, slot: Slot) -> str:
@@ -245,7 +248,7 @@ class Saver:
                     )
                 )
         FREE_MESSAGE_IDS.many(self._connection, freed)
-        _ADD_EVENTS.many(self._connection, values)
+        self._writes.add(_ADD_EVENTS, values)
 
     def _upkeep(self, slot: Slot, stored: rows.Upkeep | None) -> rows.Upkeep:
         if stored is None:
@@ -294,7 +297,7 @@ class Saver:
                 new_terms.append((session, is_now - was))
                 old_terms.append((session, was - is_now))
         _ADD_SESSIONS.many(self._connection, added)
-        _UPDATE_COUNTERS.many(self._connection, counters)
+        self._writes.add(_UPDATE_COUNTERS, counters)
         _UPDATE_STAGES.many(self._connection, stages)
         _UPDATE_SETTINGS.many(self._connection, settings)
         _DROP_TERMS.many(
@@ -335,7 +338,7 @@ class Saver:
                         *(keeping.value, request.time, answer),
                     )
                 )
-        _PUT_REQUESTS.many(self._connection, values)
+        self._writes.add(_PUT_REQUESTS, values)
 
     def _content(self, slot: Slot) -> Content:
         return content_of(self._rules.cells, slot)

@@ -16,7 +16,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, cast
 
 import sqlalchemy as sa
-from sqlalchemy.sql import functions
+from sqlalchemy.sql import functions, visitors
 
 from sessions_server.domain.jsonbytes import dumps
 from sessions_server.domain.models import Micros
@@ -61,6 +61,13 @@ class Spelling(ABC):
     ) -> None:
         """Runs a statement, compiled to `text`, for each row of parameters."""
 
+    def execute_together(
+        self, connection: Connection, writes: Sequence[tuple[Statement, str, list[tuple[Any, ...]]]]
+    ) -> None:
+        """The same for several statements that do not depend on each other, in any order."""
+        for statement, text, rows in writes:
+            self.execute_many(connection, statement, text, rows)
+
     def compile(self, statement: Statement) -> Compiled:
         compiled = statement.compile(dialect=self.dialect)
         fixed = {name: value for name, value in compiled.params.items() if value is not None}
@@ -94,6 +101,11 @@ class Prepared:
             spelling, statement, text, _ = self._prepare(connection)
             spelling.execute_many(connection, statement, text, rows)
 
+    def prepared(self, connection: Connection) -> tuple[Statement, str]:
+        """The statement as it is run on this connection, and its text."""
+        _, statement, text, _ = self._prepare(connection)
+        return statement, text
+
     def _prepare(self, connection: Connection) -> tuple[Spelling, Statement, str, Arrange]:
         spelling: Spelling = connection.get_execution_options()[SPELLING]
         ready = self._ready.get(spelling)
@@ -116,6 +128,40 @@ class Upsert(Prepared):
 
     def _build(self, spelling: Spelling) -> Statement:
         return spelling.upsert(self._table, [column.name for column in self._table.primary_key])
+
+
+class Writes:
+    """Rows to be written by statements that do not depend on each other and touch no row twice. They go out at once,
+    in one round trip to a database that is elsewhere."""
+
+    def __init__(self) -> None:
+        self._waiting: list[tuple[Prepared, list[tuple[Any, ...]]]] = []
+
+    def add(self, statement: Prepared, rows: list[tuple[Any, ...]]) -> None:
+        if rows:
+            self._waiting.append((statement, rows))
+
+    def run(self, connection: Connection) -> None:
+        waiting, self._waiting = self._waiting, []
+        if waiting:
+            spelling: Spelling = connection.get_execution_options()[SPELLING]
+            writes = [(*statement.prepared(connection), rows) for statement, rows in waiting]
+            spelling.execute_together(connection, writes)
+
+
+def taking_from(
+    statement: Statement, names: Sequence[str], given: Sequence[sa.ColumnElement[Any]]
+) -> sa.Insert | sa.Update:
+    """An insertion or update that takes from the columns of a table what it took from the parameters of these names."""
+    if isinstance(statement, sa.Insert):
+        # Without a WHERE SQLite's parser takes ON CONFLICT for a join: https://sqlite.org/lang_upsert.html
+        return statement.from_select(names, sa.select(*given).where(sa.true()))
+    by_name = dict(zip(names, given, strict=True))
+
+    def replacement(element: Any, **_: Any) -> Any:
+        return by_name[element.key] if isinstance(element, sa.BindParameter) else None
+
+    return cast("sa.Update", visitors.replacement_traverse(statement, {}, replacement))
 
 
 def _arranger(names: Sequence[str], fixed: dict[str, Any]) -> Arrange:

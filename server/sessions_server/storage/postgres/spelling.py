@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any, Final
 
+import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.compiler import compiles
 
-from sessions_server.storage.statements import DatabaseClock, Item, JsonRows, Spelling, Statement
+from sessions_server.storage.statements import (
+    Compiled,
+    DatabaseClock,
+    Item,
+    JsonRows,
+    Spelling,
+    Statement,
+    taking_from,
+)
 
 if TYPE_CHECKING:
-    import sqlalchemy as sa
+    from collections.abc import Iterable, Sequence
+
     from sqlalchemy.engine import Connection
     from sqlalchemy.sql.compiler import SQLCompiler
 
@@ -30,6 +41,46 @@ class PostgresSpelling(Spelling):
         self, connection: Connection, statement: Statement, text: str, rows: list[tuple[Any, ...]]
     ) -> None:
         connection.exec_driver_sql(text, rows)
+
+    def execute_together(
+        self, connection: Connection, writes: Sequence[tuple[Statement, str, list[tuple[Any, ...]]]]
+    ) -> None:
+        if len(writes) == 1:
+            [(statement, text, rows)] = writes
+            self.execute_many(connection, statement, text, rows)
+            return
+        together, names = self._together(tuple(statement for statement, _, _ in writes))
+        columns: dict[str, list[Any]] = {}
+        for number, (statement, _, rows) in enumerate(writes):
+            arrays = map(list, zip(*rows, strict=True))
+            columns.update(zip(_array_names(number, self.compile(statement).names), arrays, strict=True))
+        self.execute(connection, together, tuple(columns[name] for name in names))
+
+    @functools.cache  # noqa: B019  # there is one spelling, and it stays
+    def compile(self, statement: Statement) -> Compiled:
+        return super().compile(statement)
+
+    @functools.cache  # noqa: B019
+    def _together(self, statements: tuple[Statement, ...]) -> tuple[str, tuple[str, ...]]:
+        """All statements as one, and the names of its parameters: an array for each that a statement had."""
+        parts: list[sa.CTE] = []
+        for number, statement in enumerate(statements):
+            compiled = statement.compile(dialect=self.dialect)
+            names = tuple(compiled.positiontup or ())
+            types = [compiled.binds[name].type for name in names]
+            arrays = [
+                sa.bindparam(array, type_=postgresql.ARRAY(type_))
+                for array, type_ in zip(_array_names(number, names), types, strict=True)
+            ]
+            columns = [sa.column(name, type_) for name, type_ in zip(names, types, strict=True)]
+            given = sa.func.unnest(*arrays).table_valued(*columns, name=f"given_{number}").render_derived()
+            parts.append(taking_from(statement, names, list(given.c)).cte(f"write_{number}"))
+        text, names, _ = self.compile(sa.select(sa.literal_column("1")).add_cte(*parts))
+        return text, names
+
+
+def _array_names(number: int, names: Iterable[str]) -> list[str]:
+    return [f"given_{number}_{name}" for name in names]
 
 
 SPELLING: Final = PostgresSpelling()

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import functools
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql import visitors
 
-from sessions_server.storage.statements import DatabaseClock, Item, JsonRows, Spelling, Statement
+from sessions_server.storage.statements import (
+    DatabaseClock,
+    Item,
+    JsonRows,
+    Spelling,
+    Statement,
+    taking_from,
+)
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -64,18 +70,7 @@ class SqliteSpelling(Spelling):
     def _from_given(self, statement: Statement) -> tuple[tuple[str, ...], str]:
         names = self.compile(statement).names
         columns: list[sa.ColumnElement[Any]] = [sa.column(name, _selectable=_GIVEN) for name in names]
-        if isinstance(statement, sa.Insert):
-            # Without a WHERE the parser takes ON CONFLICT for a join: https://sqlite.org/lang_upsert.html
-            found = sa.select(*columns).where(sa.true())
-            return names, self.compile(statement.from_select(names, found)).text
-        by_name = dict(zip(names, columns, strict=True))
-
-        def given(element: Any, **_: Any) -> Any:
-            return by_name[element.key] if isinstance(element, sa.BindParameter) else None
-
-        return names, self.compile(
-            cast("Statement", visitors.replacement_traverse(statement, {}, given))
-        ).text
+        return names, self.compile(taking_from(statement, names, columns)).text
 
 
 SPELLING: Final = SqliteSpelling()
