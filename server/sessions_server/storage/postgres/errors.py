@@ -72,20 +72,15 @@ def mixed_up(error: BaseException) -> bool:
     return sqlstate_of(error) in _MIXED_UP
 
 
-def is_read_only(error: BaseException) -> bool:
-    """Whether a connection takes no writes, and all that were made with it may be alike."""
-    return sqlstate_of(error) == _READ_ONLY
+def of_all_connections(error: BaseException) -> bool:
+    """Whether a connection takes no writes, or has prepared its statements for tables that have changed since: all that
+    were made until now may be alike."""
+    return sqlstate_of(error) in (_READ_ONLY, _PLAN_CHANGED)
 
 
 def of_the_connection(error: BaseException) -> bool:
-    """Whether the same may succeed on another connection: this one has ended, takes no writes any more, or has prepared
-    its statements for tables that have changed since."""
-    return (
-        connection_lost(error)
-        or is_read_only(error)
-        or mixed_up(error)
-        or sqlstate_of(error) == _PLAN_CHANGED
-    )
+    """Whether the same may succeed on another connection: this one has ended, or is of a kind to be dropped."""
+    return connection_lost(error) or of_all_connections(error) or mixed_up(error)
 
 
 def translate(error: Exception) -> DomainError | None:

@@ -30,9 +30,9 @@ from sessions_server.storage.migrations import migrate
 from sessions_server.storage.postgres.errors import (
     HostRefused,
     connection_lost,
-    is_read_only,
     lost_to_another,
     mixed_up,
+    of_all_connections,
     of_the_connection,
     reaching,
     translated,
@@ -322,7 +322,7 @@ class PostgresRunner(Runner):
 
     def _note(self, error: Exception) -> None:
         """What an error says of other connections than its own."""
-        if is_read_only(error):
+        if of_all_connections(error):
             self._generation += 1
         if mixed_up(error):
             self._mixed_up, self._mixed_up_until = (

@@ -35,7 +35,14 @@ class PostgresSpelling(Spelling):
         return insert.on_conflict_do_update(index_elements=key, set_=replaced)
 
     def execute(self, connection: Connection, text: str, parameters: tuple[Any, ...]) -> Any:
-        return connection.exec_driver_sql(text, parameters)
+        """Straight to SQLAlchemy's adapter of the driver: to describe each column of each result costs more than to
+        fetch them."""
+        cursor: Any = connection.connection.cursor()
+        try:
+            cursor.execute(text, parameters)
+        except connection.dialect.loaded_dbapi.Error as error:
+            raise _described(connection, cursor, error) from error
+        return cursor
 
     def execute_many(
         self, connection: Connection, statement: Statement, text: str, rows: list[tuple[Any, ...]]
@@ -77,6 +84,18 @@ class PostgresSpelling(Spelling):
             parts.append(taking_from(statement, names, list(given.c)).cte(f"write_{number}"))
         text, names, _ = self.compile(sa.select(sa.literal_column("1")).add_cte(*parts))
         return text, names
+
+
+def _described(connection: Connection, cursor: Any, error: Exception) -> BaseException:
+    """The error as SQLAlchemy raises it, which says whether the connection is lost; a lost one is not used again."""
+    dialect: Any = connection.dialect
+    is_lost: bool = dialect.is_disconnect(error, connection.connection, cursor)
+    if is_lost:
+        connection.invalidate(error)
+    base = dialect.loaded_dbapi.Error
+    return sa.exc.DBAPIError.instance(
+        None, None, error, base, hide_parameters=True, connection_invalidated=is_lost, dialect=dialect
+    )
 
 
 def _array_names(number: int, names: Iterable[str]) -> list[str]:
