@@ -137,6 +137,7 @@ def alive(fleet: Fleet, killed: Server) -> list[Server]:
     return [*others, others[0]]
 
 
+@pytest.mark.parametrize("replicas", ["nats"], indirect=True)  # what carries drafts makes no difference
 async def test_watchers_are_told_that_a_draft_is_abandoned_when_its_writer_and_owner_are_killed(
     fleet: Fleet,
 ) -> None:
@@ -178,6 +179,7 @@ with Client({addresses!r}) as client, client.sessions.draft({session_id!r}, mess
     )
 
 
+@pytest.mark.parametrize("replicas", ["postgres"], indirect=True)
 async def test_the_draft_of_a_killed_writer_becomes_the_message_that_it_chose(fleet: Fleet) -> None:
     texts = {"m-1": text_of(2, 5)}
     async with AsyncClient(fleet.addresses) as client:
