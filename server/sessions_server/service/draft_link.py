@@ -92,10 +92,14 @@ class DraftLink:
         yield from self._signs_of_life(owned)
 
     def _own_viewers(self, replica: str) -> Iterator[Notice]:
-        viewers = len(self.board.viewers) if self.board is not None else 0
-        changed = bool(viewers) != bool(self._told_viewers)
+        board = self.board
+        viewers = len(board.viewers) if board is not None else 0
+        begins = viewers > 0 and not self._told_viewers
+        # The number matters only to owners, and there is one where there are copies.
+        matters = begins or not viewers or (board is not None and bool(board.copies))
+        changed = matters and viewers != self._told_viewers
         if changed or self.asks or self._renews:
-            yield Wanted(replica, viewers, self.asks or (changed and bool(viewers)))
+            yield Wanted(replica, viewers, self.asks or begins)
         self._told_viewers, self.asks, self._renews = viewers, False, False
 
     def _signs_of_life(self, owned: list[Draft]) -> Iterator[Notice]:

@@ -88,6 +88,13 @@ class Replica:
         written = await self.drafts.write(DraftWrite(KEY, opening, "", position, text, discard=False))
         return written.position
 
+    async def hears_of(self, viewers: int, position: int) -> None:
+        """Until the writer is told of this many viewers."""
+        opening = DraftOpening("m", "", "", Abandon.DISCARD, Micros(60_000_000))
+        write = DraftWrite(KEY, opening, "", position, "", discard=False)
+        while (await self.drafts.write(write)).watchers != viewers:  # noqa: ASYNC110  # it is asked
+            await asyncio.sleep(0.001)
+
     async def discard(self) -> None:
         opening = DraftOpening("m", "", "", Abandon.DISCARD, Micros(60_000_000))
         await self.drafts.write(DraftWrite(KEY, opening, "", 0, "", discard=True))
@@ -203,6 +210,16 @@ async def test_nothing_is_carried_while_nobody_watches_elsewhere() -> None:
         await screen.sees("Hello")
         await asyncio.sleep(0.01)
         assert not [packet for packet in air.packets if b"Hello" in packet]
+
+
+async def test_the_writer_hears_how_many_watch_on_all_replicas() -> None:
+    async with replicas(Air(), 3) as (owner, second, third), second.viewer() as screen, third.viewer():
+        position = await owner.write("Hello")
+        await screen.sees("Hello")
+        async with second.viewer() as late:
+            await late.sees("Hello")
+            await owner.hears_of(3, position)
+        await owner.hears_of(2, position)
 
 
 async def test_a_replica_that_is_written_to_takes_the_draft_over() -> None:
