@@ -12,10 +12,11 @@ import sqlalchemy as sa
 
 from sessions_server.domain.errors import LimitExceeded, Unavailable
 from sessions_server.domain.models import JsonObject
+from sessions_server.domain.reads import ReadRecords
 from sessions_server.domain.record_reads import RecordQuery
 from sessions_server.storage import lane
 from sessions_server.storage.lane import MOST_WAITING, SEARCHES
-from tests.conformance.harness import KEY, Harness, create, list_of
+from tests.conformance.harness import KEY, OTHER, Harness, create, list_of
 from tests.conformance.record_harness import name, put, query, write
 
 if TYPE_CHECKING:
@@ -175,4 +176,22 @@ async def test_what_may_look_at_many_rows_is_a_search(
             await read
     else:
         await read
+    await store.close()
+
+
+async def test_a_search_that_is_part_of_a_write_does_not_hold_up_others_for_long(
+    file_url: str, opener: Opener, clock: HandClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On SQLite, whose writes wait for each other."""
+    store = opener(file_url)
+    await store.start()
+    bench = Harness(store, clock)
+    await write(store, *(put(f"k{number:04}", labels={"n": 1}) for number in range(2_000)))
+    reads = (ReadRecords(query(filter={"n": {"$ne": 1}})),)
+    assert (await bench.read_after(create(), reads))[0] is not None
+    monkeypatch.setattr(lane, "SECONDS_IN_A_WRITE", 0.0)
+    with pytest.raises(LimitExceeded) as caught:
+        await bench.read_after(create(OTHER), reads)
+    assert caught.value.metadata == {"field": "reads"}
+    assert await bench.listed(list_of()) == ["s"]
     await store.close()

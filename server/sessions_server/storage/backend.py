@@ -100,6 +100,11 @@ class Backend(ABC):
         """A condition on a column of JSON in the database's SQL."""
 
     @abstractmethod
+    def search_in_write(self, connection: Connection, search: Callable[[], T]) -> T:
+        """Runs a search that is a part of a write transaction; where all other writes wait for it, for a short time
+        only. Raises LimitExceeded when it takes longer; the transaction is then lost."""
+
+    @abstractmethod
     def transaction_number(self, connection: Connection) -> int:
         """The number of this write transaction. A reader that stops before the numbers of transactions that still run
         misses nothing and sees them in order."""

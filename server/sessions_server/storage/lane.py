@@ -23,6 +23,10 @@ SEARCH_SECONDS: Final = 5.0
 """How long one may run."""
 
 
+SECONDS_IN_A_WRITE: Final = 1.0
+"""How long one may run that is a part of a write, where all other writes wait for it."""
+
+
 class Lane:
     def __init__(self, searches: int = SEARCHES) -> None:
         self._turns = asyncio.Semaphore(searches)
@@ -49,9 +53,13 @@ class Lane:
             self._turns.release()
 
     def too_long(self, field: str) -> LimitExceeded:
-        """For a search that ran out of time; `field` is the one of the request that says what to find."""
-        return LimitExceeded(
-            f"The search took longer than {self.seconds:g} seconds and was stopped; narrow it with further conditions, "
-            "or compare with fewer values.",
-            field=field,
-        )
+        return too_long(self.seconds, field)
+
+
+def too_long(seconds: float, field: str) -> LimitExceeded:
+    """For a search that ran out of time; `field` is the one of the request that says what to find."""
+    return LimitExceeded(
+        f"The search took longer than {seconds:g} seconds and was stopped; narrow it with further conditions, or "
+        "compare with fewer values.",
+        field=field,
+    )

@@ -25,7 +25,7 @@ from sessions_server.storage.record_collections import find_collections
 from sessions_server.storage.records import sweep_records
 from sessions_server.storage.rules import Rules
 from sessions_server.storage.search import find_sessions
-from sessions_server.storage.together import read_together
+from sessions_server.storage.together import read_in_write, read_together
 from sessions_server.storage.transaction import StoreTransaction
 
 if TYPE_CHECKING:
@@ -145,9 +145,11 @@ class Store:
     async def _read_together(self, reads: Seq[Read], *, settled: bool) -> tuple[ReadResult, ...]:
         def read(connection: Connection) -> tuple[ReadResult, ...]:
             now = self._runner.now()
-            return read_together(connection, reads, rules=self._rules, now=now, settled=settled)
+            how = read_in_write if writes else read_together
+            return how(connection, reads, rules=self._rules, now=now, settled=settled)
 
-        if any(map(refreshes, reads)):
+        writes = any(map(refreshes, reads))
+        if writes:
             return await self._write(read)
         return await self._list(read, field="reads" if any(map(is_search, reads)) else "")
 

@@ -19,6 +19,7 @@ from sessions_server.domain.reads import (
     ReadRecord,
     ReadRecords,
     ReadSession,
+    is_search,
 )
 from sessions_server.domain.record_reads import RecordPage
 from sessions_server.domain.records import Record
@@ -62,6 +63,17 @@ def read_together(
     found.update(_numbered(reads, ReadRecord, reader.records))
     found.update(_numbered(reads, ReadRecords, reader.pages))
     return tuple(_fitting([_result(found[number]) for number in range(len(reads))], rules.limits.read_bytes))
+
+
+def read_in_write(
+    connection: Connection, reads: Seq[Read], *, rules: Rules, now: Micros | None, settled: bool
+) -> tuple[ReadResult, ...]:
+    """The same in a write transaction. Raises LimitExceeded for a search that others would wait for."""
+
+    def read() -> tuple[ReadResult, ...]:
+        return read_together(connection, reads, rules=rules, now=now, settled=settled)
+
+    return rules.backend.search_in_write(connection, read) if any(map(is_search, reads)) else read()
 
 
 def _numbered(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sessions_server.domain.ports import LockWait
 from sessions_server.storage.load import Loaded, Loader
 from sessions_server.storage.save import Saver
-from sessions_server.storage.together import read_together
+from sessions_server.storage.together import read_in_write
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -47,4 +47,5 @@ class StoreTransaction:
         return published
 
     def read(self, reads: Seq[Read]) -> tuple[ReadResult, ...]:
-        return read_together(self._connection, reads, rules=self._rules, now=self._loader.now, settled=True)
+        now = self._loader.now
+        return read_in_write(self._connection, reads, rules=self._rules, now=now, settled=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from sessions_server.domain.filters import Condition
     from sessions_server.domain.replica_ports import Channel
 
+T = TypeVar("T")
 
 _NUMBER: Final = Prepared(sa.select(sa.cast(sa.cast(sa.func.pg_current_xact_id(), sa.Text), sa.BigInteger)))
 
@@ -52,6 +53,9 @@ class PostgresBackend(Backend):
 
     def condition(self, condition: Condition, document: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
         return sql_of(condition, document)
+
+    def search_in_write(self, _connection: Connection, search: Callable[[], T]) -> T:
+        return search()
 
     def transaction_number(self, connection: Connection) -> int:
         [[number]] = _NUMBER.rows(connection)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeVar
 
+from sessions_server.storage import lane
 from sessions_server.storage.backend import SETTING, Backend, Runner, RunOptions, Survey
 from sessions_server.storage.clock import SystemClock
 from sessions_server.storage.errors import StoreRefused
@@ -13,6 +14,7 @@ from sessions_server.storage.schema import writes
 from sessions_server.storage.sqlite import sentences
 from sessions_server.storage.sqlite.conditions import sql_of
 from sessions_server.storage.sqlite.runner import SqliteRunner
+from sessions_server.storage.sqlite.search import Search, SearchTooLong
 from sessions_server.storage.sqlite.survey import survey
 from sessions_server.storage.sqlite.vacuum import vacuum
 from sessions_server.storage.statements import Prepared
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
     from sessions_server.domain.filters import Condition
 
+T = TypeVar("T")
 
 _COUNT: Final = Prepared(writes.update().values(tx=writes.c.tx + 1).returning(writes.c.tx))
 
@@ -49,6 +52,12 @@ class SqliteBackend(Backend):
 
     def condition(self, condition: Condition, document: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
         return sql_of(condition, document)
+
+    def search_in_write(self, connection: Connection, search: Callable[[], T]) -> T:
+        try:
+            return Search(lane.SECONDS_IN_A_WRITE).run(connection, lambda _: search())
+        except SearchTooLong:
+            raise lane.too_long(lane.SECONDS_IN_A_WRITE, "reads") from None
 
     def transaction_number(self, connection: Connection) -> int:
         [[number]] = _COUNT.rows(connection)
