@@ -106,15 +106,30 @@ def _check_of(hint: Any) -> Callable[[Any], bool]:
     kind = typing.get_origin(hint) or hint
     if kind is types.NoneType:
         return lambda value: value is None
-    if isinstance(kind, type) and issubclass(kind, tuple) and hasattr(kind, "_fields"):
+    if _is_named_tuple(kind):
         hints = typing.get_type_hints(kind)
-        fields = [_check_of(hints[name]) for name in kind._fields]
+        fields = [(_types_of(hints[name]), _check_of(hints[name])) for name in kind._fields]
         return lambda value: (
-            type(value) is kind and all(check(each) for check, each in zip(fields, value, strict=True))
+            type(value) is kind
+            and all(
+                type(each) in sound or check(each) for (sound, check), each in zip(fields, value, strict=True)
+            )
         )
     if kind is int:
         return lambda value: type(value) is int and -_LARGEST <= value <= _LARGEST
     return lambda value: type(value) is kind
+
+
+def _types_of(hint: Any) -> frozenset[Any]:
+    """The types of which every value is sound, among those of a hint."""
+    hints = typing.get_args(hint) if _is_union(hint) else (hint,)
+    kinds = [getattr(each, "__supertype__", each) for each in hints]
+    found = [typing.get_origin(each) or each for each in kinds]
+    return frozenset(each for each in found if each is not int and not _is_named_tuple(each))
+
+
+def _is_named_tuple(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, tuple) and hasattr(kind, "_fields")
 
 
 _LARGEST = 2**63 - 1
