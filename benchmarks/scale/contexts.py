@@ -1,6 +1,6 @@
 """Measures what a change of a context costs the server, with few keys and with many: a change is one increment.
 
-Run by hand: `.venv/bin/python -m benchmarks.contexts`.
+Run by hand: `.venv/bin/python -m benchmarks.scale.contexts`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Measures `sessions-server import`: sessions a second as it brings them in, many together, and one by one beside it.
 
-Run by hand: `.venv/bin/python -m benchmarks.moving --sessions 20000`.
+Run by hand: `.venv/bin/python -m benchmarks.scale.moving --sessions 20000`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from benchmarks.fill import fill
 from sessions_server.app import Core, running_core
@@ -40,15 +41,22 @@ async def export(folder: Path, dump: Path) -> None:
             await export_all(core.store, core.transfers, writer, progress=lambda _: None)
 
 
-async def rate(way: Way, dump: Path, database: Path, sessions: int) -> float:
-    """Sessions a second into a new database."""
+class Cost(NamedTuple):
+    """What it takes to bring in one session, in seconds."""
+
+    elapsed: float
+    cpu: float
+
+
+async def cost(way: Way, dump: Path, database: Path, sessions: int) -> Cost:
+    """Into a new database."""
     async with running_core(_settings(database)) as core:
         with open_to_read(dump, core.cells) as reader:
-            start = time.perf_counter()
+            start, cpu = time.perf_counter(), time.process_time()
             await way(core, reader)
-            seconds = time.perf_counter() - start
+            taken = Cost((time.perf_counter() - start) / sessions, (time.process_time() - cpu) / sessions)
         assert (await core.store.counts()).sessions >= sessions
-    return sessions / seconds
+    return taken
 
 
 def _settings(database: Path) -> Settings:
@@ -64,10 +72,12 @@ def main() -> None:
         dump = folder / "dump"
         fill(folder, sessions=sessions)
         asyncio.run(export(folder, dump))
-        single = asyncio.run(rate(one_by_one, dump, folder / "one.db", sessions))
-        many = asyncio.run(rate(together, dump, folder / "many.db", sessions))
+        single = asyncio.run(cost(one_by_one, dump, folder / "one.db", sessions))
+        many = asyncio.run(cost(together, dump, folder / "many.db", sessions))
     sys.stdout.write(
-        f"import: {many:,.0f} sessions/s together, {single:,.0f} one by one, {many / single:.1f} times\n"
+        f"import: {1 / many.elapsed:,.0f} sessions/s together, {1 / single.elapsed:,.0f} one by one, "
+        f"{single.elapsed / many.elapsed:.1f} times; {many.cpu * 1e6:,.0f} µs of CPU time a session together, "
+        f"{single.cpu * 1e6:,.0f} one by one, {single.cpu / many.cpu:.1f} times\n"
     )
 
 
