@@ -59,7 +59,7 @@ def _beside(plan: Plan, server: Ours, sessions: list[str], peer: Peer, python: P
     alone: list[float] = []
     for _ in range(max(plan.rounds - 2, 1)):
         own.append(server.load_adds(sessions, seconds=plan.seconds).rate)
-        found = _rates(peer, python, seconds=plan.seconds)
+        found = rates(peer, python, seconds=plan.seconds)
         alone.append(found["1"])
         together.append(found["64"])
     ratio = Rounds(together, own).ratio
@@ -73,7 +73,8 @@ def _beside(plan: Plan, server: Ours, sessions: list[str], peer: Peer, python: P
     return Finding(f"peer_{peer.program}", what, peer.asked, ratio, at_least=True, numbers=numbers)
 
 
-def _rates(peer: Peer, python: Path, *, seconds: float) -> dict[str, float]:
+def rates(peer: Peer, python: Path, *, seconds: float) -> dict[str, float]:
+    """The messages that a peer adds in a second, by the number of callers."""
     with scratch() as folder:
         done = subprocess.run(
             [python, "-W", "ignore", "-m", f"benchmarks.peers.{peer.program}", folder, str(seconds)],

@@ -30,6 +30,7 @@ def measurements() -> dict[str, Callable[[Plan], list[Finding]]]:
         rules_drafts,
         rules_growth,
         rules_http,
+        rules_local,
         rules_peers,
         rules_streams,
     )
@@ -55,6 +56,8 @@ def measurements() -> dict[str, Callable[[Plan], list[Finding]]]:
         rules_growth.forks,
         rules_streams.memory,
         rules_streams.start,
+        rules_local.embedded,
+        rules_local.starts,
         rules_console.console,
     )
     return {each.__name__: each for each in every}
