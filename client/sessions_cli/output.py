@@ -16,6 +16,9 @@ SESSION: Final = ("id", "user_id", "state", "message_count", "update_time", "met
 MESSAGE: Final = ("sequence", "role", "name", "content", "create_time")
 EVENT: Final = ("sequence", "type", "time", "data")
 
+ID_COLUMNS: Final = 40
+"""How much of a line an id may take before it is broken."""
+
 ABSENT: Final = object()
 
 
@@ -80,20 +83,25 @@ class Printer:
 
     def _table(self, rows: list[Row], columns: tuple[str, ...], empty: str) -> None:
         from rich.table import Table
+        from rich.text import Text
 
         if not rows:
             sys.stderr.write(f"{empty}\n")
             return
-        table = Table(box=None, pad_edge=False, header_style="bold")
         columns = self._fields or columns
-        for column in columns:
-            table.add_column(
-                column.replace("_", " "),
-                overflow="fold" if column == "id" else "ellipsis",
-                no_wrap=column != "id",
+        cells = [[cell(value_at(row, column)) for column in columns] for row in rows]
+        widths = [max(map(len, texts)) for texts in zip(*cells, strict=True)]
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for column, width in zip(columns, widths, strict=True):
+            heading = column.replace("_", " ")
+            if column == "id":  # whole, so that it can be copied
+                table.add_column(heading, overflow="fold", width=min(width, ID_COLUMNS))
+            else:  # the widest is cut first
+                table.add_column(heading, overflow="ellipsis", no_wrap=width < max(widths))
+        for texts in cells:
+            table.add_row(
+                *(Text(text, no_wrap=column != "id") for column, text in zip(columns, texts, strict=True))
             )
-        for row in rows:
-            table.add_row(*(cell(value_at(row, column)) for column in columns))
         console().print(table)
 
     def _properties(self, row: Row) -> None:

@@ -7,8 +7,6 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 from tests.support.terminals import Shell, masked
 
 Create = Callable[..., str]
@@ -33,37 +31,8 @@ def screen(shell: Shell, *arguments: str, code: int = 0) -> str:
         return terminal.text
 
 
-@pytest.fixture
-def conversation(shell: Shell, user: str, create: Create) -> str:
-    id_ = create("--id", f"{user}-talk", "--set", "device=web", "--start")
-    for role, text in (("user", "What is the weather in Berlin?"), ("assistant", "Sunny, 21 degrees.")):
-        shell.run("say", id_, text, "--role", role)
-    shell.run("context", "set", id_, '{"city": "Berlin", "days": 3}')
-    return id_
-
-
-def test_a_list(shell: Shell, user: str, conversation: str) -> None:
-    check("list", screen(shell, "list", "--user", user), user=user)
-
-
 def test_an_empty_list_says_what_to_do(shell: Shell, user: str) -> None:
     check("list-empty", screen(shell, "list", "--user", user), user=user)
-
-
-def test_a_session(shell: Shell, user: str, conversation: str) -> None:
-    check("get", screen(shell, "get", conversation), user=user)
-
-
-def test_a_history(shell: Shell, user: str, conversation: str) -> None:
-    check("history", screen(shell, "history", conversation), user=user)
-
-
-def test_a_tail(shell: Shell, user: str, conversation: str) -> None:
-    check("tail", screen(shell, "tail", conversation, "--from-start", "--until-now"), user=user)
-
-
-def test_a_replay(shell: Shell, user: str, conversation: str) -> None:
-    check("replay", screen(shell, "chat", conversation, "--replay", "--speed", "1000"), user=user)
 
 
 def test_control_characters_of_a_message_are_shown_and_not_obeyed(
@@ -141,8 +110,10 @@ def test_a_mistake_in_the_editor_is_told_and_can_be_mended(
     assert '"a": 1' in shell.run("context", "get", id_).stdout
 
 
-def test_without_colours_there_are_none(shell: Shell, conversation: str) -> None:
-    with shell.terminal("history", conversation, env={"NO_COLOR": "1"}) as terminal:
+def test_without_colours_there_are_none(shell: Shell, create: Create) -> None:
+    id_ = create()
+    shell.run("say", id_, "Sunny, 21 degrees.")
+    with shell.terminal("history", id_, env={"NO_COLOR": "1"}) as terminal:
         assert terminal.end() == 0
         assert "Sunny" in terminal.text
 
