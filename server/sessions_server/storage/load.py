@@ -186,9 +186,12 @@ class Loader:
         rows = self._locked_rows(_LOCK_SESSIONS, keys)
         if absent := _missing(keys, rows):
             self._locked_rows(locks.absent, absent)
-            rows += self._locked_rows(
-                _LOCK_SESSIONS, absent
-            )  # created by another, before it gave up its lock
+        while absent:  # created, or erased and created again, by others before they gave up their locks
+            found = self._locked_rows(_LOCK_SESSIONS, absent)
+            rows += found
+            missing = _missing(absent, found)
+            stored = self._stored(missing) if missing else set()
+            absent = [key for key in missing if key in stored]
         return rows, set()
 
     def _lock_free(self, keys: list[SessionKey], locks: Locks) -> tuple[list[Row], set[SessionKey]]:
