@@ -10,13 +10,14 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from sessions_server.domain.errors import SessionExists, Unavailable
+from sessions_server.domain.errors import LimitExceeded, SessionExists, Unavailable
 from sessions_server.domain.limits import Limits
 from sessions_server.domain.lineage import differ_from
 from sessions_server.domain.models import Sequence, Session
 from sessions_server.storage.backend import RunOptions
 from sessions_server.storage.databases import opening, parse_url
 from sessions_server.storage.errors import StoreRefused
+from sessions_server.storage.postgres.runner import _SESSION_SETTINGS
 from sessions_server.storage.postgres.spelling import PostgresSpelling
 from sessions_server.storage.store import Store, open_store
 from tests.conformance.harness import KEY, OTHER, Harness, add, create, key, move, stamp
@@ -26,6 +27,8 @@ from tests.support.ports import HOST
 from tests.support.postgres import ROLE
 
 if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
     from sessions_server.domain.ports import Cells, Transaction
     from tests.conformance.conftest import Opener
     from tests.support.postgres import Postgres
@@ -88,6 +91,26 @@ async def test_of_creators_on_many_servers_one_wins_each_time(replicas: list[Har
         assert sum(isinstance(outcome, Session) for outcome in made) == 1
         assert sum(isinstance(outcome, SessionExists) for outcome in made) == 2
         assert (await replicas[0].store.session(each)).last_sequence == 4
+
+
+async def test_a_statement_that_reaches_its_time_limit_is_not_told_as_a_database_out_of_reach(
+    postgres_url: str, opener: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(_SESSION_SETTINGS, "statement_timeout", "50ms")
+    store = opener(postgres_url)
+    await store.start()
+
+    def sleep(connection: Connection) -> None:
+        connection.exec_driver_sql("SELECT pg_sleep(60)")
+
+    for call in (store._write(sleep), store._read(sleep)):
+        with pytest.raises(
+            LimitExceeded, match="took too long for this call and nothing was stored; ask for less"
+        ):
+            await call
+    assert not store._in_doubt
+    await store.ping()
+    await store.close()
 
 
 async def test_a_log_never_goes_back_while_servers_race_to_create_and_delete(replicas: list[Harness]) -> None:

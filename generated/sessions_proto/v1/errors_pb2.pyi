@@ -112,7 +112,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_LIMIT_EXCEEDED: _ErrorReason.ValueType  # 14
     """Says that a size in bytes or a number of JSON keys is over its limit, or would be after this change; or that a search
-    took too long and was stopped. `field` names what. RESOURCE_EXHAUSTED.
+    or another call took the database too long and was stopped. `field` names what; of a call, `request`. RESOURCE_EXHAUSTED.
 
         { "reason": "LIMIT_EXCEEDED", "domain": "sessions.v1", "metadata": { "field": "context" } }
     """
@@ -303,7 +303,7 @@ Read the session again and subscribe from its `last_sequence`. OUT_OF_RANGE.
 """
 ERROR_REASON_LIMIT_EXCEEDED: ErrorReason.ValueType  # 14
 """Says that a size in bytes or a number of JSON keys is over its limit, or would be after this change; or that a search
-took too long and was stopped. `field` names what. RESOURCE_EXHAUSTED.
+or another call took the database too long and was stopped. `field` names what; of a call, `request`. RESOURCE_EXHAUSTED.
 
     { "reason": "LIMIT_EXCEEDED", "domain": "sessions.v1", "metadata": { "field": "context" } }
 """

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sessions_server.domain.errors import (
     DataCorrupted,
     DomainError,
+    LimitExceeded,
     MessageExists,
     SetupError,
     StorageFull,
@@ -59,6 +60,14 @@ def damaged() -> DataCorrupted:
 
 def message_exists() -> MessageExists:
     return MessageExists("Two messages of a session have the same id; give each message an id of its own.")
+
+
+def took_too_long() -> LimitExceeded:
+    return LimitExceeded(
+        "The database took too long for this call and nothing was stored; ask for less in one call, or try again when "
+        "the database is less busy.",
+        field="request",
+    )
 
 
 def unavailable() -> Unavailable:

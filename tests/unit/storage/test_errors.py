@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from sessions_server.domain.errors import (
     DataCorrupted,
+    LimitExceeded,
     MessageExists,
     SessionNotFound,
     StorageFull,
@@ -83,6 +84,7 @@ MEANINGS: dict[str, tuple[Exception, type[Exception]]] = {
     "PostgreSQL shuts down": (wrapped(PostgresError("57P01")), Unavailable),
     "PostgreSQL became a replica": (wrapped(PostgresError("25006")), Unavailable),
     "a lock was waited for too long": (wrapped(PostgresError("55P03")), Unavailable),
+    "a statement reached its time limit": (wrapped(PostgresError("57014")), LimitExceeded),
     "PostgreSQL starts": (PostgresError("57P03"), Unavailable),
     "a connection was lost": (wrapped(PostgresError(""), lost=True), Unavailable),
     "nobody listens": (ConnectionRefusedError(), Unavailable),

@@ -18,6 +18,9 @@ _DISK_FULL: Final = "53100"
 _UNIQUE_VIOLATION: Final = "23505"
 _LOCKED: Final = "55P03"
 _READ_ONLY: Final = "25006"
+_STOPPED: Final = "57014"
+"""A statement that reached its time limit, or that an operator cancelled. The database itself is there."""
+
 _PLAN_CHANGED: Final = "0A000"
 _MIXED_UP: Final = ("26000", "42P05")
 """A prepared statement is missing, or there already: a pooler in transaction mode hands connections around."""
@@ -98,6 +101,8 @@ def translate(error: Exception) -> DomainError | None:
         return errors.message_exists()
     if state == _LOCKED:
         return SessionLocked("Another call has held this session for too long; try again.")
+    if state == _STOPPED:
+        return errors.took_too_long()
     if state in _TRY_AGAIN or state == _UNIQUE_VIOLATION or state.startswith(_OUT_OF_REACH):
         return errors.unavailable()
     return None
