@@ -39,6 +39,8 @@ from tests.conformance.test_plans import recorded_statements
 from tests.support import commits as c
 
 if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
     from sessions_server.domain.ports import Cells
     from tests.conformance.conftest import Opener
     from tests.support.clock import HandClock
@@ -55,6 +57,22 @@ async def fork(bench: Harness, at: int | None = None, **more: Any) -> Session:
         Fork(at=None if at is None else Sequence(at), **asked)
     )
     return committed.session_after()
+
+
+async def test_what_a_fork_began_with_can_be_forgotten(bench: Harness) -> None:
+    await bench.apply(create(), set_context({"secret": "canary"}))
+    await fork(bench)
+    assert (await bench.store.context(COPY)).data == {"secret": "canary"}
+    await bench.do(c.set_context(key=COPY, data={"n": 1}, forget_past=True))
+
+    def kept(connection: Connection) -> list[bytes]:
+        text = "SELECT change FROM log WHERE session_id = 'copy' AND change IS NOT NULL"
+        return [bytes(change) for (change,) in connection.execute(sa.text(text))]
+
+    changes = await bench.store._runner.read(kept, snapshot=False)
+    assert [change for change in changes if b"canary" in change] == []
+    assert (await bench.store.context(COPY)).data == {"n": 1}
+    assert (await bench.store.log(COPY, Sequence(0), 9)).events[0].type is EventType.CREATED
 
 
 async def filled(bench: Harness, data_key: bytes | None = None) -> None:

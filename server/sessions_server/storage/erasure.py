@@ -149,8 +149,8 @@ _SET_HIDDEN: Final = Prepared(
     .where(*of_session(sessions))
 )
 
-_WITH_CONTEXT: Final = (EventType.CONTEXT_CHANGE, EventType.IMPORTED)
-"""The events that keep values of the context."""
+_WITH_CONTEXT: Final = (EventType.CREATED, EventType.CONTEXT_CHANGE, EventType.IMPORTED)
+"""The events that keep values of the context; the first that of a fork."""
 
 _IN_SPAN: Final = (
     *of_session(log),
