@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 import pytest_asyncio
 
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
     from tests.support.postgres import Postgres
 
 TEMPLATE = "migrated"
+LEAVING_SECONDS = 30
+"""Far beyond what the end of a connection takes."""
 
 
 @pytest.fixture
@@ -54,9 +59,24 @@ async def postgres(postgres_server: Postgres, cells: Cells) -> Postgres:
     return postgres_server
 
 
+@pytest.fixture(autouse=True)
+def nothing_left(tmp_path: Path) -> Iterator[None]:
+    """What a store opened is closed when its test is over: threads, and files of the test's folder."""
+    yield
+    threads = [thread.name for thread in threading.enumerate() if thread.name.startswith("sqlite-")]
+    files = [file.path for file in psutil.Process().open_files() if file.path.startswith(str(tmp_path))]
+    assert (threads, files) == ([], [])
+
+
 @pytest_asyncio.fixture
-async def postgres_url(postgres: Postgres) -> str:
-    return postgres.url(await postgres.fresh_database(template=TEMPLATE))
+async def postgres_url(postgres: Postgres) -> AsyncIterator[str]:
+    """Of a database to which no connection is left when its test is over."""
+    name = await postgres.fresh_database(template=TEMPLATE)
+    yield postgres.url(name)
+    connections = f"SELECT application_name, state FROM pg_stat_activity WHERE datname = '{name}'"
+    async with asyncio.timeout(LEAVING_SECONDS):
+        while await postgres.fetch(connections):  # noqa: ASYNC110  # a server takes a moment to end what was closed
+            await asyncio.sleep(0.01)
 
 
 @pytest.fixture

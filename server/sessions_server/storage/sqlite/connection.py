@@ -77,11 +77,15 @@ def connect(path: Path | None, pragmas: tuple[str, ...]) -> Connection:
         **ENGINE_OPTIONS,
     )
     connection = engine.connect()
-    driver = driver_of(connection)
-    if pragmas is WRITER_PRAGMAS and driver.execute("PRAGMA page_count").fetchone() == (0,):
-        driver.execute(_OF_A_NEW_FILE)
-    for pragma in pragmas:
-        driver.execute(pragma)
+    try:
+        driver = driver_of(connection)
+        if pragmas is WRITER_PRAGMAS and driver.execute("PRAGMA page_count").fetchone() == (0,):
+            driver.execute(_OF_A_NEW_FILE)
+        for pragma in pragmas:
+            driver.execute(pragma)
+    except BaseException:  # the file is no database, or locked, or its disk is full
+        connection.close()
+        raise
     return connection
 
 
