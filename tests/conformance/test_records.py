@@ -9,7 +9,7 @@ import pytest
 from sessions_server.domain.models import JsonObject, SessionKey
 from sessions_server.domain.record_reads import CollectionQuery
 from sessions_server.domain.records import RecordName, Scope
-from sessions_server.storage import record_lists
+from sessions_server.storage import record_lists, walk
 from tests.conformance.harness import KEY, OTHER, Harness, create
 from tests.conformance.record_harness import (
     IN_SESSION,
@@ -190,8 +190,8 @@ async def test_pages_of_any_size_hold_what_was_asked_for_in_its_order(
     bench: Harness, monkeypatch: pytest.MonkeyPatch, order: str, few: int
 ) -> None:
     monkeypatch.setattr(record_lists, "FEW", few)
-    monkeypatch.setattr(record_lists, "MOST_SCANNED", 40)
-    monkeypatch.setattr(record_lists, "_CHUNK", 15)
+    monkeypatch.setattr(walk, "MOST_LOOKED_AT", 40)
+    monkeypatch.setattr(walk, "_CHUNK", 15)
     await fill(bench)
     everything = await all_of(bench.store, query(subtree=True, all_sessions=True)._replace(collection=()))
     assert len(everything) == 2 * len(PATHS) * len(KEYS)
