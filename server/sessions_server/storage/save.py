@@ -133,9 +133,9 @@ class Saver:
         self._add_events()
         self._write_sessions()
         self._write_contexts()
-        self._add_bases()
         self._write_requests()
         self._writes.run(self._connection)
+        self._add_bases()
         return [self._published(slot) for slot in self._slots]
 
     def _log_id(self, slot: Slot) -> str:
@@ -197,7 +197,7 @@ class Saver:
         DROP_BASES.many(self._connection, forgotten)
 
     def _add_bases(self) -> None:
-        """Adds bases along the logs. After the rows that they are copied from are written."""
+        """Adds bases along the logs: copies of the rows of sessions and contexts, which are written by now."""
         for slot in self._slots:
             session = slot.facts.session
             if session is None or slot.base is not None or not slot.log:
