@@ -32,8 +32,9 @@ if TYPE_CHECKING:
 
 MOST: Final = 200
 """Instead of what a page looks at in a server, so that a test needs few sessions."""
-FEW: Final = 3 * MOST
-MANY: Final = 10 * FEW
+FEW: Final = 4 * MOST
+"""As many of each pattern as are not looked at one by one, so that few and many are searched in the same way."""
+MANY: Final = 8 * FEW
 
 PATTERNS: Final[dict[str, JsonObject]] = {
     "web": {"device": "web", "tags": ["a", {"n": 1}], "n": 1},
