@@ -109,14 +109,14 @@ async def test_an_import_that_was_interrupted_shows_no_part_of_a_session_and_con
     client: AsyncClient, source: tuple[str, Any], app: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url, own = source
-    ours, appends = SessionsSessionService(client), payloads.appends
+    ours, commit = SessionsSessionService(client), payloads.commit
 
-    async def interrupted(*arguments: Any) -> Any:
-        if len(arguments[3]) == 20:
+    async def interrupted(*arguments: Any, **more: Any) -> Any:
+        if len(arguments[2]) == 20:
             raise KeyboardInterrupt  # After the first 200 of 220 events.
-        return await appends(*arguments)
+        return await commit(*arguments, **more)
 
-    monkeypatch.setattr(payloads, "appends", interrupted)
+    monkeypatch.setattr(payloads, "commit", interrupted)
     with pytest.raises(KeyboardInterrupt):
         await outcomes(client, url)
     monkeypatch.undo()

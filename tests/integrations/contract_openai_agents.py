@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from agents import SQLiteSession
 
-from sessions_client import AsyncClient, Scope
+from sessions_client import Aborted, AsyncClient, Scope
+from sessions_client.integrations import _payloads as payloads
 from sessions_client.integrations.openai_agents import SessionsSession
 
 CALL = {
@@ -145,3 +146,27 @@ async def test_a_cleared_or_popped_image_leaves_nothing_stored(client: AsyncClie
     await session.clear_session()
     scope = Scope(session_id=session.session_id)
     assert [record.name async for record in client.records.list(scope, subtree=True, keys_only=True)] == []
+
+
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("kind", ["cleared", "deleted"])
+async def test_items_whose_parts_are_deleted_before_they_are_added_are_added_whole_or_not_at_all(
+    client: AsyncClient, monkeypatch: pytest.MonkeyPatch, kind: str, times: int
+) -> None:
+    session = SessionsSession(str(uuid.uuid4()), client=client)
+    write, left = payloads.write_chunks, iter(range(times))
+
+    async def interrupted(*arguments: Any) -> None:
+        await write(*arguments)
+        if next(left) == times - 1:
+            monkeypatch.undo()
+        await (session.clear_session() if kind == "cleared" else client.sessions.delete(session.session_id))
+
+    monkeypatch.setattr(payloads, "write_chunks", interrupted)
+    items = [user("x" * 3_500_000), user("y")]
+    if times == 1:
+        await session.add_items(items)
+    else:
+        with pytest.raises(Aborted):
+            await session.add_items(items)
+    assert same(await session.get_items(), items if times == 1 else [])

@@ -72,16 +72,16 @@ async def test_an_import_that_was_interrupted_continues_where_it_was(
     client: AsyncClient, written: tuple[Path, dict[str, list[Any]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file, held = written
-    appends, batches = payloads.appends, 0
+    commit, batches = payloads.commit, 0
 
-    async def interrupted(*arguments: Any) -> Any:
+    async def interrupted(*arguments: Any, **more: Any) -> Any:
         nonlocal batches
         batches += 1
         if batches == 4:
             raise KeyboardInterrupt
-        return await appends(*arguments)
+        return await commit(*arguments, **more)
 
-    monkeypatch.setattr(payloads, "appends", interrupted)
+    monkeypatch.setattr(payloads, "commit", interrupted)
     with pytest.raises(KeyboardInterrupt):
         await outcomes(client, file)
     monkeypatch.undo()

@@ -78,10 +78,13 @@ class SessionsSessionStore(SessionStore):
             await payloads.write_chunks(self._client, key, create, [packed])
             before = await self._found(key)
             replaced = _chunks(key, before) if before is not None else []
-            complete = [ops.if_record(name, present=True) for name, _ in packed.chunks]
             try:
                 await self._client.sessions.commit(
-                    key, *map(ops.delete, replaced), put, create=create, conditions=complete
+                    key,
+                    *map(ops.delete, replaced),
+                    put,
+                    create=create,
+                    conditions=payloads.chunks_present([packed]),
                 )
             except Aborted:  # Another writer took the chunks away.
                 continue

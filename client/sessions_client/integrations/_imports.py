@@ -109,12 +109,11 @@ async def import_history(
     for batch in _batches(wanted, start=common):
         shown = [readable(items[place], len(batch)) for place in batch]
         values = [wanted[place] for place in batch]
-        operations = await payloads.appends(client, session_id, create, values, shown)
         unchanged = ops.if_history_head(head)
-        committed = await client.sessions.commit(
-            session_id, *operations, create=create, conditions=[unchanged]
+        committed = await payloads.commit(
+            client, session_id, values, shown, create=create, conditions=[unchanged]
         )
-        head = committed.results[-1].sequence if operations else head
+        head = committed.results[-1].sequence if values else head
     return Outcome.IMPORTED
 
 

@@ -1,7 +1,8 @@
 """Values of any size in messages: what is too large for one is in records of the session, and the message points there.
 
 The records are written before the commit that points to them. A caller that dies in between leaves records that nothing
-points to; they go with their session.
+points to; they go with their session. That commit has a condition: another caller may clear the history in between, and
+the records with it.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from sessions_client import RecordName, Scope, ops
+from sessions_client import Aborted, RecordName, Scope, ops
 
 if TYPE_CHECKING:
-    from sessions_client import AsyncClient, Message
+    from sessions_client import AsyncClient, CommitResult, Message
 
 JSON: Final = "application/json"
 CHUNKED: Final = "application/vnd.sessions.chunks+json"
@@ -69,23 +70,43 @@ def pack(
     ]
 
 
-async def appends(
+async def commit(
     client: AsyncClient,
     session_id: str,
-    create: ops.NewSession | None,
     values: Sequence[bytes],
     shown: Sequence[Mapping[str, Any]],
-) -> list[ops.Operation]:
-    """The operations that append messages, once what is too large for them is written.
+    *,
+    create: ops.NewSession | None,
+    before: Sequence[ops.Operation] = (),
+    after: Sequence[ops.Operation] = (),
+    conditions: Sequence[ops.Condition] = (),
+) -> CommitResult:
+    """Appends messages in one commit, between other operations, once what is too large for it is written.
 
-    Each message has a value as its payload, and beside it what other readers see: arguments of `ops.append`."""
+    Each message has a value as its payload, and beside it what other readers see: arguments of `ops.append`. Raises
+    Aborted if one of the conditions fails, or if the chunks were deleted twice before the commit."""
     beside = sum(len(text.encode()) for fields in shown for text in fields.values())
     packed = pack(session_id, values, beside=beside)
-    await write_chunks(client, session_id, create, packed)
-    return [
+    appends = [
         ops.append(payload=each.payload, payload_type=each.payload_type, **fields)
         for fields, each in zip(shown, packed, strict=True)
     ]
+
+    async def attempt() -> CommitResult:
+        await write_chunks(client, session_id, create, packed)
+        return await client.sessions.commit(
+            session_id,
+            *(*before, *appends, *after),
+            create=create,
+            conditions=[*conditions, *chunks_present(packed)],
+        )
+
+    try:
+        return await attempt()
+    except Aborted as refused:
+        if refused.metadata.get("condition") != str(len(conditions)):
+            raise
+    return await attempt()
 
 
 async def write_chunks(
@@ -95,6 +116,15 @@ async def write_chunks(
     for each in packed:
         for name, value in each.chunks:
             await client.sessions.commit(session_id, ops.put(name, value), create=create)
+
+
+def chunks_present(packed: Sequence[Packed]) -> list[ops.Condition]:
+    """That nobody has deleted the chunks since `write_chunks` began; nothing when there are none.
+
+    Chunks that no message points to yet are deleted only together with all others of their collection, so the chunk
+    that was written first is enough."""
+    written = [name for each in packed for name, _ in each.chunks]
+    return [ops.if_record(name, present=True) for name in written[:1]]
 
 
 async def unpack(client: AsyncClient, session_id: str, messages: Sequence[Message]) -> list[bytes]:

@@ -106,9 +106,7 @@ class SessionsHistoryProvider(HistoryProvider):
             unchanged = ops.if_history_head(newest[-1].sequence if newest else 0)
             create = self._create(name)
             try:
-                await self._client.sessions.commit(
-                    key, *await self._appends(key, create, new), create=create, conditions=[unchanged]
-                )
+                await self._commit(key, create, new, unchanged)
             except Aborted:
                 continue
             return
@@ -154,12 +152,12 @@ class SessionsHistoryProvider(HistoryProvider):
             for message, value in zip(stored, values, strict=True)
         ]
 
-    async def _appends(
-        self, key: str, create: ops.NewSession, messages: Sequence[Message]
-    ) -> list[ops.Operation]:
+    async def _commit(
+        self, key: str, create: ops.NewSession, messages: Sequence[Message], unchanged: ops.Condition
+    ) -> None:
         shown = [_readable(message, len(messages)) for message in messages]
         values = [payloads.dump(message.to_dict()) for message in messages]
-        return await payloads.appends(self._client, key, create, values, shown)
+        await payloads.commit(self._client, key, values, shown, create=create, conditions=[unchanged])
 
 
 def _readable(message: Message, count: int) -> dict[str, Any]:

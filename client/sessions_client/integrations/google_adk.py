@@ -197,12 +197,13 @@ class SessionsSessionService(BaseSessionService):
         """Commits the event; returns the marker of what is stored afterwards."""
         marker = session._storage_update_marker or await self._marker(key, session)
         deltas = _session_util.extract_json_safe_state_delta(event.actions.state_delta or {})
-        appends = await payloads.appends(self._client, key, None, [dump(event)], [readable(event, 1)])
-        committed = await self._client.sessions.commit(
+        committed = await payloads.commit(
+            self._client,
             key,
-            *appends,
-            put_head(key, session, event.timestamp),
-            *put_states(key, session, deltas),
+            [dump(event)],
+            [readable(event, 1)],
+            create=None,
+            after=[put_head(key, session, event.timestamp), *put_states(key, session, deltas)],
             conditions=[ops.if_history_head(int(marker))],
         )
         return str(committed.results[0].sequence)

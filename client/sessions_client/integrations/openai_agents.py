@@ -65,7 +65,7 @@ class SessionsSession(SessionABC):
     async def add_items(self, items: list[TResponseInputItem]) -> None:
         """Adds items, all or none, and makes the session if there is none yet."""
         if items:
-            await self._client.sessions.commit(self._id, *await self._appends(items), create=self._create)
+            await self._commit(items)
 
     async def pop_item(self) -> TResponseInputItem | None:
         """Removes the newest item for good and returns it; None when there is none."""
@@ -105,10 +105,24 @@ class SessionsSession(SessionABC):
             for message, value in zip(messages, values, strict=True)
         ]
 
-    async def _appends(self, items: Sequence[TResponseInputItem]) -> list[ops.Operation]:
+    async def _commit(
+        self,
+        items: Sequence[TResponseInputItem],
+        *,
+        before: Sequence[ops.Operation] = (),
+        conditions: Sequence[ops.Condition] = (),
+    ) -> None:
         shown = [readable(item, len(items)) for item in items]
         values = [payloads.dump(item) for item in items]
-        return await payloads.appends(self._client, self._id, self._create, values, shown)
+        await payloads.commit(
+            self._client,
+            self._id,
+            values,
+            shown,
+            create=self._create,
+            before=before,
+            conditions=conditions,
+        )
 
     async def _get_compaction_snapshot(
         self, limit: int, *, prune_prefix: Callable[[TResponseInputItem], bool] | None = None
@@ -121,14 +135,13 @@ class SessionsSession(SessionABC):
         async def replace_suffix(start: int, output: list[TResponseInputItem]) -> bool:
             if not messages[start:]:
                 return False
-            operations = [
+            removals = [
                 *self._pruned(messages[:start], items[:start], prune_prefix),
                 ops.truncate(newest=len(messages) - start),
-                *await self._appends(output),
             ]
             unchanged = ops.if_history_head(messages[-1].sequence)
             try:
-                await self._client.sessions.commit(self._id, *operations, conditions=[unchanged])
+                await self._commit(output, before=removals, conditions=[unchanged])
             except (Aborted, NotFound):
                 return False
             await payloads.delete_chunks(self._client, self._id, messages[start:])

@@ -108,11 +108,17 @@ class SessionsConversationStore(ConversationStore):
             conditions.append(ops.if_record(_entry_name(record.head_id), present=True))
             if home != session_id:
                 operations.append(ops.put(_forked_name(home), b""))
-        operations += await self._appends(session_id, new_entries)
+        operations += [ops.put(_entry_name(entry.id), session_id.encode()) for entry in new_entries]
         operations.append(_put_record(name, record))
         try:
-            await self._client.sessions.commit(
-                session_id, *operations, conditions=conditions, create=self._create
+            await payloads.commit(
+                self._client,
+                session_id,
+                [_ENTRY.dump_json(entry) for entry in new_entries],
+                [_shown(entry, len(new_entries)) for entry in new_entries],
+                create=self._create,
+                after=operations,
+                conditions=conditions,
             )
         except Aborted as conflict:
             raise ConversationConflict(record.conversation_id) from conflict
@@ -195,25 +201,6 @@ class SessionsConversationStore(ConversationStore):
             _ENTRY.validate_json(value) for value in await payloads.unpack(self._client, session_id, messages)
         ]
 
-    async def _appends(self, session_id: str, entries: Sequence[ConversationEntry]) -> list[ops.Operation]:
-        texts = [payloads.readable(_text(entry), len(entries)) for entry in entries]
-        beside = sum(len(text.encode()) for text in texts)
-        packed = payloads.pack(session_id, [_ENTRY.dump_json(entry) for entry in entries], beside=beside)
-        await payloads.write_chunks(self._client, session_id, self._create, packed)
-        operations: list[ops.Operation] = []
-        for entry, text, each in zip(entries, texts, packed, strict=True):
-            operations.append(
-                ops.append(
-                    id=session_id_of(entry.id),
-                    role="user" if entry.message.kind == "request" else "assistant",
-                    content=text,
-                    payload=each.payload,
-                    payload_type=each.payload_type,
-                )
-            )
-            operations.append(ops.put(_entry_name(entry.id), session_id.encode()))
-        return operations
-
 
 def _record_name(session_id: str) -> RecordName:
     return RecordName(Scope(session_id=session_id), RECORD)
@@ -242,7 +229,9 @@ def _record_from(found: Record) -> ConversationRecord:
     return _RECORD.validate_json(found.value)
 
 
-def _text(entry: ConversationEntry) -> str:
-    """What other readers of the history see of an entry."""
+def _shown(entry: ConversationEntry, count: int) -> dict[str, Any]:
+    """The message's id, and what other readers of the history see of one of `count` entries."""
     contents = (getattr(each, "content", None) for each in entry.message.parts)
-    return "\n".join(each for each in contents if isinstance(each, str))
+    text = "\n".join(each for each in contents if isinstance(each, str))
+    role = "user" if entry.message.kind == "request" else "assistant"
+    return {"id": session_id_of(entry.id), "role": role, "content": payloads.readable(text, count)}
