@@ -276,6 +276,17 @@ def test_many_items_in_one_batch(store: BaseStore) -> None:
     assert len(store.search((root,), filter={"n": {"$lt": 1_200}}, limit=1_000, offset=300)) == 900
 
 
+def test_items_are_found_after_pages_that_are_empty() -> None:
+    with Client(os.environ["SESSIONS_TEST_SHORT_PAGES_ADDRESS"]) as client:
+        store = SessionsStore(client)
+        for number in range(3):
+            store.put(("wanted",), str(number), {"n": number})
+        store.batch([PutOp(("other",), str(number), {"n": number}) for number in range(10)])
+        assert [item.key for item in store.search(("wanted",))] == ["2", "1", "0"]
+        assert [item.key for item in store.search(("wanted",), limit=1, offset=1)] == ["1"]
+        assert [item.key for item in store.search(("wanted",), filter={"n": 0})] == ["0"]
+
+
 async def test_the_asynchronous_store() -> None:
     root = str(uuid.uuid4())
     async with AsyncClient(ADDRESS) as client:

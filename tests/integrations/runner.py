@@ -10,6 +10,7 @@ from typing import Final
 from benchmarks.environments import python_of
 from tests.support.ports import HOST, free_port
 from tests.support.server import ROOT, SOURCES, start_server
+from tests.support.short_pages_server import PROGRAM
 
 HERE: Final = ROOT / "tests" / "integrations"
 ENVIRONMENTS: Final = ROOT / ".cache" / "integrations"
@@ -27,7 +28,11 @@ def run_contract(framework: str, folder: Path) -> subprocess.CompletedProcess[st
     """The ended run; its output names what failed."""
     python = environment_of(framework)
     metrics = f"{HOST}:{free_port()}"
-    with start_server(folder, env={"SESSIONS_METRICS_LISTEN": metrics}) as server:
+    (folder / "short").mkdir()
+    with (
+        start_server(folder, env={"SESSIONS_METRICS_LISTEN": metrics}) as server,
+        start_server(folder / "short", program=PROGRAM) as short_pages,
+    ):
         return subprocess.run(
             [
                 python,
@@ -43,6 +48,7 @@ def run_contract(framework: str, folder: Path) -> subprocess.CompletedProcess[st
                 "PYTHONPATH": os.pathsep.join(map(str, SOURCES)),
                 "SESSIONS_TEST_ADDRESS": server.address,
                 "SESSIONS_TEST_METRICS": metrics,
+                "SESSIONS_TEST_SHORT_PAGES_ADDRESS": short_pages.address,
             },
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -88,7 +88,8 @@ def _search(operation: SearchOp, page: Any, *, refreshes: bool) -> Steps[list[Se
     while True:
         items = (SearchItem(**_fields(record)) for record in page or ())
         found += [item for item in items if fits(item.value, operation.filter or {})]
-        if len(found) >= wanted or not page or not page.next_page_token:
+        # A page may be empty and have a next one.
+        if len(found) >= wanted or page is None or not page.next_page_token:
             return found[operation.offset : wanted]
         read = _read_of(operation, refreshes=refreshes, token=page.next_page_token)
         (page,) = yield from read_all([read])
