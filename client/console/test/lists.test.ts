@@ -50,6 +50,17 @@ test("a row that moved up leaves its old place", () => {
   expect(ids(merge(known, [row("a", 4), row("c", 3)], first))).toBe("acb");
 });
 
+test("an empty page that another follows takes nothing away", () => {
+  const known = [row("c", 3), row("b", 2), row("a", 1)];
+  expect(ids(merge(known, [], first))).toBe("cba");
+  expect(ids(merge(known, [], { after: row("c", 3), last: false, descending: true }))).toBe("cba");
+});
+
+test("a page that follows empty ones takes away only what it had", () => {
+  const known = [row("d", 4), row("c", 3), row("b", 2), row("a", 1)];
+  expect(ids(merge(known, [row("b", 2)], { ...first, from: row("c", 3) }))).toBe("dba");
+});
+
 test("the last page ends the list, also when it is empty", () => {
   const known = [row("c", 3), row("b", 2), row("a", 1)];
   expect(ids(merge(known, [row("b", 2)], { after: row("c", 3), last: true, descending: true }))).toBe("cb");

@@ -15,21 +15,23 @@ export function order(left: Ordered, right: Ordered, descending: boolean): numbe
 }
 
 /**
- * The rows after a page was read. `after` is the last row before the page, null for the first page; `last` tells that no
- * page follows. A row that lies within the page's stretch and is not on it is there no more.
+ * The rows after a page was read. `after` is the last row before the page, null where there is none; `from` is the first
+ * row that the page had when it was read before; `last` tells that no page follows. A row that lies within the page's
+ * stretch and is not on it is there no more. The stretch ends with the page's last row: an empty page that another
+ * follows says nothing about any row.
  */
 export function merge<T extends Ordered>(
   rows: readonly T[],
   page: readonly T[],
-  options: { after: Ordered | null; last: boolean; descending: boolean },
+  options: { after: Ordered | null; from?: Ordered | null; last: boolean; descending: boolean },
 ): T[] {
-  const { after, last, descending } = options;
+  const { after, from, last, descending } = options;
   const fresh = new Set(page.map((row) => row.id));
   const end = page.at(-1) ?? null;
   const kept = rows.filter((row) => {
     if (fresh.has(row.id)) return false;
-    const isBefore = after !== null && order(row, after, descending) <= 0;
-    const isBeyond = !last && end !== null && order(row, end, descending) > 0;
+    const isBefore = (after && order(row, after, descending) <= 0) || (from && order(row, from, descending) < 0);
+    const isBeyond = !last && (end === null || order(row, end, descending) > 0);
     return isBefore || isBeyond;
   });
   return [...kept, ...page].sort((left, right) => order(left, right, descending));

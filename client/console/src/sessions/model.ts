@@ -1,4 +1,5 @@
-// The list of sessions under one query: read in pages as the reader scrolls, and read again while it is looked at.
+// The list of sessions under one query: read in pages as the reader scrolls, and read again while it is looked at. A page
+// may be empty, and another follow: the server looks at a bounded number of sessions for each.
 
 import { signal } from "@preact/signals";
 import type { JsonObject } from "@bufbuild/protobuf";
@@ -25,10 +26,14 @@ interface Page {
   token: string;
   /** The last row before the page. */
   after: Row | null;
+  /** Its first row when it was last read. Null while there is none. */
+  first: Row | null;
 }
 
 const PAGE = 200;
 const REFRESH = 2_000;
+/** How many pages are read in search of more rows before the reader is asked. */
+const LOOKS = 10;
 
 export class SessionList {
   readonly rows = signal<readonly Row[]>([]);
@@ -36,12 +41,15 @@ export class SessionList {
   readonly isReady = signal(false);
   readonly problem = signal<Problem | null>(null);
   readonly hasMore = signal(false);
+  /** Whether further pages are being read. */
+  readonly isLooking = signal(false);
   /** When the list was last read, in milliseconds. */
   readonly readAt = signal(0);
 
-  private pages: Page[] = [{ token: "", after: null }];
+  private pages: Page[] = [{ token: "", after: null, first: null }];
   private next: Page | null = null;
-  private isLoading = false;
+  /** Whether LOOKS pages did not hold enough rows, so that it is for the reader to say whether to read further. */
+  private isPaused = false;
   private timer = 0;
   /** Whether asking again is useless: the reader went elsewhere, or the query was refused. */
   private stopped = false;
@@ -55,19 +63,31 @@ export class SessionList {
     clearTimeout(this.timer);
   }
 
-  /** Reads the next page, if there is one and none is on its way. */
-  async loadMore(): Promise<void> {
-    if (!this.next || this.isLoading) return;
-    const page = this.next;
-    this.isLoading = true;
+  /** Reads further pages until `count` rows are known, or LOOKS pages were read; then only `keepLooking` continues. */
+  async fill(count: number): Promise<void> {
+    if (this.isLooking.value || this.isPaused) return;
+    this.isLooking.value = true;
     try {
-      await this.read(page);
-      this.pages.push(page);
+      for (let looks = 0; this.next && this.rows.value.length < count && !this.stopped; looks += 1) {
+        this.isPaused = looks === LOOKS;
+        if (this.isPaused) break;
+        const page = this.next;
+        const next = await this.read(page);
+        if (page !== this.next) continue;
+        this.pages.push(page);
+        this.setNext(next);
+      }
     } catch (error) {
       this.problem.value = toProblem(error);
     } finally {
-      this.isLoading = false;
+      this.isLooking.value = false;
     }
+  }
+
+  /** Reads further pages for at least one more row, when the reader asks for it. */
+  keepLooking(): void {
+    this.isPaused = false;
+    void this.fill(this.rows.value.length + 1);
   }
 
   /** Reads the page again that holds the row, beside the first one, which shows what is new. */
@@ -76,9 +96,9 @@ export class SessionList {
     if (!document.hidden) {
       try {
         const first = this.pages[0] as Page;
-        await this.read(first);
+        await this.reread(first);
         const visible = this.pageOf(visibleRow);
-        if (visible !== first) await this.read(visible);
+        if (visible !== first) await this.reread(visible);
         this.problem.value = null;
       } catch (error) {
         this.problem.value = toProblem(error);
@@ -100,26 +120,51 @@ export class SessionList {
     return pages.at(-1) ?? (this.pages[0] as Page);
   }
 
-  private async read(page: Page): Promise<void> {
+  private async reread(page: Page): Promise<void> {
+    const { first } = page;
+    const next = await this.read(page);
+    if (first && !page.first && next && this.rows.value.includes(first)) await this.restart();
+    else if (page === this.pages.at(-1)) this.setNext(next);
+  }
+
+  /** Looks for all rows again: those of a page that is empty now are gone, or too far from where it begins. */
+  private async restart(): Promise<void> {
+    const first: Page = { token: "", after: null, first: null };
+    this.pages = [first];
+    this.rows.value = [];
+    this.isReady.value = false;
+    this.isPaused = false;
+    this.setNext(null);
+    await this.reread(first);
+  }
+
+  private setNext(next: Page | null): void {
+    this.next = next;
+    this.hasMore.value = next !== null;
+  }
+
+  /** Reads a page into the rows. Returns the page that follows it, null after the last. */
+  private async read(page: Page): Promise<Page | null> {
     const { userId, states, filter, orderBy } = this.query;
     const request = { userId, states, orderBy, pageSize: PAGE, pageToken: page.token };
     const options = { timeoutMs: TIMEOUT };
     const answer = filter
       ? await sessions.searchSessions({ ...request, metadataFilter: filter }, options)
       : await sessions.listSessions(request, options);
-    if (this.stopped) return;
+    if (this.stopped) return null;
     const read = answer.sessions.map((session) => toRow(session, orderBy));
     this.rows.value = merge(this.rows.value, read, {
       after: page.after,
+      from: page === this.pages[0] ? null : page.first,
       last: answer.nextPageToken === "",
       descending: orderBy.endsWith("desc"),
     });
-    if (page === this.pages.at(-1) || page === this.next || this.pages.length === 1) {
-      this.next = answer.nextPageToken ? { token: answer.nextPageToken, after: read.at(-1) ?? page.after } : null;
-      this.hasMore.value = this.next !== null;
-    }
+    page.first = read[0] ?? null;
     this.isReady.value = true;
     this.readAt.value = Date.now();
+    return answer.nextPageToken
+      ? { token: answer.nextPageToken, after: read.at(-1) ?? page.after, first: null }
+      : null;
   }
 }
 

@@ -16,7 +16,7 @@ import { useNarrow } from "../ui/narrow";
 import { CreateDialog } from "./create";
 import { Filters, ORDERS } from "./filters";
 import { SessionList, type OrderBy, type Query } from "./model";
-import { SessionTable } from "./table";
+import { KeepLooking, SessionTable } from "./table";
 
 export function SessionsScreen() {
   const [isCreating, setCreating] = useState(false);
@@ -100,7 +100,7 @@ function ListLine({ list }: { list: SessionList }) {
     <p class="line is-live">
       <i aria-hidden="true" />
       <span class="rest">
-        {list.hasMore.value ? `${count}, and more below` : count}
+        {list.hasMore.value ? (list.rows.value.length > 0 ? `${count}, and more below` : "None so far") : count}
         <span class="wide-only"> · read again every 2 s</span>
       </span>
     </p>
@@ -125,6 +125,14 @@ function Empty({ list, isFiltered, onCreate }: EmptyProps) {
       <div class="empty">
         <h2>No sessions to show</h2>
         <p>{problem.violations.length > 0 ? "Mend the filter above; what is wrong with it is said there." : problem.message}</p>
+      </div>
+    );
+  if (list.hasMore.value)
+    return (
+      <div class="empty">
+        <h2>Nothing found so far</h2>
+        <p>There are many sessions, and not all of them have been looked at.</p>
+        <KeepLooking list={list} />
       </div>
     );
   if (isFiltered)

@@ -4,11 +4,14 @@ import { useEffect, useRef } from "preact/hooks";
 import type { ComponentChildren } from "preact";
 import { formatAge, formatCount, formatTime } from "../lib/format";
 import { follow, sessionPath } from "../route";
+import { Button } from "../ui/button";
 import { now } from "../ui/clock";
 import { StateBadge } from "../ui/state_badge";
 import { useVirtual } from "../ui/virtual";
 import { titleOf, type Row, type SessionList } from "./model";
 
+/** How many rows are known beyond those in view, if there are so many. */
+const AHEAD = 40;
 const COLUMNS = ["Session", "User", "State", "Messages", "Created", "Last activity"];
 
 interface Props {
@@ -31,9 +34,8 @@ export function SessionTable({ list, cursor, rowHeight, empty }: Props) {
   const last = items.at(-1)?.index ?? 0;
   list.visibleRow = () => Math.floor(((items[0]?.index ?? 0) + last) / 2);
   useEffect(() => virtual.measure(), [rowHeight]);
-  useEffect(() => {
-    if (rows.length > 0 && last >= rows.length - 40) void list.loadMore();
-  }, [last, rows.length]);
+  // After each answer, so that what failed is tried again with the next one.
+  useEffect(() => void list.fill(last + AHEAD), [last, list.readAt.value]);
   useEffect(() => {
     if (cursor >= 0) virtual.scrollToIndex(cursor);
   }, [cursor]);
@@ -70,8 +72,25 @@ export function SessionTable({ list, cursor, rowHeight, empty }: Props) {
             );
           })}
         </div>
+        {list.hasMore.value && (
+          <div role="row" aria-rowindex={rows.length + 2} class="table-end">
+            <span role="cell">
+              <KeepLooking list={list} />
+            </span>
+          </div>
+        )}
       </div>
     </div>
+  );
+}
+
+/** The button that continues a list whose last pages held too few rows. */
+export function KeepLooking({ list }: { list: SessionList }) {
+  const isLooking = list.isLooking.value;
+  return (
+    <Button busy={isLooking} onClick={() => list.keepLooking()}>
+      {isLooking ? "Looking…" : "Keep looking"}
+    </Button>
   );
 }
 
