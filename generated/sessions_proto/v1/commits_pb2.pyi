@@ -77,11 +77,11 @@ class CommitRequest(_message.Message):
     """
     request_id: _builtins.str
     """Optional. Makes the call safe to repeat; see SessionService. At most 128 characters. A repetition returns the first
-    response, except that its reads are answered as of now.
+    response, except that its reads are made again.
     """
     @_builtins.property
     def create(self) -> Global___NewSession:
-        """Optional. Creates the session first. Default: the session must exist."""
+        """Optional. The session to create first. Default: the session must exist."""
 
     @_builtins.property
     def conditions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Condition]:
@@ -95,7 +95,7 @@ class CommitRequest(_message.Message):
 
     @_builtins.property
     def reads(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReadOperation]:
-        """Optional. At most 100 reads, of what the commit leaves."""
+        """Optional. At most 100 reads, of the state after the commit."""
 
     def __init__(
         self,
@@ -249,7 +249,7 @@ Global___StreamCommitsResponse: _TypeAlias = StreamCommitsResponse  # noqa: Y015
 
 @_typing.final
 class NewSession(_message.Message):
-    """A session to create as a part of a commit; the fields are those of CreateSessionRequest."""
+    """A session to create as part of a commit; the fields are those of CreateSessionRequest."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -270,11 +270,11 @@ class NewSession(_message.Message):
 
     @_builtins.property
     def config(self) -> _sessions_pb2.SessionConfig:
-        """Optional. Default: no idle timeout, no limit on messages."""
+        """Optional. How the session behaves. Default: no idle timeout, no limit on messages."""
 
     @_builtins.property
     def storage_options(self) -> _sessions_pb2.StorageOptions:
-        """Optional. Default: PERMANENT, not encrypted, without end."""
+        """Optional. How the session is stored. Default: PERMANENT, not encrypted, no end."""
 
     def __init__(
         self,
@@ -392,40 +392,42 @@ class Operation(_message.Message):
     MOVE_FIELD_NUMBER: _builtins.int
     ERASE_MESSAGE_FIELD_NUMBER: _builtins.int
     delete_session: _builtins.bool
-    """Optional. Erases the session, as DeleteSession does; true is the only value. Only as the last operation."""
+    """Optional. Whether to erase the session, as DeleteSession does; true is the only value. Only as the last
+    operation.
+    """
     move: Global___Move.ValueType
-    """Optional. Moves the session to another state."""
+    """Optional. A move of the session to another state."""
     erase_message: _builtins.str
     """Optional. The id of a message of the history whose content is to be erased for good, from the history and from
-    the log. The message leaves the history. One that does not exist is no error.
+    the log. The message leaves the history. A message that does not exist is not an error.
     """
     @_builtins.property
     def append(self) -> _sessions_pb2.Message:
-        """Optional. Adds this message at the end of the history, as AddMessage does."""
+        """Optional. A message to add at the end of the history, as AddMessage does."""
 
     @_builtins.property
     def truncate(self) -> Global___Truncate:
-        """Optional. Removes messages from one end of the history."""
+        """Optional. The messages to remove from one end of the history."""
 
     @_builtins.property
     def context(self) -> _sessions_pb2.ContextChange:
-        """Optional. Changes a part of the context, as UpdateContext does."""
+        """Optional. A change of a part of the context, as by UpdateContext."""
 
     @_builtins.property
     def put(self) -> Global___RecordPut:
-        """Optional. Writes a record."""
+        """Optional. A record to write."""
 
     @_builtins.property
     def delete(self) -> Global___RecordDelete:
-        """Optional. Deletes a record, or several; one that does not exist is no error."""
+        """Optional. A record to delete, or several. A record that does not exist is not an error."""
 
     @_builtins.property
     def metadata(self) -> _struct_pb2.Struct:
-        """Optional. Sets these keys of the session's metadata; other keys stay."""
+        """Optional. Keys of the session's metadata to set; other keys stay."""
 
     @_builtins.property
     def context_data(self) -> _struct_pb2.Struct:
-        """Optional. Replaces the whole context, as SetContext does."""
+        """Optional. The whole new context, as in SetContext."""
 
     def __init__(
         self,
@@ -505,7 +507,7 @@ class RecordPut(_message.Message):
     RECORD_FIELD_NUMBER: _builtins.int
     IF_ABSENT_FIELD_NUMBER: _builtins.int
     if_absent: _builtins.bool
-    """Optional. Whether an existing record stays as it is, which is no error. Default: false."""
+    """Optional. Whether to keep an existing record as it is, which is not an error. Default: false."""
     @_builtins.property
     def record(self) -> _records_pb2.Record:
         """Required. The record. It replaces the one of that name, if there is one."""
@@ -807,8 +809,8 @@ class TaggedCommit(_message.Message):
     TAG_FIELD_NUMBER: _builtins.int
     COMMIT_FIELD_NUMBER: _builtins.int
     tag: _builtins.int
-    """Optional. A number of the caller's choice, which comes back with the outcome. Use one that no commit without an
-    outcome has on this stream.
+    """Optional. A number of the caller's choice, which comes back with the outcome. Use one that no other commit on this
+    stream still has without an outcome.
     """
     @_builtins.property
     def commit(self) -> Global___CommitRequest:
@@ -899,7 +901,7 @@ class CommitFailure(_message.Message):
     reason: _builtins.str
     """Output only. The name of an ErrorReason without its prefix."""
     message: _builtins.str
-    """Output only. A sentence for people."""
+    """Output only. The error as a sentence for people."""
     @_builtins.property
     def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Output only. The facts that ErrorReason names with the reason."""

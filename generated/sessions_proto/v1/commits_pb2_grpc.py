@@ -66,14 +66,14 @@ class CommitServiceServicer(object):
     """
 
     def Commit(self, request, context):
-        """Applies operations in their order, all or none: to one session, to records, or to both.
+        """Applies operations in their order, all or none, to one session, to records, or to both.
 
-        The conditions are checked first, then the operations are applied, then the reads are answered, all in one
-        transaction. Writes these events with consecutive sequences: `created`; one for each append, truncation and erased
-        message; one `context_change` for each run of context operations; `updated`; `state_change`; at the end one
-        `records_change`. A commit without a session writes no event. For the idle timer a commit is one write.
+        The conditions are checked first, then the operations are applied, then the reads are made, all in one transaction.
+        Writes these events with consecutive sequences: `created`; one for each append, truncation and erased message; one
+        `context_change` for each run of context operations; `updated`; `state_change`; at the end one `records_change`. A
+        commit without a session writes no event. For the idle timer a commit is one write.
 
-        Errors: ETAG_MISMATCH when a condition fails; every error of the RPCs that do the same alone, such as
+        Errors: ETAG_MISMATCH when a condition fails; every error of the RPCs that do the same on their own, such as
         SESSION_NOT_FOUND, INVALID_STATE, PATH_CONFLICT, HISTORY_FULL, MESSAGE_ALREADY_EXISTS and LIMIT_EXCEEDED. The
         error's metadata has `operation`, the index from 0 of the operation that failed.
         """
@@ -85,7 +85,7 @@ class CommitServiceServicer(object):
         """Returns several things as they were at one instant.
 
         A missing session, message or record is an absent result and not an error. Errors: CURSOR_AHEAD, EVENTS_COMPACTED,
-        PATH_CONFLICT.
+        PATH_CONFLICT, LIMIT_EXCEEDED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -101,8 +101,8 @@ class CommitServiceServicer(object):
 
         When the caller closes its side, the stream ends with OK after the last outcome. A broken stream loses nothing:
         send again, with the same request ids, each commit that has no outcome yet. The stream ends with UNAVAILABLE when
-        the server stops and after three quarters of an hour, and with UNAUTHENTICATED within a minute after the credential
-        has ended. Errors: TOO_MANY_STREAMS.
+        the server stops and after 45 minutes, and with UNAUTHENTICATED within a minute after the credential has ended.
+        Errors: TOO_MANY_STREAMS.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

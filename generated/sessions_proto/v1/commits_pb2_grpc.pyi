@@ -40,14 +40,14 @@ class CommitServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> CommitServiceAsyncStub: ...
     Commit: _grpc.UnaryUnaryMultiCallable[_commits_pb2.CommitRequest, _commits_pb2.CommitResponse]
-    """Applies operations in their order, all or none: to one session, to records, or to both.
+    """Applies operations in their order, all or none, to one session, to records, or to both.
 
-    The conditions are checked first, then the operations are applied, then the reads are answered, all in one
-    transaction. Writes these events with consecutive sequences: `created`; one for each append, truncation and erased
-    message; one `context_change` for each run of context operations; `updated`; `state_change`; at the end one
-    `records_change`. A commit without a session writes no event. For the idle timer a commit is one write.
+    The conditions are checked first, then the operations are applied, then the reads are made, all in one transaction.
+    Writes these events with consecutive sequences: `created`; one for each append, truncation and erased message; one
+    `context_change` for each run of context operations; `updated`; `state_change`; at the end one `records_change`. A
+    commit without a session writes no event. For the idle timer a commit is one write.
 
-    Errors: ETAG_MISMATCH when a condition fails; every error of the RPCs that do the same alone, such as
+    Errors: ETAG_MISMATCH when a condition fails; every error of the RPCs that do the same on their own, such as
     SESSION_NOT_FOUND, INVALID_STATE, PATH_CONFLICT, HISTORY_FULL, MESSAGE_ALREADY_EXISTS and LIMIT_EXCEEDED. The
     error's metadata has `operation`, the index from 0 of the operation that failed.
     """
@@ -55,7 +55,7 @@ class CommitServiceStub:
     """Returns several things as they were at one instant.
 
     A missing session, message or record is an absent result and not an error. Errors: CURSOR_AHEAD, EVENTS_COMPACTED,
-    PATH_CONFLICT.
+    PATH_CONFLICT, LIMIT_EXCEEDED.
     """
     StreamCommits: _grpc.StreamStreamMultiCallable[_commits_pb2.StreamCommitsRequest, _commits_pb2.StreamCommitsResponse]
     """Applies commits one after another as they come, and returns their outcomes in the order in which they become
@@ -67,8 +67,8 @@ class CommitServiceStub:
 
     When the caller closes its side, the stream ends with OK after the last outcome. A broken stream loses nothing:
     send again, with the same request ids, each commit that has no outcome yet. The stream ends with UNAVAILABLE when
-    the server stops and after three quarters of an hour, and with UNAUTHENTICATED within a minute after the credential
-    has ended. Errors: TOO_MANY_STREAMS.
+    the server stops and after 45 minutes, and with UNAUTHENTICATED within a minute after the credential has ended.
+    Errors: TOO_MANY_STREAMS.
     """
 
 @_typing.type_check_only
@@ -82,14 +82,14 @@ class CommitServiceAsyncStub(CommitServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Commit: _aio.UnaryUnaryMultiCallable[_commits_pb2.CommitRequest, _commits_pb2.CommitResponse]  # type: ignore[assignment]
-    """Applies operations in their order, all or none: to one session, to records, or to both.
+    """Applies operations in their order, all or none, to one session, to records, or to both.
 
-    The conditions are checked first, then the operations are applied, then the reads are answered, all in one
-    transaction. Writes these events with consecutive sequences: `created`; one for each append, truncation and erased
-    message; one `context_change` for each run of context operations; `updated`; `state_change`; at the end one
-    `records_change`. A commit without a session writes no event. For the idle timer a commit is one write.
+    The conditions are checked first, then the operations are applied, then the reads are made, all in one transaction.
+    Writes these events with consecutive sequences: `created`; one for each append, truncation and erased message; one
+    `context_change` for each run of context operations; `updated`; `state_change`; at the end one `records_change`. A
+    commit without a session writes no event. For the idle timer a commit is one write.
 
-    Errors: ETAG_MISMATCH when a condition fails; every error of the RPCs that do the same alone, such as
+    Errors: ETAG_MISMATCH when a condition fails; every error of the RPCs that do the same on their own, such as
     SESSION_NOT_FOUND, INVALID_STATE, PATH_CONFLICT, HISTORY_FULL, MESSAGE_ALREADY_EXISTS and LIMIT_EXCEEDED. The
     error's metadata has `operation`, the index from 0 of the operation that failed.
     """
@@ -97,7 +97,7 @@ class CommitServiceAsyncStub(CommitServiceStub):
     """Returns several things as they were at one instant.
 
     A missing session, message or record is an absent result and not an error. Errors: CURSOR_AHEAD, EVENTS_COMPACTED,
-    PATH_CONFLICT.
+    PATH_CONFLICT, LIMIT_EXCEEDED.
     """
     StreamCommits: _aio.StreamStreamMultiCallable[_commits_pb2.StreamCommitsRequest, _commits_pb2.StreamCommitsResponse]  # type: ignore[assignment]
     """Applies commits one after another as they come, and returns their outcomes in the order in which they become
@@ -109,8 +109,8 @@ class CommitServiceAsyncStub(CommitServiceStub):
 
     When the caller closes its side, the stream ends with OK after the last outcome. A broken stream loses nothing:
     send again, with the same request ids, each commit that has no outcome yet. The stream ends with UNAVAILABLE when
-    the server stops and after three quarters of an hour, and with UNAUTHENTICATED within a minute after the credential
-    has ended. Errors: TOO_MANY_STREAMS.
+    the server stops and after 45 minutes, and with UNAUTHENTICATED within a minute after the credential has ended.
+    Errors: TOO_MANY_STREAMS.
     """
 
 class CommitServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -127,14 +127,14 @@ class CommitServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _commits_pb2.CommitRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_commits_pb2.CommitResponse, _abc.Awaitable[_commits_pb2.CommitResponse]]:
-        """Applies operations in their order, all or none: to one session, to records, or to both.
+        """Applies operations in their order, all or none, to one session, to records, or to both.
 
-        The conditions are checked first, then the operations are applied, then the reads are answered, all in one
-        transaction. Writes these events with consecutive sequences: `created`; one for each append, truncation and erased
-        message; one `context_change` for each run of context operations; `updated`; `state_change`; at the end one
-        `records_change`. A commit without a session writes no event. For the idle timer a commit is one write.
+        The conditions are checked first, then the operations are applied, then the reads are made, all in one transaction.
+        Writes these events with consecutive sequences: `created`; one for each append, truncation and erased message; one
+        `context_change` for each run of context operations; `updated`; `state_change`; at the end one `records_change`. A
+        commit without a session writes no event. For the idle timer a commit is one write.
 
-        Errors: ETAG_MISMATCH when a condition fails; every error of the RPCs that do the same alone, such as
+        Errors: ETAG_MISMATCH when a condition fails; every error of the RPCs that do the same on their own, such as
         SESSION_NOT_FOUND, INVALID_STATE, PATH_CONFLICT, HISTORY_FULL, MESSAGE_ALREADY_EXISTS and LIMIT_EXCEEDED. The
         error's metadata has `operation`, the index from 0 of the operation that failed.
         """
@@ -148,7 +148,7 @@ class CommitServiceServicer(metaclass=_abc_1.ABCMeta):
         """Returns several things as they were at one instant.
 
         A missing session, message or record is an absent result and not an error. Errors: CURSOR_AHEAD, EVENTS_COMPACTED,
-        PATH_CONFLICT.
+        PATH_CONFLICT, LIMIT_EXCEEDED.
         """
 
     @_abc_1.abstractmethod
@@ -166,8 +166,8 @@ class CommitServiceServicer(metaclass=_abc_1.ABCMeta):
 
         When the caller closes its side, the stream ends with OK after the last outcome. A broken stream loses nothing:
         send again, with the same request ids, each commit that has no outcome yet. The stream ends with UNAVAILABLE when
-        the server stops and after three quarters of an hour, and with UNAUTHENTICATED within a minute after the credential
-        has ended. Errors: TOO_MANY_STREAMS.
+        the server stops and after 45 minutes, and with UNAUTHENTICATED within a minute after the credential has ended.
+        Errors: TOO_MANY_STREAMS.
         """
 
 def add_CommitServiceServicer_to_server(servicer: CommitServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -27,7 +27,7 @@ class _Abandon:
 class _AbandonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Abandon.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     ABANDON_UNSPECIFIED: _Abandon.ValueType  # 0
-    """The same as DISCARD."""
+    """The default: DISCARD."""
     ABANDON_DISCARD: _Abandon.ValueType  # 1
     """The draft ends without a message."""
     ABANDON_COMMIT: _Abandon.ValueType  # 2
@@ -37,7 +37,7 @@ class Abandon(_Abandon, metaclass=_AbandonEnumTypeWrapper):
     """What happens to a draft whose writer is silent for longer than `idle`."""
 
 ABANDON_UNSPECIFIED: Abandon.ValueType  # 0
-"""The same as DISCARD."""
+"""The default: DISCARD."""
 ABANDON_DISCARD: Abandon.ValueType  # 1
 """The draft ends without a message."""
 ABANDON_COMMIT: Abandon.ValueType  # 2
@@ -77,7 +77,7 @@ class WriteDraftRequest(_message.Message):
     text: _builtins.str
     """Optional. The text to add. An empty one tells the server that the writer is still there."""
     discard: _builtins.bool
-    """Optional. Ends the draft without a message. Everything but the ids is then ignored."""
+    """Optional. Whether to end the draft without a message. Everything but the ids is then ignored."""
     on_abandon: Global___Abandon.ValueType
     """Optional. What happens to the draft when its writer falls silent. Taken from the first piece. Default: DISCARD."""
     @_builtins.property
@@ -110,19 +110,19 @@ Global___WriteDraftRequest: _TypeAlias = WriteDraftRequest  # noqa: Y015
 
 @_typing.final
 class WriteDraftResponse(_message.Message):
-    """How far the server has the draft."""
+    """How much of the draft the server has."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     POSITION_FIELD_NUMBER: _builtins.int
     WATCHERS_FIELD_NUMBER: _builtins.int
     position: _builtins.int
-    """Output only. Where the next piece of this part begins. Less than the `position` of the request: there is a gap, as
-    after another server has taken the draft over, and nothing was written. Send the text again from there, or from 0
-    if you do not know which text belongs to that position.
+    """Output only. Where the next piece of this part begins. If it is less than the `position` of the request, there is a
+    gap, for example because another server has taken the draft over, and nothing was written. Send the text again from
+    there, or from 0 if you do not know which text belongs to that position.
     """
     watchers: _builtins.int
-    """Output only. How many subscribers see the drafts of the session now, on all servers as far as this one knows. 0:
+    """Output only. How many subscribers see the drafts of the session now, on all servers as far as this one knows. 0 if
     nobody does.
     """
     def __init__(
@@ -154,7 +154,7 @@ class CommitDraftRequest(_message.Message):
     message_id: _builtins.str
     """Required. The id of the draft and of the message."""
     request_id: _builtins.str
-    """Optional. Makes the call safe to repeat, as in every write."""
+    """Optional. Makes the call safe to repeat; see SessionService. At most 128 characters."""
     @_builtins.property
     def message(self) -> _sessions_pb2.Message:
         """Optional. Other fields of the message, such as `data` or `metadata`. Its `content`, if not empty, replaces the text

@@ -34,11 +34,11 @@ class DraftServiceStub(object):
     draft is durable until it is committed. Its pieces have no sequence; the `message` event with the same id ends it.
 
     A draft has parts, each with its own text. The part "" is the content of the message; others, such as `reasoning` or
-    `tool_call/ID`, are shown and not stored.
+    `tool_call/ID`, are shown but not stored.
 
     The server that a draft is written to owns it. When the writer is connected to another server, that one takes the
-    draft over: it answers with position 0, and the writer sends the text from its beginning. So keep one connection for
-    as long as a draft is being written. A draft is abandoned when its owner is killed.
+    draft over: it returns position 0, and the writer sends the text from its beginning. So keep one connection for as
+    long as a draft is being written. A draft is abandoned when its owner is killed.
 
     What SessionService says about calling, limits and errors applies here too.
     """
@@ -69,11 +69,11 @@ class DraftServiceServicer(object):
     draft is durable until it is committed. Its pieces have no sequence; the `message` event with the same id ends it.
 
     A draft has parts, each with its own text. The part "" is the content of the message; others, such as `reasoning` or
-    `tool_call/ID`, are shown and not stored.
+    `tool_call/ID`, are shown but not stored.
 
     The server that a draft is written to owns it. When the writer is connected to another server, that one takes the
-    draft over: it answers with position 0, and the writer sends the text from its beginning. So keep one connection for
-    as long as a draft is being written. A draft is abandoned when its owner is killed.
+    draft over: it returns position 0, and the writer sends the text from its beginning. So keep one connection for as
+    long as a draft is being written. A draft is abandoned when its owner is killed.
 
     What SessionService says about calling, limits and errors applies here too.
     """
@@ -81,18 +81,18 @@ class DraftServiceServicer(object):
     def WriteDraft(self, request, context):
         """Adds a piece to a draft. The first piece begins the draft.
 
-        Safe to repeat without a request id: text that the server has already is passed over. After a gap nothing is
-        written, see `position` of the response. Allowed in CREATED and ACTIVE; a session that leaves these states ends its
-        drafts. Does not restart the session's idle timer. Errors: INVALID_STATE; MESSAGE_ALREADY_EXISTS when the history
-        has a message with this id; LIMIT_EXCEEDED for more than 16 drafts in a session, 256 KiB or 64 parts in a draft, or
-        more drafts than the server has memory for.
+        Safe to repeat without a request id: text that the server already has is skipped. After a gap nothing is written;
+        see `position` of the response. Allowed in CREATED and ACTIVE; a session that leaves these states ends its drafts.
+        Does not restart the session's idle timer. Errors: INVALID_STATE; MESSAGE_ALREADY_EXISTS when the history has a
+        message with this id; LIMIT_EXCEEDED for more than 16 drafts in a session, 256 KiB or 64 parts in a draft, or more
+        drafts than the server has memory for.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CommitDraft(self, request, context):
-        """Makes a draft the message that it was to become, and ends the draft.
+        """Stores a draft as a message, and ends the draft.
 
         Adds the message as AddMessage does. Errors: DRAFT_NOT_FOUND when this server has no such draft and `message` has
         no content; INVALID_STATE, HISTORY_FULL, MESSAGE_ALREADY_EXISTS, LIMIT_EXCEEDED. After an error the draft is still
@@ -131,11 +131,11 @@ class DraftService(object):
     draft is durable until it is committed. Its pieces have no sequence; the `message` event with the same id ends it.
 
     A draft has parts, each with its own text. The part "" is the content of the message; others, such as `reasoning` or
-    `tool_call/ID`, are shown and not stored.
+    `tool_call/ID`, are shown but not stored.
 
     The server that a draft is written to owns it. When the writer is connected to another server, that one takes the
-    draft over: it answers with position 0, and the writer sends the text from its beginning. So keep one connection for
-    as long as a draft is being written. A draft is abandoned when its owner is killed.
+    draft over: it returns position 0, and the writer sends the text from its beginning. So keep one connection for as
+    long as a draft is being written. A draft is abandoned when its owner is killed.
 
     What SessionService says about calling, limits and errors applies here too.
     """

@@ -24,12 +24,12 @@ class _ErrorReason:
 class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReason.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     ERROR_REASON_UNSPECIFIED: _ErrorReason.ValueType  # 0
-    """Is never sent."""
+    """Never sent."""
     ERROR_REASON_INVALID_REQUEST: _ErrorReason.ValueType  # 1
-    """Says that fields of the request are missing, malformed or out of range. INVALID_ARGUMENT.
+    """Fields of the request are missing, malformed or out of range. INVALID_ARGUMENT.
 
-    The details hold a `google.rpc.BadRequest` as well, with every violation: the field's path and a sentence. Of very
-    many only the first are sent.
+    The details hold a `google.rpc.BadRequest` as well, with every violation: the field's path and a sentence. When
+    there are very many, only the first are sent.
 
         { "reason": "INVALID_REQUEST", "domain": "sessions.v1", "metadata": {} }
         { "field_violations": [
@@ -37,53 +37,53 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
             { "field": "config.timeout", "description": "Must be between 1 second and 10 years." } ] }
     """
     ERROR_REASON_MALFORMED_REQUEST: _ErrorReason.ValueType  # 2
-    """Says that the request's bytes are not a message of its type, hold text that is not UTF-8, or nest too deep.
+    """The request's bytes are not a message of its type, hold text that is not UTF-8, or nest too deeply.
     INVALID_ARGUMENT.
 
         { "reason": "MALFORMED_REQUEST", "domain": "sessions.v1", "metadata": {} }
     """
     ERROR_REASON_UNAUTHENTICATED: _ErrorReason.ValueType  # 3
-    """Says that the call carries no valid credential: exactly one `authorization` header with `Bearer` and a token that
-    the server knows and that has not ended. The answer is the same for each fault. UNAUTHENTICATED.
+    """The call carries no valid credential. It needs exactly one `authorization` header with `Bearer` and a token that
+    the server knows and that has not expired. The error is the same for each fault. UNAUTHENTICATED.
 
         { "reason": "UNAUTHENTICATED", "domain": "sessions.v1", "metadata": {} }
     """
     ERROR_REASON_PERMISSION_DENIED: _ErrorReason.ValueType  # 4
-    """Says that the credential is valid but may not do this, such as a read-only token that writes. PERMISSION_DENIED.
+    """The credential is valid but does not allow this, such as a write with a read-only token. PERMISSION_DENIED.
 
         { "reason": "PERMISSION_DENIED", "domain": "sessions.v1", "metadata": {} }
     """
     ERROR_REASON_SESSION_NOT_FOUND: _ErrorReason.ValueType  # 5
-    """Says that the caller's tenant has no such session: it never was, it was deleted, its data was erased when it ended
-    or when its ttl was over, or it belongs to another tenant. The answer does not tell these apart. NOT_FOUND.
+    """The caller's tenant has no such session: it never existed, it was deleted, its data was erased when it ended or
+    when its ttl was over, or it belongs to another tenant. The error does not tell these apart. NOT_FOUND.
 
         { "reason": "SESSION_NOT_FOUND", "domain": "sessions.v1", "metadata": {} }
     """
     ERROR_REASON_SESSION_ALREADY_EXISTS: _ErrorReason.ValueType  # 6
-    """Says that the chosen session id is taken, and `if_exists` does not say what to do then. ALREADY_EXISTS.
+    """The chosen session id is taken, and the call does not ask to use or replace that session. ALREADY_EXISTS.
 
         { "reason": "SESSION_ALREADY_EXISTS", "domain": "sessions.v1", "metadata": {} }
     """
     ERROR_REASON_MESSAGE_ALREADY_EXISTS: _ErrorReason.ValueType  # 7
-    """Says that the session's history has a message with this id and other content. ALREADY_EXISTS.
+    """The session's history has a message with this id and other content. ALREADY_EXISTS.
 
         { "reason": "MESSAGE_ALREADY_EXISTS", "domain": "sessions.v1", "metadata": {} }
     """
     ERROR_REASON_INVALID_STATE: _ErrorReason.ValueType  # 8
-    """Says that the session's state, given as `state`, does not allow this. FAILED_PRECONDITION.
+    """The session's state, given as `state`, does not allow this. FAILED_PRECONDITION.
 
         { "reason": "INVALID_STATE", "domain": "sessions.v1", "metadata": { "state": "ARCHIVED" } }
     """
     ERROR_REASON_PATH_CONFLICT: _ErrorReason.ValueType  # 9
-    """Says that a path does not fit the context: it leads through a scalar, names a key of a list, lies past
-    a list's end, or the operation does not fit the value that is there. `change` is the index, from 0, of the
-    change that failed, in UpdateContext; none of the changes was applied. FAILED_PRECONDITION.
+    """A path does not fit the context: it leads through a scalar, names a key of a list, or lies past a list's end; or
+    the operation does not fit the value that is there. In UpdateContext, `change` is the index, from 0, of the change
+    that failed; none of the changes was applied. FAILED_PRECONDITION.
 
         { "reason": "PATH_CONFLICT", "domain": "sessions.v1", "metadata": { "change": "2" } }
     """
     ERROR_REASON_ETAG_MISMATCH: _ErrorReason.ValueType  # 10
-    """Says that the session, the context or a record has changed since the given etag was read; `current_etag` is its
-    etag now. Read it again, decide again, retry. ABORTED.
+    """The session, the context or a record has changed since the given etag was read; `current_etag` is its etag now.
+    Read it again, decide again, and retry. ABORTED.
 
     In a commit `condition` is the index, from 0, of the condition that failed. `current_etag` is absent when there is
     no such record. For `history_head` and `last_sequence`, `current_sequence` is the sequence now.
@@ -93,92 +93,93 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
           "metadata": { "condition": "0", "current_sequence": "41" } }
     """
     ERROR_REASON_REQUEST_ID_REUSED: _ErrorReason.ValueType  # 11
-    """Says that this `request_id` was used in this session, within the last 24 hours, for another RPC or with other
-    fields; `first_method` is that RPC. Also that CreateSession without a `session_id` made a session by this
-    `request_id` longer ago, which still exists; `first_method` is absent then. FAILED_PRECONDITION.
+    """This `request_id` was used in this session, within the last 24 hours, for another RPC or with other fields;
+    `first_method` is the RPC of its first use. Or CreateSession without a `session_id` made a session with this
+    `request_id` longer ago, and that session still exists; `first_method` is absent then. FAILED_PRECONDITION.
 
         { "reason": "REQUEST_ID_REUSED", "domain": "sessions.v1", "metadata": { "first_method": "StartSession" } }
     """
     ERROR_REASON_CURSOR_AHEAD: _ErrorReason.ValueType  # 12
-    """Says that `after_sequence` lies beyond the session's last event, whose sequence is `last_sequence`. OUT_OF_RANGE.
+    """`after_sequence` lies beyond the session's last event, whose sequence is `last_sequence`. OUT_OF_RANGE.
 
         { "reason": "CURSOR_AHEAD", "domain": "sessions.v1", "metadata": { "last_sequence": "41" } }
     """
     ERROR_REASON_EVENTS_COMPACTED: _ErrorReason.ValueType  # 13
-    """Says that events after the position are no longer kept; the oldest that is kept has the sequence `oldest_sequence`.
-    Read the session again and subscribe from its `last_sequence`. OUT_OF_RANGE.
+    """Events after the position are no longer kept; the oldest that is kept has the sequence `oldest_sequence`. Read the
+    session again and subscribe from its `last_sequence`. OUT_OF_RANGE.
 
         { "reason": "EVENTS_COMPACTED", "domain": "sessions.v1", "metadata": { "oldest_sequence": "1201" } }
     """
     ERROR_REASON_LIMIT_EXCEEDED: _ErrorReason.ValueType  # 14
-    """Says that a size in bytes or a number of JSON keys is over its limit, or would be after this change; or that a search
-    or another call took the database too long and was stopped. `field` names what; of a call, `request`. RESOURCE_EXHAUSTED.
+    """A size in bytes or a number of JSON keys is over its limit, or would be after this change; or a search or another
+    call took the database too long and was stopped. `field` names what is too large; for a search that was stopped,
+    the field that says what to find; for another call, `request`. RESOURCE_EXHAUSTED.
 
         { "reason": "LIMIT_EXCEEDED", "domain": "sessions.v1", "metadata": { "field": "context" } }
     """
     ERROR_REASON_HISTORY_FULL: _ErrorReason.ValueType  # 15
-    """Says that the history holds `max_messages` messages and `config.overflow` is REJECT. RESOURCE_EXHAUSTED.
+    """The history holds `max_messages` messages and `config.overflow` is REJECT. RESOURCE_EXHAUSTED.
 
         { "reason": "HISTORY_FULL", "domain": "sessions.v1", "metadata": { "max_messages": "100" } }
     """
     ERROR_REASON_STORAGE_FULL: _ErrorReason.ValueType  # 16
-    """Says that the server's disk is full. Reads still work, and writes will once there is space again. RESOURCE_EXHAUSTED.
+    """The server's disk is full. Reads still work, and writes will work again once there is space. RESOURCE_EXHAUSTED.
 
         { "reason": "STORAGE_FULL", "domain": "sessions.v1", "metadata": {} }
     """
     ERROR_REASON_TOO_MANY_STREAMS: _ErrorReason.ValueType  # 17
-    """Says that the server, or this credential, has as many open streams as it may. Close one, or try again later.
+    """The server, or this credential, has reached its limit of open streams. Close one, or try again later.
     RESOURCE_EXHAUSTED.
 
         { "reason": "TOO_MANY_STREAMS", "domain": "sessions.v1", "metadata": {} }
     """
     ERROR_REASON_ENCRYPTION_NOT_CONFIGURED: _ErrorReason.ValueType  # 18
-    """Says that an encrypted session was asked for and the server has no keyring. Nothing is stored in clear instead.
+    """An encrypted session was asked for and the server has no keyring. Nothing is stored unencrypted instead.
     FAILED_PRECONDITION.
 
         { "reason": "ENCRYPTION_NOT_CONFIGURED", "domain": "sessions.v1", "metadata": {} }
     """
     ERROR_REASON_KEY_NOT_AVAILABLE: _ErrorReason.ValueType  # 19
-    """Says that the server's keyring lacks the key under which this session was encrypted. The data is unharmed.
+    """The server's keyring lacks the key under which this session was encrypted. The data is unharmed.
     FAILED_PRECONDITION.
 
         { "reason": "KEY_NOT_AVAILABLE", "domain": "sessions.v1", "metadata": {} }
     """
     ERROR_REASON_DATA_CORRUPTED: _ErrorReason.ValueType  # 20
-    """Says that stored data of this session was altered, or was encrypted under another key than the one of its name. It
-    is neither shown nor overwritten. DATA_LOSS.
+    """Stored data of this session was altered, or was encrypted under a key other than the one it names. It is neither
+    shown nor overwritten. DATA_LOSS.
 
         { "reason": "DATA_CORRUPTED", "domain": "sessions.v1", "metadata": {} }
     """
     ERROR_REASON_UNAVAILABLE: _ErrorReason.ValueType  # 21
-    """Says that the server cannot do this for now, such as while its database is away. Retry with the same `request_id`,
-    waiting a little longer each time. UNAVAILABLE.
+    """The server cannot do this for now, for example while its database cannot be reached. Retry with the same
+    `request_id`, waiting a little longer each time. UNAVAILABLE.
 
         { "reason": "UNAVAILABLE", "domain": "sessions.v1", "metadata": {} }
     """
     ERROR_REASON_SHUTTING_DOWN: _ErrorReason.ValueType  # 22
-    """Says that this server is stopping. Retry with the same `request_id`; a stream continues from the last sequence that
-    it showed. UNAVAILABLE.
+    """This server is stopping. Retry with the same `request_id`; resume a stream after the last sequence that it sent.
+    UNAVAILABLE.
 
         { "reason": "SHUTTING_DOWN", "domain": "sessions.v1", "metadata": {} }
     """
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 23
-    """Says that the server failed in a way that it should not. The cause is only in the server's log, beside the same
+    """The server failed because of a fault of its own. The cause is only in the server's log, under the same
     `request_id`: that of the request, or one that the server made for it. INTERNAL.
 
         { "reason": "INTERNAL", "domain": "sessions.v1",
           "metadata": { "request_id": "0198f2c4-6a1e-7b60-9d2f-3f0c5b7a9e11" } }
     """
     ERROR_REASON_UNIMPLEMENTED: _ErrorReason.ValueType  # 24
-    """Says that the server does not know this RPC; it may be older than the caller. UNIMPLEMENTED.
+    """The server does not know this RPC; it may be older than the client. UNIMPLEMENTED.
 
         { "reason": "UNIMPLEMENTED", "domain": "sessions.v1", "metadata": {} }
     """
     ERROR_REASON_LOG_REPLACED: _ErrorReason.ValueType  # 25
-    """The log has another event at the position than the log of the given `log_id`, or may have: the session was deleted
-    and then created or imported again, or its last events were lost in a failover or a restore of the database; also
-    in mid-stream. `log_id` is the identity of the log now. Read the session again and subscribe from its
-    `last_sequence`. OUT_OF_RANGE.
+    """The log has, or may have, a different event at the position than the log of the given `log_id`: the session was
+    deleted and then created or imported again, or its last events were lost in a failover or a restore of the
+    database. May also end a stream that is open. `log_id` is the identity of the log now. Read the session again and
+    subscribe from its `last_sequence`. OUT_OF_RANGE.
 
         { "reason": "LOG_REPLACED", "domain": "sessions.v1",
           "metadata": { "log_id": "0198f2c46a1e7b609d2f3f0c5b7a9e11" } }
@@ -197,30 +198,30 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
-    """Names why a request was refused, for programs; the status message says it to people.
+    """The reason why a request was refused, for programs; the status message is for people.
 
     Every error carries a `google.rpc.ErrorInfo` in its details (the trailer `grpc-status-details-bin`, a
     `google.rpc.Status`). Its `domain` is `sessions.v1`, its `reason` is the name of one of these values without the
-    prefix `ERROR_REASON_`, and its `metadata` holds the facts that are named with each value. Further keys may be added,
-    and further reasons: treat a reason that you do not know by its status code.
+    prefix `ERROR_REASON_`, and its `metadata` holds the facts that are named with each value. Keys and reasons may be
+    added: treat a reason that you do not know by its status code.
 
-    What never reaches the service answers without these details: a deadline that passes on the way (DEADLINE_EXCEEDED),
-    a cancelled call (CANCELLED), a request well beyond 4 MiB (RESOURCE_EXHAUSTED), a connection that cannot be made or
-    that breaks (UNAVAILABLE).
+    A call that fails before it reaches the service has no such details: a deadline that passes on the way
+    (DEADLINE_EXCEEDED), a cancelled call (CANCELLED), a request well beyond 4 MiB (RESOURCE_EXHAUSTED), a connection
+    that cannot be made or that breaks (UNAVAILABLE).
 
-    When several apply, the first of these is answered: UNAUTHENTICATED, PERMISSION_DENIED, RESOURCE_EXHAUSTED for a
+    When several apply, the first of these is returned: UNAUTHENTICATED, PERMISSION_DENIED, RESOURCE_EXHAUSTED for a
     size, INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION or ABORTED. A refused request has changed nothing. Only
     UNAVAILABLE is worth repeating as it is: with a `request_id` that is safe even when the first attempt did have its
     effect.
     """
 
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
-"""Is never sent."""
+"""Never sent."""
 ERROR_REASON_INVALID_REQUEST: ErrorReason.ValueType  # 1
-"""Says that fields of the request are missing, malformed or out of range. INVALID_ARGUMENT.
+"""Fields of the request are missing, malformed or out of range. INVALID_ARGUMENT.
 
-The details hold a `google.rpc.BadRequest` as well, with every violation: the field's path and a sentence. Of very
-many only the first are sent.
+The details hold a `google.rpc.BadRequest` as well, with every violation: the field's path and a sentence. When
+there are very many, only the first are sent.
 
     { "reason": "INVALID_REQUEST", "domain": "sessions.v1", "metadata": {} }
     { "field_violations": [
@@ -228,53 +229,53 @@ many only the first are sent.
         { "field": "config.timeout", "description": "Must be between 1 second and 10 years." } ] }
 """
 ERROR_REASON_MALFORMED_REQUEST: ErrorReason.ValueType  # 2
-"""Says that the request's bytes are not a message of its type, hold text that is not UTF-8, or nest too deep.
+"""The request's bytes are not a message of its type, hold text that is not UTF-8, or nest too deeply.
 INVALID_ARGUMENT.
 
     { "reason": "MALFORMED_REQUEST", "domain": "sessions.v1", "metadata": {} }
 """
 ERROR_REASON_UNAUTHENTICATED: ErrorReason.ValueType  # 3
-"""Says that the call carries no valid credential: exactly one `authorization` header with `Bearer` and a token that
-the server knows and that has not ended. The answer is the same for each fault. UNAUTHENTICATED.
+"""The call carries no valid credential. It needs exactly one `authorization` header with `Bearer` and a token that
+the server knows and that has not expired. The error is the same for each fault. UNAUTHENTICATED.
 
     { "reason": "UNAUTHENTICATED", "domain": "sessions.v1", "metadata": {} }
 """
 ERROR_REASON_PERMISSION_DENIED: ErrorReason.ValueType  # 4
-"""Says that the credential is valid but may not do this, such as a read-only token that writes. PERMISSION_DENIED.
+"""The credential is valid but does not allow this, such as a write with a read-only token. PERMISSION_DENIED.
 
     { "reason": "PERMISSION_DENIED", "domain": "sessions.v1", "metadata": {} }
 """
 ERROR_REASON_SESSION_NOT_FOUND: ErrorReason.ValueType  # 5
-"""Says that the caller's tenant has no such session: it never was, it was deleted, its data was erased when it ended
-or when its ttl was over, or it belongs to another tenant. The answer does not tell these apart. NOT_FOUND.
+"""The caller's tenant has no such session: it never existed, it was deleted, its data was erased when it ended or
+when its ttl was over, or it belongs to another tenant. The error does not tell these apart. NOT_FOUND.
 
     { "reason": "SESSION_NOT_FOUND", "domain": "sessions.v1", "metadata": {} }
 """
 ERROR_REASON_SESSION_ALREADY_EXISTS: ErrorReason.ValueType  # 6
-"""Says that the chosen session id is taken, and `if_exists` does not say what to do then. ALREADY_EXISTS.
+"""The chosen session id is taken, and the call does not ask to use or replace that session. ALREADY_EXISTS.
 
     { "reason": "SESSION_ALREADY_EXISTS", "domain": "sessions.v1", "metadata": {} }
 """
 ERROR_REASON_MESSAGE_ALREADY_EXISTS: ErrorReason.ValueType  # 7
-"""Says that the session's history has a message with this id and other content. ALREADY_EXISTS.
+"""The session's history has a message with this id and other content. ALREADY_EXISTS.
 
     { "reason": "MESSAGE_ALREADY_EXISTS", "domain": "sessions.v1", "metadata": {} }
 """
 ERROR_REASON_INVALID_STATE: ErrorReason.ValueType  # 8
-"""Says that the session's state, given as `state`, does not allow this. FAILED_PRECONDITION.
+"""The session's state, given as `state`, does not allow this. FAILED_PRECONDITION.
 
     { "reason": "INVALID_STATE", "domain": "sessions.v1", "metadata": { "state": "ARCHIVED" } }
 """
 ERROR_REASON_PATH_CONFLICT: ErrorReason.ValueType  # 9
-"""Says that a path does not fit the context: it leads through a scalar, names a key of a list, lies past
-a list's end, or the operation does not fit the value that is there. `change` is the index, from 0, of the
-change that failed, in UpdateContext; none of the changes was applied. FAILED_PRECONDITION.
+"""A path does not fit the context: it leads through a scalar, names a key of a list, or lies past a list's end; or
+the operation does not fit the value that is there. In UpdateContext, `change` is the index, from 0, of the change
+that failed; none of the changes was applied. FAILED_PRECONDITION.
 
     { "reason": "PATH_CONFLICT", "domain": "sessions.v1", "metadata": { "change": "2" } }
 """
 ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 10
-"""Says that the session, the context or a record has changed since the given etag was read; `current_etag` is its
-etag now. Read it again, decide again, retry. ABORTED.
+"""The session, the context or a record has changed since the given etag was read; `current_etag` is its etag now.
+Read it again, decide again, and retry. ABORTED.
 
 In a commit `condition` is the index, from 0, of the condition that failed. `current_etag` is absent when there is
 no such record. For `history_head` and `last_sequence`, `current_sequence` is the sequence now.
@@ -284,92 +285,93 @@ no such record. For `history_head` and `last_sequence`, `current_sequence` is th
       "metadata": { "condition": "0", "current_sequence": "41" } }
 """
 ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 11
-"""Says that this `request_id` was used in this session, within the last 24 hours, for another RPC or with other
-fields; `first_method` is that RPC. Also that CreateSession without a `session_id` made a session by this
-`request_id` longer ago, which still exists; `first_method` is absent then. FAILED_PRECONDITION.
+"""This `request_id` was used in this session, within the last 24 hours, for another RPC or with other fields;
+`first_method` is the RPC of its first use. Or CreateSession without a `session_id` made a session with this
+`request_id` longer ago, and that session still exists; `first_method` is absent then. FAILED_PRECONDITION.
 
     { "reason": "REQUEST_ID_REUSED", "domain": "sessions.v1", "metadata": { "first_method": "StartSession" } }
 """
 ERROR_REASON_CURSOR_AHEAD: ErrorReason.ValueType  # 12
-"""Says that `after_sequence` lies beyond the session's last event, whose sequence is `last_sequence`. OUT_OF_RANGE.
+"""`after_sequence` lies beyond the session's last event, whose sequence is `last_sequence`. OUT_OF_RANGE.
 
     { "reason": "CURSOR_AHEAD", "domain": "sessions.v1", "metadata": { "last_sequence": "41" } }
 """
 ERROR_REASON_EVENTS_COMPACTED: ErrorReason.ValueType  # 13
-"""Says that events after the position are no longer kept; the oldest that is kept has the sequence `oldest_sequence`.
-Read the session again and subscribe from its `last_sequence`. OUT_OF_RANGE.
+"""Events after the position are no longer kept; the oldest that is kept has the sequence `oldest_sequence`. Read the
+session again and subscribe from its `last_sequence`. OUT_OF_RANGE.
 
     { "reason": "EVENTS_COMPACTED", "domain": "sessions.v1", "metadata": { "oldest_sequence": "1201" } }
 """
 ERROR_REASON_LIMIT_EXCEEDED: ErrorReason.ValueType  # 14
-"""Says that a size in bytes or a number of JSON keys is over its limit, or would be after this change; or that a search
-or another call took the database too long and was stopped. `field` names what; of a call, `request`. RESOURCE_EXHAUSTED.
+"""A size in bytes or a number of JSON keys is over its limit, or would be after this change; or a search or another
+call took the database too long and was stopped. `field` names what is too large; for a search that was stopped,
+the field that says what to find; for another call, `request`. RESOURCE_EXHAUSTED.
 
     { "reason": "LIMIT_EXCEEDED", "domain": "sessions.v1", "metadata": { "field": "context" } }
 """
 ERROR_REASON_HISTORY_FULL: ErrorReason.ValueType  # 15
-"""Says that the history holds `max_messages` messages and `config.overflow` is REJECT. RESOURCE_EXHAUSTED.
+"""The history holds `max_messages` messages and `config.overflow` is REJECT. RESOURCE_EXHAUSTED.
 
     { "reason": "HISTORY_FULL", "domain": "sessions.v1", "metadata": { "max_messages": "100" } }
 """
 ERROR_REASON_STORAGE_FULL: ErrorReason.ValueType  # 16
-"""Says that the server's disk is full. Reads still work, and writes will once there is space again. RESOURCE_EXHAUSTED.
+"""The server's disk is full. Reads still work, and writes will work again once there is space. RESOURCE_EXHAUSTED.
 
     { "reason": "STORAGE_FULL", "domain": "sessions.v1", "metadata": {} }
 """
 ERROR_REASON_TOO_MANY_STREAMS: ErrorReason.ValueType  # 17
-"""Says that the server, or this credential, has as many open streams as it may. Close one, or try again later.
+"""The server, or this credential, has reached its limit of open streams. Close one, or try again later.
 RESOURCE_EXHAUSTED.
 
     { "reason": "TOO_MANY_STREAMS", "domain": "sessions.v1", "metadata": {} }
 """
 ERROR_REASON_ENCRYPTION_NOT_CONFIGURED: ErrorReason.ValueType  # 18
-"""Says that an encrypted session was asked for and the server has no keyring. Nothing is stored in clear instead.
+"""An encrypted session was asked for and the server has no keyring. Nothing is stored unencrypted instead.
 FAILED_PRECONDITION.
 
     { "reason": "ENCRYPTION_NOT_CONFIGURED", "domain": "sessions.v1", "metadata": {} }
 """
 ERROR_REASON_KEY_NOT_AVAILABLE: ErrorReason.ValueType  # 19
-"""Says that the server's keyring lacks the key under which this session was encrypted. The data is unharmed.
+"""The server's keyring lacks the key under which this session was encrypted. The data is unharmed.
 FAILED_PRECONDITION.
 
     { "reason": "KEY_NOT_AVAILABLE", "domain": "sessions.v1", "metadata": {} }
 """
 ERROR_REASON_DATA_CORRUPTED: ErrorReason.ValueType  # 20
-"""Says that stored data of this session was altered, or was encrypted under another key than the one of its name. It
-is neither shown nor overwritten. DATA_LOSS.
+"""Stored data of this session was altered, or was encrypted under a key other than the one it names. It is neither
+shown nor overwritten. DATA_LOSS.
 
     { "reason": "DATA_CORRUPTED", "domain": "sessions.v1", "metadata": {} }
 """
 ERROR_REASON_UNAVAILABLE: ErrorReason.ValueType  # 21
-"""Says that the server cannot do this for now, such as while its database is away. Retry with the same `request_id`,
-waiting a little longer each time. UNAVAILABLE.
+"""The server cannot do this for now, for example while its database cannot be reached. Retry with the same
+`request_id`, waiting a little longer each time. UNAVAILABLE.
 
     { "reason": "UNAVAILABLE", "domain": "sessions.v1", "metadata": {} }
 """
 ERROR_REASON_SHUTTING_DOWN: ErrorReason.ValueType  # 22
-"""Says that this server is stopping. Retry with the same `request_id`; a stream continues from the last sequence that
-it showed. UNAVAILABLE.
+"""This server is stopping. Retry with the same `request_id`; resume a stream after the last sequence that it sent.
+UNAVAILABLE.
 
     { "reason": "SHUTTING_DOWN", "domain": "sessions.v1", "metadata": {} }
 """
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 23
-"""Says that the server failed in a way that it should not. The cause is only in the server's log, beside the same
+"""The server failed because of a fault of its own. The cause is only in the server's log, under the same
 `request_id`: that of the request, or one that the server made for it. INTERNAL.
 
     { "reason": "INTERNAL", "domain": "sessions.v1",
       "metadata": { "request_id": "0198f2c4-6a1e-7b60-9d2f-3f0c5b7a9e11" } }
 """
 ERROR_REASON_UNIMPLEMENTED: ErrorReason.ValueType  # 24
-"""Says that the server does not know this RPC; it may be older than the caller. UNIMPLEMENTED.
+"""The server does not know this RPC; it may be older than the client. UNIMPLEMENTED.
 
     { "reason": "UNIMPLEMENTED", "domain": "sessions.v1", "metadata": {} }
 """
 ERROR_REASON_LOG_REPLACED: ErrorReason.ValueType  # 25
-"""The log has another event at the position than the log of the given `log_id`, or may have: the session was deleted
-and then created or imported again, or its last events were lost in a failover or a restore of the database; also
-in mid-stream. `log_id` is the identity of the log now. Read the session again and subscribe from its
-`last_sequence`. OUT_OF_RANGE.
+"""The log has, or may have, a different event at the position than the log of the given `log_id`: the session was
+deleted and then created or imported again, or its last events were lost in a failover or a restore of the
+database. May also end a stream that is open. `log_id` is the identity of the log now. Read the session again and
+subscribe from its `last_sequence`. OUT_OF_RANGE.
 
     { "reason": "LOG_REPLACED", "domain": "sessions.v1",
       "metadata": { "log_id": "0198f2c46a1e7b609d2f3f0c5b7a9e11" } }

@@ -31,7 +31,7 @@ class GetRecordRequest(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     REFRESH_TTL_FIELD_NUMBER: _builtins.int
     refresh_ttl: _builtins.bool
-    """Optional. Whether this read restarts the record's ttl. Default: false. Without effect on a record without a ttl."""
+    """Optional. Whether this read restarts the record's ttl. Default: false. No effect on a record without a ttl."""
     @_builtins.property
     def name(self) -> Global___RecordName:
         """Required. The record's name."""
@@ -95,16 +95,16 @@ class ListRecordsRequest(_message.Message):
     subtree: _builtins.bool
     """Optional. Whether to list the collections within this one too. Default: false."""
     key_prefix: _builtins.str
-    """Optional. Only records whose key begins with this, at most 1,024 bytes. Default: every key."""
+    """Optional. The beginning of the keys to list, at most 1,024 bytes. Default: every key."""
     after_key: _builtins.str
-    """Optional. Only records whose key is after this one, at most 1,024 bytes. Default: no lower bound."""
+    """Optional. The key after which to list, at most 1,024 bytes. Default: no lower bound."""
     before_key: _builtins.str
-    """Optional. Only records whose key is before this one, at most 1,024 bytes. Default: no upper bound."""
+    """Optional. The key before which to list, at most 1,024 bytes. Default: no upper bound."""
     order_by: _builtins.str
-    """Optional. `key`, `key desc`, `time` or `time desc`. By key, a subtree is ordered by its collections first, string by
-    string, then by the keys within each; all by code point. Records of equal times are ordered by collection and key,
-    and of equal names by session. Default: `key`. Of a collection whose path has more than 320 bytes, only the
-    beginning counts for the order of collections.
+    """Optional. `key`, `key desc`, `time` or `time desc`. By key, a subtree is ordered by its collections first, string
+    by string, then by the keys within each; all by code point. Records of equal times are ordered by collection and
+    key, and of equal names by session. Default: `key`. If the path of a collection has more than 320 bytes, only its
+    beginning counts for the order.
     """
     keys_only: _builtins.bool
     """Optional. Whether to leave out `value`. Default: false."""
@@ -113,7 +113,7 @@ class ListRecordsRequest(_message.Message):
     page_size: _builtins.int
     """Optional. The most records in a page. Default: 100. Above 1,000 means 1,000; negative is INVALID_ARGUMENT. A page
     may hold fewer: it ends at about 3 MiB, after one record at least, and after a bounded number of records that the
-    filter or the bounds leave out. So a page may be short, or even empty, and have a next one.
+    filter or the bounds leave out. So a page may be short, or even empty, and be followed by another.
     """
     page_token: _builtins.str
     """Optional. The `next_page_token` of the previous page, sent with the same query; only `page_size` may differ.
@@ -131,8 +131,8 @@ class ListRecordsRequest(_message.Message):
 
     @_builtins.property
     def filter(self) -> _struct_pb2.Struct:
-        """Optional. What the labels must satisfy, in the language of SearchSessionsRequest.metadata_filter and with its
-        limits. Default: every record.
+        """Optional. The conditions that the labels must satisfy, in the language of SearchSessionsRequest.metadata_filter and
+        with its limits. Default: every record.
         """
 
     def __init__(
@@ -214,7 +214,7 @@ class ListCollectionsRequest(_message.Message):
 
     @_builtins.property
     def prefix(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Optional. Only collections whose path begins with these strings: at most 16 of 1 to 256 characters. Default: every
+        """Optional. The strings that the paths to list begin with: at most 16 of 1 to 256 characters. Default: every
         collection.
         """
 
@@ -339,7 +339,7 @@ Global___RecordName: _TypeAlias = RecordName  # noqa: Y015
 
 @_typing.final
 class Record(_message.Message):
-    """A small value of the application's own."""
+    """A small value that an application keeps beside its sessions."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -358,8 +358,8 @@ class Record(_message.Message):
     value_type: _builtins.str
     """Optional. What `value` is, such as `application/json`: at most 256 characters. Stored and returned unchanged."""
     etag: _builtins.str
-    """Optional. The etag that the record is to have: at most 128 characters. Default: one that the server makes, which
-    changes with every write.
+    """Optional. The etag to give the record: at most 128 characters. Default: one that the server makes, which changes
+    with every write.
     """
     @_builtins.property
     def name(self) -> Global___RecordName:
@@ -378,7 +378,7 @@ class Record(_message.Message):
     @_builtins.property
     def ttl(self) -> _duration_pb2.Duration:
         """Optional. The record's lifetime, counted from its last write or refreshing read: 1 second to 10 years. It is exact:
-        from that instant on the record is absent. Default: without end.
+        from that instant on the record is absent. Default: no end.
         """
 
     @_builtins.property

@@ -27,7 +27,7 @@ if _version_not_supported:
 
 
 class RecordServiceStub(object):
-    """Reads records: small values of the application's own, kept beside the sessions.
+    """Reads records: small values that an application keeps beside its sessions.
 
     A record is addressed by its scope, collection and key. A record in the scope of a session lives with that session:
     it is encrypted, exported, imported and erased with it, and expires when the session's data is erased. A record in
@@ -66,7 +66,7 @@ class RecordServiceStub(object):
 
 
 class RecordServiceServicer(object):
-    """Reads records: small values of the application's own, kept beside the sessions.
+    """Reads records: small values that an application keeps beside its sessions.
 
     A record is addressed by its scope, collection and key. A record in the scope of a session lives with that session:
     it is encrypted, exported, imported and erased with it, and expires when the session's data is erased. A record in
@@ -101,6 +101,8 @@ class RecordServiceServicer(object):
 
     def ListCollections(self, request, context):
         """Lists the collections that hold at least one record, a page at a time.
+
+        Errors: LIMIT_EXCEEDED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -133,7 +135,7 @@ def add_RecordServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class RecordService(object):
-    """Reads records: small values of the application's own, kept beside the sessions.
+    """Reads records: small values that an application keeps beside its sessions.
 
     A record is addressed by its scope, collection and key. A record in the scope of a session lives with that session:
     it is encrypted, exported, imported and erased with it, and expires when the session's data is erased. A record in

@@ -28,7 +28,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class RecordServiceStub:
-    """Reads records: small values of the application's own, kept beside the sessions.
+    """Reads records: small values that an application keeps beside its sessions.
 
     A record is addressed by its scope, collection and key. A record in the scope of a session lives with that session:
     it is encrypted, exported, imported and erased with it, and expires when the session's data is erased. A record in
@@ -58,11 +58,14 @@ class RecordServiceStub:
     Errors: LIMIT_EXCEEDED.
     """
     ListCollections: _grpc.UnaryUnaryMultiCallable[_records_pb2.ListCollectionsRequest, _records_pb2.ListCollectionsResponse]
-    """Lists the collections that hold at least one record, a page at a time."""
+    """Lists the collections that hold at least one record, a page at a time.
+
+    Errors: LIMIT_EXCEEDED.
+    """
 
 @_typing.type_check_only
 class RecordServiceAsyncStub(RecordServiceStub):
-    """Reads records: small values of the application's own, kept beside the sessions.
+    """Reads records: small values that an application keeps beside its sessions.
 
     A record is addressed by its scope, collection and key. A record in the scope of a session lives with that session:
     it is encrypted, exported, imported and erased with it, and expires when the session's data is erased. A record in
@@ -89,10 +92,13 @@ class RecordServiceAsyncStub(RecordServiceStub):
     Errors: LIMIT_EXCEEDED.
     """
     ListCollections: _aio.UnaryUnaryMultiCallable[_records_pb2.ListCollectionsRequest, _records_pb2.ListCollectionsResponse]  # type: ignore[assignment]
-    """Lists the collections that hold at least one record, a page at a time."""
+    """Lists the collections that hold at least one record, a page at a time.
+
+    Errors: LIMIT_EXCEEDED.
+    """
 
 class RecordServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Reads records: small values of the application's own, kept beside the sessions.
+    """Reads records: small values that an application keeps beside its sessions.
 
     A record is addressed by its scope, collection and key. A record in the scope of a session lives with that session:
     it is encrypted, exported, imported and erased with it, and expires when the session's data is erased. A record in
@@ -135,6 +141,9 @@ class RecordServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _records_pb2.ListCollectionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_records_pb2.ListCollectionsResponse, _abc.Awaitable[_records_pb2.ListCollectionsResponse]]:
-        """Lists the collections that hold at least one record, a page at a time."""
+        """Lists the collections that hold at least one record, a page at a time.
+
+        Errors: LIMIT_EXCEEDED.
+        """
 
 def add_RecordServiceServicer_to_server(servicer: RecordServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

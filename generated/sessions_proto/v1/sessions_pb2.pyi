@@ -34,15 +34,15 @@ class _SessionStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SessionS
     SESSION_STATE_UNSPECIFIED: _SessionState.ValueType  # 0
     """Never sent; in a request it is INVALID_ARGUMENT."""
     SESSION_STATE_CREATED: _SessionState.ValueType  # 1
-    """Was created, and not yet started."""
+    """Created, and not yet started."""
     SESSION_STATE_ACTIVE: _SessionState.ValueType  # 2
     """Active: messages and context can be written."""
     SESSION_STATE_PAUSED: _SessionState.ValueType  # 3
     """Paused: the idle timer is stopped, and starts again when the session is resumed."""
     SESSION_STATE_ENDED: _SessionState.ValueType  # 4
-    """Was ended by a caller."""
+    """Ended by a caller."""
     SESSION_STATE_EXPIRED: _SessionState.ValueType  # 5
-    """Was ended by time: by the idle timeout, from which it can be resumed, or by its ttl, after which it is read-only."""
+    """Expired: by the idle timeout, after which the session can be resumed, or by its ttl, after which it is read-only."""
     SESSION_STATE_ARCHIVED: _SessionState.ValueType  # 6
     """Archived: read-only."""
 
@@ -73,15 +73,15 @@ class SessionState(_SessionState, metaclass=_SessionStateEnumTypeWrapper):
 SESSION_STATE_UNSPECIFIED: SessionState.ValueType  # 0
 """Never sent; in a request it is INVALID_ARGUMENT."""
 SESSION_STATE_CREATED: SessionState.ValueType  # 1
-"""Was created, and not yet started."""
+"""Created, and not yet started."""
 SESSION_STATE_ACTIVE: SessionState.ValueType  # 2
 """Active: messages and context can be written."""
 SESSION_STATE_PAUSED: SessionState.ValueType  # 3
 """Paused: the idle timer is stopped, and starts again when the session is resumed."""
 SESSION_STATE_ENDED: SessionState.ValueType  # 4
-"""Was ended by a caller."""
+"""Ended by a caller."""
 SESSION_STATE_EXPIRED: SessionState.ValueType  # 5
-"""Was ended by time: by the idle timeout, from which it can be resumed, or by its ttl, after which it is read-only."""
+"""Expired: by the idle timeout, after which the session can be resumed, or by its ttl, after which it is read-only."""
 SESSION_STATE_ARCHIVED: SessionState.ValueType  # 6
 """Archived: read-only."""
 Global___SessionState: _TypeAlias = SessionState  # noqa: Y015
@@ -93,25 +93,29 @@ class _IfExists:
 class _IfExistsEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_IfExists.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     IF_EXISTS_UNSPECIFIED: _IfExists.ValueType  # 0
-    """Means the default: FAIL for CreateSession, REPLACE for ImportSession."""
+    """The default: FAIL for CreateSession, REPLACE for ImportSession."""
     IF_EXISTS_FAIL: _IfExists.ValueType  # 1
-    """Refuses with SESSION_ALREADY_EXISTS."""
+    """The call is refused with SESSION_ALREADY_EXISTS."""
     IF_EXISTS_RETURN: _IfExists.ValueType  # 2
-    """Returns the existing session unchanged, whatever else the request says. CreateSession only."""
+    """The existing session is returned unchanged, whatever else the request says. In a commit, the commit is applied to
+    it. Not for ImportSession.
+    """
     IF_EXISTS_REPLACE: _IfExists.ValueType  # 3
-    """Replaces the existing session's metadata, config, context and history. ImportSession only."""
+    """The existing session's metadata, config, context, history and records are replaced. ImportSession only."""
 
 class IfExists(_IfExists, metaclass=_IfExistsEnumTypeWrapper):
     """What to do when a session with the wanted id exists."""
 
 IF_EXISTS_UNSPECIFIED: IfExists.ValueType  # 0
-"""Means the default: FAIL for CreateSession, REPLACE for ImportSession."""
+"""The default: FAIL for CreateSession, REPLACE for ImportSession."""
 IF_EXISTS_FAIL: IfExists.ValueType  # 1
-"""Refuses with SESSION_ALREADY_EXISTS."""
+"""The call is refused with SESSION_ALREADY_EXISTS."""
 IF_EXISTS_RETURN: IfExists.ValueType  # 2
-"""Returns the existing session unchanged, whatever else the request says. CreateSession only."""
+"""The existing session is returned unchanged, whatever else the request says. In a commit, the commit is applied to
+it. Not for ImportSession.
+"""
 IF_EXISTS_REPLACE: IfExists.ValueType  # 3
-"""Replaces the existing session's metadata, config, context and history. ImportSession only."""
+"""The existing session's metadata, config, context, history and records are replaced. ImportSession only."""
 Global___IfExists: _TypeAlias = IfExists  # noqa: Y015
 
 class _Overflow:
@@ -121,28 +125,28 @@ class _Overflow:
 class _OverflowEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Overflow.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     OVERFLOW_UNSPECIFIED: _Overflow.ValueType  # 0
-    """Means the default, TRUNCATE_OLDEST."""
+    """The default: TRUNCATE_OLDEST."""
     OVERFLOW_TRUNCATE_OLDEST: _Overflow.ValueType  # 1
-    """Removes the oldest messages from the history for good; their content is erased from the log as well."""
+    """The oldest messages leave the history for good; their content is erased from the log as well."""
     OVERFLOW_REJECT: _Overflow.ValueType  # 2
-    """Refuses the new message with HISTORY_FULL; nothing is stored."""
+    """The new message is refused with HISTORY_FULL; nothing is stored."""
     OVERFLOW_TRUNCATE_TURNS: _Overflow.ValueType  # 3
-    """As TRUNCATE_OLDEST, but the history never begins with a tool result whose call was removed: whole turns are removed
-    until the new message fits.
+    """The same as TRUNCATE_OLDEST, except that the history never begins with a tool result whose call was removed: whole
+    turns are removed until the new message fits.
     """
 
 class Overflow(_Overflow, metaclass=_OverflowEnumTypeWrapper):
     """What happens when a message would exceed `max_messages`."""
 
 OVERFLOW_UNSPECIFIED: Overflow.ValueType  # 0
-"""Means the default, TRUNCATE_OLDEST."""
+"""The default: TRUNCATE_OLDEST."""
 OVERFLOW_TRUNCATE_OLDEST: Overflow.ValueType  # 1
-"""Removes the oldest messages from the history for good; their content is erased from the log as well."""
+"""The oldest messages leave the history for good; their content is erased from the log as well."""
 OVERFLOW_REJECT: Overflow.ValueType  # 2
-"""Refuses the new message with HISTORY_FULL; nothing is stored."""
+"""The new message is refused with HISTORY_FULL; nothing is stored."""
 OVERFLOW_TRUNCATE_TURNS: Overflow.ValueType  # 3
-"""As TRUNCATE_OLDEST, but the history never begins with a tool result whose call was removed: whole turns are removed
-until the new message fits.
+"""The same as TRUNCATE_OLDEST, except that the history never begins with a tool result whose call was removed: whole
+turns are removed until the new message fits.
 """
 Global___Overflow: _TypeAlias = Overflow  # noqa: Y015
 
@@ -181,21 +185,25 @@ class _Persistence:
 class _PersistenceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Persistence.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     PERSISTENCE_UNSPECIFIED: _Persistence.ValueType  # 0
-    """Means the default, PERMANENT."""
+    """The default: PERMANENT."""
     PERSISTENCE_PERMANENT: _Persistence.ValueType  # 1
-    """Keeps the data until it is deleted. Time erases it only when `expiry_action` is DELETE."""
+    """The data is kept until it is deleted. Time erases it only if `expiry_action` is DELETE."""
     PERSISTENCE_TEMPORARY: _Persistence.ValueType  # 2
-    """Erases context, history, log and keys when the session ends or its ttl is over, after 24 hours if no ttl is given."""
+    """Context, history, log and keys are erased when the session ends or its ttl is over, after 24 hours if no ttl is
+    given.
+    """
 
 class Persistence(_Persistence, metaclass=_PersistenceEnumTypeWrapper):
     """Whether a session's data outlives it."""
 
 PERSISTENCE_UNSPECIFIED: Persistence.ValueType  # 0
-"""Means the default, PERMANENT."""
+"""The default: PERMANENT."""
 PERSISTENCE_PERMANENT: Persistence.ValueType  # 1
-"""Keeps the data until it is deleted. Time erases it only when `expiry_action` is DELETE."""
+"""The data is kept until it is deleted. Time erases it only if `expiry_action` is DELETE."""
 PERSISTENCE_TEMPORARY: Persistence.ValueType  # 2
-"""Erases context, history, log and keys when the session ends or its ttl is over, after 24 hours if no ttl is given."""
+"""Context, history, log and keys are erased when the session ends or its ttl is over, after 24 hours if no ttl is
+given.
+"""
 Global___Persistence: _TypeAlias = Persistence  # noqa: Y015
 
 class _ExpiryAction:
@@ -205,29 +213,29 @@ class _ExpiryAction:
 class _ExpiryActionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ExpiryAction.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     EXPIRY_ACTION_UNSPECIFIED: _ExpiryAction.ValueType  # 0
-    """Means the default: RETAIN for PERMANENT data, DELETE for TEMPORARY data."""
+    """The default: RETAIN for PERMANENT data, DELETE for TEMPORARY data."""
     EXPIRY_ACTION_RETAIN: _ExpiryAction.ValueType  # 1
-    """Makes the session EXPIRED and read-only. One that was ended or archived before keeps its state, and is read-only
+    """The session becomes EXPIRED and read-only. One that was ended or archived before keeps its state, and is read-only
     too.
     """
     EXPIRY_ACTION_ARCHIVE: _ExpiryAction.ValueType  # 2
-    """Makes the session ARCHIVED, whatever its state."""
+    """The session becomes ARCHIVED, whatever its state."""
     EXPIRY_ACTION_DELETE: _ExpiryAction.ValueType  # 3
-    """Erases the session as DeleteSession does."""
+    """The session is erased, as by DeleteSession."""
 
 class ExpiryAction(_ExpiryAction, metaclass=_ExpiryActionEnumTypeWrapper):
     """What becomes of a session when its ttl is over."""
 
 EXPIRY_ACTION_UNSPECIFIED: ExpiryAction.ValueType  # 0
-"""Means the default: RETAIN for PERMANENT data, DELETE for TEMPORARY data."""
+"""The default: RETAIN for PERMANENT data, DELETE for TEMPORARY data."""
 EXPIRY_ACTION_RETAIN: ExpiryAction.ValueType  # 1
-"""Makes the session EXPIRED and read-only. One that was ended or archived before keeps its state, and is read-only
+"""The session becomes EXPIRED and read-only. One that was ended or archived before keeps its state, and is read-only
 too.
 """
 EXPIRY_ACTION_ARCHIVE: ExpiryAction.ValueType  # 2
-"""Makes the session ARCHIVED, whatever its state."""
+"""The session becomes ARCHIVED, whatever its state."""
 EXPIRY_ACTION_DELETE: ExpiryAction.ValueType  # 3
-"""Erases the session as DeleteSession does."""
+"""The session is erased, as by DeleteSession."""
 Global___ExpiryAction: _TypeAlias = ExpiryAction  # noqa: Y015
 
 class _EventType:
@@ -255,11 +263,11 @@ class _EventTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventType.V
     EVENT_TYPE_DELETED: _EventType.ValueType  # 8
     """The session was erased: DeletedEvent."""
     EVENT_TYPE_HISTORY_TRUNCATED: _EventType.ValueType  # 9
-    """The removal of messages from one end of the history: HistoryTruncatedEvent."""
+    """Messages were removed from one end of the history: HistoryTruncatedEvent."""
     EVENT_TYPE_RECORDS_CHANGE: _EventType.ValueType  # 10
-    """A change of records by a commit of this session: RecordsChangeEvent."""
+    """A commit of this session changed records: RecordsChangeEvent."""
     EVENT_TYPE_MESSAGE_ERASED: _EventType.ValueType  # 11
-    """The erasure of one message: MessageErasedEvent."""
+    """One message was erased: MessageErasedEvent."""
 
 class EventType(_EventType, metaclass=_EventTypeEnumTypeWrapper):
     """The kind of an event."""
@@ -283,11 +291,11 @@ EVENT_TYPE_IMPORTED: EventType.ValueType  # 7
 EVENT_TYPE_DELETED: EventType.ValueType  # 8
 """The session was erased: DeletedEvent."""
 EVENT_TYPE_HISTORY_TRUNCATED: EventType.ValueType  # 9
-"""The removal of messages from one end of the history: HistoryTruncatedEvent."""
+"""Messages were removed from one end of the history: HistoryTruncatedEvent."""
 EVENT_TYPE_RECORDS_CHANGE: EventType.ValueType  # 10
-"""A change of records by a commit of this session: RecordsChangeEvent."""
+"""A commit of this session changed records: RecordsChangeEvent."""
 EVENT_TYPE_MESSAGE_ERASED: EventType.ValueType  # 11
-"""The erasure of one message: MessageErasedEvent."""
+"""One message was erased: MessageErasedEvent."""
 Global___EventType: _TypeAlias = EventType  # noqa: Y015
 
 class _StateChangeReason:
@@ -299,11 +307,11 @@ class _StateChangeReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Sta
     STATE_CHANGE_REASON_UNSPECIFIED: _StateChangeReason.ValueType  # 0
     """Never sent."""
     STATE_CHANGE_REASON_CALLER: _StateChangeReason.ValueType  # 1
-    """A caller did, by one of the verbs."""
+    """A caller, with one of the RPCs."""
     STATE_CHANGE_REASON_IDLE_TIMEOUT: _StateChangeReason.ValueType  # 2
-    """The span of `config.timeout` passed without a write."""
+    """The idle timeout: `config.timeout` passed without a write."""
     STATE_CHANGE_REASON_TTL: _StateChangeReason.ValueType  # 3
-    """The session's ttl was over."""
+    """The end of the session's ttl."""
 
 class StateChangeReason(_StateChangeReason, metaclass=_StateChangeReasonEnumTypeWrapper):
     """Who or what moved a session to another state."""
@@ -311,11 +319,11 @@ class StateChangeReason(_StateChangeReason, metaclass=_StateChangeReasonEnumType
 STATE_CHANGE_REASON_UNSPECIFIED: StateChangeReason.ValueType  # 0
 """Never sent."""
 STATE_CHANGE_REASON_CALLER: StateChangeReason.ValueType  # 1
-"""A caller did, by one of the verbs."""
+"""A caller, with one of the RPCs."""
 STATE_CHANGE_REASON_IDLE_TIMEOUT: StateChangeReason.ValueType  # 2
-"""The span of `config.timeout` passed without a write."""
+"""The idle timeout: `config.timeout` passed without a write."""
 STATE_CHANGE_REASON_TTL: StateChangeReason.ValueType  # 3
-"""The session's ttl was over."""
+"""The end of the session's ttl."""
 Global___StateChangeReason: _TypeAlias = StateChangeReason  # noqa: Y015
 
 class _DraftState:
@@ -352,7 +360,7 @@ Global___DraftState: _TypeAlias = DraftState  # noqa: Y015
 
 @_typing.final
 class CreateSessionRequest(_message.Message):
-    """Describes the session to create."""
+    """The session to create."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -367,7 +375,7 @@ class CreateSessionRequest(_message.Message):
     """Required. The user whose conversation this is: 1 to 256 characters, no control characters."""
     session_id: _builtins.str
     """Optional. The id to use, 1 to 128 characters of `A-Z a-z 0-9 . _ ~ : @ -`. Default: a new id; if `request_id` is
-    given it is derived from that, so that a retry finds the same session.
+    given, it is derived from that, so that a retry finds the same session.
     """
     if_exists: Global___IfExists.ValueType
     """Optional. What to do when the id is taken. Default: FAIL. REPLACE is INVALID_ARGUMENT here."""
@@ -376,16 +384,16 @@ class CreateSessionRequest(_message.Message):
     @_builtins.property
     def metadata(self) -> _struct_pb2.Struct:
         """Optional. Facts about the session to search by, at most 64 KiB of JSON and 256 keys. Default: empty. It is never
-        encrypted, and no text in it may hold U+0000.
+        encrypted, and no string in it may contain U+0000.
         """
 
     @_builtins.property
     def config(self) -> Global___SessionConfig:
-        """Optional. Default: no idle timeout, no limit on messages."""
+        """Optional. How the session behaves. Default: no idle timeout, no limit on messages."""
 
     @_builtins.property
     def storage_options(self) -> Global___StorageOptions:
-        """Optional. Default: PERMANENT, not encrypted, without end."""
+        """Optional. How the session is stored. Default: PERMANENT, not encrypted, no end."""
 
     def __init__(
         self,
@@ -408,7 +416,7 @@ Global___CreateSessionRequest: _TypeAlias = CreateSessionRequest  # noqa: Y015
 
 @_typing.final
 class CreateSessionResponse(_message.Message):
-    """The response of CreateSession."""
+    """The response to CreateSession."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -441,8 +449,9 @@ class GetSessionRequest(_message.Message):
     session_id: _builtins.str
     """Required. The session's id."""
     at_sequence: _builtins.int
-    """Optional. Returns the session as it was right after the event with this sequence. Default, and 0: now. Beyond the
-    last event it is CURSOR_AHEAD, before the oldest that is kept EVENTS_COMPACTED; negative is INVALID_ARGUMENT.
+    """Optional. The sequence of the event right after which to read the session. Default, and 0: now. A sequence beyond
+    the last event is CURSOR_AHEAD, one before the oldest event that is kept is EVENTS_COMPACTED, and a negative one is
+    INVALID_ARGUMENT.
     """
     def __init__(
         self,
@@ -460,7 +469,7 @@ Global___GetSessionRequest: _TypeAlias = GetSessionRequest  # noqa: Y015
 
 @_typing.final
 class GetSessionResponse(_message.Message):
-    """The response of GetSession."""
+    """The response to GetSession."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -484,7 +493,7 @@ Global___GetSessionResponse: _TypeAlias = GetSessionResponse  # noqa: Y015
 
 @_typing.final
 class UpdateSessionRequest(_message.Message):
-    """The changes of a session."""
+    """The changes to a session."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -501,15 +510,15 @@ class UpdateSessionRequest(_message.Message):
     """Optional. Makes the call safe to repeat; see SessionService. At most 128 characters."""
     @_builtins.property
     def session(self) -> Global___Session:
-        """Required. Holds the new values of the fields that `update_mask` names; its other fields are ignored."""
+        """Required. The new values of the fields that `update_mask` names; its other fields are ignored."""
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
         """Optional. What to change: `metadata` (as a whole), `metadata.<key>` (one key of the top level, which may itself
-        hold dots; removed if it is absent from `session.metadata`), `config`, `config.<field>`, `storage_options.ttl`,
+        contain dots; removed if it is absent from `session.metadata`), `config`, `config.<field>`, `storage_options.ttl`,
         `storage_options.expiry_action`. A named field that is absent from `session` is set to its default. Anything else
-        is INVALID_ARGUMENT. Without a mask the fields that `session` holds are changed, so nothing is erased by omission.
-        A TEMPORARY session keeps a ttl and its expiry_action.
+        is INVALID_ARGUMENT. Without a mask the fields that are present in `session` are changed, so nothing is erased by
+        omission. The ttl of a TEMPORARY session can be changed but not removed, and its expiry_action stays DELETE.
         """
 
     def __init__(
@@ -531,15 +540,15 @@ Global___UpdateSessionRequest: _TypeAlias = UpdateSessionRequest  # noqa: Y015
 
 @_typing.final
 class UpdateSessionResponse(_message.Message):
-    """The response of UpdateSession."""
+    """The response to UpdateSession."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     SESSION_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def session(self) -> Global___Session:
-        """Output only. The session after the change. If its ttl or timeout, as changed, is over already: the session as that
-        leaves it; if that erases it, as it was just before.
+        """Output only. The session after the change. If the changed ttl or timeout is already over, the session as its expiry
+        leaves it; if the expiry erases it, the session as it was just before.
         """
 
     def __init__(
@@ -557,7 +566,7 @@ Global___UpdateSessionResponse: _TypeAlias = UpdateSessionResponse  # noqa: Y015
 
 @_typing.final
 class ListSessionsRequest(_message.Message):
-    """The sessions to list, and which page of them."""
+    """A query for sessions, and the page of it to return."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -567,24 +576,24 @@ class ListSessionsRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     ORDER_BY_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
-    """Optional. Lists only this user's sessions. Default: every user's."""
+    """Optional. The user whose sessions to list. Default: every user's."""
     page_size: _builtins.int
     """Optional. The most sessions in a page. Default: 100. Above 1,000 means 1,000; negative is INVALID_ARGUMENT. A page
-    may hold fewer: it ends at about 1 MiB, and may be short, or even empty, and have a next one, while very many sessions
-    expire.
+    may hold fewer: it ends at about 1 MiB, and while very many sessions expire it may be short, or even empty, and be
+    followed by another.
     """
     page_token: _builtins.str
-    """Optional. The `next_page_token` of the page before, sent with the same query; only `page_size` may differ. Default:
-    the first page. A token of another query is INVALID_ARGUMENT.
+    """Optional. The `next_page_token` of the previous page, sent with the same query; only `page_size` may differ.
+    Default: the first page. A token that belongs to a different query is INVALID_ARGUMENT.
     """
     order_by: _builtins.str
     """Optional. `create_time` or `update_time`, with ` desc` after it for the newest first. Default: `create_time desc`.
-    Sessions with equal times are ordered by id. A session that is written while the pages by `update_time` are read
-    moves: it can be missed, or come twice. Read by `create_time` where every session has to be seen once.
+    Sessions with equal times are ordered by id. By `update_time`, a session that is written while its pages are read
+    moves: it can be missed, or returned twice. Order by `create_time` where every session has to be seen once.
     """
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[Global___SessionState.ValueType]:
-        """Optional. Lists only sessions in one of these states. Default: every state but ARCHIVED."""
+        """Optional. The states of the sessions to list. Default: every state but ARCHIVED."""
 
     def __init__(
         self,
@@ -605,17 +614,17 @@ Global___ListSessionsRequest: _TypeAlias = ListSessionsRequest  # noqa: Y015
 
 @_typing.final
 class ListSessionsResponse(_message.Message):
-    """The response of ListSessions."""
+    """The response to ListSessions."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     SESSIONS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Output only. Leads to the next page. Empty on the last page, and only there."""
+    """Output only. The token of the next page. Empty on the last page, and only there."""
     @_builtins.property
     def sessions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Session]:
-        """Output only. The sessions of this page, in the order that was asked for."""
+        """Output only. The sessions of this page, in the requested order."""
 
     def __init__(
         self,
@@ -633,7 +642,7 @@ Global___ListSessionsResponse: _TypeAlias = ListSessionsResponse  # noqa: Y015
 
 @_typing.final
 class SearchSessionsRequest(_message.Message):
-    """The sessions to find, and which page of them."""
+    """A query for sessions by their metadata, and the page of it to return."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -644,47 +653,47 @@ class SearchSessionsRequest(_message.Message):
     ORDER_BY_FIELD_NUMBER: _builtins.int
     METADATA_FILTER_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
-    """Optional. Finds only this user's sessions. Default: every user's."""
+    """Optional. The user whose sessions to find. Default: every user's."""
     page_size: _builtins.int
     """Optional. The most sessions in a page. Default: 100. Above 1,000 means 1,000; negative is INVALID_ARGUMENT. A page
-    may hold fewer: it ends at about 1 MiB, and after a bounded number of sessions that the filter leaves out. So a page
-    may be short, or even empty, and have a next one.
+    may hold fewer: it ends at about 1 MiB, and after a bounded number of sessions that the filter leaves out. So a
+    page may be short, or even empty, and be followed by another.
     """
     page_token: _builtins.str
-    """Optional. The `next_page_token` of the page before, sent with the same query; only `page_size` may differ. Default:
-    the first page. A token of another query is INVALID_ARGUMENT.
+    """Optional. The `next_page_token` of the previous page, sent with the same query; only `page_size` may differ.
+    Default: the first page. A token that belongs to a different query is INVALID_ARGUMENT.
     """
     order_by: _builtins.str
     """Optional. `create_time` or `update_time`, with ` desc` after it for the newest first. Default: `create_time desc`.
-    Sessions with equal times are ordered by id. A session that is written while the pages by `update_time` are read
-    moves: it can be missed, or come twice. Read by `create_time` where every session has to be seen once.
+    Sessions with equal times are ordered by id. By `update_time`, a session that is written while its pages are read
+    moves: it can be missed, or returned twice. Order by `create_time` where every session has to be seen once.
     """
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[Global___SessionState.ValueType]:
-        """Optional. Finds only sessions in one of these states. Default: every state but ARCHIVED."""
+        """Optional. The states of the sessions to find. Default: every state but ARCHIVED."""
 
     @_builtins.property
     def metadata_filter(self) -> _struct_pb2.Struct:
-        """Optional. What the metadata has to satisfy, all of it. Default: every session. At most 32 conditions, 64 KiB of
-        JSON, 256 keys, 400 values to compare with, and lists that nest 3 levels.
+        """Optional. The conditions that the metadata must satisfy, all of them. Default: every session. At most 32
+        conditions, 64 KiB of JSON, 256 keys, 400 values to compare with, and lists that nest 3 levels.
 
         Each key is a path into the metadata of at most 32 parts: dotted (`device.os`), or a JSON Pointer where it begins
         with `/`, for keys with dots (`/device.os`). It leads through objects only: an item of a list has no path. Where it
-        leads nowhere a condition fails, but for `$ne` and `{"$exists": false}`; null is equal to null only. The key's
+        leads nowhere, a condition fails, except `$ne` and `{"$exists": false}`; null is equal to null only. The key's
         value is one of:
 
-          - a plain value, which has to be equal: `{"device": "web"}`
-          - an object, which has to be contained: `{"device": {"os": "ios"}}`
-          - an object of operators, which all have to hold: `{"age": {"$gte": 18, "$lt": 65}}`
+          - a plain value, which must be equal: `{"device": "web"}`
+          - an object, which must be contained: `{"device": {"os": "ios"}}`
+          - an object of operators, which must all hold: `{"age": {"$gte": 18, "$lt": 65}}`
 
         The operators: `$eq` equal; `$ne` not equal, or absent; `$gt` `$gte` `$lt` `$lte` ordered, for numbers, and for
-        texts by their code points; `$in` equal to one of a list of 1 to 100 plain values; `$exists` present (true) or
+        strings by their code points; `$in` equal to one of a list of 1 to 100 plain values; `$exists` present (true) or
         absent (false); `$contains` an object contained in the object, a list whose items the list holds, a value held by
         the list, or a string within the string that is there.
 
         Comparisons are typed: `true` is not `1`, and `"1"` is not `1`. An unknown operator is INVALID_ARGUMENT, and so is
-        one that is elsewhere than directly under a path: a key that begins with `$` is taken as it is only within
-        `$eq` and `$ne`.
+        an operator anywhere but directly under a path: a key that begins with `$` is an ordinary key only within `$eq` and
+        `$ne`.
         """
 
     def __init__(
@@ -707,17 +716,17 @@ Global___SearchSessionsRequest: _TypeAlias = SearchSessionsRequest  # noqa: Y015
 
 @_typing.final
 class SearchSessionsResponse(_message.Message):
-    """The response of SearchSessions."""
+    """The response to SearchSessions."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     SESSIONS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Output only. Leads to the next page. Empty on the last page, and only there."""
+    """Output only. The token of the next page. Empty on the last page, and only there."""
     @_builtins.property
     def sessions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Session]:
-        """Output only. The sessions of this page, in the order that was asked for."""
+        """Output only. The sessions of this page, in the requested order."""
 
     def __init__(
         self,
@@ -765,7 +774,7 @@ Global___DeleteSessionRequest: _TypeAlias = DeleteSessionRequest  # noqa: Y015
 
 @_typing.final
 class DeleteSessionResponse(_message.Message):
-    """The response of DeleteSession, sent when nothing of the session can be read any more."""
+    """The response to DeleteSession, sent once nothing of the session can be read any more."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -812,7 +821,7 @@ Global___StartSessionRequest: _TypeAlias = StartSessionRequest  # noqa: Y015
 
 @_typing.final
 class StartSessionResponse(_message.Message):
-    """The response of StartSession."""
+    """The response to StartSession."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -866,7 +875,7 @@ Global___PauseSessionRequest: _TypeAlias = PauseSessionRequest  # noqa: Y015
 
 @_typing.final
 class PauseSessionResponse(_message.Message):
-    """The response of PauseSession."""
+    """The response to PauseSession."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -920,7 +929,7 @@ Global___ResumeSessionRequest: _TypeAlias = ResumeSessionRequest  # noqa: Y015
 
 @_typing.final
 class ResumeSessionResponse(_message.Message):
-    """The response of ResumeSession."""
+    """The response to ResumeSession."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -974,7 +983,7 @@ Global___EndSessionRequest: _TypeAlias = EndSessionRequest  # noqa: Y015
 
 @_typing.final
 class EndSessionResponse(_message.Message):
-    """The response of EndSession."""
+    """The response to EndSession."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1028,7 +1037,7 @@ Global___ArchiveSessionRequest: _TypeAlias = ArchiveSessionRequest  # noqa: Y015
 
 @_typing.final
 class ArchiveSessionResponse(_message.Message):
-    """The response of ArchiveSession."""
+    """The response to ArchiveSession."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1068,8 +1077,8 @@ class SetContextRequest(_message.Message):
     request_id: _builtins.str
     """Optional. Makes the call safe to repeat; see SessionService. At most 128 characters."""
     forget_past: _builtins.bool
-    """Optional. Whether to erase the context's earlier values from the log at once; they can be read with `at_sequence`
-    otherwise, until the log is compacted. The events stay, without their values. Default: false.
+    """Optional. Whether to erase the context's earlier values from the log at once; otherwise they can be read with
+    `at_sequence` until the log is compacted. The events stay, without their values. Default: false.
     """
     @_builtins.property
     def context(self) -> _struct_pb2.Struct:
@@ -1096,7 +1105,7 @@ Global___SetContextRequest: _TypeAlias = SetContextRequest  # noqa: Y015
 
 @_typing.final
 class SetContextResponse(_message.Message):
-    """The response of SetContext."""
+    """The response to SetContext."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1120,7 +1129,7 @@ Global___SetContextResponse: _TypeAlias = SetContextResponse  # noqa: Y015
 
 @_typing.final
 class UpdateContextRequest(_message.Message):
-    """The changes of a session's context."""
+    """The changes to a session's context."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1136,14 +1145,14 @@ class UpdateContextRequest(_message.Message):
     request_id: _builtins.str
     """Optional. Makes the call safe to repeat; see SessionService. At most 128 characters."""
     forget_past: _builtins.bool
-    """Optional. Whether to erase the context's earlier values from the log at once; they can be read with `at_sequence`
-    otherwise, until the log is compacted. The events stay, without their values. Default: false.
+    """Optional. Whether to erase the context's earlier values from the log at once; otherwise they can be read with
+    `at_sequence` until the log is compacted. The events stay, without their values. Default: false.
     """
     @_builtins.property
     def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___ContextChange]:
         """Required. 1 to 100 changes, applied in this order, all or none. Afterwards the context may have at most 1 MiB of
-        JSON, 3.5 MiB as a Struct, and 10,000 keys. The changed paths, of a merge one for each key, have to fit into one
-        event together: 1 MiB of them always does.
+        JSON, 3.5 MiB as a Struct, and 10,000 keys. The changed paths, one for each key of a merge, must fit into one event
+        together; up to 1 MiB of them always fits.
         """
 
     def __init__(
@@ -1165,7 +1174,7 @@ Global___UpdateContextRequest: _TypeAlias = UpdateContextRequest  # noqa: Y015
 
 @_typing.final
 class UpdateContextResponse(_message.Message):
-    """The response of UpdateContext."""
+    """The response to UpdateContext."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1199,9 +1208,9 @@ class GetContextRequest(_message.Message):
     session_id: _builtins.str
     """Required. The session's id."""
     path: _builtins.str
-    """Optional. Where to look; ContextChange says how a path is written. Default: nowhere, only the whole is returned."""
+    """Optional. The path of the value to return; ContextChange says how a path is written. Default: the whole context."""
     at_sequence: _builtins.int
-    """Optional. Returns the context as it was right after the event with this sequence; see GetSessionRequest."""
+    """Optional. The sequence of the event right after which to read the context; see GetSessionRequest."""
     def __init__(
         self,
         *,
@@ -1219,14 +1228,16 @@ Global___GetContextRequest: _TypeAlias = GetContextRequest  # noqa: Y015
 
 @_typing.final
 class GetContextResponse(_message.Message):
-    """The response of GetContext."""
+    """The response to GetContext."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     CONTEXT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def context(self) -> Global___Context:
-        """Output only. The context; when a path was asked for, without `data`, and with `value` if there is something at it."""
+        """Output only. The context; if the request has a path, without `data`, and with `value` if there is a value at the
+        path.
+        """
 
     def __init__(
         self,
@@ -1275,7 +1286,7 @@ Global___AddMessageRequest: _TypeAlias = AddMessageRequest  # noqa: Y015
 
 @_typing.final
 class AddMessageResponse(_message.Message):
-    """The response of AddMessage."""
+    """The response to AddMessage."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1312,8 +1323,8 @@ class AddMessagesRequest(_message.Message):
     """Optional. Makes the call safe to repeat; see SessionService. At most 128 characters."""
     @_builtins.property
     def messages(self) -> _containers.RepeatedCompositeFieldContainer[Global___Message]:
-        """Required. 1 to 1,000 messages, in the order in which they are to be added. With the ids and times that they get,
-        all of them have to fit into one answer of 4 MiB; otherwise the call is LIMIT_EXCEEDED and adds none.
+        """Required. 1 to 1,000 messages, in the order in which to add them. With the ids and times that they get, all of them
+        must fit into one response of 4 MiB; otherwise the call is LIMIT_EXCEEDED and adds none.
         """
 
     def __init__(
@@ -1333,7 +1344,7 @@ Global___AddMessagesRequest: _TypeAlias = AddMessagesRequest  # noqa: Y015
 
 @_typing.final
 class AddMessagesResponse(_message.Message):
-    """The response of AddMessages."""
+    """The response to AddMessages."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1371,18 +1382,20 @@ class GetHistoryRequest(_message.Message):
     """Required. The session's id."""
     limit: _builtins.int
     """Optional. The most messages to return. Default: the session's `config.context_window`, else 100. Above 1,000 means
-    1,000; negative is INVALID_ARGUMENT. Fewer are returned where they hold about 1 MiB; `has_more` tells.
+    1,000; negative is INVALID_ARGUMENT. Fewer are returned if they reach about 1 MiB; `has_more` tells.
     """
     before_sequence: _builtins.int
-    """Optional. Returns the newest messages before this sequence. To page backwards give the `sequence` of the first
-    message of the page before. With `after_sequence` as well, returns the oldest between the two. Negative is
-    INVALID_ARGUMENT.
+    """Optional. The sequence before which to return the newest messages. To page backwards, give the `sequence` of the
+    first message of the previous page. With `after_sequence` as well, the oldest messages between the two are
+    returned. Negative is INVALID_ARGUMENT.
     """
     after_sequence: _builtins.int
-    """Optional. Returns the oldest messages after this sequence; 0 starts at the first. Negative is INVALID_ARGUMENT."""
+    """Optional. The sequence after which to return the oldest messages; 0 starts at the first. Negative is
+    INVALID_ARGUMENT.
+    """
     at_sequence: _builtins.int
-    """Optional. Returns messages of the history as it was right after the event with this sequence; see
-    GetSessionRequest. Messages that were erased since are left out.
+    """Optional. The sequence of the event right after which to read the history; see GetSessionRequest. Messages that
+    were erased since are left out.
     """
     window: Global___HistoryWindow.ValueType
     """Optional. Which messages make up the newest part. Default: EXACT. WHOLE_TURNS with `before_sequence` or
@@ -1415,7 +1428,7 @@ Global___GetHistoryRequest: _TypeAlias = GetHistoryRequest  # noqa: Y015
 
 @_typing.final
 class GetHistoryResponse(_message.Message):
-    """The response of GetHistory."""
+    """The response to GetHistory."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1469,7 +1482,7 @@ Global___ClearHistoryRequest: _TypeAlias = ClearHistoryRequest  # noqa: Y015
 
 @_typing.final
 class ClearHistoryResponse(_message.Message):
-    """The response of ClearHistory."""
+    """The response to ClearHistory."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1491,7 +1504,7 @@ Global___ClearHistoryResponse: _TypeAlias = ClearHistoryResponse  # noqa: Y015
 
 @_typing.final
 class SubscribeRequest(_message.Message):
-    """The session to watch, from which position and for which events."""
+    """The session to watch, the position to start from, and the events to send."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1505,27 +1518,28 @@ class SubscribeRequest(_message.Message):
     session_id: _builtins.str
     """Required. The session's id."""
     after_sequence: _builtins.int
-    """Optional. Shows every event after this sequence, first from the log and then live. 0 asks for the log from its
-    first event, which is EVENTS_COMPACTED when that is no longer kept, or belonged to a deleted session of this id:
-    subscribe from `oldest_sequence` - 1 then, or read the session again. Default: from now. Negative is
+    """Optional. The sequence after which to send every event, first from the log and then live. 0 asks for the log from
+    its first event, which is EVENTS_COMPACTED when that event is no longer kept or belonged to a deleted session of
+    this id: then subscribe from `oldest_sequence` - 1, or read the session again. Default: from now. Negative is
     INVALID_ARGUMENT.
     """
     include_changes: _builtins.bool
     """Optional. Whether `context_change` and `updated` events hold what was changed. Default: false."""
     log_id: _builtins.str
-    """Optional. The `log_id` of the last checkpoint that came before the position. When the log has another event at the
-    position now, or may have, the call is LOG_REPLACED: the session was deleted and made again, or its last events were
-    lost in a failover or a restore of the database. Default: the position is taken as one of this log.
+    """Optional. The `log_id` of the last checkpoint that came before the position. When the log now has, or may have, a
+    different event at the position, the call is LOG_REPLACED: the session was deleted and created again, or its last
+    events were lost in a failover or a restore of the database. Default: the position is assumed to belong to this
+    log.
     """
     include_drafts: _builtins.bool
-    """Optional. Whether the stream also shows messages while they are being written, see DraftService. Default: false."""
+    """Optional. Whether the stream also shows messages while they are being written; see DraftService. Default: false."""
     @_builtins.property
     def event_types(self) -> _containers.RepeatedScalarFieldContainer[Global___EventType.ValueType]:
-        """Optional. Shows only events of these types, and `deleted`. Default: all."""
+        """Optional. The types of events to send; `deleted` is always sent. Default: all."""
 
     @_builtins.property
     def draft_interval(self) -> _duration_pb2.Duration:
-        """Optional. The shortest time between two pieces of a draft; text that comes meanwhile goes into one piece. From 0 to
+        """Optional. The shortest time between two pieces of a draft; text written in between goes into one piece. From 0 to
         10 seconds. Default: 50 milliseconds.
         """
 
@@ -1569,7 +1583,7 @@ class SubscribeResponse(_message.Message):
 
     @_builtins.property
     def draft(self) -> Global___Draft:
-        """Output only. A piece of a message that is being written, with `include_drafts`. Moves no position."""
+        """Output only. A piece of a message that is being written, with `include_drafts`. It moves no position."""
 
     def __init__(
         self,
@@ -1673,7 +1687,7 @@ class ExportSessionResponse(_message.Message):
     RECORD_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def record(self) -> Global___ExportRecord:
-        """Output only. The next record; keep it whole, fields that you do not know too."""
+        """Output only. The next record; keep all of it, including fields that you do not know."""
 
     def __init__(
         self,
@@ -1730,7 +1744,7 @@ Global___ImportSessionRequest: _TypeAlias = ImportSessionRequest  # noqa: Y015
 
 @_typing.final
 class ImportSessionResponse(_message.Message):
-    """The response of ImportSession."""
+    """The response to ImportSession."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1767,12 +1781,13 @@ class ForkSessionRequest(_message.Message):
     session_id: _builtins.str
     """Required. The id of the session to fork."""
     at_sequence: _builtins.int
-    """Optional. The sequence of the event after which to fork. Default, and 0: the last one. Beyond the last event it is
-    CURSOR_AHEAD, before the oldest that is kept EVENTS_COMPACTED; negative is INVALID_ARGUMENT.
+    """Optional. The sequence of the event after which to fork. Default, and 0: the last one. A sequence beyond the last
+    event is CURSOR_AHEAD, one before the oldest event that is kept is EVENTS_COMPACTED, and a negative one is
+    INVALID_ARGUMENT.
     """
     new_session_id: _builtins.str
     """Optional. The id of the new session, 1 to 128 characters of `A-Z a-z 0-9 . _ ~ : @ -`. Default: a new id; if
-    `request_id` is given it is derived from that, so that a retry finds the same session.
+    `request_id` is given, it is derived from that, so that a retry finds the same session.
     """
     user_id: _builtins.str
     """Optional. The new session's user: 1 to 256 characters, no control characters. Default: the source's."""
@@ -1853,19 +1868,19 @@ class Session(_message.Message):
     user_id: _builtins.str
     """Output only. The user whose conversation this is; given to CreateSession."""
     state: Global___SessionState.ValueType
-    """Output only. The session's state; changed by StartSession and the other verbs, and by time."""
+    """Output only. The session's state; changed by StartSession and the RPCs after it, and by time."""
     message_count: _builtins.int
     """Output only. How many messages the history holds."""
     last_sequence: _builtins.int
     """Output only. The sequence of the session's last event; a position to subscribe from."""
     etag: _builtins.str
     """Output only. Changes with every change of the session itself: its state, metadata, config or storage options, and
-    by an import. Messages and context leave it as it is.
+    by an import. Messages and changes of the context do not change it.
     """
     @_builtins.property
     def metadata(self) -> _struct_pb2.Struct:
         """Optional. Facts about the session to search by, at most 64 KiB of JSON and 256 keys. It is never encrypted, and no
-        text in it may hold U+0000.
+        string in it may contain U+0000.
         """
 
     @_builtins.property
@@ -1874,7 +1889,7 @@ class Session(_message.Message):
 
     @_builtins.property
     def storage_options(self) -> Global___StorageOptions:
-        """Optional. How the session is stored, with the `ttl` that applies."""
+        """Optional. How the session is stored, with the `ttl` that is in force."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
@@ -1901,7 +1916,7 @@ class Session(_message.Message):
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
         """Output only. When the session's ttl is over: `create_time` plus `storage_options.ttl`; absent without a ttl. The
-        idle timeout does not show here.
+        idle timeout does not count.
         """
 
     @_builtins.property
@@ -1977,7 +1992,7 @@ class SessionConfig(_message.Message):
     number takes effect when the next message is added.
     """
     context_window: _builtins.int
-    """Optional. How many messages GetHistory returns when it is not told. Default, and 0: 100. Negative is
+    """Optional. How many messages GetHistory returns when its request has no `limit`. Default, and 0: 100. Negative is
     INVALID_ARGUMENT; above 1,000 means 1,000.
     """
     overflow: Global___Overflow.ValueType
@@ -1985,8 +2000,8 @@ class SessionConfig(_message.Message):
     @_builtins.property
     def timeout(self) -> _duration_pb2.Duration:
         """Optional. How long a session may stay CREATED or ACTIVE without a write (create, start, resume, message, context
-        change, clearing of a history that holds messages, import; not UpdateSession) before it is EXPIRED, to the instant:
-        1 second to 10 years. Default: without end.
+        change, clearing of a history that holds messages, import; not UpdateSession) before it is EXPIRED, exactly at that
+        instant: 1 second to 10 years. Default: no idle timeout.
         """
 
     def __init__(
@@ -2024,12 +2039,12 @@ class StorageOptions(_message.Message):
     """
     expiry_action: Global___ExpiryAction.ValueType
     """Optional. What becomes of the session when its ttl is over. Default: RETAIN when PERMANENT. A TEMPORARY session is
-    always erased then, so only DELETE may be said for it.
+    always erased then, so DELETE is the only value for it.
     """
     @_builtins.property
     def ttl(self) -> _duration_pb2.Duration:
-        """Optional. The session's lifetime, counted from `create_time`: 1 second to 10 years. Default: without end when
-        PERMANENT, 24 hours when TEMPORARY.
+        """Optional. The session's lifetime, counted from `create_time`: 1 second to 10 years. Default: no end when PERMANENT,
+        24 hours when TEMPORARY.
         """
 
     def __init__(
@@ -2059,19 +2074,21 @@ class Context(_message.Message):
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     VALUE_FIELD_NUMBER: _builtins.int
     etag: _builtins.str
-    """Output only. Changes with every change of the context, and with nothing else. `0` when it was never written."""
+    """Output only. A version of the context, which changes with every write to it and with nothing else. `0` if it was
+    never written.
+    """
     @_builtins.property
     def data(self) -> _struct_pb2.Struct:
-        """Output only. The whole object; empty in the answer of GetContext with a path."""
+        """Output only. The whole object; empty in the response to GetContext with a path."""
 
     @_builtins.property
     def update_time(self) -> _timestamp_pb2.Timestamp:
-        """Output only. When the context was last written; the session's `create_time` when it never was."""
+        """Output only. When the context was last written; the session's `create_time` if it never was."""
 
     @_builtins.property
     def value(self) -> _struct_pb2.Value:
-        """Output only. The value at the path that GetContext was asked for. Absent when there is none, which is not
-        the same as JSON's null, and when no path was asked for.
+        """Output only. The value at the path in the request of GetContext. Absent if there is none, which is not the same as
+        JSON's null, and if the request has no path.
         """
 
     def __init__(
@@ -2095,9 +2112,9 @@ class ContextChange(_message.Message):
     """One change of a part of the context.
 
     A path is written in one of two ways. Dotted: `user_input.query`, `items.0.name`, where a number is the index into a
-    list, from 0. Or, when it starts with `/`, as a JSON Pointer (RFC 6901), for keys with dots: `/a.b/0/name`, with `~1`
-    for `/` and `~0` for `~`. It has at most 32 parts; a dotted path with an empty part is INVALID_ARGUMENT. The empty
-    path is the whole context.
+    list, starting at 0. Or, when it starts with `/`, as a JSON Pointer (RFC 6901), for keys with dots: `/a.b/0/name`,
+    with `~1` for `/` and `~0` for `~`. It has at most 32 parts; a dotted path with an empty part is INVALID_ARGUMENT.
+    The empty path is the whole context.
 
     A path that leads through a scalar, that names a key of a list, or whose index lies past the list's end is
     FAILED_PRECONDITION with the reason PATH_CONFLICT. Missing parent objects are created by `set`, `increment`, `append`
@@ -2113,26 +2130,26 @@ class ContextChange(_message.Message):
     APPEND_FIELD_NUMBER: _builtins.int
     MERGE_FIELD_NUMBER: _builtins.int
     path: _builtins.str
-    """Required. Where to change the context. May be empty with `merge` only."""
+    """Required. The path of the part to change. May be empty with `merge` only."""
     remove: _builtins.bool
-    """Optional. Takes away the key or the list item; true is the only value. Without effect when there is no such key;
+    """Optional. Whether to remove the key or the list item; true is the only value. No effect if there is no such key;
     an index past the list's end is PATH_CONFLICT.
     """
     increment: _builtins.float
-    """Optional. Adds this number to the number there; a missing one counts as 0. A sum beyond ±(2^53 - 1) is
+    """Optional. The number to add to the number there; a missing one counts as 0. A sum beyond ±(2^53 - 1) is
     PATH_CONFLICT.
     """
     @_builtins.property
     def set(self) -> _struct_pb2.Value:
-        """Optional. Puts this value there, in place of what stood there."""
+        """Optional. The value to put there, in place of what was there."""
 
     @_builtins.property
     def append(self) -> _struct_pb2.Value:
-        """Optional. Adds this value at the end of the list there; a missing one counts as empty."""
+        """Optional. The value to add at the end of the list there; a missing list counts as empty."""
 
     @_builtins.property
     def merge(self) -> _struct_pb2.Struct:
-        """Optional. Puts each of these keys into the object there, in place of the old value; other keys stay. Shallow: an
+        """Optional. The keys to put into the object there, in place of their old values; other keys stay. Shallow: an
         object replaces an object. A null is stored as null.
         """
 
@@ -2180,10 +2197,12 @@ class Message(_message.Message):
     is MESSAGE_ALREADY_EXISTS.
     """
     sequence: _builtins.int
-    """Output only. The sequence of the message's event: its place in the history. It alone decides the order."""
+    """Output only. The sequence of the message's event: its position in the history, and the only thing that decides the
+    order.
+    """
     role: _builtins.str
-    """Required. Who speaks, such as `user`, `assistant`, `system` or `tool`: any text of 1 to 64 characters. May be empty
-    when `data` or `payload` is given.
+    """Required. The role of the speaker, such as `user`, `assistant`, `system` or `tool`: any string of 1 to 64
+    characters. May be empty when `data` or `payload` is given.
     """
     content: _builtins.str
     """Optional. The text, at most 256 KiB of UTF-8. May be empty."""
@@ -2211,7 +2230,7 @@ class Message(_message.Message):
 
     @_builtins.property
     def timestamp(self) -> _timestamp_pb2.Timestamp:
-        """Optional. When the message was made, as the caller says. Kept exactly; it plays no part in the order."""
+        """Optional. When the message was made, according to the caller. Kept exactly; it does not affect the order."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
@@ -2267,19 +2286,19 @@ class Event(_message.Message):
     session_id: _builtins.str
     """Output only. The session's id."""
     sequence: _builtins.int
-    """Output only. The event's place in the session's log: 1, 2, 3, … without holes."""
+    """Output only. The event's position in the session's log: 1, 2, 3, … without gaps."""
     type: Global___EventType.ValueType
-    """Output only. What kind of change this is, also when `erased`."""
+    """Output only. The kind of change, also when `erased`."""
     request_id: _builtins.str
-    """Output only. The `request_id` of the call that caused it. Empty when it bore none, and when time caused it."""
+    """Output only. The `request_id` of the call that caused the event. Empty if the call had none, and if time caused it."""
     erased: _builtins.bool
-    """Output only. Whether the content was erased since, because the history was cleared, truncated or replaced by an
-    import. `data` is absent then.
+    """Output only. Whether the content was erased since, because the message was erased, or the history was cleared,
+    truncated or replaced by an import. `data` is absent then.
     """
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
-        """Output only. When the change was committed, by the server's clock; of an expiry, the instant at which it was due;
-        of an imported message, its `create_time`. So it does not always grow with the sequence.
+        """Output only. When the change was committed, by the server's clock; for an expiry, the instant at which it was due;
+        for an imported message, its `create_time`. So times do not always grow with the sequence.
         """
 
     @_builtins.property
@@ -2399,8 +2418,8 @@ class StateChangeEvent(_message.Message):
     PREVIOUS_STATE_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     state: Global___SessionState.ValueType
-    """Output only. The new state. It equals `previous_state` when the ttl of a session ends that had idled before: from
-    then on it cannot be resumed.
+    """Output only. The new state. It equals `previous_state` when the ttl of a session ends that the idle timeout had
+    expired before: from then on the session cannot be resumed.
     """
     previous_state: Global___SessionState.ValueType
     """Output only. The state before."""
@@ -2437,7 +2456,7 @@ class ContextChangeEvent(_message.Message):
     """Output only. Whether `changes` is empty because the changes are larger than 64 KiB or were erased."""
     @_builtins.property
     def paths(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Output only. The paths that were written: of a merge those of its keys, of SetContext the empty path."""
+        """Output only. The paths that were written: for a merge those of its keys, for SetContext the empty path."""
 
     @_builtins.property
     def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___ContextChange]:
@@ -2475,8 +2494,8 @@ class UpdatedEvent(_message.Message):
 
     @_builtins.property
     def session(self) -> Global___Session:
-        """Output only. The session after the change, if the subscription includes changes and it has at most 64 KiB; absent
-        otherwise.
+        """Output only. The session after the change, if the subscription includes changes and the session has at most 64 KiB;
+        absent otherwise.
         """
 
     def __init__(
@@ -2523,7 +2542,7 @@ class ImportedEvent(_message.Message):
 
     MESSAGE_COUNT_FIELD_NUMBER: _builtins.int
     message_count: _builtins.int
-    """Output only. How many messages the import brings."""
+    """Output only. How many messages were imported."""
     def __init__(
         self,
         *,
@@ -2616,7 +2635,7 @@ class RecordChange(_message.Message):
     ETAG_FIELD_NUMBER: _builtins.int
     DELETED_FIELD_NUMBER: _builtins.int
     etag: _builtins.str
-    """Output only. The record's etag after the change; of a deleted record, its last."""
+    """Output only. The record's etag after the change; for a deleted record, its last one."""
     deleted: _builtins.bool
     """Output only. Whether the record was deleted."""
     @_builtins.property
@@ -2719,7 +2738,7 @@ class ExportRecord(_message.Message):
 
     @_builtins.property
     def footer(self) -> Global___ExportFooter:
-        """Optional. What makes the export whole; the last record."""
+        """Optional. The end of the export; the last record."""
 
     @_builtins.property
     def records(self) -> Global___ExportRecords:
@@ -2746,7 +2765,7 @@ Global___ExportRecord: _TypeAlias = ExportRecord  # noqa: Y015
 
 @_typing.final
 class ExportHeader(_message.Message):
-    """Opens an export."""
+    """The opening of an export."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -2754,8 +2773,8 @@ class ExportHeader(_message.Message):
     SESSION_FIELD_NUMBER: _builtins.int
     EXPORT_TIME_FIELD_NUMBER: _builtins.int
     version: _builtins.int
-    """Required. The version of the records' form: 2, or 1 in exports of earlier servers. A version that the server does
-    not know is INVALID_ARGUMENT.
+    """Required. The version of the format: 2, or 1 in exports of earlier servers. A version that the server does not know
+    is INVALID_ARGUMENT.
     """
     @_builtins.property
     def session(self) -> Global___Session:
@@ -2854,7 +2873,7 @@ Global___ExportRecords: _TypeAlias = ExportRecords  # noqa: Y015
 
 @_typing.final
 class ExportFooter(_message.Message):
-    """Closes an export; an import checks it against the records before it."""
+    """The end of an export. An import checks it against the records before it."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -2866,8 +2885,8 @@ class ExportFooter(_message.Message):
     record_count: _builtins.int
     """Required. How many records come before this one."""
     sha256: _builtins.bytes
-    """Required. A SHA-256 digest over what the records before this one mean, 32 bytes. It does not depend on how they
-    were encoded or kept in between.
+    """Required. A SHA-256 digest of the values in the records before this one, 32 bytes. It does not depend on how they
+    were encoded or stored.
     """
     def __init__(
         self,

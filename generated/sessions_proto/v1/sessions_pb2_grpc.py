@@ -32,10 +32,10 @@ class SessionServiceStub(object):
 
     # The log
 
-    Every committed change of a session is one event. Its `sequence` is 1, 2, 3, … for each session, without holes, in
-    the order of commitment. A message's `sequence` is that of its event; the history is the message part of the log
-    since it was last cleared; Subscribe is the log, live. A sequence never goes back: when a deleted id is created
-    again, it continues after the old head.
+    Every committed change of a session is one event. Its `sequence` is 1, 2, 3, … for each session, without gaps, in the
+    order in which the changes were committed. A message's `sequence` is that of its event; the history is the log's
+    messages since it was last cleared, without those that were removed; Subscribe is the log, live. A sequence never
+    goes back: when a deleted id is created again, it continues after the old head.
 
     # Calling
 
@@ -48,33 +48,33 @@ class SessionServiceStub(object):
 
     # Limits
 
-    These are the defaults; a server may be set otherwise. A request has at most 4 MiB. Session and message ids have 1 to
-    128 characters of `A-Z a-z 0-9 . _ ~ : @ -`. JSON, which travels as Struct and Value, nests at most 32 levels and
-    comes back equal to what was sent; what a double cannot hold exactly is INVALID_ARGUMENT: NaN, an infinity, and an
-    integral number beyond ±(2^53 - 1), which is to be sent as a string. The other limits are at their fields. Too many
-    bytes or too many keys are RESOURCE_EXHAUSTED with the reason LIMIT_EXCEEDED; anything else out of range, such as too
-    many characters or items, is INVALID_ARGUMENT.
-    Every response, event and record stays below 4 MiB, which is what gRPC clients take unless told otherwise.
+    These are the defaults; a server may be configured otherwise. A request has at most 4 MiB. Session and message ids
+    have 1 to 128 characters of `A-Z a-z 0-9 . _ ~ : @ -`. JSON, which travels as Struct and Value, nests at most 32
+    levels and comes back equal to what was sent; what a double cannot hold exactly is INVALID_ARGUMENT: NaN, an
+    infinity, and an integer beyond ±(2^53 - 1), which should be sent as a string. The other limits are described with
+    their fields. Too many bytes or too many keys are RESOURCE_EXHAUSTED with the reason LIMIT_EXCEEDED; anything else
+    out of range, such as too many characters or items, is INVALID_ARGUMENT. Every response, event and record stays below
+    4 MiB, which is what gRPC clients accept unless told otherwise.
 
     # Writing safely
 
     `request_id` makes a write safe to repeat: any string of up to 128 characters without U+0000 that is new for each
-    write, such as a UUID. When the same request comes again within 24 hours it has no second effect and is answered as
-    the first was, on every server and after a restart. The same id with other fields or for another RPC is
-    FAILED_PRECONDITION with the reason REQUEST_ID_REUSED. Ids are scoped to the session. A refused request leaves
-    its id unused.
+    write, such as a UUID. When the same request comes again within 24 hours, it has no second effect and gets the first
+    response, on every server and after a restart. The same id with other fields or for another RPC is
+    FAILED_PRECONDITION with the reason REQUEST_ID_REUSED. Ids are scoped to the session. A refused request leaves its id
+    unused.
 
-    `etag` makes a write depend on what was read: give the etag that a session or a context had, and the write is ABORTED
-    with the reason ETAG_MISMATCH, and the current etag, if it has changed since. Without one, writes are applied one
+    `etag` makes a write depend on what was read: give the etag that a session or a context had, and if it has changed
+    since, the write is ABORTED with the reason ETAG_MISMATCH and the current etag. Without one, writes are applied one
     after another.
 
     # Errors
 
-    Every error carries a `google.rpc.ErrorInfo` whose reason is one of ErrorReason, which says all about them. Every RPC
-    may answer INVALID_REQUEST, MALFORMED_REQUEST, LIMIT_EXCEEDED (a request above 4 MiB), UNAUTHENTICATED, UNAVAILABLE,
-    SHUTTING_DOWN and INTERNAL; every one that names a session SESSION_NOT_FOUND; every one that writes
-    PERMISSION_DENIED, REQUEST_ID_REUSED and STORAGE_FULL; every one that reads or writes the content of an encrypted
-    session KEY_NOT_AVAILABLE and DATA_CORRUPTED. Reasons beyond these are named with each RPC.
+    Every error carries a `google.rpc.ErrorInfo` whose reason is one of ErrorReason, which describes them. Every RPC may
+    return INVALID_REQUEST, MALFORMED_REQUEST, LIMIT_EXCEEDED (a request above 4 MiB), UNAUTHENTICATED, UNAVAILABLE,
+    SHUTTING_DOWN and INTERNAL; every RPC that names a session, SESSION_NOT_FOUND; every RPC that writes,
+    PERMISSION_DENIED, REQUEST_ID_REUSED and STORAGE_FULL; every RPC that reads or writes the content of an encrypted
+    session, KEY_NOT_AVAILABLE and DATA_CORRUPTED. Reasons beyond these are named with each RPC.
     """
 
     def __init__(self, channel):
@@ -201,10 +201,10 @@ class SessionServiceServicer(object):
 
     # The log
 
-    Every committed change of a session is one event. Its `sequence` is 1, 2, 3, … for each session, without holes, in
-    the order of commitment. A message's `sequence` is that of its event; the history is the message part of the log
-    since it was last cleared; Subscribe is the log, live. A sequence never goes back: when a deleted id is created
-    again, it continues after the old head.
+    Every committed change of a session is one event. Its `sequence` is 1, 2, 3, … for each session, without gaps, in the
+    order in which the changes were committed. A message's `sequence` is that of its event; the history is the log's
+    messages since it was last cleared, without those that were removed; Subscribe is the log, live. A sequence never
+    goes back: when a deleted id is created again, it continues after the old head.
 
     # Calling
 
@@ -217,33 +217,33 @@ class SessionServiceServicer(object):
 
     # Limits
 
-    These are the defaults; a server may be set otherwise. A request has at most 4 MiB. Session and message ids have 1 to
-    128 characters of `A-Z a-z 0-9 . _ ~ : @ -`. JSON, which travels as Struct and Value, nests at most 32 levels and
-    comes back equal to what was sent; what a double cannot hold exactly is INVALID_ARGUMENT: NaN, an infinity, and an
-    integral number beyond ±(2^53 - 1), which is to be sent as a string. The other limits are at their fields. Too many
-    bytes or too many keys are RESOURCE_EXHAUSTED with the reason LIMIT_EXCEEDED; anything else out of range, such as too
-    many characters or items, is INVALID_ARGUMENT.
-    Every response, event and record stays below 4 MiB, which is what gRPC clients take unless told otherwise.
+    These are the defaults; a server may be configured otherwise. A request has at most 4 MiB. Session and message ids
+    have 1 to 128 characters of `A-Z a-z 0-9 . _ ~ : @ -`. JSON, which travels as Struct and Value, nests at most 32
+    levels and comes back equal to what was sent; what a double cannot hold exactly is INVALID_ARGUMENT: NaN, an
+    infinity, and an integer beyond ±(2^53 - 1), which should be sent as a string. The other limits are described with
+    their fields. Too many bytes or too many keys are RESOURCE_EXHAUSTED with the reason LIMIT_EXCEEDED; anything else
+    out of range, such as too many characters or items, is INVALID_ARGUMENT. Every response, event and record stays below
+    4 MiB, which is what gRPC clients accept unless told otherwise.
 
     # Writing safely
 
     `request_id` makes a write safe to repeat: any string of up to 128 characters without U+0000 that is new for each
-    write, such as a UUID. When the same request comes again within 24 hours it has no second effect and is answered as
-    the first was, on every server and after a restart. The same id with other fields or for another RPC is
-    FAILED_PRECONDITION with the reason REQUEST_ID_REUSED. Ids are scoped to the session. A refused request leaves
-    its id unused.
+    write, such as a UUID. When the same request comes again within 24 hours, it has no second effect and gets the first
+    response, on every server and after a restart. The same id with other fields or for another RPC is
+    FAILED_PRECONDITION with the reason REQUEST_ID_REUSED. Ids are scoped to the session. A refused request leaves its id
+    unused.
 
-    `etag` makes a write depend on what was read: give the etag that a session or a context had, and the write is ABORTED
-    with the reason ETAG_MISMATCH, and the current etag, if it has changed since. Without one, writes are applied one
+    `etag` makes a write depend on what was read: give the etag that a session or a context had, and if it has changed
+    since, the write is ABORTED with the reason ETAG_MISMATCH and the current etag. Without one, writes are applied one
     after another.
 
     # Errors
 
-    Every error carries a `google.rpc.ErrorInfo` whose reason is one of ErrorReason, which says all about them. Every RPC
-    may answer INVALID_REQUEST, MALFORMED_REQUEST, LIMIT_EXCEEDED (a request above 4 MiB), UNAUTHENTICATED, UNAVAILABLE,
-    SHUTTING_DOWN and INTERNAL; every one that names a session SESSION_NOT_FOUND; every one that writes
-    PERMISSION_DENIED, REQUEST_ID_REUSED and STORAGE_FULL; every one that reads or writes the content of an encrypted
-    session KEY_NOT_AVAILABLE and DATA_CORRUPTED. Reasons beyond these are named with each RPC.
+    Every error carries a `google.rpc.ErrorInfo` whose reason is one of ErrorReason, which describes them. Every RPC may
+    return INVALID_REQUEST, MALFORMED_REQUEST, LIMIT_EXCEEDED (a request above 4 MiB), UNAUTHENTICATED, UNAVAILABLE,
+    SHUTTING_DOWN and INTERNAL; every RPC that names a session, SESSION_NOT_FOUND; every RPC that writes,
+    PERMISSION_DENIED, REQUEST_ID_REUSED and STORAGE_FULL; every RPC that reads or writes the content of an encrypted
+    session, KEY_NOT_AVAILABLE and DATA_CORRUPTED. Reasons beyond these are named with each RPC.
     """
 
     def CreateSession(self, request, context):
@@ -257,7 +257,7 @@ class SessionServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GetSession(self, request, context):
-        """Returns a session, in every state.
+        """Returns a session, whatever its state.
 
         Errors: CURSOR_AHEAD, EVENTS_COMPACTED.
         """
@@ -266,10 +266,11 @@ class SessionServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def UpdateSession(self, request, context):
-        """Changes a session's metadata, config or storage options; state is changed by the verbs below.
+        """Changes a session's metadata, config or storage options. The RPCs below change its state.
 
         Allowed in every state but ARCHIVED, and not after the end of the session's ttl. Writes one `updated` event, and
-        those of an expiry if the session's end now lies in the past. Errors: INVALID_STATE, ETAG_MISMATCH, LIMIT_EXCEEDED.
+        those of an expiry if the change puts the session's end into the past. Errors: INVALID_STATE, ETAG_MISMATCH,
+        LIMIT_EXCEEDED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -277,6 +278,8 @@ class SessionServiceServicer(object):
 
     def ListSessions(self, request, context):
         """Lists the tenant's sessions, a page at a time.
+
+        Errors: LIMIT_EXCEEDED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -294,8 +297,8 @@ class SessionServiceServicer(object):
     def DeleteSession(self, request, context):
         """Erases a session in any state: metadata, context, history, log and keys.
 
-        Only the last sequence of the id stays. Who subscribes gets a `deleted` event and the end of the stream. Deleting
-        twice is NOT_FOUND the second time, unless both calls bear the same `request_id`. Errors: ETAG_MISMATCH.
+        Only the last sequence of the id is kept. Subscribers get a `deleted` event and the end of the stream. Deleting
+        twice is NOT_FOUND the second time, unless both calls have the same `request_id`. Errors: ETAG_MISMATCH.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -304,9 +307,9 @@ class SessionServiceServicer(object):
     def StartSession(self, request, context):
         """Moves a session from CREATED to ACTIVE.
 
-        Errors of this verb and the next four: INVALID_STATE in any other state, ETAG_MISMATCH. Of several equal calls at
-        once one succeeds and the others meet the new state, unless they bear the same `request_id`. Each writes one
-        `state_change` event. SessionState shows the whole table.
+        Errors of this RPC and the next four: INVALID_STATE in any other state, ETAG_MISMATCH. Of several equal calls at
+        the same time one succeeds and the others see the new state, unless they have the same `request_id`. Each writes
+        one `state_change` event. SessionState shows the whole table.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -321,7 +324,7 @@ class SessionServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ResumeSession(self, request, context):
-        """Moves a session from PAUSED to ACTIVE, or from EXPIRED when it was the idle timeout that expired it.
+        """Moves a session from PAUSED to ACTIVE, or from EXPIRED if the idle timeout expired it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -330,8 +333,8 @@ class SessionServiceServicer(object):
     def EndSession(self, request, context):
         """Moves a session from CREATED, ACTIVE, PAUSED or EXPIRED to ENDED. The data of a TEMPORARY session is erased then.
 
-        The answer still shows the session that is erased by it, and a `deleted` event follows the `state_change`; a later
-        call is NOT_FOUND.
+        The response still shows the session that the call erased, and a `deleted` event follows the `state_change`; a
+        later call is NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -389,7 +392,7 @@ class SessionServiceServicer(object):
     def AddMessages(self, request, context):
         """Adds several messages at the end of the history, in their order, all or none.
 
-        As AddMessage; writes one `message` event for each.
+        The same as AddMessage otherwise. Writes one `message` event for each message.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -398,8 +401,8 @@ class SessionServiceServicer(object):
     def GetHistory(self, request, context):
         """Returns messages of the history, oldest first.
 
-        Without a position these are the newest. Before a position these are the newest before it, to page backwards; after
-        a position the oldest after it, to page forwards. Errors: CURSOR_AHEAD, EVENTS_COMPACTED.
+        Without a position, the newest messages. With `before_sequence`, the newest before it, to page backwards; with
+        `after_sequence`, the oldest after it, to page forwards. Errors: CURSOR_AHEAD, EVENTS_COMPACTED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -419,17 +422,17 @@ class SessionServiceServicer(object):
         """Streams the events of a session: those of the log after a position, then each new one, until the caller cancels.
 
         The first response is a checkpoint with the position from which the stream starts; from then on no event is missed.
-        Events come in the order of their sequence, once each, and only when they are durable. To continue a broken stream
+        Events come in the order of their sequence, once each, and only when they are durable. To continue a broken stream,
         call again with `after_sequence` set to the highest sequence that was received, in an event or in a checkpoint.
-        After at most 30 seconds without an event a checkpoint comes, which carries the position past events that were
-        filtered out.
+        After at most 30 seconds without an event the server sends a checkpoint, which moves the position past events that
+        were filtered out.
 
         A slow reader is not disconnected, and slows nobody else down. The stream ends with OK after a `deleted` event,
         which is sent whatever `event_types` says, also to a caller who resumes from a position above 0 and before the
         deletion, as long as the id is not created again; the events in between are erased with the session. It ends with
-        UNAVAILABLE when the server stops, and after three quarters of an hour, so that callers spread over servers that
-        have come since: subscribe again then. It ends with UNAUTHENTICATED within a minute after the credential has ended.
-        Errors: CURSOR_AHEAD, EVENTS_COMPACTED (also in mid-stream; events are never left out in silence), LOG_REPLACED,
+        UNAVAILABLE when the server stops, and after 45 minutes, so that callers spread over servers that were added since:
+        subscribe again then. It ends with UNAUTHENTICATED within a minute after the credential has ended. Errors:
+        CURSOR_AHEAD, EVENTS_COMPACTED (also in mid-stream; events are never silently left out), LOG_REPLACED,
         TOO_MANY_STREAMS.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -438,11 +441,11 @@ class SessionServiceServicer(object):
 
     def ExportSession(self, request, context):
         """Streams a whole session as records: one header, one context, the messages, the session's records, one footer. The
-        size is not limited. The session's records are exported as they are when their turn comes, everything else as it
-        was at the start.
+        size is not limited. The session's records are exported as they are when the stream reaches them, everything else
+        as it was at the start.
 
-        The footer comes last, and only then is the export whole. Answers UNAVAILABLE when the history is cleared or
-        truncated meanwhile; start again. The records of an encrypted session hold its content in clear. Errors:
+        The footer comes last; without it the export is incomplete. Returns UNAVAILABLE when the history is cleared or
+        truncated meanwhile; start again then. The export of an encrypted session holds its content unencrypted. Errors:
         TOO_MANY_STREAMS.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -455,9 +458,10 @@ class SessionServiceServicer(object):
         Send one request for each record, unchanged and in the order in which they were exported. An id that is not in use
         recreates the session as it was exported. A session that exists keeps its id, user, state and storage options, and
         gets the metadata, config, context, history and records of the export; it has to be CREATED or ACTIVE. Message ids,
-        order, times and content are kept; sequences continue in the target. Writes one `imported` event and one `message`
-        event for each message. A stream that is cut short, reordered or altered is INVALID_ARGUMENT, and nothing changed.
-        Errors: SESSION_ALREADY_EXISTS, INVALID_STATE, ENCRYPTION_NOT_CONFIGURED, LIMIT_EXCEEDED, TOO_MANY_STREAMS.
+        order, times and content are kept; sequences are those of the target's own log. Writes one `imported` event and one
+        `message` event for each message. A stream that is cut short, reordered or altered is INVALID_ARGUMENT and changes
+        nothing. Errors: SESSION_ALREADY_EXISTS, INVALID_STATE, ENCRYPTION_NOT_CONFIGURED, LIMIT_EXCEEDED,
+        TOO_MANY_STREAMS.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -467,10 +471,10 @@ class SessionServiceServicer(object):
         """Creates a session with the history, context and config that another session had after one of its events, in one
         step.
 
-        The new session is CREATED. At the head it gets the source's records too, in the past it does not. Messages that
-        were erased since then are not in the fork. A fork of an encrypted session is encrypted, with a key of its own. The
-        source is not changed, and writes to it do not wait. Writes one `created` event and one `message` event for each
-        message, and none for the records. Errors: SESSION_ALREADY_EXISTS, CURSOR_AHEAD, EVENTS_COMPACTED,
+        The new session is CREATED. A fork at the head gets the source's records too; a fork in the past does not. Messages
+        that were erased since then are not in the fork. A fork of an encrypted session is encrypted, with a key of its
+        own. The source is not changed, and writes to it do not wait. Writes one `created` event and one `message` event
+        for each message, and none for the records. Errors: SESSION_ALREADY_EXISTS, CURSOR_AHEAD, EVENTS_COMPACTED,
         ENCRYPTION_NOT_CONFIGURED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -604,10 +608,10 @@ class SessionService(object):
 
     # The log
 
-    Every committed change of a session is one event. Its `sequence` is 1, 2, 3, … for each session, without holes, in
-    the order of commitment. A message's `sequence` is that of its event; the history is the message part of the log
-    since it was last cleared; Subscribe is the log, live. A sequence never goes back: when a deleted id is created
-    again, it continues after the old head.
+    Every committed change of a session is one event. Its `sequence` is 1, 2, 3, … for each session, without gaps, in the
+    order in which the changes were committed. A message's `sequence` is that of its event; the history is the log's
+    messages since it was last cleared, without those that were removed; Subscribe is the log, live. A sequence never
+    goes back: when a deleted id is created again, it continues after the old head.
 
     # Calling
 
@@ -620,33 +624,33 @@ class SessionService(object):
 
     # Limits
 
-    These are the defaults; a server may be set otherwise. A request has at most 4 MiB. Session and message ids have 1 to
-    128 characters of `A-Z a-z 0-9 . _ ~ : @ -`. JSON, which travels as Struct and Value, nests at most 32 levels and
-    comes back equal to what was sent; what a double cannot hold exactly is INVALID_ARGUMENT: NaN, an infinity, and an
-    integral number beyond ±(2^53 - 1), which is to be sent as a string. The other limits are at their fields. Too many
-    bytes or too many keys are RESOURCE_EXHAUSTED with the reason LIMIT_EXCEEDED; anything else out of range, such as too
-    many characters or items, is INVALID_ARGUMENT.
-    Every response, event and record stays below 4 MiB, which is what gRPC clients take unless told otherwise.
+    These are the defaults; a server may be configured otherwise. A request has at most 4 MiB. Session and message ids
+    have 1 to 128 characters of `A-Z a-z 0-9 . _ ~ : @ -`. JSON, which travels as Struct and Value, nests at most 32
+    levels and comes back equal to what was sent; what a double cannot hold exactly is INVALID_ARGUMENT: NaN, an
+    infinity, and an integer beyond ±(2^53 - 1), which should be sent as a string. The other limits are described with
+    their fields. Too many bytes or too many keys are RESOURCE_EXHAUSTED with the reason LIMIT_EXCEEDED; anything else
+    out of range, such as too many characters or items, is INVALID_ARGUMENT. Every response, event and record stays below
+    4 MiB, which is what gRPC clients accept unless told otherwise.
 
     # Writing safely
 
     `request_id` makes a write safe to repeat: any string of up to 128 characters without U+0000 that is new for each
-    write, such as a UUID. When the same request comes again within 24 hours it has no second effect and is answered as
-    the first was, on every server and after a restart. The same id with other fields or for another RPC is
-    FAILED_PRECONDITION with the reason REQUEST_ID_REUSED. Ids are scoped to the session. A refused request leaves
-    its id unused.
+    write, such as a UUID. When the same request comes again within 24 hours, it has no second effect and gets the first
+    response, on every server and after a restart. The same id with other fields or for another RPC is
+    FAILED_PRECONDITION with the reason REQUEST_ID_REUSED. Ids are scoped to the session. A refused request leaves its id
+    unused.
 
-    `etag` makes a write depend on what was read: give the etag that a session or a context had, and the write is ABORTED
-    with the reason ETAG_MISMATCH, and the current etag, if it has changed since. Without one, writes are applied one
+    `etag` makes a write depend on what was read: give the etag that a session or a context had, and if it has changed
+    since, the write is ABORTED with the reason ETAG_MISMATCH and the current etag. Without one, writes are applied one
     after another.
 
     # Errors
 
-    Every error carries a `google.rpc.ErrorInfo` whose reason is one of ErrorReason, which says all about them. Every RPC
-    may answer INVALID_REQUEST, MALFORMED_REQUEST, LIMIT_EXCEEDED (a request above 4 MiB), UNAUTHENTICATED, UNAVAILABLE,
-    SHUTTING_DOWN and INTERNAL; every one that names a session SESSION_NOT_FOUND; every one that writes
-    PERMISSION_DENIED, REQUEST_ID_REUSED and STORAGE_FULL; every one that reads or writes the content of an encrypted
-    session KEY_NOT_AVAILABLE and DATA_CORRUPTED. Reasons beyond these are named with each RPC.
+    Every error carries a `google.rpc.ErrorInfo` whose reason is one of ErrorReason, which describes them. Every RPC may
+    return INVALID_REQUEST, MALFORMED_REQUEST, LIMIT_EXCEEDED (a request above 4 MiB), UNAUTHENTICATED, UNAVAILABLE,
+    SHUTTING_DOWN and INTERNAL; every RPC that names a session, SESSION_NOT_FOUND; every RPC that writes,
+    PERMISSION_DENIED, REQUEST_ID_REUSED and STORAGE_FULL; every RPC that reads or writes the content of an encrypted
+    session, KEY_NOT_AVAILABLE and DATA_CORRUPTED. Reasons beyond these are named with each RPC.
     """
 
     @staticmethod

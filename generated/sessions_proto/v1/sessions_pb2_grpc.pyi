@@ -33,10 +33,10 @@ class SessionServiceStub:
 
     # The log
 
-    Every committed change of a session is one event. Its `sequence` is 1, 2, 3, … for each session, without holes, in
-    the order of commitment. A message's `sequence` is that of its event; the history is the message part of the log
-    since it was last cleared; Subscribe is the log, live. A sequence never goes back: when a deleted id is created
-    again, it continues after the old head.
+    Every committed change of a session is one event. Its `sequence` is 1, 2, 3, … for each session, without gaps, in the
+    order in which the changes were committed. A message's `sequence` is that of its event; the history is the log's
+    messages since it was last cleared, without those that were removed; Subscribe is the log, live. A sequence never
+    goes back: when a deleted id is created again, it continues after the old head.
 
     # Calling
 
@@ -49,33 +49,33 @@ class SessionServiceStub:
 
     # Limits
 
-    These are the defaults; a server may be set otherwise. A request has at most 4 MiB. Session and message ids have 1 to
-    128 characters of `A-Z a-z 0-9 . _ ~ : @ -`. JSON, which travels as Struct and Value, nests at most 32 levels and
-    comes back equal to what was sent; what a double cannot hold exactly is INVALID_ARGUMENT: NaN, an infinity, and an
-    integral number beyond ±(2^53 - 1), which is to be sent as a string. The other limits are at their fields. Too many
-    bytes or too many keys are RESOURCE_EXHAUSTED with the reason LIMIT_EXCEEDED; anything else out of range, such as too
-    many characters or items, is INVALID_ARGUMENT.
-    Every response, event and record stays below 4 MiB, which is what gRPC clients take unless told otherwise.
+    These are the defaults; a server may be configured otherwise. A request has at most 4 MiB. Session and message ids
+    have 1 to 128 characters of `A-Z a-z 0-9 . _ ~ : @ -`. JSON, which travels as Struct and Value, nests at most 32
+    levels and comes back equal to what was sent; what a double cannot hold exactly is INVALID_ARGUMENT: NaN, an
+    infinity, and an integer beyond ±(2^53 - 1), which should be sent as a string. The other limits are described with
+    their fields. Too many bytes or too many keys are RESOURCE_EXHAUSTED with the reason LIMIT_EXCEEDED; anything else
+    out of range, such as too many characters or items, is INVALID_ARGUMENT. Every response, event and record stays below
+    4 MiB, which is what gRPC clients accept unless told otherwise.
 
     # Writing safely
 
     `request_id` makes a write safe to repeat: any string of up to 128 characters without U+0000 that is new for each
-    write, such as a UUID. When the same request comes again within 24 hours it has no second effect and is answered as
-    the first was, on every server and after a restart. The same id with other fields or for another RPC is
-    FAILED_PRECONDITION with the reason REQUEST_ID_REUSED. Ids are scoped to the session. A refused request leaves
-    its id unused.
+    write, such as a UUID. When the same request comes again within 24 hours, it has no second effect and gets the first
+    response, on every server and after a restart. The same id with other fields or for another RPC is
+    FAILED_PRECONDITION with the reason REQUEST_ID_REUSED. Ids are scoped to the session. A refused request leaves its id
+    unused.
 
-    `etag` makes a write depend on what was read: give the etag that a session or a context had, and the write is ABORTED
-    with the reason ETAG_MISMATCH, and the current etag, if it has changed since. Without one, writes are applied one
+    `etag` makes a write depend on what was read: give the etag that a session or a context had, and if it has changed
+    since, the write is ABORTED with the reason ETAG_MISMATCH and the current etag. Without one, writes are applied one
     after another.
 
     # Errors
 
-    Every error carries a `google.rpc.ErrorInfo` whose reason is one of ErrorReason, which says all about them. Every RPC
-    may answer INVALID_REQUEST, MALFORMED_REQUEST, LIMIT_EXCEEDED (a request above 4 MiB), UNAUTHENTICATED, UNAVAILABLE,
-    SHUTTING_DOWN and INTERNAL; every one that names a session SESSION_NOT_FOUND; every one that writes
-    PERMISSION_DENIED, REQUEST_ID_REUSED and STORAGE_FULL; every one that reads or writes the content of an encrypted
-    session KEY_NOT_AVAILABLE and DATA_CORRUPTED. Reasons beyond these are named with each RPC.
+    Every error carries a `google.rpc.ErrorInfo` whose reason is one of ErrorReason, which describes them. Every RPC may
+    return INVALID_REQUEST, MALFORMED_REQUEST, LIMIT_EXCEEDED (a request above 4 MiB), UNAUTHENTICATED, UNAVAILABLE,
+    SHUTTING_DOWN and INTERNAL; every RPC that names a session, SESSION_NOT_FOUND; every RPC that writes,
+    PERMISSION_DENIED, REQUEST_ID_REUSED and STORAGE_FULL; every RPC that reads or writes the content of an encrypted
+    session, KEY_NOT_AVAILABLE and DATA_CORRUPTED. Reasons beyond these are named with each RPC.
     """
 
     @_typing.overload
@@ -89,18 +89,22 @@ class SessionServiceStub:
     LIMIT_EXCEEDED.
     """
     GetSession: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.GetSessionRequest, _sessions_pb2.GetSessionResponse]
-    """Returns a session, in every state.
+    """Returns a session, whatever its state.
 
     Errors: CURSOR_AHEAD, EVENTS_COMPACTED.
     """
     UpdateSession: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.UpdateSessionRequest, _sessions_pb2.UpdateSessionResponse]
-    """Changes a session's metadata, config or storage options; state is changed by the verbs below.
+    """Changes a session's metadata, config or storage options. The RPCs below change its state.
 
     Allowed in every state but ARCHIVED, and not after the end of the session's ttl. Writes one `updated` event, and
-    those of an expiry if the session's end now lies in the past. Errors: INVALID_STATE, ETAG_MISMATCH, LIMIT_EXCEEDED.
+    those of an expiry if the change puts the session's end into the past. Errors: INVALID_STATE, ETAG_MISMATCH,
+    LIMIT_EXCEEDED.
     """
     ListSessions: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.ListSessionsRequest, _sessions_pb2.ListSessionsResponse]
-    """Lists the tenant's sessions, a page at a time."""
+    """Lists the tenant's sessions, a page at a time.
+
+    Errors: LIMIT_EXCEEDED.
+    """
     SearchSessions: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.SearchSessionsRequest, _sessions_pb2.SearchSessionsResponse]
     """Lists the sessions whose metadata matches a filter, a page at a time.
 
@@ -109,27 +113,27 @@ class SessionServiceStub:
     DeleteSession: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.DeleteSessionRequest, _sessions_pb2.DeleteSessionResponse]
     """Erases a session in any state: metadata, context, history, log and keys.
 
-    Only the last sequence of the id stays. Who subscribes gets a `deleted` event and the end of the stream. Deleting
-    twice is NOT_FOUND the second time, unless both calls bear the same `request_id`. Errors: ETAG_MISMATCH.
+    Only the last sequence of the id is kept. Subscribers get a `deleted` event and the end of the stream. Deleting
+    twice is NOT_FOUND the second time, unless both calls have the same `request_id`. Errors: ETAG_MISMATCH.
     """
     StartSession: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.StartSessionRequest, _sessions_pb2.StartSessionResponse]
     """Moves a session from CREATED to ACTIVE.
 
-    Errors of this verb and the next four: INVALID_STATE in any other state, ETAG_MISMATCH. Of several equal calls at
-    once one succeeds and the others meet the new state, unless they bear the same `request_id`. Each writes one
-    `state_change` event. SessionState shows the whole table.
+    Errors of this RPC and the next four: INVALID_STATE in any other state, ETAG_MISMATCH. Of several equal calls at
+    the same time one succeeds and the others see the new state, unless they have the same `request_id`. Each writes
+    one `state_change` event. SessionState shows the whole table.
     """
     PauseSession: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.PauseSessionRequest, _sessions_pb2.PauseSessionResponse]
     """Moves a session from ACTIVE to PAUSED, where its idle timer is stopped until it is resumed, and nothing
     can be added to it.
     """
     ResumeSession: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.ResumeSessionRequest, _sessions_pb2.ResumeSessionResponse]
-    """Moves a session from PAUSED to ACTIVE, or from EXPIRED when it was the idle timeout that expired it."""
+    """Moves a session from PAUSED to ACTIVE, or from EXPIRED if the idle timeout expired it."""
     EndSession: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.EndSessionRequest, _sessions_pb2.EndSessionResponse]
     """Moves a session from CREATED, ACTIVE, PAUSED or EXPIRED to ENDED. The data of a TEMPORARY session is erased then.
 
-    The answer still shows the session that is erased by it, and a `deleted` event follows the `state_change`; a later
-    call is NOT_FOUND.
+    The response still shows the session that the call erased, and a `deleted` event follows the `state_change`; a
+    later call is NOT_FOUND.
     """
     ArchiveSession: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.ArchiveSessionRequest, _sessions_pb2.ArchiveSessionResponse]
     """Moves a session from any other state to ARCHIVED, which is read-only and final. A TEMPORARY session cannot be
@@ -163,13 +167,13 @@ class SessionServiceStub:
     AddMessages: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.AddMessagesRequest, _sessions_pb2.AddMessagesResponse]
     """Adds several messages at the end of the history, in their order, all or none.
 
-    As AddMessage; writes one `message` event for each.
+    The same as AddMessage otherwise. Writes one `message` event for each message.
     """
     GetHistory: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.GetHistoryRequest, _sessions_pb2.GetHistoryResponse]
     """Returns messages of the history, oldest first.
 
-    Without a position these are the newest. Before a position these are the newest before it, to page backwards; after
-    a position the oldest after it, to page forwards. Errors: CURSOR_AHEAD, EVENTS_COMPACTED.
+    Without a position, the newest messages. With `before_sequence`, the newest before it, to page backwards; with
+    `after_sequence`, the oldest after it, to page forwards. Errors: CURSOR_AHEAD, EVENTS_COMPACTED.
     """
     ClearHistory: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.ClearHistoryRequest, _sessions_pb2.ClearHistoryResponse]
     """Erases every message of the history.
@@ -181,26 +185,26 @@ class SessionServiceStub:
     """Streams the events of a session: those of the log after a position, then each new one, until the caller cancels.
 
     The first response is a checkpoint with the position from which the stream starts; from then on no event is missed.
-    Events come in the order of their sequence, once each, and only when they are durable. To continue a broken stream
+    Events come in the order of their sequence, once each, and only when they are durable. To continue a broken stream,
     call again with `after_sequence` set to the highest sequence that was received, in an event or in a checkpoint.
-    After at most 30 seconds without an event a checkpoint comes, which carries the position past events that were
-    filtered out.
+    After at most 30 seconds without an event the server sends a checkpoint, which moves the position past events that
+    were filtered out.
 
     A slow reader is not disconnected, and slows nobody else down. The stream ends with OK after a `deleted` event,
     which is sent whatever `event_types` says, also to a caller who resumes from a position above 0 and before the
     deletion, as long as the id is not created again; the events in between are erased with the session. It ends with
-    UNAVAILABLE when the server stops, and after three quarters of an hour, so that callers spread over servers that
-    have come since: subscribe again then. It ends with UNAUTHENTICATED within a minute after the credential has ended.
-    Errors: CURSOR_AHEAD, EVENTS_COMPACTED (also in mid-stream; events are never left out in silence), LOG_REPLACED,
+    UNAVAILABLE when the server stops, and after 45 minutes, so that callers spread over servers that were added since:
+    subscribe again then. It ends with UNAUTHENTICATED within a minute after the credential has ended. Errors:
+    CURSOR_AHEAD, EVENTS_COMPACTED (also in mid-stream; events are never silently left out), LOG_REPLACED,
     TOO_MANY_STREAMS.
     """
     ExportSession: _grpc.UnaryStreamMultiCallable[_sessions_pb2.ExportSessionRequest, _sessions_pb2.ExportSessionResponse]
     """Streams a whole session as records: one header, one context, the messages, the session's records, one footer. The
-    size is not limited. The session's records are exported as they are when their turn comes, everything else as it
-    was at the start.
+    size is not limited. The session's records are exported as they are when the stream reaches them, everything else
+    as it was at the start.
 
-    The footer comes last, and only then is the export whole. Answers UNAVAILABLE when the history is cleared or
-    truncated meanwhile; start again. The records of an encrypted session hold its content in clear. Errors:
+    The footer comes last; without it the export is incomplete. Returns UNAVAILABLE when the history is cleared or
+    truncated meanwhile; start again then. The export of an encrypted session holds its content unencrypted. Errors:
     TOO_MANY_STREAMS.
     """
     ImportSession: _grpc.StreamUnaryMultiCallable[_sessions_pb2.ImportSessionRequest, _sessions_pb2.ImportSessionResponse]
@@ -209,18 +213,19 @@ class SessionServiceStub:
     Send one request for each record, unchanged and in the order in which they were exported. An id that is not in use
     recreates the session as it was exported. A session that exists keeps its id, user, state and storage options, and
     gets the metadata, config, context, history and records of the export; it has to be CREATED or ACTIVE. Message ids,
-    order, times and content are kept; sequences continue in the target. Writes one `imported` event and one `message`
-    event for each message. A stream that is cut short, reordered or altered is INVALID_ARGUMENT, and nothing changed.
-    Errors: SESSION_ALREADY_EXISTS, INVALID_STATE, ENCRYPTION_NOT_CONFIGURED, LIMIT_EXCEEDED, TOO_MANY_STREAMS.
+    order, times and content are kept; sequences are those of the target's own log. Writes one `imported` event and one
+    `message` event for each message. A stream that is cut short, reordered or altered is INVALID_ARGUMENT and changes
+    nothing. Errors: SESSION_ALREADY_EXISTS, INVALID_STATE, ENCRYPTION_NOT_CONFIGURED, LIMIT_EXCEEDED,
+    TOO_MANY_STREAMS.
     """
     ForkSession: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.ForkSessionRequest, _sessions_pb2.ForkSessionResponse]
     """Creates a session with the history, context and config that another session had after one of its events, in one
     step.
 
-    The new session is CREATED. At the head it gets the source's records too, in the past it does not. Messages that
-    were erased since then are not in the fork. A fork of an encrypted session is encrypted, with a key of its own. The
-    source is not changed, and writes to it do not wait. Writes one `created` event and one `message` event for each
-    message, and none for the records. Errors: SESSION_ALREADY_EXISTS, CURSOR_AHEAD, EVENTS_COMPACTED,
+    The new session is CREATED. A fork at the head gets the source's records too; a fork in the past does not. Messages
+    that were erased since then are not in the fork. A fork of an encrypted session is encrypted, with a key of its
+    own. The source is not changed, and writes to it do not wait. Writes one `created` event and one `message` event
+    for each message, and none for the records. Errors: SESSION_ALREADY_EXISTS, CURSOR_AHEAD, EVENTS_COMPACTED,
     ENCRYPTION_NOT_CONFIGURED.
     """
 
@@ -231,10 +236,10 @@ class SessionServiceAsyncStub(SessionServiceStub):
 
     # The log
 
-    Every committed change of a session is one event. Its `sequence` is 1, 2, 3, … for each session, without holes, in
-    the order of commitment. A message's `sequence` is that of its event; the history is the message part of the log
-    since it was last cleared; Subscribe is the log, live. A sequence never goes back: when a deleted id is created
-    again, it continues after the old head.
+    Every committed change of a session is one event. Its `sequence` is 1, 2, 3, … for each session, without gaps, in the
+    order in which the changes were committed. A message's `sequence` is that of its event; the history is the log's
+    messages since it was last cleared, without those that were removed; Subscribe is the log, live. A sequence never
+    goes back: when a deleted id is created again, it continues after the old head.
 
     # Calling
 
@@ -247,33 +252,33 @@ class SessionServiceAsyncStub(SessionServiceStub):
 
     # Limits
 
-    These are the defaults; a server may be set otherwise. A request has at most 4 MiB. Session and message ids have 1 to
-    128 characters of `A-Z a-z 0-9 . _ ~ : @ -`. JSON, which travels as Struct and Value, nests at most 32 levels and
-    comes back equal to what was sent; what a double cannot hold exactly is INVALID_ARGUMENT: NaN, an infinity, and an
-    integral number beyond ±(2^53 - 1), which is to be sent as a string. The other limits are at their fields. Too many
-    bytes or too many keys are RESOURCE_EXHAUSTED with the reason LIMIT_EXCEEDED; anything else out of range, such as too
-    many characters or items, is INVALID_ARGUMENT.
-    Every response, event and record stays below 4 MiB, which is what gRPC clients take unless told otherwise.
+    These are the defaults; a server may be configured otherwise. A request has at most 4 MiB. Session and message ids
+    have 1 to 128 characters of `A-Z a-z 0-9 . _ ~ : @ -`. JSON, which travels as Struct and Value, nests at most 32
+    levels and comes back equal to what was sent; what a double cannot hold exactly is INVALID_ARGUMENT: NaN, an
+    infinity, and an integer beyond ±(2^53 - 1), which should be sent as a string. The other limits are described with
+    their fields. Too many bytes or too many keys are RESOURCE_EXHAUSTED with the reason LIMIT_EXCEEDED; anything else
+    out of range, such as too many characters or items, is INVALID_ARGUMENT. Every response, event and record stays below
+    4 MiB, which is what gRPC clients accept unless told otherwise.
 
     # Writing safely
 
     `request_id` makes a write safe to repeat: any string of up to 128 characters without U+0000 that is new for each
-    write, such as a UUID. When the same request comes again within 24 hours it has no second effect and is answered as
-    the first was, on every server and after a restart. The same id with other fields or for another RPC is
-    FAILED_PRECONDITION with the reason REQUEST_ID_REUSED. Ids are scoped to the session. A refused request leaves
-    its id unused.
+    write, such as a UUID. When the same request comes again within 24 hours, it has no second effect and gets the first
+    response, on every server and after a restart. The same id with other fields or for another RPC is
+    FAILED_PRECONDITION with the reason REQUEST_ID_REUSED. Ids are scoped to the session. A refused request leaves its id
+    unused.
 
-    `etag` makes a write depend on what was read: give the etag that a session or a context had, and the write is ABORTED
-    with the reason ETAG_MISMATCH, and the current etag, if it has changed since. Without one, writes are applied one
+    `etag` makes a write depend on what was read: give the etag that a session or a context had, and if it has changed
+    since, the write is ABORTED with the reason ETAG_MISMATCH and the current etag. Without one, writes are applied one
     after another.
 
     # Errors
 
-    Every error carries a `google.rpc.ErrorInfo` whose reason is one of ErrorReason, which says all about them. Every RPC
-    may answer INVALID_REQUEST, MALFORMED_REQUEST, LIMIT_EXCEEDED (a request above 4 MiB), UNAUTHENTICATED, UNAVAILABLE,
-    SHUTTING_DOWN and INTERNAL; every one that names a session SESSION_NOT_FOUND; every one that writes
-    PERMISSION_DENIED, REQUEST_ID_REUSED and STORAGE_FULL; every one that reads or writes the content of an encrypted
-    session KEY_NOT_AVAILABLE and DATA_CORRUPTED. Reasons beyond these are named with each RPC.
+    Every error carries a `google.rpc.ErrorInfo` whose reason is one of ErrorReason, which describes them. Every RPC may
+    return INVALID_REQUEST, MALFORMED_REQUEST, LIMIT_EXCEEDED (a request above 4 MiB), UNAUTHENTICATED, UNAVAILABLE,
+    SHUTTING_DOWN and INTERNAL; every RPC that names a session, SESSION_NOT_FOUND; every RPC that writes,
+    PERMISSION_DENIED, REQUEST_ID_REUSED and STORAGE_FULL; every RPC that reads or writes the content of an encrypted
+    session, KEY_NOT_AVAILABLE and DATA_CORRUPTED. Reasons beyond these are named with each RPC.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -284,18 +289,22 @@ class SessionServiceAsyncStub(SessionServiceStub):
     LIMIT_EXCEEDED.
     """
     GetSession: _aio.UnaryUnaryMultiCallable[_sessions_pb2.GetSessionRequest, _sessions_pb2.GetSessionResponse]  # type: ignore[assignment]
-    """Returns a session, in every state.
+    """Returns a session, whatever its state.
 
     Errors: CURSOR_AHEAD, EVENTS_COMPACTED.
     """
     UpdateSession: _aio.UnaryUnaryMultiCallable[_sessions_pb2.UpdateSessionRequest, _sessions_pb2.UpdateSessionResponse]  # type: ignore[assignment]
-    """Changes a session's metadata, config or storage options; state is changed by the verbs below.
+    """Changes a session's metadata, config or storage options. The RPCs below change its state.
 
     Allowed in every state but ARCHIVED, and not after the end of the session's ttl. Writes one `updated` event, and
-    those of an expiry if the session's end now lies in the past. Errors: INVALID_STATE, ETAG_MISMATCH, LIMIT_EXCEEDED.
+    those of an expiry if the change puts the session's end into the past. Errors: INVALID_STATE, ETAG_MISMATCH,
+    LIMIT_EXCEEDED.
     """
     ListSessions: _aio.UnaryUnaryMultiCallable[_sessions_pb2.ListSessionsRequest, _sessions_pb2.ListSessionsResponse]  # type: ignore[assignment]
-    """Lists the tenant's sessions, a page at a time."""
+    """Lists the tenant's sessions, a page at a time.
+
+    Errors: LIMIT_EXCEEDED.
+    """
     SearchSessions: _aio.UnaryUnaryMultiCallable[_sessions_pb2.SearchSessionsRequest, _sessions_pb2.SearchSessionsResponse]  # type: ignore[assignment]
     """Lists the sessions whose metadata matches a filter, a page at a time.
 
@@ -304,27 +313,27 @@ class SessionServiceAsyncStub(SessionServiceStub):
     DeleteSession: _aio.UnaryUnaryMultiCallable[_sessions_pb2.DeleteSessionRequest, _sessions_pb2.DeleteSessionResponse]  # type: ignore[assignment]
     """Erases a session in any state: metadata, context, history, log and keys.
 
-    Only the last sequence of the id stays. Who subscribes gets a `deleted` event and the end of the stream. Deleting
-    twice is NOT_FOUND the second time, unless both calls bear the same `request_id`. Errors: ETAG_MISMATCH.
+    Only the last sequence of the id is kept. Subscribers get a `deleted` event and the end of the stream. Deleting
+    twice is NOT_FOUND the second time, unless both calls have the same `request_id`. Errors: ETAG_MISMATCH.
     """
     StartSession: _aio.UnaryUnaryMultiCallable[_sessions_pb2.StartSessionRequest, _sessions_pb2.StartSessionResponse]  # type: ignore[assignment]
     """Moves a session from CREATED to ACTIVE.
 
-    Errors of this verb and the next four: INVALID_STATE in any other state, ETAG_MISMATCH. Of several equal calls at
-    once one succeeds and the others meet the new state, unless they bear the same `request_id`. Each writes one
-    `state_change` event. SessionState shows the whole table.
+    Errors of this RPC and the next four: INVALID_STATE in any other state, ETAG_MISMATCH. Of several equal calls at
+    the same time one succeeds and the others see the new state, unless they have the same `request_id`. Each writes
+    one `state_change` event. SessionState shows the whole table.
     """
     PauseSession: _aio.UnaryUnaryMultiCallable[_sessions_pb2.PauseSessionRequest, _sessions_pb2.PauseSessionResponse]  # type: ignore[assignment]
     """Moves a session from ACTIVE to PAUSED, where its idle timer is stopped until it is resumed, and nothing
     can be added to it.
     """
     ResumeSession: _aio.UnaryUnaryMultiCallable[_sessions_pb2.ResumeSessionRequest, _sessions_pb2.ResumeSessionResponse]  # type: ignore[assignment]
-    """Moves a session from PAUSED to ACTIVE, or from EXPIRED when it was the idle timeout that expired it."""
+    """Moves a session from PAUSED to ACTIVE, or from EXPIRED if the idle timeout expired it."""
     EndSession: _aio.UnaryUnaryMultiCallable[_sessions_pb2.EndSessionRequest, _sessions_pb2.EndSessionResponse]  # type: ignore[assignment]
     """Moves a session from CREATED, ACTIVE, PAUSED or EXPIRED to ENDED. The data of a TEMPORARY session is erased then.
 
-    The answer still shows the session that is erased by it, and a `deleted` event follows the `state_change`; a later
-    call is NOT_FOUND.
+    The response still shows the session that the call erased, and a `deleted` event follows the `state_change`; a
+    later call is NOT_FOUND.
     """
     ArchiveSession: _aio.UnaryUnaryMultiCallable[_sessions_pb2.ArchiveSessionRequest, _sessions_pb2.ArchiveSessionResponse]  # type: ignore[assignment]
     """Moves a session from any other state to ARCHIVED, which is read-only and final. A TEMPORARY session cannot be
@@ -358,13 +367,13 @@ class SessionServiceAsyncStub(SessionServiceStub):
     AddMessages: _aio.UnaryUnaryMultiCallable[_sessions_pb2.AddMessagesRequest, _sessions_pb2.AddMessagesResponse]  # type: ignore[assignment]
     """Adds several messages at the end of the history, in their order, all or none.
 
-    As AddMessage; writes one `message` event for each.
+    The same as AddMessage otherwise. Writes one `message` event for each message.
     """
     GetHistory: _aio.UnaryUnaryMultiCallable[_sessions_pb2.GetHistoryRequest, _sessions_pb2.GetHistoryResponse]  # type: ignore[assignment]
     """Returns messages of the history, oldest first.
 
-    Without a position these are the newest. Before a position these are the newest before it, to page backwards; after
-    a position the oldest after it, to page forwards. Errors: CURSOR_AHEAD, EVENTS_COMPACTED.
+    Without a position, the newest messages. With `before_sequence`, the newest before it, to page backwards; with
+    `after_sequence`, the oldest after it, to page forwards. Errors: CURSOR_AHEAD, EVENTS_COMPACTED.
     """
     ClearHistory: _aio.UnaryUnaryMultiCallable[_sessions_pb2.ClearHistoryRequest, _sessions_pb2.ClearHistoryResponse]  # type: ignore[assignment]
     """Erases every message of the history.
@@ -376,26 +385,26 @@ class SessionServiceAsyncStub(SessionServiceStub):
     """Streams the events of a session: those of the log after a position, then each new one, until the caller cancels.
 
     The first response is a checkpoint with the position from which the stream starts; from then on no event is missed.
-    Events come in the order of their sequence, once each, and only when they are durable. To continue a broken stream
+    Events come in the order of their sequence, once each, and only when they are durable. To continue a broken stream,
     call again with `after_sequence` set to the highest sequence that was received, in an event or in a checkpoint.
-    After at most 30 seconds without an event a checkpoint comes, which carries the position past events that were
-    filtered out.
+    After at most 30 seconds without an event the server sends a checkpoint, which moves the position past events that
+    were filtered out.
 
     A slow reader is not disconnected, and slows nobody else down. The stream ends with OK after a `deleted` event,
     which is sent whatever `event_types` says, also to a caller who resumes from a position above 0 and before the
     deletion, as long as the id is not created again; the events in between are erased with the session. It ends with
-    UNAVAILABLE when the server stops, and after three quarters of an hour, so that callers spread over servers that
-    have come since: subscribe again then. It ends with UNAUTHENTICATED within a minute after the credential has ended.
-    Errors: CURSOR_AHEAD, EVENTS_COMPACTED (also in mid-stream; events are never left out in silence), LOG_REPLACED,
+    UNAVAILABLE when the server stops, and after 45 minutes, so that callers spread over servers that were added since:
+    subscribe again then. It ends with UNAUTHENTICATED within a minute after the credential has ended. Errors:
+    CURSOR_AHEAD, EVENTS_COMPACTED (also in mid-stream; events are never silently left out), LOG_REPLACED,
     TOO_MANY_STREAMS.
     """
     ExportSession: _aio.UnaryStreamMultiCallable[_sessions_pb2.ExportSessionRequest, _sessions_pb2.ExportSessionResponse]  # type: ignore[assignment]
     """Streams a whole session as records: one header, one context, the messages, the session's records, one footer. The
-    size is not limited. The session's records are exported as they are when their turn comes, everything else as it
-    was at the start.
+    size is not limited. The session's records are exported as they are when the stream reaches them, everything else
+    as it was at the start.
 
-    The footer comes last, and only then is the export whole. Answers UNAVAILABLE when the history is cleared or
-    truncated meanwhile; start again. The records of an encrypted session hold its content in clear. Errors:
+    The footer comes last; without it the export is incomplete. Returns UNAVAILABLE when the history is cleared or
+    truncated meanwhile; start again then. The export of an encrypted session holds its content unencrypted. Errors:
     TOO_MANY_STREAMS.
     """
     ImportSession: _aio.StreamUnaryMultiCallable[_sessions_pb2.ImportSessionRequest, _sessions_pb2.ImportSessionResponse]  # type: ignore[assignment]
@@ -404,18 +413,19 @@ class SessionServiceAsyncStub(SessionServiceStub):
     Send one request for each record, unchanged and in the order in which they were exported. An id that is not in use
     recreates the session as it was exported. A session that exists keeps its id, user, state and storage options, and
     gets the metadata, config, context, history and records of the export; it has to be CREATED or ACTIVE. Message ids,
-    order, times and content are kept; sequences continue in the target. Writes one `imported` event and one `message`
-    event for each message. A stream that is cut short, reordered or altered is INVALID_ARGUMENT, and nothing changed.
-    Errors: SESSION_ALREADY_EXISTS, INVALID_STATE, ENCRYPTION_NOT_CONFIGURED, LIMIT_EXCEEDED, TOO_MANY_STREAMS.
+    order, times and content are kept; sequences are those of the target's own log. Writes one `imported` event and one
+    `message` event for each message. A stream that is cut short, reordered or altered is INVALID_ARGUMENT and changes
+    nothing. Errors: SESSION_ALREADY_EXISTS, INVALID_STATE, ENCRYPTION_NOT_CONFIGURED, LIMIT_EXCEEDED,
+    TOO_MANY_STREAMS.
     """
     ForkSession: _aio.UnaryUnaryMultiCallable[_sessions_pb2.ForkSessionRequest, _sessions_pb2.ForkSessionResponse]  # type: ignore[assignment]
     """Creates a session with the history, context and config that another session had after one of its events, in one
     step.
 
-    The new session is CREATED. At the head it gets the source's records too, in the past it does not. Messages that
-    were erased since then are not in the fork. A fork of an encrypted session is encrypted, with a key of its own. The
-    source is not changed, and writes to it do not wait. Writes one `created` event and one `message` event for each
-    message, and none for the records. Errors: SESSION_ALREADY_EXISTS, CURSOR_AHEAD, EVENTS_COMPACTED,
+    The new session is CREATED. A fork at the head gets the source's records too; a fork in the past does not. Messages
+    that were erased since then are not in the fork. A fork of an encrypted session is encrypted, with a key of its
+    own. The source is not changed, and writes to it do not wait. Writes one `created` event and one `message` event
+    for each message, and none for the records. Errors: SESSION_ALREADY_EXISTS, CURSOR_AHEAD, EVENTS_COMPACTED,
     ENCRYPTION_NOT_CONFIGURED.
     """
 
@@ -425,10 +435,10 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
 
     # The log
 
-    Every committed change of a session is one event. Its `sequence` is 1, 2, 3, … for each session, without holes, in
-    the order of commitment. A message's `sequence` is that of its event; the history is the message part of the log
-    since it was last cleared; Subscribe is the log, live. A sequence never goes back: when a deleted id is created
-    again, it continues after the old head.
+    Every committed change of a session is one event. Its `sequence` is 1, 2, 3, … for each session, without gaps, in the
+    order in which the changes were committed. A message's `sequence` is that of its event; the history is the log's
+    messages since it was last cleared, without those that were removed; Subscribe is the log, live. A sequence never
+    goes back: when a deleted id is created again, it continues after the old head.
 
     # Calling
 
@@ -441,33 +451,33 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
 
     # Limits
 
-    These are the defaults; a server may be set otherwise. A request has at most 4 MiB. Session and message ids have 1 to
-    128 characters of `A-Z a-z 0-9 . _ ~ : @ -`. JSON, which travels as Struct and Value, nests at most 32 levels and
-    comes back equal to what was sent; what a double cannot hold exactly is INVALID_ARGUMENT: NaN, an infinity, and an
-    integral number beyond ±(2^53 - 1), which is to be sent as a string. The other limits are at their fields. Too many
-    bytes or too many keys are RESOURCE_EXHAUSTED with the reason LIMIT_EXCEEDED; anything else out of range, such as too
-    many characters or items, is INVALID_ARGUMENT.
-    Every response, event and record stays below 4 MiB, which is what gRPC clients take unless told otherwise.
+    These are the defaults; a server may be configured otherwise. A request has at most 4 MiB. Session and message ids
+    have 1 to 128 characters of `A-Z a-z 0-9 . _ ~ : @ -`. JSON, which travels as Struct and Value, nests at most 32
+    levels and comes back equal to what was sent; what a double cannot hold exactly is INVALID_ARGUMENT: NaN, an
+    infinity, and an integer beyond ±(2^53 - 1), which should be sent as a string. The other limits are described with
+    their fields. Too many bytes or too many keys are RESOURCE_EXHAUSTED with the reason LIMIT_EXCEEDED; anything else
+    out of range, such as too many characters or items, is INVALID_ARGUMENT. Every response, event and record stays below
+    4 MiB, which is what gRPC clients accept unless told otherwise.
 
     # Writing safely
 
     `request_id` makes a write safe to repeat: any string of up to 128 characters without U+0000 that is new for each
-    write, such as a UUID. When the same request comes again within 24 hours it has no second effect and is answered as
-    the first was, on every server and after a restart. The same id with other fields or for another RPC is
-    FAILED_PRECONDITION with the reason REQUEST_ID_REUSED. Ids are scoped to the session. A refused request leaves
-    its id unused.
+    write, such as a UUID. When the same request comes again within 24 hours, it has no second effect and gets the first
+    response, on every server and after a restart. The same id with other fields or for another RPC is
+    FAILED_PRECONDITION with the reason REQUEST_ID_REUSED. Ids are scoped to the session. A refused request leaves its id
+    unused.
 
-    `etag` makes a write depend on what was read: give the etag that a session or a context had, and the write is ABORTED
-    with the reason ETAG_MISMATCH, and the current etag, if it has changed since. Without one, writes are applied one
+    `etag` makes a write depend on what was read: give the etag that a session or a context had, and if it has changed
+    since, the write is ABORTED with the reason ETAG_MISMATCH and the current etag. Without one, writes are applied one
     after another.
 
     # Errors
 
-    Every error carries a `google.rpc.ErrorInfo` whose reason is one of ErrorReason, which says all about them. Every RPC
-    may answer INVALID_REQUEST, MALFORMED_REQUEST, LIMIT_EXCEEDED (a request above 4 MiB), UNAUTHENTICATED, UNAVAILABLE,
-    SHUTTING_DOWN and INTERNAL; every one that names a session SESSION_NOT_FOUND; every one that writes
-    PERMISSION_DENIED, REQUEST_ID_REUSED and STORAGE_FULL; every one that reads or writes the content of an encrypted
-    session KEY_NOT_AVAILABLE and DATA_CORRUPTED. Reasons beyond these are named with each RPC.
+    Every error carries a `google.rpc.ErrorInfo` whose reason is one of ErrorReason, which describes them. Every RPC may
+    return INVALID_REQUEST, MALFORMED_REQUEST, LIMIT_EXCEEDED (a request above 4 MiB), UNAUTHENTICATED, UNAVAILABLE,
+    SHUTTING_DOWN and INTERNAL; every RPC that names a session, SESSION_NOT_FOUND; every RPC that writes,
+    PERMISSION_DENIED, REQUEST_ID_REUSED and STORAGE_FULL; every RPC that reads or writes the content of an encrypted
+    session, KEY_NOT_AVAILABLE and DATA_CORRUPTED. Reasons beyond these are named with each RPC.
     """
 
     @_abc_1.abstractmethod
@@ -488,7 +498,7 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _sessions_pb2.GetSessionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_sessions_pb2.GetSessionResponse, _abc.Awaitable[_sessions_pb2.GetSessionResponse]]:
-        """Returns a session, in every state.
+        """Returns a session, whatever its state.
 
         Errors: CURSOR_AHEAD, EVENTS_COMPACTED.
         """
@@ -499,10 +509,11 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _sessions_pb2.UpdateSessionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_sessions_pb2.UpdateSessionResponse, _abc.Awaitable[_sessions_pb2.UpdateSessionResponse]]:
-        """Changes a session's metadata, config or storage options; state is changed by the verbs below.
+        """Changes a session's metadata, config or storage options. The RPCs below change its state.
 
         Allowed in every state but ARCHIVED, and not after the end of the session's ttl. Writes one `updated` event, and
-        those of an expiry if the session's end now lies in the past. Errors: INVALID_STATE, ETAG_MISMATCH, LIMIT_EXCEEDED.
+        those of an expiry if the change puts the session's end into the past. Errors: INVALID_STATE, ETAG_MISMATCH,
+        LIMIT_EXCEEDED.
         """
 
     @_abc_1.abstractmethod
@@ -511,7 +522,10 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _sessions_pb2.ListSessionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_sessions_pb2.ListSessionsResponse, _abc.Awaitable[_sessions_pb2.ListSessionsResponse]]:
-        """Lists the tenant's sessions, a page at a time."""
+        """Lists the tenant's sessions, a page at a time.
+
+        Errors: LIMIT_EXCEEDED.
+        """
 
     @_abc_1.abstractmethod
     def SearchSessions(
@@ -532,8 +546,8 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_sessions_pb2.DeleteSessionResponse, _abc.Awaitable[_sessions_pb2.DeleteSessionResponse]]:
         """Erases a session in any state: metadata, context, history, log and keys.
 
-        Only the last sequence of the id stays. Who subscribes gets a `deleted` event and the end of the stream. Deleting
-        twice is NOT_FOUND the second time, unless both calls bear the same `request_id`. Errors: ETAG_MISMATCH.
+        Only the last sequence of the id is kept. Subscribers get a `deleted` event and the end of the stream. Deleting
+        twice is NOT_FOUND the second time, unless both calls have the same `request_id`. Errors: ETAG_MISMATCH.
         """
 
     @_abc_1.abstractmethod
@@ -544,9 +558,9 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_sessions_pb2.StartSessionResponse, _abc.Awaitable[_sessions_pb2.StartSessionResponse]]:
         """Moves a session from CREATED to ACTIVE.
 
-        Errors of this verb and the next four: INVALID_STATE in any other state, ETAG_MISMATCH. Of several equal calls at
-        once one succeeds and the others meet the new state, unless they bear the same `request_id`. Each writes one
-        `state_change` event. SessionState shows the whole table.
+        Errors of this RPC and the next four: INVALID_STATE in any other state, ETAG_MISMATCH. Of several equal calls at
+        the same time one succeeds and the others see the new state, unless they have the same `request_id`. Each writes
+        one `state_change` event. SessionState shows the whole table.
         """
 
     @_abc_1.abstractmethod
@@ -565,7 +579,7 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _sessions_pb2.ResumeSessionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_sessions_pb2.ResumeSessionResponse, _abc.Awaitable[_sessions_pb2.ResumeSessionResponse]]:
-        """Moves a session from PAUSED to ACTIVE, or from EXPIRED when it was the idle timeout that expired it."""
+        """Moves a session from PAUSED to ACTIVE, or from EXPIRED if the idle timeout expired it."""
 
     @_abc_1.abstractmethod
     def EndSession(
@@ -575,8 +589,8 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_sessions_pb2.EndSessionResponse, _abc.Awaitable[_sessions_pb2.EndSessionResponse]]:
         """Moves a session from CREATED, ACTIVE, PAUSED or EXPIRED to ENDED. The data of a TEMPORARY session is erased then.
 
-        The answer still shows the session that is erased by it, and a `deleted` event follows the `state_change`; a later
-        call is NOT_FOUND.
+        The response still shows the session that the call erased, and a `deleted` event follows the `state_change`; a
+        later call is NOT_FOUND.
         """
 
     @_abc_1.abstractmethod
@@ -646,7 +660,7 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_sessions_pb2.AddMessagesResponse, _abc.Awaitable[_sessions_pb2.AddMessagesResponse]]:
         """Adds several messages at the end of the history, in their order, all or none.
 
-        As AddMessage; writes one `message` event for each.
+        The same as AddMessage otherwise. Writes one `message` event for each message.
         """
 
     @_abc_1.abstractmethod
@@ -657,8 +671,8 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_sessions_pb2.GetHistoryResponse, _abc.Awaitable[_sessions_pb2.GetHistoryResponse]]:
         """Returns messages of the history, oldest first.
 
-        Without a position these are the newest. Before a position these are the newest before it, to page backwards; after
-        a position the oldest after it, to page forwards. Errors: CURSOR_AHEAD, EVENTS_COMPACTED.
+        Without a position, the newest messages. With `before_sequence`, the newest before it, to page backwards; with
+        `after_sequence`, the oldest after it, to page forwards. Errors: CURSOR_AHEAD, EVENTS_COMPACTED.
         """
 
     @_abc_1.abstractmethod
@@ -682,17 +696,17 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         """Streams the events of a session: those of the log after a position, then each new one, until the caller cancels.
 
         The first response is a checkpoint with the position from which the stream starts; from then on no event is missed.
-        Events come in the order of their sequence, once each, and only when they are durable. To continue a broken stream
+        Events come in the order of their sequence, once each, and only when they are durable. To continue a broken stream,
         call again with `after_sequence` set to the highest sequence that was received, in an event or in a checkpoint.
-        After at most 30 seconds without an event a checkpoint comes, which carries the position past events that were
-        filtered out.
+        After at most 30 seconds without an event the server sends a checkpoint, which moves the position past events that
+        were filtered out.
 
         A slow reader is not disconnected, and slows nobody else down. The stream ends with OK after a `deleted` event,
         which is sent whatever `event_types` says, also to a caller who resumes from a position above 0 and before the
         deletion, as long as the id is not created again; the events in between are erased with the session. It ends with
-        UNAVAILABLE when the server stops, and after three quarters of an hour, so that callers spread over servers that
-        have come since: subscribe again then. It ends with UNAUTHENTICATED within a minute after the credential has ended.
-        Errors: CURSOR_AHEAD, EVENTS_COMPACTED (also in mid-stream; events are never left out in silence), LOG_REPLACED,
+        UNAVAILABLE when the server stops, and after 45 minutes, so that callers spread over servers that were added since:
+        subscribe again then. It ends with UNAUTHENTICATED within a minute after the credential has ended. Errors:
+        CURSOR_AHEAD, EVENTS_COMPACTED (also in mid-stream; events are never silently left out), LOG_REPLACED,
         TOO_MANY_STREAMS.
         """
 
@@ -703,11 +717,11 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_sessions_pb2.ExportSessionResponse], _abc.AsyncIterator[_sessions_pb2.ExportSessionResponse]]:
         """Streams a whole session as records: one header, one context, the messages, the session's records, one footer. The
-        size is not limited. The session's records are exported as they are when their turn comes, everything else as it
-        was at the start.
+        size is not limited. The session's records are exported as they are when the stream reaches them, everything else
+        as it was at the start.
 
-        The footer comes last, and only then is the export whole. Answers UNAVAILABLE when the history is cleared or
-        truncated meanwhile; start again. The records of an encrypted session hold its content in clear. Errors:
+        The footer comes last; without it the export is incomplete. Returns UNAVAILABLE when the history is cleared or
+        truncated meanwhile; start again then. The export of an encrypted session holds its content unencrypted. Errors:
         TOO_MANY_STREAMS.
         """
 
@@ -722,9 +736,10 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         Send one request for each record, unchanged and in the order in which they were exported. An id that is not in use
         recreates the session as it was exported. A session that exists keeps its id, user, state and storage options, and
         gets the metadata, config, context, history and records of the export; it has to be CREATED or ACTIVE. Message ids,
-        order, times and content are kept; sequences continue in the target. Writes one `imported` event and one `message`
-        event for each message. A stream that is cut short, reordered or altered is INVALID_ARGUMENT, and nothing changed.
-        Errors: SESSION_ALREADY_EXISTS, INVALID_STATE, ENCRYPTION_NOT_CONFIGURED, LIMIT_EXCEEDED, TOO_MANY_STREAMS.
+        order, times and content are kept; sequences are those of the target's own log. Writes one `imported` event and one
+        `message` event for each message. A stream that is cut short, reordered or altered is INVALID_ARGUMENT and changes
+        nothing. Errors: SESSION_ALREADY_EXISTS, INVALID_STATE, ENCRYPTION_NOT_CONFIGURED, LIMIT_EXCEEDED,
+        TOO_MANY_STREAMS.
         """
 
     @_abc_1.abstractmethod
@@ -736,10 +751,10 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         """Creates a session with the history, context and config that another session had after one of its events, in one
         step.
 
-        The new session is CREATED. At the head it gets the source's records too, in the past it does not. Messages that
-        were erased since then are not in the fork. A fork of an encrypted session is encrypted, with a key of its own. The
-        source is not changed, and writes to it do not wait. Writes one `created` event and one `message` event for each
-        message, and none for the records. Errors: SESSION_ALREADY_EXISTS, CURSOR_AHEAD, EVENTS_COMPACTED,
+        The new session is CREATED. A fork at the head gets the source's records too; a fork in the past does not. Messages
+        that were erased since then are not in the fork. A fork of an encrypted session is encrypted, with a key of its
+        own. The source is not changed, and writes to it do not wait. Writes one `created` event and one `message` event
+        for each message, and none for the records. Errors: SESSION_ALREADY_EXISTS, CURSOR_AHEAD, EVENTS_COMPACTED,
         ENCRYPTION_NOT_CONFIGURED.
         """
 
