@@ -23,6 +23,9 @@ RESULTS: Final = Path(__file__).resolve().parent / "results.json"
 WAKEUP_CONNECTIONS: Final = 2
 """Beside its pool a replica has one connection that listens, and one that tells."""
 
+HEALTH_CONNECTIONS: Final = 1
+"""And one that asks whether the database takes writes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Demand:
@@ -106,9 +109,9 @@ def rows(demand: Demand, measured: Measured, settings: Settings) -> Iterator[Row
     yield Row("replicas in all", _count(replicas), "databases x replicas of each")
     yield Row(
         "connections to each database",
-        _count(each * (settings.pool_size + SEARCHES + WAKEUP_CONNECTIONS)),
+        _count(each * (settings.pool_size + SEARCHES + HEALTH_CONNECTIONS + WAKEUP_CONNECTIONS)),
         f"replicas of each x ({settings.pool_size} of the pool + {SEARCHES} for searches + "
-        f"{WAKEUP_CONNECTIONS} for wake-ups)",
+        f"{HEALTH_CONNECTIONS} for health + {WAKEUP_CONNECTIONS} for wake-ups)",
     )
     yield Row(
         "memory of a replica in MB", _count(memory / 1e6), "what a server takes, and each of its watchers"

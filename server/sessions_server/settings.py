@@ -130,7 +130,7 @@ class Settings(BaseSettings):
     tls_key: Path | None = Field(default=None, description="Private key of the certificate, PEM.")
     tls_client_ca: Path | None = Field(
         default=None,
-        description="Authority whose client certificates are demanded, PEM.",
+        description="Authority whose client certificates are required, PEM.",
     )
     insecure: bool = Field(
         default=False,
@@ -164,9 +164,9 @@ class Settings(BaseSettings):
         le=timedelta(seconds=30),
         gt=timedelta(0),
     )
-    max_streams: int = Field(default=20_000, ge=1, description="Open subscriptions in all.")
+    max_streams: int = Field(default=20_000, ge=1, description="Open subscriptions and pipelines in all.")
     max_streams_per_caller: int = Field(
-        default=10_000, ge=1, description="Open subscriptions per credential."
+        default=10_000, ge=1, description="Open subscriptions and pipelines per credential."
     )
     max_transfers: int = Field(
         default=64,
@@ -217,7 +217,7 @@ class Settings(BaseSettings):
     max_page_size: int = Field(
         default=_LIMITS.page_size,
         ge=1,
-        description="Sessions or messages on a page; more are not answered at once.",
+        description="Sessions, messages or records on a page; a request for more gets this many.",
     )
     scrub_pages: bool = Field(
         default=True,
@@ -235,12 +235,14 @@ class Settings(BaseSettings):
         description="On PostgreSQL, after how long a subscriber learns of an event whose wake-up was lost, in seconds.",
     )
     pool_size: int = Field(
-        default=8, ge=6, description="Connections that one replica opens to PostgreSQL; at least 6."
+        default=8,
+        ge=6,
+        description="Connections in one replica's pool to PostgreSQL, which has up to five more beside it; at least 6.",
     )
     allow_unsafe_durability: bool = Field(
         default=False,
-        description="Start on a PostgreSQL whose `fsync`, `synchronous_commit` or `full_page_writes` is off, and "
-        "which may lose writes.",
+        description="Start on a PostgreSQL whose `fsync` or `full_page_writes` is off, and leave `synchronous_commit` "
+        "as it is. Acknowledged writes may then be lost.",
     )
 
     @property

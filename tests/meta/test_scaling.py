@@ -95,7 +95,7 @@ def test_the_reckoning_follows_from_what_was_measured(tmp_path: Path) -> None:
         "databases": "20",
         "replicas of each database": "3",
         "replicas in all": "60",
-        "connections to each database": "36",
+        "connections to each database": "39",
         "memory of a replica in MB": "200",  # 100 + 5,000 x 0.02
     }
 
