@@ -101,8 +101,8 @@ class CommitServiceServicer(object):
 
         When the caller closes its side, the stream ends with OK after the last outcome. A broken stream loses nothing:
         send again, with the same request ids, each commit that has no outcome yet. The stream ends with UNAVAILABLE when
-        the server stops and after 45 minutes, and with UNAUTHENTICATED within a minute after the credential has ended.
-        Errors: TOO_MANY_STREAMS.
+        the server stops and after 45 minutes, and with UNAUTHENTICATED within a minute after the credential has expired or
+        was revoked. Errors: TOO_MANY_STREAMS.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

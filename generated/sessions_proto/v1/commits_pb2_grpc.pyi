@@ -67,8 +67,8 @@ class CommitServiceStub:
 
     When the caller closes its side, the stream ends with OK after the last outcome. A broken stream loses nothing:
     send again, with the same request ids, each commit that has no outcome yet. The stream ends with UNAVAILABLE when
-    the server stops and after 45 minutes, and with UNAUTHENTICATED within a minute after the credential has ended.
-    Errors: TOO_MANY_STREAMS.
+    the server stops and after 45 minutes, and with UNAUTHENTICATED within a minute after the credential has expired or
+    was revoked. Errors: TOO_MANY_STREAMS.
     """
 
 @_typing.type_check_only
@@ -109,8 +109,8 @@ class CommitServiceAsyncStub(CommitServiceStub):
 
     When the caller closes its side, the stream ends with OK after the last outcome. A broken stream loses nothing:
     send again, with the same request ids, each commit that has no outcome yet. The stream ends with UNAVAILABLE when
-    the server stops and after 45 minutes, and with UNAUTHENTICATED within a minute after the credential has ended.
-    Errors: TOO_MANY_STREAMS.
+    the server stops and after 45 minutes, and with UNAUTHENTICATED within a minute after the credential has expired or
+    was revoked. Errors: TOO_MANY_STREAMS.
     """
 
 class CommitServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -166,8 +166,8 @@ class CommitServiceServicer(metaclass=_abc_1.ABCMeta):
 
         When the caller closes its side, the stream ends with OK after the last outcome. A broken stream loses nothing:
         send again, with the same request ids, each commit that has no outcome yet. The stream ends with UNAVAILABLE when
-        the server stops and after 45 minutes, and with UNAUTHENTICATED within a minute after the credential has ended.
-        Errors: TOO_MANY_STREAMS.
+        the server stops and after 45 minutes, and with UNAUTHENTICATED within a minute after the credential has expired or
+        was revoked. Errors: TOO_MANY_STREAMS.
         """
 
 def add_CommitServiceServicer_to_server(servicer: CommitServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

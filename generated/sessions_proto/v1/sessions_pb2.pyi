@@ -2033,9 +2033,9 @@ class StorageOptions(_message.Message):
     persistence: Global___Persistence.ValueType
     """Optional. Whether the data outlives the session. Default: PERMANENT. Fixed when the session is created."""
     encryption: _builtins.bool
-    """Optional. Whether context and messages are encrypted before they reach the database. Default: false. Fixed when the
-    session is created. Metadata is never encrypted, since it is searched. A server without a keyring refuses to create
-    such a session with ENCRYPTION_NOT_CONFIGURED.
+    """Optional. Whether the context, messages and records are encrypted before they reach the database. Default: false.
+    Fixed when the session is created. Metadata is never encrypted, since it is searched. A server without a keyring
+    refuses to create such a session with ENCRYPTION_NOT_CONFIGURED.
     """
     expiry_action: Global___ExpiryAction.ValueType
     """Optional. What becomes of the session when its ttl is over. Default: RETAIN when PERMANENT. A TEMPORARY session is

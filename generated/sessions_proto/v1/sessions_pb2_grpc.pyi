@@ -194,8 +194,8 @@ class SessionServiceStub:
     which is sent whatever `event_types` says, also to a caller who resumes from a position above 0 and before the
     deletion, as long as the id is not created again; the events in between are erased with the session. It ends with
     UNAVAILABLE when the server stops, and after 45 minutes, so that callers spread over servers that were added since:
-    subscribe again then. It ends with UNAUTHENTICATED within a minute after the credential has ended. Errors:
-    CURSOR_AHEAD, EVENTS_COMPACTED (also in mid-stream; events are never silently left out), LOG_REPLACED,
+    subscribe again then. It ends with UNAUTHENTICATED within a minute after the credential has expired or was revoked.
+    Errors: CURSOR_AHEAD, EVENTS_COMPACTED (also in mid-stream; events are never silently left out), LOG_REPLACED,
     TOO_MANY_STREAMS.
     """
     ExportSession: _grpc.UnaryStreamMultiCallable[_sessions_pb2.ExportSessionRequest, _sessions_pb2.ExportSessionResponse]
@@ -394,8 +394,8 @@ class SessionServiceAsyncStub(SessionServiceStub):
     which is sent whatever `event_types` says, also to a caller who resumes from a position above 0 and before the
     deletion, as long as the id is not created again; the events in between are erased with the session. It ends with
     UNAVAILABLE when the server stops, and after 45 minutes, so that callers spread over servers that were added since:
-    subscribe again then. It ends with UNAUTHENTICATED within a minute after the credential has ended. Errors:
-    CURSOR_AHEAD, EVENTS_COMPACTED (also in mid-stream; events are never silently left out), LOG_REPLACED,
+    subscribe again then. It ends with UNAUTHENTICATED within a minute after the credential has expired or was revoked.
+    Errors: CURSOR_AHEAD, EVENTS_COMPACTED (also in mid-stream; events are never silently left out), LOG_REPLACED,
     TOO_MANY_STREAMS.
     """
     ExportSession: _aio.UnaryStreamMultiCallable[_sessions_pb2.ExportSessionRequest, _sessions_pb2.ExportSessionResponse]  # type: ignore[assignment]
@@ -705,8 +705,8 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         which is sent whatever `event_types` says, also to a caller who resumes from a position above 0 and before the
         deletion, as long as the id is not created again; the events in between are erased with the session. It ends with
         UNAVAILABLE when the server stops, and after 45 minutes, so that callers spread over servers that were added since:
-        subscribe again then. It ends with UNAUTHENTICATED within a minute after the credential has ended. Errors:
-        CURSOR_AHEAD, EVENTS_COMPACTED (also in mid-stream; events are never silently left out), LOG_REPLACED,
+        subscribe again then. It ends with UNAUTHENTICATED within a minute after the credential has expired or was revoked.
+        Errors: CURSOR_AHEAD, EVENTS_COMPACTED (also in mid-stream; events are never silently left out), LOG_REPLACED,
         TOO_MANY_STREAMS.
         """
 
