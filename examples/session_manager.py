@@ -1,4 +1,4 @@
-"""The guide's complete example as a program: a manager that opens a user's session, handles messages and closes it.
+"""A manager that opens a user's session, handles messages and closes it.
 
 make run                                      # in one terminal
 .venv/bin/python examples/session_manager.py  # in another

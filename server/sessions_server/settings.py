@@ -106,7 +106,7 @@ class Settings(BaseSettings):
     http_hosts: str = Field(
         default="",
         description="Names that HTTP requests may have in their Host, separated by commas; addresses and `localhost` "
-        "always are.",
+        "are always allowed.",
     )
     http_origins: str = Field(
         default="",
@@ -134,7 +134,7 @@ class Settings(BaseSettings):
     )
     insecure: bool = Field(
         default=False,
-        description="Serve beyond loopback without TLS or without authentication, or metrics there.",
+        description="Allow listening beyond loopback without TLS or without authentication, and for metrics.",
     )
     metrics_listen: Annotated[str, AfterValidator(_with_port_if_any)] = Field(
         default="",
