@@ -29,20 +29,42 @@ def model_url() -> Iterator[str]:
         yield url
 
 
+def stream(url: str, messages: list[dict[str, Any]], show: Callable[[str], None]) -> dict[str, Any]:
+    """The model's next message, whose text is shown token by token."""
+    message: dict[str, Any] = {"role": "assistant", "content": ""}
+    with _requested(url, messages, stream=True) as response:
+        for line in response:
+            if line.startswith(b"data: {"):
+                delta = json.loads(line[len(b"data: ") :])["choices"][0]["delta"]
+                if text := delta.pop("content", None):
+                    message["content"] += text
+                    show(text)
+                message |= delta
+    return message
+
+
 def ask(url: str, messages: list[dict[str, Any]]) -> dict[str, Any]:
     """The model's next message, for frameworks that bring no client of their own."""
-    body = json.dumps({"model": "scripted", "messages": messages}).encode()
-    request = urllib.request.Request(f"{url}/v1/chat/completions", body, {"content-type": "application/json"})
-    with urllib.request.urlopen(request) as response:
+    with _requested(url, messages, stream=False) as response:
         message: dict[str, Any] = json.loads(response.read())["choices"][0]["message"]
     return message
 
 
+def _requested(url: str, messages: list[dict[str, Any]], *, stream: bool) -> Any:
+    body = json.dumps({"model": "scripted", "messages": messages, "stream": stream}).encode()
+    request = urllib.request.Request(f"{url}/v1/chat/completions", body, {"content-type": "application/json"})
+    return urllib.request.urlopen(request)
+
+
 @contextmanager
-def model_server(before_each: Callable[[], None] = lambda: None) -> Iterator[str]:
-    """Serves the model on a free port, and calls `before_each` before it answers a request."""
+def model_server(
+    before_each: Callable[[], None] = lambda: None, after_token: Callable[[str], None] = lambda text: None
+) -> Iterator[str]:
+    """Serves the model on a free port. Calls `before_each` before it answers a request, and `after_token` with the
+    text so far after each token that it streams."""
     with ThreadingHTTPServer(("127.0.0.1", 0), _Handler) as server:
         _Handler.before_each = staticmethod(before_each)
+        _Handler.after_token = staticmethod(after_token)
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
@@ -55,10 +77,14 @@ def model_server(before_each: Callable[[], None] = lambda: None) -> Iterator[str
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     before_each: Callable[[], None]
+    after_token: Callable[[str], None]
 
     def do_POST(self) -> None:
         request = json.loads(self.rfile.read(int(self.headers["content-length"])))
         self.before_each()
+        if request.get("stream"):
+            self._stream(_chat_completion(request))
+            return
         answer = _gemini(request) if "generateContent" in self.path else _chat_completion(request)
         body = json.dumps(answer).encode()
         self.send_response(200)
@@ -66,6 +92,20 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("content-length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+    def _stream(self, answer: dict[str, Any]) -> None:
+        """Sends a chat completion as server-sent events, a token each."""
+        self.send_response(200)
+        self.send_header("content-type", "text/event-stream")
+        self.send_header("connection", "close")
+        self.end_headers()
+        shown = ""
+        for chunk in _chunks(answer):
+            self.wfile.write(f"data: {json.dumps(chunk)}\n\n".encode())
+            if text := chunk["choices"][0]["delta"].get("content"):
+                shown += text
+                self.after_token(shown)
+        self.wfile.write(b"data: [DONE]\n\n")
 
     def log_message(self, format: str, *args: Any) -> None:
         """Logs nothing."""
@@ -100,6 +140,19 @@ def _chat_completion(request: dict[str, Any]) -> dict[str, Any]:
     usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
     head = {"id": "1", "object": "chat.completion", "created": 0, "model": request["model"]}
     return {**head, "choices": [choice], "usage": usage}
+
+
+def _chunks(answer: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The chunks that a chat completion is streamed in."""
+    [choice] = answer["choices"]
+    message = choice["message"]
+    deltas = [{"content": token} for token in re.findall(r"\S+\s*", message["content"] or "")]
+    for index, call in enumerate(message.get("tool_calls", [])):
+        deltas.append({"tool_calls": [{"index": index, **call}]})
+    for delta in [{"role": "assistant"}, *deltas, {}]:
+        reason = None if delta else choice["finish_reason"]
+        choices = [{"index": 0, "delta": delta, "finish_reason": reason}]
+        yield {**answer, "object": "chat.completion.chunk", "choices": choices}
 
 
 def _gemini(request: dict[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from operator import add
 from typing import Annotated, Any, TypedDict
 
 import pytest
+from langchain_core.messages import HumanMessage
 from langgraph.channels.delta import DeltaChannel
 from langgraph.checkpoint.base import BaseCheckpointSaver, empty_checkpoint
 from langgraph.checkpoint.conformance import checkpointer_test, validate
@@ -21,6 +22,8 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.store.base import BaseStore, PutOp
 from langgraph.store.sqlite import SqliteStore
 
+from examples.frameworks.langgraph import graph_on
+from examples.frameworks.model import model_server
 from sessions_client import AsyncClient, Client, Scope
 from sessions_client.integrations.langgraph import (
     AsyncSessionsSaver,
@@ -326,3 +329,17 @@ async def test_synchronous_nodes_of_an_asynchronous_graph_use_the_same_saver_and
 def test_an_asynchronous_saver_works_without_a_loop() -> None:
     saver = AsyncSessionsSaver(AsyncClient(ADDRESS))
     assert saver.get_tuple({"configurable": {"thread_id": str(uuid.uuid4())}}) is None
+
+
+def test_a_step_of_the_example_whose_answer_is_in_the_history_already_takes_that_one() -> None:
+    """As when the program was killed after the answer was stored, and before the checkpoint was."""
+    thread = str(uuid.uuid4())
+    config: Any = {"configurable": {"thread_id": thread}}
+    with model_server() as url, Client(ADDRESS) as client:
+        client.sessions.create(user_id="u1", session_id=thread)
+        client.sessions.add_message(thread, id="after-1", role="assistant", content="Very much.")
+        question = HumanMessage("How much?", id="1")
+        state = graph_on(client, url).invoke({"messages": [question]}, config, durability="sync")
+        history = client.sessions.get_history(thread)
+    assert [message.content for message in state["messages"]] == ["How much?", "Very much."]
+    assert [(message.id, message.content) for message in history] == [("after-1", "Very much.")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import uuid
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 from agents import SQLiteSession
 
-from sessions_client import Aborted, AsyncClient, Scope
+from sessions_client import Aborted, AsyncClient, DraftUpdate, Event, Scope
 from sessions_client.integrations import _payloads as payloads
 from sessions_client.integrations.openai_agents import SessionsSession
 
@@ -170,3 +171,32 @@ async def test_items_whose_parts_are_deleted_before_they_are_added_are_added_who
         with pytest.raises(Aborted):
             await session.add_items(items)
     assert same(await session.get_items(), items if times == 1 else [])
+
+
+async def test_a_draft_becomes_the_first_item_with_its_text_or_is_discarded(client: AsyncClient) -> None:
+    session = SessionsSession(str(uuid.uuid4()), client=client)
+    await session.add_items([user("stored")])
+    answer = {"role": "assistant", "content": [{"type": "output_text", "text": "stored"}]}
+
+    async def end_of_a_draft(text: str, items: list[Any], *, fails: bool = False) -> str:
+        async with client.sessions.subscribe(session.session_id, include_drafts=True) as events:
+            with contextlib.suppress(ZeroDivisionError):
+                async with session.draft() as draft:
+                    await draft.write(text)
+                    async for event in events:
+                        if isinstance(event, DraftUpdate):
+                            break
+                    if fails:
+                        raise ZeroDivisionError
+            await session.add_items(items)
+            async for event in events:
+                if isinstance(event, DraftUpdate) and event.state != "writing":
+                    return str(event.state)
+                if isinstance(event, Event) and event.type == "message" and event.data.id == draft.message_id:
+                    return str(event.data.content)
+        raise AssertionError("The draft has no end.")
+
+    assert await end_of_a_draft("other", [user("stored"), answer]) == "discarded"
+    assert await end_of_a_draft("stored", [user("stored"), answer, answer]) == "stored"
+    assert await end_of_a_draft("stored", [], fails=True) == "discarded"
+    assert same(await session.get_items(), [user("stored")] * 2 + [answer, user("stored"), answer, answer])

@@ -10,4 +10,11 @@
 | `pydantic_ai` | pydantic-ai conversations | `pydantic-ai` |
 
 Each stores the framework's own form byte for byte, beside what other programs need to read the conversation.
+`session_id_of` tells which session has the conversation, or the thread, of a framework's id.
 """
+
+from __future__ import annotations
+
+from sessions_client.integrations._ids import session_id_of
+
+__all__ = ["session_id_of"]

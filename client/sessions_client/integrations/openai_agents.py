@@ -15,13 +15,23 @@ reading, popping and clearing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from agents.memory.session import SessionABC, _CompactionSnapshot
 from agents.memory.session_settings import SessionSettings, coerce_session_settings, resolve_session_limit
 
-from sessions_client import Aborted, AsyncClient, Message, NotFound, StorageOptions, ops
+from sessions_client import (
+    Aborted,
+    AsyncClient,
+    AsyncDraft,
+    Message,
+    NotFound,
+    SessionsError,
+    StorageOptions,
+    ops,
+)
 from sessions_client.integrations import _payloads as payloads
 from sessions_client.integrations._ids import metadata_of, session_id_of, user_id_of
 
@@ -54,6 +64,21 @@ class SessionsSession(SessionABC):
             storage_options=storage_options,
             if_exists="return",
         )
+        self._answer: AsyncDraft | None = None
+        """The answer that is shown, until its items are added."""
+
+    @asynccontextmanager
+    async def draft(self) -> AsyncIterator[AsyncDraft]:
+        """Shows subscribers one response of the model: write to the draft what the model streams.
+
+        The next items that are added end the draft: the one with its text becomes its message. If none has that text,
+        or if the block raises, the draft is discarded."""
+        self._answer = draft = self._client.sessions.draft(self._id)
+        try:
+            yield draft
+        except BaseException:
+            await _discard(draft)
+            raise
 
     async def get_items(self, limit: int | None = None) -> list[TResponseInputItem]:
         """The newest `limit` items, oldest first; by default as many as the session's settings say, or all."""
@@ -64,8 +89,16 @@ class SessionsSession(SessionABC):
 
     async def add_items(self, items: list[TResponseInputItem]) -> None:
         """Adds items, all or none, and makes the session if there is none yet."""
-        if items:
-            await self._commit(items)
+        if not items:
+            return
+        answer, shown = self._answer, _shown(items)
+        ended = [] if answer is None else _with_text(answer.text, items, shown)[:1]
+        if answer and ended:
+            ended[0]["id"] = answer.message_id
+        await self._commit(items, shown)
+        self._answer = None
+        if answer and answer.text and not ended:
+            await _discard(answer)
 
     async def pop_item(self) -> TResponseInputItem | None:
         """Removes the newest item for good and returns it; None when there is none."""
@@ -108,11 +141,11 @@ class SessionsSession(SessionABC):
     async def _commit(
         self,
         items: Sequence[TResponseInputItem],
+        shown: Sequence[Mapping[str, Any]],
         *,
         before: Sequence[ops.Operation] = (),
         conditions: Sequence[ops.Condition] = (),
     ) -> None:
-        shown = [readable(item, len(items)) for item in items]
         values = [payloads.dump(item) for item in items]
         await payloads.commit(
             self._client,
@@ -141,7 +174,12 @@ class SessionsSession(SessionABC):
             ]
             unchanged = ops.if_history_head(messages[-1].sequence)
             try:
-                await self._commit(output, before=removals, conditions=[unchanged])
+                await self._commit(
+                    output,
+                    _shown(output),
+                    before=removals,
+                    conditions=[unchanged],
+                )
             except (Aborted, NotFound):
                 return False
             await payloads.delete_chunks(self._client, self._id, messages[start:])
@@ -164,13 +202,39 @@ class SessionsSession(SessionABC):
         return [ops.truncate(through_sequence=last)] if last else []
 
 
+async def _discard(draft: AsyncDraft) -> None:
+    """Ends a draft without a message; the server ends one that it cannot be told of."""
+    with suppress(SessionsError):
+        await draft.discard()
+
+
+def _shown(items: Sequence[Any]) -> list[dict[str, Any]]:
+    return [readable(item, len(items)) for item in items]
+
+
+def _with_text(text: str, items: Sequence[Any], shown: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What is shown of those items that are answers with this text."""
+    return [
+        fields
+        for item, fields in zip(items, shown, strict=True)
+        if text and fields.get("role") == "assistant" and _text(item) == text
+    ]
+
+
 def readable(item: Any, count: int) -> dict[str, Any]:
     """What other readers of the history see of one of `count` items."""
     kind = str(item.get("type") or "message")
     role = item.get("role") or _TOOL_ITEMS.get(kind) or "assistant"
-    text = item.get("content") or item.get("output") or item.get("arguments")
     shown = payloads.names(role=role, name=item.get("name"), tool_call_id=item.get("call_id"))
-    return {**shown, "content": payloads.readable(text, count) if isinstance(text, str) else ""}
+    return {**shown, "content": payloads.readable(_text(item), count)}
+
+
+def _text(item: Any) -> str:
+    """The text of an item, which may be in parts."""
+    found = item.get("content") or item.get("output") or item.get("arguments")
+    parts = found if isinstance(found, list) else [{"text": found}]
+    texts = (part.get("text") for part in parts if isinstance(part, dict))
+    return "".join(text for text in texts if isinstance(text, str))
 
 
 def _plain(message: Message) -> Any:
