@@ -118,7 +118,5 @@ def _digest(facts: Json, position: bytes) -> bytes:
 
 
 def foreign_token() -> InvalidRequest:
-    sentence = (
-        "This token is not of this query; send next_page_token as it came, with the same query, or none."
-    )
+    sentence = "This token belongs to a different query; send next_page_token as it came, with the same query, or none."
     return InvalidRequest([Violation("page_token", sentence)])

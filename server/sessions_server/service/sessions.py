@@ -87,7 +87,7 @@ class Sessions:
         return await self._store.history(key, query)
 
     async def page(self, query: ListQuery, token: str) -> Page:
-        """One page of the sessions that match. Raises InvalidRequest for a token that is not of this query."""
+        """One page of the sessions that match. Raises InvalidRequest for a token of a different query."""
         found = await self._store.sessions(resume(query, token))
         return page_of(query, found, self._limits.page_bytes)
 
