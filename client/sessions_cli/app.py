@@ -37,7 +37,7 @@ COMMANDS: Final = {
     "tail": Entry("tail", "tail", "Follows a session's events, across restarts."),
     "context": Entry("context", "context", "Reads and changes the context that services share."),
     "export": Entry("transfer", "export", "Writes a whole session to a file."),
-    "import": Entry("transfer", "import_", "Brings a session in from a file."),
+    "import": Entry("transfer", "import_", "Brings the sessions of a file in."),
     "profile": Entry("setup", "profile", "Names the servers that you use."),
     "doctor": Entry("setup", "doctor", "Checks the way to the server."),
     "completion": Entry("setup", "completion", "Prints a shell's completion script."),

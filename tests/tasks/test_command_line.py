@@ -176,7 +176,9 @@ def on_terminal(command: list[str], *, env: Mapping[str, str]) -> tuple[int, str
         with suppress(OSError):  # how a terminal ends that nobody writes to any more
             while part := screen.read(4096):
                 seen += part
-    return process.returncode, re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen.decode())
+    # What is drawn over what is shown begins a line.
+    lines = re.sub(r"\x1b\[[0-9;?]*[A-HJK]", "\n", seen.decode())
+    return process.returncode, re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", lines)
 
 
 def test_a_run_that_was_killed_is_continued_from_the_command_line(

@@ -59,7 +59,8 @@ def logged_handshakes() -> Iterator[None]:
     reading, writing = os.pipe()
     os.dup2(writing, STANDARD_ERROR)
     os.close(writing)
-    sys.stderr = os.fdopen(os.dup(real), "w", buffering=1, encoding=ours.encoding, errors=ours.errors)
+    shown = os.fdopen(os.dup(real), "w", buffering=1, encoding=ours.encoding, errors=ours.errors)
+    sys.stderr = shown
     relay = threading.Thread(target=_relay, args=(reading, real), name="gRPC's standard error", daemon=True)
     relay.start()
     try:
@@ -68,6 +69,7 @@ def logged_handshakes() -> Iterator[None]:
         os.dup2(real, STANDARD_ERROR)
         relay.join(LAST_LINES_SECONDS)
         sys.stderr = ours
+        shown.close()
 
 
 def _relay(reading: int, real: int) -> None:
