@@ -59,8 +59,10 @@ def logged_handshakes() -> Iterator[None]:
     reading, writing = os.pipe()
     os.dup2(writing, STANDARD_ERROR)
     os.close(writing)
-    shown = os.fdopen(os.dup(real), "w", buffering=1, encoding=ours.encoding, errors=ours.errors)
-    sys.stderr = shown
+    # Never closed: what logs may keep it.
+    sys.stderr = open(  # noqa: SIM115
+        os.dup(real), "w", buffering=1, encoding=ours.encoding, errors=ours.errors, closefd=False
+    )
     relay = threading.Thread(target=_relay, args=(reading, real), name="gRPC's standard error", daemon=True)
     relay.start()
     try:
@@ -69,7 +71,6 @@ def logged_handshakes() -> Iterator[None]:
         os.dup2(real, STANDARD_ERROR)
         relay.join(LAST_LINES_SECONDS)
         sys.stderr = ours
-        shown.close()
 
 
 def _relay(reading: int, real: int) -> None:
