@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import socket
+import threading
 from collections.abc import Collection, Coroutine, Mapping
 from typing import Any, Final, TypeAlias, TypeVar, overload
 
@@ -126,9 +129,29 @@ def _blocking(work: Coroutine[Any, Any, T]) -> T:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return asyncio.run(work)
+        return asyncio.run(_interruptible(work))
     # In a notebook a loop is running here already, which cannot wait for a second one.
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(asyncio.run, work).result()
+
+
+async def _interruptible(work: Coroutine[Any, Any, T]) -> T:
+    """Awaits `work` so that Ctrl-C ends it at once. Without a wake-up descriptor, a signal that reaches another thread,
+    or this one just before it sleeps, is noticed only when the loop has something to do.
+    https://docs.python.org/3/library/signal.html#signal.set_wakeup_fd"""
+    if threading.current_thread() is not threading.main_thread():
+        return await work
+    loop = asyncio.get_running_loop()
+    reading, writing = socket.socketpair()
+    with reading, writing:
+        reading.setblocking(False)
+        writing.setblocking(False)
+        loop.add_reader(reading, reading.recv, 4096)
+        before = signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
+        try:
+            return await work
+        finally:
+            signal.set_wakeup_fd(before)
+            loop.remove_reader(reading)

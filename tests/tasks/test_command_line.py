@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import pty
@@ -15,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -179,6 +181,27 @@ def on_terminal(command: list[str], *, env: Mapping[str, str]) -> tuple[int, str
     # What is drawn over what is shown begins a line.
     lines = re.sub(r"\x1b\[[0-9;?]*[A-HJK]", "\n", seen.decode())
     return process.returncode, re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", lines)
+
+
+def test_an_interrupt_that_another_thread_receives_ends_a_run(
+    tmp_path: Path, server: Server, session: Session
+) -> None:
+    wait = '- wait: {session_id: "{{ inputs.session_id }}", event_types: state_change, after_sequence: 0}\n'
+    task = write(tmp_path / "task.yaml", ADD.replace("- log:", f"{wait}- log:"))
+    inputs = ["--input", f"session_id={session.id}", "--input", "content=hello"]
+    command = [*PROGRAM, "run", str(task), "--address", server.address, *inputs]
+    with subprocess.Popen(command, env=environment(), text=True, stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline() == "finished main.0 tool add_message\n"
+        running = psutil.Process(process.pid)
+        while len(running.net_connections()) < 2 or running.status() != psutil.STATUS_SLEEPING:
+            pass  # until it waits for an event, which comes over a connection of its own
+        other = next(thread.id for thread in running.threads() if thread.id != process.pid)
+        assert ctypes.CDLL(None).tgkill(process.pid, other, signal.SIGINT) == 0
+        try:
+            assert process.wait(timeout=30) == 130
+        finally:
+            process.kill()
 
 
 def test_a_run_that_was_killed_is_continued_from_the_command_line(
