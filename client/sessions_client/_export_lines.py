@@ -32,13 +32,13 @@ def is_lines(text: str) -> bool:
 
 
 def read_lines(text: str) -> list[list[dict[str, Any]]]:
-    """The records of each session in a file. Raises InvalidArgument for one that is not whole or was altered, or that
+    """The records of each session in a file. Raises InvalidArgument for one that is incomplete or was altered, or that
     holds an encrypted session."""
     *lines, rest = text.split("\n")
     values = [_value(number, line) for number, line in enumerate(lines, 1)]
     end = values.pop()
     if rest or "end" not in end:
-        raise refused("session_data", "is not whole; export it again.")
+        raise refused("session_data", "is incomplete; export it again.")
     digest = hashlib.sha256(text[: -len(lines[-1]) - 1].encode()).hexdigest()
     if not isinstance(end["end"], dict) or end["end"].get("sha256") != digest:
         raise refused("session_data", "is not as it was exported: it was altered since. Export it again.")

@@ -160,8 +160,8 @@ def _host_and_port(address: str) -> tuple[str, int]:
 
 
 def call_metadata(token: TokenSource | None, metadata: MetadataInput | None) -> Callable[[], Metadata]:
-    """What answers the metadata of the next call. Raises InvalidArgument for two credentials or for what gRPC
-    could not send."""
+    """A function that returns the metadata of the next call. Raises InvalidArgument for two credentials, or for values
+    that gRPC cannot send."""
     if callable(metadata):
         ask = metadata
         return lambda: _with_token(_pairs(ask()), token)

@@ -89,8 +89,8 @@ class SessionData(Model):
     def all_from_json(cls, data: str | bytes | bytearray) -> list[Self]:
         """Reads every session of an export's file, in its order: that of `sessions-server export` too.
 
-        Shared records of users and tenants are passed over. Raises InvalidArgument for a file that was altered or is
-        not whole, and for encrypted sessions of `sessions-server export`, which only `sessions-server import` reads."""
+        Shared records of users and tenants are passed over. Raises InvalidArgument for an incomplete or altered
+        file, and for encrypted sessions of `sessions-server export`, which only `sessions-server import` reads."""
         text = _text(data)
         if not is_lines(text):
             return [cls._of_document(_parse(text))]

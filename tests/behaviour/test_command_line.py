@@ -193,11 +193,11 @@ def test_an_export_goes_on_where_a_file_stops_and_leaves_a_whole_one(place: Plac
         assert place.said("export", "dump") == f"dump holds {SESSIONS} sessions"
     assert place.into("other.db").said("import", "dump") == counts(added=SESSIONS)
     kept = dump.read_bytes()
-    assert place.complained("export", "dump").startswith("dump is a whole export already")
+    assert place.complained("export", "dump").startswith("dump is a complete export already")
     assert dump.read_bytes() == kept
     dump.write_bytes(kept[:-1])
     assert place.complained("import", "dump").startswith(
-        "dump is not whole; run `sessions-server export dump`"
+        "dump is incomplete; run `sessions-server export dump`"
     )
 
 

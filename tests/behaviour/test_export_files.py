@@ -144,7 +144,7 @@ def test_a_file_that_was_cut_or_altered_is_refused(place: Place, tmp_path: Path)
     text, document = place.full.to_json_lines(), place.full.to_json()
     lines = text.splitlines(keepends=True)
     for cut in (lines[:1], lines[:-1], [*lines[:-1], lines[-1][:-1]], [*lines, "more"]):
-        with pytest.raises(InvalidArgument, match="is not whole; export it again"):
+        with pytest.raises(InvalidArgument, match="is incomplete; export it again"):
             SessionData.from_json("".join(cut))
     with pytest.raises(InvalidArgument, match="was altered since"):
         SessionData.from_json(text.replace('"n":1.5', '"n":2.5'))

@@ -77,7 +77,7 @@ class AsyncMessages(AsyncMessageWriter, AsyncResource):
     async def clear_history(
         self, session_id: str, *, request_id: str | None = None, timeout: Span | None = None
     ) -> int:
-        """Erases all messages for good; answers how many there were."""
+        """Erases all messages permanently. Returns how many there were."""
         request = convert.clear_request(session_id, request_id=request_id)
         response = await self._caller.unary(self._caller.stub.ClearHistory, request, timeout=timeout)
         return response.cleared_count

@@ -369,7 +369,7 @@ class AsyncSubscription(_backend.Startable["AsyncSubscription[Item_co]"], Generi
     async def _shut(self) -> None:
         self._started = True
         self._end()
-        # Two callbacks that wait for each other's end would wait for ever.
+        # Two callbacks that wait for each other would wait forever.
         if self._worker is not None and not _backend.in_worker():
             await self._worker.join()
 

@@ -79,7 +79,7 @@ class Messages(MessageWriter, Resource):
     def clear_history(
         self, session_id: str, *, request_id: str | None = None, timeout: Span | None = None
     ) -> int:
-        """Erases all messages for good; answers how many there were."""
+        """Erases all messages permanently. Returns how many there were."""
         request = convert.clear_request(session_id, request_id=request_id)
         response = self._caller.unary(self._caller.stub.ClearHistory, request, timeout=timeout)
         return response.cleared_count

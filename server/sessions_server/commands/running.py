@@ -49,7 +49,7 @@ def require_database(settings: Settings) -> Backend:
 
 @contextmanager
 def progress(label: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A progress bar on standard error, if that is a terminal; it is told how much of the total is done."""
+    """A progress bar on standard error, if that is a terminal; called with how much of the total is done."""
     if not sys.stderr.isatty():
         yield lambda _: None
         return

@@ -1,4 +1,4 @@
-"""Paths into a context and the operations on it. Nothing is changed in place: every operation answers a new value."""
+"""Paths into a context and the operations on it. Nothing is changed in place: every operation returns a new value."""
 
 from __future__ import annotations
 

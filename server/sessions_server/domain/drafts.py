@@ -41,7 +41,7 @@ class DraftState(StrEnum):
 
 
 TOLD: Final = frozenset({DraftState.DISCARDED, DraftState.ABANDONED})
-"""The ends that viewers are told of by a piece."""
+"""The ways a draft ends that viewers learn from a piece."""
 
 
 class Abandon(StrEnum):
@@ -127,7 +127,7 @@ class Draft:
         self.touched = now
         """When its writer was last heard."""
         self.looked_through: Micros | None = None
-        """Until when the clock leaves the session in a state that takes messages; None: for ever."""
+        """Until when the session stays in a state that accepts messages, as far as the clock decides; None: forever."""
         self.size_bytes = sum(len(each.encode()) for each in (opening.role, opening.name))
         self._parts: dict[str, _Text] = {}
 
@@ -182,7 +182,7 @@ class Draft:
                 yield self._piece(part, text, start)
 
     def ending(self) -> Piece:
-        """How a viewer is told of the end."""
+        """The piece that tells a viewer of the end."""
         opening = self.opening
         return Piece(opening.message_id, opening.role, opening.name, CONTENT, 0, 0, "", self.state)
 

@@ -127,7 +127,7 @@ class Transaction(Protocol):
         """
 
     def save(self, workspace: Workspace) -> list[Published]:
-        """Writes what has changed; answers what watchers are to learn when the transaction is durable.
+        """Writes the changes. Returns what watchers are told once the transaction is durable.
 
         Raises StorageFull, Unavailable, DataCorrupted, or any error of the database: the transaction is then lost.
         """

@@ -30,11 +30,11 @@ class Upkeep(Protocol):
         """Deletes at most this many records that have expired. Returns how many."""
 
     async def purge_requests(self, limit: int) -> int:
-        """Lets go of at most this many request ids that are older than they are kept. Returns how many."""
+        """Removes at most this many request ids that are no longer kept. Returns how many."""
 
     async def compact(self, limit: int) -> int:
-        """Lets go of old events of at most this many logs. Returns how many logs it looked at; 0 when nothing is left
-        to do for now."""
+        """Removes old events from at most this many logs. Returns how many logs it looked at; 0 when nothing is left to
+        do for now."""
 
     async def erase(self, limit: int) -> int:
         """Erases at most this many rows that are hidden. Returns how many it looked at; 0: none is left."""

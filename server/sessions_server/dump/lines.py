@@ -3,7 +3,7 @@
     {"format":"sessions.v1.export"}         what the file is
     {"header":…} … {"footer":…}             a session, as in an export
     {"header":…} {"key":…} {"sealed":…} … {"sealed_footer":…}
-                                            an encrypted session: nothing but its header stands in clear
+                                            an encrypted session: only its header is in clear
     {"scope":…} … {"footer":…}              the records of a user or a tenant; sealed as above if there is a keyring
     {"damaged":…}                           a session that could not be read and is not in the file
     {"end":{"count":…,"sha256":…}}          only once the file is whole: how many of these, and the digest of every byte
@@ -11,9 +11,9 @@
 
 Clients write the same file with one session, or one JSON document with its records, which is read as well.
 
-Only whole sessions count: whatever follows the last of them was cut off, and is written again. A file that does not
-begin as one of these is never touched, and one command at a time uses it. Nothing of a file is imported before all of
-it was found to be as it was written.
+Only complete sessions count: anything after the last of them was interrupted and is written again. A file that does not
+begin like this is never touched, and only one command at a time uses a file. Nothing is imported before the whole file
+has been verified.
 """
 
 from __future__ import annotations
@@ -122,5 +122,5 @@ def altered(path: Path) -> SetupError:
 
 def unfinished(path: Path) -> SetupError:
     return SetupError(
-        f"{path} is not whole; run `sessions-server export {path}` again, which goes on where it stopped."
+        f"{path} is incomplete; run `sessions-server export {path}` again, which resumes where it stopped."
     )

@@ -124,7 +124,7 @@ class DumpReader:
         return line
 
     def _content(self, line: bytes) -> bytes:
-        """What a line holds that is no record in clear."""
+        """The content of a line that is not a record in clear."""
         try:
             return b64decode(form.value_of(line), validate=True)
         except (ValueError, TypeError) as error:
@@ -136,7 +136,7 @@ class DumpReader:
 
 @contextmanager
 def open_to_read(path: Path, cells: Cells) -> Iterator[DumpReader]:
-    """Raises SetupError for a file that is not one of these, not whole, not as it was written, or in use."""
+    """Raises SetupError for a file that is not one of these, incomplete, altered, or in use."""
     with usable(path), open(path, "rb", opener=open_regular) as file:
         claim(path, file, fcntl.LOCK_SH)
         with _as_lines(path, file) as lines:

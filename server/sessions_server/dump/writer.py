@@ -137,8 +137,8 @@ class DumpWriter:
 
 @contextmanager
 def open_to_write(path: Path, cells: Cells) -> Iterator[DumpWriter]:
-    """Goes on behind the last whole session of the file. Raises SetupError for a file that is something else, or
-    whole already, or in use."""
+    """Continues after the last complete session of the file. Raises SetupError for a file that is something else, is
+    complete already, or is in use."""
     with usable(path), open(path, "a+b", opener=open_regular) as file:
         claim(path, file, fcntl.LOCK_EX)
         reached = _cut_to_whole_sessions(path, file)
@@ -160,7 +160,7 @@ def _cut_to_whole_sessions(path: Path, file: IO[bytes]) -> Reached:
     reached, end = Reached(None, None, 0, digest.copy()), file.tell()
     while (line := next_line(path, file)).endswith(b"\n"):
         if (kind := form.kind_of(line)) == "end":
-            raise SetupError(f"{path} is a whole export already; name another file, or remove this one.")
+            raise SetupError(f"{path} is a complete export already; name another file, or remove this one.")
         digest.update(line)
         header = record_of(path, line) if kind in ("header", "scope") else None
         if isinstance(header, Header):

@@ -205,7 +205,7 @@ class Writer:
         self._ready.set()
 
     async def _commit(self, batch: list[_Single], lock_wait: LockWait) -> list[_Single]:
-        """Answers which entries have to wait for a session; with long lock_wait they have done so."""
+        """Returns the entries that have to wait for a session; with a long lock_wait they have waited already."""
         try:
             with self.observer.transaction([entry.origin for entry in batch]):
                 decided = await self._store.transact(lambda tx: _decide_batch(tx, batch, lock_wait))

@@ -59,7 +59,7 @@ def logged_handshakes() -> Iterator[None]:
     reading, writing = os.pipe()
     os.dup2(writing, STANDARD_ERROR)
     os.close(writing)
-    # Never closed: what logs may keep it.
+    # Never closed, since log handlers may keep it.
     sys.stderr = open(  # noqa: SIM115
         os.dup(real), "w", buffering=1, encoding=ours.encoding, errors=ours.errors, closefd=False
     )
@@ -85,6 +85,6 @@ def _relay(reading: int, real: int) -> None:
 
 
 def _cause(reason: str, more: str) -> str:
-    """What an operator is told of BoringSSL's reason, and of what it says of the certificate."""
+    """A sentence for operators, from BoringSSL's reason and what it says about the certificate."""
     cause = _CAUSE_OF.get(reason, reason.lower().replace("_", " "))
     return f"{cause}: {more}" if cause == _NOT_ACCEPTED and more else cause

@@ -139,7 +139,7 @@ class Metrics:
 
     @contextmanager
     def served(self, listen: str) -> Iterator[None]:
-        """Answers Prometheus at `HOST:PORT` for as long as the context lasts; nowhere if that is empty.
+        """Serves Prometheus metrics at `HOST:PORT` for as long as the context lasts; nowhere if that is empty.
 
         Raises SetupError when it cannot listen there.
         """

@@ -1,4 +1,4 @@
-"""Calls a server as a client does, through whatever is in between, to find out what a proxy leaves of a call."""
+"""Calls a server as clients do, to find out what a proxy in between does to calls."""
 
 from __future__ import annotations
 

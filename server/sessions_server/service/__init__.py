@@ -1,1 +1,1 @@
-"""The use cases: each builds a command or a query, hands it on, and answers what came of it."""
+"""The use cases: each builds a command or a query, passes it on, and returns the result."""

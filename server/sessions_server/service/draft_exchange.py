@@ -188,7 +188,7 @@ class DraftExchange:
         return Sealed(self._cells, session.key, "drafts", session.data_key)
 
     def _packets(self, link: DraftLink) -> Iterator[bytes]:
-        """What there is to say about a session. Lets go of one that has neither drafts nor viewers any more."""
+        """What other replicas need to know about a session. Forgets a session without drafts and viewers."""
         envelope = link.envelope
         if link.board is None and self._links.pop(link.key, None) is link and self._bus is not None:
             self._bus.leave(link.key)

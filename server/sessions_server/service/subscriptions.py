@@ -261,8 +261,8 @@ class _Cursor:
                 await feed.changed(seen, left, beside=drafts.waiting)
 
     async def show(self, batch: _Batch) -> bool:
-        """Takes events one by one, until the next may have been erased since they were read: a stream can stand still
-        for long between two of them. What is left is then to be read again. Answers whether any was shown."""
+        """Shows events one by one, until the next may have been erased since they were read: a stream may be blocked
+        for long between two events. The rest is then read again. Returns whether any was shown."""
         shown = False
         for event in batch.events:
             if self.feed.erasures != batch.erasures and event.sequence <= self.feed.erased_through:

@@ -138,7 +138,7 @@ class Transfers:
         self, key: SessionKey, *, records: AsyncIterator[ExportRecord], fail_if_exists: bool, request_id: str
     ) -> Session:
         """Recreates, or replaces, a session from a whole stream of records. Raises InvalidRequest when the stream is
-        not whole or was altered, SessionExists, InvalidState, EncryptionNotConfigured; nothing is changed then."""
+        incomplete or was altered, SessionExists, InvalidState, EncryptionNotConfigured; nothing is changed then."""
 
         return await self._import(key, records, _Import(request_id, fail_if_exists=fail_if_exists))
 

@@ -1,4 +1,4 @@
-"""Lets go of the first events of logs. The state at the new start is kept as the base of what follows.
+"""Removes the first events of logs. The state at the new start is kept as the base of the events that follow.
 
 A log is cut after the last event that is older than events are kept, by the server's own time, and not a message of the
 history. Such messages stay where they are, before the log's start too: they are content of the session, though no
@@ -83,7 +83,7 @@ _PUT_OFF: Final = Prepared(
 
 
 def compact(connection: Connection, limit: int, *, rules: Rules, now: Micros | None) -> int:
-    """Lets go of what is older than events are kept, of at most this many logs. Returns at how many it looked."""
+    """Removes events that are no longer kept from at most this many logs. Returns how many logs it looked at."""
     until = Micros(read_clock(connection, now) - rules.limits.events_kept)
     found = _COMPACTABLE.rows(connection, until=until, count=limit)
     left = _EVENTS_AT_ONCE

@@ -57,7 +57,7 @@ class Gather(Generic[Question, Answer]):
             for askers, answer in zip(batch.values(), answers, strict=True):
                 for asker in askers:
                     _answer(asker, answer)
-        # Not a callback of the finished task: a question that comes before it ran would wait for ever.
+        # Not a callback of the finished task: a question that comes before it ran would wait forever.
         self._serving = None
 
     async def _gather(self) -> None:

@@ -103,8 +103,8 @@ def _encrypted(
 
 
 def replace_data_keys(connection: Connection, fresh: list[Fresh]) -> int:
-    """Of a session that was created anew meanwhile, or rewrapped by another replica, the data key stays. Answers how
-    many it was given."""
+    """Replaces data keys, except of sessions that were created again or rewrapped by another replica meanwhile. Returns
+    how many keys it was given."""
     of_sessions = [(new, *key, old) for new, key, old in fresh if not is_shared(key)]
     _REPLACE_DATA_KEY.many(connection, of_sessions)
     replace_keys(connection, [each for each in fresh if is_shared(each[1])])

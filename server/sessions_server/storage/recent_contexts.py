@@ -1,7 +1,7 @@
-"""Large contexts that were stored lately, as values: the next change of one spares reading its JSON, which costs most.
+"""Recently stored large contexts as values, so that the next change need not parse the JSON, which costs the most.
 
-A context is known by the very bytes that are stored of it, so what is found here is never another one, whatever became
-of the transaction that stored it. Encrypted ones are not kept: their keys may leave the keyring.
+A context is looked up by the exact bytes that are stored for it, so a stale one is never found, whether or not the
+transaction that stored it was committed. Encrypted contexts are not kept: their keys may leave the keyring.
 """
 
 from __future__ import annotations

@@ -247,7 +247,7 @@ class Store:
         return await self._write(lambda connection: draft_packets.clean(connection, now=self._runner.now()))
 
     async def purge_requests(self, limit: int) -> int:
-        """Lets go of at most so many request ids that are older than a repeated one is looked for. Answers how many."""
+        """Removes at most this many request ids that are no longer kept. Returns how many."""
         return await self._maintain(
             lambda connection, now: maintenance.purge_requests(
                 connection, limit, limits=self._rules.limits, now=now
@@ -255,8 +255,8 @@ class Store:
         )
 
     async def compact(self, limit: int) -> int:
-        """Lets go of the first events of at most so many logs, where they are older than events are kept and no part of
-        the history. Answers how many logs it looked at; 0 when there is nothing left to do for now."""
+        """Removes old events from at most this many logs. Returns how many logs it looked at; 0 when nothing is left to
+        do for now."""
         return await self._maintain(
             lambda connection, now: compact(connection, limit, rules=self._rules, now=now)
         )

@@ -51,7 +51,7 @@ class NotifyChannel:
             self._drop_sender()
 
     async def listen(self, received: Callable[[bytes], None], missed: Callable[[], None]) -> None:
-        """Hands on what arrives, until cancelled; reconnects for ever, and says each time that packets were missed."""
+        """Passes on what arrives until cancelled. Reconnects forever, and reports that packets were missed."""
         try:
             while True:
                 try:

@@ -83,7 +83,7 @@ class Gaps:
         return not self._left and not self._again
 
     def clear(self, seconds: float) -> int:
-        """Goes on with the round, for about so long; answers how many pages it changed. Raises OSError."""
+        """Continues the round for about this long. Returns how many pages it changed. Raises OSError."""
         deadline = time.monotonic() + seconds
         size, count = self._shape()
         if self._again:

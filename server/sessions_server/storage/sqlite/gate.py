@@ -89,7 +89,7 @@ class Gate:
 
 def empty(driver: sqlite3.Connection, gate: Gate) -> Emptied:
     """Moves the log into the file. Raises sqlite3.Error."""
-    # Most of the work, and all waiting for the disk, while readers go on.
+    # Most of the work, and all waiting for the disk, while readers continue.
     driver.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
     with gate.closed(GATE_SECONDS) as is_empty:
         if not is_empty:

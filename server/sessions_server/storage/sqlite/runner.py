@@ -54,7 +54,7 @@ T = TypeVar("T")
 READERS: Final = 4
 _OLDEST_SQLITE: Final = (3, 35)
 LOG_LIMIT_BYTES: Final = 16 * 1024 * 1024
-"""From this size on the write-ahead log is emptied, whoever reads. One large transaction can exceed it for a moment."""
+"""The write-ahead log is emptied at this size, even if there are readers. A large transaction can exceed it briefly."""
 
 _CLEARING_SECONDS: Final = 0.02
 """How long writers may be held up at once while the unused parts of pages are cleared."""
@@ -210,7 +210,7 @@ class SqliteRunner(Runner):
             self._scrubbing = asyncio.get_running_loop().create_task(self._scrub())
 
     async def _empty_log(self) -> None:
-        """Readers that overlap would let the log grow for ever: they wait until it is empty."""
+        """Readers that overlap would let the log grow forever, so they wait until it is empty."""
         pause = GATE_SECONDS
         try:
             while (emptied := await self._hop(self._writing, self._try_to_empty_log)) is not Emptied.DONE:
