@@ -33,7 +33,7 @@ ADD_BASE: Final = Prepared(
         sa.select(
             sessions.c.tenant,
             sessions.c.session_id,
-            sessions.c.last_sequence,
+            sa.bindparam("at", type_=sa.BigInteger),
             sa.bindparam("state", type_=sa.LargeBinary),
             contexts.c.revision,
             contexts.c.update_time,
@@ -54,7 +54,7 @@ ADD_BASE: Final = Prepared(
         ),
     )
 )
-"""Of the session as it is stored, unless its context has more than `most` bytes."""
+"""Of a session with the context that is stored, unless that has more than `most` bytes."""
 
 DROP_BASES: Final = Prepared(bases.delete().where(*_OF_KEY, bases.c.sequence < sa.bindparam("before")))
 

@@ -197,7 +197,7 @@ class Saver:
         DROP_BASES.many(self._connection, forgotten)
 
     def _add_bases(self) -> None:
-        """Adds bases along the logs: copies of the rows of sessions and contexts, which are written by now."""
+        """Adds bases along the logs, with copies of the contexts, which are written by now."""
         for slot in self._slots:
             session = slot.facts.session
             if session is None or slot.base is not None or not slot.log:
@@ -206,9 +206,8 @@ class Saver:
             if most:
                 state = self._content(slot).base_session(session)
                 tenant, session_id = slot.key
-                ADD_BASE.run(
-                    self._connection, key_tenant=tenant, key_session_id=session_id, state=state, most=most
-                )
+                key = {"key_tenant": tenant, "key_session_id": session_id}
+                ADD_BASE.run(self._connection, **key, at=session.last_sequence, state=state, most=most)
 
     def _base(self, slot: Slot, at: Sequence, session: Session, context: Context | None) -> tuple[Any, ...]:
         content = self._content(slot)
