@@ -26,7 +26,7 @@ def places(pattern: str, paths: list[Path]) -> list[str]:
     "pattern",
     [
         pytest.param(r"\b(TOD[O]|FIXM[E]|XX[X])\b", id="open ends"),
-        pytest.param(r"raise NotImplemente[d]Error|pas[s]  # stub", id="stubs"),
+        pytest.param(r"(?<!except )NotImplemente[d]Error|pas[s]  # stub", id="stubs"),
         pytest.param(r"pytest\.ski[p]\(|mark\.ski[p]|mark\.xfai[l]|importorski[p]", id="skipped tests"),
         pytest.param(r"(^|[^\w.])/(?:work|farm|root|home|Users)/", id="paths of one machine"),
     ],
