@@ -5,20 +5,24 @@ from __future__ import annotations
 import asyncio
 import operator
 import os
+import sqlite3
 import subprocess
 import sys
 import uuid
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage
+from langgraph.checkpoint.base import empty_checkpoint
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command, interrupt
 
 from sessions_client import AsyncClient, Client
-from sessions_client.integrations._imports import Outcome
+from sessions_client.integrations._imports import Outcome, UnusableSource
 from sessions_client.integrations._langgraph_import import import_file
 from sessions_client.integrations.langgraph import AsyncSessionsSaver, SessionsSaver
 
@@ -145,6 +149,22 @@ def test_values_of_types_that_the_importing_program_does_not_know_are_kept(tmp_p
     command = [sys.executable, "-W", "ignore", "-c", read, ADDRESS, name]
     ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert ended.stdout == "{'c': [Thing(name='kept')]}\n"
+
+
+class OwnSerializer(JsonPlusSerializer):
+    """One of a program's own, whose kind no other program knows."""
+
+    def dumps_typed(self, obj: Any) -> tuple[str, bytes]:
+        return "their own kind", super().dumps_typed(obj)[1]
+
+
+def test_a_checkpoint_that_only_its_writer_can_read_is_named(tmp_path: Path) -> None:
+    name, file = str(uuid.uuid4()), tmp_path / "graph.db"
+    with closing(sqlite3.connect(file)) as connection:
+        config = {"configurable": {"thread_id": name, "checkpoint_ns": ""}}
+        SqliteSaver(connection, serde=OwnSerializer()).put(config, empty_checkpoint(), {}, {})
+    with pytest.raises(UnusableSource, match=f"of thread '{name}' is stored as 'their own kind'"):
+        imported(file)
 
 
 def test_the_program_says_what_it_did_and_what_is_wrong(
