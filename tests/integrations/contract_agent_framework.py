@@ -197,6 +197,25 @@ async def test_messages_of_more_than_one_request_are_saved_together(client: Asyn
     assert [record.name async for record in left] == []
 
 
+async def test_messages_that_are_cleared_while_they_are_read_are_left_out(
+    client: AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provider, name, unpack = SessionsHistoryProvider(client=client), str(uuid.uuid4()), payloads.unpack
+
+    async def interrupted(*arguments: Any) -> Any:
+        monkeypatch.undo()
+        await provider.clear(name)
+        return await unpack(*arguments)
+
+    await provider.save_messages(name, [said("x" * 3_500_000)])
+    monkeypatch.setattr(payloads, "unpack", interrupted)
+    assert await provider.get_messages(name) == []
+    await provider.save_messages(name, [said("x" * 3_500_000)])
+    monkeypatch.setattr(payloads, "unpack", interrupted)
+    await provider.save_messages(name, [said("x" * 3_500_000), said("answer", "assistant")])
+    assert [len(text) for text in texts(await provider.get_messages(name))] == [3_500_000, 6]
+
+
 async def test_messages_of_other_programs_are_part_of_the_history(client: AsyncClient) -> None:
     name = str(uuid.uuid4())
     await client.sessions.create(session_id=name, user_id="u")

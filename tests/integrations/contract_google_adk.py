@@ -20,6 +20,7 @@ from google.adk.sessions.sqlite_session_service import SqliteSessionService
 from google.genai import types
 
 from sessions_client import AsyncClient
+from sessions_client.integrations import _payloads as payloads
 from sessions_client.integrations.google_adk import SessionsSessionService
 
 
@@ -187,6 +188,24 @@ async def test_of_two_writers_at_the_same_instant_one_is_refused(app: str) -> No
         found = await service.get_session(**name)
         assert found is not None
         assert len(found.events) == 1
+
+
+async def test_a_session_that_is_deleted_while_it_is_read_is_not_there(
+    app: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with AsyncClient(os.environ["SESSIONS_TEST_ADDRESS"]) as client:
+        service, unpack = SessionsSessionService(client), payloads.unpack
+        name: dict[str, Any] = {"app_name": app, "user_id": "u", "session_id": "s"}
+        session = await service.create_session(**name)
+        await service.append_event(session, event("x" * 3_500_000))
+
+        async def interrupted(*arguments: Any) -> Any:
+            monkeypatch.undo()
+            await service.delete_session(**name)
+            return await unpack(*arguments)
+
+        monkeypatch.setattr(payloads, "unpack", interrupted)
+        assert await service.get_session(**name) is None
 
 
 async def test_a_thousand_events(app: str) -> None:

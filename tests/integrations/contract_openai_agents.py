@@ -7,14 +7,14 @@ import contextlib
 import json
 import os
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from typing import Any
 
 import pytest
 from agents import SQLiteSession
 
-from sessions_client import Aborted, AsyncClient, DraftUpdate, Event, Scope
+from sessions_client import Aborted, AsyncClient, DataLoss, DraftUpdate, Event, Scope
 from sessions_client.integrations import _payloads as payloads
 from sessions_client.integrations.openai_agents import SessionsSession
 
@@ -171,6 +171,76 @@ async def test_items_whose_parts_are_deleted_before_they_are_added_are_added_who
         with pytest.raises(Aborted):
             await session.add_items(items)
     assert same(await session.get_items(), items if times == 1 else [])
+
+
+def before_parts_are_read(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], Awaitable[object]]) -> None:
+    """Lets something happen between the next reading of messages and that of their parts."""
+    unpack = payloads.unpack
+
+    async def interrupted(*arguments: Any) -> Any:
+        monkeypatch.undo()
+        await happens()
+        return await unpack(*arguments)
+
+    monkeypatch.setattr(payloads, "unpack", interrupted)
+
+
+async def test_items_that_are_removed_while_they_are_read_are_left_out(
+    client: AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = SessionsSession(str(uuid.uuid4()), client=client)
+
+    async def replace() -> None:
+        await session.clear_session()
+        await session.add_items([user("later")])
+
+    await session.add_items([user("x" * 3_500_000), user("y")])
+    before_parts_are_read(monkeypatch, replace)
+    assert await session.get_items() == [user("later")]
+    await session.add_items([user("x" * 3_500_000)])
+    before_parts_are_read(monkeypatch, session.pop_item)
+    snapshot = await session._get_compaction_snapshot(10)
+    assert snapshot is not None
+    assert snapshot.items == [user("later")]
+
+
+@pytest.mark.parametrize("kind", ["cleared", "deleted"])
+async def test_an_item_that_is_popped_and_cleared_at_once_was_cleared(
+    client: AsyncClient, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    session = SessionsSession(str(uuid.uuid4()), client=client)
+    await session.add_items([user("x" * 3_500_000)])
+    delete = partial(client.sessions.delete, session.session_id)
+    before_parts_are_read(monkeypatch, session.clear_session if kind == "cleared" else delete)
+    assert await session.pop_item() is None
+
+
+async def test_a_popped_item_is_returned_even_if_its_parts_cannot_be_deleted(
+    client: AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = SessionsSession(str(uuid.uuid4()), client=client)
+    item = user("x" * 3_500_000)
+    await session.add_items([item])
+    unpack = payloads.unpack
+
+    async def followed_by_a_deletion(*arguments: Any) -> Any:
+        found = await unpack(*arguments)
+        await client.sessions.delete(session.session_id)
+        return found
+
+    monkeypatch.setattr(payloads, "unpack", followed_by_a_deletion)
+    assert same(await session.pop_item(), item)
+
+
+async def test_an_item_whose_part_was_deleted_alone_is_named(client: AsyncClient) -> None:
+    session = SessionsSession(str(uuid.uuid4()), client=client)
+    await session.add_items([user("x" * 3_500_000)])
+    scope = Scope(session_id=session.session_id)
+    (first, *_) = [record.name async for record in client.records.list(scope, "payloads", keys_only=True)]
+    await client.records.delete(first)
+    with pytest.raises(DataLoss, match="holds a part of a message, is missing") as refusal:
+        await session.get_items()
+    assert first.key in str(refusal.value)
 
 
 async def test_a_draft_becomes_the_first_item_with_its_text_or_is_discarded(client: AsyncClient) -> None:

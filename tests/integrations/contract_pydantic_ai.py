@@ -16,6 +16,7 @@ from pydantic_ai.messages import ModelMessage, ModelRequest, UserPromptPart
 from pydantic_ai.models.test import TestModel
 
 from sessions_client import AsyncClient
+from sessions_client.integrations import _payloads as payloads, session_id_of
 from sessions_client.integrations.pydantic_ai import SessionsConversationStore
 
 
@@ -109,6 +110,31 @@ async def test_what_is_deleted_is_gone_and_may_be_made_anew(store: Any, name: st
         await store.read_entry(entry.id)
     await saved(store, name, "2")
     assert await loaded(store, name) == ["2"]
+
+
+async def test_a_conversation_that_is_deleted_while_it_is_read_is_not_there(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with AsyncClient(os.environ["SESSIONS_TEST_ADDRESS"]) as client:
+        store, unpack = SessionsConversationStore(client), payloads.unpack
+        await saved(store, name, "x" * 3_500_000)
+        record = await store.read_record(name)
+        assert record is not None
+        (entry,) = await store.load_entries(name)
+
+        async def interrupted(*arguments: Any) -> Any:
+            monkeypatch.undo()
+            await client.sessions.delete(session_id_of(name))
+            return await unpack(*arguments)
+
+        monkeypatch.setattr(payloads, "unpack", interrupted)
+        with pytest.raises(LookupError):
+            await store.read_history(record.head_id)
+        await saved(store, name, "y" * 3_500_000)
+        (entry,) = await store.load_entries(name)
+        monkeypatch.setattr(payloads, "unpack", interrupted)
+        with pytest.raises(LookupError):
+            await store.read_entry(entry.id)
 
 
 async def test_conversations_are_listed_by_scope_the_last_saved_first(store: Any) -> None:

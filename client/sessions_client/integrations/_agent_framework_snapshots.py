@@ -48,16 +48,15 @@ class SessionsSessionStore(SessionStore):
         """The stored session; None when there is none."""
         self.validate_session_id(session_id)
         key = session_id_of(session_id)
-        for _ in range(_ATTEMPTS):
+
+        async def read() -> AgentSession | None:
             found = await self._found(key)
             if found is None:
                 return None
-            try:
-                raw = await payloads.value_of(self._client, found.value, _chunks(key, found))
-            except NotFound:  # It was replaced meanwhile.
-                continue
+            raw = await payloads.value_of(self._client, found.value, _chunks(key, found))
             return AgentSession.from_dict(payloads.load(raw))
-        raise _kept_changing(session_id)
+
+        return await payloads.settled(read)
 
     async def set(self, session_id: str, session: AgentSession) -> None:
         """Stores the session in place of what was stored under this key."""
@@ -89,7 +88,7 @@ class SessionsSessionStore(SessionStore):
             except Aborted:  # Another writer took the chunks away.
                 continue
             return
-        raise _kept_changing(session_id)
+        raise FailedPrecondition(f"Snapshot {session_id!r} kept changing meanwhile; repeat the call.")
 
     async def delete(self, session_id: str) -> None:
         """Deletes the snapshot, and its session as well unless that has messages."""
@@ -134,7 +133,3 @@ def _snapshot(session: AgentSession) -> bytes:
     if isinstance(value["service_session_id"], Mapping):
         value["service_session_id"] = dict(value["service_session_id"])
     return payloads.dump(value)
-
-
-def _kept_changing(name: str) -> FailedPrecondition:
-    return FailedPrecondition(f"Snapshot {name!r} kept changing meanwhile; repeat the call.")

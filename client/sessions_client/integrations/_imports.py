@@ -15,7 +15,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from sessions_client import AsyncClient, NotFound, SessionsError, ops
+from sessions_client import AsyncClient, Message, NotFound, SessionsError, ops
 from sessions_client.integrations import _payloads as payloads
 
 _EVERYTHING: Final = 2**31 - 1
@@ -95,11 +95,15 @@ async def import_history(
 ) -> Outcome:
     """Appends those of the items that are missing, in their order."""
     wanted = [dump(item) for item in items]
-    try:
-        messages = await client.sessions.get_history(session_id, limit=_EVERYTHING)
-    except NotFound:
-        messages = None
-    stored = await payloads.unpack(client, session_id, messages or [])
+
+    async def read() -> tuple[Sequence[Message] | None, list[bytes]]:
+        try:
+            messages = await client.sessions.get_history(session_id, limit=_EVERYTHING)
+        except NotFound:
+            return None, []
+        return messages, await payloads.unpack(client, session_id, messages)
+
+    messages, stored = await payloads.settled(read)
     common = min(len(stored), len(wanted))
     if stored[:common] != wanted[:common]:
         return Outcome.DIFFERENT

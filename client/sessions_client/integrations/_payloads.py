@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from sessions_client import Aborted, RecordName, Scope, ops
+from sessions_client import Aborted, DataLoss, NotFound, RecordName, Scope, SessionsError, ops
 
 if TYPE_CHECKING:
     from sessions_client import AsyncClient, CommitResult, Message
@@ -29,6 +30,19 @@ MESSAGE_BYTES: Final = 200
 CHUNK_BYTES: Final = 2 * 1024 * 1024
 """The value of one record, so that a request holds one and a response another."""
 _LONGEST_NAME: Final = 64
+
+T = TypeVar("T")
+
+
+class PartMissing(DataLoss):
+    """A record that a message points to is not there. A message that was removed meanwhile may have taken it along."""
+
+    def __init__(self, name: RecordName) -> None:
+        super().__init__(
+            f"Record {name.key!r} of collection {'/'.join(name.collection)!r}, which holds a part of a message, is "
+            "missing. Such records are deleted with their messages; delete none of them alone."
+        )
+        self.name = name
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +141,23 @@ def chunks_present(packed: Sequence[Packed]) -> list[ops.Condition]:
     return [ops.if_record(name, present=True) for name in written[:1]]
 
 
+async def settled(read: Callable[[], Awaitable[T]]) -> T:
+    """What `read` returns, which reads messages and then what they point to. If a message is removed in between, it
+    reads again.
+
+    Raises PartMissing when the same record is missing again, although its message is still there."""
+    missing: set[RecordName] = set()
+    while True:
+        try:
+            return await read()
+        except PartMissing as error:
+            if error.name in missing:
+                raise
+            missing.add(error.name)
+
+
 async def unpack(client: AsyncClient, session_id: str, messages: Sequence[Message]) -> list[bytes]:
-    """The values of messages, each from where it is."""
+    """The values of messages, each from where it is. Raises PartMissing."""
     return [
         await value_of(
             client, message.payload, chunk_names(session_id, message.payload, message.payload_type)
@@ -163,14 +192,15 @@ def names(**values: Any) -> dict[str, str]:
 
 
 async def delete_chunks(client: AsyncClient, session_id: str, messages: Sequence[Message]) -> None:
-    """Deletes the records of messages that are gone."""
+    """Deletes the records of messages that are gone. If that fails, they stay until the session is cleared."""
     gone = [
         ops.delete(name)
         for message in messages
         for name in chunk_names(session_id, message.payload, message.payload_type)
     ]
     if gone:
-        await client.sessions.commit(session_id, *gone)
+        with suppress(SessionsError):
+            await client.sessions.commit(session_id, *gone)
 
 
 def chunk_names(
@@ -184,9 +214,16 @@ def chunk_names(
 
 
 async def value_of(client: AsyncClient, payload: bytes, chunks: Sequence[RecordName]) -> bytes:
-    """The value of a payload that points to these chunks, or that is the value when there are none."""
-    parts = [await client.records.get(name) for name in chunks]
-    return b"".join(part.value for part in parts) if chunks else payload
+    """The value of a payload that points to these chunks, or that is the value when there are none. Raises
+    PartMissing."""
+    return b"".join([await _part(client, name) for name in chunks]) if chunks else payload
+
+
+async def _part(client: AsyncClient, name: RecordName) -> bytes:
+    try:
+        return (await client.records.get(name)).value
+    except NotFound:
+        raise PartMissing(name) from None
 
 
 def _chunked(session_id: str, value: bytes, collection: tuple[str, ...]) -> Packed:

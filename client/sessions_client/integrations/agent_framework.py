@@ -81,7 +81,7 @@ class SessionsHistoryProvider(HistoryProvider):
     ) -> list[Message]:
         """All messages of the session, oldest first; of the session `default` when there is no id."""
         key = session_id_of(self._name(session_id))
-        messages = await self._messages(key, await self._history(key, _EVERYTHING))
+        _, messages = await self._read(key, _EVERYTHING)
         if self.skip_excluded:
             return [each for each in messages if not each.additional_properties.get("_excluded", False)]
         return messages
@@ -99,8 +99,8 @@ class SessionsHistoryProvider(HistoryProvider):
         key = session_id_of(name)
         for _ in range(_ATTEMPTS):
             # The framework compares no more messages than are saved, so the newest ones are enough.
-            newest = await self._history(key, len(messages))
-            new = filter_new_messages(await self._messages(key, newest), messages)
+            newest, stored = await self._read(key, len(messages))
+            new = filter_new_messages(stored, messages)
             if not new:
                 return
             unchanged = ops.if_history_head(newest[-1].sequence if newest else 0)
@@ -136,6 +136,15 @@ class SessionsHistoryProvider(HistoryProvider):
             storage_options=self._storage_options,
             if_exists="return",
         )
+
+    async def _read(self, key: str, limit: int) -> tuple[Sequence[StoredMessage], list[Message]]:
+        """The newest messages as they are stored, and as the framework has them."""
+
+        async def read() -> tuple[Sequence[StoredMessage], list[Message]]:
+            stored = await self._history(key, limit)
+            return stored, await self._messages(key, stored)
+
+        return await payloads.settled(read)
 
     async def _history(self, key: str, limit: int) -> Sequence[StoredMessage]:
         if limit <= 0:

@@ -103,7 +103,15 @@ class SessionsSessionService(BaseSessionService):
         self, *, app_name: str, user_id: str, session_id: str, config: GetSessionConfig | None = None
     ) -> Session | None:
         """The session with its state and events; None when there is none."""
-        name = session_id.strip()
+        try:
+            return await payloads.settled(lambda: self._stored(app_name, user_id, session_id.strip(), config))
+        except NotFound:
+            return None
+
+    async def _stored(
+        self, app_name: str, user_id: str, name: str, config: GetSessionConfig | None
+    ) -> Session | None:
+        """The same. Raises NotFound when the session is deleted meanwhile."""
         key = session_key(app_name, user_id, name)
         wanted = _EVERYTHING
         if config and config.num_recent_events is not None and not config.after_timestamp:
@@ -195,7 +203,9 @@ class SessionsSessionService(BaseSessionService):
 
     async def _append(self, key: str, session: Session, event: Event) -> str:
         """Commits the event; returns the marker of what is stored afterwards."""
-        marker = session._storage_update_marker or await self._marker(key, session)
+        marker = session._storage_update_marker
+        if not marker:
+            marker = await payloads.settled(lambda: self._marker(key, session))
         deltas = _session_util.extract_json_safe_state_delta(event.actions.state_delta or {})
         committed = await payloads.commit(
             self._client,

@@ -84,8 +84,8 @@ class SessionsSession(SessionABC):
         """The newest `limit` items, oldest first; by default as many as the session's settings say, or all."""
         wanted = resolve_session_limit(limit, self.session_settings)
         # A negative limit is none, as in the SDK's own SQLite session.
-        messages = await self._messages(_EVERYTHING if wanted is None or wanted < 0 else wanted)
-        return await self._items(messages)
+        _, items = await self._read(_EVERYTHING if wanted is None or wanted < 0 else wanted)
+        return items
 
     async def add_items(self, items: list[TResponseInputItem]) -> None:
         """Adds items, all or none, and makes the session if there is none yet."""
@@ -110,7 +110,11 @@ class SessionsSession(SessionABC):
         removed = committed.results[0].messages
         if not removed:
             return None
-        (item,) = await self._items(removed)
+        try:
+            (item,) = await self._items(removed)
+        except payloads.PartMissing:
+            # Another caller cleared the session after the item was removed. It is as if that one had come first.
+            return None
         await payloads.delete_chunks(self._client, self._id, removed)
         return item
 
@@ -122,6 +126,15 @@ class SessionsSession(SessionABC):
             )
         except NotFound:
             return
+
+    async def _read(self, limit: int) -> tuple[Sequence[Message], list[TResponseInputItem]]:
+        """The newest messages, and the item of each."""
+
+        async def read() -> tuple[Sequence[Message], list[TResponseInputItem]]:
+            messages = await self._messages(limit)
+            return messages, await self._items(messages)
+
+        return await payloads.settled(read)
 
     async def _messages(self, limit: int) -> Sequence[Message]:
         if limit <= 0:
@@ -161,9 +174,8 @@ class SessionsSession(SessionABC):
         self, limit: int, *, prune_prefix: Callable[[TResponseInputItem], bool] | None = None
     ) -> _CompactionSnapshot | None:
         """What the SDK's compaction reads, and how it replaces the end of it in one step, or not at all."""
-        messages = await self._messages(limit + 1)
-        complete, messages = len(messages) <= limit, messages[-limit:]
-        items = await self._items(messages)
+        messages, items = await self._read(limit + 1)
+        complete, messages, items = len(messages) <= limit, messages[-limit:], items[-limit:]
 
         async def replace_suffix(start: int, output: list[TResponseInputItem]) -> bool:
             if not messages[start:]:

@@ -130,8 +130,7 @@ class SessionsConversationStore(ConversationStore):
         is_there = ops.if_record(name, etag=expected_revision)
         is_whole = ops.if_record(_forked_name(session_id), absent=True)
         try:
-            messages = await self._client.sessions.get_history(session_id, limit=_EVERYTHING)
-            entries = await self._entries(session_id, messages)
+            entries = await self._stored_entries(session_id)
             forgotten = [ops.delete(_entry_name(entry.id)) for entry in entries]
             last = [*forgotten[:_MOST_OPERATIONS], ops.delete_session()]
             await self._client.sessions.commit(session_id, *last, conditions=[is_there, is_whole])
@@ -150,12 +149,16 @@ class SessionsConversationStore(ConversationStore):
         session_id = await self._session_of(entry_id)
         if session_id is None:
             raise LookupError(entry_id)
-        try:
+
+        async def read() -> ConversationEntry:
             message = await self._client.sessions.get_message(session_id, session_id_of(entry_id))
+            (entry,) = await self._entries(session_id, [message])
+            return entry
+
+        try:
+            return await payloads.settled(read)
         except NotFound:
             raise LookupError(entry_id) from None
-        (entry,) = await self._entries(session_id, [message])
-        return entry
 
     async def read_history(self, head_id: str | None, *, limit: int | None = None) -> list[ConversationEntry]:
         """The entries up to `head_id`, or the last `limit` of them: one call for each session that they lie in."""
@@ -191,10 +194,19 @@ class SessionsConversationStore(ConversationStore):
         if session_id is None:
             raise LookupError(entry_id)
         try:
-            messages = await self._client.sessions.get_history(session_id, limit=_EVERYTHING)
+            entries = await self._stored_entries(session_id)
         except NotFound:
             raise LookupError(entry_id) from None
-        return {entry.id: entry for entry in await self._entries(session_id, messages)}
+        return {entry.id: entry for entry in entries}
+
+    async def _stored_entries(self, session_id: str) -> list[ConversationEntry]:
+        """All entries of a session. Raises NotFound."""
+
+        async def read() -> list[ConversationEntry]:
+            messages = await self._client.sessions.get_history(session_id, limit=_EVERYTHING)
+            return await self._entries(session_id, messages)
+
+        return await payloads.settled(read)
 
     async def _entries(self, session_id: str, messages: Sequence[Message]) -> list[ConversationEntry]:
         return [
