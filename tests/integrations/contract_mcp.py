@@ -15,8 +15,10 @@ from typing import Any
 import pytest
 from mcp.client import Client
 from mcp.client.stdio import StdioServerParameters
+from mcp.shared.exceptions import MCPError
+from mcp_types import ResourceUpdatedNotification
 
-from sessions_client import AsyncClient
+from sessions_client import AsyncClient, AsyncSubscription, OutOfRange
 from sessions_client.integrations.mcp import RESULT_BYTES, server
 
 ADDRESS = os.environ["SESSIONS_TEST_ADDRESS"]
@@ -25,7 +27,7 @@ READING = {"find_sessions", "get_session", "get_context", "get_history"}
 
 
 @asynccontextmanager
-async def over_http() -> AsyncIterator[Client]:
+async def over_http(**options: Any) -> AsyncIterator[Client]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -39,7 +41,7 @@ async def over_http() -> AsyncIterator[Client]:
             except OSError:
                 assert program.returncode is None
                 await asyncio.sleep(0.05)
-        async with Client(f"http://127.0.0.1:{port}/mcp") as client:
+        async with Client(f"http://127.0.0.1:{port}/mcp", **options) as client:
             yield client
     finally:
         program.terminate()
@@ -52,8 +54,10 @@ async def within_the_process(**options: Any) -> AsyncIterator[Client]:
         yield client
 
 
-def over_stdio() -> Client:
-    return Client(StdioServerParameters(command=sys.executable, args=PROGRAM, env=dict(os.environ)))
+def over_stdio(**options: Any) -> Client:
+    return Client(
+        StdioServerParameters(command=sys.executable, args=PROGRAM, env=dict(os.environ)), **options
+    )
 
 
 async def told(client: Client, tool: str, **arguments: Any) -> Any:
@@ -103,3 +107,68 @@ async def test_large_results_are_cut_and_say_so() -> None:
         text = result.content[0].text
         assert RESULT_BYTES < len(text) < RESULT_BYTES + 200
         assert text.endswith("more bytes. Ask for fewer messages, or for a path.]")
+
+
+async def session_of(sessions: AsyncClient) -> str:
+    return (await sessions.sessions.create("u")).id
+
+
+@pytest.mark.parametrize("connect", [over_stdio, over_http])
+async def test_who_listens_to_resources_is_told_when_one_has_changed(connect: Any) -> None:
+    async with AsyncClient(ADDRESS) as sessions, connect() as client:
+        one, other = [await session_of(sessions) for _ in range(2)]
+        whole, history = f"session://{one}", f"session://{one}/history"
+        async with client.listen(resource_subscriptions=[whole, history]) as updates:
+            await sessions.sessions.add_message(other, role="user", content="elsewhere")
+            await sessions.sessions.set_context(one, context={"n": 1})
+            assert (await anext(updates)).uri == whole
+            await sessions.sessions.add_message(one, role="user", content="hi")
+            assert sorted([(await anext(updates)).uri, (await anext(updates)).uri]) == [whole, history]
+            found = await client.read_resource(history)
+            assert json.loads(found.contents[0].text)["messages"][0]["content"] == "hi"
+
+
+@pytest.mark.parametrize("connect", [over_stdio, over_http])
+async def test_clients_of_earlier_protocols_subscribe_to_each_resource(connect: Any) -> None:
+    heard: asyncio.Queue[str] = asyncio.Queue()
+
+    async def hear(message: Any) -> None:
+        if isinstance(message, ResourceUpdatedNotification):
+            heard.put_nowait(message.params.uri)
+
+    async with AsyncClient(ADDRESS) as sessions, connect(mode="legacy", message_handler=hear) as client:
+        one, other = [f"session://{await session_of(sessions)}" for _ in range(2)]
+        for uri in (f"{one}/history", f"{one}/history", other):
+            await client.session.subscribe_resource(uri)
+        await sessions.sessions.set_context(one.removeprefix("session://"), context={"n": 1})
+        await sessions.sessions.add_message(one.removeprefix("session://"), role="user", content="hi")
+        assert await heard.get() == f"{one}/history"
+        await client.session.unsubscribe_resource(f"{one}/history")
+        await sessions.sessions.add_message(one.removeprefix("session://"), role="user", content="unheard")
+        await sessions.sessions.start(other.removeprefix("session://"))
+        assert await heard.get() == other
+        assert heard.empty()
+
+
+async def test_what_cannot_be_followed_is_refused_with_a_sentence() -> None:
+    async with within_the_process() as client:
+        for uri, sentence in {
+            "session://missing": "There is no such session",
+            "other://x": "give session://ID or session://ID/history",
+        }.items():
+            with pytest.raises(MCPError, match=sentence):
+                async with client.listen(resource_subscriptions=[uri]):
+                    pass
+
+
+async def test_a_stream_ends_when_its_session_can_no_longer_be_followed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def breaks(_: object) -> None:
+        raise OutOfRange("The log was replaced.")
+
+    async with AsyncClient(ADDRESS) as sessions, Client(server(sessions)) as client:
+        one = await session_of(sessions)
+        monkeypatch.setattr(AsyncSubscription, "__anext__", breaks)
+        async with client.listen(resource_subscriptions=[f"session://{one}"]) as updates:
+            assert [update async for update in updates] == []

@@ -3,8 +3,8 @@
     sessions-mcp --target 127.0.0.1:50051 --read-only
 
 Tools create, find, read and change sessions; the resources `session://{id}` and `session://{id}/history` are a session
-and its newest messages. With `--read-only` there are no tools that change anything. A result is cut at 64 KiB and says
-so, since what reads it is a model with a limited context.
+and its newest messages; a client that subscribes to one is told when it has changed. With `--read-only` there are no
+tools that change anything. A result is cut at 64 KiB and says so, since a model with a limited context reads it.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from mcp.server.mcpserver.exceptions import ToolError
 from mcp_types import ToolAnnotations
 
 from sessions_client import AsyncClient, Message, SessionsError, Set, StorageOptions
+from sessions_client.integrations._mcp_updates import add_updates
 
 RESULT_BYTES: Final = 64 * 1024
 MOST_SESSIONS: Final = 100
@@ -40,6 +41,7 @@ def server(
     """The MCP server of a client: run it with any transport. `storage_options` is for sessions that it creates."""
     made: MCPServer[Any] = MCPServer("sessions", instructions=_INSTRUCTIONS)
     _add_reading(made, client)
+    add_updates(made, client)
     if not read_only:
         _add_writing(made, client, storage_options)
     return made
