@@ -212,6 +212,25 @@ def test_writes_come_in_the_order_of_their_tasks_and_stay_as_first_written(
     ]
 
 
+@pytest.mark.parametrize("count", [0, 1, 8, 20])
+@pytest.mark.parametrize("namespace", ["", "é" * 200], ids=["", "a long namespace"])
+def test_the_newest_checkpoint_has_all_its_writes_and_no_others(
+    saver: BaseCheckpointSaver[str], namespace: str, count: int
+) -> None:
+    thread_id = str(uuid.uuid4())
+    config = place(thread_id, namespace)
+    for _ in range(2):
+        config = put(saver, config, {})
+        saver.put_writes(config, [("a", "older")] * 12, "task")
+    newest = put(saver, config, {})
+    saver.put_writes(newest, [("a", number) for number in range(count)], "task")
+    for asked in (place(thread_id, namespace), newest):
+        found = saver.get_tuple(asked)
+        assert found is not None
+        assert found.config == newest
+        assert [value for _, _, value in found.pending_writes or ()] == list(range(count))
+
+
 def test_a_channel_that_is_not_new_is_stored_all_the_same(saver: BaseCheckpointSaver[str]) -> None:
     config = place(str(uuid.uuid4()))
     checkpoint = empty_checkpoint()

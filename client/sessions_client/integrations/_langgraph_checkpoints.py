@@ -22,7 +22,7 @@ from sessions_client import Aborted, Record, RecordName, Scope, ops
 from sessions_client.integrations import _langgraph_values as values
 from sessions_client.integrations._ids import key_of, part, session_id_of, text_of
 from sessions_client.integrations._langgraph_values import Blobs, Value
-from sessions_client.integrations._reads import fetch, read_all, read_lists
+from sessions_client.integrations._reads import fetch, list_of, read_all, read_lists
 
 if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
@@ -36,6 +36,10 @@ _WRITE_INLINE_BYTES: Final = 64 * 1024
 _MANY_BYTES: Final = 2 * 1024 * 1024
 _CONDITIONS: Final = 100
 _ATTEMPTS: Final = 5
+_NEWEST_WRITES: Final = 8
+"""How many writes are read together with the newest checkpoint; it seldom has more."""
+_ORDERED_BYTES: Final = 320
+"""How many bytes of its path a collection is ordered by."""
 _LABELS: Final = ("source", "step", "run_id")
 
 
@@ -222,10 +226,10 @@ class Threads:
         session_id, namespace = session_id_of(str(place["thread_id"])), place.get("checkpoint_ns", "")
         checkpoint_id = place.get("checkpoint_id")
         for _ in range(_ATTEMPTS):
-            record = yield from _found(session_id, namespace, checkpoint_id)
+            record, writes = yield from _found(session_id, namespace, checkpoint_id)
             if record is None:
                 return None
-            found = yield from self.tuples([record], str(place["thread_id"]))
+            found = yield from self._tuples([Stored.read(record)], [writes], str(place["thread_id"]))
             if found:
                 return found[0]
         raise LookupError(
@@ -239,6 +243,13 @@ class Threads:
         lists = yield from read_lists(
             [_query(writes_of(each.session_id, each.namespace, each.id)) for each in stored]
         )
+        found: list[CheckpointTuple] = yield from self._tuples(stored, lists, thread_id)
+        return found
+
+    def _tuples(
+        self, stored: Sequence[Stored], lists: Sequence[Sequence[Record]], thread_id: str | None
+    ) -> Steps[list[CheckpointTuple]]:
+        """Checkpoints, each with its writes."""
         writes = [[Write.read(record) for record in each] for each in lists]
         names = [
             name
@@ -286,16 +297,42 @@ class Threads:
         return {session_id: text or session_id for session_id, text in found.items()}
 
 
-def _found(session_id: str, namespace: str, checkpoint_id: str | None) -> Steps[Record | None]:
-    """The record of a checkpoint, or of the newest one of its namespace."""
+def _found(
+    session_id: str, namespace: str, checkpoint_id: str | None
+) -> Steps[tuple[Record | None, Sequence[Record]]]:
+    """The record of a checkpoint, or of the newest one of its namespace, and those of its writes."""
     if checkpoint_id:
         name = checkpoint_name(session_id, namespace, checkpoint_id)
-        (record,) = yield from read_all([ops.read_record(name)])
-        return record
-    scope, collection = Scope(session_id=session_id), (*CHECKPOINTS, part(namespace))
-    newest = ops.list_records(scope, collection, order_by="key desc", page_size=1)
-    (page,) = yield from read_all([newest])
-    return page[0] if page else None
+        writes = _query(writes_of(session_id, namespace, checkpoint_id))
+        record, page = yield from read_all([ops.read_record(name), list_of(writes)])
+    else:
+        newest, page = yield from read_all(_reads_of_the_newest(session_id, namespace))
+        record = newest[0] if newest else None
+    if record is None:
+        return None, ()
+    writes = _query(writes_of(session_id, namespace, Stored.read(record).id))
+    if not _has_all(page, writes["collection"]):
+        (page,) = yield from read_lists([writes])
+    return record, [each for each in page or () if each.name.collection == writes["collection"]]
+
+
+def _reads_of_the_newest(session_id: str, namespace: str) -> list[ops.Read]:
+    """The newest checkpoint, and the first writes of the namespace: those of the newest checkpoint come first."""
+    newest: dict[str, Any] = {"scope": Scope(session_id=session_id), "order_by": "key desc"}
+    return [
+        ops.list_records(collection=(*CHECKPOINTS, part(namespace)), page_size=1, **newest),
+        ops.list_records(
+            collection=(*WRITES, part(namespace)), subtree=True, page_size=_NEWEST_WRITES, **newest
+        ),
+    ]
+
+
+def _has_all(page: Any, collection: tuple[str, ...]) -> bool:
+    """Whether a page in descending order, which begins at or above a collection, has all of its records."""
+    if page is None or not page.next_page_token:
+        return True
+    is_ordered = sum(len(each.encode()) + 1 for each in collection) <= _ORDERED_BYTES
+    return is_ordered and len(page) > 0 and page[-1].name.collection < collection
 
 
 def _config(thread_id: Any, namespace: str, checkpoint_id: str) -> RunnableConfig:
