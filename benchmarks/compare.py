@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from benchmarks.ours import Ours
     from benchmarks.report import Rounds
+    from benchmarks.rules_calls import Done
 
 ROOT = Path(__file__).resolve().parent.parent
 CHECKOUTS = ROOT / ".cache" / "compare"
@@ -44,9 +45,25 @@ def checkout(revision: str) -> Iterator[Path]:
 
 def sides(before: Ours, after: Ours, *, rounds: int, seconds: float) -> dict[str, tuple[Rounds, Rounds]]:
     """For each kind of call: the rates, and the server's CPU time for an answer in µs."""
-    from benchmarks.load import CALLERS, load
     from benchmarks.report import Rounds, alternate
-    from benchmarks.rules_calls import Done, costed
+    from benchmarks.rules_calls import costed
+
+    found = {}
+    for name, kind in kinds(seconds).items():
+        first, second, cost = kind(before), kind(after), Rounds()
+        rates = alternate(
+            partial(costed, before.process, first, cost.first),
+            partial(costed, after.process, second, cost.second),
+            rounds=rounds,
+        )
+        found[name] = (rates, cost)
+    return found
+
+
+def kinds(seconds: float) -> dict[str, Callable[[Ours], Callable[[], Done]]]:
+    """What is compared: each prepares a server, and returns a load of this length on it."""
+    from benchmarks import python_pipeline
+    from benchmarks.load import CALLERS, load
 
     def adds(server: Ours) -> Callable[[], Done]:
         sessions = server.sessions(CALLERS)
@@ -56,6 +73,10 @@ def sides(before: Ours, after: Ours, *, rounds: int, seconds: float) -> dict[str
         sessions = server.sessions(1)
         return lambda: server.load_adds(sessions, seconds=seconds, callers=1)
 
+    def many(server: Ours) -> Callable[[], Done]:
+        sessions = server.sessions(CALLERS)
+        return lambda: python_pipeline.pipeline(server.address, sessions, seconds=seconds)
+
     def reads(server: Ours) -> Callable[[], Done]:
         calls = [server.get_session(each) for each in server.sessions()]
         return lambda: load(calls, seconds=seconds)
@@ -64,22 +85,18 @@ def sides(before: Ours, after: Ours, *, rounds: int, seconds: float) -> dict[str
         calls = [server.get_history(each) for each in server.sessions(history=100)]
         return lambda: load(calls, seconds=seconds)
 
-    kinds = {
+    def data(server: Ours) -> Callable[[], Done]:
+        calls = [server.get_history(each, 100) for each in server.sessions(history=100, data=True)]
+        return lambda: load(calls, seconds=seconds)
+
+    return {
         "AddMessage, 64 callers": adds,
         "AddMessage, 1 caller": one,
+        "StreamCommits, 512 under way": many,
         "GetSession": reads,
         "GetHistory(10)": history,
+        "GetHistory(100) with data": data,
     }
-    found = {}
-    for name, kind in kinds.items():
-        first, second, cost = kind(before), kind(after), Rounds()
-        rates = alternate(
-            partial(costed, before.process, first, cost.first),
-            partial(costed, after.process, second, cost.second),
-            rounds=rounds,
-        )
-        found[name] = (rates, cost)
-    return found
 
 
 def main() -> int:

@@ -28,10 +28,10 @@ class Ours:
     def address(self) -> str:
         return self.process.address
 
-    def session(self, *, history: int = 0) -> str:
+    def session(self, *, history: int = 0, data: bool = False) -> str:
         """The id of a new session whose history has so many messages."""
         made = self.stub.CreateSession(pb.CreateSessionRequest(user_id="benchmark")).session.id
-        self.fill(made, history)
+        self.fill(made, history, data=data)
         return made
 
     def fill(self, session_id: str, history: int, *, data: bool = False) -> None:
@@ -40,9 +40,9 @@ class Ours:
             count = min(LARGEST_BATCH, history - first)
             self.stub.AddMessages(messages.add_messages(session_id, count=count, data=data))
 
-    def sessions(self, count: int = CONNECTIONS, *, history: int = 0) -> list[str]:
+    def sessions(self, count: int = CONNECTIONS, *, history: int = 0, data: bool = False) -> list[str]:
         """By default one for each connection of h2load."""
-        return [self.session(history=history) for _ in range(count)]
+        return [self.session(history=history, data=data) for _ in range(count)]
 
     def fork(self, session_id: str) -> pb.Session:
         request = pb.ForkSessionRequest(session_id=session_id, request_id=str(uuid.uuid4()))

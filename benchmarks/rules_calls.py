@@ -9,6 +9,7 @@ from typing import Protocol
 
 from google.protobuf import struct_pb2
 
+from benchmarks import python_pipeline
 from benchmarks.load import CALLERS, CONNECTIONS, Call, load, median_micros
 from benchmarks.messages import BATCH
 from benchmarks.ours import Ours, connected, echo, echo_history
@@ -94,6 +95,34 @@ def _adds(
             one.ratio,
             at_least=False,
             numbers={"echo p50 in µs": one.first, "ours p50 in µs": one.second},
+        ),
+    ]
+
+
+def pipeline(plan: Plan) -> list[Finding]:
+    """Durable adds through one stream of commits."""
+    with ours() as server, echo_server() as bare:
+        sessions = server.sessions(CALLERS)
+        repeated = [echo(bare.address)] * CONNECTIONS
+        cost = Rounds()
+        found = _measured(
+            plan,
+            lambda: costed(bare, lambda: load(repeated, seconds=plan.seconds), cost.first),
+            lambda: costed(
+                server.process,
+                lambda: python_pipeline.pipeline(server.address, sessions, seconds=plan.seconds),
+                cost.second,
+            ),
+        )
+    what = (
+        "durable adds with request ids through StreamCommits, Python client, "
+        f"{python_pipeline.UNDER_WAY} under way on {CALLERS} sessions, beside the unary echo"
+    )
+    numbers = _rates(found, cost)
+    return [
+        Finding("pipeline", what, 2.0, found.ratio, at_least=True, numbers=numbers),
+        Finding(
+            "pipeline_cost", f"server CPU of {what}'s", 0.25, cost.ratio, at_least=False, numbers=numbers
         ),
     ]
 

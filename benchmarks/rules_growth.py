@@ -46,7 +46,7 @@ def growth_messages(plan: Plan) -> list[Finding]:
 def _growth(rpc: str, name: str, found: Rounds) -> Finding:
     what = f"cost of {rpc} in a session of {LONG:,} messages, beside one of {SHORT}"
     numbers = {f"calls/s with {LONG:,}": found.first, f"calls/s with {SHORT}": found.second}
-    return Finding(name, what, 1.2, found.ratio, at_least=False, numbers=numbers)
+    return Finding(name, what, 1.1, found.ratio, at_least=False, numbers=numbers)
 
 
 def forks(plan: Plan) -> list[Finding]:
@@ -110,7 +110,7 @@ def _pages(
     }
     what = f"cost of a page of {rpc} among {MANY:,} sessions, beside {FEW:,}"
     measured = max(rounds.ratio for rounds in found.values())
-    return Finding(name, what, 2.0, measured, at_least=False, numbers=numbers)
+    return Finding(name, what, 1.2, measured, at_least=False, numbers=numbers)
 
 
 def _page_rounds(plan: Plan, few: Call, many: Call) -> Rounds:

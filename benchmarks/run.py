@@ -38,6 +38,7 @@ def measurements() -> dict[str, Callable[[Plan], list[Finding]]]:
     every = (
         rules_calls.add_message,
         rules_calls.add_message_postgres,
+        rules_calls.pipeline,
         rules_peers.peers,
         rules_adapters.adapters,
         rules_calls.get_session,

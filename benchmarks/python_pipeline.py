@@ -1,0 +1,72 @@
+"""Adds messages with the asynchronous Python client through one pipeline, and prints how fast.
+
+python -m benchmarks.python_pipeline TARGET SECONDS SESSION...
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from benchmarks.echo_server import event_loop
+from benchmarks.load import BenchmarkError
+from benchmarks.processes import ROOT, environment
+from benchmarks.text import CONTENT, ROLE
+from sessions_client import AsyncClient
+
+UNDER_WAY: Final = 512
+"""How many adds wait for their outcome at any time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    rate: float
+    """Messages in a second."""
+    succeeded: int
+
+
+def pipeline(address: str, sessions: Sequence[str], *, seconds: float) -> Added:
+    """Adds messages in a process of its own, always 512 at a time. Raises BenchmarkError when one is refused."""
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.python_pipeline", address, str(seconds), *sessions],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=environment(),
+        check=False,
+    )
+    if done.returncode != 0:
+        raise BenchmarkError(f"The pipeline failed: {(done.stderr or 'no reason given').strip()}")
+    return Added(**json.loads(done.stdout))
+
+
+async def measure(target: str, seconds: float, sessions: Sequence[str]) -> Added:
+    succeeded = 0
+    async with AsyncClient(target) as client, client.pipeline() as adding:
+        started = time.perf_counter()
+        end = started + seconds
+
+        async def caller(session_id: str) -> None:
+            nonlocal succeeded
+            while time.perf_counter() < end:
+                await adding.add_message(session_id, role=ROLE, content=CONTENT)
+                succeeded += 1
+
+        await asyncio.gather(*(caller(sessions[number % len(sessions)]) for number in range(UNDER_WAY)))
+        return Added(succeeded / (time.perf_counter() - started), succeeded)
+
+
+def main() -> None:
+    with asyncio.Runner(loop_factory=event_loop) as runner:
+        found = runner.run(measure(sys.argv[1], float(sys.argv[2]), sys.argv[3:]))
+    sys.stdout.write(json.dumps({name: getattr(found, name) for name in Added.__slots__}) + "\n")
+
+
+if __name__ == "__main__":
+    main()
