@@ -1,8 +1,7 @@
-"""What every call passes, whatever brought it: who calls, whether they may, what they ask, how it ended.
+"""The path of every call, over any transport: authentication, limits, reading the request, running it, the outcome.
 
-A driver (`rpc.grpc`, `http`) hands over the bytes of a call and what came with them, and gets bytes back or the one
-`Refused` of the call. Whatever a method raises leaves this module as that refusal, and a call is cancelled only if its
-caller cancelled it.
+A driver (`rpc.grpc`, `http`) passes in the bytes and headers of a call, and gets back bytes or a single `Refused`.
+Every error of a method leaves this module as that refusal; a call is cancelled only if its caller cancelled it.
 """
 
 from __future__ import annotations
@@ -53,26 +52,26 @@ if TYPE_CHECKING:
     from sessions_server.rpc.tracing import Tracing
 
 LARGE_BYTES: Final = 64 * 1024
-"""From this size on a request counts towards the bytes in flight; smaller ones are never refused for those."""
+"""Requests of this size or more count towards the bytes in flight; smaller ones are never refused for them."""
 
 Headers = Collection[tuple[str, str | bytes]]
-"""What came with a call, names in lower case."""
+"""The headers of a call; names are in lower case."""
 Write = Callable[[bytes], Awaitable[None]]
 
 __all__ = ["REQUEST_BYTES", "Call", "CallLimits", "Calls", "Method", "Refused", "Transport", "Write"]
-"""What a driver needs."""
+"""What drivers import."""
 
 logger = structlog.stdlib.get_logger(__name__)
 _levels = logging.getLogger(__name__)
 
 
 class Transport(NamedTuple):
-    """What brings calls here."""
+    """What carries calls to this server."""
 
     name: str
-    """Its `rpc.system.name` in traces."""
+    """The `rpc.system.name` in traces."""
     lost: tuple[type[BaseException], ...] = ()
-    """What writing to a caller that went away raises."""
+    """Errors that writing to a disconnected caller raises."""
 
 
 class Refused(Exception):
@@ -84,30 +83,30 @@ class Refused(Exception):
 
 
 class CallLimits(NamedTuple):
-    """What callers may take of this process at the same time."""
+    """What callers may use of this process at the same time."""
 
     streams: StreamBounds = StreamBounds()
     bytes_in_flight: Bounds = Bounds(in_all=128 * 1024 * 1024, per_caller=64 * 1024 * 1024)
-    """Bytes of large requests that are being handled."""
+    """Bytes of large requests in progress."""
     import_bytes: int = 1024 * 1024 * 1024
-    """Of one import."""
+    """The maximum size of one import."""
     idle_seconds: float = 60.0
-    """How long an import or export may stand still."""
+    """How long an import or export may be idle."""
 
 
 @dataclass(slots=True)
 class Call:
-    """What is known of one call so far."""
+    """What is known about one call so far."""
 
     method: Method
     headers: Headers
     transport: Transport
     started: float
     caller: Caller | None = None
-    """Who calls; None until the call is admitted."""
+    """None until the call is admitted."""
     request: Message | None = None
     held: bool = False
-    """Whether its bytes count already."""
+    """Whether its bytes are counted already."""
     finished: bool = False
     made_id: str = ""
 
@@ -117,7 +116,7 @@ class Call:
 
     @property
     def request_id(self) -> str:
-        """The request's own id, or one that is made for the log."""
+        """The request's id; if it has none, an id made for the log."""
         given = str(getattr(self.request, "request_id", ""))
         if given and len(given) <= 128:
             return given
@@ -126,7 +125,7 @@ class Call:
 
 
 class Calls:
-    """Every method that is served, and the one way into it."""
+    """All served methods, and the only way to call them."""
 
     def __init__(
         self,
@@ -145,14 +144,14 @@ class Calls:
         self._bytes = Quota(
             self._limits.bytes_in_flight,
             Unavailable,
-            server="The server is busy with as many bytes of requests as it may hold; retry in a moment.",
-            caller="This credential has as many bytes of requests in flight as it may; retry in a moment.",
+            server="The server's limit of request bytes in flight is reached; retry in a moment.",
+            caller="This credential's limit of request bytes in flight is reached; retry in a moment.",
         )
         self.streams = Streams(self._limits.streams)
         self._tracing = tracing
         self._stopping = False
         self.arrived = 0
-        """How many calls came so far."""
+        """How many calls have come in so far."""
         self.services = tuple(servicer.SERVICE for servicer in servicers)
         self.methods: Mapping[str, Method] = {
             method.path: method for servicer in servicers for method in methods_of(servicer)
@@ -160,23 +159,22 @@ class Calls:
         """By path, such as `/sessions.v1.SessionService/GetSession`."""
 
     def close(self) -> None:
-        """From now on every new call ends with SHUTTING_DOWN, and so does every open stream; other calls continue."""
+        """Ends open streams and all further calls with SHUTTING_DOWN; other calls in progress continue."""
         self._stopping = True
         self.streams.end_all()
 
     def begin(self, method: Method, headers: Headers, transport: Transport) -> Call:
-        """A call that has come in, and is to be run."""
+        """Registers a call that has come in."""
         self.arrived += 1
         return Call(method, headers, transport, time.perf_counter())
 
     def check_credential(self, headers: Headers) -> None:
-        """Judges what came with something other than a call of the service. Raises Unauthenticated."""
+        """Checks the credential of a request that is not an RPC. Raises Unauthenticated."""
         given = [value for name, value in headers if name == "authorization"]
         self._authenticator.authenticate(given, now=self._clock.now())
 
     def admit(self, call: Call) -> Caller:
-        """Judges a call by what came with it, for a driver that wants to know before it reads the rest. Raises
-        Refused."""
+        """Admits a call by its headers alone, for a driver that reads the body afterwards. Raises Refused."""
         try:
             return self._admit(call)
         except DomainError as error:
@@ -184,8 +182,8 @@ class Calls:
 
     @contextmanager
     def hold(self, call: Call, size: int) -> Iterator[None]:
-        """Counts a request's bytes as in flight, as long as the context lasts; `run` does so itself where its driver
-        has not. Raises Unavailable at once when there would be too many."""
+        """Counts a request's bytes as in flight while the context lasts; `run` does it for drivers that have not.
+        Raises Unavailable at once if there would be too many."""
         if call.caller is None or size < LARGE_BYTES:
             yield
             return
@@ -196,9 +194,9 @@ class Calls:
     async def run(
         self, call: Call, incoming: bytes | AsyncIterator[bytes], write: Write | None = None
     ) -> bytes:
-        """Runs a call. Returns its response; a method that streams its responses gives them to `write` instead.
+        """Runs a call and returns its response. A streaming method passes its responses to `write` instead.
 
-        Raises Refused, or CancelledError when the caller went away.
+        Raises Refused, or CancelledError if the caller disconnected.
         """
         if self._tracing is None:
             return await self._run(call, incoming, write)
@@ -212,22 +210,22 @@ class Calls:
             return response
 
     def refuse(self, call: Call, error: BaseException) -> NoReturn:
-        """Ends a call with the status that belongs to the error: counted, logged, and raised as Refused. Raises
-        CancelledError instead when the caller went away."""
-        if _caller_is_gone(error, call.transport.lost):
-            self._finished(call, CANCELLED)
+        """Ends a call with the status of the error: counts it, logs it and raises Refused. Raises CancelledError
+        instead if the caller disconnected."""
+        if _caller_disconnected(error, call.transport.lost):
+            self._record_end(call, CANCELLED)
             raise asyncio.CancelledError from error
         known = as_domain_error(error, request_id=call.request_id)
         refused = refusal(known)
-        self._finished(call, refused.code.name, known, cause=error if isinstance(known, Internal) else None)
+        self._record_end(call, refused.code.name, known, cause=error if isinstance(known, Internal) else None)
         raise Refused(refused) from None
 
     def unknown(self, path: str) -> Refused:
-        """The refusal of a method that is not served."""
+        """The refusal of a method that does not exist."""
         return self.rejected(path, Unimplemented())
 
     def rejected(self, path: str, error: DomainError) -> Refused:
-        """The refusal of what is no call of a method, or came in a form that its transport does not know."""
+        """The refusal of a request that is not a valid call of any method."""
         refused = refusal(error)
         logger.info("rejected", path=printable(path), code=refused.code.name, reason=error.reason)
         self._metrics.handled("", refused.code.name)
@@ -245,7 +243,7 @@ class Calls:
                     encoded = await self._unary(call, caller, incoming)
         except (Exception, asyncio.CancelledError) as error:
             self.refuse(call, error)
-        self._finished(call, OK)
+        self._record_end(call, OK)
         return encoded
 
     async def _unary(self, call: Call, caller: Caller, raw: bytes) -> bytes:
@@ -254,7 +252,7 @@ class Calls:
 
     async def _stream(self, call: Call, caller: Caller, incoming: Any, write: Write | None) -> bytes:
         method = call.method
-        out = () if write is None else (self._hurried(write) if method.transfer else write,)
+        out = () if write is None else (self._idle_limited(write) if method.transfer else write,)
         with self._open_stream(call, caller):
             if method.descriptor.client_streaming:
                 async with aclosing(self._read_all(call, caller, incoming)) as requests:
@@ -265,7 +263,7 @@ class Calls:
 
     def _admit(self, call: Call) -> Caller:
         if self._stopping:
-            raise ShuttingDown("The server is stopping; retry, and another one will answer.")
+            raise ShuttingDown("The server is stopping; retry to reach another one.")
         call.caller = self._authenticate(call)
         return call.caller
 
@@ -285,19 +283,20 @@ class Calls:
     async def _read_all(
         self, call: Call, caller: Caller, raws: AsyncIterator[bytes]
     ) -> AsyncGenerator[Message]:
-        """The requests of a stream. A large one counts towards the bytes in flight until the next is asked for."""
-        async for raw in self._of_transfer(raws) if call.method.transfer else raws:
+        """Yields the requests of a stream. A large one counts towards the bytes in flight until the next is
+        requested."""
+        async for raw in self._bounded_import(raws) if call.method.transfer else raws:
             if len(raw) < LARGE_BYTES:
                 yield self._read(call, raw)
                 continue
             with self._bytes.hold(caller, len(raw)):
                 yield self._read(call, raw)
 
-    async def _of_transfer(self, raws: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """Gives up on an import that is too large, or stands still for too long."""
+    async def _bounded_import(self, raws: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """Ends an import that is too large or idle for too long."""
         total, most = 0, self._limits.import_bytes
         while True:
-            async with _moving(self._limits.idle_seconds):
+            async with _idle_limit(self._limits.idle_seconds):
                 raw = await anext(raws, None)
             if raw is None:
                 return
@@ -309,11 +308,11 @@ class Calls:
                 )
             yield raw
 
-    def _hurried(self, write: Write) -> Write:
-        """Gives up on a reader that takes nothing for too long."""
+    def _idle_limited(self, write: Write) -> Write:
+        """Ends the call if the reader accepts nothing for too long."""
 
         async def write_soon(response: bytes) -> None:
-            async with _moving(self._limits.idle_seconds):
+            async with _idle_limit(self._limits.idle_seconds):
                 await write(response)
 
         return write_soon
@@ -327,10 +326,10 @@ class Calls:
         with self.streams.open(caller, recheck, transfer=method.transfer, expires_in=left), counted:
             yield
 
-    def _finished(
+    def _record_end(
         self, call: Call, code: str, error: DomainError | None = None, *, cause: BaseException | None = None
     ) -> None:
-        """Counts the call, and writes its one line of log. Neither holds anything of its content."""
+        """Counts the call and logs it on one line, neither with any of its content."""
         call.finished = True
         seconds = time.perf_counter() - call.started
         method = call.method
@@ -352,8 +351,8 @@ class Calls:
 
 
 @asynccontextmanager
-async def _moving(seconds: float) -> AsyncIterator[None]:
-    """Raises LimitExceeded when a transfer has stood still for this long."""
+async def _idle_limit(seconds: float) -> AsyncIterator[None]:
+    """Raises LimitExceeded after this many seconds without progress."""
     try:
         async with asyncio.timeout(seconds) as waiting:
             yield
@@ -361,13 +360,13 @@ async def _moving(seconds: float) -> AsyncIterator[None]:
         if not waiting.expired():
             raise
         raise LimitExceeded(
-            f"The transfer stood still for {seconds:g} seconds, and was given up; start it again.",
+            f"The transfer was idle for {seconds:g} seconds and was ended; start it again.",
             field="record",
         ) from None
 
 
-def _caller_is_gone(error: BaseException, lost: tuple[type[BaseException], ...]) -> bool:
-    """Whether the call itself was cancelled, or its connection is lost; not something that the call waited for."""
+def _caller_disconnected(error: BaseException, lost: tuple[type[BaseException], ...]) -> bool:
+    """Whether the call itself was cancelled or its connection lost, as opposed to something it was waiting for."""
     if isinstance(error, asyncio.CancelledError):
         task = asyncio.current_task()
         return task is None or task.cancelling() > 0
@@ -375,7 +374,7 @@ def _caller_is_gone(error: BaseException, lost: tuple[type[BaseException], ...])
 
 
 def _level(method: Method, code: str, error: DomainError | None) -> int:
-    """Faults of the server stand out; what callers do does not, nor the end that every stream has some day."""
+    """Server faults stand out. Callers' errors do not, nor do the routine ends of streams."""
     if isinstance(error, Internal):
         return logging.ERROR
     if code in FAULTS and not isinstance(error, (ShuttingDown, StreamAged)):

@@ -1,4 +1,4 @@
-"""The RPCs of CommitService: commits of several operations, and reads of several things."""
+"""The RPCs of CommitService: commits of several operations, and combined reads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The RPCs of DraftService: messages while they are being written. Subscribers are shown them by Subscribe."""
+"""The RPCs of DraftService: messages in progress. Subscribers receive them through Subscribe."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What a refusal looks like on the wire. The only module that names status codes.
+"""Errors on the wire. The only module that names status codes.
 
-Every error carries a `google.rpc.Status` with an ErrorInfo, and a BadRequest beside it when fields are at fault. It is
-kept small: details beyond the peer's limit on metadata would take the place of the real status.
+Every error carries a `google.rpc.Status` with an ErrorInfo, and a BadRequest if fields are at fault. Its size is
+bounded: details beyond the peer's metadata limit would replace the real status.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 DOMAIN: Final = "sessions.v1"
 DETAILS_KEY: Final = "grpc-status-details-bin"
 HEADERS_BYTES: Final = 4000
-"""How much the text and the details of an error take at most, as they are encoded. Proxies put a page of their own in
-the place of an answer with larger headers; nginx does from 4 KiB on."""
+"""The maximum encoded size of an error's text and details. Proxies replace responses with larger headers by a page of
+their own; nginx does so from 4 KiB."""
 _MESSAGE_BYTES: Final = 640
 _OTHER_HEADERS_BYTES: Final = 160
-"""The names of the headers, and the status."""
+"""Header names and the status."""
 _VALUE_BYTES: Final = 200
-"""How much of one fact in an ErrorInfo is kept, as of one violation."""
+"""The maximum length of one value in an ErrorInfo, or of one violation."""
 _FACTS_BYTES: Final = 1000
 
 OK: Final = grpc.StatusCode.OK.name
@@ -73,7 +73,7 @@ CODES: Final[dict[Reason, grpc.StatusCode]] = {
 FAULTS: Final = frozenset(
     {grpc.StatusCode.INTERNAL.name, grpc.StatusCode.DATA_LOSS.name, grpc.StatusCode.UNAVAILABLE.name}
 )
-"""Codes that are about the server, not about what the caller did."""
+"""Codes that mean a fault of the server rather than of the caller."""
 
 
 class Unimplemented(DomainError):
@@ -84,7 +84,7 @@ class Unimplemented(DomainError):
 
 
 class Internal(DomainError):
-    """Says nothing of its cause, which stands in the server's log beside the same request id."""
+    """Does not reveal its cause, which is in the server's log with the same request id."""
 
     def __init__(self, request_id: str) -> None:
         super().__init__(
@@ -93,18 +93,18 @@ class Internal(DomainError):
 
 
 class Refusal(NamedTuple):
-    """The status that a call ends with."""
+    """The final status of a call."""
 
     code: grpc.StatusCode
     message: str
     status: bytes
-    """The same as a serialised `google.rpc.Status`, with its details."""
+    """The same as a serialized `google.rpc.Status`, with its details."""
 
 
 def as_domain_error(error: BaseException, *, request_id: str) -> DomainError:
-    """What the caller is told of an error of any kind.
+    """The error that the caller receives for any exception.
 
-    A CancelledError that comes here was not the call's own: something that the call waited for was cut off.
+    A CancelledError here is not a cancellation of the call itself, but of something that it was waiting for.
     """
     if isinstance(error, DomainError):
         return error
@@ -131,23 +131,23 @@ def put_failure(target: commits_pb.CommitFailure, error: DomainError) -> None:
 
 def malformed() -> MalformedRequest:
     return MalformedRequest(
-        "The bytes are not a request of this method: check the message's type, that texts are UTF-8, and that "
+        "The bytes are not a request of this method: check the message's type, that strings are UTF-8, and that "
         "nothing nests too deeply."
     )
 
 
 def encoded_bytes(message: str) -> int:
-    """How long the text is as the header `grpc-message`, which writes all but printable ASCII as `%XX`."""
+    """The length of the text as a `grpc-message` header, which percent-encodes all but printable ASCII."""
     return sum(1 if 0x20 <= byte <= 0x7E and byte != 0x25 else 3 for byte in message.encode(errors="replace"))
 
 
 def printable(text: str) -> str:
-    """A caller's text for a line of log: no line breaks or escape codes, and not much of it."""
+    """A caller's text made safe for a log line: escaped and shortened."""
     return text[:200].encode("unicode_escape").decode("ascii")
 
 
 def clip(text: str, size: int) -> str:
-    """As much of the text as fits into `size` bytes of UTF-8."""
+    """The longest prefix of the text that fits into `size` bytes of UTF-8."""
     encoded = text.encode(errors="replace")
     return text if len(encoded) <= size else encoded[: size - 3].decode(errors="ignore") + "…"
 
@@ -160,7 +160,7 @@ def _details(error: DomainError, code: grpc.StatusCode, message: str) -> bytes:
     status.details.add().Pack(info)
     if isinstance(error, InvalidRequest):
         room = (HEADERS_BYTES - _OTHER_HEADERS_BYTES - encoded_bytes(message)) * 3 // 4  # base64
-        room -= status.ByteSize() + 80  # what packing adds
+        room -= status.ByteSize() + 80  # packing overhead
         status.details.add().Pack(_bad_request(error, room))
     return bytes(status.SerializeToString(deterministic=True))
 
@@ -170,7 +170,7 @@ def _facts(error: DomainError) -> dict[str, str]:
 
 
 def _bad_request(error: InvalidRequest, room: int) -> error_details_pb2.BadRequest:
-    """The violations, from the first on, as far as there is room for them."""
+    """The first violations, as many as fit."""
     details = error_details_pb2.BadRequest()
     for field, description in error.violations:
         details.field_violations.add(

@@ -1,4 +1,4 @@
-"""gRPC as a driver of `rpc.calls`: bytes come in and go out, and a refusal becomes the call's status."""
+"""gRPC as a driver of `rpc.calls`: passes bytes in and out, and turns a refusal into the call's status."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ GRPC: Final = Transport("grpc", lost=(grpc.aio.BaseError,))
 
 
 class GrpcHandlers(grpc.GenericRpcHandler):
-    """The methods that are served, found by path.
+    """The served methods, found by path.
 
-    They are not registered by name with the server: since grpcio 1.84 it waits, for every call, over one future for
-    each registered method (https://github.com/grpc/grpc/issues/43461).
+    They are not registered by name with the server: since grpcio 1.84, it waits in every call for one future per
+    registered method (https://github.com/grpc/grpc/issues/43461).
     """
 
     def __init__(self, calls: Calls) -> None:
@@ -36,7 +36,7 @@ class GrpcHandlers(grpc.GenericRpcHandler):
 
 
 class UnknownMethods(grpc.GenericRpcHandler):
-    """Refuses every method that no other handler knows, so it comes last."""
+    """Refuses every method that no other handler serves. It must be registered last."""
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
@@ -47,7 +47,7 @@ class UnknownMethods(grpc.GenericRpcHandler):
         async def refuse(_: object, context: Context) -> None:
             await _abort(context, refused.refusal)
 
-        # Of this kind because it needs no message from the caller; a refusal looks alike for all kinds.
+        # The kind that needs no message from the caller; the refusal looks the same for all kinds.
         return grpc.stream_stream_rpc_method_handler(refuse)
 
 
@@ -83,15 +83,15 @@ def _register(method: MethodDescriptor) -> Callable[..., Handler]:
 async def _abort(context: Context, refusal: Refusal) -> NoReturn:
     try:
         await context.abort(refusal.code, refusal.message, ((DETAILS_KEY, refusal.status),))
-    except grpc.aio.InternalError as failure:  # the caller went away before it could be told
+    except grpc.aio.InternalError as failure:  # the caller disconnected before the status was sent
         raise asyncio.CancelledError from failure
 
 
 def _unbroken_at_first(write: Write) -> Write:
     """Lets the first response go out before its stream can be ended from outside.
 
-    gRPC notes only at the end of that write that the headers are sent; a status before it would bring them again, which
-    fails, and then the call never ends.
+    gRPC records only at the end of that write that the headers were sent. A status before then would send them again,
+    which fails, and the call would never end.
     """
     is_first = True
 
@@ -108,6 +108,6 @@ def _unbroken_at_first(write: Write) -> Write:
         if is_first:
             is_first = False
             return write_first(response)
-        return write(response)  # as it is: every further hop would cost each event of each subscriber
+        return write(response)  # not wrapped: another hop would cost every event of every subscriber
 
     return write_on

@@ -1,8 +1,8 @@
-"""Failed TLS handshakes of the gRPC port, as lines of the server's own log.
+"""Failed TLS handshakes of the gRPC port, in the server's own log.
 
-gRPC reports them only on standard error, in its own form: its core writes to the file descriptor and bypasses Python's
-logging (https://github.com/grpc/grpc/issues/7077). While the server runs, a pipe takes the descriptor's place, and
-every line that is not about a handshake passes through unchanged. What Python itself writes does not use the pipe.
+gRPC reports them only on standard error, in its own format: its core writes to the file descriptor and bypasses
+Python's logging (https://github.com/grpc/grpc/issues/7077). While the server runs, a pipe takes the descriptor's place,
+and every line that is not about a handshake passes through unchanged. Python's own output bypasses the pipe.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 STANDARD_ERROR: Final = 2
 LAST_LINES_SECONDS: Final = 1.0
-"""How long the last lines may take; a process that was started meanwhile may have the pipe open too."""
+"""The longest wait for the last lines; a child process may still have the pipe open."""
 
 _FAILED: Final = re.compile(
     rb"^[A-Z]\d{4} .* Handshake failed with error \w+: (?:error:\w+:[\w ]+:\w+:)?(?P<reason>\w+)(?:: (?P<more>.*))?$"
@@ -35,7 +35,7 @@ _CAUSES: Final = {
     ),
     _NOT_ACCEPTED: ("BAD_SIGNATURE", "CERTIFICATE_VERIFY_FAILED"),
     "the client does not accept the certificate of SESSIONS_TLS_CERT": (
-        "BAD_PACKET_LENGTH",  # which is how BoringSSL names an alert that comes encrypted here
+        "BAD_PACKET_LENGTH",  # BoringSSL reports an encrypted alert this way
         "SSLV3_ALERT_BAD_CERTIFICATE",
         "SSLV3_ALERT_CERTIFICATE_EXPIRED",
         "SSLV3_ALERT_CERTIFICATE_UNKNOWN",
@@ -52,14 +52,14 @@ _CAUSE_OF: Final = {reason: cause for cause, reasons in _CAUSES.items() for reas
 
 @contextmanager
 def logged_handshakes() -> Iterator[None]:
-    """Around all that logs: inside it Python's standard error is another object."""
+    """Must enclose everything that logs, since it replaces `sys.stderr`."""
     ours = sys.stderr
     ours.flush()
     real = os.dup(STANDARD_ERROR)
     reading, writing = os.pipe()
     os.dup2(writing, STANDARD_ERROR)
     os.close(writing)
-    # Never closed, since log handlers may keep it.
+    # Never closed, since log handlers may keep a reference.
     sys.stderr = open(  # noqa: SIM115
         os.dup(real), "w", buffering=1, encoding=ours.encoding, errors=ours.errors, closefd=False
     )
@@ -85,6 +85,6 @@ def _relay(reading: int, real: int) -> None:
 
 
 def _cause(reason: str, more: str) -> str:
-    """A sentence for operators, from BoringSSL's reason and what it says about the certificate."""
+    """A sentence for operators from BoringSSL's reason and its text about the certificate."""
     cause = _CAUSE_OF.get(reason, reason.lower().replace("_", " "))
     return f"{cause}: {more}" if cause == _NOT_ACCEPTED and more else cause

@@ -1,4 +1,4 @@
-"""`grpc.health.v1.Health`: whether the server takes calls."""
+"""`grpc.health.v1.Health`: whether the server accepts calls."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _Response = health_pb2.HealthCheckResponse
 HEALTH: Final = "grpc.health.v1.Health"
 
 WATCHES: Final = 1_000
-"""How many callers may watch health at the same time; they need no credential."""
+"""The maximum number of open watches, which need no credential."""
 
 
 class Health(health_pb2_grpc.HealthServicer):
-    """Says whether this server, and each service by name, takes calls.
+    """Reports whether the server, and each service by name, accepts calls.
 
-    The published servicer's watches stay open for as long as the peer wants, and would hold up every stop; here one
-    ends once it has been told that the server stops.
+    The watches of the published servicer stay open as long as the client wants, and would delay every shutdown. Here a
+    watch ends once it has reported that the server is stopping.
     """
 
     def __init__(self, *services: str, metrics: Metrics) -> None:
@@ -40,7 +40,7 @@ class Health(health_pb2_grpc.HealthServicer):
         self._changed = asyncio.Event()
 
     def set_serving(self, serving: bool, /) -> None:
-        """Without effect once the server stops."""
+        """Does nothing once the server is stopping."""
         serving = serving and not self._stopping
         if serving != self._serving:
             self._serving = serving
@@ -48,7 +48,7 @@ class Health(health_pb2_grpc.HealthServicer):
         self._metrics.serving(serving)
 
     def stop(self) -> None:
-        """NOT_SERVING from now on."""
+        """Reports NOT_SERVING from now on."""
         self._serving, self._stopping = False, True
         self._wake()
         self._metrics.serving(False)
@@ -60,7 +60,7 @@ class Health(health_pb2_grpc.HealthServicer):
 
     async def List(self, request: object, context: _Context) -> Any:
         statuses = {service: _Response(status=self._status(service)) for service in self._services}
-        return health_pb2.HealthListResponse(statuses=statuses)  # type: ignore[attr-defined]  # newer than its stubs
+        return health_pb2.HealthListResponse(statuses=statuses)  # type: ignore[attr-defined]  # missing in its stubs
 
     async def Watch(self, request: health_pb2.HealthCheckRequest, context: _Context) -> None:
         if self._watches >= WATCHES:
@@ -97,14 +97,15 @@ class Health(health_pb2_grpc.HealthServicer):
 
 
 def health_handler(health: Health) -> grpc.GenericRpcHandler:
-    """The handler of the service. It is not registered by name with the server, as `GrpcHandlers` says."""
+    """The handler of the service. It is not registered by name, for the reason given in `GrpcHandlers`."""
     collector = _Collector()
     health_pb2_grpc.add_HealthServicer_to_server(health, cast("grpc.aio.Server", collector))
     return collector.handlers[0]
 
 
 class _Collector:
-    """Stands in for a server where generated code registers: only generic handlers are wanted, see `Handlers`."""
+    """Stands in for a server where generated code registers itself, and keeps only the generic handlers; see
+    `GrpcHandlers`."""
 
     def __init__(self) -> None:
         self.handlers: list[grpc.GenericRpcHandler] = []
@@ -113,4 +114,4 @@ class _Collector:
         self.handlers.extend(handlers)
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, object]) -> None:
-        """Leaves them out."""
+        """Ignores them."""

@@ -1,4 +1,4 @@
-"""The methods that are served, derived from the protos: nothing about them is listed by hand."""
+"""The served methods, derived from the protos; none is listed by hand."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 REQUEST_BYTES: Final = 4 * 1024 * 1024
 
 TRANSFERS: Final = frozenset({"ExportSession", "ImportSession"})
-"""The streams that move a whole session, and cannot be resumed."""
+"""Streams that move a whole session and cannot be resumed."""
 
 Parse = Callable[[bytes], Message]
 
 
 class Servicer(Protocol):
-    """The methods of one service, by the names of its RPCs: `(request, caller)`, with a stream of requests in place of
-    the request where they are streamed. A method that streams responses also takes `write`, and returns nothing."""
+    """The methods of one service, named as its RPCs: `(request, caller)`, where a streaming request is an iterator. A
+    method with a response stream also takes `write` and returns nothing."""
 
     @property
     def SERVICE(self) -> ServiceDescriptor: ...
@@ -58,7 +58,7 @@ def methods_of(servicer: Servicer) -> Iterator[Method]:
 
 
 def needed_access(method: MethodDescriptor) -> Access:
-    """A method only reads if its proto says that it has no side effects."""
+    """Read access is enough if the proto declares that the method has no side effects."""
     reads = method.GetOptions().idempotency_level == MethodOptions.NO_SIDE_EFFECTS
     return Access.READ if reads else Access.WRITE
 

@@ -1,4 +1,4 @@
-"""What is counted: calls by method and code, how long they took, open streams, transactions, and the process itself."""
+"""Metrics: calls by method and code, their durations, open streams, transactions, and the process."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
 
 
 class Searches(Protocol):
-    """The searches of the moment."""
+    """The current searches."""
 
     running: int
     waiting: int
 
 
 class WriteAheadLog(Protocol):
-    """That of SQLite; with another database both are 0."""
+    """The size of SQLite's write-ahead log; both values are 0 with another database."""
 
     @property
     def log_bytes(self) -> int: ...
@@ -39,7 +39,7 @@ class WriteAheadLog(Protocol):
 
 
 class Metrics:
-    """Cheap enough for every call: a labelled child is looked up once and then kept."""
+    """Cheap enough for every call: labelled children are looked up once and kept."""
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
@@ -69,7 +69,7 @@ class Metrics:
         )
         self._commit_size = Histogram(
             "sessions_transaction_commits",
-            "Commits that a write transaction held.",
+            "Commits in a write transaction.",
             registry=registry,
             buckets=_COMMITS,
         )
@@ -94,22 +94,22 @@ class Metrics:
         child.observe(seconds)
 
     def committed(self, number: int, seconds: float) -> None:
-        """One write transaction with this many commits has become durable."""
+        """Counts one durable write transaction with this many commits."""
         self._commit_size.observe(number)
         self._commit_seconds.observe(seconds)
 
     def serving(self, is_serving: bool, /) -> None:
-        """Whether calls are taken, as health says it."""
+        """Whether calls are accepted, as in health."""
         self._serving.set(is_serving)
 
     def show_drafts(self, count: Callable[[], int], size: Callable[[], int]) -> None:
-        """Where the number of drafts and their bytes come from."""
+        """Sets where the number and size of drafts come from."""
         self._drafts.set_function(count)
         self._draft_bytes.set_function(size)
 
     @contextmanager
     def open_stream(self, method: str) -> Iterator[None]:
-        """Counts a stream as open for as long as the context lasts."""
+        """Counts a stream as open while the context lasts."""
         gauge = self._open_streams.labels(method)
         gauge.inc()
         try:
@@ -129,19 +129,19 @@ class Metrics:
         )
         self._show(
             "sessions_sqlite_log_limit_bytes",
-            "The size from which on it is emptied.",
+            "The size at which it is truncated.",
             lambda: log.log_limit_bytes,
         )
 
     def _show(self, name: str, text: str, read: Callable[[], float]) -> None:
-        """A gauge whose value is read when it is asked for."""
+        """A gauge that is evaluated at each scrape."""
         Gauge(name, text, registry=self.registry).set_function(read)
 
     @contextmanager
     def served(self, listen: str) -> Iterator[None]:
-        """Serves Prometheus metrics at `HOST:PORT` for as long as the context lasts; nowhere if that is empty.
+        """Serves Prometheus metrics at `HOST:PORT` while the context lasts; does nothing if the address is empty.
 
-        Raises SetupError when it cannot listen there.
+        Raises SetupError if it cannot listen there.
         """
         if not listen:
             yield

@@ -1,7 +1,7 @@
-"""One stream of commits: each is sent to the writer as it comes, and its outcome goes out when it is durable.
+"""One stream of commits: each goes to the writer on arrival, and its outcome is sent when it is durable.
 
-Commits of one session are decided in the order in which they came, since they are sent on in that order and nothing
-waits in between. A stream that is cut drops outcomes, never commits: whoever sent them sends them again.
+Commits of one session are decided in order of arrival: they are forwarded in that order, and nothing waits in between.
+A broken stream loses outcomes, never commits: the caller sends those commits again.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ if TYPE_CHECKING:
     from sessions_server.service.sessions import Sessions
 
 MOST_COMMITS: Final = 1024
-"""How many commits of a stream are under way at most, before no more are read."""
+"""How many commits of a stream may be in progress before reading pauses."""
 
 MOST_BYTES: Final = 8 * 1024 * 1024
-"""How many bytes of commits are under way at most; a single larger one goes alone."""
+"""How many bytes of commits may be in progress; a larger commit runs alone."""
 
 COMMITS_PER_REQUEST: Final = 1000
 
 RESPONSE_BYTES: Final = 1024 * 1024
-"""At how many bytes a response is full; a single larger outcome goes alone."""
+"""The size at which a response is full; a larger outcome is sent alone."""
 
 logger = structlog.stdlib.get_logger(__name__)
 
@@ -51,14 +51,14 @@ class Pipeline:
         self._bytes = 0
         self._outcomes: deque[_Ended] = deque()
         self._ended = asyncio.Event()
-        """Set when a commit has ended, or the last request has come."""
+        """Set when a commit has ended, or no more requests will come."""
         self._left = asyncio.Event()
-        """Set when an outcome has been written, so that there is room."""
+        """Set when an outcome has been written, which makes room."""
         self._complete = False
-        """Whether the last request has come."""
+        """Whether the last request has been read."""
 
     async def run(self, requests: AsyncIterator[commits_pb.StreamCommitsRequest], write: Write) -> None:
-        """Returns when the caller has closed its side and every outcome is written."""
+        """Returns when the caller has half-closed the stream and every outcome is written."""
         writing = asyncio.create_task(self._write_outcomes(write))
         writing.add_done_callback(lambda _: self._left.set())
         try:
@@ -78,7 +78,7 @@ class Pipeline:
             self._left.clear()
             await self._left.wait()
             if writing.done():
-                await writing  # which raises what ended it
+                await writing  # raises the error that ended it
         self._under_way += 1
         self._bytes += size
         try:
@@ -116,7 +116,7 @@ class Pipeline:
         self._ended.set()
 
     async def _write_outcomes(self, write: Write) -> None:
-        """Writes outcomes as they come, as many at once as there are."""
+        """Writes outcomes as they arrive, several in one response if they are ready."""
         while self._under_way or not self._complete:
             self._ended.clear()
             if not self._outcomes:
@@ -129,7 +129,7 @@ class Pipeline:
             self._left.set()
 
     def _next_response(self) -> tuple[commits_pb.StreamCommitsResponse, int, int]:
-        """Outcomes that fit into one response: how many, and how large their commits were."""
+        """A response full of outcomes, their number, and the size of their commits."""
         response = commits_pb.StreamCommitsResponse()
         room, size = RESPONSE_BYTES, 0
         while self._outcomes:
@@ -144,7 +144,7 @@ class Pipeline:
 
 
 class _Ended(NamedTuple):
-    """A commit that has ended, and how large it was."""
+    """A finished commit with its size."""
 
     outcome: commits_pb.CommitOutcome
     size: int

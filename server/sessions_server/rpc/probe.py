@@ -1,4 +1,4 @@
-"""Calls a server as clients do, to find out what a proxy in between does to calls."""
+"""Calls a server as a client does, to find out what a proxy in between does to the calls."""
 
 from __future__ import annotations
 
@@ -19,22 +19,23 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 SECONDS: Final = 10.0
-"""How long each call may take."""
+"""The time limit of each call."""
 
 ATTEMPTS: Final = 3
-"""How often a call is repeated that failed on the way, as every client does: a proxy may cut one now and then."""
+"""How often a call is tried, as clients do: a proxy may drop one now and then."""
 
 LARGE_BYTES: Final = 2 * 1024 * 1024
-"""Above the limit that nginx has by default, and below the server's own."""
+"""Above nginx's default limit, and below the server's."""
 
 HTTPS: Final = "https://"
 _GET: Final = "/sessions.v1.SessionService/GetSession"
 
 
 async def probe(target: str) -> list[str]:
-    """Calls the server at `HOST:PORT`, or with TLS at `https://HOST:PORT`. Returns a sentence for all that works.
+    """Calls the server at `HOST:PORT`, or over TLS at `https://HOST:PORT`. Returns a sentence for each thing that
+    works.
 
-    Raises SetupError for the first one that does not.
+    Raises SetupError for the first that does not.
     """
     async with _channel(target) as channel:
         health = health_pb2_grpc.HealthStub(channel)
@@ -43,9 +44,7 @@ async def probe(target: str) -> list[str]:
 
 @asynccontextmanager
 async def _channel(target: str) -> AsyncIterator[grpc.aio.Channel]:
-    options = (
-        ("grpc.enable_http_proxy", 0),
-    )  # what the environment says of proxies is for calls to elsewhere
+    options = (("grpc.enable_http_proxy", 0),)  # the proxy settings of the environment are not for this call
     if target.startswith(HTTPS):
         address = target.removeprefix(HTTPS).rstrip("/")
         channel = grpc.aio.secure_channel(address, grpc.ssl_channel_credentials(), options)
@@ -65,7 +64,7 @@ async def _is_serving(health: Any, _: object, target: str) -> str:
         ) from error
     if answer.status != health_pb2.HealthCheckResponse.SERVING:
         raise SetupError(f"The server at {target} says that it cannot serve; its log says why.")
-    return f"{target} answers, and serves."
+    return f"{target} responds and is serving."
 
 
 async def _streams_flow(health: Any, _: object, target: str) -> str:
@@ -108,7 +107,7 @@ async def _refusal_of_a_large_request(channel: grpc.aio.Channel, target: str) ->
 
 
 def _is_ours(error: grpc.aio.AioRpcError) -> bool:
-    """Whether the error has the details that every error of the service has."""
+    """Whether the error has the details that the service adds to every error."""
     for key, value in error.trailing_metadata() or ():
         if key == DETAILS_KEY and isinstance(value, bytes):
             info = error_details_pb2.ErrorInfo()

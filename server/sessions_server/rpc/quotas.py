@@ -1,4 +1,4 @@
-"""How much of one thing there may be at the same time, so that one caller cannot take it all."""
+"""Quotas on concurrent use, in total and per caller, so that one caller cannot take everything."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ if TYPE_CHECKING:
 class Bounds(NamedTuple):
     in_all: int
     per_caller: int
-    """What one credential may hold; without authentication, everyone together."""
+    """For one credential; without authentication all callers share it."""
 
 
 class Quota:
-    """Counts what is held, in all and by each caller, and refuses what would go over the bounds."""
+    """Counts what is in use, in total and by caller, and refuses what would exceed the bounds."""
 
     def __init__(
         self, bounds: Bounds, refuse: Callable[[str], DomainError], *, server: str, caller: str
     ) -> None:
-        """`server` and `caller` are the sentences of a refusal, for the bound in all and that of one caller."""
+        """`server` and `caller` are the sentences of the refusal for the total and for one caller."""
         self._bounds: Final = bounds
         self._refuse = refuse
         self._server = server
         self._caller = caller
         self._held: Counter[tuple[str, str, str]] = Counter()
         self.held = 0
-        """What is held now, by all callers."""
+        """The total in use."""
 
     @contextmanager
     def hold(self, caller: Caller, amount: int = 1) -> Iterator[None]:
-        """Holds an amount for as long as the context lasts. Raises the refusal at once."""
+        """Takes an amount while the context lasts. Raises the refusal at once."""
         who = (caller.tenant, caller.subject, caller.credential)
         if self.held + amount > self._bounds.in_all:
             raise self._refuse(self._server)

@@ -1,4 +1,4 @@
-"""The RPCs of RecordService: reads of records. They are written by CommitService."""
+"""The RPCs of RecordService, which read records. CommitService writes them."""
 
 from __future__ import annotations
 

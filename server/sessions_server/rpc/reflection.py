@@ -1,4 +1,4 @@
-"""Server reflection, so that general clients (grpcurl, ghz, buf curl) can call the service without its protos."""
+"""Server reflection, so that generic clients (grpcurl, ghz, buf curl) work without the protos."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 ALPHA: Final = "grpc.reflection.v1alpha.ServerReflection"
 STABLE: Final = "grpc.reflection.v1.ServerReflection"
-"""The same messages under another name. The package for Python has only the first:
+"""The same messages under another name. The Python package has only v1alpha:
 https://github.com/grpc/grpc/issues/27957"""
 
 
 class Reflection(grpc.GenericRpcHandler):
-    """Both versions of the service. Where tokens are needed, one is needed here too."""
+    """Both versions of the service. If calls need a token, so does reflection."""
 
     def __init__(self, calls: Calls, services: Iterable[str]) -> None:
         self._calls = calls
@@ -54,7 +54,7 @@ class Reflection(grpc.GenericRpcHandler):
 
 
 class _Pool:
-    """The process's descriptors, in which methods are found too: the pool itself knows them by another call only."""
+    """The process's descriptors. The pool itself does not find methods by symbol."""
 
     def __init__(self, pool: Any) -> None:
         self._pool = pool
@@ -70,7 +70,7 @@ class _Pool:
 
 
 def _pool() -> _Pool:
-    """With the description of the stable version, made of the other's."""
+    """With the stable version's descriptor, derived from v1alpha's."""
     pool = descriptor_pool.Default()
     alpha = descriptor_pb2.FileDescriptorProto()
     reflection_pb2.DESCRIPTOR.CopyToProto(alpha)

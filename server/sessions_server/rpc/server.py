@@ -1,8 +1,8 @@
-"""The gRPC server: its port, its options, its health. It starts, is rebuilt when it breaks, and stops in order.
+"""The gRPC server: its port, options and health. It restarts after a failure and stops in order.
 
-Once started it serves until it is stopped. The loop in which grpc.aio takes calls can end while it serves, so it is
-watched, and another server takes its place on the same port within a second. A call that meets this moment is
-CANCELLED by gRPC, without ErrorInfo; callers treat that like any broken connection and retry.
+grpc.aio's accept loop can end while the server runs. It is watched, and another server takes over the port within a
+second. A call at that moment is CANCELLED by gRPC, without ErrorInfo; clients treat that like a broken connection and
+retry.
 """
 
 from __future__ import annotations
@@ -32,43 +32,43 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 WATCH_SECONDS: Final = 0.2
-"""How often the server is looked at, whether it still takes calls; most often it is seen at once."""
+"""How often to check that the server still accepts calls; usually a failure is noticed at once."""
 
 REBIND_SECONDS: Final = (0.001, 0.25)
-"""After how long the port of a server that broke is tried again while it is not free: at first, and at most."""
+"""The first and longest pauses between attempts to bind the port of a failed server."""
 
 UNIX: Final = "unix:"
-"""What the address of a Unix socket begins with."""
+"""The prefix of a Unix socket's address."""
 
 LULL_SECONDS: Final = 0.1
-"""How long no call may have come before a server that stops closes its connections."""
+"""The server closes its connections once no call has arrived for this long."""
 
 LONGEST_REFUSING_SECONDS: Final = 1.0
-"""How long a server that stops waits for a lull, at most."""
+"""The longest wait for a lull."""
 
 BROKEN_GRACE_SECONDS: Final = 5.0
-"""How long calls of a server that broke may take to finish, while its successor serves."""
+"""How long the calls of a failed server may take to finish while its replacement serves."""
 
 OPTIONS: Final = (
-    # Else a second server on the same port would silently get every other connection.
+    # Otherwise a second server on the same port would silently get half of the connections.
     ("grpc.so_reuseport", 0),
-    # A little more than a request may have, so that one which is only just too large is refused in our own words.
+    # Slightly more than the largest request, so that a request just over the limit gets our own error.
     ("grpc.max_receive_message_length", REQUEST_BYTES + 64 * 1024),
-    # A peer that vanished without a word is noticed, and its streams end.
+    # Detects peers that vanished, and ends their streams.
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.keepalive_permit_without_calls", 1),
-    # Who is cut off looks the servers' addresses up anew, and so finds replicas that have come since. Subscriptions end
-    # by themselves before, and transfers have most of a day.
+    # Clients that reconnect resolve the name again, and so find new replicas. Subscriptions end by themselves before
+    # that, and transfers have most of a day.
     ("grpc.max_connection_age_ms", 30 * 60_000),
     ("grpc.max_connection_age_grace_ms", 20 * 3_600_000),
-    # Clients may ask as often whether this server is there.
+    # Clients may ping at the same rate.
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
-    # Calls wait for the event loop longer than in servers with threads. Of more than 1,000 that wait, gRPC would cancel
-    # some at random, also when it is one peer's flood that fills the queue.
+    # Calls wait longer for an event loop than for threads. Above 1,000 waiting calls gRPC would cancel some at random,
+    # even if a single peer fills the queue.
     ("grpc.server.max_pending_requests", 50_000),
     ("grpc.server.max_pending_requests_hard_limit", 100_000),
-    # Nor may gRPC cancel calls that have waited for 30 seconds: callers set deadlines of their own.
+    # gRPC must not cancel calls that have waited for 30 seconds: callers set their own deadlines.
     ("grpc.server_max_unrequested_time_in_server", 3600),
 )
 
@@ -76,7 +76,7 @@ OPTIONS: Final = (
 class RpcServer:
     def __init__(self, bind: str, *, calls: Calls, metrics: Metrics, tls: Tls | None = None) -> None:
         self.address = bind
-        """Where it listens; once it is started, with the port that was really taken."""
+        """The address; after the start it has the port that was actually bound."""
         self._tls = tls
         self._calls = calls
         services = [service.full_name for service in calls.services]
@@ -89,33 +89,34 @@ class RpcServer:
         ]
         self._server: grpc.aio.Server | None = None
         self._started: set[asyncio.Task[Any]] = set()
-        self._leaving: set[grpc.aio.Server] = set()
+        self._retiring: set[grpc.aio.Server] = set()
         self._watching: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Binds and serves. Raises SetupError when it cannot listen there."""
+        """Binds and serves. Raises SetupError if it cannot listen there."""
         await self._serve()
         self._health.set_serving(True)
         self._watching = asyncio.create_task(self._watch())
 
     def set_serving(self, serving: bool, /) -> None:
-        """What health says from now on; without effect once the server stops."""
+        """Sets the reported health; does nothing once the server is stopping."""
         self._health.set_serving(serving)
 
     async def stop(self, grace_seconds: float) -> None:
-        """Says NOT_SERVING, refuses new calls, ends the streams, gives calls this long to finish, cuts what is left."""
+        """Reports NOT_SERVING, refuses new calls, ends the streams, gives calls this many seconds, then cancels the
+        rest."""
         self._health.stop()
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.gather(self._watching, return_exceptions=True)
         self._calls.close()
         await self._wait_for_a_lull(min(grace_seconds, LONGEST_REFUSING_SECONDS))
-        servers = [*self._leaving] if self._server is None else [*self._leaving, self._server]
+        servers = [*self._retiring] if self._server is None else [*self._retiring, self._server]
         await asyncio.gather(*(server.stop(grace_seconds) for server in servers))
 
     async def _wait_for_a_lull(self, longest_seconds: float) -> None:
-        """Returns when hardly a call can be on its way: those that gRPC has received but not yet handed over when it is
-        told to stop end as CANCELLED, which no caller could tell from a cancellation of its own."""
+        """Waits until hardly any call is under way. Calls that gRPC has received but not yet dispatched when it stops
+        end as CANCELLED, which a caller cannot tell from its own cancellation."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(longest_seconds):
                 arrived = -1
@@ -146,17 +147,17 @@ class RpcServer:
             ) from error
 
     async def _watch(self) -> None:
-        """Puts another server in the place of one that broke, until cancelled.
+        """Replaces the server whenever it fails, until cancelled.
 
-        `wait_for_termination` does not tell: a server that broke waits for its open calls first, which may be for ever.
+        `wait_for_termination` does not help: a failed server first waits for its open calls, possibly forever.
         """
-        async with asyncio.TaskGroup() as leaving:
+        async with asyncio.TaskGroup() as retiring:
             while (server := self._server) is not None:
                 await self._broken(server)
                 logger.error("the RPC server broke; another is started on %s", self.address)
                 self._server = None
                 self._calls.streams.end_all()
-                leaving.create_task(self._leave(server))
+                retiring.create_task(self._retire(server))
                 await self._serve_again()
 
     async def _serve_again(self) -> None:
@@ -169,25 +170,25 @@ class RpcServer:
                 pause = min(pause * 2, longest)
 
     async def _broken(self, server: grpc.aio.Server) -> None:
-        """Returns when the server takes no more calls."""
+        """Returns when the server no longer accepts calls."""
         while _is_running(server):
-            # The task that takes the calls is one of these. It ends when the server breaks, which is seen at once.
+            # One of these is the task that accepts calls. It ends when the server fails, which is noticed at once.
             self._started = {task for task in self._started if not task.done()}
             if self._started:
                 await asyncio.wait(self._started, timeout=WATCH_SECONDS, return_when=asyncio.FIRST_COMPLETED)
             else:
                 await asyncio.sleep(WATCH_SECONDS)
 
-    async def _leave(self, broken: grpc.aio.Server) -> None:
-        self._leaving.add(broken)
+    async def _retire(self, broken: grpc.aio.Server) -> None:
+        self._retiring.add(broken)
         await broken.stop(BROKEN_GRACE_SECONDS)
-        self._leaving.discard(broken)
+        self._retiring.discard(broken)
 
 
 @contextlib.contextmanager
 def _private_socket(address: str) -> Iterator[None]:
-    """Around the binding of a Unix socket, which only this user can open then. Raises SetupError when another process
-    listens there: gRPC would take its place without a word. Does nothing for another address."""
+    """Binds a Unix socket so that only this user can open it. Raises SetupError if another process listens there, since
+    gRPC would silently take it over. Does nothing for other addresses."""
     if not address.startswith(UNIX):
         yield
         return
@@ -203,5 +204,5 @@ def _private_socket(address: str) -> Iterator[None]:
 
 
 def _is_running(server: grpc.aio.Server) -> bool:
-    """Whether it takes calls. Nothing public says so before the last open call has ended."""
+    """Whether it accepts calls. No public method reports that before the last open call has ended."""
     return bool(server._server.is_running())  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""The RPCs, one method each: what is asked is read and checked, handed on, and the answer put into its message."""
+"""The RPCs of SessionService, one method each: validate, convert, call, convert back."""
 
 from __future__ import annotations
 
@@ -239,7 +239,7 @@ class SessionServicer:
 
 
 class _Subscriber:
-    """Where a subscription's events go: to the wire, each already encoded."""
+    """Writes a subscription's events to the wire; they are already encoded."""
 
     def __init__(self, write: Write, *, changes: bool) -> None:
         self._write = write

@@ -1,8 +1,7 @@
-"""The open streams of this process: how many there may be, and how they are ended from outside.
+"""The open streams of this process: how many there may be, and how they end from outside.
 
-A stream ends from outside when the server stops, when the caller's credential is no longer valid, or when it has been
-open for long. Its task is cancelled then, and the reason is kept beside it, so that the caller is told that reason
-rather than nothing.
+A stream ends from outside when the server stops, when the caller's credential becomes invalid, or at its maximum age.
+Its task is then cancelled, and the reason is kept so that the caller receives it.
 """
 
 from __future__ import annotations
@@ -21,20 +20,20 @@ if TYPE_CHECKING:
     from sessions_server.domain.ports import Caller
 
 RECHECK_SECONDS: Final = 30.0
-"""How often the credentials of open streams are checked again: a stream outlives the removal of its token by that. One
-that says when it expires ends its streams then."""
+"""How often the credentials of open streams are checked again. A stream survives the removal of its token by up to this
+time; one with an expiring token ends at the expiry."""
 
 EXPIRY_SECONDS: Final = 0.2
-"""How long after its credential's last moment a stream is looked at: clocks are not that exact."""
+"""The delay after a credential's expiry before its stream is checked, since clocks are not exact."""
 
 LONGEST_SECONDS: Final = 45 * 60.0
-"""How long a subscription may be open at most. Old connections are closed, and must not cut it without a reason."""
+"""The maximum age of a subscription, below that of its connection, so that it ends with a reason."""
 
 LONGEST_TIMER_SECONDS: Final = 86_400.0
-"""No stream is open for longer, and the event loop takes no timer of years."""
+"""The maximum age of any stream; the event loop does not accept timers of years."""
 
 JITTER: Final = 0.2
-"""The part of its longest time by which a subscription may be ended earlier, so that not all come back at once."""
+"""The fraction of its maximum age by which a subscription may end earlier, so that not all reconnect at once."""
 
 Recheck = Callable[[], object]
 """Checks a stream's credential again. Raises the DomainError that ends the stream."""
@@ -42,9 +41,9 @@ Recheck = Callable[[], object]
 
 class StreamBounds(NamedTuple):
     subscriptions: Bounds = Bounds(in_all=20_000, per_caller=10_000)
-    """Every stream that is no transfer: those that can be resumed where they ended."""
+    """All streams except transfers: they can be resumed."""
     transfers: Bounds = Bounds(in_all=64, per_caller=32)
-    """Imports and exports. Each holds some megabytes."""
+    """Imports and exports. Each takes several megabytes of memory."""
 
 
 @dataclass(slots=True, eq=False)
@@ -75,10 +74,10 @@ class Streams:
     def open(
         self, caller: Caller, recheck: Recheck, *, transfer: bool = False, expires_in: float | None = None
     ) -> Iterator[None]:
-        """Counts the current task as a stream, for as long as the context lasts. A transfer cannot be resumed, so it
-        is never ended for its age. `expires_in` is how many seconds the caller's credential still holds.
+        """Counts the current task as a stream while the context lasts. A transfer cannot be resumed, so it never ends
+        because of its age. `expires_in` is the time until the caller's credential expires, in seconds.
 
-        Raises TooManyStreams at once, and at the end the reason for which the stream was ended from outside.
+        Raises TooManyStreams at once, and at the end the reason if the stream was ended from outside.
         """
         with (self._transfers if transfer else self._subscriptions).hold(caller):
             stream = _Stream(_current_task(), recheck)
@@ -99,12 +98,12 @@ class Streams:
                 self._open.discard(stream)
 
     def _age(self, stream: _Stream) -> asyncio.TimerHandle:
-        """Each stream has a timer of its own: streams that end together come back together."""
-        reason = StreamAged("The stream was open for long; continue from the last sequence received.")
+        """One timer per stream: streams that end together would reconnect together."""
+        reason = StreamAged("The stream reached its maximum age; continue from the last sequence received.")
         return _call_later(self._longest_seconds * (1 - random.random() * JITTER), _end, stream, reason)
 
     def end_all(self) -> None:
-        """Ends every open stream with SHUTTING_DOWN; those that are opened later are not touched."""
+        """Ends every open stream with SHUTTING_DOWN; streams opened later are not affected."""
         for stream in list(self._open):
             _end(stream, ShuttingDown("The server is stopping; continue from the last sequence received."))
 
@@ -114,7 +113,7 @@ class Streams:
             _recheck(stream)
 
     async def run(self) -> None:
-        """Checks the credentials again and again, until cancelled."""
+        """Checks the credentials periodically, until cancelled."""
         while True:
             await asyncio.sleep(self._recheck_seconds)
             self.recheck()

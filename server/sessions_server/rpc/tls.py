@@ -1,6 +1,7 @@
-"""TLS of the gRPC port: its files, checked at the start and read again when they change.
+"""TLS of the gRPC port: its files, checked at startup and loaded again when they change.
 
-gRPC takes files of which it can use nothing, and then refuses every handshake in words that name no file."""
+gRPC accepts unusable files, and then refuses every handshake with errors that name no file.
+"""
 
 from __future__ import annotations
 
@@ -39,10 +40,10 @@ class Tls:
     certificate: Path
     key: Path
     client_ca: Path | None = None
-    """Given: only clients with a certificate of this authority are served."""
+    """If set, only clients with a certificate of this authority are accepted."""
 
     def read(self) -> Files:
-        """The files' content. Raises SetupError, which names the file's setting, for one that cannot be used."""
+        """The contents of the files. Raises SetupError, naming the setting, if one cannot be used."""
         chain, key = _read(self.certificate, CERT), _read(self.key, KEY)
         certificates = _certificates(chain, CERT)
         _check_dates(certificates[0], CERT)
@@ -57,7 +58,7 @@ class Tls:
         return chain, key, authority
 
     def expires(self) -> datetime:
-        """When the certificate is no longer valid, or that of the authority, if that is sooner. Raises SetupError."""
+        """When the certificate or the client authority expires, whichever is first. Raises SetupError."""
         chain, _, authority = self.read()
         ends = [_certificates(chain, CERT)[0].not_valid_after_utc]
         if authority is not None:
@@ -65,18 +66,18 @@ class Tls:
         return min(ends)
 
     def credentials(self) -> grpc.ServerCredentials:
-        """What a port is bound with. Files that change are taken up by the next handshake, those that cannot be used
-        are logged and left."""
+        """The credentials for binding a port. Changed files are loaded at the next handshake; unusable ones are logged
+        and ignored."""
         files = self.read()
         initial = _configuration(files)
         return grpc.dynamic_ssl_server_credentials(
             initial,
-            _Reload(self),  # type: ignore[arg-type]  # its stubs do not know of None: nothing has changed
+            _Reload(self),  # type: ignore[arg-type]  # the stubs lack None, which means unchanged
             require_client_authentication=self.client_ca is not None,
         )
 
     def stamp(self) -> Stamp:
-        """Changes with the files. Raises OSError."""
+        """A fingerprint that changes with the files. Raises OSError."""
         paths = [path for path in (self.certificate, self.key, self.client_ca) if path is not None]
         return tuple(
             (stat.st_mtime_ns, stat.st_size, stat.st_ino) for stat in (path.stat() for path in paths)
@@ -84,7 +85,7 @@ class Tls:
 
 
 class _Reload:
-    """Asked by gRPC before each handshake, in a thread of its own, for what has changed; None: nothing."""
+    """Called by gRPC before each handshake, in its own thread. Returns the changed configuration, or None."""
 
     def __init__(self, tls: Tls) -> None:
         self._tls = tls
@@ -107,7 +108,7 @@ class _Reload:
 
 
 def read_tls(certificate: Path | None, key: Path | None, client_ca: Path | None) -> Tls | None:
-    """None when no file is named. Raises SetupError for one that is missing or cannot be used."""
+    """None if no file is given. Raises SetupError if a file is missing or unusable."""
     if certificate is key is client_ca is None:
         return None
     if certificate is None or key is None:
@@ -135,7 +136,7 @@ def _read(path: Path, setting: str) -> bytes:
 
 
 def _certificates(content: bytes, setting: str) -> list[x509.Certificate]:
-    # gRPC takes an authority's file without any for the authorities that the system trusts.
+    # Without certificates in the file, gRPC would trust the system's authorities.
     if not re.search(rb"-----BEGIN [A-Z0-9 ]*CERTIFICATE", content):
         raise SetupError(f"{setting}: the file has no certificate in PEM; name a file that has one.")
     try:
@@ -181,7 +182,7 @@ def _check_key(content: bytes, certificate: x509.Certificate) -> None:
         ) from error
     except ValueError as error:
         raise SetupError(
-            f"{KEY}: the key is damaged, or of a kind that is not known; make another."
+            f"{KEY}: the key is damaged or of an unsupported type; create another one."
         ) from error
     if key.public_key() != certificate.public_key():
         raise SetupError(f"{KEY}: the key does not belong to the first certificate of {CERT}; give the pair.")

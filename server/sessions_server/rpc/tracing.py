@@ -1,4 +1,5 @@
-"""Spans for calls, in OpenTelemetry's conventions for RPC. They cost nothing unless a tracer provider is configured."""
+"""Spans for calls, following OpenTelemetry's conventions for RPC. They cost nothing unless a tracer provider is
+configured."""
 
 from __future__ import annotations
 
@@ -26,7 +27,7 @@ class CallSpan:
         self._span = span
 
     def ended(self, code: str) -> None:
-        """Says how the call ended; only a fault of the server makes the span a failure."""
+        """Records how the call ended; only a fault of the server makes the span an error."""
         self._span.set_attribute("rpc.response.status_code", code)
         if code in FAULTS:
             self._span.set_attribute("error.type", code)
@@ -39,13 +40,13 @@ class Tracing:
 
     @classmethod
     def configured(cls) -> Tracing | None:
-        """Tracing by the process's provider; None when there is only the one that records nothing."""
+        """Tracing through the process's provider; None if that one records nothing."""
         provider = trace.get_tracer_provider()
         return None if isinstance(provider, _SILENT) else cls(provider)
 
     @contextmanager
     def span(self, path: str, headers: Iterable[tuple[str, str | bytes]], system: str) -> Iterator[CallSpan]:
-        """A span of the call that continues the caller's trace, for as long as the context lasts."""
+        """A span of the call that continues the caller's trace."""
         name = path.removeprefix("/")
         carrier = {key: value for key, value in headers if isinstance(value, str)}
         with self._tracer.start_as_current_span(
@@ -64,14 +65,14 @@ class Tracing:
                 raise
 
     def current(self) -> trace.SpanContext | None:
-        """The span of the running call; None outside of one, and in a call that is not recorded."""
+        """The span of the current call; None outside a call or if it is not recorded."""
         context = trace.get_current_span().get_span_context()
         return context if context.is_valid and context.trace_flags.sampled else None
 
     @contextmanager
     def transaction(self, origins: Iterable[object], database: str) -> Iterator[None]:
-        """A span of one write transaction for as long as the context lasts. It belongs to the trace of the first call
-        that is recorded, and is linked to the others that share the transaction."""
+        """A span of one write transaction. It belongs to the trace of the first recorded call, and links to the others
+        that share the transaction."""
         calls = [origin for origin in origins if isinstance(origin, trace.SpanContext)]
         if not calls:
             yield
@@ -86,7 +87,7 @@ class Tracing:
             yield
 
     def note(self, request: Message) -> None:
-        """Names the conversation on the current span."""
+        """Records the conversation id on the current span."""
         session_id = getattr(request, "session_id", "")
         if session_id:
             trace.get_current_span().set_attribute("gen_ai.conversation.id", session_id)

@@ -1,4 +1,4 @@
-"""Metrics and spans of write transactions, each of which may hold the commits of many calls."""
+"""Metrics and spans of write transactions, each of which may contain the commits of many calls."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class ObservedTransactions:
     """Implements the domain's TransactionObserver."""
 
     def __init__(self, metrics: Metrics, tracing: Tracing | None, *, database: str) -> None:
-        """`database` is what OpenTelemetry calls the kind of it, such as `postgresql`."""
+        """`database` is OpenTelemetry's name for it, such as `postgresql`."""
         self._metrics = metrics
         self._tracing = tracing
         self._database = database

@@ -1,1 +1,1 @@
-"""Between the messages of the wire and the values of the domain, by hand, in both directions. The only place for it."""
+"""Conversion between wire messages and domain values, written by hand, in both directions. It happens only here."""

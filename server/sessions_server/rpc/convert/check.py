@@ -1,7 +1,7 @@
-"""What is wrong with a request, all of it at once, in sentences that say what to do.
+"""Validation of requests: reports every violation at once, in sentences that say what to do.
 
-A check notes every violation while a request is read, and refuses it at the end: sizes first, then everything else.
-What callers wrote is never repeated in a sentence.
+A Check collects violations while a request is read, and raises them at the end: sizes first, then everything else. The
+sentences never repeat what callers sent.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ REQUEST_ID_CHARACTERS: Final = 128
 LOG_ID_CHARACTERS: Final = 256
 ETAG_CHARACTERS: Final = 128
 VIOLATIONS: Final = 64
-"""More than fit into an answer; a request may have a million."""
+"""More than fit into a response; a request can contain a million."""
 
 _ID: Final = re.compile(r"[A-Za-z0-9._~:@-]{1,128}")
 _USER_ID: Final = re.compile(r"[^\x00-\x1f\x7f-\x9f]{1,256}")
 _FIRST_SECOND: Final = -62_135_596_800
 _LAST_SECOND: Final = 253_402_300_799
-"""The years 1 to 9999, which is what a Timestamp spans."""
+"""A Timestamp covers the years 1 to 9999."""
 
 _UNITS: Final = (("year", 365 * 86_400), ("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
 _ID_SENTENCE: Final = "Must be 1 to 128 characters of A-Z a-z 0-9 . _ ~ : @ -"
 
 
 class Check:
-    """The findings on one request. Its methods answer the value that they have looked at."""
+    """The violations found in one request. Each method returns the value that it checked."""
 
     __slots__ = ("_oversize", "_violations", "limits")
 
@@ -51,7 +51,7 @@ class Check:
         self._violations: list[Violation] = []
 
     def done(self) -> None:
-        """Raises LimitExceeded when something is too large, else InvalidRequest when something is wrong."""
+        """Raises LimitExceeded if something is too large, else InvalidRequest if something is wrong."""
         if self._oversize is not None:
             raise self._oversize
         if self._violations:
@@ -82,7 +82,7 @@ class Check:
         return text
 
     def stored_text(self, field: str, text: str, most: int) -> str:
-        """Text that databases keep as such; PostgreSQL has no U+0000 in texts."""
+        """A string that every database can store; PostgreSQL allows no U+0000."""
         if "\0" in text:
             self.wrong(field, "Must not contain U+0000.")
         return self.text(field, text, most)
@@ -93,7 +93,7 @@ class Check:
         return number
 
     def known(self, field: str, number: int, names: Mapping[int, T], default: T | None = None) -> T | None:
-        """The meaning of an enum's number; 0 means the default, and is wrong where there is none."""
+        """The domain value of an enum number. 0 means the default, and is a violation where there is none."""
         if number == 0 and default is not None:
             return default
         meaning = names.get(number)
@@ -102,7 +102,7 @@ class Check:
         return meaning
 
     def span(self, field: str, given: Duration) -> Micros:
-        """A span within the limits; what is finer than a microsecond is cut off."""
+        """A duration within the limits, truncated to microseconds."""
         seconds, nanos, limits = given.seconds, given.nanos, self.limits
         span = Micros(seconds * SECOND + nanos // 1000)
         well_formed = 0 <= nanos < 1_000_000_000
@@ -119,7 +119,7 @@ class Check:
         return ClaimedTime(given.seconds, given.nanos)
 
     def creation(self, field: str, given: Timestamp) -> None:
-        """When a session was created: the end of its ttl has to be a time too, or no list could show it."""
+        """The creation time of a session. The end of its ttl must be a valid time too, or lists could not show it."""
         self.time(field, given)
         if given.seconds > _LAST_SECOND - self.limits.longest_span // SECOND:
             self.wrong(field, "Must be at least ten years before the year 10000.")
@@ -132,14 +132,14 @@ class Check:
             return ()
 
     def json_object(self, field: str, given: Struct, *, searched: bool = False) -> JsonObject:
-        """The object that a Struct stands for. `searched`: whether databases are to search it."""
+        """The object in a Struct. `searched`: whether databases search it."""
         return read_struct(given, self._refuse(field, searched=searched))
 
     def json_number(self, field: str, given: float) -> int | float:
         return read_number(given, self._refuse(field))
 
     def context_value(self, field: str, given: Value) -> Json:
-        """A part of a context, which may not be larger than a whole one."""
+        """A value within a context; its size limit is that of a whole context."""
         value = read_value(given, self._refuse(field), MAX_DEPTH)
         self.context_size(field, value)
         return value
@@ -166,7 +166,7 @@ class Check:
 
 
 def _in_words(span: Micros) -> str:
-    """A span of whole seconds in the largest unit that divides it, such as `10 years`."""
+    """Whole seconds in the largest unit that divides them, such as `10 years`."""
     seconds = span // SECOND
     name, unit = next((name, unit) for name, unit in _UNITS if seconds % unit == 0)
     count = seconds // unit

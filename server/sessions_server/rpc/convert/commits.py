@@ -1,4 +1,4 @@
-"""Commits between the wire and the domain, and how they ended."""
+"""Conversion of commits and their outcomes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from sessions_server.domain.reads import Read, ReadResult
 
 _AROUND_BYTES: Final = 64 * 1024
-"""What an answer keeps free for what is around a response in a stream."""
+"""Reserved for what surrounds a response in a stream."""
 
 
 def read_commit(request: commits_pb.CommitRequest, *, tenant: str, limits: Limits) -> Commit:
@@ -61,7 +61,7 @@ def read_commit(request: commits_pb.CommitRequest, *, tenant: str, limits: Limit
 def _read_key(
     check: Check, tenant: str, request: commits_pb.CommitRequest, stamp: RequestStamp | None
 ) -> tuple[SessionKey, bool]:
-    """The key of the commit, and whether it is that of a session."""
+    """The key of the commit, and whether it names a session."""
     if request.session_id:
         return SessionKey(tenant, check.id("session_id", request.session_id)), True
     if request.HasField("create"):
@@ -79,7 +79,7 @@ def _read_create(
 
 
 def _check_shape(check: Check, request: commits_pb.CommitRequest, *, has_session: bool) -> None:
-    """What is wrong with the commit as a whole."""
+    """Checks the commit as a whole."""
     limits = check.limits
     for field, given, most in (
         ("conditions", len(request.conditions), limits.commit_conditions),
@@ -114,7 +114,7 @@ def put_reads(
     *,
     room: int,
 ) -> None:
-    """Puts what was read, as long as it fits into so many bytes."""
+    """Adds what was read, as long as it fits into this many bytes."""
     for wanted, result in zip(reads, found, strict=True):
         put_read(added := target.add(), wanted, result)
         if (size := added.ByteSize()) > room:
@@ -125,7 +125,7 @@ def put_reads(
 
 
 def room_beside(size: int, limits: Limits) -> int:
-    """How many bytes of an answer are left beside what takes this many."""
+    """How many bytes of a response are left besides what takes this many."""
     return limits.answer_bytes - _AROUND_BYTES - size
 
 

@@ -1,4 +1,4 @@
-"""What most requests have in common: the session they name, and the stamp that makes a repetition known."""
+"""What most requests share: the session they name, and the stamp that identifies a repetition."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 
 OFF_LOOP_BYTES: Final = 64 * 1024
-"""From this size on a message is converted in a thread: one of 3.3 MB takes half a second, in which nobody else would
-be served."""
+"""Messages of this size or more are converted in a thread: one of 3.3 MB takes half a second, which would block the
+event loop."""
 
 Request_contra = TypeVar("Request_contra", contravariant=True)
 Read_co = TypeVar("Read_co", covariant=True)
@@ -32,7 +32,7 @@ Request = TypeVar("Request", bound=Sized)
 
 
 class Convert(Protocol[Request_contra, Read_co]):
-    """Checks a request and reads it into a command or a query. Raises InvalidRequest, LimitExceeded."""
+    """Checks a request and converts it to a command or query. Raises InvalidRequest, LimitExceeded."""
 
     def __call__(self, request: Request_contra, /, *, tenant: str, limits: Limits) -> Read_co: ...
 
@@ -59,7 +59,7 @@ def read_key(check: Check, tenant: str, request: OfSession) -> SessionKey:
 
 
 def read_stamp(check: Check, request: Repeatable) -> RequestStamp | None:
-    """What tells a repetition of this request from another use of its request id; None without one."""
+    """What distinguishes a repetition of this request from another use of its request id; None without a request id."""
     request_id = request.request_id
     if not request_id:
         return None
@@ -69,7 +69,7 @@ def read_stamp(check: Check, request: Repeatable) -> RequestStamp | None:
 
 
 def read_named(request: OfSession, *, tenant: str, limits: Limits) -> SessionKey:
-    """The session that a request names, of one that says nothing else."""
+    """The session of a request that has no other field."""
     check = Check(limits)
     key = read_key(check, tenant, request)
     check.done()
@@ -77,5 +77,5 @@ def read_named(request: OfSession, *, tenant: str, limits: Limits) -> SessionKey
 
 
 def _digest(request: Repeatable) -> bytes:
-    """Equal for equal fields, in whatever order maps were sent."""
+    """Equal for equal fields, regardless of the order of map entries."""
     return hashlib.sha256(request.SerializeToString(deterministic=True)).digest()

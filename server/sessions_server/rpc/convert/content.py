@@ -1,4 +1,4 @@
-"""Requests about a session's content: its context, its messages, its events. A write is a commit of one kind of
+"""Requests about a session's content: context, messages and events. A write becomes a commit with one kind of
 operation."""
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ if TYPE_CHECKING:
     from sessions_server.domain.limits import Limits
 
 _ADDED_BYTES: Final = 80
-"""The most that a message grows by what the server puts into it: an id, a sequence and a time."""
+"""The most that the server adds to a message: an id, a sequence and a time."""
 
 
 class Subscription(NamedTuple):
     key: SessionKey
     kinds: frozenset[EventType]
-    """The kinds of events that are wanted; empty: all."""
+    """The event types to send; empty means all."""
     after: Sequence | None
-    """The position to start after; None: now."""
+    """The position to start after; None means now."""
     log_id: str
-    """The log that the position belongs to; empty: not said."""
+    """The log that the position belongs to; empty if not given."""
     changes: bool
-    """Whether events are to tell what they changed."""
+    """Whether events include what they changed."""
     draft_seconds: float | None
-    """The shortest time between two pieces of a draft; None: drafts are not wanted."""
+    """The minimum interval between two pieces of a draft, in seconds; None means no drafts."""
 
 
 def read_set_context(request: pb.SetContextRequest, *, tenant: str, limits: Limits) -> Commit:

@@ -1,4 +1,4 @@
-"""Changes of a context between the wire and the domain."""
+"""Conversion of context changes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def read_change(check: Check, field: str, given: pb.ContextChange) -> Change:
 
 
 def paths_bytes(change: pb.ContextChange) -> int:
-    """At most what the paths take in the event, in which a merge has one for each key, with every `~` escaped."""
+    """An upper bound for the paths in the event. A merge has one path for each key, with `~` escaped."""
     path, keys = len(change.path.encode()), change.merge.fields
     return 2 * (len(keys) * path + sum(len(key.encode()) for key in keys) if keys else path)
 

@@ -1,4 +1,4 @@
-"""Requests about drafts, and the pieces that subscribers are shown."""
+"""Conversion of drafts and of the pieces that subscribers receive."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _STATES: Final = {
 }
 
 _ENCODED: Final[WeakKeyDictionary[Piece, bytes]] = WeakKeyDictionary()
-"""Beside each piece, which many viewers share."""
+"""The encoded form of each piece, which many viewers share."""
 
 
 def read_write_draft(request: drafts_pb.WriteDraftRequest, *, tenant: str, limits: Limits) -> DraftWrite:
@@ -82,7 +82,7 @@ def read_commit_draft(request: drafts_pb.CommitDraftRequest, *, tenant: str, lim
 
 
 def read_interval(check: Check, request: pb.SubscribeRequest) -> float | None:
-    """The shortest time between two pieces of a draft, in seconds; None: drafts are not asked for."""
+    """The minimum interval between two pieces of a draft, in seconds; None means no drafts."""
     interval = _INTERVAL
     if request.HasField("draft_interval"):
         interval = _span(
@@ -98,7 +98,7 @@ def encode_draft(piece: Piece) -> bytes:
         draft = response.draft
         draft.message_id, draft.role, draft.name = piece.message_id, piece.role, piece.name
         draft.part, draft.text, draft.state = piece.part, piece.text, _STATES[piece.state]
-        setattr(draft, "from", piece.start)  # a word of Python's own
+        setattr(draft, "from", piece.start)  # `from` is a Python keyword
         draft.to = piece.end
         encoded = _ENCODED[piece] = response.SerializeToString()
     return encoded

@@ -1,4 +1,4 @@
-"""Events and checkpoints as bytes of a subscription. One event is encoded once, however many read it."""
+"""Events and checkpoints as bytes of a subscription. Each event is encoded once for all readers."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from sessions_server.rpc.convert.responses import put_forked_from, put_message, 
 from sessions_server.rpc.convert.scalars import EVENT_TYPES, STATE_REASONS, STATES, put_time
 
 _ENCODED: Final[WeakKeyDictionary[Event, bytes]] = WeakKeyDictionary()
-"""Beside each event, for as long as anyone holds it; events are compared by identity."""
+"""The encoded form of each event while the event is alive; keyed by identity."""
 
 
 _CHANGES_BYTES: Final = 64 * 1024
-"""The most that an event carries of what it changed."""
+"""The maximum size of the changes in an event."""
 
 
 def encode_event(event: Event) -> bytes:
@@ -45,7 +45,7 @@ def encode_event(event: Event) -> bytes:
 
 
 def encode_event_with_changes(event: Event) -> bytes:
-    """The same for a subscription that wants to know what was changed, as far as that is not too much."""
+    """The same, including what was changed if that is small enough, for subscriptions that ask for it."""
     data = event.data
     if not isinstance(data, (ContextChange, Updated)):
         return encode_event(event)
@@ -104,7 +104,7 @@ def _put_data(target: pb.Event, data: EventData, sequence: Sequence) -> None:
             change.reason = STATE_REASONS[reason]
         case ContextChange(paths):
             target.context_change.paths.extend(paths)
-            target.context_change.etag = str(sequence)  # of a context the sequence of its last change
+            target.context_change.etag = str(sequence)  # a context's etag is the sequence of its last change
         case Updated(paths):
             target.updated.paths.extend(paths)
         case HistoryCleared(cleared_count):

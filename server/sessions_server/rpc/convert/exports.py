@@ -1,7 +1,7 @@
-"""The records of an export, in both directions.
+"""Conversion of export records, in both directions.
 
-What comes in is compared with what this server would have sent for the same meaning: a record that was altered
-anywhere, even where its digest does not look, is refused.
+An incoming record is compared with what this server would export for the same content, so that any alteration is
+refused, even one that its digest does not cover.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 _ALTERED: Final = "This record is not as it was exported; send every record unchanged."
 _SEQUENCE_DIGITS: Final = 18
-"""What fits into 64 bits."""
+"""As many digits as always fit into 64 bits."""
 
 _OptionalTime: TypeAlias = Literal["start_time", "end_time", "archive_time"]
 
@@ -73,7 +73,7 @@ def put_record(target: pb.ExportRecord, record: ExportRecord) -> None:
 
 
 def read_record(given: pb.ExportRecord, *, tenant: str, limits: Limits) -> ExportRecord:
-    """What a record means. Raises InvalidRequest, LimitExceeded."""
+    """The content of a record. Raises InvalidRequest, LimitExceeded."""
     kind = given.WhichOneof("record")
     if kind == "header" and given.header.version not in VERSIONS:
         raise InvalidRequest(
@@ -161,7 +161,7 @@ def _read_session(check: Check, given: pb.Session, tenant: str) -> Session:
         start_time=_instant_of(check, field, given, "start_time"),
         end_time=_instant_of(check, field, given, "end_time"),
         archive_time=_instant_of(check, field, given, "archive_time"),
-        # Not part of an export. If it was the ttl that expired it, that has passed here as well.
+        # The reason is not exported. If the ttl has expired, it has expired here as well.
         expiry_reason=StateReason.IDLE_TIMEOUT if state is State.EXPIRED else None,
         forked_from=_read_forked_from(check, f"{field}.forked_from", given),
     )

@@ -1,4 +1,4 @@
-"""The requests of an import, read into what they say about it as a whole, and a stream of records."""
+"""Conversion of import requests: options of the whole import, and a stream of records."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class ImportRequest(NamedTuple):
 async def read_import(
     requests: AsyncIterator[pb.ImportSessionRequest], *, caller: Caller, limits: Limits
 ) -> ImportRequest:
-    """Waits for the first request, which says what is imported where; the records follow as they come."""
+    """Waits for the first request, which names the target; the records follow as a stream."""
     first = await anext(requests, None)
     if first is None:
         raise InvalidRequest(
@@ -51,7 +51,7 @@ async def _read_records(
     caller: Caller,
     limits: Limits,
 ) -> AsyncIterator[ExportRecord]:
-    """The first request may come without a record, every later one brings one."""
+    """The first request may have no record; every later one must."""
     if first.HasField("record"):
         yield await read(read_record, first.record, caller, limits)
     async for request in requests:
@@ -60,7 +60,7 @@ async def _read_records(
 
 
 def _check_repeats(first: pb.ImportSessionRequest, request: pb.ImportSessionRequest, limits: Limits) -> None:
-    """What the first request says about the whole import holds to the end."""
+    """Checks that later requests do not change the options of the import."""
     check = Check(limits)
     if request.session_id not in ("", first.session_id):
         check.wrong("session_id", "Leave it out after the first request; one stream imports one session.")

@@ -1,4 +1,4 @@
-"""Requests for pages of sessions, read into queries."""
+"""Conversion of requests for pages of sessions."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _DEFAULT_ORDER: Final = "create_time desc"
 
 
 class OfSessions(Protocol):
-    """What the two requests for lists have in common."""
+    """The fields that both list requests have."""
 
     user_id: str
     page_size: int
@@ -64,7 +64,7 @@ def _read_query(
     if order is None:
         check.wrong("order_by", f"Must be one of: {', '.join(_ORDERS)}.")
     try:
-        read_token(request.page_token)  # whether it is of this query is found when the page is looked for
+        read_token(request.page_token)  # the store checks that the token belongs to this query
     except InvalidRequest as error:
         _note(check, error)
     return ListQuery(

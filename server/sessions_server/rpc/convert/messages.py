@@ -1,4 +1,4 @@
-"""Messages and questions about a history, read into the domain."""
+"""Conversion of messages and history queries."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from sessions_server.rpc.convert.check import Check
 
 _WINDOWS: Final[dict[int, bool]] = {pb.HISTORY_WINDOW_EXACT: False, pb.HISTORY_WINDOW_WHOLE_TURNS: True}
-"""Whether a window is made of whole turns."""
+"""Whether a window consists of whole turns."""
 
 
 def read_draft(check: Check, field: str, given: pb.Message) -> MessageDraft:
@@ -24,7 +24,7 @@ def read_draft(check: Check, field: str, given: pb.Message) -> MessageDraft:
 
 
 def read_body(check: Check, field: str, given: pb.Message) -> MessageBody:
-    """What a caller says in a message."""
+    """The content of a message from a request."""
     body = read_fields(check, field, given)
     for name, sentence in body_faults(body):
         check.wrong(f"{field}.{name}", sentence)
@@ -34,7 +34,7 @@ def read_body(check: Check, field: str, given: pb.Message) -> MessageBody:
 
 
 def read_fields(check: Check, field: str, given: pb.Message) -> MessageBody:
-    """The fields of a message, of which others may follow."""
+    """The fields of a message; the request may have more of them."""
     data = metadata = timestamp = None
     if given.HasField("data"):
         data = check.json_object(f"{field}.data", given.data)
@@ -58,7 +58,7 @@ def read_fields(check: Check, field: str, given: pb.Message) -> MessageBody:
 
 
 def read_history_query(check: Check, given: pb.GetHistoryRequest, prefix: str = "") -> HistoryQuery:
-    """`prefix` is what comes before the names of the fields, where the request is a part of another."""
+    """`prefix` precedes field names where the query is part of another request."""
     before = after = None
     if given.HasField("before_sequence"):
         before = Sequence(check.not_negative(f"{prefix}before_sequence", given.before_sequence))
@@ -80,5 +80,5 @@ def read_history_query(check: Check, given: pb.GetHistoryRequest, prefix: str = 
 
 
 def read_position(check: Check, at_sequence: int, prefix: str = "") -> Sequence | None:
-    """The position as of which to read; None: now."""
+    """The position to read as of; None means now."""
     return Sequence(check.not_negative(f"{prefix}at_sequence", at_sequence)) or None

@@ -1,4 +1,4 @@
-"""The operations and conditions of a commit, read into the domain."""
+"""Conversion of the operations and conditions of a commit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sessions_server.rpc.convert.check import Check
 
 OF_RECORDS: Final = frozenset({"put", "delete", "record"})
-"""The operations and conditions that need no session."""
+"""Operations and conditions that need no session."""
 
 _VERBS: Final[dict[int, o.Verb]] = {
     commits_pb.MOVE_START: o.Verb.START,
@@ -28,7 +28,7 @@ _VERBS: Final[dict[int, o.Verb]] = {
 
 
 class _Place(NamedTuple):
-    """Where an operation is in its request."""
+    """The location of an operation in its request."""
 
     names: Names
     field: str

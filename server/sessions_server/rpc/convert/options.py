@@ -1,4 +1,4 @@
-"""A session's config and storage options between the wire and the domain, with the defaults made plain."""
+"""Conversion of a session's config and storage options. Defaults become explicit here."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def read_overflow(check: Check, field: str, given: pb.SessionConfig) -> Overflow
 
 
 def read_storage(check: Check, field: str, given: pb.StorageOptions) -> StorageOptions:
-    """What is temporary always has a ttl, and is always deleted at its end."""
+    """Temporary sessions always have a ttl and are always deleted at its end."""
     persistence = check.known(
         f"{field}.persistence", given.persistence, PERSISTENCE_NAMES, default=Persistence.PERMANENT
     )

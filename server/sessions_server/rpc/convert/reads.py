@@ -1,4 +1,4 @@
-"""Reads of several things at one instant, and what they found."""
+"""Conversion of combined reads and their results."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def read_all(names: Names, tenant: str, given: Seq[commits_pb.ReadOperation]) ->
 
 
 def check_refresh(reads: Iterable[Read], caller: Caller) -> None:
-    """Raises PermissionDenied when a caller who may only read would restart ttls."""
+    """Raises PermissionDenied if a read-only caller would restart ttls."""
     if caller.access is not Access.READ:
         return
     if any(
@@ -72,7 +72,7 @@ def check_refresh(reads: Iterable[Read], caller: Caller) -> None:
 
 
 class _Place(NamedTuple):
-    """Where a read is in its request."""
+    """The location of a read in its request."""
 
     names: Names
     tenant: str

@@ -1,7 +1,7 @@
-"""JSON objects as Structs, each converted once as long as it is asked for again and again.
+"""A cache of JSON objects as encoded Structs.
 
-An agent reads the same messages at each of its turns, and to convert their JSON takes several times as long as all else
-of the call: a Struct is a tree of messages, whose bytes are made and read at once.
+An agent reads the same messages at every turn, and converting their JSON would take several times as long as the rest
+of the call: a Struct is a tree of messages, whereas its bytes are written and parsed at once.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from sessions_server.domain.models import JsonObject
 
 LARGEST_BYTES: Final = 4 * 1024
-"""A larger object is converted each time."""
+"""Larger objects are not cached."""
 
 GENERATION_BYTES: Final = 4 * 1024 * 1024
-"""How much a generation holds, of JSON and of Structs together. There are two."""
+"""How much each of the two generations holds: the JSON and the Structs."""
 
 
 class RecentStructs:
-    """The Structs that were made or used lately, by their JSON. Of no use to two threads at once."""
+    """Recently used Structs by their JSON. Not thread-safe."""
 
     def __init__(self, generation_bytes: int = GENERATION_BYTES) -> None:
         self._room = self._most = generation_bytes
@@ -32,7 +32,7 @@ class RecentStructs:
         self._old: dict[bytes, bytes] = {}
 
     def put(self, struct: Struct, value: JsonObject) -> None:
-        """Fills an empty Struct, and makes it present where it is a field."""
+        """Fills an empty Struct, and marks it as present if it is a field."""
         json = dumps(value)
         if len(json) > LARGEST_BYTES:
             put_object(struct, value)

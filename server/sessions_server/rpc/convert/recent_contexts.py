@@ -1,7 +1,7 @@
-"""Large contexts as Structs, each made from the last one of its session and the values that have changed since.
+"""A cache of large contexts as encoded Structs, updated with only the values that have changed.
 
-A change of a context is answered with all of it, and to convert thousands of keys takes several times as long as all
-else of the call.
+The response to a context change holds the whole context, and converting thousands of keys would take several times as
+long as the rest of the call.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from sessions_server.domain.models import JsonObject, SessionKey
 
 FEWEST_KEYS: Final = 256
-"""A context with fewer is converted as fast."""
+"""Smaller contexts are converted just as fast."""
 
 MOST_BYTES: Final = 8 * 1024 * 1024
-"""How many bytes of Structs are kept."""
+"""How many bytes of encoded Structs are kept."""
 
 _MOST_GROWTH: Final = 2
 _FEWEST_UNCHANGED: Final = 4
@@ -32,18 +32,18 @@ class _Made(NamedTuple):
     value: JsonObject
     made: bytes
     whole: int
-    """How many bytes it took before values were appended."""
+    """The length before changed values were appended."""
 
 
 class RecentContextStructs:
-    """Of no use to two threads at once."""
+    """Encoded contexts of recently changed sessions. Not thread-safe."""
 
     def __init__(self, most_bytes: int = MOST_BYTES) -> None:
         self._room = most_bytes
         self._kept: OrderedDict[SessionKey, _Made] = OrderedDict()
 
     def put(self, key: SessionKey, struct: Struct, value: JsonObject) -> None:
-        """Fills an empty Struct, and makes it present where it is a field."""
+        """Fills an empty Struct, and marks it as present if it is a field."""
         last = self._kept.pop(key, None)
         if last is not None:
             self._room += len(last.made)
@@ -61,11 +61,11 @@ class RecentContextStructs:
 
 
 def _made_from(last: _Made | None, struct: Struct, value: JsonObject) -> _Made:
-    """Fills the Struct."""
+    """Fills the Struct, reusing the last encoded form if few values have changed."""
     if last is not None and len(last.made) <= _MOST_GROWTH * last.whole:
         changed = _changed(last.value, value)
         if changed is not None:
-            # Of several entries of a map with the same key, the last one counts.
+            # Protobuf uses the last of several map entries with the same key.
             made = last.made + _bytes_of({key: value[key] for key in changed})
             struct.SetInParent()
             struct.MergeFromString(made)
@@ -76,8 +76,8 @@ def _made_from(last: _Made | None, struct: Struct, value: JsonObject) -> _Made:
 
 
 def _changed(old: JsonObject, new: JsonObject) -> list[str] | None:
-    """The keys of what is not the very same value in both; None: too many, or keys were removed. Values are never
-    changed in place, so what is the same object is equal."""
+    """The keys whose values are not the same object in both; None if too many differ, or keys were removed. Values are
+    never modified in place, so the same object is an equal one."""
     if len(new) < len(old) or not all(map(eq, old, new)):
         return None
     changed = [

@@ -1,4 +1,4 @@
-"""Records between the wire and the domain: names, values, and what is asked about them."""
+"""Conversion of records: their names, values and queries."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ _NO_TIME: Final = Micros(0)
 
 
 class Names:
-    """Reads the names of records that a request mentions."""
+    """Reads the record names in a request."""
 
     def __init__(self, check: Check, tenant: str, session_id: str | None = None) -> None:
-        """`session_id`: that of the commit, empty without one, whose session records may be meant and no others. None
-        outside a commit."""
+        """`session_id` is that of the commit, whose session records are the only ones allowed; empty without a session,
+        None outside a commit."""
         self.check = check
         self.tenant = Scope(tenant)
         self._session_id = session_id
@@ -67,14 +67,14 @@ class Names:
         return self.tenant
 
     def session_id(self, field: str, given: str) -> str:
-        """The id of a session; within a commit that of the commit's own, which may be left empty."""
+        """A session id. Within a commit it is the commit's, and may be left empty."""
         own = self._session_id
         if not own or given:
             self.check.id(field, given)
         return given or own or given
 
     def own(self, field: str, name: RecordName) -> RecordName:
-        """A name that a commit writes or depends on: session records are those of its own session."""
+        """The name of a record that a commit writes or checks. Session records must belong to the commit's session."""
         session_id = name.scope.session_id
         if session_id and session_id != self._session_id:
             self.check.wrong(
@@ -116,7 +116,7 @@ def read_put(names: Names, field: str, given: commits_pb.RecordPut) -> PutRecord
 
 
 def read_stored(names: Names, field: str, given: records_pb.Record) -> Record:
-    """A record of an export, with what only the server gives it."""
+    """A record of an export, including the fields that only the server sets."""
     for name in ("create_time", "update_time", "expire_time"):
         names.check.time(f"{field}.{name}", getattr(given, name))
     if not given.name.scope.session_id:
@@ -129,7 +129,7 @@ def read_stored(names: Names, field: str, given: records_pb.Record) -> Record:
 
 
 def _read_content(names: Names, field: str, given: records_pb.Record) -> Record:
-    """What a caller says of a record."""
+    """The content of a record from a request."""
     check = names.check
     labels = check.json_object(f"{field}.labels", given.labels, searched=True)
     check.metadata_size(f"{field}.labels", labels)
@@ -172,7 +172,7 @@ def read_record_condition(names: Names, field: str, given: commits_pb.RecordCond
 
 
 def read_record_query(names: Names, given: records_pb.ListRecordsRequest, prefix: str = "") -> RecordQuery:
-    """The query of a list, without where its page begins. `prefix` comes before the names of the fields."""
+    """The query of a list, without its page. `prefix` precedes field names."""
     check = names.check
     scope, all_sessions = _list_scope(names, f"{prefix}scope", given.scope)
     return RecordQuery(
@@ -199,7 +199,7 @@ def read_get_record(request: records_pb.GetRecordRequest, *, tenant: str, limits
 
 
 def read_list_records(request: records_pb.ListRecordsRequest, *, tenant: str, limits: Limits) -> RecordQuery:
-    """The query, from its first page on."""
+    """The query, starting at its first page."""
     check = Check(limits)
     query = read_record_query(Names(check, tenant), request)
     check.done()
@@ -209,7 +209,7 @@ def read_list_records(request: records_pb.ListRecordsRequest, *, tenant: str, li
 def read_list_collections(
     request: records_pb.ListCollectionsRequest, *, tenant: str, limits: Limits
 ) -> CollectionQuery:
-    """The query, from its first page on."""
+    """The query, starting at its first page."""
     check = Check(limits)
     scope, all_sessions = _list_scope(Names(check, tenant), "scope", request.scope)
     query = CollectionQuery(
@@ -251,7 +251,7 @@ def put_stored(target: records_pb.Record, record: Record) -> None:
 
 
 def _list_scope(names: Names, field: str, given: records_pb.Scope) -> tuple[Scope, bool]:
-    """Whose records to list, and whether those of every session."""
+    """The owner of the listed records, and whether to list those of all sessions."""
     if given.all_sessions:
         return names.tenant, True
     return names.scope(field, given), False

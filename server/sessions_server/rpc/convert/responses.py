@@ -1,4 +1,4 @@
-"""What the domain answers, put into messages of the wire."""
+"""Conversion of results to response messages."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def put_context(
 
 
 def put_context_part(target: pb.Context, context: Context, value: Json | Missing) -> None:
-    """The context's etag and time, and of its data only what stands at the asked path."""
+    """The context's etag and time, with only the data at the requested path."""
     _put_context_facts(target, context)
     if not isinstance(value, Missing):
         put_value(target.value, value)

@@ -1,4 +1,4 @@
-"""Times, spans and enums between the wire and the domain."""
+"""Conversion of times, durations and enums."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ N = TypeVar("N", bound=int)
 
 
 def _numbers(wire: _EnumTypeWrapper[N], prefix: str, names: type[E]) -> dict[E, N]:
-    """The wire's number of each of the domain's names; they are the same but for the prefix."""
+    """Enum numbers by domain value. The names are the same apart from the prefix."""
     return {name: wire.Value(prefix + name.name) for name in names}
 
 
@@ -58,5 +58,5 @@ def put_span(target: Duration, span: Micros) -> None:
 
 
 def read_time(given: Timestamp) -> Micros:
-    """The instant, cut to the microsecond."""
+    """The time, truncated to microseconds."""
     return Micros(given.seconds * SECOND + given.nanos // 1000)

@@ -1,4 +1,4 @@
-"""Requests about a session itself, read into commands: creating, changing, moving, deleting."""
+"""Conversion of requests that create, change, move or delete a session."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _KEY_PREFIX: Final = "metadata."
 
 
 class ChangeOfSession(Protocol):
-    """What the requests of the verbs, and that for deletion, have in common."""
+    """The fields that the state changes and DeleteSession have in common."""
 
     session_id: str
     etag: str
@@ -90,7 +90,7 @@ def read_fork(request: pb.ForkSessionRequest, *, tenant: str, limits: Limits) ->
 def read_new_session(
     check: Check, given: pb.CreateSessionRequest | commits_pb.NewSession, prefix: str = ""
 ) -> NewSession:
-    """`prefix` is what comes before the names of the fields, where the session is a part of a commit."""
+    """`prefix` precedes field names where the session is part of a commit."""
     metadata = check.json_object(f"{prefix}metadata", given.metadata, searched=True)
     check.metadata_size(f"{prefix}metadata", metadata)
     if given.if_exists not in (pb.IF_EXISTS_UNSPECIFIED, pb.IF_EXISTS_FAIL, pb.IF_EXISTS_RETURN):
@@ -143,7 +143,7 @@ def _commit(check: Check, tenant: str, request: ChangeOfSession, operation: o.Op
 
 
 def _read_paths(check: Check, request: pb.UpdateSessionRequest) -> tuple[str, ...]:
-    """The paths of the mask, each once; without a mask those of the fields that are populated."""
+    """The distinct paths of the mask; without a mask, the populated fields."""
     paths = tuple(dict.fromkeys(request.update_mask.paths)) or _populated(request.session)
     most = check.limits.metadata_keys + len(_PATHS)
     if not paths:
@@ -160,7 +160,7 @@ def _read_paths(check: Check, request: pb.UpdateSessionRequest) -> tuple[str, ..
 
 
 def _populated(session: pb.Session) -> tuple[str, ...]:
-    """Nothing is erased by omission: only what is there and can be changed."""
+    """Only populated fields that can be changed, so that omitting a field never erases it."""
     config, storage = session.config, session.storage_options
     paths = ["metadata"] if session.HasField("metadata") else []
     paths += [f"config.{field.name}" for field, _ in config.ListFields() if field.name in _CONFIG]

@@ -1,7 +1,7 @@
-"""JSON between Struct and plain values. What is accepted comes back equal; what a double cannot hold is refused.
+"""JSON between Struct and plain values. Accepted values come back equal; what a double cannot hold is refused.
 
-Numbers of a Struct are doubles; an integral one becomes an int, but for -0.0. Written by hand, since protobuf's own
-conversion costs several times as much.
+Struct numbers are doubles; integral ones become ints, except -0.0. This is written by hand because protobuf's own
+conversion takes several times as long.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ _KIND_SENTENCE: Final = (
 
 
 class Refuse(NamedTuple):
-    """Takes a sentence for each thing that is wrong with a value."""
+    """Takes a sentence for each violation."""
 
     wrong: Callable[[str], None]
     searched: bool = False
-    """Whether databases search the value: PostgreSQL's jsonb has no U+0000 in texts, and for -0.0 it has 0."""
+    """Whether databases search the value: PostgreSQL's jsonb allows no U+0000, and turns -0.0 into 0."""
 
 
 def read_struct(struct: Struct, refuse: Refuse, depth: int = MAX_DEPTH) -> JsonObject:
-    """The object that a Struct stands for; it may nest `depth` levels, itself counted."""
+    """The object in a Struct; `depth` is how many levels it may nest, including itself."""
     if depth == 0:
         refuse.wrong(_DEPTH_SENTENCE)
         return {}
@@ -50,7 +50,7 @@ def read_struct(struct: Struct, refuse: Refuse, depth: int = MAX_DEPTH) -> JsonO
 
 
 def read_value(value: Value, refuse: Refuse, depth: int) -> Json:
-    """What a Value stands for; it may nest `depth` levels."""
+    """The JSON value of a Value; `depth` is how many levels it may nest."""
     kind = value.WhichOneof("kind")
     if kind == "string_value":
         text = value.string_value
@@ -65,13 +65,13 @@ def read_value(value: Value, refuse: Refuse, depth: int) -> Json:
         return _read_list(value.list_value, refuse, depth)
     if kind == "bool_value":
         return value.bool_value
-    if kind is None or value.null_value:  # the only null is 0
+    if kind is None or value.null_value:  # null_value has only the number 0
         refuse.wrong(_KIND_SENTENCE)
     return None
 
 
 def read_number(number: float, refuse: Refuse) -> int | float:
-    if not -_LARGEST <= number <= _LARGEST:  # true of NaN as well; beyond it every double is integral
+    if not -_LARGEST <= number <= _LARGEST:  # true for NaN as well; every double beyond it is integral
         refuse.wrong(_NUMBER_SENTENCE)
         return 0
     if not number.is_integer():
@@ -92,7 +92,7 @@ def _read_list(items: ListValue, refuse: Refuse, depth: int) -> Json:
 
 
 def put_object(struct: Struct, value: JsonObject) -> None:
-    """Fills an empty Struct, and makes it present where it is a field."""
+    """Fills an empty Struct, and marks it as present if it is a field."""
     struct.SetInParent()
     fields = struct.fields
     for key, item in value.items():
