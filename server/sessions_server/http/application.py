@@ -1,4 +1,4 @@
-"""The ASGI application: judges each request's head, and brings calls, events and files to whom they belong."""
+"""The ASGI application: checks the head of each request, then routes calls, events and files to their handlers."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from starlette.types import Message, Receive, Scope, Send
 
 CHUNK_SECONDS: Final = 20.0
-"""How long the next piece of a body may take."""
+"""The longest wait for the next chunk of a body."""
 BODY_SECONDS: Final = 120.0
-"""How long the whole body of a call may take; imports have a bound of their own."""
+"""The time limit for the whole body of a call; imports have their own limit."""
 CORS_SECONDS: Final = 7200
 EXPOSED: Final = (
     "grpc-status", "grpc-message", "grpc-status-details-bin", "etag", "stream-next-offset", "stream-cursor",
@@ -99,7 +99,7 @@ class Application:
         return await server_sent_events(self._calls, request)
 
     async def _caller(self, request: Request) -> Response:
-        """Who a token is of, for the console."""
+        """Tells the console which caller its token belongs to."""
         call = self._calls.begin(self._calls.methods[SUBSCRIBE], header_list(request), HTTP)
         try:
             caller = self._calls.admit(call)
@@ -125,7 +125,7 @@ class Application:
 
 
 class _Body:
-    """A body that has to arrive within its time; one that does not is refused with 408, and its connection closed."""
+    """A request body with time limits. When one is exceeded the request gets a 408 and the connection is closed."""
 
     def __init__(self, receive: Receive, send: Send) -> None:
         self._receive = receive

@@ -1,7 +1,7 @@
-"""Every method by Connect, gRPC-Web and gRPC, with `connectrpc` for the protocols and `rpc.calls` for everything else.
+"""Every method over Connect, gRPC-Web and gRPC: `connectrpc` handles the protocols, `rpc.calls` everything else.
 
-connectrpc carries bytes only. It is told of a call before it reads the body, so that a stranger cannot send one, and
-whatever it refuses by itself gets the reason that the same fault has over gRPC.
+connectrpc only carries bytes. A call is admitted before its body is read, so that an unauthenticated caller cannot send
+one. Errors that connectrpc raises itself get the same reason as over gRPC.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
 IN_FLIGHT: Final = 8
-"""How many responses may wait between a stream and its connection."""
+"""How many responses may be queued between a stream and its connection."""
 
 
 class CallerGone(Exception):
-    """The connection ended before the call did."""
+    """The connection closed before the call ended."""
 
 
 HTTP: Final = Transport("connect_rpc", lost=(CallerGone,))
 
 _call: ContextVar[Call] = ContextVar("call")
-"""The call that the current request is."""
+"""The call of the current request."""
 
 
 class ConnectApplication(ConnectASGIApplication[Calls]):
@@ -59,7 +59,7 @@ class ConnectApplication(ConnectASGIApplication[Calls]):
 
 
 class _Codec:
-    """Passes bytes on as they are, marked with their format."""
+    """Passes bytes through unchanged, tagged with their format."""
 
     def __init__(self, name: str, mark: type[bytes]) -> None:
         self._name = name
@@ -76,7 +76,7 @@ class _Codec:
 
 
 class _Admission:
-    """Judges a call by its headers, before its body is read, and gives connectrpc's own refusals their reason."""
+    """Admits a call by its headers, before its body is read, and adds the reason to connectrpc's own errors."""
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
@@ -90,7 +90,7 @@ class _Admission:
             self._calls.admit(call)
             if not method.descriptor.client_streaming:
                 with refusing(self._calls, call):
-                    held.enter_context(self._calls.hold(call, _announced(context)))
+                    held.enter_context(self._calls.hold(call, _content_length(context)))
         except Refused as refused:
             raise connect_error(refused) from None
         _call.set(call)
@@ -112,7 +112,7 @@ class _Admission:
 
 
 def explained(error: Exception) -> Exception:
-    """What the caller did wrong where connectrpc could not read the request."""
+    """What the caller did wrong, where connectrpc could not read the request."""
     if not isinstance(error, ConnectError):
         return error
     if error.code in (Code.CANCELED, Code.DEADLINE_EXCEEDED):
@@ -125,8 +125,8 @@ def explained(error: Exception) -> Exception:
     )
 
 
-def _announced(context: RequestContext[Any, Any]) -> int:
-    """How many bytes the body has, where it says so: they count before they are read."""
+def _content_length(context: RequestContext[Any, Any]) -> int:
+    """The declared length of the body; it counts as in flight before the body is read."""
     length = context.request_headers.get("content-length", "")
     if context.http_method == "GET":
         return 0
@@ -223,7 +223,7 @@ def _bidi_stream(calls: Calls, method: Method) -> Callable[[AsyncIterator[bytes]
 async def responses(
     calls: Calls, call: Call, incoming: bytes | AsyncIterator[bytes]
 ) -> AsyncGenerator[bytes]:
-    """What a method that streams its responses writes. Raises Refused. Closed early, it cancels the method."""
+    """Yields the responses of a streaming method. Raises Refused. Closing the iterator early cancels the method."""
     waiting: asyncio.Queue[bytes | None] = asyncio.Queue()
     room = asyncio.Semaphore(IN_FLIGHT)
 

@@ -1,7 +1,8 @@
-"""A session's log by the read half of the Durable Streams protocol (https://github.com/durable-streams/durable-streams).
+"""A session's log over the read half of the Durable Streams protocol
+(https://github.com/durable-streams/durable-streams).
 
-An offset is the place of the last event that was read, padded so that offsets sort as text. Every read is a
-subscription that ends early: catch-up at the head, a long poll at the first events, SSE after a minute.
+An offset is the place of the last event read, zero-padded so that offsets sort as strings. Every read is a subscription
+that ends early: catch-up ends at the head, a long poll at the first events, SSE after a minute.
 """
 
 from __future__ import annotations
@@ -42,20 +43,21 @@ MODES: Final = ("", "long-poll", "sse")
 CHUNK_BYTES: Final = 1024 * 1024
 POLL_SECONDS: Final = 25.0
 SSE_SECONDS: Final = 60.0
-"""The protocol asks to close streams about every minute."""
+"""The protocol recommends closing SSE streams about every minute."""
 CURSOR_SECONDS: Final = 20
 OFFSET_DIGITS: Final = 20
 GONE: Final = (Reason.EVENTS_COMPACTED, Reason.LOG_REPLACED)
-"""What a reader begins again after."""
+"""Errors after which a reader has to start from the beginning."""
 
 
 class Read(NamedTuple):
-    """What a request asks for."""
+    """The parameters of a read."""
 
     session_id: str
     place: Place
     head: int
-    """The last sequence, as it was just before; 0 where the session is gone, and only its end can be read."""
+    """The last sequence shortly before the read; 0 if the session is deleted, when only the end of its log can be
+    read."""
     mode: str
     seconds: float
     cursor: str
@@ -64,7 +66,7 @@ class Read(NamedTuple):
 class Chunk(NamedTuple):
     events: list[bytes]
     place: Place
-    """Where the events end."""
+    """The place of the last event."""
     up_to_date: bool
     closed: bool
 
@@ -74,7 +76,7 @@ class Chunk(NamedTuple):
 
 
 async def head(calls: Calls, request: Request) -> Response:
-    """Where the log ends."""
+    """Serves HEAD: where the log ends."""
     try:
         last = await _last_sequence(calls, request)
     except Refused as refused:
@@ -84,7 +86,7 @@ async def head(calls: Calls, request: Request) -> Response:
 
 
 async def read(calls: Calls, request: Request) -> Response:
-    """Events after an offset: at once, by a long poll, or as they come."""
+    """Returns the events after an offset: those there are, the first within a long poll, or a stream."""
     call = calls.begin(calls.methods[SUBSCRIBE], header_list(request), HTTP)
     try:
         with refusing(calls, call):
@@ -92,7 +94,7 @@ async def read(calls: Calls, request: Request) -> Response:
         after, log_id = wanted.place
         asked = pb.SubscribeRequest(session_id=wanted.session_id, after_sequence=after, log_id=log_id)
         steps = subscribe(calls, call, asked)
-        # The checkpoint that it begins with, or what it is refused for.
+        # The first step is a checkpoint, or raises the refusal of the subscription.
         wanted = wanted._replace(place=(await anext(steps)).place)
     except Refused as refused:
         gone = any(reason in refused.refusal.status.decode(errors="replace") for reason in GONE)
@@ -141,7 +143,8 @@ async def _last_sequence(calls: Calls, request: Request) -> int:
 
 
 async def _next_chunk(wanted: Read, steps: AsyncGenerator[Step]) -> Chunk:
-    """Everything up to the head, as far as a response holds it; at the head, whatever comes first within the time."""
+    """All events up to the head that fit into one response; at the head, the first that arrive within the time
+    limit."""
     if wanted.place.after < wanted.head or not wanted.head:
         return await _gathered(wanted, steps)
     if not wanted.mode:
@@ -183,7 +186,7 @@ def _answer(request: Request, wanted: Read, chunk: Chunk) -> Response:
         headers["stream-cursor"] = _cursor(wanted.cursor)
     if wanted.mode and not chunk.events:
         return Response(status_code=204, headers=headers)
-    # By the content and not by the offsets: what was erased since leaves other bytes in the same place.
+    # A hash of the content rather than the offsets: erasure changes the bytes at the same offsets.
     headers["etag"] = f'"{hashlib.sha256(chunk.body).hexdigest()[:32]}"'
     if request.headers.get("if-none-match") == headers["etag"]:
         return Response(status_code=304, headers=headers)
@@ -203,7 +206,7 @@ async def _live(wanted: Read, steps: AsyncGenerator[Step]) -> AsyncIterator[byte
                     closed = step.is_end
                     yield _control(wanted, step.place, up_to_date=up_to_date or closed, closed=closed)
         except (TimeoutError, Refused):
-            return  # and the client reads on from its last offset, where it is told what is wrong
+            return  # the client resumes from its last offset, and that response reports the error
 
 
 def _control(wanted: Read, place: Place, *, up_to_date: bool, closed: bool = False) -> bytes:
@@ -222,6 +225,6 @@ def _offset(place: Place) -> str:
 
 
 def _cursor(last: str) -> str:
-    """Always another than the last one, so that no cache gives a poll the response of the one before."""
+    """Differs from the previous cursor, so that a cache never serves one poll the response of another."""
     now = int(time.time()) // CURSOR_SECONDS
     return str(max(now, int(last or 0) + 1))

@@ -1,4 +1,4 @@
-"""Refusals as HTTP shows them: Connect's JSON, and the HTTP status that Connect gives to each code."""
+"""Refusals over HTTP: Connect's JSON, and the HTTP status that Connect assigns to each code."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ HTTP_STATUS: Final = {
     Code.DATA_LOSS: 500,
     Code.UNAUTHENTICATED: 401,
 }
-"""As https://connectrpc.com/docs/protocol#error-codes has them."""
+"""From https://connectrpc.com/docs/protocol#error-codes."""
 
 
 class _Detail(ErrorDetail):
-    """A detail that JSON shows to people as well."""
+    """An error detail that also has a readable form for JSON."""
 
     def __init__(self, packed: Packed) -> None:
         super().__init__(PackedDetail(type_url=packed.type_url, value=packed.value))
@@ -52,13 +52,13 @@ class _Detail(ErrorDetail):
 
 
 def connect_error(refused: Refused) -> ConnectError:
-    """The refusal as connectrpc's own error, which it writes in the protocol of the caller."""
+    """Converts a refusal to connectrpc's error type, which it writes in the caller's protocol."""
     status = _status(refused)
     return ConnectError(_code(refused), status.message, details=[_Detail(each) for each in status.details])
 
 
 def error_json(refused: Refused) -> dict[str, Any]:
-    """The refusal as Connect writes it in JSON."""
+    """The refusal as Connect's JSON."""
     status = _status(refused)
     details = [
         {
@@ -79,7 +79,7 @@ def error_response(
 
 @contextmanager
 def refusing(calls: Calls, call: Call) -> Iterator[None]:
-    """Turns what is wrong with a call on its way to its method into its Refused."""
+    """Turns an error raised before the method runs into the call's Refused."""
     try:
         yield
     except Refused:

@@ -1,7 +1,7 @@
 """The events of a session at `/v1/sessions/ID/events`, for browsers and `curl`.
 
-By default as server-sent events, whose `id` is the place in the log, so that an EventSource resumes by itself. With the
-parameter `offset` the same log is a stream of the Durable Streams protocol, see `durable`.
+By default they are server-sent events whose `id` is the place in the log, so that an EventSource resumes by itself.
+With the parameter `offset` the same log is served by the Durable Streams protocol, see `durable`.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ SUBSCRIBE: Final = "/sessions.v1.SessionService/Subscribe"
 RETRY_MILLISECONDS: Final = 1000
 EVENT_STREAM: Final = "text/event-stream"
 HEADERS: Final = {"cache-control": "no-store", "x-accel-buffering": "no"}
-"""Neither a cache nor nginx may keep events back."""
+"""Neither caches nor nginx may buffer events."""
 
 
 class Place(NamedTuple):
-    """Where in a log a reader is."""
+    """A reader's position in a log."""
 
     after: int
     log_id: str = ""
 
     def text(self, digits: int = 0) -> str:
-        """`15`, or `15@LOG` where a failover could put another event there."""
+        """`15`, or `15@LOG` where a different event could be at 15 after a failover."""
         log = f"@{self.log_id}" if is_branched(self.log_id) else ""
         return f"{self.after:0{digits}d}{log}"
 
@@ -50,11 +50,11 @@ class Step(NamedTuple):
 
     response: pb.SubscribeResponse
     log_id: str
-    """Of the last checkpoint."""
+    """The log id of the last checkpoint."""
 
     @property
     def position(self) -> int:
-        """The sequence that everything has been sent up to; 0 for what has no place in the log."""
+        """The sequence up to which everything has been sent; 0 for a response that has no position."""
         response = self.response
         return response.event.sequence if response.HasField("event") else response.checkpoint.sequence
 
@@ -84,7 +84,7 @@ async def server_sent_events(calls: Calls, request: Request) -> Response:
 
 
 async def subscribe(calls: Calls, call: Call, wanted: pb.SubscribeRequest) -> AsyncGenerator[Step]:
-    """The responses of a subscription, beginning with the first checkpoint. Raises Refused."""
+    """Yields the responses of a subscription, the first of which is a checkpoint. Raises Refused."""
     log_id = ""
     async with aclosing(responses(calls, call, wanted.SerializeToString())) as answers:
         async for answer in answers:
@@ -98,7 +98,7 @@ def header_list(request: Request) -> list[tuple[str, str | bytes]]:
 
 
 def place_of(name: str, text: str) -> Place:
-    """The place that a reader was given, or a sequence. Raises InvalidRequest."""
+    """Parses an event id sent back by a reader, or a sequence. Raises InvalidRequest."""
     after, _, log_id = text.partition("@")
     if not (after.isascii() and after.isdigit() and len(after) <= 20):
         raise InvalidRequest(
@@ -121,7 +121,7 @@ async def _block(step: Step) -> bytes:
     response, place = step.response, step.place.text().encode()
     kind = response.WhichOneof("response")
     if kind == "checkpoint":
-        # Without data a browser shows nothing, but remembers the id.
+        # A browser dispatches no event without data, but remembers the id.
         return b"id: %s\n\n" % place
     if kind == "event":
         name = pb.EventType.Name(response.event.type).removeprefix("EVENT_TYPE_").lower()
@@ -132,12 +132,12 @@ async def _block(step: Step) -> bytes:
 
 
 def _failure(refused: Refused) -> bytes:
-    """The reason for which a stream ended; not called `error`, as browsers call the loss of a connection."""
+    """Why a stream ended. Not named `error`, since browsers use that name for a lost connection."""
     return b"event: failure\ndata: %s\n\n" % protojson.dumped(error_json(refused))
 
 
 def _refusal(request: Request, refused: Refused) -> Response:
-    """An EventSource gives up for good at any status but 200. What is over soon is therefore told in a stream."""
+    """An EventSource gives up for good at any status but 200, so a temporary refusal is sent as a stream."""
     wants_stream = request.headers.get("accept") == EVENT_STREAM
     if wants_stream and refused.refusal.code.name == "UNAVAILABLE":
         body = f"retry: {RETRY_MILLISECONDS}\n".encode() + _failure(refused)
@@ -146,7 +146,7 @@ def _refusal(request: Request, refused: Refused) -> Response:
 
 
 def _subscription(request: Request) -> pb.SubscribeRequest:
-    """What the query asks for: the fields of SubscribeRequest, by their names. Raises InvalidRequest."""
+    """The SubscribeRequest that the query describes by field names. Raises InvalidRequest."""
     wanted = _parsed(request.query_params)
     wanted.session_id = request.path_params["session_id"]
     resumed = request.headers.get("last-event-id", "")
@@ -176,7 +176,7 @@ def _parsed(query: QueryParams) -> pb.SubscribeRequest:
 
 
 def _value(field: FieldDescriptor, texts: list[str]) -> Any:
-    """A field's value as JSON has it. Of an enum's names the prefix may be left out, in small letters too."""
+    """The JSON form of a field's value. Enum names may be lower-case and without their prefix."""
     if field.is_repeated:
         names = [name for text in texts for name in text.split(",")]
         return [_enum_name(field.enum_type, name) if field.enum_type else name for name in names]

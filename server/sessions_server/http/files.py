@@ -1,4 +1,4 @@
-"""The files that are served as they are: the console, and the description of the API."""
+"""Static files: the console and the description of the API."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ POLICY: Final = (
     "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; object-src 'none'"
 )
 FOREVER: Final = "public, max-age=31536000, immutable"
-"""For files whose names hold a hash of their content."""
+"""For files with a content hash in their names."""
 
 
 class ConsoleFiles:
-    """Serves the files of the console, all of which are known at the start, and its first page for its own routes."""
+    """Serves the console's files, which are all known at startup, and its index page for the console's own routes."""
 
     def __init__(self, *, otherwise: ASGIApp) -> None:
         self._otherwise = otherwise

@@ -1,4 +1,4 @@
-"""What a request is judged by before anything of it is used: its Host, its origin, its headers, its content type."""
+"""Checks of a request's head before anything else: its Host, origin, headers and content type."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ GRPC_WEB_TYPES: Final = frozenset(
 )
 GRPC_TYPES: Final = frozenset({"application/grpc", "application/grpc+proto", "application/grpc+json"})
 PLAIN_STREAM_TYPES: Final = frozenset({"application/json", "application/x-ndjson"})
-"""Streams without an envelope, for `curl`."""
+"""Streams without envelopes, for `curl`."""
 
 _CONNECT_TIMEOUT: Final = re.compile(r"[0-9]{1,10}")
 _GRPC_TIMEOUT: Final = re.compile(r"[0-9]{1,8}[HMSmun]")
 
 
 class Rejection(NamedTuple):
-    """Why a request goes no further."""
+    """Why a request is rejected."""
 
     status: int
     error: DomainError
@@ -36,7 +36,7 @@ class Rejection(NamedTuple):
 
 
 def decoded(scope: Scope) -> dict[str, str] | Rejection:
-    """The headers by name, the last one of each."""
+    """The headers by name; of repeated ones the last."""
     headers = {}
     for raw_name, raw_value in scope["headers"]:
         try:
@@ -51,14 +51,15 @@ def decoded(scope: Scope) -> dict[str, str] | Rejection:
 
 
 class Sites:
-    """Which names this server is known by, and which other sites may call it from a browser."""
+    """The names this server is known by, and the other sites that may call it from a browser."""
 
     def __init__(self, hosts: Sequence[str], origins: Sequence[str]) -> None:
         self._hosts = frozenset(host.lower() for host in hosts)
         self.origins = tuple(origins)
 
     def judge(self, headers: Mapping[str, str]) -> Rejection | None:
-        """A page of another site reaches this server by a name of its own (DNS rebinding), or from its own origin."""
+        """Rejects pages of other sites, which reach this server under a foreign name (DNS rebinding) or from a foreign
+        origin."""
         host = headers.get("host", "").lower()
         if not self._is_known(_name_of(host)):
             return Rejection(
@@ -77,7 +78,7 @@ class Sites:
         return None
 
     def _is_known(self, name: str) -> bool:
-        """No site can make a browser call an address, or localhost, by a name of its own."""
+        """IP addresses and localhost are safe: DNS rebinding needs a name that the attacker controls."""
         if name in self._hosts or name == "localhost" or "*" in self._hosts:
             return True
         try:
@@ -91,7 +92,7 @@ class Sites:
         if origin is None:
             is_link = headers.get("sec-fetch-mode") == "navigate"
             return headers.get("sec-fetch-site") == "cross-site" and not is_link
-        # By host and port alone: behind a proxy that ends TLS the schemes differ.
+        # Compares host and port only: the schemes differ behind a proxy that terminates TLS.
         return origin.partition("://")[2].lower() != host and not self.allows(origin)
 
     def allows(self, origin: str) -> bool:
@@ -99,7 +100,7 @@ class Sites:
 
 
 def judge_call(method: Method, scope: Scope, headers: Mapping[str, str]) -> Rejection | None:
-    """Whether a call's head is one that its protocol knows."""
+    """Checks that the head of a call is valid for its protocol."""
     kind = _content_type(headers)
     verb = scope["method"]
     if verb == "GET":
@@ -146,7 +147,7 @@ def _content_type(headers: Mapping[str, str]) -> str:
 
 
 def _name_of(host: str) -> str:
-    """A Host without its port."""
+    """A Host without the port."""
     if host.startswith("["):
         return host.partition("]")[0] + "]"
     return host.partition(":")[0]

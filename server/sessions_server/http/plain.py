@@ -1,6 +1,6 @@
-"""Methods with streams as `curl` can call them: JSON lines in, JSON lines out, without Connect's envelopes.
+"""Streaming methods for `curl`: JSON lines in and out, without Connect's envelopes.
 
-A line is a message. When a stream of responses breaks, its last line is `{"error": …}`, which no message looks like.
+Each line is a message. If a stream of responses fails, its last line is `{"error": …}`, which no message looks like.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ async def call_plainly(calls: Calls, method: Method, request: Request) -> Respon
 
 
 async def _only(calls: Calls, call: Call, lines: AsyncIterator[bytes]) -> bytes:
-    """The one message of a method that takes no stream; without a body it is empty."""
+    """Yields the single message of a method without a request stream; without a body, an empty message."""
     with refusing(calls, call):
         return await anext(lines, b"")
 
 
 async def _read_lines(request: Request, kind: type[Message]) -> AsyncIterator[bytes]:
-    """The messages of a body, as protobuf, one line at a time."""
+    """Yields the messages of a body as protobuf, one per line."""
     rest = b""
     try:
         async for chunk in request.stream():

@@ -1,4 +1,4 @@
-"""uvicorn's protocols with what they lack: a time for the head of a request, and HTTP/2 that waits for its reader."""
+"""uvicorn's protocols with what they lack: a time limit for request heads, and flow control for HTTP/2 responses."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from uvicorn.server import ServerState
 
 HEAD_SECONDS: Final = 20.0
-"""How long a connection may take to send the head of a request once it has begun, the first included."""
+"""How long the head of a request may take from its first byte; for the first request, from the connection."""
 
 PENDING_BYTES: Final = 64 * 1024
-"""How much of a response may wait for an HTTP/2 reader's window."""
+"""How much of a response may be buffered beyond an HTTP/2 reader's window."""
 
 
 class Http1(HttpToolsProtocol):
-    """HTTP/1.1 whose heads have to arrive in time (https://github.com/encode/uvicorn/issues/1171)."""
+    """HTTP/1.1 with a time limit for request heads (https://github.com/encode/uvicorn/issues/1171)."""
 
     _head_timer: asyncio.TimerHandle | None = None
 
@@ -52,8 +52,8 @@ class Http1(HttpToolsProtocol):
 
 
 class Http2(ZttpH2Protocol):
-    """HTTP/2 that takes little more of a response than its reader's window lets out; uvicorn's waits for the socket
-    only, and keeps the rest in memory."""
+    """HTTP/2 that stops accepting a response once the reader's window is full. uvicorn waits only for the socket and
+    buffers the rest in memory."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -86,7 +86,7 @@ class Http2(ZttpH2Protocol):
 
 
 class ByAlpn(asyncio.Protocol):
-    """Over TLS, what the client and the server have agreed on."""
+    """Picks the protocol that the client and the server agreed on during the TLS handshake."""
 
     alpn_protocols: ClassVar[list[str]] = ["h2", "http/1.1"]
 

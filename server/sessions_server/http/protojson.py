@@ -1,7 +1,7 @@
-"""JSON of requests and responses, as every protobuf library reads and writes it.
+"""JSON of requests and responses, in protobuf's standard mapping.
 
-Large ones are converted in a thread, and how many values JSON may have is bounded before it is parsed: 4 MB of small
-numbers would otherwise hold everyone up for many seconds.
+Large messages are converted in a thread, and the number of JSON values is bounded before parsing: 4 MB of small numbers
+would otherwise block the event loop for many seconds.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
 VALUES: Final = 100_000
-"""How many values a request may have as JSON."""
+"""The maximum number of JSON values in a request."""
 
 IN_LOOP_BYTES: Final = 8 * 1024
-"""JSON of up to this size is converted at once: a hop to a thread would cost more."""
+"""JSON up to this size is converted in the event loop, since a thread hop would cost more."""
 
 _HINT_CHARACTERS: Final = 300
 _SAFE: Final = 2**53 - 1
@@ -30,11 +30,11 @@ _STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 
 
 class Json(bytes):
-    """A message as JSON; plain bytes are a message as protobuf."""
+    """A message as JSON; plain `bytes` hold protobuf."""
 
 
 async def read(data: bytes, kind: type[Message]) -> bytes:
-    """The request as protobuf. Raises LimitExceeded, MalformedRequest."""
+    """Returns the request as protobuf. Raises LimitExceeded, MalformedRequest."""
     if not isinstance(data, Json):
         return data
     if len(data) <= IN_LOOP_BYTES:
@@ -43,7 +43,7 @@ async def read(data: bytes, kind: type[Message]) -> bytes:
 
 
 async def write(response: bytes, kind: type[Message], like: bytes) -> bytes:
-    """The response in the format of the request."""
+    """Returns the response in the format of the request."""
     if not isinstance(like, Json):
         return response
     return await to_json(response, kind)
@@ -60,7 +60,7 @@ def shown(message: Message) -> bytes:
 
 
 def _integral(value: Any) -> Any:
-    """The same with 1 in place of 1.0, which is how numbers of a Struct were written by their callers."""
+    """The same value with 1 instead of 1.0, as callers wrote the numbers of a Struct."""
     if isinstance(value, float):
         return int(value) if value.is_integer() and abs(value) <= _SAFE else value
     if isinstance(value, dict):
@@ -72,10 +72,10 @@ def _integral(value: Any) -> Any:
 
 def _parsed(data: bytes, kind: type[Message]) -> bytes:
     _check_values(data)
-    # Without a body every field has its default, so that `curl -X POST` works where nothing has to be said.
+    # No body means all defaults, so that a bare `curl -X POST` works.
     text = data.strip() or b"{}"
     try:
-        if not text.startswith(b"{"):  # an empty list would pass as an empty object
+        if not text.startswith(b"{"):  # protobuf's parser accepts an empty list as an empty object
             raise ParseError("it has to be an object.")
         return Parse(text, kind(), max_recursion_depth=100).SerializeToString()
     except (ParseError, ValueError, RecursionError) as error:
@@ -84,7 +84,7 @@ def _parsed(data: bytes, kind: type[Message]) -> bytes:
 
 
 def _check_values(data: bytes) -> None:
-    """Raises LimitExceeded when there are too many values; what is inside of strings does not count."""
+    """Raises LimitExceeded if there are too many values. Characters inside strings do not count."""
     if _separators(data) > VALUES and _separators(_STRING.sub(b"", data)) > VALUES:
         raise LimitExceeded(
             f"A request has at most {VALUES} values as JSON; send it as protobuf, or split it into several.",
@@ -97,5 +97,5 @@ def _separators(data: bytes) -> int:
 
 
 def dumped(value: object) -> bytes:
-    """Plain JSON on one line."""
+    """Compact JSON on one line."""
     return orjson.dumps(value)

@@ -1,4 +1,4 @@
-"""The HTTP server: its port, its TLS, its timeouts. uvicorn speaks HTTP, in the event loop of its owner."""
+"""The HTTP server: its port, TLS and timeouts. uvicorn serves HTTP in the caller's event loop."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ BACKLOG: Final = 2048
 
 
 class Tls(Protocol):
-    """The operator's files, as gRPC has them too."""
+    """The operator's TLS files, the same as for gRPC."""
 
     @property
     def certificate(self) -> Path: ...
@@ -40,10 +40,10 @@ class Tls(Protocol):
     def client_ca(self) -> Path | None: ...
 
     def read(self) -> object:
-        """Raises SetupError, which names the file's setting, for one that cannot be used."""
+        """Loads the files. Raises SetupError, naming the setting, if one cannot be used."""
 
     def stamp(self) -> object:
-        """Changes with the files. Raises OSError."""
+        """A fingerprint that changes with the files. Raises OSError."""
 
 
 class HttpServer:
@@ -57,7 +57,7 @@ class HttpServer:
         tls: Tls | None = None,
     ) -> None:
         self.address = bind
-        """Where it listens; once it is started, with the port that was really taken."""
+        """The address; after the start it has the port that was actually bound."""
         host = bind.rpartition(":")[0]
         application = Application(calls, Sites([host, *hosts], origins))
         self._tls = tls
@@ -82,18 +82,18 @@ class HttpServer:
         return f"{'http' if self._tls is None else 'https'}://{self.address}"
 
     async def start(self) -> None:
-        """Binds and serves. Raises SetupError when it cannot listen there, or the TLS files cannot be used."""
+        """Binds and serves. Raises SetupError if the address or the TLS files cannot be used."""
         if self._tls is not None:
             context = _Handshakes(self._tls).context
             self._config.ssl_context_factory = lambda *_: context
         listening = self._bind()
-        # From here on connections are taken, and wait until the task has started.
+        # Connections are accepted from here on, and wait until the task has started.
         self._serving = asyncio.create_task(self._server.serve([listening]))
         host, port = self.address.rpartition(":")[0], listening.getsockname()[1]
         self.address = f"{host}:{port}"
 
     async def stop(self, grace_seconds: float) -> None:
-        """Takes no new connections, gives requests this long to finish, and cuts what is left."""
+        """Stops accepting connections, gives requests this many seconds to finish, and cancels the rest."""
         if self._serving is None:
             return
         self._config.timeout_graceful_shutdown = max(1, round(grace_seconds))
@@ -118,12 +118,12 @@ class HttpServer:
 class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leaves signals to the owner of the loop."""
+        """Leaves signals to the owner of the event loop."""
         yield
 
 
 class _Handshakes:
-    """Takes up files that have changed at the next handshake; those that cannot be used are logged and left."""
+    """Loads changed files at the next handshake. If they cannot be used it logs that and keeps the old ones."""
 
     def __init__(self, tls: Tls) -> None:
         self._tls = tls
