@@ -1,1 +1,1 @@
-"""Who may call, and how content is encrypted at rest."""
+"""Authentication of callers, and encryption of content at rest."""

@@ -1,21 +1,20 @@
 """Envelope encryption: each session has its own data key, wrapped by a key of the keyring; all AES-256-GCM.
 
-The invariant: a stored value opens only in the place it was sealed for. Whatever is altered, moved or
-sealed with another key raises; nothing is ever answered instead of the plaintext.
+The invariant: a stored value opens only in the place it was sealed for. A value that was altered, moved or sealed with
+another key raises an error; it never decrypts to something else.
 
     wrapped data key   format (1 byte), key id (4), data key id (16), nonce (12), encrypted key (32), tag (16)
         authenticated with it: format, tenant, session id, key id, data key id
     sealed cell        format (1), nonce (12), encrypted value, tag (16)
         authenticated with it: format, tenant, session id, column, row, data key id
 
-Rotation rewraps the data key and leaves the cells as they are. So the key version that a cell is bound to
-cannot be the number of the keyring's key, which changes with each rewrap. It is the data key's id: random,
-made with the data key, carried unchanged from wrap to wrap, and authenticated by each of them. A session
-that is deleted and created again under the same id has another data key with another id, so nothing of the
-old one opens in it.
+Rotation rewraps the data key and leaves the cells unchanged. A cell therefore cannot be bound to the number of the
+keyring's key, which changes with each rewrap. It is bound to the data key's id: random, created with the data key, kept
+by every rewrap and authenticated by each. A session that is deleted and created again has a new data key with a new id,
+so no old cell opens in it.
 
-Nonces are random. Under a data key only its session's cells are sealed, under a key of the keyring only
-data keys, so both stay far below the 2**32 messages up to which random 96-bit nonces are safe.
+Nonces are random. A data key seals only its session's cells, and a key of the keyring only data keys, so both stay far
+below the 2**32 messages up to which random 96-bit nonces are safe.
 """
 
 from __future__ import annotations
@@ -62,12 +61,12 @@ class _DataKey(NamedTuple):
 
 
 class KeyringCells:
-    """Cells under a keyring that is asked for at each use, so that a rotated one takes effect at once."""
+    """Cells under a keyring that is loaded at each use, so that rotation takes effect at once."""
 
     def __init__(self, keyring: Callable[[], Keyring], *, cached_keys: int = _CACHED_DATA_KEYS) -> None:
         self._keyring = keyring
-        # The keyring and the session are part of the cache's key: it serves neither what a key that has left
-        # the keyring had wrapped, nor another session's data key.
+        # The cache key includes the keyring and the session, so the cache never returns a data key whose wrapping key
+        # was removed, or that of another session.
         self._data_key = lru_cache(maxsize=cached_keys)(_data_key)
 
     def keyring(self) -> object:
@@ -94,7 +93,7 @@ class KeyringCells:
 
     def rewrap(self, tenant: str, session_id: str, wrapped: bytes) -> bytes | None:
         keyring, parsed = self._keyring(), _parse(wrapped)
-        # Opened in any case: in another keyring the current key may have the same number.
+        # Unwrapped even if the number is current: in a different keyring the current key may have the same number.
         secret = _unwrap(keyring, tenant, session_id, parsed)
         if parsed.key_id == keyring.current:
             return None
@@ -102,7 +101,7 @@ class KeyringCells:
 
 
 class NoKeyring:
-    """A server without a keyring: it makes no encrypted session and cannot read one made before."""
+    """A server without a keyring: it cannot create encrypted sessions, or read existing ones."""
 
     def keyring(self) -> object:
         return None
@@ -134,7 +133,7 @@ def open_cells(keyring_path: Path | None) -> Cells:
 
 
 def wrapping_key(wrapped: bytes) -> int:
-    """The number of the key that wrapped a data key, of which the beginning is enough. Raises DataCorrupted."""
+    """The number of the key that wrapped a data key; a prefix of the data key is enough. Raises DataCorrupted."""
     if len(wrapped) < _WRAPPING.size or wrapped[0] != _FORMAT:
         raise _corrupted_key()
     number: int = _WRAPPING.unpack_from(wrapped)[1]
@@ -183,7 +182,7 @@ def _cell_place(cell: Cell, data_key_id: bytes) -> bytes:
 
 
 def _bound(*parts: bytes) -> bytes:
-    """The format and each part after its length, so that no two lists of parts give the same bytes."""
+    """The format followed by the length-prefixed parts, so that no two lists of parts give the same bytes."""
     return _FORMAT_BYTE + b"".join([len(part).to_bytes(4, "big") + part for part in parts])
 
 

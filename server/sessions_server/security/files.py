@@ -1,7 +1,6 @@
-"""Files that operators give to the server: read with care, replaced whole, read again when they change.
+"""Operators' files: read securely, replaced atomically, loaded again when they change.
 
-What is written here is never seen half written, and a later version of a file that cannot be used never
-displaces the one in use.
+Readers never see a half-written file, and an unusable new version never replaces the one in use.
 """
 
 from __future__ import annotations
@@ -33,16 +32,16 @@ _log = logging.getLogger(__name__)
 
 
 class Unreadable(SetupError):
-    """The system did not let the file be read. It may at another time, though the file stays the same."""
+    """The system denied reading the file. That may change although the file does not."""
 
 
 def read_guarded(path: Path, *, refused_mode: int, absent: str) -> bytes:
-    """The content of a regular file whose mode has none of `refused_mode`'s bits.
+    """Returns the content of a regular file whose mode has none of the bits in `refused_mode`.
 
-    Raises Unreadable, or another SetupError: with the text `absent` when there is no file.
+    Raises Unreadable, or another SetupError, with the text `absent` if the file does not exist.
     """
     try:
-        # Without O_NONBLOCK opening a pipe would wait for somebody to write to it.
+        # Without O_NONBLOCK opening a FIFO would wait for a writer.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
             _check_mode(path, os.fstat(descriptor).st_mode, refused_mode)
@@ -57,7 +56,7 @@ def read_guarded(path: Path, *, refused_mode: int, absent: str) -> bytes:
 
 
 def create_private(path: Path, content: bytes) -> None:
-    """Writes a new file that only its owner may read, durably. Never overwrites: raises SetupError."""
+    """Writes a new file durably, readable only by its owner. Never overwrites a file: raises SetupError."""
     with _replacing(path) as file:
         if os.path.lexists(path):
             raise SetupError(
@@ -67,44 +66,44 @@ def create_private(path: Path, content: bytes) -> None:
 
 
 def rewrite_private(path: Path, change: Callable[[bytes], bytes], *, absent: str) -> None:
-    """Replaces a private file's content, durably, by what `change` makes of it; until then the old one stays.
+    """Replaces a private file's content durably with the result of `change`; until then the old content remains.
 
-    Of two at once the later is refused. Raises SetupError, with the text `absent` when there is no file.
+    Of two concurrent calls the second is refused. Raises SetupError, with the text `absent` if the file does not exist.
     """
-    # The file that a link points to is replaced, not the link.
+    # Replaces the target of a symbolic link, not the link.
     path = path.resolve()
     with _replacing(path) as file:
         file.write(change(read_guarded(path, refused_mode=READ_OR_WRITTEN_BY_OTHERS, absent=absent)))
         owner = path.stat()
-        # Root may rewrite a file that another user's server must be able to read again.
+        # When root rewrites the file, the server's user must still be able to read it.
         os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
 
 
 class WatchedFile(Generic[T]):
     """A loaded file that is loaded again when it has changed.
 
-    It looks at the file at most once a second. A version that cannot be loaded is logged, once, and what was
-    loaded before stays. One that could not be read is tried again at each look: a revoked token must not stay valid
-    because the process was short of file descriptors. It is used from several threads, none of which waits for another.
+    It checks the file at most once a second. A version that cannot be loaded is logged once, and the previous one stays
+    in use. A version that could not be read is tried again at each check: a revoked token must not stay valid because
+    the process was short of file descriptors. Several threads may use it, and none waits for another.
     """
 
     def __init__(
         self, path: Path, *, load: Callable[[Path], T], monotonic: Callable[[], float] = time.monotonic
     ) -> None:
-        """Raises what `load` raises: a server does not start on a file that it cannot use."""
+        """Raises what `load` raises: a server does not start with an unusable file."""
         self._path = path
         self._load = load
         self._monotonic = monotonic
         self._lock = threading.Lock()
-        # Taken before the content is read, so that a change in between is noticed at the next look.
+        # Taken before the content is read, so that a change in between is noticed at the next check.
         self._seen = _fingerprint(path)
         self._value = load(path)
         self._complaint: tuple[_Fingerprint, str] | None = None
-        """The last that was logged, and of which version."""
+        """The last logged error, and the version of the file it was about."""
         self._next_look = monotonic() + _CHECK_SECONDS
 
     def value(self) -> T:
-        """What the file says now, or said when it could last be used."""
+        """The content as of the last usable version."""
         if self._monotonic() >= self._next_look and self._lock.acquire(blocking=False):
             try:
                 self._look()
@@ -145,7 +144,7 @@ def _check_mode(path: Path, mode: int, refused: int) -> None:
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file that takes the place of `path` at the end. Its fixed name is a lock against a second writer."""
+    """Writes a file that replaces `path` at the end. Its fixed name serves as a lock against a second writer."""
     staged = path.with_name(path.name + ".new")
     try:
         descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, OWNER_ONLY)
@@ -163,7 +162,7 @@ def _replacing(path: Path) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
         staged.replace(path)
     except BaseException as exc:
-        # Only here: once `path` is replaced the name may belong to another writer.
+        # Not in `finally`: once `path` is replaced, the name may belong to another writer.
         staged.unlink(missing_ok=True)
         if isinstance(exc, OSError):
             raise _unwritable(path, exc) from exc
@@ -179,7 +178,7 @@ def _unwritable(path: Path, exc: OSError) -> SetupError:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Makes a rename durable, which the file's own fsync does not."""
+    """Makes a rename durable, which the file's own fsync does not do."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
@@ -188,7 +187,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _fingerprint(path: Path) -> _Fingerprint:
-    """What tells two versions of a file apart; None when there is no file."""
+    """Distinguishes versions of a file; None if there is no file."""
     try:
         found = path.stat()
     except OSError:

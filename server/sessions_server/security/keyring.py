@@ -1,8 +1,7 @@
 """The keyring: numbered keys in a private file, one of them current.
 
-New data keys are wrapped by the current key; the older keys stay, because what they wrapped may still be
-stored. Key material is in the file and in the ciphers only: no error, list or `repr` shows it. The file is
-JSON:
+New data keys are wrapped by the current key. Older keys stay, since data keys that they wrapped may still be stored.
+Key material is only in the file and in the ciphers: no error, list or `repr` shows it. The file is JSON:
 
     {
       "version": 1,
@@ -13,8 +12,8 @@ JSON:
       ]
     }
 
-A running server takes a rotated file up within about a second. Back the file up after each rotation: what
-its keys have encrypted cannot be read without them.
+A running server loads a rotated file within about a second. Back up the file after each rotation: data encrypted with
+its keys cannot be read without them.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ _FILE_VERSION: Final = 1
 
 
 class KeyInfo(NamedTuple):
-    """What may be shown of a key."""
+    """What may be shown about a key."""
 
     id: int
     created: datetime
@@ -62,7 +61,7 @@ class Key:
 
 
 class Keyring:
-    """The keys of one state of the file. Immutable; equal only to itself."""
+    """The keys of one version of the file. Immutable; equal only to itself."""
 
     def __init__(self, keys: Sequence[Key], *, current: int) -> None:
         self.current: Final = current
@@ -73,7 +72,7 @@ class Keyring:
         return f"Keyring(ids={[info.id for info in self._infos]}, current={self.current})"
 
     def infos(self) -> tuple[KeyInfo, ...]:
-        """Every key without its material, in the order of the file."""
+        """Every key without its material, in file order."""
         return self._infos
 
     def cipher(self, key_id: int) -> AESGCM:
@@ -89,7 +88,7 @@ class Keyring:
 
 
 def create_keyring(path: Path, *, now: datetime) -> Keyring:
-    """Writes a keyring with one fresh key. Never overwrites a file. Raises SetupError."""
+    """Writes a keyring with one new key. Never overwrites a file. Raises SetupError."""
     key = _fresh_key(1, now)
     create_private(path, _serialise([key], current=key.id))
     return load_keyring(path)
@@ -103,7 +102,7 @@ def load_keyring(path: Path) -> Keyring:
 
 
 def rotate_keyring(path: Path, *, now: datetime) -> Keyring:
-    """Adds a fresh key and makes it current; every older key stays. Raises SetupError."""
+    """Adds a new key and makes it current; every older key stays. Raises SetupError."""
 
     def add_key(content: bytes) -> bytes:
         keys, _ = _parse(path, content)
@@ -135,7 +134,7 @@ def _parse(path: Path, content: bytes) -> tuple[list[Key], int]:
     try:
         return _read_document(json.loads(content))
     except (ValueError, RecursionError) as exc:
-        # A parser's own error carries the text that it read, which is key material.
+        # A parser's own error would include the text it read, which is key material.
         problem = str(exc) if isinstance(exc, _Malformed) else "it is not JSON"
     raise SetupError(
         f"{path} is not a keyring that this server can use: {problem}. Restore it from its backup; "
@@ -144,7 +143,7 @@ def _parse(path: Path, content: bytes) -> tuple[list[Key], int]:
 
 
 class _Malformed(ValueError):
-    """What is wrong with a keyring's document, without any of its values."""
+    """What is wrong with the keyring file, without any of its values."""
 
 
 def _read_document(document: Any) -> tuple[list[Key], int]:

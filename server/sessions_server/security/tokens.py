@@ -1,7 +1,7 @@
-"""Bearer tokens: who a caller is, from a file that holds the tokens' hashes and never a token.
+"""Bearer tokens: identifies callers by a file of token hashes, which never contains a token.
 
-Every credential that does not hold gets the same text, so that nothing is learnt from a refusal. The file
-is TOML, so that a token is added by appending its entry and comments can say whose it is:
+Every invalid credential gets the same error, so that a refusal reveals nothing. The file is TOML, so that tokens are
+added by appending entries and comments can say who owns them:
 
     [[tokens]]
     sha256 = "<64 hexadecimal digits>"      # of the token's text
@@ -10,9 +10,9 @@ is TOML, so that a token is added by appending its entry and comments can say wh
     name = "web backend"                    # optional; shown in logs
     expires = 2027-01-31T09:00:00Z          # optional; an RFC 3339 time, without quotes
 
-A changed file takes effect within about a second; one that cannot be used is logged as an error and leaves
-the former tokens in force. To revoke a token remove its entry, best by renaming a finished file over the
-old one. An empty file revokes them all.
+A changed file takes effect within about a second; an unusable one is logged as an error and the previous tokens stay
+valid. To revoke a token remove its entry, preferably by renaming a complete file over the old one. An empty file
+revokes all tokens.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from sessions_server.domain.ports import Authenticator
 
-# By its prefix a scanner for leaked secrets knows a token when it sees one.
+# The prefix by which secret scanners recognize a token.
 _TOKEN_PREFIX: Final = "sess_"
 _TOKEN_BYTES: Final = 32
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -50,7 +50,7 @@ _INDEX_BYTES: Final = 8
 
 
 class Anonymous:
-    """A server without tokens: everyone is the tenant `default` and may write."""
+    """A server without tokens: every caller is the tenant `default` and may write."""
 
     _CALLER: Final = Caller(tenant="default", access=Access.WRITE)
 
@@ -66,10 +66,11 @@ class _Token(NamedTuple):
 
 
 class TokenTable:
-    """The tokens of one state of the file."""
+    """The tokens of one version of the file."""
 
     def __init__(self, tokens: Sequence[_Token]) -> None:
-        # Looked up by a hash's start, which no caller can choose; the whole is compared in constant time.
+        # Looked up by the first bytes of a hash, which callers cannot choose; the whole hash is compared in constant
+        # time.
         self._by_start: dict[bytes, list[_Token]] = {}
         for token in tokens:
             self._by_start.setdefault(token.digest[:_INDEX_BYTES], []).append(token)
@@ -82,7 +83,7 @@ class TokenTable:
 
 
 class TokenAuthenticator:
-    """Callers by the tokens of a table, asked for at each use, so that a changed file takes effect."""
+    """Identifies callers by a token table that is loaded at each use, so that a changed file takes effect."""
 
     def __init__(self, table: Callable[[], TokenTable]) -> None:
         self._table = table
@@ -103,7 +104,7 @@ class TokenAuthenticator:
 
 
 def open_authenticator(tokens_path: Path | None) -> Authenticator:
-    """The authenticator of a server with this setting. Raises SetupError when the file cannot be used."""
+    """The authenticator for this setting. Raises SetupError if the file cannot be used."""
     if tokens_path is None:
         return Anonymous()
     return TokenAuthenticator(WatchedFile(tokens_path, load=load_tokens).value)
@@ -111,13 +112,13 @@ def open_authenticator(tokens_path: Path | None) -> Authenticator:
 
 class NewToken(NamedTuple):
     token: str
-    """What the client is given. It stands nowhere else and cannot be recovered."""
+    """The token for the client. It is stored nowhere and cannot be recovered."""
     entry: str
-    """What is appended to the tokens file."""
+    """The entry to append to the tokens file."""
 
 
 def new_token(*, tenant: str, access: Access, name: str = "", expires: datetime | None = None) -> NewToken:
-    """A fresh token and its entry. Raises SetupError for what would not be accepted in the file."""
+    """A new token and its entry. Raises SetupError for values that the file would not accept."""
     token = _TOKEN_PREFIX + secrets.token_urlsafe(_TOKEN_BYTES)
     digest = sha256(token.encode()).hexdigest()
     optional = {"name": name or None, "expires": expires}
@@ -130,7 +131,7 @@ def new_token(*, tenant: str, access: Access, name: str = "", expires: datetime 
 
 
 def load_tokens(path: Path) -> TokenTable:
-    """Raises SetupError, with every problem found and what to do."""
+    """Raises SetupError with every problem found and what to do."""
     absent = (
         f"There is no tokens file at {path}; correct the path, or make it by `sessions-server token new`."
     )
@@ -156,7 +157,7 @@ def _read_entries(path: Path, entries: list[Any]) -> list[_Token]:
 
 
 def _problems(entry: Any) -> Iterator[str]:
-    """What is wrong with an entry. No value is shown: one may be a token pasted in the wrong place."""
+    """The problems of an entry. Values are never shown: one may be a token pasted in the wrong place."""
     if not isinstance(entry, dict):
         yield "it must be a table with sha256, tenant and access"
         return
@@ -194,11 +195,11 @@ def _read_entry(entry: dict[str, Any]) -> _Token:
 
 
 def _presented_digest(authorization: Sequence[bytes | str]) -> bytes | None:
-    """The hash of the one bearer token that was sent; None for anything else."""
+    """The hash of the single bearer token that was sent; None for anything else."""
     if len(authorization) != 1:
         return None
     value = authorization[0]
-    # A character that is not ASCII becomes one that no token may have.
+    # Non-ASCII characters become one that no token contains.
     header = value.encode("ascii", "replace") if isinstance(value, str) else value
     match = _BEARER.fullmatch(header)
     return None if match is None else sha256(match[1]).digest()
@@ -207,5 +208,5 @@ def _presented_digest(authorization: Sequence[bytes | str]) -> bytes | None:
 def _toml(value: str | datetime) -> str:
     if isinstance(value, datetime):
         return value.isoformat()
-    # A JSON string of printable characters is a TOML string too.
+    # A JSON string of printable characters is also a valid TOML string.
     return json.dumps(value, ensure_ascii=False)
