@@ -1,1 +1,1 @@
-"""What a session is and what may happen to it: pure values and functions, no input or output, nothing awaited."""
+"""Sessions and their rules: pure values and functions, without I/O or awaits."""

@@ -1,4 +1,4 @@
-"""How values are written down: JSON, as bytes. What this module wrote, every later version of it reads."""
+"""The stored form of values: JSON, as bytes. Every later version of this module must read what earlier ones wrote."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ from sessions_server.domain.plain import from_plain, to_plain
 from sessions_server.domain.records import change_from_json, change_json
 
 _PAYLOAD: Final = b"\0"
-"""Comes between a message's JSON, which never has this byte, and its payload."""
+"""Separates a message's JSON, which never contains this byte, from its payload."""
 
 
 def body_json(body: MessageBody) -> JsonObject:
-    """A message's body, without what is empty."""
+    """A message's body, without empty fields."""
     out = to_plain(body)
     if body.timestamp is not None:
         out["timestamp"] = list(body.timestamp)
@@ -62,7 +62,7 @@ def message_from_json(raw: list[Any]) -> Message:
 
 
 def encode_body(body: MessageBody) -> bytes:
-    """A message's body as it is stored."""
+    """The stored form of a message's body."""
     if not body.payload:
         return dumps(body_json(body))
     return dumps(body_json(body._replace(payload=b""))) + _PAYLOAD + body.payload
@@ -75,7 +75,8 @@ def decode_body(stored: bytes) -> MessageBody:
 
 
 def encode_data(data: EventData) -> bytes:
-    """What an event shows to everyone; of a message its body, since a message is its log row."""
+    """The part of an event that everyone may see. For a message it is the body, since messages are stored as log
+    rows."""
     match data:
         case Message(body=body):
             return encode_body(body)
@@ -101,7 +102,7 @@ def encode_data(data: EventData) -> bytes:
 
 
 def encode_change(data: EventData) -> bytes | None:
-    """What is needed, beside what an event shows, to know the state after it; None: nothing."""
+    """What is needed besides the visible part of an event to compute the state after it; None if nothing is."""
     match data:
         case Created(session=Session() as session, context=context):
             more: JsonObject = {"session": session_json(session)}
@@ -121,7 +122,7 @@ def decode_message(payload: bytes, *, message_id: str, sequence: int, time: int)
 
 
 def decode_data(kind: EventType, payload: bytes, change: bytes | None, *, tenant: str) -> EventData:
-    """The data of any event but a message. Without its change it has only what it shows to everyone."""
+    """The data of any event except messages. Without its change it has only the visible part."""
     raw = loads(payload)
     more: dict[str, Any] = {} if change is None else loads(change)
     match kind:
@@ -195,7 +196,7 @@ def _change_from_json(raw: list[Any]) -> Change:
 
 
 def session_json(session: Session) -> JsonObject:
-    """Everything of a session but its data key."""
+    """Every field of a session except its data key."""
     return to_plain(session._replace(data_key=None))
 
 

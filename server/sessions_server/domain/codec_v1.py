@@ -1,4 +1,4 @@
-"""Reads what the first release wrote down. Frozen: nothing is written like this any more."""
+"""Reads the formats of the first release. Frozen: nothing writes them any more."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def session_from_json(raw: dict[str, Any]) -> Session:
 
 
 def meaning(session: Session) -> Json:
-    """What the digest of an export covers of its session."""
+    """The part of an exported session that the export's digest covers."""
     config, storage = session.config, session.storage
     return [
         [session.key.session_id, session.user_id, session.state, session.metadata],

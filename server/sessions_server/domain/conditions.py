@@ -1,4 +1,4 @@
-"""Judges the conditions of a commit. Pure."""
+"""Evaluates the conditions of a commit. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def judge(facts: Facts, condition: o.Condition) -> None:
-    """Raises EtagMismatch, with what is there now, unless it holds."""
+    """Raises EtagMismatch, with the current value, if the condition does not hold."""
     _JUDGES[type(condition)](facts, condition)
 
 

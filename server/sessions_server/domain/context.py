@@ -1,4 +1,4 @@
-"""Paths into a context and the operations on it. Nothing is changed in place: every operation returns a new value."""
+"""Paths into a context, and operations on it. Operations never modify a value in place: they return a new one."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Append:
 
 @dataclass(frozen=True, slots=True)
 class Merge:
-    """Shallow: a given key replaces, `None` is stored as null, other keys stay."""
+    """Shallow: given keys are replaced, other keys stay, and `None` is stored as null."""
 
     values: JsonObject
 
@@ -53,20 +53,20 @@ Operation: TypeAlias = Set | Remove | Increment | Append | Merge
 @dataclass(frozen=True, slots=True)
 class Change:
     text: str
-    """The path as the caller wrote it."""
+    """The path as written by the caller."""
     path: Path
     operation: Operation
 
 
 class Missing:
-    """Nothing stands at a path. Not None, which is JSON's null."""
+    """No value at a path. Not None, which is JSON's null."""
 
 
 MISSING = Missing()
 
 
 def parse_path(text: str) -> Path:
-    """Reads `a.b.0` or the JSON Pointer `/a/b/0`; the empty text is the root. Raises ValueError with a sentence."""
+    """Parses `a.b.0` or the JSON Pointer `/a/b/0`; the empty string is the root. Raises ValueError with a sentence."""
     if not text:
         return ()
     if text.startswith("/"):
@@ -85,14 +85,14 @@ def parse_path(text: str) -> Path:
 
 
 def format_path(path: Path) -> str:
-    """The text of a path: dotted where that is unambiguous, else a JSON Pointer. The inverse of `parse_path`."""
+    """The string form of a path: dotted if that is unambiguous, else a JSON Pointer. The inverse of `parse_path`."""
     if all(part and "." not in part for part in path) and not path[0].startswith("/"):
         return ".".join(path)
     return "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in path)
 
 
 def lookup(data: JsonObject, path: Path) -> Json | Missing:
-    """What stands at a path. Raises PathConflict when the path leads through a scalar or past a list's end."""
+    """The value at a path. Raises PathConflict if the path leads through a scalar or past the end of a list."""
     here: Json = data
     for part in path:
         if isinstance(here, dict):
@@ -107,7 +107,7 @@ def lookup(data: JsonObject, path: Path) -> Json | Missing:
 
 
 def apply(data: JsonObject, changes: Sequence[Change]) -> JsonObject:
-    """The object after all changes, in their order. Raises PathConflict, naming the change, if one does not fit."""
+    """The object after all changes, applied in order. Raises PathConflict, naming the change that does not fit."""
     for number, change in enumerate(changes):
         try:
             data = cast("JsonObject", _edit(data, change.path, change.operation))
@@ -118,7 +118,7 @@ def apply(data: JsonObject, changes: Sequence[Change]) -> JsonObject:
 
 
 def measure(value: Json) -> tuple[int, int]:
-    """How many keys a value holds in all, and how deep it nests (a scalar: 0)."""
+    """How many keys a value has at all levels, and how deep it nests; a scalar has depth 0."""
     if not isinstance(value, (dict, list)):
         return 0, 0
     keys, depth = (len(value), 0) if isinstance(value, dict) else (0, 0)
@@ -161,7 +161,7 @@ def _index(items: list[Json], part: str) -> int:
             "The path names a key where the context has a list; use a number such as `0` there."
         )
     if int(part) >= len(items):
-        raise PathConflict("The path's index lies past the end of the list; use `append` to add to it.")
+        raise PathConflict("The path's index is past the end of the list; use `append` to add to it.")
     return int(part)
 
 

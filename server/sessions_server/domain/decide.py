@@ -1,7 +1,7 @@
-"""Decides what a commit does: the events that it causes, and the facts after them. Pure.
+"""Decides what a commit does: its events and the facts after them. Pure.
 
-`decide` reads the facts and returns an `Outcome`, or raises a DomainError, and then nothing has happened. Operations
-are decided one after another, each on the facts that those before it left; runs of like operations together.
+`decide` turns facts into an `Outcome`, or raises a DomainError and has no effect. Operations are decided one after
+another, each on the facts left by those before it; runs of similar operations are decided together.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ Decider: TypeAlias = Callable[[Facts, Any], Decision]
 
 
 class Outcome(NamedTuple):
-    """What a commit does."""
+    """The effect of a commit."""
 
     facts: Facts
-    """As they are after it."""
+    """The facts after the commit."""
     events: tuple[Event, ...]
     committed: Committed
     forgets_past: bool
-    """The context's values before the commit are erased from the log."""
+    """Whether the context's values before the commit are erased from the log."""
 
 
 def decide(facts: Facts, commit: Commit) -> Outcome:
-    """What `commit` does. Raises the DomainError that refuses it."""
+    """The effect of `commit`. Raises the DomainError that refuses it."""
     return _Draft(facts, commit).decide()
 
 
 class _Draft:
-    """A commit while it is decided."""
+    """A commit while it is being decided."""
 
     def __init__(self, facts: Facts, commit: Commit) -> None:
         self._commit = commit
@@ -54,7 +54,7 @@ class _Draft:
         self._results: list[Result] = []
         self._forgets_past = False
         self._last = facts.session
-        """The session as it was last, even if it is erased now."""
+        """The last state of the session, even if it has been erased."""
 
     def decide(self) -> Outcome:
         commit = self._commit
@@ -89,7 +89,7 @@ class _Draft:
 
     def _decide(self, decider: Decider, what: Any) -> None:
         if decider is of_session.delete:
-            self._settle_records()  # while there is a log to tell of them
+            self._settle_records()  # while the session still has a log for the event
         self._take(decider(self._facts, what))
 
     def _take(self, decision: Decision) -> None:
@@ -100,7 +100,7 @@ class _Draft:
         self._last = decision.shown or self._facts.session or self._last
 
     def _settle_records(self) -> None:
-        """Ends the commit's changes of records with one event, if there is a log to tell of them."""
+        """Records all changes of records by the commit in one event, if there is a session to log it in."""
         facts = self._facts
         if not facts.records.commit or not (changes := facts.records.changes):
             return
@@ -119,7 +119,7 @@ class _Draft:
 
 
 def _runs(operations: tuple[o.Operation, ...]) -> Iterable[tuple[Decider, Seq[o.Operation]]]:
-    """The operations, those that follow each other and are decided alike together."""
+    """The operations, with consecutive ones that share a decider grouped into runs."""
     if len(operations) == 1:
         return ((_decider(operations[0]), operations),)
     return ((decider, list(run)) for decider, run in groupby(operations, key=_decider))
@@ -149,4 +149,4 @@ _DECIDERS: Final[dict[type, Decider]] = {
 }
 
 _RUNS: Final = frozenset({content.append, content.write_context})
-"""What decides a whole run of operations at once."""
+"""Deciders that take a whole run of operations at once."""

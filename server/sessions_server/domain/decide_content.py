@@ -1,4 +1,4 @@
-"""Decides what operations add to a session's content: messages, and changes of the context. Pure."""
+"""Decides operations on a session's content: messages and context changes. Pure."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ def append(facts: Facts, operations: Seq[Append]) -> Decision:
 
 
 def _content(body: MessageBody) -> bytes:
-    """Equal of two messages that say the same: typed, since true is not 1, and with times as exact as clients keep
-    them."""
+    """Equal for messages with the same content. Values are compared with their types, since true is not 1, and times
+    with the precision that clients keep."""
     claimed = body.timestamp
     exact = None if claimed is None else claimed._replace(nanos=claimed.nanos // 1_000 * 1_000)
     said = body._replace(metadata=body.metadata or None, timestamp=exact, payload=b"")
@@ -77,7 +77,7 @@ def write_context(facts: Facts, operations: Seq[SetContext | ChangeContext]) -> 
         except PathConflict as error:
             error.offset = offset
             raise
-        # Of what is replaced as a whole at once, the log keeps nothing.
+        # SetContext replaces everything, so earlier changes in the same run need not be logged.
         changes = [*some] if isinstance(operation, SetContext) else [*changes, *some]
     check_context(
         data, facts.limits, field="context" if isinstance(operations[-1], SetContext) else "changes"
@@ -96,7 +96,7 @@ def _changes(operation: SetContext | ChangeContext) -> tuple[Change, ...]:
 
 
 def _changed_paths(change: Change) -> tuple[str, ...]:
-    """The paths that a change touches: of a merge, those of its keys."""
+    """The paths that a change touches; a merge has one for each key."""
     if isinstance(change.operation, Merge):
         return tuple(format_path((*change.path, key)) for key in change.operation.values)
     return (change.text,)

@@ -43,7 +43,7 @@ def truncate(facts: Facts, operation: Truncate) -> Decision:
 
 
 def _count(history: History, operation: Truncate) -> int:
-    """How many messages it removes."""
+    """How many messages the truncation removes."""
     match operation.part:
         case Part.NEWEST | Part.OLDEST:
             return min(operation.amount, history.length)
@@ -64,7 +64,7 @@ def _returned(facts: Facts, gone: tuple[Sequence, ...]) -> tuple[Message, ...]:
 
 
 def _removal(facts: Facts, left: History, count: int) -> Decision:
-    """The decision that so many messages leave the history, so that this is left."""
+    """The decision to remove `count` messages, leaving `left`."""
     newest = left.last(1)
     data = HistoryTruncated(count, newest[0] if newest else Sequence(0))
     return Decision((event_of(facts, EventType.HISTORY_TRUNCATED, data),), history=left)
@@ -93,7 +93,7 @@ def erase(facts: Facts, operation: EraseMessage) -> Decision:
 
 
 def refuse_overflow(session: Session, added: int) -> None:
-    """Raises HistoryFull for more messages than a history that rejects them holds."""
+    """Raises HistoryFull if the added messages would exceed the limit of a history that rejects overflow."""
     most = session.config.max_messages
     if most and session.config.overflow is Overflow.REJECT and session.message_count + added > most:
         error = HistoryFull(
@@ -105,7 +105,7 @@ def refuse_overflow(session: Session, added: int) -> None:
 
 
 def shortened(session: Session, history: History) -> History:
-    """What is left of a history that may hold too many messages now, by `Overflow.TRUNCATE_OLDEST`."""
+    """The history cut to `max_messages` with `Overflow.TRUNCATE_OLDEST`."""
     most = session.config.max_messages
     if not most or session.config.overflow is not Overflow.TRUNCATE_OLDEST or history.length <= most:
         return history
@@ -113,7 +113,7 @@ def shortened(session: Session, history: History) -> History:
 
 
 def shorten_by_turns(facts: Facts) -> Decision | None:
-    """Removes whole turns from a history that holds too many messages now, by `Overflow.TRUNCATE_TURNS`."""
+    """Removes whole turns from a history that exceeds `max_messages` with `Overflow.TRUNCATE_TURNS`."""
     session, history = require_session(facts), facts.history
     most = session.config.max_messages
     if not most or session.config.overflow is not Overflow.TRUNCATE_TURNS or history.length <= most:

@@ -1,4 +1,4 @@
-"""Decides an import, which comes in parts: first the session with its context, then its messages. Pure."""
+"""Decides an import, which arrives in parts: first the session with its context, then its messages. Pure."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def import_session(facts: Facts, operation: ImportSession) -> Decision:
         revision=at,
         history_head=Sequence(0),
         active_time=exported.active_time if operation.moved else now,
-        # In a session that is there the log continues, with an `imported` event: every position holds.
+        # In an existing session the log continues with an `imported` event, so existing positions stay valid.
         log_id=operation.log_id if existing is None else existing.log_id,
     )
     imported = Imported(operation.message_count, session, operation.context)
@@ -52,7 +52,7 @@ def import_session(facts: Facts, operation: ImportSession) -> Decision:
             state=State.EXPIRED.upper(),
         )
     cleared, count = facts.history.cleared(facts.last_sequence), operation.message_count
-    # As it will be when all its messages have come, which happens in the same transaction or not at all.
+    # The sequence after all messages, which are imported in the same transaction or not at all.
     last = Sequence(lapsed.last_sequence + count)
     shown = lapsed.session._replace(
         message_count=count, last_sequence=last, history_head=last if count else Sequence(0)
@@ -77,7 +77,7 @@ def import_messages(facts: Facts, operation: ImportMessages) -> Decision:
 
 
 def import_records(facts: Facts, operation: ImportRecords) -> Decision:
-    """Those that have expired since the export are left out, and those that are there stay."""
+    """Skips records that have expired since the export; existing records stay."""
     records = facts.records
     for record in operation.records:
         lives = record.expire_time is None or record.expire_time > facts.now

@@ -26,7 +26,7 @@ def delete(facts: Facts, operation: DeleteRecord) -> Decision:
 
 
 def _require_writable(facts: Facts, name: RecordName) -> None:
-    """In a commit to a session, records are content of that session, whatever their scope."""
+    """In a commit to a session, records of any scope count as content of that session."""
     owner = name.scope.session
     if owner is not None and owner != facts.key:
         sentence = (

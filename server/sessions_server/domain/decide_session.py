@@ -1,4 +1,4 @@
-"""Decides what operations do to a session itself: creating, changing, moving, deleting, expiring. Pure."""
+"""Decides operations on a session itself: creating, updating, state changes, deleting, expiring. Pure."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _created(facts: Facts, session: Session, forked: ForkedContent | None) -> De
         created = Created(session.user_id, State.CREATED, None, session)
         return Decision((event_of(facts, EventType.CREATED, created),))
     created = Created(session.user_id, State.CREATED, forked.origin, session, forked.context)
-    # As it will be when the store has copied the messages, which happens in the same transaction or not at all.
+    # The counts after the store has copied the messages, which happens in the same transaction or not at all.
     count, last = forked.message_count, Sequence(session.last_sequence + forked.message_count)
     shown = session._replace(
         message_count=count, last_sequence=last, history_head=last if count else Sequence(0)
@@ -102,7 +102,7 @@ def _write_settings(facts: Facts, paths: tuple[str, ...], values: Settings) -> D
     check_metadata(after.metadata, facts.limits)
     event = event_of(facts, EventType.UPDATED, Updated(paths, values))
     changed = facts.after(Decision((event,)))
-    left = lapse(require_session(changed), facts.now)  # the session's end may now lie at a time that is over
+    left = lapse(require_session(changed), facts.now)  # the new end of the session may already have passed
     return Decision((event, *left.events), _DONE)
 
 
@@ -133,5 +133,5 @@ def delete(facts: Facts, _: DeleteSession) -> Decision:
 
 
 def expire(_facts: Facts, _: Expire) -> Decision:
-    """Nothing: an expiry that is due is recorded before any operation is decided."""
+    """Does nothing: a due expiry is recorded before any operation is decided."""
     return Decision((), _DONE)

@@ -1,7 +1,7 @@
 """What replicas tell each other about the drafts of one session.
 
-Notices may be lost, and those of one replica come in order. Nothing depends on a single one: a copy with a gap, or
-without its beginning, asks for all of it again with `Wanted`.
+Notices may be lost; those of one replica arrive in order. No single notice is essential: a copy that has a gap or
+misses the beginning requests everything again with `Wanted`.
 """
 
 from __future__ import annotations
@@ -15,28 +15,28 @@ from sessions_server.domain.models import Json
 
 
 class Wanted(NamedTuple):
-    """A replica has viewers, and asks for all drafts of the session from their beginning."""
+    """A replica has viewers and requests all drafts of the session from the beginning."""
 
     replica: str
     viewers: int
-    """0: it has none any more."""
+    """0 when it has none left."""
     again: bool
-    """Whether it asks for their beginnings; otherwise it still has viewers, and no gap."""
+    """Whether it requests the beginnings; otherwise it only reports that it still has viewers, and no gap."""
 
 
 class Alive(NamedTuple):
-    """A draft was begun, or is still being written. Comes after the text that it speaks of."""
+    """A draft was started or is still being written. Sent after the text that it describes."""
 
     message_id: str
     origin: Origin
     role: str
     name: str
     length: int
-    """Of all its parts, in characters: a copy that has less lacks something."""
+    """The length of all parts in characters; a shorter copy is missing text."""
 
 
 class Grown(NamedTuple):
-    """Text of a draft."""
+    """Text added to a draft."""
 
     message_id: str
     origin: Origin
@@ -46,7 +46,7 @@ class Grown(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """A draft has ended without a message."""
+    """A draft ended without a message."""
 
     message_id: str
     origin: Origin
@@ -61,7 +61,7 @@ def encode(notices: Iterable[Notice]) -> bytes:
 
 
 def decode(packet: bytes) -> list[Notice]:
-    """Raises ValueError for a packet that no replica of this release sends."""
+    """Raises ValueError for a packet that this release does not send."""
     try:
         return [_notice(row) for row in loads(packet)]
     except (TypeError, ValueError) as error:

@@ -1,9 +1,9 @@
-"""Messages while they are being written: the text so far, held once for everyone who watches.
+"""Drafts: messages while they are being written. The text so far is held once for all viewers.
 
-A viewer holds a place in each part of a draft; a draft holds nothing of its viewers. A draft that has ended never
-changes again: one that is begun again under the same message id is another draft, with another origin.
+A viewer keeps a position in each part of a draft; a draft keeps nothing about its viewers. A draft that has ended never
+changes again: starting again under the same message id creates another draft with another origin.
 
-Positions count the characters of a part. To callers they are opaque.
+Positions count the characters of a part. Callers treat them as opaque.
 """
 
 from __future__ import annotations
@@ -20,61 +20,61 @@ CONTENT: Final = ""
 """The part that becomes the content of the message."""
 
 MAX_DRAFTS: Final = 16
-"""In one session at a time."""
+"""In one session at the same time."""
 MAX_DRAFT_BYTES: Final = 256 * 1024
-"""Of UTF-8: all parts of a draft with their names, and what it begins with."""
+"""The limit for one draft, in bytes of UTF-8: all parts with their names, and the fields of its opening."""
 MAX_PARTS: Final = 64
-"""In one draft."""
+"""The limit for one draft."""
 
 _TAIL: Final = 64
-"""How many pieces are collected before they are joined to the text, so that a piece does not copy all of it."""
+"""How many pieces to collect before joining them to the text, so that adding a piece does not copy all of it."""
 
 
 class DraftState(StrEnum):
     WRITING = "writing"
     COMMITTED = "committed"
-    """The draft became a message; viewers learn of it by the `message` event."""
+    """The draft became a message; viewers learn of that from the `message` event."""
     REPLACED = "replaced"
-    """The draft was begun again elsewhere; viewers see that one from its beginning."""
+    """The draft was started again elsewhere; viewers see the new one from the beginning."""
     DISCARDED = "discarded"
     ABANDONED = "abandoned"
 
 
 TOLD: Final = frozenset({DraftState.DISCARDED, DraftState.ABANDONED})
-"""The ways a draft ends that viewers learn from a piece."""
+"""The final states that are sent to viewers as a piece."""
 
 
 class Abandon(StrEnum):
-    """What happens to a draft whose writer falls silent."""
+    """What happens to a draft when its writer stops sending."""
 
     DISCARD = "discard"
     COMMIT = "commit"
 
 
 class Origin(NamedTuple):
-    """Identifies a draft among all that were begun under its message id. The greatest one is the current one."""
+    """Identifies a draft among all those with the same message id. The greatest one is current."""
 
     number: int
     replica: str
 
 
 class DraftOpening(NamedTuple):
-    """What a draft begins with."""
+    """The fields with which a draft starts."""
 
     message_id: str
     role: str
     name: str
     on_abandon: Abandon
     idle: Micros
-    """How long the writer may be silent."""
+    """How long the writer may pause."""
 
 
 class DraftWrite(NamedTuple):
-    """A piece that a writer adds, or the end of the draft."""
+    """A piece from the writer, or the end of the draft."""
 
     key: SessionKey
     opening: DraftOpening
-    """Of a draft that exists, only the message id counts."""
+    """For an existing draft, only the message id is used."""
     part: str
     position: int
     text: str
@@ -90,22 +90,22 @@ class Written(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Piece:
-    """What a viewer is shown: text of a part, or how the draft ended. Compared by identity, so that its encoding can
-    be kept beside it."""
+    """What a viewer receives: text of a part, or how the draft ended. Compared by identity, so that its encoding can be
+    cached with it."""
 
     message_id: str
     role: str
     name: str
     part: str
     start: int
-    """0: what the viewer had of this part is void."""
+    """0 tells the viewer to discard what it has of this part."""
     end: int
     text: str
     state: DraftState
 
 
 class Draft:
-    """One message that is being written."""
+    """One message in progress."""
 
     __slots__ = (
         "_parts",
@@ -122,12 +122,13 @@ class Draft:
         self.opening = opening
         self.origin = origin
         self.is_copy = is_copy
-        """Another replica owns the draft; this is what it has told of it."""
+        """Another replica owns the draft; this is a copy of what it has sent."""
         self.state = DraftState.WRITING
         self.touched = now
-        """When its writer was last heard."""
+        """When the writer last sent something."""
         self.looked_through: Micros | None = None
-        """Until when the session stays in a state that accepts messages, as far as the clock decides; None: forever."""
+        """Until when the session is known to accept messages, since no timer changes its state before; None means
+        forever."""
         self.size_bytes = sum(len(each.encode()) for each in (opening.role, opening.name))
         self._parts: dict[str, _Text] = {}
 
@@ -136,11 +137,11 @@ class Draft:
         return self.opening.message_id
 
     def is_known_writable(self, now: Micros) -> bool:
-        """Whether the clock cannot have moved the session on since it was looked at."""
+        """Whether no timer can have changed the session's state since it was last read."""
         return self.looked_through is None or now < self.looked_through
 
     def fresh(self, part: str, position: int, text: str) -> str:
-        """The new text of a piece; empty after a gap, and of a piece that is known."""
+        """The part of a piece that is new; empty after a gap, or if all of it is known."""
         size = self.size(part)
         return text[size - position :] if position <= size else ""
 
@@ -159,22 +160,22 @@ class Draft:
         self._parts.setdefault(part, _Text()).append(text)
 
     def size(self, part: str) -> int:
-        """Where the next piece of a part begins."""
+        """The position of the next piece of a part."""
         found = self._parts.get(part)
         return found.size if found is not None else 0
 
     @property
     def length(self) -> int:
-        """Of all parts, in characters."""
+        """The length of all parts, in characters."""
         return sum(text.size for text in self._parts.values())
 
     def content(self) -> str:
-        """The text that is to become the content of the message."""
+        """The text that becomes the content of the message."""
         found = self._parts.get(CONTENT)
         return found.whole() if found is not None else ""
 
     def pieces(self, seen: dict[str, int]) -> Iterator[Piece]:
-        """What a viewer has not seen, one piece for each part; notes it in `seen`, from part to position."""
+        """What a viewer has not seen, one piece per part. Updates `seen`, which maps parts to positions."""
         for part, text in self._parts.items():
             start = seen.get(part, 0)
             if text.size > start:
@@ -187,7 +188,7 @@ class Draft:
         return Piece(opening.message_id, opening.role, opening.name, CONTENT, 0, 0, "", self.state)
 
     def _piece(self, part: str, text: _Text, start: int) -> Piece:
-        # Viewers at the same place ask for the same piece, one after another.
+        # Viewers at the same position ask for the same piece in succession.
         last = text.last
         if last is None or (last.start, last.end) != (start, text.size):
             opening, added = self.opening, text.after(start)
@@ -219,7 +220,7 @@ class _Text:
         return self._joined
 
     def after(self, position: int) -> str:
-        """The text from a position on, looked for in the newest pieces first."""
+        """The text after a position, searched from the newest pieces backwards."""
         start, place = self.size, len(self._tail)
         while place and start > position:
             place -= 1

@@ -1,21 +1,21 @@
-"""Everything that can be refused, in the words of the caller.
+"""All refusals, described from the caller's point of view.
 
     DomainError
      +-- InvalidRequest          the request itself is wrong, whatever the session's state
-     +-- MalformedRequest        the request's bytes are no message of its type
+     +-- MalformedRequest        the request's bytes are not a message of its type
      +-- Unauthenticated         the credential is missing or not valid
      +-- PermissionDenied        the credential does not allow this
      +-- SessionNotFound         no such session for this tenant
      +-- RecordNotFound          no such record for this tenant
      +-- DraftNotFound           no such draft in this process
      +-- SessionExists           the chosen session id is taken
-     +-- MessageExists           the chosen message id is taken by another content
+     +-- MessageExists           the chosen message id has other content
      +-- InvalidState            the session's state does not allow this
      +-- PathConflict            a context path does not fit the context
      +-- EtagMismatch            the resource changed since it was read
      +-- RequestIdReused         the request id was used for something else
-     +-- CursorAhead             the position lies beyond the log's end
-     +-- EventsCompacted         the position lies before the log's start
+     +-- CursorAhead             the position is after the log's end
+     +-- EventsCompacted         the position is before the log's start
      +-- LogReplaced             the position belongs to another log of the session
      +-- LimitExceeded           a size or count is over its limit
      +-- HistoryFull             the history holds max_messages and rejects more
@@ -25,9 +25,9 @@
      +-- KeyNotAvailable         the keyring lacks the session's key
      +-- DataCorrupted           stored data does not authenticate
      +-- Unavailable             the store cannot be reached for now
-     |    +-- SessionLocked      another transaction has held the session for too long
+     |    +-- SessionLocked      another transaction held the session for too long
      |    +-- StillErasing       a deleted session of this id is still being erased
-     |    +-- StreamAged         the stream is to be opened again
+     |    +-- StreamAged         the stream reached its maximum age; open it again
      +-- ShuttingDown            the server is stopping
 
 Each class carries its `reason`; the status code belongs to the transport.
@@ -41,7 +41,7 @@ from typing import ClassVar, NamedTuple
 
 
 class Reason(StrEnum):
-    """The names of the wire's ErrorReason values, without their prefix."""
+    """The names of the wire's ErrorReason values, without the prefix."""
 
     INVALID_REQUEST = "INVALID_REQUEST"
     MALFORMED_REQUEST = "MALFORMED_REQUEST"
@@ -73,11 +73,11 @@ class Reason(StrEnum):
 
 
 class DomainError(Exception):
-    """A refusal: a sentence for the caller, a reason for programs, and facts as metadata."""
+    """A refusal: a sentence for the caller, a reason for programs, and details as metadata."""
 
     reason: ClassVar[Reason] = Reason.INTERNAL
     offset = 0
-    """Which one of a run of operations it is about."""
+    """The index of the operation at fault within a run."""
 
     def __init__(self, message: str, **metadata: str) -> None:
         super().__init__(message)
@@ -86,14 +86,14 @@ class DomainError(Exception):
 
 
 class Violation(NamedTuple):
-    """One thing that is wrong with a request: the field's path and a sentence."""
+    """One fault in a request: the field's path and a sentence."""
 
     field: str
     description: str
 
 
 class InvalidRequest(DomainError):
-    """Carries every violation found, not only the first."""
+    """Carries every violation, not only the first."""
 
     reason = Reason.INVALID_REQUEST
 
@@ -115,7 +115,7 @@ class PermissionDenied(DomainError):
 
 
 class SessionNotFound(DomainError):
-    """The same bytes for a missing, a deleted and another tenant's session: it never names the id."""
+    """Identical for a missing, a deleted and another tenant's session: it never includes the id."""
 
     reason = Reason.SESSION_NOT_FOUND
 
@@ -124,7 +124,7 @@ class SessionNotFound(DomainError):
 
 
 class RecordNotFound(DomainError):
-    """The same bytes for a missing, an expired and another tenant's record: it never names it."""
+    """Identical for a missing, an expired and another tenant's record: it never includes the name."""
 
     reason = Reason.RECORD_NOT_FOUND
 
@@ -159,7 +159,7 @@ class PathConflict(DomainError):
 
 
 class EtagMismatch(DomainError):
-    """A condition does not hold; the metadata has what is there now."""
+    """A condition does not hold; the metadata has the current value."""
 
     reason = Reason.ETAG_MISMATCH
 
@@ -186,13 +186,14 @@ class EventsCompacted(DomainError):
 
 
 class LogReplaced(DomainError):
-    """The log has another event at the position than the log of the given log_id; `current` is its identity."""
+    """At the position the log has a different event than the log of the given log_id; `current` is the log's
+    identity."""
 
     reason = Reason.LOG_REPLACED
 
     def __init__(self, current: str) -> None:
         super().__init__(
-            "This position belongs to another log: the session was deleted and made again, or its last events were "
+            "This position belongs to another log: the session was deleted and created again, or its last events were "
             "lost in a failover or a restore of the database; read it again and subscribe from its last_sequence.",
             log_id=current,
         )
@@ -237,11 +238,11 @@ class Unavailable(DomainError):
 
 
 class SessionLocked(Unavailable):
-    """Another transaction held a session for longer than this one waits."""
+    """Another transaction held a session longer than this one waits."""
 
 
 class StillErasing(Unavailable):
-    """A large session of this id was deleted a moment ago."""
+    """A large session with this id was deleted a moment ago."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -251,7 +252,7 @@ class StillErasing(Unavailable):
 
 
 class StreamAged(Unavailable):
-    """A stream has been open for so long that it is to be opened again."""
+    """A stream reached its maximum age and has to be opened again."""
 
 
 class ShuttingDown(DomainError):
@@ -259,4 +260,4 @@ class ShuttingDown(DomainError):
 
 
 class SetupError(Exception):
-    """A file, a setting or a database of the operator's that cannot be used. The text says what to do."""
+    """An operator's file, setting or database cannot be used. The text says what to do."""

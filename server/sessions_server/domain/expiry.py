@@ -1,7 +1,7 @@
-"""When a session expires, and what becomes of it then. Judged from the session and an instant alone.
+"""When a session expires and what happens then, computed from the session and a time alone.
 
-A session past its deadline is treated as expired by everyone from that instant on, whether or not a write has made it
-physical: readers see `view`, a writer first records the events of `lapse` and then decides on what is left.
+From its deadline on a session is treated as expired, whether or not a write has recorded that: readers see `view`; a
+writer first records the events of `lapse`, then decides on the result.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ from sessions_server.domain.models import (
 from sessions_server.domain.replay import Snapshot, after
 
 _IDLING = frozenset({State.CREATED, State.ACTIVE})
-"""Where the idle timer runs; it stands still while a session is paused."""
+"""States in which the idle timer runs; it is stopped while a session is paused."""
 
 _LIVING = frozenset({State.CREATED, State.ACTIVE, State.PAUSED})
-"""Where the end of the ttl makes a retained session EXPIRED."""
+"""States that become EXPIRED at the end of the ttl if the session is retained."""
 
 
 class Due(NamedTuple):
-    """The next thing that the clock will do to a session."""
+    """The next timer event of a session."""
 
     at: Micros
     state: State | None
-    """The state to come; None: the session is erased."""
+    """The new state; None if the session is erased."""
     reason: StateReason
 
 
 class Lapsed(NamedTuple):
     session: Session | None
-    """What is left; None: it was erased."""
+    """The session afterwards; None if it was erased."""
     last_sequence: Sequence
     events: tuple[Event, ...]
 
@@ -53,7 +53,7 @@ def erased_by_ttl(session: Session) -> bool:
 
 
 def next_due(session: Session) -> Due | None:
-    """The earlier of the idle timeout and the end of the ttl, the ttl first if they fall together."""
+    """The earlier of the idle timeout and the end of the ttl; the ttl if they coincide."""
     by_ttl, by_idling = _ttl_due(session), _idle_due(session)
     if by_ttl is None or (by_idling is not None and by_idling.at < by_ttl.at):
         return by_idling
@@ -61,7 +61,7 @@ def next_due(session: Session) -> Due | None:
 
 
 def lapse(session: Session, now: Micros) -> Lapsed:
-    """Everything that was due at `now`, in its order. Without events when nothing was."""
+    """Everything that was due at `now`, in order. Has no events if nothing was due."""
     events: list[Event] = []
     while (due := next_due(session)) is not None and due.at <= now:
         sequence = Sequence(session.last_sequence + 1)
@@ -78,10 +78,10 @@ def lapse(session: Session, now: Micros) -> Lapsed:
 
 
 def view(session: Session, now: Micros) -> Session | None:
-    """The session as a reader sees it at `now`; None when it is to be treated as erased.
+    """The session as a reader sees it at `now`; None if it is to be treated as erased.
 
-    Its etag is already that of the expiry to come, so that it stays true when the expiry is recorded; its
-    last_sequence is that of the log as it stands, so that it is a position to subscribe from.
+    The etag is already that of the pending expiry, so that it stays valid once the expiry is recorded. last_sequence is
+    the actual head of the log, so that it can be used to subscribe.
     """
     due = next_due(session)
     if due is None or due.at > now:

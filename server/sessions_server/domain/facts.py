@@ -1,4 +1,4 @@
-"""What a decision is made from, what it says, and the parts that all decisions are put together from. Pure."""
+"""Facts, the input of a decision; its result; and helpers shared by all decisions. Pure."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ if TYPE_CHECKING:
 
 
 class Facts(NamedTuple):
-    """What is known of a session when a commit is decided. Nothing of it is due to expire."""
+    """What is known about a session when a commit is decided. No expiry is due."""
 
     key: SessionKey
     now: Micros
     limits: Limits
     snapshot: Snapshot = Snapshot()
-    """The context is None also when no commit needs it."""
+    """The context is None also if no commit needs it."""
     last_sequence: Sequence = Sequence(0)
-    """The log's head, also of an id whose session was erased."""
+    """The log's head, even if the session was erased."""
     history: History = History()
     records: Records = Records()
     request_id: str = ""
-    """Of the commit that is decided; it becomes part of the events."""
+    """The request id of the commit, which goes into its events."""
 
     @property
     def session(self) -> Session | None:
@@ -49,7 +49,7 @@ class Facts(NamedTuple):
         return self.snapshot.context
 
     def after(self, decision: Decision) -> Facts:
-        """The facts after a decision, which is nothing but its events folded."""
+        """The facts after a decision, computed by applying its events."""
         events, history, records = decision.events, decision.history, decision.records
         return Facts(
             self.key,
@@ -64,19 +64,19 @@ class Facts(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """What one operation, or one run of like operations, does."""
+    """The effect of one operation, or of a run of similar ones."""
 
     events: tuple[Event, ...] = ()
     results: tuple[Result, ...] = ()
-    """One for each operation."""
+    """One per operation."""
     history: History | None = None
-    """The history after it; None: as it was."""
+    """The history afterwards; None if unchanged."""
     records: Records | None = None
-    """The records after it; None: as they were."""
+    """The records afterwards; None if unchanged."""
     forgets_past: bool = False
-    """The context's values before this are erased from the log."""
+    """Whether the context's earlier values are erased from the log."""
     shown: Session | None = None
-    """The session that the caller is told of; None: as it is after the events."""
+    """The session to return to the caller; None for the state after the events."""
 
 
 def require_session(facts: Facts) -> Session:
@@ -87,12 +87,12 @@ def require_session(facts: Facts) -> Session:
 
 
 def require_data_key(storage: StorageOptions, data_key: bytes | None) -> None:
-    """A session that is to be encrypted needs one, which only a server with a keyring makes."""
+    """An encrypted session needs a data key, which only a server with a keyring creates."""
     if storage.encryption and data_key is None:
         raise EncryptionNotConfigured
 
 
 def event_of(facts: Facts, kind: EventType, data: EventData, *, offset: int = 1) -> Event:
-    """The next event of the log or, with another offset, one after it."""
+    """The next event of the log, or a later one with another offset."""
     sequence = Sequence(facts.last_sequence + offset)
     return Event(facts.key, sequence, kind, facts.now, facts.request_id, data)

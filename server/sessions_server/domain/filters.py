@@ -1,8 +1,6 @@
-"""What a filter on metadata or labels means: a list of conditions on paths, all of which must hold.
+"""Filters on metadata or labels: a list of conditions on paths, all of which must hold.
 
-A path is dotted, or a JSON Pointer for keys with dots, as the paths of a context are.
-
-Comparisons are typed.
+A path is dotted, or a JSON Pointer for keys with dots, like the paths of a context. Comparisons are typed.
 """
 
 from __future__ import annotations
@@ -44,13 +42,13 @@ class Condition(NamedTuple):
     path: tuple[str, ...]
     operator: Operator
     operand: Json
-    """IN: a list. EXISTS: a bool. CONTAINS: an object that must be contained, or a value that a list must hold
-    (or a text that a text must hold)."""
+    """A list for IN. A bool for EXISTS. For CONTAINS an object to be contained, a value to be in a list, or a string to
+    be in a string."""
 
 
 def parse_filter(raw: JsonObject, *, field: str = "metadata_filter") -> tuple[Condition, ...]:
-    """Reads `{"a.b": value | {"$op": operand, …} | {sub-object}}`. Raises InvalidRequest with every violation, each of
-    the request's `field`."""
+    """Reads `{"a.b": value | {"$op": operand, …} | {sub-object}}`. Raises InvalidRequest with every violation, reported
+    for the request's `field`."""
     conditions: list[Condition] = []
     violations: list[str] = []
     for key, wanted in raw.items():
@@ -88,7 +86,7 @@ def _has_operator(wanted: JsonObject) -> bool:
 
 
 def _is_operator_within(wanted: Json) -> bool:
-    """Whether anything in a value that is to be contained looks like an operator, which it would not be."""
+    """Whether a value to be contained has keys that look like operators, which they would not be."""
     if isinstance(wanted, dict):
         return _has_operator(wanted) or any(map(_is_operator_within, wanted.values()))
     return isinstance(wanted, list) and any(map(_is_operator_within, wanted))

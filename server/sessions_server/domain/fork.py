@@ -1,4 +1,4 @@
-"""Forks: a new session that begins as another one was at a position of its log. Pure."""
+"""Forks: a new session that starts as a copy of another one at a position of its log. Pure."""
 
 from __future__ import annotations
 
@@ -15,38 +15,38 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fork:
-    """What a caller asks for."""
+    """A caller's request to fork."""
 
     source: SessionKey
     key: SessionKey
     """The new session."""
     at: Sequence | None = None
-    """The position in the source's log; None: its head."""
+    """The position in the source's log; None for its head."""
     request: RequestStamp | None = None
     user_id: str = ""
-    """Empty: the source's."""
+    """Empty for the source's."""
     metadata: JsonObject | None = None
-    """None: the source's, as it was then."""
+    """None for the source's at that position."""
     data_key: bytes | None = None
-    """A wrapped key for the new session, in case the source is encrypted."""
+    """A wrapped key for the new session, used if the source is encrypted."""
     log_id: str = ""
     id_is_derived: bool = False
     """The new session's id was derived from the request id, not chosen by the caller."""
 
 
 class Origin(NamedTuple):
-    """The source of a fork, as it was at the position."""
+    """The source of a fork at the position."""
 
     session: Session
     context: Context | None
     at: Sequence
     message_count: int
-    """How many of its messages are still there."""
+    """How many of its messages still exist."""
     is_head: bool
 
 
 def stub_of(fork: Fork) -> Commit:
-    """The commit as far as it is known before the source is read: what has to be locked, and the request id."""
+    """The part of the commit that is known before the source is read: the locks it needs, and the request id."""
     return Commit(key=fork.key, request=fork.request)
 
 

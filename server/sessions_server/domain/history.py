@@ -1,4 +1,4 @@
-"""The history of a session as far as a batch of commits has to know it: positions at both ends, and messages by id."""
+"""The history of a session as far as a batch of commits needs it: positions at both ends, and messages by id."""
 
 from __future__ import annotations
 
@@ -11,51 +11,51 @@ from sessions_server.domain.models import Sequence
 if TYPE_CHECKING:
     from sessions_server.domain.models import Message
 
-_LESS_KNOWN: Final = "less of the history is known than commits said they need"
+_LESS_KNOWN: Final = "a commit needs more of the history than it declared"
 _NO_MESSAGES: Final[Mapping[str, Message]] = {}
 
 
 class Span(NamedTuple):
-    """Positions from the first to the last, both included."""
+    """A range of positions, both ends included."""
 
     first: Sequence
     last: Sequence
 
 
 class History(NamedTuple):
-    """What is known of the messages of the history, oldest first."""
+    """The known messages of the history, oldest first."""
 
     oldest: tuple[Sequence, ...] = ()
     unknown: int = 0
-    """How many stand between the known ends."""
+    """How many messages are between the known ends."""
     newest: tuple[Sequence, ...] = ()
     by_id: Mapping[str, Message] = _NO_MESSAGES
-    """The messages with ids that commits name, and those that they added."""
+    """The messages whose ids commits name, and those added by them."""
     by_position: Mapping[Sequence, Message] = {}
-    """The content of messages at the ends, where commits need it."""
+    """The messages at the ends, where commits need their content."""
     removed: tuple[Span, ...] = ()
-    """Where messages left the history since the batch began; other events stand between them."""
+    """Where messages left the history since the batch began; other events may be in between."""
 
     @property
     def length(self) -> int:
         return len(self.oldest) + self.unknown + len(self.newest)
 
     def message_at(self, position: Sequence) -> Message | None:
-        """The content of a message at one of the ends, if it is known."""
+        """The message at a position near one of the ends, if it was loaded."""
         found = self.by_position.get(position)
         if found is None:
             found = next((each for each in self.by_id.values() if each.sequence == position), None)
         return found
 
     def content_at(self, position: Sequence) -> Message:
-        """Likewise, of a message whose content was asked for."""
+        """The same, for a message that must have been loaded."""
         found = self.message_at(position)
         if found is None:
             raise LookupError(_LESS_KNOWN)
         return found
 
     def added(self, new: Mapping[str, Message]) -> History:
-        """The history with new messages at its end, by their ids."""
+        """The history with new messages, given by id, at its end."""
         return History(
             self.oldest,
             self.unknown,
@@ -66,17 +66,17 @@ class History(NamedTuple):
         )
 
     def first(self, count: int) -> tuple[Sequence, ...]:
-        """The positions of the oldest messages, as far as they are known and belong to one end."""
+        """The positions of the oldest messages, as far as they are known without a gap."""
         known = self.oldest if self.unknown else self.oldest + self.newest
         return known[:count]
 
     def last(self, count: int) -> tuple[Sequence, ...]:
-        """The positions of the newest messages, likewise."""
+        """The positions of the newest messages, as far as they are known without a gap."""
         known = self.newest if self.unknown else self.oldest + self.newest
         return known[len(known) - count :] if count < len(known) else known
 
     def rest(self, count: int) -> tuple[Sequence, ...]:
-        """The positions of the messages after that many of the oldest, as far as they are known without a gap."""
+        """The positions after the `count` oldest messages, as far as they are known without a gap."""
         if not self.unknown:
             return (self.oldest + self.newest)[count:]
         if count < len(self.oldest):
@@ -96,8 +96,8 @@ class History(NamedTuple):
         raise LookupError(_LESS_KNOWN)
 
     def without_oldest(self, count: int, start: Sequence) -> History:
-        """Without that many of the oldest messages, which lie at `start` or after. Either they are known, or those that
-        stay."""
+        """The history without its `count` oldest messages, which are at `start` or later. Either they or the remaining
+        ones must be known."""
         left = max(self.length - count, 0)
         if left == self.length:
             return self
@@ -115,7 +115,7 @@ class History(NamedTuple):
         return self._without(Span(start, last))._replace(oldest=oldest, unknown=unknown, newest=newest)
 
     def without_newest(self, count: int, start: Sequence) -> History:
-        """Likewise without that many of the newest messages, in a history that begins at `start` or after."""
+        """The history without its `count` newest messages; the history starts at `start` or later."""
         left = max(self.length - count, 0)
         if left == self.length:
             return self
@@ -137,7 +137,7 @@ class History(NamedTuple):
         return self.newest[len(self.newest) - count :]
 
     def without(self, position: Sequence) -> History:
-        """Without one message, which may be anywhere."""
+        """The history without one message, at any position."""
         oldest = tuple(each for each in self.oldest if each != position)
         newest = tuple(each for each in self.newest if each != position)
         is_known = len(oldest) + len(newest) < len(self.oldest) + len(self.newest)
@@ -145,7 +145,7 @@ class History(NamedTuple):
         return left._replace(oldest=oldest, newest=newest, unknown=self.unknown - (not is_known))
 
     def cleared(self, through: Sequence) -> History:
-        """Without any message up to a position, which is the log's head."""
+        """An empty history; `through` is the log's head."""
         return History(removed=(*self.removed, Span(Sequence(1), through)))
 
     def _without(self, span: Span) -> History:

@@ -1,4 +1,4 @@
-"""JSON as bytes: the one encoding in which content is measured, hashed and stored."""
+"""JSON as bytes: the encoding in which content is measured, hashed and stored."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 
 
 def dumps(value: Json) -> bytes:
-    """Compact UTF-8 JSON, keys in their own order."""
+    """Compact UTF-8 JSON; keys keep their order."""
     return orjson.dumps(value)
 
 
 def canonical(value: Json) -> bytes:
-    """Compact UTF-8 JSON with sorted keys: equal values give equal bytes."""
+    """Compact UTF-8 JSON with sorted keys, so that equal values give equal bytes."""
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
 
 
@@ -25,8 +25,8 @@ def loads(data: bytes | memoryview | str) -> Any:
 
 
 def loads_object(data: bytes | memoryview | str) -> JsonObject:
-    """Raises ValueError for any other JSON."""
+    """Raises ValueError if the JSON is not an object."""
     value = orjson.loads(data)
     if type(value) is not dict:
-        raise ValueError("a JSON object was stored here")
+        raise ValueError("the stored JSON is not an object")
     return value

@@ -1,4 +1,4 @@
-"""The table of states: which verb leads from where to where, and what may be written in which state."""
+"""The state table: the transitions of each verb, and what may be written in each state."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ TRANSITIONS: dict[Verb, tuple[frozenset[State], State]] = {
 }
 
 CONTENT_WRITABLE = frozenset({State.CREATED, State.ACTIVE})
-"""Where messages and context can be written."""
+"""States in which messages and context can be written."""
 
 SETTINGS_WRITABLE = frozenset(State) - {State.ARCHIVED}
-"""Where metadata, config and storage options can be written."""
+"""States in which metadata, config and storage options can be written."""
 
 _PAST = {
     Verb.START: "started",
@@ -30,7 +30,7 @@ _PAST = {
 
 
 def move(session: Session, verb: Verb, now: Micros) -> Session:
-    """The session after a verb, its sequence and revision still as before. Raises InvalidState."""
+    """The session after a verb, with unchanged sequence and revision. Raises InvalidState."""
     sources, target = TRANSITIONS[verb]
     if session.state not in sources:
         wanted = " or ".join(sorted(state.upper() for state in sources))
@@ -45,7 +45,7 @@ def move(session: Session, verb: Verb, now: Micros) -> Session:
 
 
 def enter(session: Session, state: State, at: Micros, *, reason: StateReason | None = None) -> Session:
-    """The session in another state, with the time stamps that belong to it."""
+    """The session in another state, with the timestamps of that state."""
     return session._replace(
         state=state,
         update_time=at,

@@ -1,4 +1,4 @@
-"""The limits that a deployment may move, with the contract's defaults."""
+"""Limits that a deployment can change, with the contract's defaults."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from sessions_server.domain.models import SECOND, Micros
 
 MAX_SAFE_INTEGER = 2**53 - 1
-"""The largest integer that a double tells apart from its neighbours."""
+"""The largest integer up to which doubles represent every integer."""
 
 MAX_DEPTH = 32
-"""How deep JSON may nest; protobuf's parsers stop a little above."""
+"""How deep JSON may nest; protobuf's parsers allow slightly more."""
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -31,18 +31,18 @@ class Limits:
     commit_conditions: int = 100
     commit_operations: int = 4_000
     reads: int = 100
-    """Of one `Read`, and after one commit."""
+    """In one `Read`, or after one commit."""
     page_size: int = 1_000
     default_page_size: int = 100
     answer_bytes: int = 4 * MIB
-    """What gRPC clients take in one answer unless told otherwise."""
+    """The default response limit of gRPC clients."""
     wire_bytes: int = 7 * MIB // 2
-    """The most that one stored value takes in an answer, with room for what stands beside it. Metadata, data and
-    content of a message are so limited that they stay below together."""
+    """The maximum size of one stored value in a response, with room for the other fields. The limits of metadata, data
+    and content keep a message below it in total."""
     page_bytes: int = MIB
-    """About how much metadata or message content, as it is on the wire, one page carries."""
+    """The approximate wire size of the metadata or message content on one page."""
     read_bytes: int = 3 * MIB
-    """About how much several reads in one call carry."""
+    """The approximate wire size of several reads in one call."""
     default_window: int = 100
     shortest_span: Micros = SECOND
     longest_span: Micros = Micros(10 * YEAR)
@@ -51,6 +51,6 @@ class Limits:
     events_kept: Micros = Micros(7 * 24 * 3600 * SECOND)
     record_bytes: int = 3 * MIB
     record_page_bytes: int = 3 * MIB
-    """About how much one page of records carries on the wire; one record may be larger."""
+    """The approximate wire size of one page of records; a single record may be larger."""
     records_per_delete: int = 10_000
-    """How many records one deletion of a prefix may take with it."""
+    """How many records one deletion by prefix may remove."""

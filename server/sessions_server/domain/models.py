@@ -1,6 +1,6 @@
 """The values of the domain. Immutable; times are microseconds since the Unix epoch in UTC.
 
-What every call makes is a named tuple: these are made several times faster than frozen dataclasses.
+Values created in every call are named tuples, which are created several times faster than frozen dataclasses.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ if TYPE_CHECKING:
     from sessions_server.domain.records import RecordChange
 
 Micros = NewType("Micros", int)
-"""An instant, in microseconds since 1970-01-01T00:00:00Z, or a span of microseconds."""
+"""A time in microseconds since 1970-01-01T00:00:00Z, or a duration in microseconds."""
 
 Sequence = NewType("Sequence", int)
-"""A position in a session's log: 1, 2, 3, … without holes. 0 is the position before the first event."""
+"""A position in a session's log: 1, 2, 3, … without gaps. 0 is the position before the first event."""
 
 SECOND = Micros(1_000_000)
 
-# `str | int | float | bool | None`, lists and string-keyed dicts of the same.
+# `str | int | float | bool | None`, and lists and string-keyed dicts of these.
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 JsonObject: TypeAlias = dict[str, Json]
 
 
 class SessionKey(NamedTuple):
-    """A session's address. Its natural order is the order in which rows are locked."""
+    """Identifies a session. The natural order is the order in which rows are locked."""
 
     tenant: str
     session_id: str
@@ -60,7 +60,7 @@ class ExpiryAction(StrEnum):
 
 
 class StateReason(StrEnum):
-    """Why a session changed its state."""
+    """Why a session's state changed."""
 
     CALLER = "caller"
     IDLE_TIMEOUT = "idle_timeout"
@@ -69,11 +69,11 @@ class StateReason(StrEnum):
 
 class SessionConfig(NamedTuple):
     timeout: Micros | None = None
-    """The span without a write after which the session expires; None: never."""
+    """How long without a write until the session expires; None means never."""
     max_messages: int = 0
-    """How many messages the history holds; 0: no limit."""
+    """The maximum length of the history; 0 means no limit."""
     context_window: int = 0
-    """How many messages GetHistory answers when not told; 0: the service's default."""
+    """How many messages GetHistory returns by default; 0 means the service's default."""
     overflow: Overflow = Overflow.TRUNCATE_OLDEST
 
 
@@ -81,12 +81,12 @@ class StorageOptions(NamedTuple):
     persistence: Persistence = Persistence.PERMANENT
     encryption: bool = False
     ttl: Micros | None = None
-    """Lifetime counted from the session's creation; None: without end."""
+    """The lifetime from the session's creation; None means unlimited."""
     expiry_action: ExpiryAction = ExpiryAction.RETAIN
 
 
 class ForkedFrom(NamedTuple):
-    """The session, and the position in its log, that another one was forked from."""
+    """The session, and the position in its log, that another session was forked from."""
 
     session_id: str
     sequence: Sequence
@@ -102,27 +102,27 @@ class Session(NamedTuple):
     message_count: int
     last_sequence: Sequence
     revision: Sequence
-    """The sequence of the event that last changed the session itself; its etag."""
+    """The sequence of the last event that changed the session itself; its etag."""
     history_start: Sequence
-    """No message before this position is part of the history."""
+    """The history starts at this position or later."""
     log_start: Sequence
-    """The first position that the log still keeps."""
+    """The first position that is still in the log."""
     create_time: Micros
     update_time: Micros
     active_time: Micros
-    """The last write that counts against the idle timeout."""
+    """The time of the last write that resets the idle timeout."""
     start_time: Micros | None = None
     end_time: Micros | None = None
     archive_time: Micros | None = None
     expiry_reason: StateReason | None = None
-    """Why an EXPIRED session expired."""
+    """Why the session expired, if its state is EXPIRED."""
     data_key: bytes | None = None
-    """The wrapped key of an encrypted session."""
+    """The wrapped data key of an encrypted session."""
     history_head: Sequence = Sequence(0)
-    """The sequence of the newest message of the history; 0: it is empty."""
+    """The sequence of the newest message of the history; 0 if the history is empty."""
     log_id: str = ""
-    """The identity of the log, see `lineage`: another one after the id was deleted and created or imported again, and
-    one with a branch more after a failover of the database."""
+    """The identity of the log, see `lineage`. It changes when the id is deleted and created or imported again, and
+    gains a branch at a failover of the database."""
     forked_from: ForkedFrom | None = None
 
     @property
@@ -133,14 +133,14 @@ class Session(NamedTuple):
 
 
 class ClaimedTime(NamedTuple):
-    """A caller's own time stamp, kept exactly as it came."""
+    """A caller's timestamp, kept exactly as received."""
 
     seconds: int
     nanos: int
 
 
 class MessageBody(NamedTuple):
-    """What a caller says in a message."""
+    """The caller's part of a message."""
 
     role: str = ""
     content: str = ""
@@ -150,7 +150,7 @@ class MessageBody(NamedTuple):
     metadata: JsonObject | None = None
     timestamp: ClaimedTime | None = None
     payload: bytes = b""
-    """The provider's own form of the message, byte for byte."""
+    """The provider's original form of the message, byte for byte."""
     payload_type: str = ""
 
 
@@ -160,7 +160,7 @@ class MessageDraft(NamedTuple):
     id: str
     body: MessageBody
     chosen: bool = False
-    """The caller chose the id, so the message may have been stored before."""
+    """Whether the caller chose the id, so that the message may already be stored."""
 
 
 class Message(NamedTuple):
@@ -173,7 +173,7 @@ class Message(NamedTuple):
 class Context(NamedTuple):
     data: JsonObject
     revision: Sequence
-    """The sequence of the event that last changed it; its etag. 0: never written."""
+    """The sequence of the last event that changed it; its etag. 0 if it was never written."""
     update_time: Micros
 
 
@@ -197,9 +197,9 @@ class Created:
     state: State
     forked_from: ForkedFrom | None = None
     session: Session | None = None
-    """As created. None where the log is read without its changes, as in all events below."""
+    """The created session. None if the log is read without changes; likewise in all events below."""
     context: JsonObject | None = None
-    """That of a fork; None: there is none yet."""
+    """The context of a fork; None if it has none yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +213,7 @@ class StateChange:
 class ContextChange:
     paths: tuple[str, ...]
     changes: tuple[Change, ...] | None = None
-    """What was done, in order; SetContext is one `set` of the root. None also where it was erased."""
+    """The changes, in order; SetContext is one `set` of the root. None also if they were erased."""
 
 
 class Settings(NamedTuple):
@@ -228,9 +228,9 @@ class Settings(NamedTuple):
 class Updated:
     paths: tuple[str, ...]
     values: Settings | None = None
-    """The new values of what the paths name; a `metadata.<key>` that is absent was removed."""
+    """The new values at the paths; an absent `metadata.<key>` was removed."""
     session: Session | None = None
-    """The session after it, for watchers who asked for changes; never stored."""
+    """The session afterwards, for subscribers that asked for changes; never stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,16 +242,16 @@ class HistoryCleared:
 class HistoryTruncated:
     removed_count: int
     head_sequence: Sequence
-    """The sequence of the newest message that is left; 0: none is."""
+    """The sequence of the newest remaining message; 0 if there is none."""
 
 
 @dataclass(frozen=True, slots=True)
 class MessageErased:
     message_id: str
     sequence: Sequence
-    """That of the message."""
+    """The sequence of the message."""
     head_sequence: Sequence
-    """The sequence of the newest message that is left; 0: none is."""
+    """The sequence of the newest remaining message; 0 if there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +263,7 @@ class RecordsChange:
 class Imported:
     message_count: int
     session: Session | None = None
-    """As imported, before its messages."""
+    """The imported session, before its messages."""
     context: JsonObject | None = None
 
 
@@ -289,7 +289,7 @@ EventData: TypeAlias = (
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Event:
-    """One committed change. Compared by identity, so that its encoding can be kept beside it."""
+    """One committed change. Compared by identity, so that its encoding can be cached with it."""
 
     key: SessionKey
     sequence: Sequence
@@ -298,9 +298,9 @@ class Event:
     """When the server committed it."""
     request_id: str
     data: EventData | None
-    """None when the content was erased."""
+    """None if the content was erased."""
     imported: bool = False
-    """A message that came with an import, which is not a write of its own."""
+    """Whether the message is part of an import, which counts as one write."""
 
     @property
     def erased(self) -> bool:

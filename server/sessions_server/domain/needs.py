@@ -1,4 +1,4 @@
-"""What has to be read of one session before its commits can be decided. Commits add to it, storage follows it."""
+"""What must be read of a session before its commits can be decided. Commits add to it; the storage reads it."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ if TYPE_CHECKING:
 class Needs:
     context: bool = False
     message_ids: set[str] = field(default_factory=set)
-    """The messages of the history with these ids."""
+    """Messages of the history by id."""
     appended: int = 0
     """How many messages may be added."""
     max_messages: list[int] = field(default_factory=list)
-    """What `config.max_messages` may become meanwhile."""
+    """The values that `config.max_messages` may take in between."""
     erased: int = 0
-    """How many single messages may be removed from anywhere in the history."""
+    """How many single messages may be removed, from anywhere in the history."""
     turns: bool = False
-    """Whether `config.overflow` may become TRUNCATE_TURNS meanwhile."""
+    """Whether `config.overflow` may become TRUNCATE_TURNS in between."""
     truncations: list[Truncate] = field(default_factory=list)
     records: set[RecordName] = field(default_factory=set)
-    """The records with these names."""
+    """Records by name."""
     prefixes: set[RecordName] = field(default_factory=set)
-    """All records of a collection whose key begins with the name's key."""
+    """All records of a collection whose key starts with the key of the name."""
     content: bool = False
-    """The messages that may be removed are needed with their content."""
+    """Whether the content of the messages that may be removed is needed."""
 
     def add(self, commit: Commit) -> None:
-        """Adds what a commit needs."""
+        """Adds the needs of a commit."""
         self.context |= commit.shows_context
         for operation in commit.operations:
             operation.need(self)
@@ -60,7 +60,7 @@ class Needs:
 
 
 def needs_of(commits: Iterable[Commit]) -> dict[SessionKey, Needs]:
-    """What commits need, by their keys."""
+    """The needs of the commits, by key."""
     found: dict[SessionKey, Needs] = {}
     for commit in commits:
         needs = found.get(commit.key)

@@ -1,6 +1,6 @@
-"""What a commit is made of: the operations on one session, the conditions they depend on, and their results.
+"""The elements of a commit: operations on one session, conditions, and results.
 
-Each operation and condition says what has to be read before it can be decided; `decide` holds what it does. Those on
+Each operation and condition declares what must be read before it can be decided; `decide` implements it. Those on
 records are in `records`.
 """
 
@@ -27,16 +27,16 @@ if TYPE_CHECKING:
 
 class Operation(Protocol):
     def need(self, needs: Needs) -> None:
-        """Adds what has to be read before the operation can be decided."""
+        """Adds what must be read before the operation can be decided."""
 
 
 class Condition(Protocol):
     def need(self, needs: Needs) -> None:
-        """Adds what has to be read before the condition can be judged."""
+        """Adds what must be read before the condition can be evaluated."""
 
 
 class Verb(StrEnum):
-    """The moves of a session's life that a caller asks for."""
+    """The state changes that callers can request."""
 
     START = "start"
     PAUSE = "pause"
@@ -46,7 +46,7 @@ class Verb(StrEnum):
 
 
 class Part(StrEnum):
-    """Which part of the history a truncation removes."""
+    """The part of the history that a truncation removes."""
 
     AFTER = "after_sequence"
     THROUGH = "through_sequence"
@@ -55,7 +55,7 @@ class Part(StrEnum):
 
 
 class NeedsNothing:
-    """An operation or a condition that is decided from the session's own row."""
+    """An operation or condition that needs only the session's own row."""
 
     __slots__ = ()
 
@@ -64,7 +64,7 @@ class NeedsNothing:
 
 
 class Append(NamedTuple):
-    """Adds a message. One with a chosen id that is in the history already stays, if it says the same."""
+    """Adds a message. If the history already has a message with the chosen id and the same content, that one stays."""
 
     draft: MessageDraft
 
@@ -76,11 +76,11 @@ class Append(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Truncate:
-    """Removes a part of the history, and its content from the log."""
+    """Removes part of the history, and its content from the log."""
 
     part: Part
     amount: int
-    """A sequence, of AFTER and THROUGH; a number of messages, of NEWEST and OLDEST."""
+    """A sequence for AFTER and THROUGH; a number of messages for NEWEST and OLDEST."""
     return_removed: bool = False
 
     def need(self, needs: Needs) -> None:
@@ -109,7 +109,7 @@ class SetContext:
 
     data: JsonObject
     forget_past: bool = False
-    """Erases the context's past values from the log."""
+    """Whether to erase the context's past values from the log."""
 
     def need(self, needs: Needs) -> None:
         needs.context = True
@@ -121,7 +121,7 @@ class ChangeContext:
 
     changes: tuple[Change, ...]
     forget_past: bool = False
-    """Erases the context's past values from the log."""
+    """Whether to erase the context's past values from the log."""
 
     def need(self, needs: Needs) -> None:
         needs.context = True
@@ -129,7 +129,8 @@ class ChangeContext:
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """Replaces what `paths` name by the given values; a `metadata.<key>` that is absent from `metadata` is removed."""
+    """Replaces the fields named by `paths` with the given values; a `metadata.<key>` that `metadata` lacks is
+    removed."""
 
     paths: tuple[str, ...]
     metadata: JsonObject
@@ -149,36 +150,36 @@ class MergeMetadata(NeedsNothing):
 
 @dataclass(frozen=True, slots=True)
 class Move(NeedsNothing):
-    """Changes the state, as a caller asks."""
+    """Changes the state at a caller's request."""
 
     verb: Verb
 
 
 @dataclass(frozen=True, slots=True)
 class DeleteSession(NeedsNothing):
-    """Erases the session; the last operation of its commit."""
+    """Erases the session. Must be the last operation of its commit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Expire(NeedsNothing):
-    """Records an expiry that is due; without effect when none is."""
+    """Records an expiry that is due; does nothing if none is."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImportSession(NeedsNothing):
-    """Begins an import: recreates the session, or replaces its metadata, config, context and history."""
+    """Starts an import: recreates the session, or replaces its metadata, config, context and history."""
 
     exported: Session
     context: JsonObject
     message_count: int
-    """How many messages the `ImportMessages` of later parts add."""
+    """How many messages the `ImportMessages` of later parts add in total."""
     log_id: str = ""
     """The identity of the new log."""
     data_key: bytes | None = None
-    """The wrapped key of a session that is to be encrypted."""
+    """The wrapped data key, if the session is to be encrypted."""
     fail_if_exists: bool = False
     moved: bool = False
-    """The session moves here from another database: its positions and its idle timer continue from where they were."""
+    """Whether the session moves here from another database: its positions and its idle timer then continue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +188,7 @@ class ImportMessages(NeedsNothing):
 
     messages: tuple[Message, ...]
     request_id: str = ""
-    """That of the import, which its first part records."""
+    """The request id of the import, which its first part records."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +196,7 @@ class ImportRecords:
     """Adds exported records, in the same transaction as their `ImportSession`."""
 
     records: tuple[Record, ...]
-    """Named in the session that they are imported into."""
+    """Their scope is the session that they are imported into."""
 
     def need(self, needs: Needs) -> None:
         needs.records.update(record.name for record in self.records)
@@ -203,14 +204,14 @@ class ImportRecords:
 
 @dataclass(frozen=True, slots=True)
 class SessionEtag(NeedsNothing):
-    """The session's etag is this one."""
+    """The session has this etag."""
 
     etag: str
 
 
 @dataclass(frozen=True, slots=True)
 class ContextEtag:
-    """The context's etag is this one."""
+    """The context has this etag."""
 
     etag: str
 
@@ -220,14 +221,14 @@ class ContextEtag:
 
 @dataclass(frozen=True, slots=True)
 class HistoryHead(NeedsNothing):
-    """The newest message of the history has this sequence; 0: the history is empty."""
+    """The newest message of the history has this sequence; 0 if the history is empty."""
 
     sequence: Sequence
 
 
 @dataclass(frozen=True, slots=True)
 class LastSequence(NeedsNothing):
-    """The log ends with this sequence."""
+    """The log ends at this sequence."""
 
     sequence: Sequence
 
@@ -238,15 +239,15 @@ class Removed:
 
     count: int
     messages: tuple[Message, ...] = ()
-    """The removed messages, oldest first; of a truncation that was asked to return them, and only then."""
+    """The removed messages, oldest first, if the truncation was asked to return them."""
 
 
 class ContextWritten(NamedTuple):
     """The result of SetContext and ChangeContext."""
 
     revision: Sequence
-    """The context's etag after the whole run of context operations that this one belongs to."""
+    """The context's etag after the run of context operations that includes this one."""
 
 
 class Done(NamedTuple):
-    """The result of operations of which there is nothing more to say."""
+    """The result of operations that have nothing else to return."""

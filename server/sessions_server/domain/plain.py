@@ -1,4 +1,5 @@
-"""The domain's values as plain JSON, derived from their fields: named tuples become objects without what is default."""
+"""Conversion of domain values to plain JSON, derived from their fields. Named tuples become objects without
+defaults."""
 
 from __future__ import annotations
 
@@ -16,16 +17,16 @@ Converter = Callable[[Any], Any]
 
 
 class Field(NamedTuple):
-    """One field of a named tuple, and how its value is written down and read."""
+    """A field of a named tuple, and the conversions of its value."""
 
     name: str
     encode: Converter | None
-    """None: the value is JSON as it is."""
+    """None if the value is JSON already."""
     decode: Converter | None
 
 
 def to_plain(value: Any) -> dict[str, Any]:
-    """A named tuple as an object: fields that have their default value are left out."""
+    """A named tuple as an object without the fields that have their default value."""
     defaults = value._field_defaults
     out: dict[str, Any] = {}
     for field, given in zip(fields_of(type(value)), value, strict=True):
@@ -36,7 +37,7 @@ def to_plain(value: Any) -> dict[str, Any]:
 
 
 def from_plain(kind: type[T], raw: dict[str, Any]) -> T:
-    """What `to_plain` wrote. Raises ValueError, TypeError, KeyError for anything else."""
+    """Restores what `to_plain` returned. Raises ValueError, TypeError, KeyError for anything else."""
     decoders = _decoders_of(kind)
     if decoders.keys().isdisjoint(raw):
         return kind(**raw)
@@ -48,7 +49,7 @@ def from_plain(kind: type[T], raw: dict[str, Any]) -> T:
 
 
 def _decoders_of(kind: type[Any]) -> dict[str, Converter]:
-    """The fields whose values are not JSON as they are."""
+    """The fields whose values need conversion."""
     found = _DECODERS.get(kind)
     if found is None:
         fields = fields_of(kind)
@@ -72,7 +73,7 @@ _FIELDS: dict[type, tuple[Field, ...]] = {}
 
 
 def _converters(hint: Any) -> tuple[Converter | None, Converter | None]:
-    """How a field's value is written down, and read."""
+    """The conversions of a field's value to JSON and back."""
     kinds = (
         [each for each in typing.get_args(hint) if each is not types.NoneType] if _is_union(hint) else [hint]
     )
@@ -91,14 +92,14 @@ def _is_union(hint: Any) -> bool:
 
 
 def is_sound(value: Any, hint: Any) -> bool:
-    """Whether a value is of the hinted type, in all its fields: an integer fits into 64 bits. It may be negative, as a
-    time before 1970 is."""
+    """Whether a value and all its fields match the type hint. Integers must fit into 64 bits; negative ones are valid,
+    such as times before 1970."""
     return _check_of(hint)(value)
 
 
 @functools.cache
 def _check_of(hint: Any) -> Callable[[Any], bool]:
-    """What checks values of a type; made once, since reading type hints takes long."""
+    """The check for a type; cached, since reading type hints is slow."""
     if _is_union(hint):
         checks = [_check_of(each) for each in typing.get_args(hint)]
         return lambda value: any(check(value) for check in checks)
@@ -121,7 +122,7 @@ def _check_of(hint: Any) -> Callable[[Any], bool]:
 
 
 def _types_of(hint: Any) -> frozenset[Any]:
-    """The types of which every value is sound, among those of a hint."""
+    """The types in a hint whose values are all valid."""
     hints = typing.get_args(hint) if _is_union(hint) else (hint,)
     kinds = [getattr(each, "__supertype__", each) for each in hints]
     found = [typing.get_origin(each) or each for each in kinds]

@@ -1,4 +1,4 @@
-"""What the domain's users need from outside, as contracts. `app.py` is where each meets its implementation."""
+"""Contracts for what the domain's users need from outside. `app.py` connects them to their implementations."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 
 class Clock(Protocol):
-    """The time. Real in a server, turned by hand in tests."""
+    """The current time. Real in a server, set by hand in tests."""
 
     def now(self) -> Micros: ...
 
@@ -45,32 +45,32 @@ class Access(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls. The tenant comes from the credential alone."""
+    """An authenticated caller. The tenant comes only from the credential."""
 
     tenant: str
     access: Access = Access.WRITE
     subject: str = ""
     credential: str = ""
-    """Tells credentials of one subject apart."""
+    """Distinguishes credentials of the same subject."""
     expires_at: Micros | None = None
-    """When the credential ends; a stream that lives longer is ended soon after."""
+    """When the credential expires; a stream that is still open then is ended shortly afterwards."""
 
 
 class Authenticator(Protocol):
-    """Knows callers by their credentials."""
+    """Identifies callers by their credentials."""
 
     def authenticate(
         self, authorization: Seq[bytes | str], *, now: Micros, needed: Access = Access.READ
     ) -> Caller:
-        """Who sent these `authorization` headers. Raises Unauthenticated, then PermissionDenied.
+        """The sender of these `authorization` headers. Raises Unauthenticated, then PermissionDenied.
 
-        Called again with a stream's own headers it says whether the stream may continue: a token that has ended or was
-        revoked since raises Unauthenticated.
+        Called again with a stream's own headers to check whether it may continue: a token that has since expired or
+        been revoked raises Unauthenticated.
         """
 
 
 class Cell(NamedTuple):
-    """One encrypted value's place. It is authenticated with the value, so ciphertext cannot be moved."""
+    """The location of an encrypted value. It is authenticated with the value, so that ciphertext cannot be moved."""
 
     tenant: str
     session_id: str
@@ -79,32 +79,34 @@ class Cell(NamedTuple):
 
 
 class Cells(Protocol):
-    """Encrypts and decrypts single values with a session's own data key. Called from several threads."""
+    """Encrypts and decrypts single values with a session's data key. Called from several threads."""
 
     def keyring(self) -> object:
-        """Another object whenever the keyring has changed; None without one."""
+        """An object that changes whenever the keyring does; None without a keyring."""
 
     def new_key(self, tenant: str, session_id: str) -> bytes:
-        """A fresh data key, wrapped by the keyring's current key. Raises EncryptionNotConfigured."""
+        """A new data key, wrapped by the keyring's current key. Raises EncryptionNotConfigured."""
 
     def seal(self, wrapped: bytes, cell: Cell, plaintext: bytes) -> bytes:
-        """The ciphertext for one place. Raises KeyNotAvailable, DataCorrupted."""
+        """The ciphertext for one location. Raises KeyNotAvailable, DataCorrupted."""
 
     def open(self, wrapped: bytes, cell: Cell, sealed: bytes) -> bytes:
-        """The plaintext of one place. Raises KeyNotAvailable, DataCorrupted; never answers empty instead."""
+        """The plaintext of one location. Raises KeyNotAvailable, DataCorrupted; never returns an empty value
+        instead."""
 
     def rewrap(self, tenant: str, session_id: str, wrapped: bytes) -> bytes | None:
-        """The same data key under the keyring's current key; None when it is already. Raises as `open`."""
+        """The same data key under the keyring's current key; None if it already is. Raises the same errors as
+        `open`."""
 
 
 class Envelope(Protocol):
-    """What the records of one session are put into while they lie outside the database."""
+    """Encrypts the records of one session while they are outside the database."""
 
     def seal(self, place: int, data: bytes) -> bytes:
         """Raises KeyNotAvailable, DataCorrupted."""
 
     def open(self, place: int, data: bytes) -> bytes:
-        """The data that was sealed for the same place. Raises KeyNotAvailable, DataCorrupted."""
+        """The data that was sealed for the same location. Raises KeyNotAvailable, DataCorrupted."""
 
 
 class LockWait(Enum):
@@ -119,67 +121,69 @@ class Transaction(Protocol):
     """One write transaction, used by one thread at a time."""
 
     def load(self, commits: Seq[Commit], *, lock_wait: LockWait = LockWait.LONG) -> Workspace:
-        """Locks, in sorted order, and reads all that the commits need. Idempotent within the transaction.
+        """Locks everything that the commits need, in sorted order, and reads it. Idempotent within the transaction.
 
-        All is judged at one instant, that of the workspace. Without lock_wait, sessions that another transaction has
-        locked are left out of the workspace and named there as busy. Else raises SessionLocked when the wait was too
-        long.
+        Everything is evaluated at one time, that of the workspace. With `LockWait.NONE`, sessions locked by another
+        transaction are left out of the workspace and listed there as busy. Otherwise raises SessionLocked if the wait
+        takes too long.
         """
 
     def save(self, workspace: Workspace) -> list[Published]:
-        """Writes the changes. Returns what watchers are told once the transaction is durable.
+        """Writes the changes. Returns what to publish to watchers once the transaction is durable.
 
-        Raises StorageFull, Unavailable, DataCorrupted, or any error of the database: the transaction is then lost.
+        Raises StorageFull, Unavailable, DataCorrupted, or any database error; the transaction is then lost.
         """
 
     def read(self, reads: Seq[Read]) -> tuple[ReadResult, ...]:
-        """Reads several things, as this transaction has left them so far. Raises as ReadStore.read does."""
+        """Reads several things, including what this transaction has written so far. Raises the same errors as
+        ReadStore.read."""
 
 
 class WriteStore(Protocol):
-    """The store, as its one writer sees it."""
+    """The store as seen by its only writer."""
 
     async def transact(self, work: Callable[[Transaction], T]) -> T:
-        """Runs `work` in one durable transaction; what it raises rolls everything back and is raised here.
+        """Runs `work` in one durable transaction. An exception of `work` rolls everything back and is raised here.
 
-        Once begun it is not cut by cancellation. Raises Unavailable when the store cannot be reached, also when it is
-        unknown whether the commit happened: the commands' request ids tell on the next try.
+        Cancellation does not interrupt it once it has started. Raises Unavailable if the store cannot be reached, also
+        if it is unknown whether the transaction committed: a retry with the same request ids finds out.
         """
 
     async def fork(self, fork: Fork) -> tuple[Committed, list[Published]]:
-        """Creates a session that begins as another one was, in one durable transaction, which does not lock that one.
-        Raises as `Commits.fork`."""
+        """Creates a session as a copy of another one, in one durable transaction that does not lock the source. Raises
+        the same errors as `Commits.fork`."""
 
 
 class TransactionObserver(Protocol):
-    """Sees the write transactions of the writer, for metrics and traces."""
+    """Observes the writer's transactions, for metrics and traces."""
 
     def origin(self) -> object:
-        """What the running call is to a trace; kept with its commit until the transaction that holds it."""
+        """The trace context of the current call; kept with its commit until the transaction that contains it."""
 
     def transaction(self, origins: Seq[object]) -> AbstractContextManager[None]:
-        """Around one transaction with the commits of these origins; entered before it begins, left when it is durable
+        """Encloses one transaction with the commits of these origins; entered before it begins, left when it is durable
         or has failed."""
 
 
 class Commits(Protocol):
-    """Where commits are decided, in the order in which they come, and made durable."""
+    """Decides commits in order of arrival and makes them durable."""
 
     def send(self, commit: Commit) -> Awaitable[Committed]:
-        """Takes the commit at once: commits of one session are decided in the order in which they were sent. What
-        waits for the result may be dropped.
+        """Queues the commit at once: commits of one session are decided in the order in which they were sent. The
+        awaitable may be dropped.
 
-        The result comes once it is durable; of a repeated request id it is the first one again. Raises the DomainError
-        that refuses the commit, Unavailable, StorageFull.
+        The result is available once it is durable; a repeated request id returns the first result. Raises the
+        DomainError that refuses the commit, Unavailable, StorageFull.
         """
 
     async def submit(self, commit: Commit) -> Committed:
         """Sends a commit and waits for its result."""
 
     async def submit_parts(self, parts: Callable[[], Iterator[Commit]]) -> Committed:
-        """Decides the parts of one commit, one after another, in one transaction, and returns the first one's result.
+        """Decides the parts of one commit in order, in one transaction, and returns the result of the first.
 
-        Stops after the first when it has no effect, as a repeated request has none. Any refusal undoes all of them.
+        Stops after the first part if it has no effect, as when the request is a repetition. Any refusal undoes all
+        parts.
         """
 
     async def fork(self, fork: Fork) -> Committed:
@@ -189,13 +193,13 @@ class Commits(Protocol):
 
 class HistoryQuery(NamedTuple):
     limit: int = 0
-    """At most so many messages; 0: the session's context window."""
+    """The maximum number of messages; 0 means the session's context window."""
     before: Sequence | None = None
     after: Sequence | None = None
     at: Sequence | None = None
-    """The position as of which to read; None: now."""
+    """The position to read as of; None means now."""
     whole_turns: bool = False
-    """Leaves out the oldest of them, so that the page begins with a turn."""
+    """Omits messages at the start, so that the page begins with a turn."""
 
 
 class HistoryPage(NamedTuple):
@@ -205,21 +209,21 @@ class HistoryPage(NamedTuple):
 
 
 class LogPage(NamedTuple):
-    """Events after a position, in order and without a hole between them."""
+    """Events after a position, in order and without gaps."""
 
     events: tuple[Event, ...]
     head: Sequence
     """The log's head at the time of reading."""
     log_start: Sequence
-    """The first position that is kept; above `after` + 1 when events were compacted."""
+    """The first position that is kept; above `after` + 1 if events were compacted."""
     delete_time: Micros | None
-    """When the session was erased; None: it lives. Of an erased session no events are left, only the head."""
+    """When the session was erased; None if it exists. No events of an erased session are left, only the head."""
     log_id: str = ""
-    """The log's identity; of an erased session, empty."""
+    """The log's identity; empty if the session was erased."""
     create_time: Micros | None = None
-    """When the session was created; None: it was erased."""
+    """When the session was created; None if it was erased."""
     fleeting: bool = False
-    """The clock will erase the session some day; from then on nothing may be shown that was read before."""
+    """Whether a timer will erase the session; what was read before must not be shown after that."""
 
 
 class OrderBy(NamedTuple):
@@ -229,11 +233,11 @@ class OrderBy(NamedTuple):
 
 
 ListPlace: TypeAlias = "tuple[Micros, str]"
-"""Where a session is in a list: the value of the column that it is ordered by, and the session's id."""
+"""The position of a session in a list: the value of the ordering column, and the session's id."""
 
 
 class Due(NamedTuple):
-    """A session whose expiry is due. The natural order is that in which they are recorded."""
+    """A session whose expiry is due. The natural order is the order in which expiries are recorded."""
 
     time: Micros
     key: SessionKey
@@ -242,129 +246,133 @@ class Due(NamedTuple):
 class ListQuery(NamedTuple):
     tenant: str
     user_id: str
-    """Empty: every user."""
+    """Empty for every user."""
     states: tuple[State, ...]
-    """Empty: every state but ARCHIVED."""
+    """Empty for every state except ARCHIVED."""
     conditions: tuple[Condition, ...]
-    """What the metadata must satisfy, all of it."""
+    """Conditions on the metadata; all must hold."""
     order: OrderBy
     limit: int
     after: ListPlace | None
-    """Where the page before ended."""
+    """The last position of the previous page."""
 
     @property
     def is_search(self) -> bool:
-        """Whether many more sessions may be looked at than are returned: what a filter leaves out, or, by
-        `update_time`, all whose expiry is due and not recorded yet."""
+        """Whether the query may read many more sessions than it returns: those that a filter leaves out or, by
+        `update_time`, all whose expiry is due but not recorded."""
         return bool(self.conditions) or self.order.column == "update_time"
 
 
 class SessionPage(NamedTuple):
     sessions: list[Session]
     next: ListPlace | None
-    """Where the next page begins; None: there is none. A page may be short, or even empty, and have a next one."""
+    """Where the next page begins; None if there is none. A page may be short or even empty and still have a next
+    page."""
 
 
 class RecordStore(Protocol):
-    """The records, as readers see them: all that was acknowledged before, at one instant.
+    """The records as seen by readers: everything acknowledged before the call, in one snapshot.
 
-    Each raises Unavailable when the store cannot be reached, KeyNotAvailable and DataCorrupted for values that cannot
-    be opened. A read that starts ttls again is a write, and raises SessionLocked when others hold the records for long.
+    Each method raises Unavailable if the store cannot be reached, and KeyNotAvailable or DataCorrupted for values that
+    cannot be decrypted. A read that restarts ttls is a write, and raises SessionLocked if the records are locked for
+    long.
     """
 
     async def record(self, name: RecordName, *, refresh_ttl: bool = False) -> Record | None:
-        """None: it is absent, or its session is. Waits for writes that may undo an expiry that is due."""
+        """None if the record or its session does not exist. Waits for writes that may undo a due expiry."""
 
     async def records(self, query: RecordQuery) -> RecordPage:
-        """One page. Raises InvalidRequest for a filter that cannot be asked."""
+        """One page. Raises InvalidRequest for an unsupported filter."""
 
     async def collections(self, query: CollectionQuery) -> CollectionPage:
-        """The collections with at least one record, in the order of their paths."""
+        """The collections with at least one record, ordered by path."""
 
     async def shared_scopes(self, after: Scope | None, limit: int) -> list[Scope]:
-        """The next users and tenants that have records, in order; none at the end."""
+        """The next users and tenants that have records, in order; empty at the end."""
 
 
 class ReadStore(Protocol):
-    """The store, as readers see it.
+    """The store as seen by readers.
 
-    Every read sees all that was acknowledged before it was called, and judges expiry by one instant: a session that has
-    expired is answered as expired, one that is erased by then raises SessionNotFound like one that never was.
-    Each raises Unavailable when the store cannot be reached. What is read of one session waits for writes that may undo
-    an expiry that is due, and raises SessionLocked when they take long; lists and heads do not wait.
+    Every read sees everything acknowledged before the call, and evaluates expiry at a single time: an expired session
+    is returned as expired, and an erased one raises SessionNotFound as if it had never existed. Each method raises
+    Unavailable if the store cannot be reached. Reads of one session wait for writes that may undo a due expiry, and
+    raise SessionLocked if those take long; lists and heads do not wait.
 
-    As of an earlier position, each read of one session raises CursorAhead for a position after the log's end, and
-    EventsCompacted for one whose state is no longer kept.
+    Reads as of an earlier position raise CursorAhead for a position after the log's end, and EventsCompacted if that
+    state is no longer kept.
     """
 
     async def session(self, key: SessionKey, at: Sequence | None = None) -> Session: ...
 
     async def context(self, key: SessionKey, at: Sequence | None = None) -> Context:
-        """The stored context; an empty one when it was never written. Raises KeyNotAvailable, DataCorrupted."""
+        """The stored context; an empty one if it was never written. Raises KeyNotAvailable, DataCorrupted."""
 
     async def history(self, key: SessionKey, query: HistoryQuery) -> HistoryPage:
         """Raises KeyNotAvailable, DataCorrupted."""
 
     async def read(self, reads: Seq[Read]) -> tuple[ReadResult, ...]:
-        """Several reads of one snapshot, in their order; what is missing is None. Raises as the single reads do,
-        but never SessionNotFound."""
+        """Several reads of one snapshot, in the given order; None for what does not exist. Raises the same errors as
+        the single reads, except SessionNotFound."""
 
     async def log(self, key: SessionKey, after: Sequence, limit: int, *, changes: bool = False) -> LogPage:
-        """Events after a position, from one snapshot: at most so many, and fewer where they are large; with what they
-        changed, if that is asked for. Raises SessionNotFound for an id that never was, KeyNotAvailable, DataCorrupted.
-        A session that is to be treated as erased, but is not yet, answers as if the position were its head, and raises
-        SessionNotFound for a position beyond that."""
+        """Events after a position, from one snapshot: at most `limit`, fewer if they are large, and with their changes
+        if requested. Raises SessionNotFound for an id that never existed, KeyNotAvailable, DataCorrupted. For a session
+        that counts as erased but has not been erased yet, the position is treated as the head; a position beyond the
+        head raises SessionNotFound."""
 
     async def sessions(self, query: ListQuery) -> SessionPage:
-        """One page in the asked order, ties by session id. Raises InvalidRequest for a filter that cannot be asked,
-        LimitExceeded for a search that takes too long."""
+        """One page in the requested order; ties are ordered by session id. Raises InvalidRequest for an unsupported
+        filter, LimitExceeded for a search that takes too long."""
 
     async def heads(self, keys: Seq[SessionKey]) -> Mapping[SessionKey, Sequence]:
-        """The logs' heads, of erased sessions too; a key that never was is left out."""
+        """The heads of the logs, including those of erased sessions; ids that never existed are left out."""
 
     async def due(self, limit: int, after: Due | None = None) -> list[Due]:
-        """Sessions whose expiry is due, the longest due first; with `after`, those that come after that one."""
+        """Sessions whose expiry is due, the longest overdue first; with `after`, those following it."""
 
     async def keys(self, after: SessionKey | None, limit: int) -> list[SessionKey]:
-        """The next sessions of all tenants, in the order of their keys; none at the end."""
+        """The next sessions of all tenants, ordered by key; empty at the end."""
 
 
 class Feed(Protocol):
-    """What the hub knows of one watched session."""
+    """The hub's state for one watched session."""
 
     version: int
-    """Grows with every wake-up."""
+    """Increases with every wake-up."""
     erased_through: Sequence
-    """Content up to this position may have been erased since it was read."""
+    """Content up to this position may have been erased after it was read."""
     erasures: int
-    """Grows when content was erased: what was read before may show it."""
+    """Increases when content is erased: data read before may include it."""
     foreign: int
-    """Grows when another replica has written, which may have erased what was read before."""
+    """Increases when another replica writes, which may have erased data read before."""
     head: Sequence
-    """The furthest position of the log that is known; 0: none is."""
+    """The furthest known position of the log; 0 if none is known."""
 
     def recent(self, after: Sequence, log_id: str) -> list[Event] | None:
-        """The events after a position in this log, if all are at hand; empty at the head; None: ask the log."""
+        """The events after a position in this log if all are cached; empty at the head; None if the log must be
+        read."""
 
     async def changed(self, since: int, timeout_seconds: float, *, beside: set[Waiter] | None = None) -> None:
-        """Returns when the version is no longer `since`, after the timeout, or when its future in `beside` is set."""
+        """Returns when the version differs from `since`, after the timeout, or when its future in `beside` is done."""
 
     def hint(self, head: Sequence) -> None:
-        """The log has reached a position: if what is at hand does not, it is out of date."""
+        """Reports that the log has reached a position; cached events that end before it are out of date."""
 
     def compare(self, head: Sequence, seen: int) -> None:
-        """A read begun at version `seen` found the head there: if it was further before, the log has gone back."""
+        """Reports the head found by a read that began at version `seen`; if it is lower than a known head, the log was
+        rolled back."""
 
 
 class Hub(Protocol):
-    """Wakes those who watch a session."""
+    """Wakes the watchers of a session."""
 
     def watch(self, key: SessionKey) -> AbstractContextManager[Feed]:
-        """Registers interest in a session, for as long as the context lasts."""
+        """Watches a session while the context lasts."""
 
 
 class Sink(Protocol):
-    """Where a follower's events go, one by one and in order. What it raises ends the follower."""
+    """Receives a follower's events one by one, in order. An exception ends the follower."""
 
     async def event(self, event: Event) -> None: ...
 

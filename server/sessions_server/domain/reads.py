@@ -1,4 +1,4 @@
-"""Reads that can be made together, as of one instant: by `Read`, and by a commit right after it."""
+"""Reads that can be combined in one snapshot: by `Read`, or by a commit right after its operations."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 class ReadSession(NamedTuple):
     key: SessionKey
     at: Sequence | None = None
-    """The position as of which to read; None: now."""
+    """The position to read as of; None means now."""
 
 
 class ReadContext(NamedTuple):
     key: SessionKey
     path: Path = ()
     at: Sequence | None = None
-    """The position as of which to read; None: now."""
+    """The position to read as of; None means now."""
 
 
 class ReadHistory(NamedTuple):
@@ -41,7 +41,7 @@ class ReadMessage(NamedTuple):
 class ReadRecord(NamedTuple):
     name: RecordName
     refresh_ttl: bool = False
-    """Starts the record's ttl again."""
+    """Whether to restart the record's ttl."""
 
 
 class ReadRecords(NamedTuple):
@@ -52,12 +52,12 @@ Read: TypeAlias = ReadSession | ReadContext | ReadHistory | ReadMessage | ReadRe
 
 
 def session_of(read: Read) -> SessionKey | None:
-    """The session that a read is of; None: it is of records."""
+    """The session that a read belongs to; None if it reads records."""
     return None if isinstance(read, ReadRecord | ReadRecords) else read.key
 
 
 def refreshes(read: Read) -> bool:
-    """Whether the read starts ttls again, and so writes."""
+    """Whether the read restarts ttls, and so writes."""
     match read:
         case ReadRecord(refresh_ttl=refresh) | ReadRecords(RecordQuery(refresh_ttl=refresh)):
             return refresh
@@ -66,19 +66,19 @@ def refreshes(read: Read) -> bool:
 
 
 def is_search(read: Read) -> bool:
-    """Whether many more rows may be looked at than are returned."""
+    """Whether the read may examine many more rows than it returns."""
     return isinstance(read, ReadRecords) and read.query.is_search
 
 
 class ContextRead(NamedTuple):
     context: Context
     value: Json | Missing
-    """The value at the path that was asked for; MISSING when there is none, or no path was asked for."""
+    """The value at the requested path; MISSING if there is none, or no path was requested."""
 
 
 class LeftOut(NamedTuple):
-    """The result of a read for which the answer had no room left."""
+    """The result of a read that did not fit into the response."""
 
 
 ReadResult: TypeAlias = "Session | ContextRead | HistoryPage | Message | Record | RecordPage | LeftOut | None"
-"""What one read found; None: there is no such thing."""
+"""The result of one read; None if it does not exist."""

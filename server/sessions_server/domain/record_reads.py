@@ -1,4 +1,4 @@
-"""What can be asked about records: pages of them, and the collections that they are in."""
+"""Queries on records: pages of records, and the collections that they are in."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class RecordOrder(StrEnum):
-    """By key, or by the caller's time; ties by collection, key and session."""
+    """By key, or by the caller's time; ties are ordered by collection, key and session."""
 
     KEY = "key"
     KEY_DESC = "key desc"
@@ -29,11 +29,11 @@ class RecordOrder(StrEnum):
 
 
 class RecordPlace(NamedTuple):
-    """Where a record is in a list."""
+    """The position of a record in a list."""
 
     time: Micros
     collection: str
-    """As it is stored."""
+    """In its stored form."""
     key: str
     session_id: str
 
@@ -41,28 +41,28 @@ class RecordPlace(NamedTuple):
 class RecordQuery(NamedTuple):
     scope: Scope
     all_sessions: bool = False
-    """Of every session of the scope's tenant."""
+    """Whether to include every session of the scope's tenant."""
     collection: tuple[str, ...] = ()
     subtree: bool = False
-    """With the collections within, in the order of their paths when the order is by key."""
+    """Whether to include nested collections, ordered by path if the order is by key."""
     key_prefix: str = ""
     after_key: str = ""
-    """Empty: from the first key on."""
+    """Empty to begin at the first key."""
     before_key: str = ""
-    """Empty: to the last key."""
+    """Empty to end at the last key."""
     conditions: tuple[Condition, ...] = ()
-    """What the labels must satisfy, all of it."""
+    """Conditions on the labels; all must hold."""
     order: RecordOrder = RecordOrder.KEY
     keys_only: bool = False
-    """The values are left out."""
+    """Whether to leave out the values."""
     refresh_ttl: bool = False
-    """Starts the ttls of the records that are found again."""
+    """Whether to restart the ttls of the records found."""
     limit: int = 100
     after: RecordPlace | None = None
 
     @property
     def is_search(self) -> bool:
-        """Whether many more records may be looked at than are returned."""
+        """Whether the query may examine many more records than it returns."""
         bounded = bool(self.key_prefix or self.after_key or self.before_key)
         return bool(self.conditions) or self.subtree or (bounded and self.order.by_time)
 
@@ -70,7 +70,8 @@ class RecordQuery(NamedTuple):
 class RecordPage(NamedTuple):
     records: tuple[Record, ...]
     next: RecordPlace | None
-    """Where the next page begins; None: there is none. A page may be short, or even empty, and have a next one."""
+    """Where the next page begins; None if there is none. A page may be short or even empty and still have a next
+    page."""
 
 
 class CollectionQuery(NamedTuple):
@@ -78,10 +79,10 @@ class CollectionQuery(NamedTuple):
     all_sessions: bool = False
     prefix: tuple[str, ...] = ()
     max_depth: int = 0
-    """Longer paths are cut to this many strings; 0: none are."""
+    """Longer paths are cut to this many strings; 0 cuts none."""
     limit: int = 100
     after: tuple[str, ...] | None = None
-    """The last path of the page before."""
+    """The last path of the previous page."""
 
 
 class CollectionPage(NamedTuple):

@@ -1,6 +1,6 @@
-"""Records: small values of their own, each addressed by a scope, a collection and a key.
+"""Records: small values, each identified by a scope, a collection and a key.
 
-A record belongs to a session, to a user or to the whole tenant. Records have no past: a write replaces what was there.
+A record belongs to a session, a user or the whole tenant. Records have no history: a write replaces the previous value.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Scope(NamedTuple):
-    """Who a record belongs to: a session, a user or, without either, the whole tenant."""
+    """The owner of a record: a session, a user or, if neither is set, the whole tenant."""
 
     tenant: str
     session_id: str = ""
@@ -27,12 +27,13 @@ class Scope(NamedTuple):
 
     @property
     def session(self) -> SessionKey | None:
-        """The session that the records live with; None for shared ones."""
+        """The session that the records belong to; None for shared ones."""
         return SessionKey(self.tenant, self.session_id) if self.session_id else None
 
     @property
     def cell_key(self) -> SessionKey:
-        """What takes the place of a session where values are sealed: of shared records an id that no session has."""
+        """Stands in for the session id where values are encrypted; for shared records an id that no session can
+        have."""
         return self.session or SessionKey(self.tenant, f"user/{self.user_id}" if self.user_id else "tenant/")
 
 
@@ -42,7 +43,7 @@ def is_shared(key: SessionKey) -> bool:
 
 
 class RecordName(NamedTuple):
-    """A record's address. Its natural order is by code point."""
+    """Identifies a record. The natural order is by code point."""
 
     scope: Scope
     collection: tuple[str, ...]
@@ -56,31 +57,31 @@ class Record(NamedTuple):
     value: bytes
     value_type: str
     labels: JsonObject
-    """Stored in clear, so that records can be found by them."""
+    """Stored unencrypted, so that records can be found by them."""
     time: Micros
-    """The caller's own time, which lists can be ordered by."""
+    """The caller's own time, by which lists can be ordered."""
     ttl: Micros | None
     etag: str
     create_time: Micros
     update_time: Micros
     expire_time: Micros | None
-    """From this instant on the record is gone. A refreshing read moves it."""
+    """When the record expires. A read that refreshes the ttl moves it."""
 
 
 class PutRecord(NamedTuple):
-    """Stores a record in place of what is there."""
+    """Stores a record, replacing an existing one."""
 
     name: RecordName
     value: bytes
     labels: JsonObject
     etag: str
-    """The etag that the record gets, chosen by the caller or made for it; never empty."""
+    """The record's new etag, chosen by the caller or generated; never empty."""
     value_type: str = ""
     time: Micros | None = None
-    """None: the time of the commit."""
+    """None for the time of the commit."""
     ttl: Micros | None = None
     if_absent: bool = False
-    """A record that is there is kept, which is not an error."""
+    """Whether to keep an existing record, which is not an error."""
 
     def need(self, needs: Needs) -> None:
         needs.records.add(self.name)
@@ -89,7 +90,7 @@ class PutRecord(NamedTuple):
 class DeleteRecord(NamedTuple):
     name: RecordName
     prefix: bool = False
-    """Deletes every record of the collection whose key begins with the name's key."""
+    """Whether to delete every record of the collection whose key starts with the name's key."""
 
     def need(self, needs: Needs) -> None:
         (needs.prefixes if self.prefix else needs.records).add(self.name)
@@ -99,7 +100,7 @@ class RecordState(Enum):
     ABSENT = "absent"
     PRESENT = "present"
     UNCHANGED = "unchanged"
-    """Present, with the condition's etag."""
+    """Exists and has the condition's etag."""
 
 
 class RecordIs(NamedTuple):
@@ -118,7 +119,7 @@ class RecordWritten(NamedTuple):
 
     etag: str
     kept: bool = False
-    """`if_absent` was given and a record was there."""
+    """Whether `if_absent` was set and a record existed."""
 
 
 class RecordsDeleted(NamedTuple):
@@ -128,16 +129,16 @@ class RecordsDeleted(NamedTuple):
 
 
 class RecordChange(NamedTuple):
-    """What a commit's event says of one record that it changed."""
+    """One changed record in a commit's event."""
 
     name: RecordName
     etag: str
-    """The record's new etag; of a deleted record, its last."""
+    """The record's new etag; if it was deleted, its last."""
     deleted: bool
 
 
 class RecordHead(NamedTuple):
-    """What has to be known of a stored record before it is written."""
+    """What must be known about a stored record before it is written."""
 
     etag: str
     create_time: Micros
@@ -146,16 +147,16 @@ class RecordHead(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """The records that a transaction's commits name: as loaded, then as the commits so far have left them."""
+    """The records named by a transaction's commits: first as loaded, then as changed by the commits so far."""
 
     heads: Mapping[RecordName, RecordHead] = field(default_factory=dict)
-    """Those that are there; what the commits name and is not here is absent."""
+    """Existing records; those that commits name and that are missing here do not exist."""
     writes: Mapping[RecordName, Record | None] = field(default_factory=dict)
-    """What is to be saved; None: a deletion."""
+    """What to save; None is a deletion."""
     erased: frozenset[SessionKey] = frozenset()
-    """Sessions whose stored records go, before anything is saved."""
+    """Sessions whose stored records are deleted before anything is saved."""
     commit: Mapping[RecordName, RecordHead | None] = field(default_factory=dict)
-    """How the records that the current commit touches were before it."""
+    """The records touched by the current commit, as they were before it."""
 
     def put(self, put: PutRecord, now: Micros) -> tuple[Records, RecordWritten]:
         head = self.heads.get(put.name)
@@ -176,7 +177,7 @@ class Records:
         return self._with({put.name: record}), RecordWritten(put.etag)
 
     def delete(self, delete: DeleteRecord, limits: Limits) -> tuple[Records, RecordsDeleted]:
-        """Raises LimitExceeded for a prefix of too many records."""
+        """Raises LimitExceeded if the prefix has too many records."""
         prefix = delete.name
         if delete.prefix:
             found = [name for name in self.heads if _is_below(name, prefix)]
@@ -191,11 +192,11 @@ class Records:
         return self._with(dict.fromkeys(found)), RecordsDeleted(len(found))
 
     def restored(self, record: Record) -> Records:
-        """The same with a record exactly as it is given, of which no event tells."""
+        """A copy with a record stored exactly as given and not reported by an event."""
         return self._with({record.name: record}).settled()
 
     def refuses(self, condition: RecordIs) -> str | None:
-        """The etag of the record that fails the condition, empty where there is none; None: the condition holds."""
+        """The current etag if the condition fails, empty if there is no record; None if the condition holds."""
         head = self.heads.get(condition.name)
         if condition.state is RecordState.UNCHANGED:
             holds = head is not None and head.etag == condition.etag
@@ -207,7 +208,7 @@ class Records:
 
     @property
     def changes(self) -> tuple[RecordChange, ...]:
-        """What the current commit comes to: one change for each record that it leaves otherwise than it found it."""
+        """The net effect of the current commit: one change for each record that differs afterwards."""
         found = ((name, before, self.heads.get(name)) for name, before in self.commit.items())
         return tuple(
             RecordChange(name, (after or before).etag, deleted=after is None)  # type: ignore[union-attr]
@@ -216,11 +217,11 @@ class Records:
         )
 
     def settled(self) -> Records:
-        """The same at the end of a commit."""
+        """A copy for the end of a commit."""
         return replace(self, commit={}) if self.commit else self
 
     def without_session(self, key: SessionKey) -> Records:
-        """The same after the session was erased, and its records with it."""
+        """A copy after the session and its records were erased."""
         return Records(
             {name: head for name, head in self.heads.items() if name.scope.session != key},
             {name: write for name, write in self.writes.items() if name.scope.session != key},
@@ -243,7 +244,7 @@ def _is_below(name: RecordName, prefix: RecordName) -> bool:
 
 
 def change_json(change: RecordChange) -> Json:
-    """A change as an event's payload has it; the tenant is that of the event."""
+    """A change in an event's payload; its tenant is that of the event."""
     (_, *owner), collection, key = change.name
     return [[*owner], [*collection], key, change.etag, change.deleted]
 

@@ -1,6 +1,7 @@
-"""Folds events into the state of a session: `after` is the only place that says what an event changes.
+"""Computes the state of a session from its events: only `after` defines what an event changes.
 
-A commit is decided as events, and its effect is what this makes of them; so what is stored equals what the log gives.
+A commit is decided as events, and its effect is computed here as well, so the stored state always equals a replay of
+the log.
 """
 
 from __future__ import annotations
@@ -30,19 +31,19 @@ if TYPE_CHECKING:
 
 
 class Snapshot(NamedTuple):
-    """A session and its context, at one position of the log."""
+    """A session and its context at one position of the log."""
 
     session: Session | None = None
-    """None: there is none, or it was erased."""
+    """None if the session does not exist or was erased."""
     context: Context | None = None
-    """None: it was never written, or is not known."""
+    """None if it was never written or is not known."""
 
 
 NOTHING: Final = Snapshot()
 
 
 def replay(base: Snapshot, events: Iterable[Event]) -> Snapshot:
-    """The state after `events`, which follow the base without a hole. Of messages only the type is looked at."""
+    """The state after `events`, which follow the base without gaps. The content of messages is ignored."""
     snapshot = base
     for event in events:
         snapshot = after(snapshot, event)
@@ -60,7 +61,7 @@ def after(before: Snapshot, event: Event) -> Snapshot:
 
 
 def settled(settings: Settings, paths: Iterable[str], given: Settings) -> Settings:
-    """The settings after what `paths` name was replaced by the given values."""
+    """The settings after replacing the fields named by `paths` with the given values."""
     metadata, config, storage = settings
     for path in paths:
         top, dot, rest = path.partition(".")
@@ -117,7 +118,7 @@ def _with_message(session: Session, event: Event) -> Session:
 
 
 def _touched(session: Session, event: Event, **changes: Any) -> Session:
-    """The session after a write of content: its idle timer starts again, its etag stays."""
+    """The session after a content write, which resets the idle timer but keeps the etag."""
     return session._replace(
         last_sequence=event.sequence, update_time=event.time, active_time=event.time, **changes
     )
@@ -197,5 +198,5 @@ _FOLDS: Final[dict[EventType, Callable[[Session, Snapshot, Event, Any], Snapshot
 
 def _known(value: Any) -> Any:
     if value is None:
-        raise ValueError("an event without its change cannot be folded")
+        raise ValueError("an event without its change cannot be replayed")
     return value

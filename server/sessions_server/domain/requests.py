@@ -1,7 +1,7 @@
-"""What is kept of the answer to a request id, and how a repetition is answered from it.
+"""What is stored of the response to a request id, and how the response to a repetition is rebuilt.
 
-Only what the server made up is kept: ids, sequences, times, etags, and the small facts of a session. Content comes back
-with the repeated request itself, and what else belongs to the answer is read from the log as of the kept position.
+Only values that the server generated are stored: ids, sequences, times, etags and small fields of a session. The
+repeated request brings its content along, and everything else is read from the log as of the stored position.
 """
 
 from __future__ import annotations
@@ -24,36 +24,36 @@ if TYPE_CHECKING:
 
 
 class Kept(NamedTuple):
-    """The answer to a request, without anything whose size follows that of the session's state."""
+    """The stored response to a request, without anything that grows with the session's state."""
 
     sequence: Sequence
     """The log's head after the commit."""
     results: tuple[Result, ...] = ()
-    """Of messages the bodies are not kept."""
+    """Message bodies are not kept."""
     session: Session | None = None
-    """Without its metadata."""
+    """Without metadata."""
     context: tuple[Sequence, Micros] | None = None
-    """The context's etag and time."""
+    """The etag and time of the context."""
     log_id: str = ""
-    """Of a receipt: the root of the identity of the log that its messages are in. Set only where the answer is nothing
-    but the ids, positions and times that the server gave to new messages; it need not be erased with its session."""
+    """Set only on a receipt, a response that has nothing but ids, positions and times of new messages: the root of the
+    identity of their log. A receipt need not be erased with its session."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredRequest:
-    """A request id that has had its effect."""
+    """A request id that was used."""
 
     stamp: RequestStamp
     time: Micros
     answer: Committed | None
-    """What a repetition is told; None: what it was about was erased since."""
+    """The response to a repetition; None if its content was erased since."""
     kept: Kept | None = None
-    """What is to be stored of it, of a request of this transaction."""
+    """What to store, for a request of this transaction."""
     outlives: bool = False
-    """The request itself has erased the session, so its answer is kept when that happens to a later one."""
+    """Whether the request itself erased the session; its response is then kept at later erasures."""
 
     def without_answer(self) -> StoredRequest:
-        """The same after the session was erased."""
+        """A copy for after the session was erased."""
         return self if self.outlives else replace(self, answer=None, kept=None)
 
 
@@ -61,7 +61,7 @@ _NO_BODY = MessageBody()
 
 
 def keep(commit: Commit, committed: Committed, facts: Facts) -> Kept:
-    """What is kept of the answer to a commit; `facts` are those after it."""
+    """The part of a commit's response to store; `facts` are those after the commit."""
     session, context = committed.session, committed.context
     return Kept(
         facts.last_sequence,
@@ -73,14 +73,15 @@ def keep(commit: Commit, committed: Committed, facts: Facts) -> Kept:
 
 
 def _is_receipt(commit: Commit) -> bool:
-    """Whether the answer is nothing but what the server made up for new messages."""
+    """Whether the response has nothing but generated fields of new messages."""
     if commit.shows_session or commit.shows_context:
         return False
     return all(type(each) is Append and not each.draft.chosen for each in commit.operations)
 
 
 def needs_past(kept: Kept, now: Snapshot) -> bool:
-    """Whether an answer shows something that has changed since, so that the log has to tell how it was."""
+    """Whether the response includes something that has changed since, so that its past state must be read from the
+    log."""
     session, context = now.session, now.context
     if kept.session is not None and session is not None and session.revision != kept.session.revision:
         return True
@@ -88,8 +89,8 @@ def needs_past(kept: Kept, now: Snapshot) -> bool:
 
 
 def restore(kept: Kept, commit: Commit, now: Snapshot, past: Snapshot | None) -> Committed:
-    """The answer to a repeated commit. `past` is the state after the first call; None: the log no longer holds it, so
-    the state `now` takes its place, or it needs not be known."""
+    """The response to a repeated commit. `past` is the state after the original call; None if the log no longer has it,
+    in which case `now` is used, or if it is not needed."""
     return Committed(
         _results(kept, commit),
         _session(kept, now, past) if commit.shows_session else None,
@@ -112,7 +113,7 @@ def encode_kept(kept: Kept) -> bytes:
 
 
 def decode_kept(stored: bytes) -> Kept:
-    """What `encode_kept` wrote, or the first release, of which only what has no state in it was left."""
+    """Reads what `encode_kept` wrote, or the first release, whose entries were kept only if they contain no state."""
     raw: dict[str, Any] = loads(stored) if stored else {}
     results: list[Result] = []
     if "messages" in raw:
@@ -165,7 +166,7 @@ def _result_from_json(kind: str, *values: Any) -> Result:
 
 
 def _results(kept: Kept, commit: Commit) -> tuple[Result, ...]:
-    """The repeated request brings the content of its messages along."""
+    """The results, with message content taken from the repeated request."""
     return tuple(
         result._replace(body=operation.draft.body)
         if isinstance(operation, Append) and isinstance(result, Message)
@@ -178,7 +179,7 @@ def _session(kept: Kept, now: Snapshot, past: Snapshot | None) -> Session | None
     first, current = kept.session, now.session
     if first is None:
         return current
-    if current is None:  # erased by this very request
+    if current is None:  # this request erased the session
         return first
     if past is not None and past.session is not None:
         return first._replace(metadata=past.session.metadata)

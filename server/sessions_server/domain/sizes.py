@@ -1,6 +1,6 @@
-"""What fits: the sizes of metadata and contexts, judged on what would be stored, and what pages and answers can carry.
+"""Size limits of metadata and contexts, checked on the value to be stored, and the capacity of pages and responses.
 
-JSON grows on its way to the wire: as a Struct a number of one digit takes 11 bytes and not 2.
+JSON grows on the wire: as a Struct, a one-digit number takes 11 bytes instead of 2.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sessions_server.domain.models import Json, JsonObject, MessageBody
 
 GROWTH: Final = 6
-"""So many times the JSON's bytes a Struct has at most."""
+"""The maximum size of a Struct relative to its JSON."""
 
 
 def check_metadata(metadata: JsonObject, limits: Limits) -> None:
@@ -30,7 +30,7 @@ def check_metadata(metadata: JsonObject, limits: Limits) -> None:
 
 
 def check_context(data: JsonObject, limits: Limits, *, field: str = "context") -> None:
-    """The field is the request's that brought it there."""
+    """`field` is the request field to report."""
     keys, depth = measure(data)
     if depth > MAX_DEPTH:
         raise InvalidRequest([Violation(field, f"JSON nests at most {MAX_DEPTH} levels; make it flatter.")])
@@ -44,13 +44,13 @@ def check_context(data: JsonObject, limits: Limits, *, field: str = "context") -
     if size * GROWTH > limits.wire_bytes and struct_bytes(data) > limits.wire_bytes:
         raise LimitExceeded(
             f"A context takes at most {limits.wire_bytes} bytes as a Struct, where every number takes 11 in a list; "
-            "remove what is no longer needed, or keep long lists of numbers as texts.",
+            "remove what is no longer needed, or keep long lists of numbers as strings.",
             field="context",
         )
 
 
 def fitting(sizes: Iterable[int], most: int) -> int:
-    """How many of the items with these sizes make a page: at least the first, so that paging goes on."""
+    """How many of the items fit on a page; at least one, so that paging makes progress."""
     total = count = 0
     for size in sizes:
         total += size
@@ -61,7 +61,7 @@ def fitting(sizes: Iterable[int], most: int) -> int:
 
 
 def body_bytes(body: MessageBody) -> int:
-    """About what a message takes on the wire."""
+    """The approximate wire size of a message."""
     size = 0
     for value in body:
         if isinstance(value, str):
@@ -74,14 +74,14 @@ def body_bytes(body: MessageBody) -> int:
 
 
 def struct_bytes(values: JsonObject) -> int:
-    """What an object takes as a google.protobuf.Struct."""
+    """The size of an object as a google.protobuf.Struct."""
     return sum(
         _framed(_framed(len(key.encode())) + _framed(_value_bytes(value))) for key, value in values.items()
     )
 
 
 def _value_bytes(value: Json) -> int:
-    """What a value takes as a google.protobuf.Value."""
+    """The size of a value as a google.protobuf.Value."""
     if isinstance(value, str):
         return _framed(len(value.encode()))
     if isinstance(value, dict):
@@ -92,5 +92,5 @@ def _value_bytes(value: Json) -> int:
 
 
 def _framed(size: int) -> int:
-    """What a field with a length takes: its tag, the length in groups of 7 bits, and the content."""
+    """The size of a length-delimited field: tag, varint length and content."""
     return 1 + max(1, (size.bit_length() + 6) // 7) + size

@@ -1,4 +1,4 @@
-"""What a message must be, wherever it comes from: a call, an import, a dump or the database."""
+"""What makes a message valid, wherever it comes from: a call, an import, a dump or the database."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TYPE_CHARACTERS: Final = 256
 
 
 def body_faults(body: MessageBody) -> Iterator[Violation]:
-    """What is wrong with a message's body, by the names of its fields."""
+    """What is wrong with a message's body, by field name."""
     if not body.role and body.data is None and not body.payload:
         yield Violation("role", f"Must be 1 to {ROLE_CHARACTERS} characters, such as `user`.")
     if body.payload_type and not body.payload:
@@ -28,9 +28,9 @@ def body_faults(body: MessageBody) -> Iterator[Violation]:
 
 
 def body_excess(body: MessageBody, limits: Limits) -> Iterator[Violation]:
-    """Which fields of a message's body have too many bytes. JSON is measured where it is read."""
+    """The fields of a message's body that are too long. JSON is measured where it is read."""
     content, most = body.content, limits.content_bytes
-    # A character has at most four bytes.
+    # A character takes at most four bytes.
     if len(content) * 4 > most and len(content.encode()) > most:
         yield Violation("content", f"Must be at most {most:,} bytes of UTF-8.")
     if len(body.payload) > limits.payload_bytes:

@@ -128,17 +128,13 @@ class Checker:
         for record in records:
             name = (record.name.collection, record.name.key)
             if self._last_name is not None and name <= self._last_name:
-                raise _refused(
-                    "The records are doubled or not in the order of the export; send them as exported."
-                )
+                raise _refused("The records are repeated or out of order; send them as exported.")
             self._last_name = name
 
     def _take_messages(self, messages: tuple[Message, ...]) -> None:
         for message in messages:
             if message.sequence <= self._last_sequence:
-                raise _refused(
-                    "The messages are doubled or not in the order of the export; send them as exported."
-                )
+                raise _refused("The messages are repeated or out of order; send them as exported.")
             self._last_sequence = message.sequence
         self._messages += len(messages)
 

@@ -1,4 +1,4 @@
-"""Turns of a conversation: a message of the user, and the answers, tool calls and results up to the next."""
+"""Turns of a conversation: a user message, and the responses, tool calls and results up to the next one."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from sessions_server.domain.models import MessageBody
 
 REACH: Final = 256
-"""How many messages are looked at to find where the next turn begins. A longer turn is cut, but never between a tool
-call and its result."""
+"""How many messages to search for the start of the next turn. A longer turn is cut, but never between a tool call and
+its result."""
 
 _USER: Final = "user"
 _TOOL: Final = "tool"
@@ -25,9 +25,9 @@ def is_tool_result(body: MessageBody) -> bool:
 
 
 def first_to_keep(bodies: Seq[MessageBody | None]) -> int:
-    """Where a history that is cut may begin: the index of the first turn or, without one, of the first message that is
-    not a tool result; the number of messages where there is neither. Of None nothing is known, and it may begin there.
-    """
+    """Where a cut history may begin: the index of the first turn; without one, of the first message that is not a
+    tool result; without either, the number of messages. The content of a None is unknown, and the history may begin
+    there."""
     for index, body in enumerate(bodies):
         if body is None or begins_turn(body):
             return index
@@ -38,8 +38,8 @@ def first_to_keep(bodies: Seq[MessageBody | None]) -> int:
 
 
 def beginning(bodies: Seq[MessageBody], *, is_whole: bool) -> int:
-    """How many messages a page leaves out so that it begins with a turn. Where it is the whole history, nothing but
-    tool results is left out, whose calls are gone."""
+    """How many messages to omit so that a page begins with a turn. From a whole history only leading tool results are
+    omitted, whose calls are gone."""
     if not is_whole:
         return first_to_keep(bodies)
     return next((index for index, body in enumerate(bodies) if not is_tool_result(body)), len(bodies))

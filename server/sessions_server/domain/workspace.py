@@ -1,7 +1,7 @@
-"""The sessions of one transaction: commits are applied to them in memory, one after another, and saved at the end.
+"""The sessions of one transaction: commits are applied in memory, one after another, and saved at the end.
 
-The store fills a workspace with what the commits need, the writer applies them, the store writes what has changed.
-A commit that is refused leaves its session as it was, but for an expiry that was due anyway.
+The store loads what the commits need into a workspace, the writer applies the commits, and the store saves the changes.
+A refused commit leaves its session unchanged, except for an expiry that was due anyway.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Base(NamedTuple):
-    """The state at a position of the log, from which later ones can be folded."""
+    """The state at a position of the log, from which later states can be computed."""
 
     sequence: Sequence
     snapshot: Snapshot
@@ -36,47 +36,47 @@ class Slot:
     """One session in a workspace."""
 
     loaded: Facts
-    """As it is stored."""
+    """As stored."""
     facts: Facts
-    """As the commits so far have left it."""
+    """As changed by the commits so far."""
     requests: dict[str, StoredRequest] = field(default_factory=dict)
-    """Recorded request ids that the commits name."""
+    """Recorded request ids that commits name."""
     new_requests: dict[str, StoredRequest] = field(default_factory=dict)
-    """Those to be recorded."""
+    """Request ids to record."""
     erased: bool = False
-    """Whether all that is stored of the session goes, before what follows is written."""
+    """Whether everything stored of the session is erased before the changes are written."""
     log: list[Event] = field(default_factory=list)
-    """The events to be stored."""
+    """Events to store."""
     published: list[Event] = field(default_factory=list)
-    """The events to be shown to watchers: those of an erased session too, which are not stored."""
+    """Events to publish to watchers, including those of an erased session, which are not stored."""
     key: SessionKey = field(init=False)
     hidden_through: Sequence = Sequence(0)
-    """Content up to this position must not be shown to watchers any more: it was removed, or its session erased."""
+    """Content up to this position must no longer be shown to watchers: it was removed, or the session was erased."""
     base: Base | None = None
-    """The state before which everything is forgotten; None: nothing is to be forgotten."""
+    """Past states before this one are erased; None if none are."""
     erasing: bool = False
-    """A deleted session of this id is still being erased, and another one must not be mixed up with it."""
+    """Whether a deleted session with this id is still being erased; a new one must not be mixed up with it."""
 
     def __post_init__(self) -> None:
         self.key = self.facts.key
 
     @property
     def changed(self) -> bool:
-        """Whether anything is to be saved."""
+        """Whether anything must be saved."""
         return bool(self.published or self.new_requests)
 
 
 class Published(NamedTuple):
-    """What watchers of a session are to learn once the transaction is durable."""
+    """What watchers of a session learn once the transaction is durable."""
 
     key: SessionKey
     events: list[Event]
     head: Sequence
     """The log's new head."""
     erased_through: Sequence
-    """Content up to this position must not be shown any more."""
+    """Content up to this position must no longer be shown."""
     log_id: str = ""
-    """The log's identity that its newest event belongs to; empty: it is not known."""
+    """The identity of the log up to its newest event; empty if not known."""
 
 
 @dataclass(slots=True)
@@ -85,14 +85,14 @@ class Workspace:
     limits: Limits
     slots: dict[SessionKey, Slot]
     busy: frozenset[SessionKey] = frozenset()
-    """Sessions that another transaction has, so that they have no slot here."""
+    """Sessions locked by another transaction, which have no slot here."""
     loaded_records: Records = field(default_factory=Records)
-    """The records that the commits need, as they are stored."""
+    """The records that the commits need, as stored."""
     records: Records = field(default_factory=Records)
-    """The same, as the commits so far have left them."""
+    """The same records, as changed by the commits so far."""
 
     def apply(self, commit: Commit) -> Committed:
-        """Applies one commit. A repeated one returns what the first was told. Raises DomainError."""
+        """Applies one commit. A repetition returns the first result. Raises DomainError."""
         slot, stamp = self.slots[commit.key], commit.request
         if stamp is not None and (first := slot.requests.get(stamp.id)) is not None:
             return self._repeated(slot, first, stamp)
@@ -156,7 +156,7 @@ class Workspace:
             self._erase(slot)
 
     def _erase(self, slot: Slot) -> None:
-        """Nothing of the session is kept but the position of its log's head, and which requests it has answered."""
+        """Keeps nothing of the session except the head of its log and which requests were answered."""
         slot.erased = True
         slot.facts = slot.facts._replace(history=History())
         slot.base = None
