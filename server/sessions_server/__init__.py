@@ -1,1 +1,1 @@
-"""The Sessions server: keeps the state of conversations behind a gRPC service."""
+"""The Sessions server: keeps the state of conversations and serves it over gRPC."""

@@ -1,4 +1,4 @@
-"""The command line. Whatever goes wrong is one sentence on standard error, and no exit with 0."""
+"""The command line. Every failure prints one sentence on standard error and exits with a nonzero code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The composition root: the one place that knows every part, starts them in order and stops them in reverse."""
+"""The composition root: the only module that imports every part. It starts them in order and stops them in reverse."""
 
 from __future__ import annotations
 
@@ -56,28 +56,28 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Ready = Callable[[str, str], None]
-"""Told once requests are served: the address, and the URL of HTTP, empty if that is off."""
+"""Called when the server is ready, with its address and the URL of HTTP; the URL is empty if HTTP is off."""
 
 HEALTH_SECONDS = 1.0
 """How often the store is pinged."""
 
 LEAST_SECONDS = 1.0
-"""The least time for each step of shutdown, even if the grace is zero or used up."""
+"""The minimum time for each step of shutdown, even if the grace is zero or used up."""
 
 
 class Stopped(Exception):
-    """SIGTERM, SIGINT or SIGHUP came before the server was ready."""
+    """SIGTERM, SIGINT or SIGHUP arrived before the server was ready."""
 
 
 class ShutdownDeadline:
-    """The time for an orderly shutdown: of the calls first, then of the writer, then of the store."""
+    """The time for an orderly shutdown, shared by the calls, then the writer, then the store."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._end: float | None = None
 
     def begin(self) -> float:
-        """Starts the time with the first call. Returns when it ends, on the monotonic clock."""
+        """Starts the clock on the first call. Returns the deadline, on the monotonic clock."""
         if self._end is None:
             self._end = monotonic() + self._seconds
         return self._end
@@ -88,7 +88,7 @@ class ShutdownDeadline:
 
 @dataclass(frozen=True, slots=True)
 class Core:
-    """Everything behind the RPCs, running."""
+    """Everything that the RPCs are built on, running."""
 
     backend: Backend
     store: Store
@@ -104,7 +104,7 @@ class Core:
 
 
 async def serve(settings: Settings, *, ready: Ready, clock: Clock | None = None) -> None:
-    """Serves until SIGTERM, SIGINT or SIGHUP, then drains. Raises as `serve_until`."""
+    """Serves until SIGTERM, SIGINT or SIGHUP, then drains. Raises the same errors as `serve_until`."""
     with logged_handshakes() if settings.tls_cert is not None else nullcontext():
         configure_logging(settings)
         for sentence in unknown_variables(os.environ):
@@ -118,7 +118,7 @@ async def serve(settings: Settings, *, ready: Ready, clock: Clock | None = None)
 async def serve_until(
     stop: asyncio.Event, settings: Settings, *, ready: Ready, clock: Clock | None = None
 ) -> None:
-    """Serves until `stop` is set, then drains. Calls `ready` once requests are served.
+    """Serves until `stop` is set, then drains. Calls `ready` when the server is ready.
 
     Raises SetupError when a setting, a file or the database cannot be used.
     """
@@ -160,9 +160,9 @@ async def _stop(rpc: RpcServer, http: HttpServer | None, grace_seconds: float) -
 async def running_core(
     settings: Settings, *, clock: Clock | None = None, stop: asyncio.Event | None = None, serves: bool = False
 ) -> AsyncIterator[Core]:
-    """The store, the writer, the hub and the use cases, until the context ends; what was submitted is then durable,
-    unless the database has kept silent for the grace. Only what `serves` sweeps and exchanges wake-ups: a command does
-    what it was asked to do and no more. Raises Stopped when `stop` is set before the store is open."""
+    """Runs the store, the writer, the hub and the use cases until the context ends. On exit every submitted write is
+    durable, unless the database does not respond within the grace. Expiry sweeps and wake-ups run only if `serves` is
+    set: a command does only what it was asked to do. Raises Stopped if `stop` is set before the store is open."""
     cells = open_cells(settings.keyring)
     limits = settings.limits
     grace = ShutdownDeadline(settings.drain_grace.total_seconds())
@@ -206,17 +206,18 @@ async def _unless_stopped(work: Coroutine[Any, Any, None], stop: asyncio.Event |
 
 
 async def _close(store: Store, grace: ShutdownDeadline) -> None:
-    """Lets the store finish. What it waits for after the grace is cut, here and by the end of the event loop."""
+    """Lets the store finish within the grace. Whatever is still pending after that is cancelled when the event loop
+    closes."""
     try:
         async with asyncio.timeout(grace.left()):
             await store.close()
     except TimeoutError:
-        logger.warning("the database did not answer within the grace, and what it was asked is given up")
+        logger.warning("the database did not respond within the grace; pending operations are abandoned")
 
 
 @contextmanager
 def _ungrouped() -> Iterator[None]:
-    """Raises what went wrong by itself, where a task group makes a group of it."""
+    """Raises a single exception bare instead of in the group that a task group puts it into."""
     try:
         yield
     except BaseExceptionGroup as group:
@@ -287,9 +288,9 @@ def _subscriptions(settings: Settings, store: Store, hub: Hub) -> Subscriptions:
 
 
 def _tune_gc() -> None:
-    """What is loaded by now stays, and is not looked through again. A call makes hundreds of objects that its end frees
-    without the collector: at its usual pace it is a good part of a loaded
-    server's work."""
+    """Exempts everything loaded so far from collection and makes collections rare. A call allocates hundreds of objects
+    that reference counting frees; at the default thresholds the collector takes a good part of a loaded server's CPU
+    time."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
@@ -355,8 +356,8 @@ def _call_limits(settings: Settings) -> CallLimits:
 
 
 async def _watch_store(core: Core, rpc: RpcServer) -> None:
-    """Health follows the store, so that callers are sent elsewhere while it is gone. Whatever the store raises, it is
-    looked at again; the log tells of each change once."""
+    """Keeps health in step with the store, so that clients go elsewhere while the database is down. It continues after
+    any error of the store, and logs each change once."""
     serving = True
     while True:
         try:

@@ -1,6 +1,6 @@
-"""A server inside another program: a thread with a loop of its own, on a database in memory, gone when it is closed.
+"""A server inside another program: an in-memory database and an event loop in a thread, discarded on close.
 
-Clients reach it by its name alone, `sessions_server.embedded`: neither side imports the other.
+Clients import `sessions_server.embedded` only by name at run time: client and server do not depend on each other.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from sessions_server.commands.running import new_loop
 from sessions_server.settings import Settings
 
 _STARTING = threading.Lock()
-"""One start at a time: Alembic keeps what it migrates in the globals of its module, which threads share, as others met:
+"""Serializes starts: Alembic keeps the current migration in module globals, which threads share:
 https://github.com/skypilot-org/skypilot/pull/9058"""
 
 
 class InMemory:
-    """A running server that listens on the given address, a Unix socket."""
+    """A running server that listens on the given Unix socket."""
 
     def __init__(self, address: str) -> None:
         self._address = address
@@ -30,7 +30,7 @@ class InMemory:
             self._loop, self._stop = self._ready.result()
 
     def close(self) -> None:
-        """Ends the server and forgets its data. May be called twice."""
+        """Stops the server and discards its data. Safe to call twice."""
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._stop.set)
             self._thread.join()

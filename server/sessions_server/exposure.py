@@ -1,4 +1,4 @@
-"""Whether a server with these settings would be open to other machines without protection."""
+"""Whether these settings would expose the server to other machines without protection."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sessions_server.settings import UNIX, Settings
 
 
 def check_exposure(settings: Settings) -> None:
-    """Raises SetupError when the server would be open to other machines without TLS or without authentication."""
+    """Raises SetupError if the server would be reachable from other machines without TLS or without authentication."""
     guarded = settings.tls_cert is not None and (
         settings.tokens is not None or settings.tls_client_ca is not None
     )
@@ -31,7 +31,7 @@ def check_exposure(settings: Settings) -> None:
 
 
 def _is_local(address: str) -> bool:
-    """Whether only this machine reaches it."""
+    """Whether the address is reachable from this machine only."""
     if address.startswith(UNIX):
         return True
     host = address.rpartition(":")[0].strip("[]")

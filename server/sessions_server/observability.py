@@ -1,7 +1,7 @@
-"""What is logged, and how: one line each on standard error, for people or for programs.
+"""Logging to standard error, one line per event, for people or for programs.
 
-Standard output is not touched, since what starts the server reads its one line there. Text that came from a caller is
-shown with its control characters escaped, so that nobody writes lines or colours into an operator's terminal.
+Standard output is left alone: whatever started the server reads the ready line there. Control characters in callers'
+text are escaped, so that nobody can forge lines or send escape codes to an operator's terminal.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def configure_logging(settings: Settings) -> None:
-    """Sends this program's logs, and its libraries', to standard error."""
+    """Sends the logs of this program and its libraries to standard error."""
     shared: list[Processor] = [
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -42,7 +42,7 @@ def configure_logging(settings: Settings) -> None:
             ],
         )
     )
-    logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells of every start at length
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # it logs every start in detail
     logging.basicConfig(handlers=[handler], level=settings.log_level.upper(), force=True)
 
 

@@ -1,4 +1,4 @@
-"""The parts that join this process to the other replicas: wake-ups, and drafts that all replicas show."""
+"""What connects this process to the other replicas: wake-ups, and drafts visible on all replicas."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ logger = logging.getLogger(__name__)
 
 
 def open_wakeups(settings: Settings, backend: Backend, hub: Hub, store: Store) -> Wakeups | None:
-    """None on SQLite, where this process writes all that there is to watch."""
+    """None on SQLite, where this process makes every write itself."""
     channel = backend.channel()
     if channel is None:
         if settings.wakeups:
-            logger.warning("SESSIONS_WAKEUPS has no effect on SQLite, which one process has for itself")
+            logger.warning("SESSIONS_WAKEUPS has no effect on SQLite, which has no other replicas")
         return None
     if settings.wakeups:
         channel = NatsChannel(settings.wakeups)

@@ -1,4 +1,4 @@
-"""Every setting of the server, its default and its unit. Read from the environment and from flags of the same names."""
+"""All settings of the server with defaults and units, read from the environment and from flags of the same names."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sessions_server.domain.models import Micros
 from sessions_server.domain.sizes import GROWTH
 
 PREFIX: Final = "SESSIONS_"
-"""The prefix of all variables."""
+"""The prefix of all environment variables."""
 
 _LIMITS: Final = Limits()
 _LONGEST_SECONDS: Final = 10 * 365 * 24 * 3600
@@ -32,7 +32,7 @@ _OF_A_SERVICE: Final = re.compile(r"SERVICE_(HOST|PORT(_.*)?)|PORT_\d+_(TCP|UDP)
 
 
 def _from_seconds(value: object) -> object:
-    """A duration as operators write it: a number of seconds."""
+    """A number of seconds, as operators write durations."""
     if not isinstance(value, str):
         return value
     try:
@@ -247,7 +247,7 @@ class Settings(BaseSettings):
 
     @property
     def limits(self) -> Limits:
-        """The limits of requests."""
+        """The request limits."""
         return Limits(
             content_bytes=self.max_content_bytes,
             data_bytes=self.max_data_bytes,
@@ -271,7 +271,7 @@ class Settings(BaseSettings):
 
 
 def unknown_variables(environment: Mapping[str, str]) -> Iterator[str]:
-    """A sentence for each variable that looks like a setting but is not one; never with its value."""
+    """A sentence for each variable that looks like a setting but is not one; never includes its value."""
     known = [name.upper() for name in Settings.model_fields]
     for name, value in environment.items():
         rest = name.upper().removeprefix(PREFIX)

@@ -171,7 +171,7 @@ def test_what_was_exported_is_imported_once(place: Place) -> None:
 
 
 def counts(*, added: int = 0, there: int = 0, over: int = 0) -> str:
-    return f"{added} sessions were imported, {there} were there already, {over} have expired for good"
+    return f"{added} sessions were imported, {there} existed already, {over} have expired for good"
 
 
 async def test_what_has_expired_since_the_export_is_left_out_and_counted(place: Place) -> None:

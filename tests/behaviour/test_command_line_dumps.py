@@ -322,5 +322,5 @@ def test_a_damaged_session_is_named_and_the_rest_is_exported(place: Place) -> No
         b'{"damaged":{"tenant":"default","session_id":"s1"}}'
     ]
     assert place.said("import", "rescued", database="b.db") == (
-        f"{SESSIONS - 1} sessions were imported, 0 were there already, 0 have expired for good"
+        f"{SESSIONS - 1} sessions were imported, 0 existed already, 0 have expired for good"
     )

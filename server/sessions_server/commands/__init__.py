@@ -1,1 +1,1 @@
-"""The sub-commands of the command line. Each parses, calls and prints; the lower layers do the work."""
+"""The subcommands of the command line. Each parses, calls and prints; lower layers do the work."""

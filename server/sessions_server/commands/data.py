@@ -48,7 +48,7 @@ def import_(file: Path, *, settings: Settings) -> None:
     sessions need the keyring that they were exported with.
     """
     added, there, over = run(_import(settings, file))
-    typer.echo(f"{added} sessions were imported, {there} were there already, {over} have expired for good")
+    typer.echo(f"{added} sessions were imported, {there} existed already, {over} have expired for good")
 
 
 @with_settings("database_url")

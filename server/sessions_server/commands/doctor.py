@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from sessions_server.storage.backend import Survey
 
 SOON: Final = timedelta(days=14)
-"""A certificate that ends sooner is worth a word."""
+"""Certificates that expire sooner than this get a note."""
 
 TOLERATED_SECONDS: Final = 2.0
-"""A clock that is wrong by less disturbs nothing: expiry is by the second."""
+"""Smaller clock errors are harmless: expiry has a resolution of seconds."""
 
 OK, NOTE, FAIL = "ok", "note", "FAIL"
 Finding = tuple[str, str]
-"""How it is, and a sentence."""
+"""The level, and a sentence."""
 
 
 @with_settings(*Settings.model_fields)
@@ -55,7 +55,7 @@ def doctor(
 
 
 def _found(examine: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
-    """The findings of one part, of which the last may be that it cannot be used."""
+    """The findings of one check, the last of which may be that it failed."""
     try:
         yield from examine()
     except (SetupError, DomainError) as error:
@@ -67,7 +67,7 @@ class _Examination:
         self._settings = settings
         self._through = through
         self._survey: Survey | None = None
-        """Of a database that can be used."""
+        """Set if the database can be used."""
 
     def parts(self) -> Iterator[tuple[str, Callable[[], Iterator[Finding]]]]:
         yield "settings", self._of_settings

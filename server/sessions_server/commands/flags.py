@@ -1,4 +1,4 @@
-"""Settings as flags: each setting of a command is a flag of the same name, or comes from the environment."""
+"""Settings as flags: a command takes each of its settings from a flag or from the environment."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
 DATABASE = ("database_url", "keyring", "allow_unsafe_durability")
-"""The settings of a command that opens the database."""
+"""The settings that every command with a database takes."""
 
 
 def with_settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Gives the command, as its parameter `settings`, all settings, and flags for the named ones."""
+    """Passes all settings to the command as its parameter `settings`, and adds flags for the named ones."""
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         def run(**given: Any) -> None:
@@ -31,7 +31,7 @@ def with_settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., 
         parameters = [parameter for parameter in own if parameter.name != "settings"]
         parameters += [_parameter(name, Settings.model_fields[name]) for name in names]
         run.__doc__, run.__name__ = command.__doc__, command.__name__
-        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # where typer reads the flags
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # typer reads it
         return run
 
     return decorate
@@ -46,7 +46,7 @@ def _settings(flags: dict[str, Any]) -> Settings:
 
 def _sentence(place: tuple[int | str, ...], problem: str) -> str:
     reason = problem.removeprefix("Value error, ")
-    if not place:  # of several settings together
+    if not place:  # an error about several settings together
         return f"{reason}."
     name = str(place[0]).lower().removeprefix(PREFIX.lower())
     return f"{_flag(name)} ({PREFIX}{name.upper()}) cannot be used: {reason}; see --help."
@@ -56,7 +56,7 @@ def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
     kind = bool if field.annotation is bool else str
     text = f"{field.description or ''} [{PREFIX}{name.upper()}]".replace("`", "")
     option = typer.Option(_flag(name), help=text, show_default=False)
-    annotation = Annotated[kind | None, option]  # type: ignore[valid-type]  # the type is chosen above
+    annotation = Annotated[kind | None, option]  # type: ignore[valid-type]  # the type is known only at run time
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 

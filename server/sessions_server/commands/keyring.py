@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sessions_server.service.rewrap import Rewrapper
 
 STEP = 256
-"""How many data keys are rewrapped per batch."""
+"""How many data keys to rewrap per batch."""
 
 keyring = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Manages the keyring of encrypted sessions."

@@ -19,14 +19,14 @@ T = TypeVar("T")
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """Runs on uvloop if that extra is installed. Nothing is logged unless the work configures it."""
+    """Runs on uvloop if it is installed. Nothing is logged unless the work configures logging."""
     logging.getLogger().addHandler(logging.NullHandler())
     with asyncio.Runner(loop_factory=new_loop) as runner:
         return runner.run(work)
 
 
 def new_loop() -> asyncio.AbstractEventLoop:
-    """A uvloop event loop if that is installed."""
+    """A uvloop event loop if uvloop is installed."""
     try:
         import uvloop
     except ImportError:
@@ -35,7 +35,7 @@ def new_loop() -> asyncio.AbstractEventLoop:
 
 
 def require_database(settings: Settings) -> Backend:
-    """The database of the settings. Raises SetupError where opening the database would make a new one."""
+    """The database of the settings. Raises SetupError if opening it would create a new one."""
     from sessions_server.storage.databases import parse_url
 
     backend = parse_url(settings.database_url)
@@ -49,7 +49,7 @@ def require_database(settings: Settings) -> Backend:
 
 @contextmanager
 def progress(label: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A progress bar on standard error, if that is a terminal; called with how much of the total is done."""
+    """A progress bar on standard error, if that is a terminal. Call it with the number of items done."""
     if not sys.stderr.isatty():
         yield lambda _: None
         return

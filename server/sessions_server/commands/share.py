@@ -63,7 +63,7 @@ async def _share(settings: Settings, *, lease: Path, gate: int, about: Path) -> 
 
 
 async def _leave_with_the_last(stop: asyncio.Event, *, lease: Path, gate: int) -> None:
-    """Sets `stop` once nobody holds the lease, and keeps the gate until this process has ended."""
+    """Sets `stop` once nobody holds the lease, and keeps the gate locked until this process exits."""
     held = os.open(lease, os.O_RDWR | os.O_CREAT, 0o600)
     while True:
         await asyncio.sleep(LOOK_SECONDS)

@@ -13,7 +13,7 @@ token = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Makes the
 
 @token.callback()
 def group() -> None:
-    """Without this, a group of one command would be that command."""
+    """Without a callback, typer would turn a group with one command into that command."""
 
 
 @token.command("new")

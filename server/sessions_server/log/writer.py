@@ -279,7 +279,7 @@ def _decide_parts(tx: Transaction, parts: Parts) -> tuple[Committed, list[Publis
 
 
 def _stopping() -> ShuttingDown:
-    return ShuttingDown("The server is stopping; retry, and another one will answer.")
+    return ShuttingDown("The server is stopping; retry to reach another one.")
 
 
 def _settle(entry: _Entry[Any], outcome: Committed | Exception) -> None:

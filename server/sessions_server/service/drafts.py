@@ -96,7 +96,7 @@ class Drafts:
         """Adds a piece, or ends the draft. Raises SessionNotFound, InvalidState, InvalidRequest, LimitExceeded,
         MessageExists, ShuttingDown."""
         if self._closing:
-            raise ShuttingDown("The server is stopping; retry, and another one will answer.")
+            raise ShuttingDown("The server is stopping; retry to reach another one.")
         key = write.key
         if write.discard:
             await self._discard(key, write.opening.message_id)

@@ -79,7 +79,7 @@ class Store:
 
     @property
     def log_limit_bytes(self) -> int:
-        """The size from which on it is emptied."""
+        """The size at which it is truncated."""
         return self._runner.log_limit_bytes
 
     @property
