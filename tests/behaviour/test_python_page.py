@@ -126,6 +126,19 @@ def test_an_asynchronous_client_says_that_it_does_not_survive_a_fork(server: Ser
     assert "spawn" in lines[2]
 
 
+UNUSED = """
+before = os.listdir("/proc/self/task")
+with Client(address) as client, Client("sessions.test:443", tls=True) as encrypted:
+    print(os.listdir("/proc/self/task") == before)
+    print(client.sessions.create("u").state)
+"""
+
+
+def test_a_client_starts_no_threads_before_its_first_call(server: Server) -> None:
+    """A process that makes a client and then forks leaves its children no half-finished work of gRPC's threads."""
+    assert program(UNUSED, server.address).splitlines() == ["True", "created"]
+
+
 def get(address: str, session: str, answers: multiprocessing.SimpleQueue[str]) -> None:
     with Client(address) as client:
         answers.put(client.sessions.get(session).id)

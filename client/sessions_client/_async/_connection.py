@@ -15,6 +15,7 @@ import grpc.aio
 
 from sessions_client._async import _backend
 from sessions_client._errors import closed
+from sessions_client._grpc_running import keep_grpc_running
 from sessions_client._options import ChannelOptions, Target
 from sessions_client._places import HEALTH_CHECK, Place, Places
 from sessions_client._tls import credentials_of
@@ -169,6 +170,7 @@ class Connection:
 
 
 def _opened(target: Target, options: ChannelOptions) -> tuple[grpc.aio.Channel, Stubs]:
+    keep_grpc_running()
     if target.tls is None:
         channel = grpc.aio.insecure_channel(target.address, options=options)
     else:

@@ -13,6 +13,7 @@ import grpc
 import grpc.experimental
 
 from sessions_client._errors import SessionsError, closed
+from sessions_client._grpc_running import keep_grpc_running
 from sessions_client._options import ChannelOptions, Target
 from sessions_client._places import HEALTH_CHECK, Place, Places
 from sessions_client._sync import _backend
@@ -39,15 +40,24 @@ class Stubs(NamedTuple):
 
 
 class _Channels:
-    """One channel for unary calls, and as many for streams as their number needs. gRPC connects each with its first
-    call."""
+    """One channel for unary calls, and as many for streams as their number needs. Each is opened for its first call:
+    a process that is forked earlier, or a child that makes no call, does not depend on gRPC's state at the fork."""
 
     def __init__(self, target: Target) -> None:
         self._target = target
         self._lock = threading.Lock()
-        self.unary, self.stubs = _opened(target, target.options)
+        self._unary: tuple[grpc.Channel, Stubs] | None = None
         self._streams: list[tuple[grpc.Channel, Places[Stubs]]] = []
         self._pinned: tuple[grpc.Channel, Stubs] | None = None
+
+    @property
+    def stubs(self) -> Stubs:
+        """For unary calls."""
+        if self._unary is None:
+            with self._lock:
+                if self._unary is None:
+                    self._unary = _opened(self._target, self._target.options)
+        return self._unary[1]
 
     def place(self) -> Place[Stubs]:
         """A place for one more stream."""
@@ -71,9 +81,9 @@ class _Channels:
             return self._pinned[1]
 
     def close(self) -> None:
-        pinned = () if self._pinned is None else (self._pinned[0],)
-        for channel in (self.unary, *pinned, *(channel for channel, _ in self._streams)):
-            channel.close()
+        for opened in (self._unary, self._pinned, *self._streams):
+            if opened is not None:
+                opened[0].close()
 
 
 class Connection:
@@ -159,6 +169,7 @@ def _comes_of_closing(failure: grpc.RpcError | ValueError) -> bool:
 
 
 def _opened(target: Target, options: ChannelOptions) -> tuple[grpc.Channel, Stubs]:
+    keep_grpc_running()
     # Streams read in the caller's own thread are more than twice as fast as those of gRPC's event thread. The
     # option is experimental, so it may be gone some day.
     single_threaded = getattr(
