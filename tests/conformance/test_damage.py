@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Final, NamedTuple
 from uuid import uuid4
 
 import pytest
 import sqlalchemy as sa
 
-from sessions_server.domain.errors import DataCorrupted
+from sessions_server.domain.errors import DataCorrupted, DomainError
 from sessions_server.domain.fork import Fork
 from sessions_server.domain.models import Micros, Sequence, SessionKey
 from sessions_server.domain.ports import HistoryQuery
 from sessions_server.domain.records import Scope
 from sessions_server.service.transfer import Transfers
+from sessions_server.storage import schema
 from tests.conformance.harness import Harness, add, create, key, list_of, set_context, stamp
 from tests.conformance.record_harness import all_of, name, put, query, write
 
@@ -218,3 +221,66 @@ async def test_the_export_of_a_session_with_wrong_counters_ends(
     await damage(bench, f"sessions.{column}", value, SOUND)
     with pytest.raises(DataCorrupted, match="counts do not fit its log"):
         await export(transfers, SOUND)
+
+
+NOT_UTF_8: Final = "CAST(x'ff' AS TEXT)"
+OF_ANY_TYPE: Final = ("'x'", "x'ff'", "1.5", "-1", str(2**62), "NULL", NOT_UTF_8)
+"""As SQLite takes them in any column."""
+OUT_OF_RANGE: Final = ("-1", str(2**62))
+NAMES: Final = {"tenant", "session_id", "request_id", "sequence"}
+
+
+def wrong_values(*, of_any_type: bool) -> Iterator[tuple[sa.Column[object], str]]:
+    """Each value that a column can be made to hold and never holds, with the column."""
+    for table in (schema.sessions, schema.contexts, schema.log, schema.requests):
+        for column in table.c:
+            is_number = isinstance(column.type, sa.BigInteger)
+            for value in OF_ANY_TYPE if of_any_type else OUT_OF_RANGE if is_number else ():
+                if column.name not in NAMES and (value != "NULL" or column.nullable):
+                    yield column, value
+
+
+async def test_a_value_of_any_type_in_any_column_is_nobody_elses_error(bench: Harness, cells: Cells) -> None:
+    is_sqlite = bench.store._rules.backend.locks is None
+    wrong = {key(f"w{number:03}"): each for number, each in enumerate(wrong_values(of_any_type=is_sqlite))}
+    transfers = Transfers(commits=bench, store=bench.store, cells=cells, clock=bench.clock)  # type: ignore[arg-type]
+    keys = [*wrong, SOUND]
+    await bench.apply(*(create(each, metadata={"a": 1}) for each in keys))
+    await bench.apply(*(set_context({"n": 3}, key=each, request="set") for each in keys))
+    await bench.apply(*(set_context({"n": 4}, key=each) for each in keys))
+    await bench.apply(*(add("text", key=each) for each in keys))
+
+    def damage_all(connection: Connection) -> None:
+        for session, (column, value) in wrong.items():
+            where = f"session_id = '{session.session_id}'"
+            if column.table is schema.log:
+                where += f" AND sequence = {HEAD if column.name in ('payload', 'message_id') else 3}"
+            connection.exec_driver_sql(f"UPDATE {column.table} SET {column.name} = {value} WHERE {where}")
+
+    await bench.store._runner.write(damage_all)
+    for order in ("create_time", "update_time desc"):
+        assert SOUND.session_id in await bench.listed(list_of(order=order))
+        found = await bench.listed(list_of(order=order, metadata_filter={"a": {"$ne": 2}}))
+        assert SOUND.session_id in found
+    for what in ("session", "context", "history", "log", "past"):
+        asked = [*itertools.chain.from_iterable((each, SOUND) for each in wrong)]
+        outcomes = await asyncio.gather(
+            *(READS[what](bench, transfers, each) for each in asked), return_exceptions=True
+        )
+        for each, outcome in zip(asked, outcomes, strict=True):
+            of_each = DomainError if each in wrong else ()
+            assert not isinstance(outcome, BaseException) or isinstance(outcome, of_each), (
+                what,
+                wrong.get(each),
+            )
+            if what == "session" and each in wrong and wrong[each][0].name in ("max_messages", "create_time"):
+                assert isinstance(outcome, DataCorrupted), "no answer could carry it"
+    for each, what in itertools.product(wrong, ("repeat", "write", "export")):
+        try:
+            await READS[what](bench, transfers, each)
+        except DomainError:
+            continue
+        except Exception as error:
+            error.add_note(f"{what}: {wrong[each]}")
+            raise
+    assert await met_by(bench, transfers, SOUND) == set()

@@ -34,6 +34,8 @@ from sessions_server.domain.ports import Cell, Cells
 from sessions_server.domain.records import RecordName
 from sessions_server.domain.requests import Kept, decode_kept, encode_kept
 from sessions_server.storage.damage import UNREADABLE, damaged
+from sessions_server.storage.kinds import Kinds
+from sessions_server.storage.schema import contexts, log
 
 CONTEXT_COLUMN: Final = "contexts.data"
 """Also of the context in a base, which is the same value at an earlier time."""
@@ -57,6 +59,15 @@ class Keeping(IntEnum):
     only."""
 
 
+_CONTEXT_KINDS: Final = Kinds((contexts.c.revision, contexts.c.update_time))
+_MESSAGE_KINDS: Final = Kinds(
+    (log.c.sequence, log.c.message_id, log.c.time, log.c.message_time, log.c.payload)
+)
+_EVENT_KINDS: Final = Kinds(
+    log.c[name]
+    for name in ("sequence", "message_id", "request_id", "time", "message_time", "payload", "change")
+)
+
 _TYPES: Final = {str(value): value for value in EventType}
 
 
@@ -74,6 +85,7 @@ class Content:
     def context(self, revision: int, update_time: int, data: bytes) -> Context:
         plain = self._open(CONTEXT_COLUMN, "", data)
         try:
+            _CONTEXT_KINDS.check((revision, update_time))
             return Context(loads_object(plain), Sequence(revision), Micros(update_time))
         except UNREADABLE as error:
             raise damaged(self.key, error) from error
@@ -88,6 +100,10 @@ class Content:
     def message(
         self, sequence: int, message_id: str, time: int, message_time: int | None, payload: bytes
     ) -> Message:
+        try:
+            _MESSAGE_KINDS.check((sequence, message_id, time, message_time, payload))
+        except TypeError as error:
+            raise damaged(self.key, error) from error
         plain = self._open(PAYLOAD_COLUMN, str(sequence), payload)
         created = time if message_time is None else message_time
         try:
@@ -97,8 +113,9 @@ class Content:
 
     def event(self, row: Any) -> Event:
         """From a row of sequence, type, message_id, request_id, time, message_time, payload, change."""
-        sequence, kind, _, request_id, time, message_time, *_ = row
+        sequence, kind, message_id, request_id, time, *rest = row
         try:
+            _EVENT_KINDS.check((sequence, message_id, request_id, time, *rest))
             return Event(
                 self.key,
                 Sequence(sequence),
@@ -106,7 +123,7 @@ class Content:
                 Micros(time),
                 request_id,
                 self._event_data(*row),
-                imported=message_time is not None,
+                imported=rest[0] is not None,
             )
         except UNREADABLE as error:
             raise damaged(self.key, error) from error

@@ -21,8 +21,10 @@ from sessions_server.domain.requests import StoredRequest, needs_past, restore
 from sessions_server.domain.workspace import Slot, Workspace
 from sessions_server.storage import spans
 from sessions_server.storage.content import Content, Keeping
+from sessions_server.storage.damage import damaged
 from sessions_server.storage.erasure import BEFORE_CREATION, What, find_erasures
 from sessions_server.storage.histories import load_histories
+from sessions_server.storage.kinds import Kinds
 from sessions_server.storage.past import snapshot_at
 from sessions_server.storage.records import load_records, lock_records
 from sessions_server.storage.rows import SESSION_COLUMNS, Upkeep, session_from_row, upkeep
@@ -109,6 +111,10 @@ _FIND_REQUESTS: Final = Prepared(
     .select_from(_keys)
     .join(requests, is_listed(_keys, requests.c.tenant, requests.c.session_id, requests.c.request_id))
     .where(requests.c.time > sa.bindparam("since"))
+)
+
+_REQUEST_KINDS: Final = Kinds(
+    (requests.c.method, requests.c.payload_hash, requests.c.sealed, requests.c.time, requests.c.answer)
 )
 
 
@@ -307,6 +313,10 @@ class Loader:
             self._connection, keys=keys, since=since
         ):
             key = SessionKey(tenant, session_id)
+            try:
+                _REQUEST_KINDS.check((method, payload_hash, *stored))
+            except TypeError as error:
+                raise damaged(key, error) from error
             slot, stamp = loaded.workspace.slots[key], RequestStamp(id_, method, payload_hash)
             slot.requests[id_] = self._request(loaded, slot, stamp, stored, repeated.get((key, stamp)))
 

@@ -99,7 +99,11 @@ def _encrypted(
     rows = _ENCRYPTED.rows(connection, **_place(after), count=limit)
     if not rows:
         return keys_after(connection, None, limit)
-    return [(SessionKey(tenant, session_id), bytes(data_key)) for tenant, session_id, data_key in rows]
+    # One of another type is damaged, as an empty one is.
+    return [
+        (SessionKey(tenant, session_id), data_key if isinstance(data_key, bytes) else b"")
+        for tenant, session_id, data_key in rows
+    ]
 
 
 def replace_data_keys(connection: Connection, fresh: list[Fresh]) -> int:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import sqlalchemy as sa
 
 from sessions_server.domain.models import Micros, Sequence, SessionKey
+from sessions_server.storage.kinds import Kinds
 from sessions_server.storage.schema import ERASED, json_text, sessions
 from sessions_server.storage.spans import decode
 from sessions_server.storage.statements import READ_NOW, Prepared, as_list, is_listed, listed
@@ -25,6 +26,14 @@ IS_ERASED: Final = (
         else_=sessions.c.state,
     )
     == ERASED
+)
+
+_KINDS: Final = Kinds(
+    sessions.c[name]
+    for name in (
+        *("data_key", "last_sequence", "log_start", "history_start"),
+        *("context_window", "replay_start", "log_id", "create_time"),
+    )
 )
 
 _FLEETING: Final = sa.or_(sessions.c.due_state == ERASED, sessions.c.last_due_state == ERASED)
@@ -68,6 +77,10 @@ class Position(NamedTuple):
     fleeting: bool | None
     """Whether the clock will erase the session; None where it will do nothing to it."""
     stored_hidden: str | bytes | None
+
+    def check(self) -> None:
+        """Raises TypeError where a value is of a type that no write has left."""
+        _KINDS.check((self.data_key, *self[4:11]))
 
     @property
     def hidden(self) -> Spans:

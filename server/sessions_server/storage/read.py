@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import sqlalchemy as sa
 
-from sessions_server.domain.errors import DomainError, SessionNotFound
+from sessions_server.domain.errors import SessionNotFound
 from sessions_server.domain.models import (
     Context,
     Message,
@@ -213,7 +213,7 @@ def read_histories(
             if (position := positions.get(key)) is not None
             and not position.erased
             and (query.after is not None) is forward
-            and (wanted := _ask(pages, number, rules, position, query)) is not None
+            and (wanted := _ask(pages, number, rules, key, position, query)) is not None
         ]
         found = lookup.rows(connection, [wanted for _, wanted in asked], rules=rules)
         for (number, wanted), rows in zip(asked, found, strict=True):
@@ -227,17 +227,23 @@ def _missing(question: OfHistory, positions: Mapping[SessionKey, Position]) -> E
 
 
 def _ask(
-    pages: list[Outcome[HistoryPage]], number: int, rules: Rules, position: Position, query: HistoryQuery
+    pages: list[Outcome[HistoryPage]],
+    number: int,
+    rules: Rules,
+    key: SessionKey,
+    position: Position,
+    query: HistoryQuery,
 ) -> Range | None:
     """What to read for a question; None when it is refused, which is then its outcome."""
-    try:
-        return _history_range(rules, position, query)
-    except DomainError as error:
-        pages[number] = error
+    wanted = outcome(key, _history_range, rules, position, query)
+    if isinstance(wanted, Exception):
+        pages[number] = wanted
         return None
+    return wanted
 
 
 def _history_range(rules: Rules, position: Position, query: HistoryQuery) -> Range:
+    position.check()
     limit = query.limit or position.context_window or rules.limits.default_window
     limit = min(limit, rules.limits.page_size)
     after = max(position.history_start - 1, query.after or 0)

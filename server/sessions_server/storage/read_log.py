@@ -72,27 +72,34 @@ def read_logs(
     positions = find_positions(connection, keys, now)
     erased = _erased_heads(connection, keys - positions.keys())
     rows_of: dict[int, list[Any]] = {}
+    ranges = {
+        number: outcome(question.key, _range, question, position)
+        for number, question in enumerate(questions)
+        if (position := positions.get(question.key)) is not None and not position.erased
+    }
     for pages, changes in ((_EVENTS, False), (_CHANGES, True)):
         asked = [
-            (
-                number,
-                Range(*question.key, max(question.after, position.log_start - 1), BEYOND, question.limit),
-            )
-            for number, question in enumerate(questions)
-            if question.changes is changes
-            and (position := positions.get(question.key)) is not None
-            and not position.erased
+            (number, wanted)
+            for number, wanted in ranges.items()
+            if questions[number].changes is changes and isinstance(wanted, Range)
         ]
         found = pages.rows(connection, [wanted for _, wanted in asked], rules=rules)
         rows_of.update((number, rows) for (number, _), rows in zip(asked, found, strict=True))
     return [
         Lapsing()
         if key in positions and positions[key].erased and not settled
+        else refused
+        if isinstance(refused := ranges.get(number), Exception)
         else outcome(
             key, _log_page, rules, key, after, positions.get(key), erased.get(key), rows_of.get(number, [])
         )
         for number, (key, after, _, _, settled) in enumerate(questions)
     ]
+
+
+def _range(question: OfLog, position: Position) -> Range:
+    position.check()
+    return Range(*question.key, max(question.after, position.log_start - 1), BEYOND, question.limit)
 
 
 def _log_page(

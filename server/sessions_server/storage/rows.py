@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from sessions_server.domain.expiry import lapse, next_due, view
 from sessions_server.domain.jsonbytes import loads_object
 from sessions_server.domain.models import (
+    SECOND,
     ExpiryAction,
     ForkedFrom,
     Micros,
@@ -22,6 +23,7 @@ from sessions_server.domain.models import (
 )
 from sessions_server.storage import schema, spans
 from sessions_server.storage.damage import UNREADABLE, damaged
+from sessions_server.storage.kinds import Kinds
 
 if TYPE_CHECKING:
     from sessions_server.storage.spans import Spans
@@ -37,6 +39,24 @@ _COLUMN: Final = {column.name: index for index, column in enumerate(SESSION_COLU
 _DUE_TIME: Final = _COLUMN["due_time"]
 _DATA_KEY: Final = _COLUMN["data_key"]
 _METADATA: Final = _COLUMN["metadata"]
+_FORKED_SESSION_ID: Final = _COLUMN["forked_session_id"]
+_FORKED_SEQUENCE: Final = _COLUMN["forked_sequence"]
+
+_KINDS: Final = Kinds(SESSION_COLUMNS)
+_LARGEST_COUNT: Final = 2**31 - 1
+_LAST_POSITION: Final = 2**62
+_LATEST: Final = 253_402_300_799 * SECOND
+"""The end of the year 9999, which no time and no span goes beyond on the wire."""
+
+_RANGES: Final = tuple(
+    (_COLUMN[name], most)
+    for most, names in {
+        _LARGEST_COUNT: ("max_messages", "context_window"),
+        _LAST_POSITION: ("message_count", "last_sequence"),
+        _LATEST: ("timeout", "ttl", "create_time", "update_time", "start_time", "end_time", "archive_time"),
+    }.items()
+    for name in names
+)
 
 _STATES: Final = {str(value): value for value in State}
 _OVERFLOWS: Final = {str(value): value for value in Overflow}
@@ -48,6 +68,7 @@ _REASONS: Final = {str(value): value for value in StateReason}
 def session_from_row(row: Row) -> Session:
     """The session as stored, from a row that begins with SESSION_COLUMNS. Raises DataCorrupted."""
     try:
+        _check(row)
         return _session_from_row(row)
     except UNREADABLE as error:
         raise damaged(row[:2], error) from error
@@ -72,6 +93,17 @@ def _session_from_row(row: Row) -> Session:
         history_head, log_id, None if forked_session_id is None else ForkedFrom(forked_session_id, forked_sequence),
     )
     # fmt: on
+
+
+def _check(row: Row) -> None:
+    """Raises TypeError, ValueError for a row that no write can have left."""
+    _KINDS.check(row[:SESSION_WIDTH])
+    for index, most in _RANGES:
+        number = row[index]
+        if number is not None and not 0 <= number <= most:
+            raise ValueError("a number out of its range is stored here")
+    if (row[_FORKED_SESSION_ID] is None) is not (row[_FORKED_SEQUENCE] is None):
+        raise ValueError("half of where the session was forked is stored here")
 
 
 def is_lapsing(row: Row, now: Micros) -> bool:

@@ -144,7 +144,10 @@ class _Search:
             rows = cast("Seq[Row]", self._connection.execute(statement, wanted).fetchall())
         else:
             rows = plain_walk(shape).rows(self._connection, **wanted)
-        return sorted(rows, key=_PLACE, reverse=shape.order.descending)
+        try:
+            return sorted(rows, key=_PLACE, reverse=shape.order.descending)
+        except TypeError:  # one of them is damaged, and left out further on
+            return sorted(rows, key=_place_of_any, reverse=shape.order.descending)
 
     def _shape_after(self, after: ListPlace | None) -> Shape:
         return self._shape._replace(continued=after is not None)
@@ -162,6 +165,12 @@ class _Search:
             return session_view(columns, self._now)
         except DataCorrupted:
             return None
+
+
+def _place_of_any(row: Row) -> tuple[str, Any, str]:
+    """In an order that values of different types have too."""
+    time, session_id = _PLACE(row)
+    return "" if isinstance(time, (int, float)) else type(time).__name__, time, str(session_id)
 
 
 def _place_of(row: Row) -> ListPlace:

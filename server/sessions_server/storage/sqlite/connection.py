@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
 from sessions_server.storage.backend import ENGINE_OPTIONS
+from sessions_server.storage.errors import driver_error
 from sessions_server.storage.sqlite.spelling import SPELLING
 from sessions_server.storage.statements import SPELLING as SPELLING_OPTION
 
 if TYPE_CHECKING:
-    import sqlite3
     from pathlib import Path
 
     from sqlalchemy.engine import Connection, Engine
 
+T = TypeVar("T")
+
 _CHECKPOINT_PAGES: Final = 2_000
+
+_NOT_UTF_8: Final = "Could not decode to UTF-8"
 
 _OF_A_NEW_FILE: Final = "PRAGMA auto_vacuum = INCREMENTAL"
 """Writes to the file each time, so a file that is there already, perhaps on a full disk, is left as it is;
@@ -99,6 +104,30 @@ def waiting(connection: Connection, seconds: float) -> Iterator[sqlite3.Connecti
         yield driver
     finally:
         driver.execute(f"PRAGMA busy_timeout = {usual}")
+
+
+def with_any_text(connection: Connection, work: Callable[[Connection], T]) -> T:
+    """Run `work`, perhaps twice: one string that is not UTF-8 fails the whole statement that reads it. The second time
+    such strings come as bytes, and whatever decodes their rows finds them damaged."""
+    driver = driver_of(connection)
+    try:
+        return work(connection)
+    except Exception as error:
+        cause = driver_error(error)
+        if not (isinstance(cause, sqlite3.OperationalError) and str(cause).startswith(_NOT_UTF_8)):
+            raise
+    driver.text_factory = _text
+    try:
+        return work(connection)
+    finally:
+        driver.text_factory = str
+
+
+def _text(stored: bytes) -> str | bytes:
+    try:
+        return stored.decode()
+    except UnicodeDecodeError:
+        return stored
 
 
 def driver_of(connection: Connection) -> Any:

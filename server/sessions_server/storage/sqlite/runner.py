@@ -34,6 +34,7 @@ from sessions_server.storage.sqlite.connection import (
     connect,
     driver_of,
     waiting,
+    with_any_text,
 )
 from sessions_server.storage.sqlite.errors import FileUnusable, translated
 from sessions_server.storage.sqlite.gaps import Gaps
@@ -287,8 +288,7 @@ class SqliteRunner(Runner):
     def _write(self, work: Callable[[Connection], T]) -> T:
         with translated():
             self._check_file()
-            with self._writer.begin():
-                outcome = work(self._writer)
+            outcome = with_any_text(self._writer, lambda writer: _committed(writer, work))
             if self._path is not None:
                 self._log_bytes = os.stat(self._log).st_size  # noqa: PTH116  # as in `_check_file`
             return outcome
@@ -337,13 +337,13 @@ class SqliteRunner(Runner):
 
     def _read(self, work: Callable[[Connection], T]) -> T:
         with self._gate.reading(), translated(), self._readers.snapshot() as connection:
-            return work(connection)
+            return with_any_text(connection, work)
 
     def _search(self, work: Callable[[Connection], T], search: Search) -> T:
         if self._path is None:
             return self._write(lambda connection: search.run(connection, work))
         with self._gate.searching(), translated(), self._readers.snapshot() as connection:
-            return search.run(connection, work)
+            return search.run(connection, lambda reader: with_any_text(reader, work))
 
     def _try_to_scrub(self, seconds: float) -> _Scrub:
         """Empties the log, then clears the unused parts of pages, for about so long. Raises nothing."""
@@ -384,3 +384,8 @@ class SqliteRunner(Runner):
 
     def _log_size(self) -> int:
         return Path(self._log).stat().st_size
+
+
+def _committed(connection: Connection, work: Callable[[Connection], T]) -> T:
+    with connection.begin():
+        return work(connection)
