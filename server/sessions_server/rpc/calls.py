@@ -247,8 +247,8 @@ class Calls:
         return encoded
 
     async def _unary(self, call: Call, caller: Caller, raw: bytes) -> bytes:
-        response: Message = await call.method.run(self._read(call, raw), caller)
-        return response.SerializeToString()
+        response: Message | bytes = await call.method.run(self._read(call, raw), caller)
+        return response if isinstance(response, bytes) else response.SerializeToString()
 
     async def _stream(self, call: Call, caller: Caller, incoming: Any, write: Write | None) -> bytes:
         method = call.method

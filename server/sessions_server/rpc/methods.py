@@ -25,8 +25,8 @@ Parse = Callable[[bytes], Message]
 
 
 class Servicer(Protocol):
-    """The methods of one service, named as its RPCs: `(request, caller)`, where a streaming request is an iterator. A
-    method with a response stream also takes `write` and returns nothing."""
+    """The methods of one service, named as its RPCs: `(request, caller)`, where a streaming request is an iterator. They
+    return the response or its bytes. A method with a response stream also takes `write` and returns nothing."""
 
     @property
     def SERVICE(self) -> ServiceDescriptor: ...

@@ -23,13 +23,13 @@ from sessions_server.rpc.convert.content import (
 from sessions_server.rpc.convert.drafts import encode_draft
 from sessions_server.rpc.convert.events import encode_checkpoint, encode_event, encode_event_with_changes
 from sessions_server.rpc.convert.exports import put_record
+from sessions_server.rpc.convert.history import encode_history
 from sessions_server.rpc.convert.imports import read_import
 from sessions_server.rpc.convert.lists import read_list, read_search
 from sessions_server.rpc.convert.recent_contexts import RecentContextStructs
 from sessions_server.rpc.convert.responses import (
     put_context,
     put_context_part,
-    put_history,
     put_message,
     put_messages,
     put_session,
@@ -194,11 +194,9 @@ class SessionServicer:
         put_messages(response.messages, await self._sessions.add_messages(commit))
         return response
 
-    async def GetHistory(self, request: pb.GetHistoryRequest, caller: Caller) -> pb.GetHistoryResponse:
+    async def GetHistory(self, request: pb.GetHistoryRequest, caller: Caller) -> bytes:
         wanted = await read(read_get_history, request, caller, self._limits)
-        response = pb.GetHistoryResponse()
-        put_history(response, await self._sessions.history(*wanted))
-        return response
+        return encode_history(await self._sessions.history(*wanted))
 
     async def ClearHistory(self, request: pb.ClearHistoryRequest, caller: Caller) -> pb.ClearHistoryResponse:
         commit = await read(read_clear_history, request, caller, self._limits)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from google.protobuf.struct_pb2 import Struct
+
 from sessions_server.domain.jsonbytes import dumps
 from sessions_server.rpc.convert.values import put_object
 
 if TYPE_CHECKING:
-    from google.protobuf.struct_pb2 import Struct
-
     from sessions_server.domain.models import JsonObject
 
 LARGEST_BYTES: Final = 4 * 1024
@@ -34,19 +34,31 @@ class RecentStructs:
     def put(self, struct: Struct, value: JsonObject) -> None:
         """Fills an empty Struct, and marks it as present if it is a field."""
         json = dumps(value)
-        if len(json) > LARGEST_BYTES:
-            put_object(struct, value)
-            return
-        made = self._young.get(json)
+        made = self._find(json)
         if made is None:
-            made = self._old.get(json)
-            if made is None:
-                put_object(struct, value)
+            put_object(struct, value)
+            if len(json) <= LARGEST_BYTES:
                 self._keep(json, struct.SerializeToString())
-                return
+        else:
+            struct.SetInParent()
+            struct.MergeFromString(made)
+
+    def encoded(self, value: JsonObject) -> bytes:
+        """The bytes of its Struct."""
+        json = dumps(value)
+        made = self._find(json)
+        if made is None:
+            put_object(struct := Struct(), value)
+            made = struct.SerializeToString()
+            if len(json) <= LARGEST_BYTES:
+                self._keep(json, made)
+        return made
+
+    def _find(self, json: bytes) -> bytes | None:
+        made = self._young.get(json)
+        if made is None and (made := self._old.get(json)) is not None:
             self._keep(json, made)
-        struct.SetInParent()
-        struct.MergeFromString(made)
+        return made
 
     def _keep(self, json: bytes, made: bytes) -> None:
         self._room -= len(json) + len(made)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from sessions_server.domain.context import Missing
 from sessions_server.rpc.convert.options import put_config, put_storage
@@ -28,7 +28,11 @@ if TYPE_CHECKING:
     from sessions_server.domain.ports import HistoryPage
 
 
-_STRUCTS: Final = RecentStructs()
+STRUCTS: Final = RecentStructs()
+"""Those of messages."""
+
+PutJson: TypeAlias = "Callable[[Any, str, JsonObject], None]"
+"""Puts an object into a field of a message, by the field's name."""
 
 
 def put_session(target: pb.Session, session: Session) -> None:
@@ -83,14 +87,18 @@ def _put_context_facts(target: pb.Context, context: Context) -> None:
     put_time(target.update_time, context.update_time)
 
 
-def put_message(target: pb.Message, message: Message) -> None:
+def _put_struct(target: pb.Message, field: str, value: JsonObject) -> None:
+    STRUCTS.put(getattr(target, field), value)
+
+
+def put_message(target: pb.Message, message: Message, put_json: PutJson = _put_struct) -> None:
     target.id = message.id
     target.sequence = message.sequence
     put_time(target.create_time, message.create_time)
-    _put_body(target, message.body)
+    _put_body(target, message.body, put_json)
 
 
-def _put_body(target: pb.Message, body: MessageBody) -> None:
+def _put_body(target: pb.Message, body: MessageBody, put_json: PutJson) -> None:
     target.role = body.role
     target.content = body.content
     if body.name:
@@ -98,9 +106,9 @@ def _put_body(target: pb.Message, body: MessageBody) -> None:
     if body.tool_call_id:
         target.tool_call_id = body.tool_call_id
     if body.data is not None:
-        _STRUCTS.put(target.data, body.data)
+        put_json(target, "data", body.data)
     if body.metadata is not None:
-        put_object(target.metadata, body.metadata)
+        put_json(target, "metadata", body.metadata)
     if body.timestamp is not None:
         target.timestamp.seconds, target.timestamp.nanos = body.timestamp
     if body.payload:
