@@ -25,8 +25,9 @@ Parse = Callable[[bytes], Message]
 
 
 class Servicer(Protocol):
-    """The methods of one service, named as its RPCs: `(request, caller)`, where a streaming request is an iterator. They
-    return the response or its bytes. A method with a response stream also takes `write` and returns nothing."""
+    """The methods of one service, named as its RPCs: `(request, caller)`, where a streaming request is an iterator.
+    Each returns its response, or the bytes of it. A method with a response stream also takes `write` and returns
+    nothing."""
 
     @property
     def SERVICE(self) -> ServiceDescriptor: ...
