@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import pytest
 
 from sessions_cli.app import COMMANDS
+from tests.support.clock import SharedClock
+from tests.support.server import Server, start_server
 from tests.support.terminals import Shell, masked
 
 KEPT: Final = Path(__file__).parent
@@ -60,6 +63,14 @@ STORY: Final = (
 )
 WITHOUT_A_SCREEN: Final = {"completion"}
 """Prints a script that belongs to the shell; another test uses it."""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server whose time stands still: a time's digits, and with them the width of a column, vary otherwise."""
+    folder = tmp_path_factory.mktemp("server")
+    with start_server(folder, clock=SharedClock(folder / "clock")) as server:
+        yield server
 
 
 def test_the_story_has_every_command() -> None:
