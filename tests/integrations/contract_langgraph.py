@@ -1,4 +1,4 @@
-"""LangGraph's conformance suite on both savers; what it leaves out, beside LangGraph's own SQLite saver and store."""
+"""LangGraph's conformance suite on both savers; what it leaves out, beside LangGraph's own SQLite saver."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from langchain_core.messages import HumanMessage
 from langgraph.channels.delta import DeltaChannel
 from langgraph.checkpoint.base import BaseCheckpointSaver, empty_checkpoint
 from langgraph.checkpoint.conformance import checkpointer_test, validate
+from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.graph import END, START, StateGraph
-from langgraph.store.base import BaseStore, PutOp
-from langgraph.store.sqlite import SqliteStore
+from langgraph.store.memory import InMemoryStore
 
 from examples.frameworks.langgraph import graph_on
 from examples.frameworks.model import model_server
@@ -91,17 +91,6 @@ def saver(request: pytest.FixtureRequest) -> Iterator[BaseCheckpointSaver[str]]:
             yield SessionsSaver(stack.enter_context(Client(ADDRESS)))
         else:
             yield stack.enter_context(SqliteSaver.from_conn_string(":memory:"))
-
-
-@pytest.fixture(params=["LangGraph's own", "ours"])
-def store(request: pytest.FixtureRequest) -> Iterator[BaseStore]:
-    with ExitStack() as stack:
-        if request.param == "ours":
-            yield SessionsStore(stack.enter_context(Client(ADDRESS)))
-        else:
-            own = stack.enter_context(SqliteStore.from_conn_string(":memory:"))
-            own.setup()
-            yield own
 
 
 def place(thread_id: str, namespace: str = "", checkpoint_id: str | None = None) -> Any:
@@ -193,6 +182,63 @@ def test_listings_over_namespaces_and_threads(saver: BaseCheckpointSaver[str]) -
     assert [each.metadata["step"] for each in found_before] == [1]
 
 
+ODD_VALUES = [float("inf"), float("-inf"), 2**63, 1.0, "", "a\0b", True, None, ["\0"], {"a": "\0"}]
+
+
+@pytest.mark.parametrize("kind", ["LangGraph's own", "ours"])
+def test_filters_take_any_value(kind: str) -> None:
+    # Of LangGraph's own, those in memory alone take every value.
+    with Client(ADDRESS) as client:
+        saver: Any = InMemorySaver() if kind == "LangGraph's own" else SessionsSaver(client)
+        store: Any = InMemoryStore() if kind == "LangGraph's own" else SessionsStore(client)
+        for odd in ODD_VALUES:
+            root = str(uuid.uuid4())
+            for key, value in {"odd": odd, "another": "another"}.items():
+                store.put((root,), key, {"v": value})
+                put(saver, place(root, key), {}, step=value, run_id=value, other=value)
+            assert [item.key for item in store.search((root,), filter={"v": odd})] == ["odd"]
+            # Metadata loses U+0000.
+            expected = [] if odd == "a\0b" else [odd]
+            for name in ("step", "run_id", "other"):
+                listed = saver.list({"configurable": {"thread_id": root}}, filter={name: odd})
+                assert [each.metadata[name] for each in listed] == expected
+
+
+def test_a_run_is_deleted_from_all_its_threads() -> None:
+    run, other = str(uuid.uuid4()), str(uuid.uuid4())
+    names = [f"thread {number} {run}" for number in range(20)]
+    # Its pages are short, so that all has to be read in several.
+    with Client(os.environ["SESSIONS_TEST_SHORT_PAGES_ADDRESS"]) as client:
+        saver = SessionsSaver(client)
+        for name in names:
+            config = put(saver, place(name), {"a": 1}, run_id=run)
+            put(saver, put(saver, config, {"a": 2}, run_id=other), {"a": 3}, run_id=run)
+        saver.delete_for_runs([run])
+        assert list(saver.list(None, filter={"run_id": run})) == []
+        left = list(saver.list(None, filter={"run_id": other}))
+    assert sorted(each.config["configurable"]["thread_id"] for each in left) == sorted(names)
+    assert [each.checkpoint["channel_values"] for each in left] == [{"a": 2}] * len(names)
+
+
+async def test_of_racing_writes_of_one_task_all_readers_see_the_first() -> None:
+    async with AsyncClient(ADDRESS) as client:
+        saver = AsyncSessionsSaver(client)
+        checkpoint: Any = empty_checkpoint()
+        metadata: Any = {"source": "loop", "step": 0, "parents": {}}
+        config = await saver.aput(place(str(uuid.uuid4())), checkpoint, metadata, {})
+        seen = set()
+
+        async def write(number: int) -> None:
+            await saver.aput_writes(config, [("a", number), ("b", number)], "task")
+            found = await saver.aget_tuple(config)
+            assert found is not None
+            seen.add(tuple(value for _, _, value in found.pending_writes or ()))
+
+        await asyncio.gather(*map(write, range(16)))
+        assert len(seen) == 1
+        assert len(set(seen.pop())) == 1
+
+
 def test_writes_come_in_the_order_of_their_tasks_and_stay_as_first_written(
     saver: BaseCheckpointSaver[str],
 ) -> None:
@@ -264,61 +310,6 @@ def test_a_copy_into_a_thread_that_exists() -> None:
         saver.copy_thread(source, target)
         assert len(everything(saver, target)) == 2
         assert everything(saver, source)[0][0] in [found[0] for found in everything(saver, target)]
-
-
-def test_items_of_a_store(store: BaseStore) -> None:
-    root = str(uuid.uuid4())
-    value = {"z": 1.5, "a": 2**53 - 1, "deep": {"x": [1, {"y": None}]}, "text": "é"}
-    store.put((root, "u1"), "k", value)
-    store.put((root, "u2"), "k", {"z": 3, "deep": {"x": "s"}})
-    store.put((root, "u2", "more"), "other/key ~", {"z": 4})
-    found = store.get((root, "u1"), "k")
-    assert found is not None
-    assert list(found.value.items()) == list(value.items())
-    assert store.get((root, "u1"), "none") is None
-    assert {item.key for item in store.search((root,))} == {"k", "other/key ~"}
-    assert [item.value["z"] for item in store.search((root,), filter={"z": {"$gt": 3}})] == [4]
-    assert {item.value["z"] for item in store.search((root,), filter={"z": {"$gte": 3}})} == {3, 4}
-    assert [
-        item.value["z"] for item in store.search((root,), filter={"z": {"$ne": 4}}, limit=5, offset=1)
-    ] != []
-    assert store.list_namespaces(prefix=(root,)) == [(root, "u1"), (root, "u2"), (root, "u2", "more")]
-    assert store.list_namespaces(prefix=(root,), max_depth=2) == [(root, "u1"), (root, "u2")]
-    assert store.list_namespaces(prefix=(root, "*"), suffix=("more",)) == [(root, "u2", "more")]
-    assert store.list_namespaces(prefix=(root,), limit=1, offset=1) == [(root, "u2")]
-    store.delete((root, "u1"), "k")
-    assert store.get((root, "u1"), "k") is None
-    assert store.list_namespaces(prefix=(root,)) == [(root, "u2"), (root, "u2", "more")]
-
-
-def test_many_items_in_one_batch(store: BaseStore) -> None:
-    root = str(uuid.uuid4())
-    store.batch([PutOp((root,), f"{number:04}", {"n": number}) for number in range(1_500)])
-    assert len(store.search((root,), limit=2_000)) == 1_500
-    assert len(store.search((root,), filter={"n": {"$lt": 1_200}}, limit=1_000, offset=300)) == 900
-
-
-def test_items_are_found_after_pages_that_are_empty() -> None:
-    with Client(os.environ["SESSIONS_TEST_SHORT_PAGES_ADDRESS"]) as client:
-        store = SessionsStore(client)
-        for number in range(3):
-            store.put(("wanted",), str(number), {"n": number})
-        store.batch([PutOp(("other",), str(number), {"n": number}) for number in range(10)])
-        assert [item.key for item in store.search(("wanted",))] == ["2", "1", "0"]
-        assert [item.key for item in store.search(("wanted",), limit=1, offset=1)] == ["1"]
-        assert [item.key for item in store.search(("wanted",), filter={"n": 0})] == ["0"]
-
-
-async def test_the_asynchronous_store() -> None:
-    root = str(uuid.uuid4())
-    async with AsyncClient(ADDRESS) as client:
-        store = AsyncSessionsStore(client, ttl={"default_ttl": 5, "refresh_on_read": True})
-        await store.aput((root,), "k", {"a": 2**70, "inf": float("inf")})
-        found = await store.aget((root,), "k")
-        assert found is not None
-        assert found.value == {"a": 2**70, "inf": float("inf")}
-        assert [item.key for item in await store.asearch((root,))] == ["k"]
-        assert await store.alist_namespaces(prefix=(root,)) == [(root,)]
 
 
 @pytest.mark.parametrize("kind", ["LangGraph's own", "ours"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
@@ -19,6 +20,7 @@ from langgraph.store.base import (
 
 from sessions_client import RecordName, Scope, ops
 from sessions_client.integrations import _langgraph_values as values
+from sessions_client.integrations._ids import key_of
 from sessions_client.integrations._payloads import JSON, dump, load
 from sessions_client.integrations._reads import read_all
 
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
 ROOT: Final = "langgraph-store"
 _TENANT: Final = Scope(tenant=True)
 _PAGE: Final = 1_000
+_KEY_BYTES: Final = 1_024
+_KEY: Final = "key"
+"""The label with the key, as JSON, of a record whose own key cannot be the same."""
 _ORDERS: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
     "$gt": operator.gt,
     "$gte": operator.ge,
@@ -120,17 +125,26 @@ def _written(put: PutOp) -> tuple[ops.Operation, int]:
         return ops.delete(name), 0
     value = dump(put.value)
     ttl = None if put.ttl is None else timedelta(minutes=put.ttl)
-    return ops.put(name, value, value_type=JSON, ttl=ttl), len(value)
+    labels = None if name.key == put.key else {_KEY: json.dumps(put.key)}
+    return ops.put(name, value, value_type=JSON, ttl=ttl, labels=labels), len(value)
 
 
 def _name(namespace: tuple[str, ...], key: str) -> RecordName:
-    return RecordName(_TENANT, (ROOT, *namespace), key)
+    return RecordName(_TENANT, (ROOT, *namespace), key if _fits(key) else key_of(key))
+
+
+def _fits(key: str) -> bool:
+    """Whether a record can have this key."""
+    try:
+        return "\0" not in key and len(key.encode()) <= _KEY_BYTES
+    except UnicodeEncodeError:
+        return False
 
 
 def _fields(record: Record) -> dict[str, Any]:
     return {
         "value": load(record.value),
-        "key": record.name.key,
+        "key": json.loads(record.labels[_KEY]) if record.labels else record.name.key,
         "namespace": record.name.collection[1:],
         "created_at": record.create_time,
         "updated_at": record.update_time,
