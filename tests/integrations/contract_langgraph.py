@@ -24,7 +24,7 @@ from langgraph.store.memory import InMemoryStore
 
 from examples.frameworks.langgraph import graph_on
 from examples.frameworks.model import model_server
-from sessions_client import AsyncClient, Client, Scope
+from sessions_client import AsyncClient, Client, RecordName, Scope, ops
 from sessions_client.integrations.langgraph import (
     AsyncSessionsSaver,
     AsyncSessionsStore,
@@ -298,6 +298,35 @@ def test_what_nothing_points_to_goes_with_its_checkpoints() -> None:
         assert everything(saver, thread) == kept
         records = client.records.list(Scope(session_id=thread), subtree=True, keys_only=True)
         assert sorted(record.name.collection[1] for record in records) == ["blobs", "blobs", "checkpoints"]
+
+
+@pytest.mark.parametrize("count", [2, 700])
+def test_values_that_are_pruned_before_their_checkpoint_is_stored_are_written_again(
+    monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    thread = str(uuid.uuid4())
+    big = {f"{number:03}": f"{number:03}" * (1_400_000 // count) for number in range(count)}
+    with Client(ADDRESS) as client:
+        saver = SessionsSaver(client)
+        newest = put(saver, put(saver, place(thread), {}), {})
+        commit, calls = type(client.sessions).commit, iter(range(100))
+
+        def interrupted(self: Any, session_id: str, *operations: Any, **more: Any) -> Any:
+            found = commit(self, session_id, *operations, **more)
+            call = next(calls)
+            if call == 0:
+                saver.prune([thread])
+            if call == 2 and count > 100:  # Written again, of which as many as a commit has conditions stay.
+                gone = [each._wire.put.record.name.key for each in operations[100:]]
+                place_of_values = Scope(session_id=thread), ("langgraph", "blobs")
+                commit(self, thread, *(ops.delete(RecordName(*place_of_values, key)) for key in gone))
+            return found
+
+        monkeypatch.setattr(type(client.sessions), "commit", interrupted)
+        put(saver, newest, big)
+        found = saver.get_tuple(place(thread))
+    assert found is not None
+    assert found.checkpoint["channel_values"] == big
 
 
 def test_a_copy_into_a_thread_that_exists() -> None:

@@ -205,20 +205,30 @@ class Threads:
     def _write(self, thread_id: Any, blobs: Blobs, puts: list[ops.Operation]) -> Steps[None]:
         if len(blobs.present) > _CONDITIONS:
             blobs.expect_nothing()
-        try:
-            yield from self._commit(str(thread_id), blobs, puts)
-        except Aborted:
-            blobs.expect_nothing()
-            yield from self._commit(str(thread_id), blobs, puts)
+        for attempt in range(_ATTEMPTS):
+            try:
+                yield from self._commit(str(thread_id), blobs, puts)
+            except Aborted:
+                if attempt == _ATTEMPTS - 1:
+                    raise
+                blobs.expect_nothing()
+            else:
+                return
 
     def _commit(self, thread_id: str, blobs: Blobs, puts: list[ops.Operation]) -> Steps[None]:
+        """Raises Aborted when a value was deleted, by a prune, before anything pointed to it."""
         create = self._create(thread_id)
-        conditions = [ops.if_record(name, present=True) for name in blobs.present]
         first = [(ops.put(name, raw, if_absent=True), len(raw)) for name, raw in blobs.puts.items()]
         *before, last = list(values.in_commits([*first, *((put, 4 * values.INLINE_BYTES) for put in puts)]))
         for group in before:
             yield values.committing(blobs.session_id, group, create=create)
+        expected = [*blobs.present, *list(blobs.puts)[: sum(map(len, before))]]
+        conditions = [ops.if_record(name, present=True) for name in expected[:_CONDITIONS]]
         yield values.committing(blobs.session_id, last, create=create, conditions=conditions)
+        if len(expected) > _CONDITIONS:
+            # Now that something points to them, those are written again of which no condition knew, if they are gone.
+            for group in before:
+                yield values.committing(blobs.session_id, group)
 
     def get_tuple(self, config: RunnableConfig) -> Steps[CheckpointTuple | None]:
         """The checkpoint of a config, or the newest of its namespace."""
