@@ -139,6 +139,32 @@ async def test_compaction_replaces_the_end_or_nothing(client: AsyncClient) -> No
     assert await session.get_items() == [user("0"), user("compact")]
 
 
+@pytest.mark.parametrize("first", ["kept", "expired"])
+async def test_compaction_removes_the_oldest_items_only_as_far_as_they_are_expired(
+    session: Any, first: str
+) -> None:
+    texts = [first, *["expired"] * 5, "kept", "expired", "compacted"]
+    await session.add_items([user(text) for text in texts])
+
+    def is_expired(item: Any) -> bool:
+        return bool(item["content"] == "expired")
+
+    snapshot = await session._get_compaction_snapshot(4, prune_prefix=is_expired)
+    assert await snapshot.replace_suffix(3, [user("compact")])
+    left = texts if first == "kept" else texts[6:]
+    assert await session.get_items() == [user(text) for text in [*left[:-1], "compact"]]
+
+
+async def test_messages_of_other_programs_are_items(client: AsyncClient) -> None:
+    session = SessionsSession(str(uuid.uuid4()), client=client)
+    await session.add_items([user("1")])
+    add = partial(client.sessions.add_message, session.session_id, role="user", content="shown")
+    await add()
+    await add(payload=b"\x89PNG", payload_type="image/png")
+    await add(payload=b"{no JSON", payload_type="application/json")
+    assert await session.get_items() == [user("1"), *[user("shown")] * 3]
+
+
 async def test_a_cleared_or_popped_image_leaves_nothing_stored(client: AsyncClient) -> None:
     session = SessionsSession(str(uuid.uuid4()), client=client)
     await session.add_items([user("x" * 4_000_000)])

@@ -127,29 +127,28 @@ class SessionsSession(SessionABC):
         except NotFound:
             return
 
-    async def _read(self, limit: int) -> tuple[Sequence[Message], list[TResponseInputItem]]:
-        """The newest messages, and the item of each."""
+    async def _read(
+        self, limit: int, after: int | None = None
+    ) -> tuple[Sequence[Message], list[TResponseInputItem]]:
+        """The newest messages, or the oldest after a position, and the item of each."""
 
         async def read() -> tuple[Sequence[Message], list[TResponseInputItem]]:
-            messages = await self._messages(limit)
+            messages = await self._messages(limit, after)
             return messages, await self._items(messages)
 
         return await payloads.settled(read)
 
-    async def _messages(self, limit: int) -> Sequence[Message]:
+    async def _messages(self, limit: int, after: int | None) -> Sequence[Message]:
         if limit <= 0:
             return []
         try:
-            return await self._client.sessions.get_history(self._id, limit=limit)
+            return await self._client.sessions.get_history(self._id, limit=limit, after_sequence=after)
         except NotFound:
             return []
 
     async def _items(self, messages: Sequence[Message]) -> list[TResponseInputItem]:
         values = await payloads.unpack(self._client, self._id, messages)
-        return [
-            payloads.load(value) if message.payload_type else _plain(message)
-            for message, value in zip(messages, values, strict=True)
-        ]
+        return [_item(message, value) for message, value in zip(messages, values, strict=True)]
 
     async def _commit(
         self,
@@ -178,12 +177,14 @@ class SessionsSession(SessionABC):
         complete, messages, items = len(messages) <= limit, messages[-limit:], items[-limit:]
 
         async def replace_suffix(start: int, output: list[TResponseInputItem]) -> bool:
-            if not messages[start:]:
+            replaced = messages[start:]
+            if not replaced:
                 return False
-            removals = [
-                *self._pruned(messages[:start], items[:start], prune_prefix),
-                ops.truncate(newest=len(messages) - start),
-            ]
+            pruned: Sequence[Message] = ()
+            if prune_prefix is not None:
+                pruned = await self._oldest(prune_prefix, before=replaced[0].sequence, page=limit)
+            removals = [ops.truncate(through_sequence=each.sequence) for each in pruned[-1:]]
+            removals.append(ops.truncate(newest=len(replaced)))
             unchanged = ops.if_history_head(messages[-1].sequence)
             try:
                 await self._commit(
@@ -194,24 +195,25 @@ class SessionsSession(SessionABC):
                 )
             except (Aborted, NotFound):
                 return False
-            await payloads.delete_chunks(self._client, self._id, messages[start:])
+            await payloads.delete_chunks(self._client, self._id, [*pruned, *replaced])
             return True
 
         return _CompactionSnapshot(items, complete, replace_suffix)
 
-    def _pruned(
-        self,
-        messages: Sequence[Message],
-        items: Sequence[TResponseInputItem],
-        prune_prefix: Callable[[TResponseInputItem], bool] | None,
-    ) -> list[ops.Operation]:
-        """The removal of the oldest items that the SDK no longer wants."""
-        last = 0
-        for message, item in zip(messages, items, strict=True):
-            if prune_prefix is None or not prune_prefix(item):
-                break
-            last = message.sequence
-        return [ops.truncate(through_sequence=last)] if last else []
+    async def _oldest(
+        self, unwanted: Callable[[TResponseInputItem], bool], *, before: int, page: int
+    ) -> list[Message]:
+        """The oldest messages up to the first that is wanted or not before a position."""
+        found: list[Message] = []
+        while True:
+            after = found[-1].sequence if found else 0
+            messages, items = await self._read(max(1, page), after)
+            for message, item in zip(messages, items, strict=True):
+                if message.sequence >= before or not unwanted(item):
+                    return found
+                found.append(message)
+            if not messages:
+                return found
 
 
 async def _discard(draft: AsyncDraft) -> None:
@@ -249,8 +251,11 @@ def _text(item: Any) -> str:
     return "".join(text for text in texts if isinstance(text, str))
 
 
-def _plain(message: Message) -> Any:
-    """A message that another program added, as an item."""
+def _item(message: Message, value: bytes) -> Any:
+    """A message as an item, also one that another program added."""
+    if message.payload_type in {payloads.JSON, payloads.CHUNKED}:
+        with suppress(ValueError):
+            return payloads.load(value)
     return {"role": message.role, "content": message.content}
 
 
