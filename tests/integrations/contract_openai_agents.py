@@ -99,6 +99,22 @@ async def test_a_cleared_session_goes_on_empty(session: Any) -> None:
     assert await session.get_items() == [user("2")]
 
 
+async def test_a_caller_that_is_cancelled_hears_of_it_when_its_change_is_done(session: Any) -> None:
+    await session.add_items([user("1")])
+    changes = {
+        partial(session.add_items, [user("2"), user("3")]): ["1", "2", "3"],
+        session.pop_item: ["1", "2"],
+        session.clear_session: [],
+    }
+    for change, left in changes.items():
+        calling = asyncio.create_task(change())
+        await asyncio.sleep(0)
+        calling.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await calling
+        assert await session.get_items() == [user(text) for text in left]
+
+
 async def test_a_thousand_items_and_the_newest_of_them(session: Any) -> None:
     items = [user(str(number)) for number in range(1_500)]
     await session.add_items(items)

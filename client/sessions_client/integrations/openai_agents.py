@@ -15,11 +15,12 @@ reading, popping and clearing.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+import functools
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
-from agents.memory.session import SessionABC, _CompactionSnapshot
+from agents.memory.session import SessionABC, _await_mutation, _CompactionSnapshot
 from agents.memory.session_settings import SessionSettings, coerce_session_settings, resolve_session_limit
 
 from sessions_client import (
@@ -40,6 +41,19 @@ if TYPE_CHECKING:
 
 _EVERYTHING: Final = 2**31 - 1
 _TOOL_ITEMS: Final = {"function_call": "assistant", "function_call_output": "tool"}
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _mutation(change: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
+    """Lets a caller that is cancelled go only when the change is done or has failed, as the SDK's own sessions do."""
+
+    @functools.wraps(change)
+    async def completed(*args: P.args, **kwargs: P.kwargs) -> T:
+        return await _await_mutation(change(*args, **kwargs))
+
+    return completed
 
 
 class SessionsSession(SessionABC):
@@ -87,6 +101,7 @@ class SessionsSession(SessionABC):
         _, items = await self._read(_EVERYTHING if wanted is None or wanted < 0 else wanted)
         return items
 
+    @_mutation
     async def add_items(self, items: list[TResponseInputItem]) -> None:
         """Adds items, all or none, and makes the session if there is none yet."""
         if not items:
@@ -100,6 +115,7 @@ class SessionsSession(SessionABC):
         if answer and answer.text and not ended:
             await _discard(answer)
 
+    @_mutation
     async def pop_item(self) -> TResponseInputItem | None:
         """Removes the newest item for good and returns it; None when there is none."""
         newest = ops.truncate(newest=1, return_removed=True)
@@ -118,6 +134,7 @@ class SessionsSession(SessionABC):
         await payloads.delete_chunks(self._client, self._id, removed)
         return item
 
+    @_mutation
     async def clear_session(self) -> None:
         """Removes all items for good."""
         try:
@@ -176,6 +193,7 @@ class SessionsSession(SessionABC):
         messages, items = await self._read(limit + 1)
         complete, messages, items = len(messages) <= limit, messages[-limit:], items[-limit:]
 
+        @_mutation
         async def replace_suffix(start: int, output: list[TResponseInputItem]) -> bool:
             replaced = messages[start:]
             if not replaced:
