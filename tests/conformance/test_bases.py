@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import tracemalloc
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -108,3 +109,18 @@ async def test_compaction_drops_older_bases(bench: Harness) -> None:
     past = await bench.store.context(KEY, session.log_start)
     assert past.data == {"n": BATCHES * BATCH // 2}
     assert (await bench.store.context(KEY, session.last_sequence)).data == {"n": -1}
+
+
+async def test_a_read_of_the_past_holds_little_of_a_large_log_in_memory(bench: Harness) -> None:
+    size, count = 500_000, 40
+    await bench.do(create())
+    for number in range(count):
+        await bench.do(set_context({"n": number, "text": "x" * size}))
+    tracemalloc.start()
+    try:
+        found = await bench.store.context(KEY, Sequence(count))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert found.data["n"] == count - 2
+    assert peak < 0.75 * count * size

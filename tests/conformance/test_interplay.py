@@ -181,6 +181,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(erasure, "_WITH_MANY_ANSWERS", of_answers)
     monkeypatch.setattr(recent_contexts, "SMALLEST_BYTES", 64)
     monkeypatch.setattr(past, "_AT_ONCE", 5)
+    monkeypatch.setattr(past, "_BYTES_AT_ONCE", 100)
     monkeypatch.setattr(compaction, "_EVENTS_AT_ONCE", 20)
 
 

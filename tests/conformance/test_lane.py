@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 import pytest_asyncio
 import sqlalchemy as sa
 
 from sessions_server.domain.errors import LimitExceeded, Unavailable
-from sessions_server.domain.models import JsonObject
-from sessions_server.domain.reads import ReadRecords
+from sessions_server.domain.models import JsonObject, Sequence
+from sessions_server.domain.reads import ReadContext, ReadRecords, ReadSession
 from sessions_server.domain.record_reads import RecordQuery
 from sessions_server.storage import lane
 from sessions_server.storage.lane import MOST_WAITING, SEARCHES
-from tests.conformance.harness import KEY, OTHER, Harness, create, list_of
+from tests.conformance.harness import KEY, OTHER, Harness, create, list_of, set_context
 from tests.conformance.record_harness import name, put, query, write
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
     from sessions_server.domain.ports import ListQuery
+    from sessions_server.storage.store import Store
     from tests.conformance.conftest import Opener
     from tests.support.clock import HandClock
 
@@ -177,6 +178,34 @@ async def test_what_may_look_at_many_rows_is_a_search(
     else:
         await read
     await store.close()
+
+
+PAST: Final[dict[str, Callable[[Store], Awaitable[object]]]] = {
+    "a session": lambda store: store.session(KEY, Sequence(2)),
+    "a context": lambda store: store.context(KEY, Sequence(2)),
+    "several things": lambda store: store.read([ReadSession(KEY), ReadContext(KEY, at=Sequence(2))]),
+}
+
+
+@pytest.mark.parametrize("what", PAST)
+async def test_what_is_read_of_the_past_is_a_search(
+    bench: Harness, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is computed from the log, which may take seconds; others' reads of the present must not wait for it."""
+    store = bench.store
+    await bench.apply(set_context({"n": 1}), set_context({"n": 2}))
+    await PAST[what](store)
+    store.lane.seconds = 0.0
+    with pytest.raises(LimitExceeded) as caught:
+        await PAST[what](store)
+    assert caught.value.message.startswith(("Reading the past took longer", "The search took longer"))
+    assert caught.value.metadata["field"] in ("at_sequence", "reads")
+    monkeypatch.setattr(lane, "MOST_WAITING", 0)
+    with pytest.raises(Unavailable):
+        await PAST[what](store)
+    assert (await store.session(KEY)).last_sequence == 3
+    assert (await store.context(KEY)).data == {"n": 2}
+    assert await store.read([ReadContext(KEY)])
 
 
 async def test_a_search_that_is_part_of_a_write_does_not_hold_up_others_for_long(

@@ -111,9 +111,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
         { "reason": "EVENTS_COMPACTED", "domain": "sessions.v1", "metadata": { "oldest_sequence": "1201" } }
     """
     ERROR_REASON_LIMIT_EXCEEDED: _ErrorReason.ValueType  # 14
-    """A size in bytes or a number of JSON keys is over its limit, or would be after this change; or a search or another
-    call took the database too long and was stopped. `field` names what is too large; for a search that was stopped,
-    the field that says what to find; for another call, `request`. RESOURCE_EXHAUSTED.
+    """A size in bytes or a number of JSON keys is over its limit, or would be after this change; or a search, a read of
+    the past or another call took too long and was stopped. `field` names what is too large; for a search or read that
+    was stopped, the field that says what to find; for another call, `request`. RESOURCE_EXHAUSTED.
 
         { "reason": "LIMIT_EXCEEDED", "domain": "sessions.v1", "metadata": { "field": "context" } }
     """
@@ -303,9 +303,9 @@ session again and subscribe from its `last_sequence`. OUT_OF_RANGE.
     { "reason": "EVENTS_COMPACTED", "domain": "sessions.v1", "metadata": { "oldest_sequence": "1201" } }
 """
 ERROR_REASON_LIMIT_EXCEEDED: ErrorReason.ValueType  # 14
-"""A size in bytes or a number of JSON keys is over its limit, or would be after this change; or a search or another
-call took the database too long and was stopped. `field` names what is too large; for a search that was stopped,
-the field that says what to find; for another call, `request`. RESOURCE_EXHAUSTED.
+"""A size in bytes or a number of JSON keys is over its limit, or would be after this change; or a search, a read of
+the past or another call took too long and was stopped. `field` names what is too large; for a search or read that
+was stopped, the field that says what to find; for another call, `request`. RESOURCE_EXHAUSTED.
 
     { "reason": "LIMIT_EXCEEDED", "domain": "sessions.v1", "metadata": { "field": "context" } }
 """

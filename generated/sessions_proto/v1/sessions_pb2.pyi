@@ -451,7 +451,7 @@ class GetSessionRequest(_message.Message):
     at_sequence: _builtins.int
     """Optional. The sequence of the event right after which to read the session. Default, and 0: now. A sequence beyond
     the last event is CURSOR_AHEAD, one before the oldest event that is kept is EVENTS_COMPACTED, and a negative one is
-    INVALID_ARGUMENT.
+    INVALID_ARGUMENT. Computing the past is stopped after 5 seconds, with LIMIT_EXCEEDED.
     """
     def __init__(
         self,

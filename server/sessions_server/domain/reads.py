@@ -66,7 +66,10 @@ def refreshes(read: Read) -> bool:
 
 
 def is_search(read: Read) -> bool:
-    """Whether the read may examine many more rows than it returns."""
+    """Whether the read may examine many more rows than it returns: a filter leaves many out, and the past is computed
+    from the log."""
+    if isinstance(read, ReadSession | ReadContext):
+        return read.at is not None
     return isinstance(read, ReadRecords) and read.query.is_search
 
 

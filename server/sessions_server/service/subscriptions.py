@@ -12,7 +12,13 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager, null
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from sessions_server.domain.errors import CursorAhead, EventsCompacted, LogReplaced, SessionNotFound
+from sessions_server.domain.errors import (
+    CursorAhead,
+    EventsCompacted,
+    LimitExceeded,
+    LogReplaced,
+    SessionNotFound,
+)
 from sessions_server.domain.lineage import differ_from
 from sessions_server.domain.models import (
     Deleted,
@@ -288,12 +294,12 @@ class _Cursor:
         return wanted
 
     async def _with_session(self, event: Event) -> Event:
-        """An update with the session after it, where changes are asked for and it is still known."""
+        """An update with the session after it, where changes are asked for and it is still known, or found in time."""
         if self.past is None or not isinstance(event.data, Updated):
             return event
         try:
             session = await self.past.session(self.key, event.sequence)
-        except (SessionNotFound, CursorAhead, EventsCompacted):
+        except (SessionNotFound, CursorAhead, EventsCompacted, LimitExceeded):
             return event
         return replace(event, data=replace(event.data, session=session))
 

@@ -1,4 +1,4 @@
-"""The lane of searches: reads that may look at many more rows than they return.
+"""The lane of searches: reads that may look at many more rows than they return, those of the past among them.
 
 They have threads or connections of their own, so that no read of a single session waits for one. A few run at the same
 time, a bounded number waits, and each is stopped after a while. One whose caller leaves is dropped, or stopped.
@@ -7,11 +7,14 @@ time, a bounded number waits, and each is stopped after a while. One whose calle
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Final
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Final
 
 from sessions_server.domain.errors import LimitExceeded, Unavailable
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
 
 SEARCHES: Final = 2
 """How many run at the same time: threads on SQLite, connections to PostgreSQL."""
@@ -25,6 +28,9 @@ SEARCH_SECONDS: Final = 5.0
 
 SECONDS_IN_A_WRITE: Final = 1.0
 """How long one may run that is a part of a write, where all other writes wait for it."""
+
+_IS_OVER: Final = "is the search over"
+"""Where a connection has what `check_time` asks."""
 
 
 class Lane:
@@ -58,8 +64,35 @@ class Lane:
 
 def too_long(seconds: float, field: str) -> LimitExceeded:
     """For a search that ran out of time; `field` is the one of the request that says what to find."""
+    if field == "at_sequence":
+        return LimitExceeded(
+            f"Reading the past took longer than {seconds:g} seconds and was stopped; read it as of another position, "
+            "or when the server is less busy.",
+            field=field,
+        )
     return LimitExceeded(
         f"The search took longer than {seconds:g} seconds and was stopped; narrow it with further conditions, or "
         "compare with fewer values.",
         field=field,
     )
+
+
+class SearchTooLong(Exception):
+    """The time of a search is over."""
+
+
+@contextmanager
+def stopped_when(is_over: Callable[[], bool], connection: Connection) -> Iterator[None]:
+    """While the context lasts, `check_time` on this connection asks whether the search is over."""
+    connection.info[_IS_OVER] = is_over
+    try:
+        yield
+    finally:
+        del connection.info[_IS_OVER]
+
+
+def check_time(connection: Connection) -> None:
+    """For what computes much between short statements, of which the database notices nothing. Raises SearchTooLong."""
+    is_over = connection.info.get(_IS_OVER)
+    if is_over is not None and is_over():
+        raise SearchTooLong

@@ -10,8 +10,10 @@ import sqlalchemy as sa
 from sessions_server.domain.errors import CursorAhead, EventsCompacted, PathConflict
 from sessions_server.domain.models import Event, EventType, Sequence, Session
 from sessions_server.domain.replay import NOTHING, Snapshot, replay
+from sessions_server.domain.sizes import fitting
 from sessions_server.storage.bases import FIND_BASE
 from sessions_server.storage.damage import UNREADABLE, damaged
+from sessions_server.storage.lane import check_time
 from sessions_server.storage.schema import log
 from sessions_server.storage.statements import Prepared
 
@@ -21,9 +23,25 @@ if TYPE_CHECKING:
     from sessions_server.storage.content import Content
 
 _AT_ONCE: Final = 1_000
+_BYTES_AT_ONCE: Final = 4 * 1024 * 1024
+"""How much of the log is read at a time: each change may hold a whole context."""
 
 _SHOWN: Final = sa.case((log.c.type != EventType.MESSAGE.value, log.c.payload))
 """A fold looks at no message."""
+
+_WANTED: Final = (
+    log.c.tenant == sa.bindparam("tenant"),
+    log.c.session_id == sa.bindparam("session_id"),
+    log.c.sequence > sa.bindparam("after"),
+    log.c.sequence <= sa.bindparam("through"),
+)
+
+_SIZES: Final = Prepared(
+    sa.select(log.c.sequence, sa.func.coalesce(sa.func.length(log.c.change), 0))
+    .where(*_WANTED)
+    .order_by(log.c.sequence)
+    .limit(sa.bindparam("most"))
+)
 
 _EVENTS: Final = Prepared(
     sa.select(
@@ -36,14 +54,8 @@ _EVENTS: Final = Prepared(
         _SHOWN,
         log.c.change,
     )
-    .where(
-        log.c.tenant == sa.bindparam("tenant"),
-        log.c.session_id == sa.bindparam("session_id"),
-        log.c.sequence > sa.bindparam("after"),
-        log.c.sequence <= sa.bindparam("through"),
-    )
+    .where(*_WANTED)
     .order_by(log.c.sequence)
-    .limit(sa.bindparam("most"))
 )
 
 
@@ -95,9 +107,12 @@ def _base(connection: Connection, content: Content, at: Sequence, now: Session) 
 
 
 def _events(connection: Connection, content: Content, after: int, through: int) -> Iterator[Event]:
+    key = content.key._asdict()
     while after < through:
-        rows = _EVENTS.rows(connection, **content.key._asdict(), after=after, through=through, most=_AT_ONCE)
-        if not rows:
+        check_time(connection)
+        sizes = _SIZES.rows(connection, **key, after=after, through=through, most=_AT_ONCE)
+        if not sizes:
             return
-        yield from map(content.event, rows)
-        after = rows[-1][0]
+        last = sizes[fitting((size for _, size in sizes), _BYTES_AT_ONCE) - 1][0]
+        yield from map(content.event, _EVENTS.rows(connection, **key, after=after, through=last))
+        after = last

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Container, Coroutine, Mapping, Sequence as Seq
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sessions_server.domain.errors import DomainError, SessionLocked, StorageFull, Unavailable
@@ -21,6 +22,7 @@ from sessions_server.storage.erasure import erase
 from sessions_server.storage.fork import fork_session
 from sessions_server.storage.gather import Gather
 from sessions_server.storage.questions import Lapsing
+from sessions_server.storage.read import OfSession
 from sessions_server.storage.record_collections import find_collections
 from sessions_server.storage.records import sweep_records
 from sessions_server.storage.rules import Rules
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
     from sessions_server.domain.workspace import Published
     from sessions_server.storage.backend import Backend, Runner
     from sessions_server.storage.lane import Lane
+    from sessions_server.storage.questions import Outcome
 
 T = TypeVar("T")
 
@@ -66,10 +69,10 @@ class Store:
         """A write has failed, and none has succeeded since."""
         self._to_erase = asyncio.Event()
         self._running: set[asyncio.Task[Any]] = set()
-        self._sessions = Gather(self._read_sessions)
-        self._contexts = Gather(self._read_contexts)
-        self._histories = Gather(self._read_histories)
-        self._logs = Gather(self._read_logs)
+        self._sessions = Gather(partial(self._gathered, reading.read_sessions))
+        self._contexts = Gather(partial(self._gathered, reading.read_contexts))
+        self._histories = Gather(partial(self._gathered, reading.read_histories, snapshot=True))
+        self._logs = Gather(partial(self._gathered, read_log.read_logs, snapshot=True))
         self._settled = Gather(self._settle)
 
     @property
@@ -119,10 +122,14 @@ class Store:
         return await self._uncut(self._runner.write(run, snapshot=True))
 
     async def session(self, key: SessionKey, at: Sequence | None = None) -> Session:
-        return await self._ask(key, lambda settled: self._sessions.ask(reading.OfSession(key, at, settled)))
+        return await self._ask(
+            key, lambda settled: self._one(self._sessions, reading.read_sessions, OfSession(key, at, settled))
+        )
 
     async def context(self, key: SessionKey, at: Sequence | None = None) -> Context:
-        return await self._ask(key, lambda settled: self._contexts.ask(reading.OfSession(key, at, settled)))
+        return await self._ask(
+            key, lambda settled: self._one(self._contexts, reading.read_contexts, OfSession(key, at, settled))
+        )
 
     async def history(self, key: SessionKey, query: HistoryQuery) -> HistoryPage:
         return await self._ask(
@@ -355,38 +362,30 @@ class Store:
         if not task.cancelled():
             task.exception()  # its caller may be gone, and nobody else asks
 
-    async def _read_sessions(self, questions: list[reading.OfSession]) -> Seq[Session | Exception]:
+    async def _one(
+        self, gather: Gather[OfSession, T], read: Callable[..., list[Outcome[T]]], question: OfSession
+    ) -> T:
+        """Reads of the present are gathered. The past is computed from the log, so reading it is a search."""
+        if question.at is None:
+            return await gather.ask(question)
+        now = self._runner.now()
+
+        def work(connection: Connection) -> T:
+            [found] = read(connection, [question], rules=self._rules, now=now)
+            if isinstance(found, Exception):
+                raise found
+            return found
+
+        return await self._list(work, field="at_sequence")
+
+    async def _gathered(
+        self, read: Callable[..., list[Outcome[T]]], questions: list[Any], *, snapshot: bool = False
+    ) -> Seq[T | Exception]:
+        """The results of reads that were gathered; `snapshot` where one takes several statements."""
         now = self._runner.now()
         return await self._runner.read(
-            lambda connection: reading.read_sessions(connection, questions, rules=self._rules, now=now),
-            snapshot=_in_the_past(questions),
+            lambda connection: read(connection, questions, rules=self._rules, now=now), snapshot=snapshot
         )
-
-    async def _read_contexts(self, questions: list[reading.OfSession]) -> Seq[Context | Exception]:
-        now = self._runner.now()
-        return await self._runner.read(
-            lambda connection: reading.read_contexts(connection, questions, rules=self._rules, now=now),
-            snapshot=_in_the_past(questions),
-        )
-
-    async def _read_histories(self, questions: list[reading.OfHistory]) -> Seq[HistoryPage | Exception]:
-        now = self._runner.now()
-        return await self._runner.read(
-            lambda connection: reading.read_histories(connection, questions, rules=self._rules, now=now),
-            snapshot=True,
-        )
-
-    async def _read_logs(self, questions: list[read_log.OfLog]) -> Seq[LogPage | Exception]:
-        now = self._runner.now()
-        return await self._runner.read(
-            lambda connection: read_log.read_logs(connection, questions, rules=self._rules, now=now),
-            snapshot=True,
-        )
-
-
-def _in_the_past(questions: Seq[reading.OfSession]) -> bool:
-    """Whether answering takes several statements, which must see the same state."""
-    return any(question.at is not None for question in questions)
 
 
 def open_store(backend: Backend, *, cells: Cells, limits: Limits, options: RunOptions | None = None) -> Store:

@@ -14,7 +14,7 @@ from sessions_server.storage.schema import writes
 from sessions_server.storage.sqlite import sentences
 from sessions_server.storage.sqlite.conditions import sql_of
 from sessions_server.storage.sqlite.runner import SqliteRunner
-from sessions_server.storage.sqlite.search import Search, SearchTooLong
+from sessions_server.storage.sqlite.search import Search
 from sessions_server.storage.sqlite.survey import survey
 from sessions_server.storage.sqlite.vacuum import vacuum
 from sessions_server.storage.statements import Prepared
@@ -56,7 +56,7 @@ class SqliteBackend(Backend):
     def search_in_write(self, connection: Connection, search: Callable[[], T]) -> T:
         try:
             return Search(lane.SECONDS_IN_A_WRITE).run(connection, lambda _: search())
-        except SearchTooLong:
+        except lane.SearchTooLong:
             raise lane.too_long(lane.SECONDS_IN_A_WRITE, "reads") from None
 
     def transaction_number(self, connection: Connection) -> int:

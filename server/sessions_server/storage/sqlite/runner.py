@@ -25,7 +25,7 @@ from sessions_server.domain.errors import Unavailable
 from sessions_server.storage import errors
 from sessions_server.storage.backend import Runner
 from sessions_server.storage.errors import StoreRefused
-from sessions_server.storage.lane import SEARCHES, Lane
+from sessions_server.storage.lane import SEARCHES, Lane, SearchTooLong
 from sessions_server.storage.migrations import migrate
 from sessions_server.storage.sqlite.connection import (
     WRITER_PRAGMAS,
@@ -40,7 +40,7 @@ from sessions_server.storage.sqlite.errors import FileUnusable, translated
 from sessions_server.storage.sqlite.gaps import Gaps
 from sessions_server.storage.sqlite.gate import GATE_SECONDS, Emptied, Gate, empty
 from sessions_server.storage.sqlite.lock import FileLock
-from sessions_server.storage.sqlite.search import Search, SearchTooLong
+from sessions_server.storage.sqlite.search import Search
 from sessions_server.storage.sqlite.sentences import of_missing_log
 from sessions_server.storage.sqlite.vacuum import shrink
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from sessions_server.storage import errors
+from sessions_server.storage.lane import SearchTooLong, stopped_when
 from sessions_server.storage.sqlite.connection import driver_of
 from sessions_server.storage.sqlite.errors import primary_code
 
@@ -18,10 +19,6 @@ T = TypeVar("T")
 
 _STEPS: Final = 10_000
 """After how many steps of SQLite's virtual machine it is asked whether to stop; they take about a millisecond."""
-
-
-class SearchTooLong(Exception):
-    """The time of a search is over."""
 
 
 class Search:
@@ -42,7 +39,8 @@ class Search:
         self._end = time.monotonic() + self._seconds
         driver.set_progress_handler(self._is_over, _STEPS)
         try:
-            return work(connection)
+            with stopped_when(self._is_over, connection):
+                return work(connection)
         except Exception as error:
             cause = errors.driver_error(error)
             if isinstance(cause, sqlite3.Error) and primary_code(cause) == sqlite3.SQLITE_INTERRUPT:
