@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -199,23 +200,34 @@ conditions_strategy = st.lists(
 objects: st.SearchStrategy[JsonObject] = st.dictionaries(keys, values, max_size=3)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.fixture
+def looped(url: str, opener: Opener, clock: HandClock) -> Iterator[tuple[asyncio.Runner, Harness]]:
+    """A started store, and the loop that it belongs to, for examples that are not coroutines."""
+    with asyncio.Runner() as runner:
+        store = opener(url)
+        runner.run(store.start())
+        try:
+            yield runner, Harness(store, clock)
+        finally:
+            runner.run(store.close())
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     stored=st.lists(objects, min_size=1, max_size=8),
     asked=st.lists(conditions_strategy, min_size=1, max_size=6),
 )
 def test_a_filter_means_the_same_as_in_plain_python(
-    url: str, opener: Opener, clock: HandClock, stored: list[JsonObject], asked: list[tuple[Condition, ...]]
+    looped: tuple[asyncio.Runner, Harness], stored: list[JsonObject], asked: list[tuple[Condition, ...]]
 ) -> None:
+    runner, bench = looped
+    names = [f"s{number}" for number in range(len(stored))]
+
     async def compare() -> None:
-        store = opener(url)
-        await store.start()
+        await bench.apply(
+            *(create(key(name), metadata=each) for name, each in zip(names, stored, strict=True))
+        )
         try:
-            bench = Harness(store, clock)
-            names = [f"s{number}" for number in range(len(stored))]
-            await bench.apply(
-                *(create(key(name), metadata=each) for name, each in zip(names, stored, strict=True))
-            )
             for conditions in asked:
                 matching = [
                     name
@@ -224,11 +236,10 @@ def test_a_filter_means_the_same_as_in_plain_python(
                 ]
                 assert await bench.listed(list_of(conditions=conditions)) == matching
                 assert await bench.listed(list_of(conditions=conditions, order="update_time")) == matching
-            await bench.apply(*(c.delete(key=key(name)) for name in names))
         finally:
-            await store.close()
+            await bench.apply(*(c.delete(key=key(name)) for name in names))
 
-    asyncio.run(compare())
+    runner.run(compare())
 
 
 async def test_metadata_comes_back_equal_and_is_found_after_an_update(bench: Harness) -> None:
