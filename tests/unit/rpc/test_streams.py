@@ -141,11 +141,13 @@ async def test_a_stream_that_has_been_open_for_long_is_told_to_come_again() -> N
         await held.task
 
 
-async def test_streams_that_began_together_do_not_age_together() -> None:
+async def test_streams_that_began_together_do_not_age_together(monkeypatch: pytest.MonkeyPatch) -> None:
     loop = asyncio.get_running_loop()
+    began = loop.time()
+    monkeypatch.setattr(loop, "time", lambda: began)
     streams = Streams(StreamBounds(), longest_seconds=1)
     with opened(streams, *[ANN] * 200):
-        timers = sorted(timer.when() - loop.time() for timer in loop._scheduled)[-200:]  # type: ignore[attr-defined]
+        timers = sorted(timer.when() - began for timer in loop._scheduled)[-200:]  # type: ignore[attr-defined]
     assert 0.7 < timers[0] < timers[-1] <= 1
     assert max(late - soon for soon, late in itertools.pairwise(timers)) < 0.05
 
