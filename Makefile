@@ -35,8 +35,13 @@ run: $(READY) ## Start the server on 127.0.0.1:50051, and HTTP on 8080, with an 
 test: $(READY) ## Run all tests; ARGS='-k name' narrows them.
 	$(BIN)/python -m pytest $(or $(ARGS),--numprocesses 2 --dist loadfile --max-worker-restart 0)
 
+# Left out of test-fast: they run tools or processes of their own, or load the packages of several providers.
+SLOW := client/test_channels.py client/test_typing.py client/test_unasync.py tasks/test_definitions.py \
+	tasks/test_rendering.py
+
 test-fast: $(READY) ## Run the tests that need neither PostgreSQL nor another toolchain, in less than a minute.
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile tests/unit tests/conformance -k 'unit or memory' $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --hypothesis-profile fast \
+		$(SLOW:%=--ignore tests/unit/%) tests/unit tests/conformance -k 'unit or memory' $(ARGS)
 
 integrations: $(READY) ## Run the adapters' contracts, each beside its framework in an environment of its own.
 	SESSIONS_TEST_EVERY_FRAMEWORK=1 $(BIN)/python -m pytest tests/integrations $(ARGS)

@@ -13,6 +13,8 @@ from tests.support.postgres import Postgres, running_postgres
 
 # Limits on time stand in the benchmarks; a busy machine fails no test.
 settings.register_profile("untimed", deadline=None)
+# Of `make test-fast`.
+settings.register_profile("fast", deadline=None, max_examples=20)
 settings.load_profile("untimed")
 
 
