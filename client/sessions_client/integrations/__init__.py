@@ -1,4 +1,4 @@
-"""The session service behind agent frameworks: one module for each, imported only with its extra.
+"""The session service as the store of agent frameworks: one module for each, imported only with its extra.
 
 | Module | Framework | Extra |
 |---|---|---|
@@ -9,8 +9,8 @@
 | `mcp` | Model Context Protocol | `mcp` |
 | `pydantic_ai` | pydantic-ai conversations | `pydantic-ai` |
 
-Each stores the framework's own form byte for byte, beside what other programs need to read the conversation.
-`session_id_of` tells which session has the conversation, or the thread, of a framework's id.
+Each stores the framework's own form byte for byte, along with what other programs need to read the conversation.
+`session_id_of` returns the id of the session for a framework's conversation or thread id.
 """
 
 from __future__ import annotations

@@ -29,9 +29,9 @@ _CHUNKS: Final = ("agent-framework", "snapshot-chunks")
 
 
 class SessionsSessionStore(SessionStore):
-    """Snapshots of agent sessions, by any key. `storage_options` is for the sessions that it creates.
+    """Stores snapshots of agent sessions under any key. `storage_options` is for the sessions that it creates.
 
-    A snapshot is a record of the session of its key. Of two writers the last one wins, as in the framework's stores.
+    A snapshot is a record of the session for its key. The last of several writers wins, as in the framework's stores.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class SessionsSessionStore(SessionStore):
         self._storage_options = storage_options
 
     async def get(self, session_id: str) -> AgentSession | None:
-        """The stored session; None when there is none."""
+        """The stored session; None if there is none."""
         self.validate_session_id(session_id)
         key = session_id_of(session_id)
 
@@ -59,7 +59,7 @@ class SessionsSessionStore(SessionStore):
         return await payloads.settled(read)
 
     async def set(self, session_id: str, session: AgentSession) -> None:
-        """Stores the session in place of what was stored under this key."""
+        """Stores the session, replacing a stored one with this key."""
         self.validate_session_id(session_id)
         key, raw = session_id_of(session_id), _snapshot(session)
         create = ops.new_session(
@@ -85,13 +85,13 @@ class SessionsSessionStore(SessionStore):
                     create=create,
                     conditions=payloads.chunks_present([packed]),
                 )
-            except Aborted:  # Another writer took the chunks away.
+            except Aborted:  # Another writer deleted the chunks.
                 continue
             return
         raise FailedPrecondition(f"Snapshot {session_id!r} kept changing meanwhile; repeat the call.")
 
     async def delete(self, session_id: str) -> None:
-        """Deletes the snapshot, and its session as well unless that has messages."""
+        """Deletes the snapshot, and its session unless that has messages."""
         self.validate_session_id(session_id)
         key = session_id_of(session_id)
         is_empty = ops.if_history_head(0)
@@ -122,7 +122,7 @@ def _all_chunks(key: str) -> ops.Operation:
 
 
 def _snapshot(session: AgentSession) -> bytes:
-    """The session's JSON. Raises TypeError or ValueError for what could not be restored."""
+    """The session's JSON. Raises TypeError or ValueError for anything that could not be restored."""
     if type(session) is not AgentSession:
         raise TypeError(
             f"SessionsSessionStore supports AgentSession instances only; keep what {type(session).__name__} adds "

@@ -1,4 +1,4 @@
-"""Imports the sessions and states of ADK's own stores: SQLite files, and what `DatabaseSessionService` opens."""
+"""Imports the sessions and states of ADK's own stores: SQLite files, and databases of `DatabaseSessionService`."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 _SQLITE: Final = "sqlite:///"
 _MARKS: Final = ("events", "adk_internal_metadata")
 _OF_SQLALCHEMY: Final = {"actions", "key"}
-"""Columns of these tables that only `DatabaseSessionService` makes: of its first form, and of its later ones."""
+"""Columns that only the tables of `DatabaseSessionService` have: in its first schema, and in later ones."""
 _NOTHING: Final[Mapping[str, Mapping[str, Any]]] = {"session": {}, "user": {}, "app": {}}
 
 
 Rows = Callable[[str], Awaitable[list[Any]]]
-"""What a query of the source's tables returns."""
+"""Runs a query on the source's tables."""
 
 
 def main() -> None:
@@ -49,7 +49,7 @@ async def import_database(client: AsyncClient, source: str) -> imports.Outcomes:
             apps = [app for (app,) in await rows("SELECT DISTINCT app_name FROM sessions ORDER BY app_name")]
             of_users = await rows("SELECT app_name, user_id, state FROM user_states")
             of_apps = await rows("SELECT app_name, state FROM app_states")
-        except Exception as error:  # Each database's driver has errors of its own.
+        except Exception as error:  # each database driver has its own errors
             raise _unreadable(source, error) from error
         for app in apps:
             for listed in (await service.list_sessions(app_name=app)).sessions:
@@ -65,7 +65,7 @@ async def import_database(client: AsyncClient, source: str) -> imports.Outcomes:
 
 
 async def _import_session(client: AsyncClient, session: Session) -> imports.Outcome:
-    """Events first, then the state, and last the record by which the adapter finds the session."""
+    """Imports events first, then the state, and last the record by which the adapter finds the session."""
     key = session_key(session.app_name, session.user_id, session.id)
     create = new_session(session.app_name, session.user_id, session.id, if_exists="return")
     outcome = await imports.import_history(client, key, create, session.events, dump, readable)
@@ -80,7 +80,7 @@ async def _import_session(client: AsyncClient, session: Session) -> imports.Outc
 async def _import_state(
     client: AsyncClient, app: str, user: str, states: Mapping[str, Mapping[str, Any]]
 ) -> None:
-    """What the sessions of a user or an app share; keys that have a value here keep it."""
+    """Imports the state that sessions of a user or app share; keys that already have a value here keep it."""
     owner = Session(app_name=app, user_id=user, id="")
     puts = put_states("", owner, {**_NOTHING, **states}, if_absent=True)
     if puts:
@@ -93,7 +93,7 @@ def _loaded(state: Any) -> dict[str, Any]:
 
 @contextlib.asynccontextmanager
 async def _opened(source: str) -> AsyncIterator[tuple[BaseSessionService, Rows]]:
-    """ADK's own service for the database, and its tables. A bare path is a SQLite file."""
+    """ADK's own service for the database, with its tables. A bare path is a SQLite file."""
     if "://" not in source or source.startswith(_SQLITE):
         path = imports.existing_file(source.removeprefix(_SQLITE))
         with contextlib.closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as file:

@@ -1,4 +1,4 @@
-"""Ids of frameworks, which may be any text, as ids of sessions, messages and users."""
+"""Maps ids of frameworks, which may be any string, to ids of sessions, messages and users."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ _USER: Final = re.compile(r"[^\x00-\x1f\x7f-\x9f]{1,256}")
 
 
 def session_id_of(text: str) -> str:
-    """A session or message id for any text: the text itself where it is one, else an encoding that begins with `~`.
+    """A session or message id for any string: the string itself if it is a valid id, else an encoding that starts with
+    `~`.
 
-    Two texts never share an id, but for a collision of SHA-256 among those of more than 95 bytes.
+    Different strings never share an id, barring a collision of SHA-256 among those longer than 95 bytes.
     """
     if _PLAIN.fullmatch(text):
         return text
@@ -30,17 +31,17 @@ def session_id_of(text: str) -> str:
 
 
 def user_id_of(text: str) -> str:
-    """A user id for any text."""
+    """A user id for any string."""
     return text if _USER.fullmatch(text) else session_id_of(text)
 
 
 def metadata_of(text: str) -> dict[str, Any]:
-    """The metadata of the session of this text: empty, or the text as JSON where the id is not the text itself."""
+    """The metadata of the string's session: empty, or the string as JSON if it is not the id itself."""
     return {} if session_id_of(text) == text else {_METADATA_KEY: json.dumps(text)}
 
 
 def text_of(session_id: str, metadata: Mapping[str, Any] | None = None) -> str | None:
-    """The text that `session_id_of` made the id of; None when only the session's metadata can tell."""
+    """The string from which `session_id_of` made the id; None if only the session's metadata has it."""
     if not session_id.startswith("~"):
         return session_id
     if session_id.startswith("~~"):
@@ -52,12 +53,12 @@ def text_of(session_id: str, metadata: Mapping[str, Any] | None = None) -> str |
 
 
 def part(text: str) -> str:
-    """A text as one part of a collection's path, which has 1 to 256 characters and no NUL."""
+    """A string as one part of a collection's path, which has 1 to 256 characters without NUL."""
     return f"={text}" if len(text) < 256 and _is_clean(text) else f"#{_digest(text)}"
 
 
 def key_of(text: str) -> str:
-    """A text as a key, which has 1,024 bytes at most and no NUL."""
+    """A string as a key, which has at most 1,024 bytes without NUL."""
     return text if _is_clean(text) and len(text.encode()) <= 1_000 else f"#{_digest(text)}"
 
 

@@ -1,6 +1,6 @@
-"""Moves conversations from a framework's own store here: what every such program has in common.
+"""Imports conversations from a framework's own store: the part that all such programs share.
 
-It can be stopped and run again at any time: what is there already is compared and not written a second time.
+An import can be stopped and run again at any time: existing data is compared and not written twice.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _BATCH_BYTES: Final = 2 * 1024 * 1024
 
 
 class Outcome(Enum):
-    """What became of one conversation."""
+    """The result for one conversation."""
 
     IMPORTED = "imported"
     PRESENT = "already there"
@@ -33,7 +33,7 @@ class Outcome(Enum):
 
 
 Outcomes: TypeAlias = AsyncIterator[tuple[str, Outcome]]
-"""Each conversation's name and what became of it."""
+"""The name and result of each conversation."""
 
 
 class UnusableSource(Exception):
@@ -41,7 +41,7 @@ class UnusableSource(Exception):
 
 
 def run(framework: str, source: str, importing: Callable[[AsyncClient, str], Outcomes]) -> None:
-    """Runs the program `python -m … import SOURCE`; ends it with 1 when not everything is there afterwards."""
+    """Runs the program `python -m … import SOURCE`; exits with 1 if something could not be imported."""
     parser = argparse.ArgumentParser(
         prog=f"python -m sessions_client.integrations.{framework}",
         description="Imports what the framework's own store holds. Run it again to continue after an error.",
@@ -62,7 +62,7 @@ def run(framework: str, source: str, importing: Callable[[AsyncClient, str], Out
 async def _all(
     options: argparse.Namespace, importing: Callable[[AsyncClient, str], Outcomes]
 ) -> Counter[Outcome]:
-    """A token, if the server asks for one, comes from the environment: a command line is seen by others."""
+    """Reads the token from the environment, because command lines are visible to others."""
     counts: Counter[Outcome] = Counter()
     token = os.environ.get("SESSIONS_TOKEN")
     async with AsyncClient(options.target, token=token, connect_timeout=_CONNECT_SECONDS) as client:
@@ -78,7 +78,7 @@ async def _all(
 
 
 def existing_file(source: str) -> Path:
-    """The file of a path. Raises UnusableSource when there is none."""
+    """The file at a path. Raises UnusableSource if there is none."""
     path = Path(source)
     if not path.is_file():
         raise UnusableSource(f"There is no file {source!r}. Name the database file of the framework's store.")
@@ -93,7 +93,7 @@ async def import_history(
     dump: Callable[[Any], bytes],
     readable: Callable[[Any, int], dict[str, Any]],
 ) -> Outcome:
-    """Appends those of the items that are missing, in their order."""
+    """Appends the missing items, in order."""
     wanted = [dump(item) for item in items]
 
     async def read() -> tuple[Sequence[Message] | None, list[bytes]]:
@@ -122,7 +122,7 @@ async def import_history(
 
 
 def _batches(values: Sequence[bytes], *, start: int) -> Iterator[range]:
-    """Where the values of each commit begin and end; one empty commit when there are none."""
+    """The range of values of each commit; a single empty range if there are none."""
     first, size = start, 0
     for place in range(start, len(values)):
         if place > first and (place - first == _BATCH or size + len(values[place]) > _BATCH_BYTES):

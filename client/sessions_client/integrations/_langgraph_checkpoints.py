@@ -1,6 +1,6 @@
-"""Checkpoints of LangGraph as records of a session, which is the thread.
+"""LangGraph's checkpoints as records of a session, which represents the thread.
 
-The collection `langgraph/checkpoints/NAMESPACE` holds one record for each checkpoint, by its id;
+The collection `langgraph/checkpoints/NAMESPACE` has one record for each checkpoint, by its id;
 `langgraph/writes/NAMESPACE/CHECKPOINT` one for each pending write; `langgraph/blobs` the larger values.
 """
 
@@ -37,15 +37,15 @@ _MANY_BYTES: Final = 2 * 1024 * 1024
 _CONDITIONS: Final = 100
 _ATTEMPTS: Final = 5
 _NEWEST_WRITES: Final = 8
-"""How many writes are read together with the newest checkpoint; it seldom has more."""
+"""How many writes to read together with the newest checkpoint, which rarely has more."""
 _ORDERED_BYTES: Final = 320
-"""How many bytes of its path a collection is ordered by."""
+"""Collections are ordered by this many bytes of their path."""
 _LABELS: Final = ("source", "step", "run_id")
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A checkpoint as its record holds it."""
+    """A checkpoint as stored in its record."""
 
     session_id: str
     namespace: str
@@ -57,7 +57,7 @@ class Stored:
 
     @classmethod
     def read(cls, record: Record) -> Stored:
-        """The checkpoint of a record."""
+        """Parses the record of a checkpoint."""
         raw = ormsgpack.unpackb(record.value)
         return cls(
             session_id=str(record.name.scope.session_id),
@@ -70,7 +70,7 @@ class Stored:
         )
 
     def packed(self) -> bytes:
-        """What `read` makes a checkpoint of."""
+        """The record's value, which `read` parses."""
         channels = [[name, value.packed()] for name, value in self.channels.items()]
         return ormsgpack.packb(
             {
@@ -84,13 +84,13 @@ class Stored:
         )
 
     def values(self) -> Iterator[Value]:
-        """All values of it."""
+        """All values of the checkpoint."""
         yield from (self.body, self.metadata, *self.channels.values())
 
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """A pending write as its record holds it."""
+    """A pending write as stored in its record."""
 
     task_id: str
     task_path: str
@@ -100,17 +100,17 @@ class Write:
 
     @classmethod
     def read(cls, record: Record) -> Write:
-        """The write of a record."""
+        """Parses the record of a write."""
         task_id, task_path, index, channel, packed = ormsgpack.unpackb(record.value)
         return cls(task_id, task_path, index, channel, Value.unpacked(packed))
 
     def packed(self) -> bytes:
-        """What `read` makes a write of."""
+        """The record's value, which `read` parses."""
         return ormsgpack.packb([self.task_id, self.task_path, self.index, self.channel, self.value.packed()])
 
 
 def label(value: Any) -> str | int | None:
-    """What lists can filter a checkpoint by; None: by this value they cannot."""
+    """The label by which lists can filter for a value; None if they cannot."""
     if isinstance(value, str):
         return part(value)
     is_number = isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**53
@@ -118,23 +118,23 @@ def label(value: Any) -> str | int | None:
 
 
 def labels_of(metadata: Mapping[str, Any]) -> dict[str, str | int]:
-    """The labels of a checkpoint, and what of a filter the server can judge."""
+    """The labels of a checkpoint, or the part of a filter that the server can evaluate."""
     found = {key: label(metadata.get(key)) for key in _LABELS}
     return {key: value for key, value in found.items() if value is not None}
 
 
 def checkpoint_name(session_id: str, namespace: str, checkpoint_id: str) -> RecordName:
-    """The record of a checkpoint."""
+    """The record name of a checkpoint."""
     return RecordName(Scope(session_id=session_id), (*CHECKPOINTS, part(namespace)), key_of(checkpoint_id))
 
 
 def writes_of(session_id: str, namespace: str, checkpoint_id: str) -> RecordName:
-    """The writes of a checkpoint; the key is empty."""
+    """The name prefix of a checkpoint's writes: the key is empty."""
     return RecordName(Scope(session_id=session_id), (*WRITES, part(namespace), part(checkpoint_id)))
 
 
 class Threads:
-    """What can be done with checkpoints, as steps for either client."""
+    """Operations on checkpoints, as steps for either client."""
 
     def __init__(self, serde: Any, create: Any) -> None:
         self._serde = serde
@@ -147,7 +147,7 @@ class Threads:
         metadata: CheckpointMetadata,
         new_versions: ChannelVersions,
     ) -> Steps[RunnableConfig]:
-        """Stores a checkpoint and what changed of its channels, all or none."""
+        """Stores a checkpoint and the changed values of its channels, all or none."""
         place = config["configurable"]
         session_id, namespace = session_id_of(str(place["thread_id"])), place.get("checkpoint_ns", "")
         whole = dict(get_checkpoint_metadata(config, metadata))
@@ -173,7 +173,7 @@ class Threads:
     def put_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> Steps[None]:
-        """Stores pending writes of a checkpoint; those that are there already stay, but for the special ones."""
+        """Stores pending writes of a checkpoint; existing ones stay, except for the special ones."""
         typed = [
             (WRITES_IDX_MAP.get(channel, position), channel, self._serde.dumps_typed(value))
             for position, (channel, value) in enumerate(writes)
@@ -187,7 +187,7 @@ class Threads:
         task_id: str,
         task_path: str,
     ) -> Steps[None]:
-        """The same with writes that have their index and are serialized."""
+        """The same for writes that are indexed and serialized."""
         place = config["configurable"]
         session_id = session_id_of(str(place["thread_id"]))
         name = writes_of(session_id, place.get("checkpoint_ns", ""), place["checkpoint_id"])
@@ -248,7 +248,7 @@ class Threads:
         )
 
     def tuples(self, records: Sequence[Record], thread_id: str | None = None) -> Steps[list[CheckpointTuple]]:
-        """Checkpoints with their writes and values; without those that were deleted meanwhile."""
+        """Checkpoints with their writes and values, without those deleted in the meantime."""
         stored = [Stored.read(record) for record in records]
         lists = yield from read_lists(
             [_query(writes_of(each.session_id, each.namespace, each.id)) for each in stored]
@@ -298,7 +298,7 @@ class Threads:
         )
 
     def _threads(self, stored: Sequence[Stored]) -> Steps[dict[str, str]]:
-        """The id of each session's thread."""
+        """The thread id of each session."""
         found = {each.session_id: text_of(each.session_id) for each in stored}
         hashed = [session_id for session_id, text in found.items() if text is None]
         sessions = yield from read_all([ops.read_session(session_id) for session_id in hashed])

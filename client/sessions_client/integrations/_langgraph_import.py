@@ -38,8 +38,8 @@ async def import_file(client: AsyncClient, source: str) -> imports.Outcomes:
 
 
 async def _import_thread(client: AsyncClient, file: sqlite3.Connection, thread: str) -> imports.Outcome:
-    """Imports the checkpoints that are not there, oldest first; of each its writes before itself."""
-    # Values of the user's own types stay as they are stored, so that their modules are not needed here.
+    """Imports the missing checkpoints, oldest first, with the writes of each before it."""
+    # Values of the user's own types stay serialized, so that their modules need not be importable here.
     saver = AsyncSessionsSaver(client, serde=JsonPlusSerializer(__unpack_ext_hook__=ormsgpack.Ext))
     present = set(
         await run_async(client, threads.names_of({"configurable": {"thread_id": thread}}, None, None))

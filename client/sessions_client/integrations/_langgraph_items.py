@@ -1,4 +1,4 @@
-"""Items of LangGraph's stores as records of the tenant: the namespace is the path of the collection."""
+"""Items of LangGraph's stores as records of the tenant: the namespace is the collection path."""
 
 from __future__ import annotations
 
@@ -45,7 +45,8 @@ _ORDERS: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
 
 
 def batch(operations: Sequence[Op], *, refreshes: bool) -> Steps[list[Result]]:
-    """What each operation returns. `refreshes`: reads that ask for it restart the lifetime of what they find."""
+    """The result of each operation. `refreshes`: whether reads that ask for it restart the lifetime of what they
+    find."""
     for each in operations:
         validate(each)
     reads = {
@@ -87,13 +88,13 @@ def _read_of(operation: GetOp | SearchOp, *, refreshes: bool, token: str | None 
 
 
 def _search(operation: SearchOp, page: Any, *, refreshes: bool) -> Steps[list[SearchItem]]:
-    """The items that fit, the one written last first."""
+    """The matching items, the last written first."""
     wanted = operation.offset + operation.limit
     found: list[SearchItem] = []
     while True:
         items = (SearchItem(**_fields(record)) for record in page or ())
         found += [item for item in items if fits(item.value, operation.filter or {})]
-        # A page may be empty and have a next one.
+        # A page may be empty and still have a next page.
         if len(found) >= wanted or page is None or not page.next_page_token:
             return found[operation.offset : wanted]
         read = _read_of(operation, refreshes=refreshes, token=page.next_page_token)
@@ -160,7 +161,7 @@ def _matches(condition: MatchCondition, namespace: tuple[str, ...]) -> bool:
 
 
 def fits(value: Any, condition: Any) -> bool:
-    """Whether a value is what a filter asks for: equal, an object with these fields, or within `$gt` and the like."""
+    """Whether a value matches a filter: equal, an object with these fields, or within `$gt` and the like."""
     if not isinstance(condition, Mapping):
         return bool(value == condition)
     if any(key.startswith("$") for key in condition):

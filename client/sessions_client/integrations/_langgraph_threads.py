@@ -1,4 +1,4 @@
-"""Whole threads of LangGraph: listing their checkpoints, removing some, copying all."""
+"""Operations on whole threads: listing checkpoints, removing some, copying all."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _COUNTERS: Final = "counters_since_delta_snapshot"
 def names_of(
     config: RunnableConfig | None, filter: dict[str, Any] | None, before: RunnableConfig | None
 ) -> Steps[list[RecordName]]:
-    """The records of the checkpoints that may fit, newest first."""
+    """The records of checkpoints that may match, newest first."""
     place = config["configurable"] if config else {}
     namespace, thread_id = place.get("checkpoint_ns"), place.get("thread_id")
     bound = (before or {}).get("configurable", {}).get("checkpoint_id")
@@ -72,7 +72,7 @@ def names_of(
 
 
 def page_of(threads: Threads, names: Sequence[RecordName]) -> Steps[list[CheckpointTuple]]:
-    """The checkpoints of these records, as far as they are still there."""
+    """The checkpoints of these records, as far as they still exist."""
     found = yield from fetch(names)
     records = [Record(name=name, value=found[name]) for name in names if name in found]
     tuples: list[CheckpointTuple] = yield from threads.tuples(records)
@@ -80,12 +80,12 @@ def page_of(threads: Threads, names: Sequence[RecordName]) -> Steps[list[Checkpo
 
 
 def fits(found: CheckpointTuple, filter: dict[str, Any] | None) -> bool:
-    """Whether the metadata has what a filter asks for."""
+    """Whether the metadata matches a filter."""
     return all(found.metadata.get(key) == value for key, value in (filter or {}).items())
 
 
 def delete_thread(thread_id: str) -> Steps[None]:
-    """Deletes the thread's session and all of it."""
+    """Deletes the thread's session with everything in it."""
     session_id = session_id_of(str(thread_id))
     try:
         yield lambda client: client.sessions.delete(session_id)
@@ -121,7 +121,7 @@ def _of_runs(runs: set[Any], records: Sequence[Record]) -> Steps[set[RecordName]
 
 
 def prune(threads: Threads, thread_ids: Sequence[str], strategy: str) -> Steps[None]:
-    """Deletes all checkpoints of threads, or all but the newest of each namespace and what those are rebuilt from."""
+    """Deletes all checkpoints of threads, or all except the newest of each namespace and those it is rebuilt from."""
     if strategy not in {"keep_latest", "delete"}:
         raise ValueError(f"There is no strategy {strategy!r}; use 'keep_latest' or 'delete'.")
     for thread_id in thread_ids:
@@ -132,7 +132,7 @@ def prune(threads: Threads, thread_ids: Sequence[str], strategy: str) -> Steps[N
 
 
 def copy_thread(source: str, target: str) -> Steps[None]:
-    """Copies all of a thread by a fork; into a thread that exists already, record by record."""
+    """Copies a thread by a fork, or record by record into an existing thread."""
     source_id, target_id = session_id_of(str(source)), session_id_of(str(target))
     metadata = metadata_of(str(target))
     try:
@@ -156,7 +156,7 @@ def _copy_records(source_id: str, target_id: str) -> Steps[None]:
             }
         ]
     )
-    # The values first, then what points to them.
+    # Values first, then the records that point to them.
     heads.sort(key=lambda head: head.name.collection != values.BLOBS)
     for group in _groups(heads, PAGE):
         found = yield from fetch([head.name for head in group])
@@ -175,9 +175,10 @@ def _copied(head: Record, value: bytes, session_id: str) -> ops.Operation:
 
 
 def _remove(session_id: str, choose: Callable[[Sequence[Record]], Steps[set[RecordName]]]) -> Steps[None]:
-    """Deletes the checkpoints that are chosen, their writes, and the values that nothing points to afterwards.
+    """Deletes the chosen checkpoints, their writes, and values that are then no longer referenced.
 
-    What it decided on must not have changed meanwhile: otherwise it reads again."""
+    If the data changed after it was read, everything is read and decided again.
+    """
     for _ in range(_ATTEMPTS):
         (session,) = yield lambda client: client.sessions.read(ops.read_session(session_id))
         if session is None:
@@ -225,7 +226,8 @@ def _removal(
 
 
 def _older(threads: Threads, records: Sequence[Record]) -> Steps[set[RecordName]]:
-    """All checkpoints but the newest of each namespace and the ancestors that its delta channels are rebuilt from."""
+    """All checkpoints except the newest of each namespace and the ancestors from which its delta channels are
+    rebuilt."""
     by_name = {record.name: record for record in records}
     newest: dict[tuple[str, ...], RecordName] = {}
     for name in sorted(by_name, key=lambda name: name.key):
@@ -246,7 +248,7 @@ def _older(threads: Threads, records: Sequence[Record]) -> Steps[set[RecordName]
 
 
 def _deltas(threads: Threads, record: Record) -> Steps[Iterable[str]]:
-    """The channels that a checkpoint keeps as changes since a snapshot."""
+    """The channels that a checkpoint stores as changes since a snapshot."""
     found = yield from threads.tuples([record], "")
     return found[0].metadata.get(_COUNTERS, {}) if found else ()
 

@@ -1,7 +1,7 @@
-"""Where the bytes of a checkpoint lie: small values within its record, larger ones once for the thread, by their hash.
+"""Storage of a checkpoint's values: small ones in its record, larger ones once per thread, by their hash.
 
-A value that did not change between checkpoints is neither stored nor sent a second time. What is larger than one record
-may be lies in several.
+A value that did not change between checkpoints is neither stored nor sent again. A value above the limit of a record is
+split into several.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ COMMIT_OPERATIONS: Final = 4_000
 
 
 class Gone(Exception):
-    """A larger value was deleted since what points to it was read."""
+    """A larger value was deleted after the record that references it was read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """A serialized value: its type, and the bytes or where they are."""
+    """A serialized value: its type, and either the bytes or a reference."""
 
     type: str
     inline: bytes | None = None
@@ -36,20 +36,20 @@ class Value:
     pieces: int = 0
 
     def packed(self) -> list[Any]:
-        """What a record holds of it."""
+        """The stored form."""
         return [self.type, self.inline, self.digest, self.pieces]
 
     @classmethod
     def unpacked(cls, packed: list[Any]) -> Value:
-        """What `packed` made a list of."""
+        """Restores what `packed` returned."""
         return cls(*packed)
 
     def names(self, session_id: str) -> list[RecordName]:
-        """The records that hold its bytes; none when they are inline."""
+        """The records that contain its bytes; none if they are inline."""
         return [blob_name(session_id, self.digest, number) for number in range(self.pieces)]
 
     def bytes(self, session_id: str, blobs: Mapping[RecordName, bytes]) -> bytes:
-        """Its bytes. Raises Gone when one of its records was deleted."""
+        """Its bytes. Raises Gone if one of its records was deleted."""
         if self.inline is not None:
             return self.inline
         names = self.names(session_id)
@@ -60,14 +60,14 @@ class Value:
 
 @dataclass(slots=True)
 class Blobs:
-    """The larger values of one write, as operations and as what must be there already."""
+    """The larger values of one write: those to put, and those expected to exist."""
 
     session_id: str
     puts: dict[RecordName, bytes] = field(default_factory=dict)
     present: dict[RecordName, bytes] = field(default_factory=dict)
 
     def hold(self, typed: tuple[str, bytes], *, inline: int, is_new: bool = True) -> Value:
-        """A value, kept inline up to this many bytes. One that is not new is expected to be there."""
+        """Adds a value, inline up to this many bytes. A value that is not new is expected to exist."""
         kind, raw = typed
         if len(raw) <= inline:
             return Value(kind, raw)
@@ -80,18 +80,18 @@ class Blobs:
         return Value(kind, None, digest, len(pieces))
 
     def expect_nothing(self) -> None:
-        """Sends also what was expected to be there."""
+        """Sends the values that were expected to exist as well."""
         self.puts = {**self.present, **self.puts}
         self.present = {}
 
 
 def blob_name(session_id: str, digest: str, number: int) -> RecordName:
-    """One piece of a larger value."""
+    """The record name of one piece of a larger value."""
     return RecordName(Scope(session_id=session_id), BLOBS, f"{digest}/{number:06}")
 
 
 def in_commits(operations: Iterable[tuple[ops.Operation, int]]) -> Iterator[list[ops.Operation]]:
-    """Operations, each with its size, in groups that fit into one commit."""
+    """Groups operations, given with their sizes, so that each group fits into one commit."""
     group: list[ops.Operation] = []
     size = 0
     for operation, its_size in operations:

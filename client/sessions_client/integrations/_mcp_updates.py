@@ -1,4 +1,4 @@
-"""Tells MCP clients that the resources of sessions have changed, for as long as they want to know.
+"""Notifies subscribed MCP clients when the resources of sessions change.
 
 Clients of protocol 2026-07-28 open one stream for several resources; earlier ones subscribe to each. Either way a
 session is followed before the client is answered, so no later change is missed.
@@ -42,13 +42,13 @@ _OF_A_HISTORY: Final = (
     "deleted",
 )
 _FOLLOWED: Final = "sessions_client"
-"""Where a connection keeps its subscriptions, by the resource."""
+"""The key under which a connection's state has its subscriptions, by resource."""
 
 
 def add_updates(made: MCPServer[Any], client: AsyncClient) -> None:
     """Serves the subscriptions of both protocols."""
     updates = _Updates(client)
-    # MCPServer itself has no place for them.
+    # MCPServer has no API to add these handlers.
     handlers = made._lowlevel_server
     handlers.add_request_handler("subscriptions/listen", SubscriptionsListenRequestParams, updates.listen)
     handlers.add_request_handler("resources/subscribe", SubscribeRequestParams, updates.subscribe)
@@ -62,7 +62,7 @@ class _Updates:
     async def listen(
         self, context: ServerRequestContext[Any, Any], params: SubscriptionsListenRequestParams
     ) -> SubscriptionsListenResult:
-        """One stream. It ends when one of the sessions can no longer be followed."""
+        """Serves one stream, which ends when one of the sessions can no longer be followed."""
         bus = InMemorySubscriptionBus()
         handler = ListenHandler(bus)
         async with AsyncExitStack() as opened:
@@ -76,7 +76,7 @@ class _Updates:
     async def subscribe(
         self, context: ServerRequestContext[Any, Any], params: SubscribeRequestParams
     ) -> EmptyResult:
-        """Begins the updates of one resource, which end with the connection."""
+        """Starts updates of one resource, which end with the connection."""
         connection, uri = context.session._connection, params.uri
         followed = connection.state.setdefault(_FOLLOWED, {})
 
@@ -119,5 +119,5 @@ async def _publish(
         async for _ in events:
             await bus.publish(update)
     except SessionsError:
-        # The client is told why when it opens another stream.
+        # The client gets the error when it opens another stream.
         end()

@@ -1,4 +1,4 @@
-"""Imports the sessions of the OpenAI Agents SDK's SQLite store: `SQLiteSession` and what has the same tables."""
+"""Imports the sessions of the OpenAI Agents SDK's SQLite store: `SQLiteSession` and stores with the same tables."""
 
 from __future__ import annotations
 

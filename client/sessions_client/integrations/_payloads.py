@@ -1,7 +1,8 @@
-"""Values of any size in messages: what is too large for one is in records of the session, and the message points there.
+"""Values of any size in messages: one that is too large for a message is stored in records, which the message
+references.
 
-The records are written before the commit that points to them. A caller that dies in between leaves records that nothing
-points to; they go with their session. That commit has a condition: another caller may clear the history in between, and
+The records are written before the commit that references them. If a caller dies in between, unreferenced records remain
+until their session is deleted. The commit has a condition, because another caller may clear the history in between, and
 the records with it.
 """
 
@@ -24,18 +25,18 @@ CHUNKED: Final = "application/vnd.sessions.chunks+json"
 COLLECTION: Final = ("payloads",)
 
 COMMIT_BYTES: Final = 3 * 1024 * 1024
-"""What the messages of one commit may take together: a request holds 4 MiB."""
+"""The maximum total size of messages in one commit: a request is limited to 4 MiB."""
 MESSAGE_BYTES: Final = 200
-"""What a message takes beside its payload and its text."""
+"""The size of a message besides its payload and text."""
 CHUNK_BYTES: Final = 2 * 1024 * 1024
-"""The value of one record, so that a request holds one and a response another."""
+"""The size of one record's value, so that one fits into a request and into a response."""
 _LONGEST_NAME: Final = 64
 
 T = TypeVar("T")
 
 
 class PartMissing(DataLoss):
-    """A record that a message points to is not there. A message that was removed meanwhile may have taken it along."""
+    """A record that a message references is missing, possibly because the message was removed in between."""
 
     def __init__(self, name: RecordName) -> None:
         super().__init__(
@@ -47,30 +48,31 @@ class PartMissing(DataLoss):
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """A value as the message that it goes into holds it."""
+    """A value as stored in its message."""
 
     payload: bytes
     payload_type: str
     chunks: tuple[tuple[RecordName, bytes], ...] = ()
-    """Records to be written first."""
+    """Records to write before the message."""
 
 
 def dump(value: Any) -> bytes:
-    """JSON that loads equal: keys in their order, integers of any size, no space."""
+    """Lossless JSON: keeps the order of keys and integers of any size; without whitespace."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
 
 
 def load(payload: bytes) -> Any:
-    """What `dump` made of a value."""
+    """Restores what `dump` was given."""
     return json.loads(payload.decode("utf-8", "surrogatepass"))
 
 
 def pack(
     session_id: str, values: Sequence[bytes], *, beside: int = 0, collection: tuple[str, ...] = COLLECTION
 ) -> list[Packed]:
-    """Puts values into one commit; the largest of them go to records of the collection, until the rest fits.
+    """Fits values into one commit: the largest are moved to records of the collection until the rest fits.
 
-    `beside` is how many bytes of text the commit holds as well."""
+    `beside` is how many bytes of text the commit has besides.
+    """
     total = sum(len(value) + MESSAGE_BYTES for value in values) + beside
     outside: set[int] = set()
     for index in sorted(range(len(values)), key=lambda each: -len(values[each])):
@@ -95,10 +97,11 @@ async def commit(
     after: Sequence[ops.Operation] = (),
     conditions: Sequence[ops.Condition] = (),
 ) -> CommitResult:
-    """Appends messages in one commit, between other operations, once what is too large for it is written.
+    """Appends messages in one commit, between other operations, after writing what is too large for it.
 
-    Each message has a value as its payload, and beside it what other readers see: arguments of `ops.append`. Raises
-    Aborted if one of the conditions fails, or if the chunks were deleted twice before the commit."""
+    Each message has a value as its payload; `shown` has what other readers see, as arguments of `ops.append`. Raises
+    Aborted if one of the conditions fails, or if the chunks were deleted twice before the commit.
+    """
     beside = sum(len(text.encode()) for fields in shown for text in fields.values())
     packed = pack(session_id, values, beside=beside)
     appends = [
@@ -126,26 +129,27 @@ async def commit(
 async def write_chunks(
     client: AsyncClient, session_id: str, create: ops.NewSession | None, packed: Sequence[Packed]
 ) -> None:
-    """Writes the records that messages will point to, and the session if it is not there."""
+    """Writes the records that messages will reference, and creates the session if needed."""
     for each in packed:
         for name, value in each.chunks:
             await client.sessions.commit(session_id, ops.put(name, value), create=create)
 
 
 def chunks_present(packed: Sequence[Packed]) -> list[ops.Condition]:
-    """That nobody has deleted the chunks since `write_chunks` began; nothing when there are none.
+    """A condition that nobody has deleted the chunks since `write_chunks` began; empty if there are none.
 
-    Chunks that no message points to yet are deleted only together with all others of their collection, so the chunk
-    that was written first is enough."""
+    Unreferenced chunks are only deleted together with all others of their collection, so checking the chunk written
+    first is enough.
+    """
     written = [name for each in packed for name, _ in each.chunks]
     return [ops.if_record(name, present=True) for name in written[:1]]
 
 
 async def settled(read: Callable[[], Awaitable[T]]) -> T:
-    """What `read` returns, which reads messages and then what they point to. If a message is removed in between, it
-    reads again.
+    """The result of `read`, which reads messages and then the records that they reference. Reads again if a message was
+    removed in between.
 
-    Raises PartMissing when the same record is missing again, although its message is still there."""
+    Raises PartMissing if the same record is missing again although its message still exists."""
     missing: set[RecordName] = set()
     while True:
         try:
@@ -157,7 +161,7 @@ async def settled(read: Callable[[], Awaitable[T]]) -> T:
 
 
 async def unpack(client: AsyncClient, session_id: str, messages: Sequence[Message]) -> list[bytes]:
-    """The values of messages, each from where it is. Raises PartMissing."""
+    """The values of messages, from their payloads or records. Raises PartMissing."""
     return [
         await value_of(
             client, message.payload, chunk_names(session_id, message.payload, message.payload_type)
@@ -172,9 +176,10 @@ def deletion(session_id: str) -> ops.Operation:
 
 
 def readable(text: str, count: int) -> str:
-    """What one of `count` messages shows other readers of a text: all of it, or nothing when it is long or no Unicode.
+    """The text that one of `count` messages shows to other readers: all of it, or nothing if it is long or not Unicode.
 
-    Together they show 1 MiB at most; the payloads have the rest."""
+    Together the messages show at most 1 MiB; the payloads have everything.
+    """
     longest = min(64 * 1024, 1024 * 1024 // max(1, count))
     try:
         return text if len(text.encode()) <= longest else ""
@@ -183,7 +188,7 @@ def readable(text: str, count: int) -> str:
 
 
 def names(**values: Any) -> dict[str, str]:
-    """Those of the values that a message can show as its role, name or call id."""
+    """The values that a message can show as its role, name or call id."""
     return {
         key: value
         for key, value in values.items()
@@ -192,7 +197,7 @@ def names(**values: Any) -> dict[str, str]:
 
 
 async def delete_chunks(client: AsyncClient, session_id: str, messages: Sequence[Message]) -> None:
-    """Deletes the records of messages that are gone. If that fails, they stay until the session is cleared."""
+    """Deletes the records of removed messages. If that fails, they stay until the session is cleared."""
     gone = [
         ops.delete(name)
         for message in messages
@@ -206,7 +211,7 @@ async def delete_chunks(client: AsyncClient, session_id: str, messages: Sequence
 def chunk_names(
     session_id: str, payload: bytes, payload_type: str, collection: tuple[str, ...] = COLLECTION
 ) -> list[RecordName]:
-    """The records that a payload points to; none when it is the value itself."""
+    """The records that a payload references; none if it is the value itself."""
     if payload_type != CHUNKED:
         return []
     pointer = load(payload)
@@ -214,7 +219,7 @@ def chunk_names(
 
 
 async def value_of(client: AsyncClient, payload: bytes, chunks: Sequence[RecordName]) -> bytes:
-    """The value of a payload that points to these chunks, or that is the value when there are none. Raises
+    """The value of a payload: from the referenced chunks, or the payload itself if there are none. Raises
     PartMissing."""
     return b"".join([await _part(client, name) for name in chunks]) if chunks else payload
 

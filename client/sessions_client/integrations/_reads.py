@@ -1,4 +1,4 @@
-"""Reads of any number of things, in as few calls as hold them."""
+"""Any number of reads in as few calls as possible."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ if TYPE_CHECKING:
     from sessions_client.integrations._steps import Steps
 
 READS: Final = 100
-"""What one call takes."""
+"""The limit of one call."""
 PAGE: Final = 1_000
-"""What one page of a listing holds, unless that is more than 1 MiB."""
+"""The limit of one page of a listing, unless that exceeds 1 MiB."""
 
 
 def read_all(reads: Sequence[ops.Read]) -> Steps[list[Any]]:
-    """The results of the reads, in their order."""
+    """The results of the reads, in order."""
     found: list[Any] = [LEFT_OUT] * len(reads)
     pending = list(range(len(reads)))
     while pending:
@@ -30,14 +30,14 @@ def read_all(reads: Sequence[ops.Read]) -> Steps[list[Any]]:
 
 
 def fetch(names: Iterable[RecordName]) -> Steps[dict[RecordName, bytes]]:
-    """The values of records, as many as are there."""
+    """The values of those records that exist."""
     distinct = list(dict.fromkeys(names))
     records = yield from read_all([ops.read_record(name) for name in distinct])
     return {name: record.value for name, record in zip(distinct, records, strict=True) if record is not None}
 
 
 def read_lists(queries: Sequence[dict[str, Any]]) -> Steps[list[list[Any]]]:
-    """The records of each listing, all pages of it. A query is what `ops.list_records` takes."""
+    """The records of each listing, from all its pages. A query has the arguments of `ops.list_records`."""
     found: list[list[Any]] = [[] for _ in queries]
     pending = dict.fromkeys(range(len(queries)), "")
     while pending:
@@ -55,7 +55,7 @@ def read_lists(queries: Sequence[dict[str, Any]]) -> Steps[list[list[Any]]]:
 
 
 def list_of(query: dict[str, Any], *, page_token: str = "") -> ops.Read:
-    """The read of one page of a listing, as large as the server gives."""
+    """A read of one page of a listing, as large as the server allows."""
     return ops.list_records(**{"page_size": PAGE, **query}, page_token=page_token or None)
 
 

@@ -1,4 +1,4 @@
-"""Logic that is written once and runs on both clients: a generator yields calls and is given what they return."""
+"""Logic that is written once for both clients: a generator yields calls and receives their results."""
 
 from __future__ import annotations
 
@@ -11,25 +11,26 @@ from sessions_client import AsyncClient, AsyncPager, Client, Pager, SessionsErro
 T = TypeVar("T")
 
 Call: TypeAlias = Callable[[Any], Any]
-"""What to do with a client of either kind."""
+"""A call on a client of either kind."""
 
 Steps: TypeAlias = Generator[Call, Any, T]
 
 
 class OwnLoop:
-    """The event loop that an object was used in last, for synchronous calls from other threads."""
+    """Remembers the event loop in which an object was last used, for synchronous calls from other threads."""
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def remember(self) -> None:
-        """Within a coroutine: this is the loop."""
+        """Called in a coroutine: remembers the running loop."""
         self._loop = asyncio.get_running_loop()
 
     def wait(self, work: Coroutine[Any, Any, T]) -> T:
-        """Runs the work in that loop, or in one of its own when there is none, and returns its result.
+        """Runs the work in the remembered loop, or in a new one if there is none, and returns its result.
 
-        Raises RuntimeError in a thread that runs an event loop, which would wait for itself."""
+        Raises RuntimeError in a thread that runs an event loop, since it would wait for itself.
+        """
         try:
             asyncio.get_running_loop()
         except RuntimeError:

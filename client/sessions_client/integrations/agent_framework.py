@@ -7,8 +7,8 @@
     client = AsyncClient("127.0.0.1:50051")
     agent = Agent(chat_client, context_providers=[SessionsHistoryProvider(client=client, user_id="u1")])
 
-A message of the framework is a message of the session, whose payload is its JSON. As in the framework's own providers,
-a transcript that is saved a second time adds only what is new. A snapshot of an `AgentSession` is a record.
+A message of the framework becomes a message of the session with its JSON as payload. As in the framework's own
+providers, saving a transcript again adds only new messages. A snapshot of an `AgentSession` is a record.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ _ATTEMPTS: Final = 100
 class SessionsHistoryProvider(HistoryProvider):
     """The message history of an agent's sessions. `storage_options` is for the sessions that it creates.
 
-    Providers of different `source_id` have different histories. The other options are those of the framework's own
-    providers: what is loaded, what is stored, and whether messages that a compaction excluded are skipped.
+    Providers with different `source_id` have separate histories. The other options are those of the framework's own
+    providers: what to load, what to store, and whether to skip messages excluded by a compaction.
     """
 
     DEFAULT_SOURCE_ID: ClassVar[str] = "sessions"
@@ -79,7 +79,7 @@ class SessionsHistoryProvider(HistoryProvider):
     async def get_messages(
         self, session_id: str | None, *, state: dict[str, Any] | None = None, **kwargs: Any
     ) -> list[Message]:
-        """All messages of the session, oldest first; of the session `default` when there is no id."""
+        """All messages of the session, oldest first; without an id, of the session `default`."""
         key = session_id_of(self._name(session_id))
         _, messages = await self._read(key, _EVERYTHING)
         if self.skip_excluded:
@@ -94,11 +94,11 @@ class SessionsHistoryProvider(HistoryProvider):
         state: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        """Adds what is new among the messages, all or none, and makes the session if there is none yet."""
+        """Adds the new messages, all or none, and creates the session if needed."""
         name = self._name(session_id)
         key = session_id_of(name)
         for _ in range(_ATTEMPTS):
-            # The framework compares no more messages than are saved, so the newest ones are enough.
+            # The framework compares at most as many messages as are saved, so the newest ones are enough.
             newest, stored = await self._read(key, len(messages))
             new = filter_new_messages(stored, messages)
             if not new:
@@ -123,7 +123,7 @@ class SessionsHistoryProvider(HistoryProvider):
             return
 
     def _name(self, session_id: str | None) -> str:
-        """The session that holds this provider's history."""
+        """The session with this provider's history."""
         name = session_id or "default"
         if self.source_id == self.DEFAULT_SOURCE_ID:
             return name
@@ -179,12 +179,12 @@ def _readable(message: Message, count: int) -> dict[str, Any]:
 
 
 def _plain(message: StoredMessage) -> Message:
-    """A message that another program added."""
+    """A message added by another program."""
     return Message(role=message.role or "assistant", contents=[message.content])
 
 
 def __getattr__(name: str) -> Any:
-    # Only who asks for the store sees the framework's warning that its base class is experimental.
+    # Imported lazily, because the framework warns that the store's base class is experimental.
     if name == "SessionsSessionStore":
         from sessions_client.integrations._agent_framework_snapshots import SessionsSessionStore
 

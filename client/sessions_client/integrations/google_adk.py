@@ -7,9 +7,9 @@
     service = SessionsSessionService(AsyncClient("127.0.0.1:50051"))
     runner = Runner(agent=agent, app_name="app", session_service=service)
 
-An event is a message, whose payload is the event's JSON. Each key of a state is a record: of the session, of the user
-or of the tenant, so that two writers of different keys never undo each other. One record tells whose session it is.
-An event is added only when the session object has all earlier ones: otherwise the SDK's `StaleSessionError` is raised.
+An event becomes a message with the event's JSON as payload. Each key of a state is a record of the session, the user or
+the tenant, so that writers of different keys never overwrite each other. One record names the session's owner. An event
+is added only if the session object has all earlier ones; otherwise the SDK's `StaleSessionError` is raised.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ _PAGE: Final = 1_000
 
 
 class SessionsSessionService(BaseSessionService):
-    """The sessions of all apps. `storage_options` is for those that it creates."""
+    """The sessions of all apps. `storage_options` is for the sessions that it creates."""
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class SessionsSessionService(BaseSessionService):
         state: dict[str, Any] | None = None,
         session_id: str | None = None,
     ) -> Session:
-        """Creates a session with this state. Raises AlreadyExistsError when the app's user has one of this id."""
+        """Creates a session with this state. Raises AlreadyExistsError if the app's user has one with this id."""
         name = (session_id or "").strip() or str(uuid.uuid4())
         key = session_key(app_name, user_id, name)
         deltas = _session_util.extract_json_safe_state_delta(state or {})
@@ -102,7 +102,7 @@ class SessionsSessionService(BaseSessionService):
     async def get_session(
         self, *, app_name: str, user_id: str, session_id: str, config: GetSessionConfig | None = None
     ) -> Session | None:
-        """The session with its state and events; None when there is none."""
+        """The session with its state and events; None if there is none."""
         try:
             return await payloads.settled(lambda: self._stored(app_name, user_id, session_id.strip(), config))
         except NotFound:
@@ -111,7 +111,7 @@ class SessionsSessionService(BaseSessionService):
     async def _stored(
         self, app_name: str, user_id: str, name: str, config: GetSessionConfig | None
     ) -> Session | None:
-        """The same. Raises NotFound when the session is deleted meanwhile."""
+        """The same. Raises NotFound if the session is deleted meanwhile."""
         key = session_key(app_name, user_id, name)
         wanted = _EVERYTHING
         if config and config.num_recent_events is not None and not config.after_timestamp:
@@ -135,7 +135,7 @@ class SessionsSessionService(BaseSessionService):
         return session
 
     async def list_sessions(self, *, app_name: str, user_id: str | None = None) -> ListSessionsResponse:
-        """The sessions of a user or of all, with their state and without events, the one changed last at the end."""
+        """The sessions of one user or of all, with state but without events, the last changed at the end."""
         labels = {"app": part(app_name)} | ({} if user_id is None else {"user": part(user_id)})
         everywhere = {"scope": Scope(all_sessions=True), "filter": labels}
         heads, states, app = await run_async(
@@ -169,21 +169,22 @@ class SessionsSessionService(BaseSessionService):
         return ListSessionsResponse(sessions=sessions)
 
     async def delete_session(self, *, app_name: str, user_id: str, session_id: str) -> None:
-        """Deletes the session for good; the state of its user and app stays."""
+        """Deletes the session permanently; the state of its user and app stays."""
         try:
             await self._client.sessions.delete(session_key(app_name, user_id, session_id.strip()))
         except NotFound:
             return
 
     async def get_user_state(self, *, app_name: str, user_id: str) -> dict[str, Any]:
-        """The state that the user's sessions of this app share, by keys without `user:`."""
+        """The state shared by the user's sessions of this app, with keys without `user:`."""
         (records,) = await run_async(self._client, read_lists([_user_state(app_name, user_id)]))
         return _values(records)
 
     async def append_event(self, session: Session, event: Event) -> Event:
-        """Adds an event and what it changes of the states, all or none.
+        """Adds an event and its state changes, all or none.
 
-        Raises StaleSessionError when the stored session has events that this object has not."""
+        Raises StaleSessionError if the stored session has events that this object lacks.
+        """
         if event.partial:
             return event
         self._apply_temp_state(session, event)
@@ -202,7 +203,7 @@ class SessionsSessionService(BaseSessionService):
         return self._commit_event_to_session(session, event)
 
     async def _append(self, key: str, session: Session, event: Event) -> str:
-        """Commits the event; returns the marker of what is stored afterwards."""
+        """Commits the event; returns the marker of the stored state afterwards."""
         marker = session._storage_update_marker
         if not marker:
             marker = await payloads.settled(lambda: self._marker(key, session))
@@ -219,7 +220,8 @@ class SessionsSessionService(BaseSessionService):
         return str(committed.results[0].sequence)
 
     async def _marker(self, key: str, session: Session) -> str:
-        """The marker of what is stored, for a session object without one: its time or its last event is the newest."""
+        """The marker of the stored state, for a session object without one: its time or its last event is the
+        newest."""
         head, history = await self._client.sessions.read(
             ops.read_record(head_name(key)), ops.read_history(key, limit=1)
         )
@@ -236,7 +238,7 @@ class SessionsSessionService(BaseSessionService):
     async def _events(
         self, key: str, newest: Sequence[Message], wanted: int, config: GetSessionConfig | None
     ) -> list[Event]:
-        """The events that are asked for, of which the newest are there already."""
+        """The requested events; the newest have been read already."""
         if wanted == 0:
             return []
         messages = list(newest)
@@ -254,7 +256,7 @@ class SessionsSessionService(BaseSessionService):
         return events
 
     async def _rest(self, query: dict[str, Any], page: Any) -> list[Record]:
-        """All records of a listing, whose first page is there already."""
+        """All records of a listing whose first page has been read already."""
         if page is not LEFT_OUT and not page.next_page_token:
             return list(page)
         (records,) = await run_async(self._client, read_lists([query]))
@@ -262,7 +264,7 @@ class SessionsSessionService(BaseSessionService):
 
 
 def session_key(app_name: str, user_id: str, session_id: str) -> str:
-    """Ours for a session: ADK's is unique for an app and a user only."""
+    """The session id here: ADK's is unique only within an app and user."""
     return session_id_of(json.dumps([app_name, user_id, session_id]))
 
 
@@ -273,7 +275,7 @@ def new_session(
     storage_options: StorageOptions | Mapping[str, Any] | None = None,
     if_exists: Literal["fail", "return"] = "fail",
 ) -> ops.NewSession:
-    """How a session is made that is not there."""
+    """How to create a missing session."""
     name = json.dumps([app_name, user_id, session_id])
     return ops.new_session(
         user_id_of(user_id),
@@ -288,7 +290,7 @@ def head_name(key: str) -> RecordName:
 
 
 def put_head(key: str, session: Session, now: float, *, if_absent: bool = False) -> ops.Operation:
-    """Writes whose session it is and when it changed."""
+    """Writes the session's owner and when it changed."""
     value = {"app": session.app_name, "user": session.user_id, "id": session.id, "update_time": now}
     return ops.put(
         head_name(key),
@@ -322,7 +324,7 @@ def _shared(app_name: str, user_id: str) -> list[dict[str, Any]]:
 def put_states(
     key: str, session: Session, deltas: Mapping[str, Mapping[str, Any]], *, if_absent: bool = False
 ) -> list[ops.Operation]:
-    """One record for each key of a state; the value holds the key as well, which may be longer than a record's."""
+    """One record for each key of a state; the value includes the key, which may be longer than a record's."""
     places = {
         "session": _own_state(key),
         "app": _app_state(session.app_name),

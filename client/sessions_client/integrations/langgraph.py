@@ -6,7 +6,7 @@
     client = AsyncClient("127.0.0.1:50051")
     graph = builder.compile(checkpointer=AsyncSessionsSaver(client))
 
-A thread is a session, and any text is a thread's id. A checkpoint is a record of it: channels that did not change
+A thread is a session; its id can be any string. A checkpoint is a record of the session: channels that did not change
 since an earlier checkpoint are neither stored nor sent again. Items of a store are records of the tenant.
 """
 
@@ -51,7 +51,7 @@ class _Saver(BaseCheckpointSaver[str]):
 
     @property
     def _threads(self) -> Threads:
-        """Made anew, since `with_allowlist` gives a copy of the saver another `serde`."""
+        """Created at each use, since `with_allowlist` gives a copy of the saver another `serde`."""
         return Threads(self.serde, self._create)
 
     def _create(self, thread_id: str) -> ops.NewSession:
@@ -63,7 +63,7 @@ class _Saver(BaseCheckpointSaver[str]):
         )
 
     def get_next_version(self, current: str | int | None, channel: None) -> str:
-        """A version that comes after `current`; two branches never have the same."""
+        """A version after `current`; no two branches have the same version."""
         number = current if isinstance(current, int) else int(str(current or 0).split(".")[0])
         return f"{number + 1:032}.{random.random():016}"
 
@@ -72,7 +72,7 @@ class _Saver(BaseCheckpointSaver[str]):
         """Runs steps for a synchronous method."""
 
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
-        """The checkpoint that the config names, or the newest one of its thread and namespace."""
+        """The checkpoint named by the config, or the newest one of its thread and namespace."""
         return self._run(self._threads.get_tuple(config))
 
     def list(
@@ -111,11 +111,11 @@ class _Saver(BaseCheckpointSaver[str]):
         self._run(self._threads.put_writes(config, writes, task_id, task_path))
 
     def delete_thread(self, thread_id: str) -> None:
-        """Deletes a thread for good, with its session."""
+        """Deletes a thread permanently, with its session."""
         self._run(threads.delete_thread(thread_id))
 
     def delete_for_runs(self, run_ids: Sequence[str]) -> None:
-        """Deletes the checkpoints of these runs in all threads for good."""
+        """Deletes the checkpoints of these runs in all threads permanently."""
         self._run(threads.delete_for_runs(run_ids))
 
     def copy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
@@ -123,8 +123,8 @@ class _Saver(BaseCheckpointSaver[str]):
         self._run(threads.copy_thread(source_thread_id, target_thread_id))
 
     def prune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
-        """Deletes all checkpoints of threads (`delete`), or all but the newest of each namespace and the ancestors
-        that its delta channels are rebuilt from (`keep_latest`)."""
+        """Deletes all checkpoints of threads (`delete`), or all except the newest of each namespace and the ancestors
+        from which its delta channels are rebuilt (`keep_latest`)."""
         self._run(threads.prune(self._threads, thread_ids, strategy))
 
 
@@ -169,7 +169,7 @@ class AsyncSessionsSaver(_Saver):
         return await run_async(self._client, steps)
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
-        """The checkpoint that the config names, or the newest one of its thread and namespace."""
+        """The checkpoint named by the config, or the newest one of its thread and namespace."""
         return await self._run_async(self._threads.get_tuple(config))
 
     async def alist(
@@ -208,11 +208,11 @@ class AsyncSessionsSaver(_Saver):
         await self._run_async(self._threads.put_writes(config, writes, task_id, task_path))
 
     async def adelete_thread(self, thread_id: str) -> None:
-        """Deletes a thread for good, with its session."""
+        """Deletes a thread permanently, with its session."""
         await self._run_async(threads.delete_thread(thread_id))
 
     async def adelete_for_runs(self, run_ids: Sequence[str]) -> None:
-        """Deletes the checkpoints of these runs in all threads for good."""
+        """Deletes the checkpoints of these runs in all threads permanently."""
         await self._run_async(threads.delete_for_runs(run_ids))
 
     async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
@@ -220,15 +220,16 @@ class AsyncSessionsSaver(_Saver):
         await self._run_async(threads.copy_thread(source_thread_id, target_thread_id))
 
     async def aprune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
-        """Deletes all checkpoints of threads (`delete`), or all but the newest of each namespace and the ancestors
-        that its delta channels are rebuilt from (`keep_latest`)."""
+        """Deletes all checkpoints of threads (`delete`), or all except the newest of each namespace and the ancestors
+        from which its delta channels are rebuilt (`keep_latest`)."""
         await self._run_async(threads.prune(self._threads, thread_ids, strategy))
 
 
 class SessionsStore(BaseStore):
-    """A store on a synchronous client. `ttl` holds the store's defaults, in minutes, as those of LangGraph's own do.
+    """A store on a synchronous client. `ttl` has the store's defaults, in minutes, as in LangGraph's own stores.
 
-    There is no search by meaning: a search's `query` is not looked at."""
+    There is no semantic search: a search's `query` is ignored.
+    """
 
     supports_ttl = True
 
@@ -237,7 +238,7 @@ class SessionsStore(BaseStore):
         self._client = client
 
     def batch(self, ops: Iterable[Op]) -> list[Result]:
-        """What each operation returns: all reads are answered first, then all writes are done at once."""
+        """The result of each operation: all reads are done first, then all writes at once."""
         return run(self._client, batch(list(ops), refreshes=self.ttl_config is not None))
 
     async def abatch(self, ops: Iterable[Op]) -> list[Result]:
@@ -246,9 +247,10 @@ class SessionsStore(BaseStore):
 
 
 class AsyncSessionsStore(BaseStore):
-    """A store on an asynchronous client. `ttl` holds the store's defaults, in minutes, as those of LangGraph's own do.
+    """A store on an asynchronous client. `ttl` has the store's defaults, in minutes, as in LangGraph's own stores.
 
-    There is no search by meaning: a search's `query` is not looked at."""
+    There is no semantic search: a search's `query` is ignored.
+    """
 
     supports_ttl = True
 
@@ -262,7 +264,7 @@ class AsyncSessionsStore(BaseStore):
         return self._loop.wait(self.abatch(ops))
 
     async def abatch(self, ops: Iterable[Op]) -> list[Result]:
-        """What each operation returns: all reads are answered first, then all writes are done at once."""
+        """The result of each operation: all reads are done first, then all writes at once."""
         self._loop.remember()
         return await run_async(self._client, batch(list(ops), refreshes=self.ttl_config is not None))
 

@@ -1,10 +1,10 @@
-"""The sessions of a server for agents that speak the Model Context Protocol.
+"""A session server's sessions for agents that use the Model Context Protocol.
 
     sessions-mcp --target 127.0.0.1:50051 --read-only
 
 Tools create, find, read and change sessions; the resources `session://{id}` and `session://{id}/history` are a session
-and its newest messages; a client that subscribes to one is told when it has changed. With `--read-only` there are no
-tools that change anything. A result is cut at 64 KiB and says so, since a model with a limited context reads it.
+and its newest messages; a client that subscribes to one is notified of changes. With `--read-only` there are no
+tools that change anything. A result is cut at 64 KiB and says so, since its reader is a model with a limited context.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ def server(
     read_only: bool = False,
     storage_options: StorageOptions | Mapping[str, Any] | None = None,
 ) -> MCPServer[Any]:
-    """The MCP server of a client: run it with any transport. `storage_options` is for sessions that it creates."""
+    """The MCP server of a client, to be run with any transport. `storage_options` is for the sessions that it
+    creates."""
     made: MCPServer[Any] = MCPServer("sessions", instructions=_INSTRUCTIONS)
     _add_reading(made, client)
     add_updates(made, client)
@@ -48,7 +49,7 @@ def server(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs `sessions-mcp`: on standard input and output, or over HTTP with `--http HOST:PORT`."""
+    """Runs `sessions-mcp` over standard input and output, or over HTTP with `--http HOST:PORT`."""
     parser = argparse.ArgumentParser(prog="sessions-mcp", description="Serves sessions to agents by MCP.")
     parser.add_argument(
         "--target", default="127.0.0.1:50051", help="the sessions server (default: %(default)s)"
@@ -59,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 async def _serve(options: argparse.Namespace) -> None:
-    """A token, if the server asks for one, comes from the environment: a command line is seen by others."""
+    """Reads the token from the environment, because command lines are visible to others."""
     async with AsyncClient(options.target, token=os.environ.get("SESSIONS_TOKEN")) as client:
         made = server(client, read_only=options.read_only)
         if options.http is None:
@@ -84,64 +85,64 @@ def _add_reading(made: MCPServer[Any], client: AsyncClient) -> None:
             order_by="update_time desc",
             limit=max(1, min(limit, MOST_SESSIONS)),
         )
-        return await _told(lambda: _collected(pager))
+        return await _result(lambda: _collected(pager))
 
     @made.tool(annotations=reading)
     async def get_session(session_id: str) -> str:
         """Returns a session: its state, user, metadata and settings."""
-        return await _told(lambda: client.sessions.get(session_id))
+        return await _result(lambda: client.sessions.get(session_id))
 
     @made.tool(annotations=reading)
     async def get_context(session_id: str, path: str | None = None) -> str:
         """Returns a session's context, or what is at a path in it, such as cart.items."""
-        return await _told(lambda: client.sessions.get_context(session_id, path=path))
+        return await _result(lambda: client.sessions.get_context(session_id, path=path))
 
     @made.tool(annotations=reading)
     async def get_history(session_id: str, limit: int = 20, before_sequence: int | None = None) -> str:
         """Returns the newest messages, oldest first; before_sequence continues with earlier ones."""
-        return await _told(lambda: _history(client, session_id, limit, before_sequence))
+        return await _result(lambda: _history(client, session_id, limit, before_sequence))
 
     @made.resource("session://{session_id}", mime_type="application/json")
     async def session_resource(session_id: str) -> str:
         """A session: its state, user, metadata and settings."""
-        return await _told(lambda: client.sessions.get(session_id))
+        return await _result(lambda: client.sessions.get(session_id))
 
     @made.resource("session://{session_id}/history", mime_type="application/json")
     async def history_resource(session_id: str) -> str:
         """The newest messages of a session, oldest first."""
-        return await _told(lambda: _history(client, session_id, MOST_MESSAGES, None))
+        return await _result(lambda: _history(client, session_id, MOST_MESSAGES, None))
 
 
 def _add_writing(made: MCPServer[Any], client: AsyncClient, storage_options: Any) -> None:
     @made.tool()
     async def create_session(user_id: str, metadata: dict[str, Any] | None = None) -> str:
         """Creates a session for a user."""
-        return await _told(
+        return await _result(
             lambda: client.sessions.create(user_id, metadata=metadata, storage_options=storage_options)
         )
 
     @made.tool()
     async def add_message(session_id: str, role: str, content: str) -> str:
         """Adds a message at the end of a session's history."""
-        return await _told(lambda: client.sessions.add_message(session_id, role=role, content=content))
+        return await _result(lambda: client.sessions.add_message(session_id, role=role, content=content))
 
     @made.tool()
     async def update_context(session_id: str, values: dict[str, Any]) -> str:
         """Sets values in a session's context by their paths, such as {"cart.total": 12}."""
         changes = [Set(path, value) for path, value in values.items()]
-        return await _told(lambda: client.sessions.update_context(session_id, changes=changes))
+        return await _result(lambda: client.sessions.update_context(session_id, changes=changes))
 
     @made.tool()
     async def move_session(
         session_id: str, verb: Literal["start", "pause", "resume", "end", "archive"]
     ) -> str:
         """Starts, pauses, resumes, ends or archives a session."""
-        return await _told(lambda: getattr(client.sessions, verb)(session_id))
+        return await _result(lambda: getattr(client.sessions, verb)(session_id))
 
     @made.tool(annotations=ToolAnnotations(destructive_hint=True))
     async def delete_session(session_id: str) -> str:
         """Erases a session with all of it, for good."""
-        return await _told(lambda: client.sessions.delete(session_id))
+        return await _result(lambda: client.sessions.delete(session_id))
 
 
 async def _collected(pager: Any) -> dict[str, Any]:
@@ -153,8 +154,8 @@ async def _history(client: AsyncClient, session_id: str, limit: int, before: int
     return await client.sessions.get_history(session_id, limit=wanted, before_sequence=before)
 
 
-async def _told(call: Callable[[], Awaitable[Any]]) -> str:
-    """What a call returns as JSON, cut at the limit; an error is one sentence for the model."""
+async def _result(call: Callable[[], Awaitable[Any]]) -> str:
+    """The result of a call as JSON, cut at the limit; an error is one sentence for the model."""
     try:
         found = await call()
     except SessionsError as error:

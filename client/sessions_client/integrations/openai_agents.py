@@ -8,9 +8,9 @@
     session = SessionsSession("customer-42", client=client, user_id="u1")
     result = await Runner.run(agent, "Hello", session=session)
 
-An item is a message: its JSON is the payload, byte for byte, and its role, text, name and call id are set beside it, so
-that other programs and the console can read the conversation. Adding items is one call, the first time too; so are
-reading, popping and clearing.
+An item becomes a message: its JSON is the payload, byte for byte, and its role, text, name and call id are set as well,
+so that other programs and the console can read the conversation. Adding items takes one call, even the first time; so
+do reading, popping and clearing.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ T = TypeVar("T")
 
 
 def _mutation(change: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
-    """Lets a caller that is cancelled go only when the change is done or has failed, as the SDK's own sessions do."""
+    """Finishes the change before a cancellation of the caller takes effect, as the SDK's own sessions do."""
 
     @functools.wraps(change)
     async def completed(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -57,7 +57,7 @@ def _mutation(change: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Corout
 
 
 class SessionsSession(SessionABC):
-    """One conversation of the Agents SDK. `storage_options` is for the session that the first items create."""
+    """One conversation of the Agents SDK. `storage_options` is for the session that adding the first items creates."""
 
     def __init__(
         self,
@@ -79,14 +79,15 @@ class SessionsSession(SessionABC):
             if_exists="return",
         )
         self._answer: AsyncDraft | None = None
-        """The answer that is shown, until its items are added."""
+        """The response being shown, until its items are added."""
 
     @asynccontextmanager
     async def draft(self) -> AsyncIterator[AsyncDraft]:
-        """Shows subscribers one response of the model: write to the draft what the model streams.
+        """Shows subscribers one model response: write the streamed text to the draft.
 
-        The next items that are added end the draft: the one with its text becomes its message. If none has that text,
-        or if the block raises, the draft is discarded."""
+        The next items added end the draft: the item with its text becomes its message. If none has that text, or if the
+        block raises, the draft is discarded.
+        """
         self._answer = draft = self._client.sessions.draft(self._id)
         try:
             yield draft
@@ -97,13 +98,13 @@ class SessionsSession(SessionABC):
     async def get_items(self, limit: int | None = None) -> list[TResponseInputItem]:
         """The newest `limit` items, oldest first; by default as many as the session's settings say, or all."""
         wanted = resolve_session_limit(limit, self.session_settings)
-        # A negative limit is none, as in the SDK's own SQLite session.
+        # A negative limit returns no items, as in the SDK's own SQLite session.
         _, items = await self._read(_EVERYTHING if wanted is None or wanted < 0 else wanted)
         return items
 
     @_mutation
     async def add_items(self, items: list[TResponseInputItem]) -> None:
-        """Adds items, all or none, and makes the session if there is none yet."""
+        """Adds items, all or none, and creates the session if needed."""
         if not items:
             return
         answer, shown = self._answer, _shown(items)
@@ -117,7 +118,7 @@ class SessionsSession(SessionABC):
 
     @_mutation
     async def pop_item(self) -> TResponseInputItem | None:
-        """Removes the newest item for good and returns it; None when there is none."""
+        """Removes the newest item permanently and returns it; None if there is none."""
         newest = ops.truncate(newest=1, return_removed=True)
         try:
             committed = await self._client.sessions.commit(self._id, newest)
@@ -129,14 +130,14 @@ class SessionsSession(SessionABC):
         try:
             (item,) = await self._items(removed)
         except payloads.PartMissing:
-            # Another caller cleared the session after the item was removed. It is as if that one had come first.
+            # Another caller cleared the session after the item was removed: treated as if the clear came first.
             return None
         await payloads.delete_chunks(self._client, self._id, removed)
         return item
 
     @_mutation
     async def clear_session(self) -> None:
-        """Removes all items for good."""
+        """Removes all items permanently."""
         try:
             await self._client.sessions.commit(
                 self._id, ops.truncate(newest=_EVERYTHING), payloads.deletion(self._id)
@@ -189,7 +190,7 @@ class SessionsSession(SessionABC):
     async def _get_compaction_snapshot(
         self, limit: int, *, prune_prefix: Callable[[TResponseInputItem], bool] | None = None
     ) -> _CompactionSnapshot | None:
-        """What the SDK's compaction reads, and how it replaces the end of it in one step, or not at all."""
+        """What the SDK's compaction reads, and how it replaces the end of it, in one step or not at all."""
         messages, items = await self._read(limit + 1)
         complete, messages, items = len(messages) <= limit, messages[-limit:], items[-limit:]
 
@@ -221,7 +222,7 @@ class SessionsSession(SessionABC):
     async def _oldest(
         self, unwanted: Callable[[TResponseInputItem], bool], *, before: int, page: int
     ) -> list[Message]:
-        """The oldest messages up to the first that is wanted or not before a position."""
+        """The oldest messages, up to the first that is wanted or at or after the position."""
         found: list[Message] = []
         while True:
             after = found[-1].sequence if found else 0
@@ -235,7 +236,7 @@ class SessionsSession(SessionABC):
 
 
 async def _discard(draft: AsyncDraft) -> None:
-    """Ends a draft without a message; the server ends one that it cannot be told of."""
+    """Ends a draft without a message; if the server cannot be reached, it ends the draft itself."""
     with suppress(SessionsError):
         await draft.discard()
 
@@ -245,7 +246,7 @@ def _shown(items: Sequence[Any]) -> list[dict[str, Any]]:
 
 
 def _with_text(text: str, items: Sequence[Any], shown: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What is shown of those items that are answers with this text."""
+    """The drafts of items that are responses with this text."""
     return [
         fields
         for item, fields in zip(items, shown, strict=True)
@@ -262,7 +263,7 @@ def readable(item: Any, count: int) -> dict[str, Any]:
 
 
 def _text(item: Any) -> str:
-    """The text of an item, which may be in parts."""
+    """The text of an item, which may consist of parts."""
     found = item.get("content") or item.get("output") or item.get("arguments")
     parts = found if isinstance(found, list) else [{"text": found}]
     texts = (part.get("text") for part in parts if isinstance(part, dict))
@@ -270,7 +271,7 @@ def _text(item: Any) -> str:
 
 
 def _item(message: Message, value: bytes) -> Any:
-    """A message as an item, also one that another program added."""
+    """A message as an item, including one added by another program."""
     if message.payload_type in {payloads.JSON, payloads.CHUNKED}:
         with suppress(ValueError):
             return payloads.load(value)

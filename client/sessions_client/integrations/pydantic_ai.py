@@ -7,10 +7,10 @@
     store = SessionsConversationStore(AsyncClient("127.0.0.1:50051"))
     conversation = await store.load("customer-42")
 
-A conversation is a session: its entries are messages, its record is a record of the session. A record of the tenant
-tells for each entry which session has it, so that a fork finds the entries that it shares with its origin. A save is
-one commit, which checks the revision. Deleting a conversation erases its session with all entries, unless another
-was forked from it: then the entries stay, since the fork needs them, and only the conversation's own record goes.
+A conversation is a session: its entries are messages, and its record is a record of the session. For each entry a
+record of the tenant names its session, so that a fork finds the entries shared with its origin. A save is one commit,
+which checks the revision. Deleting a conversation erases its session with all entries, unless another one was forked
+from it: then the entries stay, since the fork needs them, and only the conversation's own record is deleted.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class SessionsConversationStore(ConversationStore):
         self._create = ops.new_session("default", storage_options=storage_options, if_exists="return")
 
     async def read_record(self, conversation_id: str) -> ConversationRecord | None:
-        """The record of a conversation; None when there is none."""
+        """The record of a conversation; None if there is none."""
         try:
             found = await self._client.records.get(_record_name(session_id_of(conversation_id)))
         except NotFound:
@@ -74,7 +74,7 @@ class SessionsConversationStore(ConversationStore):
     async def read_records(
         self, *, scope: str | None = None, limit: int | None = None
     ) -> Sequence[ConversationRecord]:
-        """The records, or those of a scope, the last changed first."""
+        """All records, or those of a scope, the last changed first."""
         found: list[ConversationRecord] = []
         wanted = {"scope": part(scope)} if scope is not None else None
         if limit == 0:
@@ -95,7 +95,8 @@ class SessionsConversationStore(ConversationStore):
         new_entries: Sequence[ConversationEntry] = (),
         expected_revision: str | None,
     ) -> None:
-        """Stores a record and its new entries in one step. Raises ConversationConflict, and nothing is stored then."""
+        """Stores a record and its new entries in one step. Raises ConversationConflict, in which case nothing is
+        stored."""
         session_id = session_id_of(record.conversation_id)
         name = _record_name(session_id)
         known = expected_revision is not None
@@ -124,7 +125,7 @@ class SessionsConversationStore(ConversationStore):
             raise ConversationConflict(record.conversation_id) from conflict
 
     async def delete_record(self, conversation_id: str, *, expected_revision: str) -> None:
-        """Erases a conversation; of one that was forked the entries stay. Raises ConversationConflict."""
+        """Erases a conversation; if it was forked, its entries stay. Raises ConversationConflict."""
         session_id = session_id_of(conversation_id)
         name = _record_name(session_id)
         is_there = ops.if_record(name, etag=expected_revision)
@@ -145,7 +146,7 @@ class SessionsConversationStore(ConversationStore):
             await self._client.sessions.commit(None, *forgotten[start : start + _MOST_OPERATIONS])
 
     async def read_entry(self, entry_id: str) -> ConversationEntry:
-        """One entry. Raises LookupError when it is not there."""
+        """One entry. Raises LookupError if it does not exist."""
         session_id = await self._session_of(entry_id)
         if session_id is None:
             raise LookupError(entry_id)
@@ -161,7 +162,7 @@ class SessionsConversationStore(ConversationStore):
             raise LookupError(entry_id) from None
 
     async def read_history(self, head_id: str | None, *, limit: int | None = None) -> list[ConversationEntry]:
-        """The entries up to `head_id`, or the last `limit` of them: one call for each session that they lie in."""
+        """The entries up to `head_id`, or the last `limit` of them; one call for each session that has some."""
         known: dict[str, ConversationEntry] = {}
         entries: list[ConversationEntry] = []
         wanted = head_id
@@ -189,7 +190,7 @@ class SessionsConversationStore(ConversationStore):
             return None
 
     async def _all_entries(self, entry_id: str) -> dict[str, ConversationEntry]:
-        """All entries of the session that has one of them, by id. Raises LookupError when none has it."""
+        """All entries of the session that has the given one, by id. Raises LookupError if no session has it."""
         session_id = await self._session_of(entry_id)
         if session_id is None:
             raise LookupError(entry_id)
@@ -219,13 +220,13 @@ def _record_name(session_id: str) -> RecordName:
 
 
 def _entry_name(entry_id: str) -> RecordName:
-    """Tells which session has an entry; of the tenant, since whoever asks knows the entry alone."""
+    """The record that names an entry's session; of the tenant, since callers know only the entry."""
     return RecordName(Scope(tenant=True), ENTRIES, key_of(entry_id))
 
 
 def _forked_name(session_id: str) -> RecordName:
-    """Is there when another conversation uses entries of this one. It belongs to no session: a fork's commit, which is
-    one of another session, puts it."""
+    """Exists if another conversation uses entries of this one. It belongs to no session, because a fork's commit, which
+    is for another session, creates it."""
     return RecordName(Scope(tenant=True), FORKED, session_id)
 
 
