@@ -1,9 +1,10 @@
 """Derives `sessions_client/_sync` from `sessions_client/_async`.
 
-`python client/unasync.py` writes the files, `--check` only compares them, byte for byte. Words are replaced
-token by token, so that names and keywords are found where they stand for themselves and nowhere else; ruff,
-whose version is pinned, then lays the code out. `_backend.py`, `_connection.py` and `_pipe.py` are not derived: they
-are written by hand on both sides and hold everything that no replacement of words can turn."""
+`python client/unasync.py` writes the files, `--check` only compares them, byte for byte. Words are replaced token by
+token, so that only whole names and keywords match; then ruff, whose version is pinned, formats the code. `_backend.py`,
+`_connection.py` and `_pipe.py` are not derived: they are written by hand on both sides and contain everything that
+cannot be derived by replacing words.
+"""
 
 from __future__ import annotations
 
@@ -45,9 +46,9 @@ Edit = tuple[tuple[int, int], tuple[int, int], str]
 
 
 def replace_words(source: str) -> str:
-    """The synchronous form of an asynchronous module, laid out as it falls."""
+    """The synchronous form of an asynchronous module, unformatted."""
     lines = source.splitlines(keepends=True)
-    # From the end, so that the positions of the edits that are still to come stay true.
+    # Backwards, so that the positions of the remaining edits stay valid.
     for (row, start), (last_row, end), text in reversed(list(_edits(source))):
         before, after = lines[row - 1][:start], lines[last_row - 1][end:]
         lines[row - 1 : last_row] = [before + text + after]
@@ -76,7 +77,7 @@ def _text(text: str) -> str:
 
 
 def lay_out(source: str, *, name: str) -> str:
-    """Formatted, with its imports in order, and without the loops that only asynchronous generators need."""
+    """Formats the code and sorts its imports, and removes loops that only asynchronous generators need."""
     tidy = ("check", "--select", "I001,UP028", "--fix", "--unsafe-fixes", "--exit-zero")
     for command in (tidy, ("format",)):
         source = _ruff(*command, "--quiet", "--stdin-filename", str(DERIVED / name), "-", source=source)
@@ -85,13 +86,13 @@ def lay_out(source: str, *, name: str) -> str:
 
 def _ruff(*arguments: str, source: str) -> str:
     command = (sys.executable, "-m", "ruff", *arguments)
-    # All arguments are written in this file.
+    # All arguments are constants in this file.
     done = subprocess.run(command, input=source, stdout=subprocess.PIPE, check=True, encoding="utf-8")  # noqa: S603
     return done.stdout
 
 
 def wanted() -> dict[str, str]:
-    """Each derived file's name and content."""
+    """The name and content of each derived file."""
     sources = (path for path in sorted(SOURCE.glob("*.py")) if path.name not in BY_HAND)
     return {path.name: _derive(path) for path in sources}
 
@@ -102,7 +103,7 @@ def _derive(path: Path) -> str:
 
 
 def differences(files: dict[str, str]) -> list[str]:
-    """What in the derived package is not as it should be, one line each."""
+    """The differences between the derived package and its expected content, one line each."""
     there = {path.name: path.read_bytes() for path in DERIVED.glob("*.py") if path.name not in BY_HAND}
     changed = [name for name, content in files.items() if there.get(name) != content.encode()]
     return [f"{name} is missing or not current" for name in changed] + [
@@ -111,7 +112,7 @@ def differences(files: dict[str, str]) -> list[str]:
 
 
 def write(files: dict[str, str]) -> None:
-    """Makes the derived package what it should be."""
+    """Writes the derived package."""
     for path in DERIVED.glob("*.py"):
         if path.name not in BY_HAND and path.name not in files:
             path.unlink()

@@ -285,8 +285,8 @@ _MODULES = {
     "_tls": ("TLS",),
     "_transport": ("Code",),
 }
-"""Each public name with its module, which is imported when the name is first used: most programs need only a few of
-them, and importing gRPC takes a tenth of a second."""
+"""The module of each public name, imported when the name is first used: most programs need only a few names, and
+importing gRPC takes a tenth of a second."""
 
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -24,7 +24,7 @@ class Set(Model):
 
 @dataclass(frozen=True, slots=True)
 class Remove(Model):
-    """Removes what stands at a path; nothing happens when there is no such key."""
+    """Removes the value at a path; does nothing if the key does not exist."""
 
     path: str
 
@@ -49,7 +49,7 @@ class Append(Model):
 class Merge(Model):
     """Merges keys into the object at a path, the empty path being the whole context.
 
-    The merge is shallow: a given key replaces the old value, other keys stay, None is stored as null.
+    The merge is shallow: given keys replace old values, other keys stay, None is stored as null.
     """
 
     path: str = ""

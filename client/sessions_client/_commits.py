@@ -7,11 +7,11 @@ from enum import Enum
 from typing import Any, Final
 
 from sessions_client._json_form import Model
-from sessions_client._models import Message, Session  # for whoever asks for the type hints at run time
+from sessions_client._models import Message, Session  # resolves type hints at run time
 
 
 class LeftOut(Enum):
-    """The result of a read for which the response had no room, at about 3 MiB. Read it in another call."""
+    """The result of a read that did not fit into the response, at about 3 MiB. Read it in another call."""
 
     LEFT_OUT = "left out"
 
@@ -33,7 +33,7 @@ class CommitResult(Model):
     """What a commit did."""
 
     session: Session | None
-    """The session after the commit; as it was just before, if the commit deleted it; None without one."""
+    """The session after the commit; the state just before if the commit deleted it; None without a session."""
     results: list[Any]
     """One for each operation: the `Message` of an append, the `Removed` of a truncation, the context's etag (`str`)
     of a change of the context, the `RecordResult` of a put, the number of records or messages (`int`) of a deletion

@@ -6,7 +6,7 @@ import time
 
 
 class Deadline:
-    """A moment on the monotonic clock."""
+    """A point in time on the monotonic clock."""
 
     __slots__ = ("_end",)
 
@@ -14,5 +14,5 @@ class Deadline:
         self._end = time.monotonic() + seconds
 
     def remaining(self) -> float:
-        """The seconds that are left, at least 0."""
+        """The seconds left, at least 0."""
         return max(0.0, self._end - time.monotonic())

@@ -1,4 +1,4 @@
-"""Messages while they are being written: what a subscriber sees of them, and how far a writer has sent them. Pure."""
+"""Drafts: what a subscriber sees of them, and how much a writer has sent. Pure."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ class DraftState(StrEnum):
 
     WRITING = "writing"
     DISCARDED = "discarded"
-    """It ended without a message."""
+    """The draft ended without a message."""
     ABANDONED = "abandoned"
-    """Its writer was silent for too long, or its server is gone. The writer may begin it again."""
+    """The writer was silent for too long, or its server is gone. The writer may start again."""
 
 
 class Abandon(StrEnum):
-    """What happens to a draft whose writer falls silent or fails."""
+    """What happens to a draft if its writer stops sending or fails."""
 
     DISCARD = "discard"
     COMMIT = "commit"
@@ -28,32 +28,32 @@ class Abandon(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DraftUpdate(Model):
-    """A message that is being written, with its text so far. The draft ends with the `message` event of the same id, or
-    with a state other than `writing`."""
+    """A message in progress, with its text so far. The draft ends with the `message` event of the same id, or with a
+    state other than `writing`."""
 
     session_id: str
     message_id: str
-    """The id that the message will have."""
+    """The id of the resulting message."""
     role: str
     name: str | None
     part: str
-    """Empty: the content of the message. Other parts, such as `reasoning`, are shown and not stored."""
+    """Empty for the content of the message. Other parts, such as `reasoning`, are shown but not stored."""
     text: str
-    """The text of the part so far; empty when the draft has ended without a message."""
+    """The text of the part so far; empty if the draft ended without a message."""
     added: str
-    """What this update added to it; the whole text when the part begins again."""
+    """What this update added; the whole text if the part starts again."""
     state: DraftState
 
 
 class DraftTexts:
-    """Joins the pieces of a session's drafts. Joining the same piece twice changes nothing."""
+    """Joins the pieces of a session's drafts. Joining a piece twice has no further effect."""
 
     def __init__(self) -> None:
         self._texts: dict[tuple[str, str], tuple[str, int]] = {}
-        """The text of each part, and the position of its end."""
+        """The text of each part and the position of its end."""
 
     def join(self, message_id: str, part: str, *, start: int, end: int, text: str) -> str:
-        """The text of the part with another piece; one that begins at 0 replaces it."""
+        """The text of the part including another piece; a piece that starts at 0 replaces the text."""
         known, reached = self._texts.get((message_id, part), ("", 0))
         if not start:
             known = text
@@ -63,17 +63,17 @@ class DraftTexts:
         return known
 
     def end(self, message_id: str) -> None:
-        """Forgets a draft that has ended."""
+        """Discards a draft that has ended."""
         for key in [each for each in self._texts if each[0] == message_id]:
             del self._texts[key]
 
     def clear(self) -> None:
-        """Forgets everything: a new stream shows each draft from its beginning."""
+        """Discards everything: a new stream shows each draft from the beginning."""
         self._texts.clear()
 
 
 class DraftPart:
-    """What was written of a part, and how far the server has it. The server's positions are opaque."""
+    """The text written to a part, and how much of it the server has. The server's positions are opaque."""
 
     def __init__(self) -> None:
         self._pieces: list[str] = []
@@ -88,7 +88,7 @@ class DraftPart:
 
     @property
     def text(self) -> str:
-        """All that was written."""
+        """All text written so far."""
         if len(self._pieces) > 1:
             self._pieces = ["".join(self._pieces)]
         return self._pieces[0] if self._pieces else ""
@@ -99,12 +99,13 @@ class DraftPart:
         return self._sent == self._size
 
     def piece(self) -> tuple[int, str]:
-        """The next piece to send: its position, and the text from there."""
+        """The next piece to send: its position, and the remaining text."""
         return self._position, self.text[self._sent :]
 
     def sent(self, text: str, *, position: int) -> None:
-        """The server answered a piece with this position. One before that of the piece means a gap, as at a server that
-        has taken the draft over: it gets the text from the beginning, and passes over what it has."""
+        """Records the server's response to a piece. A position before that of the piece means that the server has a
+        gap, for example because it took over the draft: it then gets the text from the beginning, and skips what it
+        has."""
         if position < self._position:
             self._position = self._sent = 0
         else:

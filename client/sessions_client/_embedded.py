@@ -1,8 +1,8 @@
-"""Sessions without a server of one's own: a database file that all programs of the machine share, or one in memory.
+"""Sessions without a separate server: a database file shared by all programs on the machine, or one in memory.
 
-A file is served by one child process over a Unix socket in a private folder. It is found or started under a lock (the
-gate), kept by a shared lock that each client holds (the lease), and gone a moment after the last client. The kernel
-drops both locks however a program ends, so nothing has to be cleaned up after a kill.
+A file is served by one child process over a Unix socket in a private folder. Clients find or start it under a lock (the
+gate) and keep it running by a shared lock that each client holds (the lease); it exits a moment after the last client.
+The kernel releases both locks however a program ends, so nothing has to be cleaned up after a kill.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ from sessions_client._errors import Unavailable, refused
 
 MEMORY: Final = ":memory:"
 START_SECONDS: Final = 30.0
-"""How long a start may take, another program's included."""
+"""How long a start may take, including one by another program."""
 
 _LOOK_SECONDS: Final = 0.01
 _LONGEST_BASE: Final = 64
-"""A socket's path has room for about a hundred bytes, on every system."""
+"""A socket's path is limited to about a hundred bytes on every system."""
 
 _ENDINGS: Final = (".db", ".sqlite", ".sqlite3")
 _KEPT_VARIABLES: Final = ("SESSIONS_KEYRING", "SESSIONS_LOG_LEVEL")
-"""Settings of the environment that a shared server takes; the others are for servers of one's own."""
+"""Environment settings that a shared server inherits; the others are for servers started by the user."""
 
 _NEEDS_SERVER: Final = (
     "A database file is served by the server's own code, which is not installed; install it with "
@@ -47,20 +47,20 @@ _NEEDS_SERVER: Final = (
 
 
 class Embedded(Protocol):
-    """A server that belongs to its clients."""
+    """A server owned by its clients."""
 
     @property
     def address(self) -> str: ...
 
     def revive(self) -> None:
-        """Makes sure that it runs. Raises Unavailable when it cannot be started."""
+        """Ensures that the server runs. Raises Unavailable if it cannot be started."""
 
     def close(self) -> None:
-        """This client does not need it any more."""
+        """Releases this client's use of the server."""
 
 
 def embedded_of(target: object) -> Embedded | None:
-    """The embedded server that a target means: a path, or `:memory:`; None for the address of a server."""
+    """The embedded server for a target that is a path or `:memory:`; None for the address of a server."""
     if target == MEMORY:
         return InMemory()
     if isinstance(target, os.PathLike):
@@ -71,7 +71,7 @@ def embedded_of(target: object) -> Embedded | None:
 
 
 class InMemory:
-    """A server in a thread of this process. Its data is gone when it is closed."""
+    """A server in a thread of this process. Its data is lost when it is closed."""
 
     def __init__(self) -> None:
         self._folder = tempfile.mkdtemp(prefix="sessions-")
@@ -91,7 +91,7 @@ class InMemory:
                 except ImportError as missing:
                     raise Unavailable(_NEEDS_SERVER) from missing
                 self._stop = weakref.finalize(self, server.InMemory(self.address).close)
-                # At exit too, and before executors, which an orderly stop needs, take no more work. `atexit` is too
+                # At exit too, and before executors stop accepting work, which an orderly stop needs. `atexit` is too
                 # late: https://github.com/python/cpython/issues/83993
                 threading._register_atexit(self._stop)  # type: ignore[attr-defined]
 
@@ -164,7 +164,7 @@ class SharedFile:
             "--about": self._about,
         }
         arguments = [str(part) for option in options.items() for part in option]
-        with open(self._log, "wb", opener=_private) as log:  # Path.open takes no opener
+        with open(self._log, "wb", opener=_private) as log:  # Path.open has no opener
             process = subprocess.Popen(  # noqa: S603  # our own program
                 [sys.executable, "-m", "sessions_server", "share", str(self._path), *arguments],
                 stdin=subprocess.DEVNULL,
@@ -181,10 +181,10 @@ class SharedFile:
             guard.cancel()
         _reap(process)
         if not line.startswith(b"listening on "):
-            raise Unavailable(self._why())
+            raise Unavailable(self._startup_error())
 
-    def _why(self) -> str:
-        """The last sentence of the server that could not start."""
+    def _startup_error(self) -> str:
+        """The last sentence from the server that could not start."""
         lines = self._log.read_text(errors="replace").splitlines()
         if any("No module named sessions_server" in line for line in lines):
             return _NEEDS_SERVER
@@ -194,7 +194,8 @@ class SharedFile:
 
 @contextmanager
 def _locked_gate(path: Path, database: Path) -> Iterator[int]:
-    """The gate, held. A server that starts holds it too, so that it outlives a starter that is killed."""
+    """Holds the gate. A starting server holds it too, so that it stays locked if the client that starts it is
+    killed."""
     gate = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         until = time.monotonic() + START_SECONDS
@@ -205,7 +206,7 @@ def _locked_gate(path: Path, database: Path) -> Iterator[int]:
             except BlockingIOError:
                 if time.monotonic() > until:
                     raise Unavailable(
-                        f"The server of {database} neither started nor left within {START_SECONDS:.0f} s; retry."
+                        f"The server of {database} neither started nor exited within {START_SECONDS:.0f} s; retry."
                     ) from None
                 time.sleep(_LOOK_SECONDS)
         yield gate
@@ -214,7 +215,7 @@ def _locked_gate(path: Path, database: Path) -> Iterator[int]:
 
 
 def _private_folder() -> Path:
-    """Where sockets and locks are, for this user alone. Raises InvalidArgument for a folder that is somebody else's."""
+    """The folder of sockets and locks, private to this user. Raises InvalidArgument if it belongs to someone else."""
     base = os.environ.get("XDG_RUNTIME_DIR", "")
     folder = Path(tempfile.gettempdir()) / f"sessions-{os.getuid()}"
     if base and len(os.fsencode(base)) <= _LONGEST_BASE:
@@ -243,7 +244,7 @@ def _is_answered(path: Path) -> bool:
 
 
 def _reap(process: subprocess.Popen[bytes]) -> None:
-    """Waits for the end of a server that this process started, so that no zombie is left of it."""
+    """Waits for a server started by this process to exit, so that it does not remain a zombie."""
     threading.Thread(target=process.wait, name="sessions server", daemon=True).start()
 
 

@@ -1,4 +1,4 @@
-"""Everything a call can raise, and how a gRPC status becomes one of these.
+"""The errors that calls raise, and their construction from a gRPC status.
 
     SessionsError
      +-- InvalidArgument     the request itself is wrong; also a ValueError, and raised before anything is sent
@@ -12,7 +12,7 @@
      +-- ResourceExhausted   a limit is reached
      +-- DataLoss            stored data failed its authentication
      +-- Unavailable         the service cannot be reached now; retried before it is raised
-     +-- DeadlineExceeded    no answer within the timeout; also a TimeoutError
+     +-- DeadlineExceeded    no response within the timeout; also a TimeoutError
 
 Any other status is a plain SessionsError with its `code`. The message of an error is the server's sentence.
 """
@@ -184,7 +184,7 @@ def refused(field: str, description: str) -> InvalidArgument:
 
 
 def closed() -> RuntimeError:
-    """The error of every call on a closed client, also of calls that were running when it was closed."""
+    """The error of every call on a closed client, and of calls interrupted by closing it."""
     return RuntimeError("This client is closed; make a new one.")
 
 
@@ -194,15 +194,15 @@ def no_answer() -> DeadlineExceeded:
 
 
 def callback_cancelled() -> RuntimeError:
-    """The error in place of a CancelledError that a callback raised: as it is, it would look like a cancellation
-    of the task that waits for the subscription."""
+    """Replaces a CancelledError raised by a callback, which would look like a cancellation of the task that waits for
+    the subscription."""
     return RuntimeError(
         "The callback ended with CancelledError; catch it there when it awaits cancelled tasks."
     )
 
 
 def error_from(failure: grpc.RpcError) -> SessionsError:
-    """The error of a failed call, from its status and the details that came with it."""
+    """The error of a failed call, from its status and details."""
     code, message, is_unreachable = Code[failure.code().name], failure.details() or "", False
     info, violations, retry_after = _details(_trailing_metadata(failure))
     if not info.reason:
@@ -227,18 +227,16 @@ def error_of(code: int, message: str, *, reason: str, metadata: Mapping[str, str
 
 def _trailing_metadata(failure: grpc.RpcError) -> Iterable[tuple[str, str | bytes]]:
     if isinstance(failure, grpc.Future) and failure.cancelled():
-        # Cancelled on this side: the server's status never arrived, and asking for its metadata would
-        # raise.
+        # Cancelled locally: the server's status never arrived, and asking for its metadata would raise.
         return ()
-    # Pairs in both of gRPC's interfaces, though their types differ.
+    # Pairs in both of gRPC's APIs, though their types differ.
     return cast("Iterable[tuple[str, str | bytes]]", failure.trailing_metadata() or ())
 
 
 def _details(
     metadata: Iterable[tuple[str, str | bytes]],
 ) -> tuple[error_details_pb2.ErrorInfo, list[Violation], float | None]:
-    """The ErrorInfo (an empty one if there is none), the violations of a BadRequest, the delay of a
-    RetryInfo."""
+    """The ErrorInfo (empty if there is none), the violations of a BadRequest, and the delay of a RetryInfo."""
     info = error_details_pb2.ErrorInfo()
     violations: list[Violation] = []
     retry_after: float | None = None
@@ -260,5 +258,5 @@ def _packed_details(metadata: Iterable[tuple[str, str | bytes]]) -> Iterable[any
     try:
         return cast("Iterable[any_pb2.Any]", status_pb2.Status.FromString(packed).details)
     except DecodeError:
-        # Written by a proxy; the code and the message are still right.
+        # Written by a proxy; the code and the message are still valid.
         return ()

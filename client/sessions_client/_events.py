@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime  # noqa: TC003  # for whoever asks for the type hints at run time
+from datetime import datetime  # noqa: TC003  # resolves type hints at run time
 from typing import Any, TypeAlias
 
 from sessions_client._changes import Append, Increment, Merge, Remove, Set
@@ -19,12 +19,12 @@ class CreatedData(Model):
     user_id: str
     state: SessionState
     forked_from: ForkedFrom | None = None
-    """The origin of a session that `fork` made."""
+    """The origin of a session created by `fork`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StateChangeData(Model):
-    """The session moved from one state to another."""
+    """The session's state changed."""
 
     state: SessionState
     previous_state: SessionState
@@ -39,7 +39,7 @@ class ContextChangeData(Model):
     """The changed paths; the empty path is the whole context."""
     etag: str
     changes: tuple[Set | Remove | Increment | Append | Merge, ...] = ()
-    """What was changed, with `include_changes=True`; `Set("", …)` replaced the whole context."""
+    """The changes, with `include_changes=True`; `Set("", …)` replaced the whole context."""
     changes_omitted: bool = False
     """Whether `changes` is empty because the changes are too large (64 KiB) or were erased since."""
 
@@ -78,7 +78,7 @@ class HistoryTruncatedData(Model):
 
     removed_count: int
     head_sequence: int
-    """The sequence of the newest message that is left; 0 when none is."""
+    """The sequence of the newest remaining message; 0 if there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +87,7 @@ class RecordChange(Model):
 
     name: RecordName
     etag: str
-    """The record's etag after the change; of a deleted record, its last."""
+    """The record's new etag; if it was deleted, its last."""
     deleted: bool
 
 
@@ -125,21 +125,21 @@ EventData: TypeAlias = (
 class Event(Model):
     """One committed change of a session.
 
-    Of a `message` event `data` is the `Message`; of `state_change` a `StateChangeData`; and so on."""
+    For a `message` event `data` is the `Message`, for `state_change` a `StateChangeData`, and so on.
+    """
 
     session_id: str
     sequence: int
-    """The event's position in the log: 1, 2, 3, … without holes."""
+    """The event's position in the log: 1, 2, 3, … without gaps."""
     type: EventType
     time: datetime | None
     request_id: str
-    """The request id of the call that caused the change; empty when it had none, and for a timer's change."""
+    """The request id of the call that caused the change; empty if it had none, and for changes by timers."""
     erased: bool
-    """The message's content was cleared or truncated since; `data` is then a `Message` without content."""
+    """Whether the message's content was cleared or truncated since; `data` is then a `Message` without content."""
     data: Any
-    """One of `EventData`, as `type` says; None only when that is `unknown`. It is typed as Any, because a type
-    checker does not conclude from `event.type == "message"` what it is; `isinstance(event.data, Message)` it
-    understands."""
+    """One of `EventData`, depending on `type`; None only if that is `unknown`. Typed as Any, because type checkers do
+    not narrow it by `event.type == "message"`; `isinstance(event.data, Message)` works."""
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the event with its data under the name of its type, as in the protos: `{…, "type": "message",

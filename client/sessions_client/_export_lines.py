@@ -1,8 +1,10 @@
-"""The file of an export: a line of JSON for each record, of one session or many, as `sessions-server export` writes it.
+"""The file format of exports: one line of JSON per record, for one or many sessions, as `sessions-server export` writes
+it.
 
-The first line says what the file is, and the last one, which only a whole file has, how many sessions there are and the
-digest of every byte before it. The server's file may also hold what is not for a client: encrypted sessions, the shared
-records of users and tenants, and the names of damaged sessions."""
+The first line identifies the format. The last one, present only in a complete file, has the number of sessions and the
+digest of every byte before it. A server's file may also contain parts that clients cannot use: encrypted sessions, the
+shared records of users and tenants, and the names of damaged sessions.
+"""
 
 from __future__ import annotations
 
@@ -20,20 +22,20 @@ _FIRST_LINE = f'{{"format":"{FORMAT}"}}\n'
 
 
 def write_lines(records: Iterable[Mapping[str, Any]]) -> str:
-    """The file of one session."""
+    """The file for one session."""
     text = _FIRST_LINE + "".join(_line(record) for record in records)
     digest = hashlib.sha256(text.encode()).hexdigest()
     return text + _line({"end": {"count": 1, "sha256": digest}})
 
 
 def is_lines(text: str) -> bool:
-    """Whether a text is such a file, rather than one JSON document."""
+    """Whether the text is such a file rather than one JSON document."""
     return text.startswith(_FIRST_LINE)
 
 
 def read_lines(text: str) -> list[list[dict[str, Any]]]:
-    """The records of each session in a file. Raises InvalidArgument for one that is incomplete or was altered, or that
-    holds an encrypted session."""
+    """The records of each session in a file. Raises InvalidArgument if the file is incomplete or altered, or has an
+    encrypted session."""
     *lines, rest = text.split("\n")
     values = [_value(number, line) for number, line in enumerate(lines, 1)]
     end = values.pop()
@@ -41,7 +43,7 @@ def read_lines(text: str) -> list[list[dict[str, Any]]]:
         raise refused("session_data", "is incomplete; export it again.")
     digest = hashlib.sha256(text[: -len(lines[-1]) - 1].encode()).hexdigest()
     if not isinstance(end["end"], dict) or end["end"].get("sha256") != digest:
-        raise refused("session_data", "is not as it was exported: it was altered since. Export it again.")
+        raise refused("session_data", "was altered after the export. Export it again.")
     sessions: list[list[dict[str, Any]]] = []
     is_session = False
     for value in values[1:]:

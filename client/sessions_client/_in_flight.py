@@ -1,7 +1,7 @@
-"""The commits of a pipeline that have no outcome yet. Pure: no stream, no clock, no waiting.
+"""The commits of a pipeline without an outcome. Pure: no stream, no clock, no waiting.
 
-Invariant: a commit stays here until its outcome is known, so what a broken stream lost is sent again on the next one,
-in the same order and under the same request ids.
+Invariant: a commit stays here until its outcome is known, so commits lost with a broken stream are sent again on the
+next one, in the same order and with the same request ids.
 """
 
 from __future__ import annotations
@@ -19,24 +19,25 @@ from sessions_proto.v1 import commits_pb2 as pb
 W = TypeVar("W")
 
 MOST_COMMITS = 1024
-"""How many commits are under way at most, which is what the server takes before it stops reading."""
+"""The maximum number of commits in flight; the server stops reading at this many."""
 
 MOST_BYTES = 8 * 1024 * 1024
-"""How many bytes of commits are under way at most."""
+"""The maximum size of the commits in flight."""
 
 BATCH_COMMITS = 1000
-"""How many commits one request of the stream carries at most."""
+"""The maximum number of commits in one request of the stream."""
 
 BATCH_BYTES = 1024 * 1024
-"""At how many bytes a request of the stream is full; one commit may be larger."""
+"""The size at which a request of the stream is full; a single commit may be larger."""
 
 
 _TAG_BYTES = 32
-"""At most what a request of the stream has around a single commit."""
+"""The maximum overhead around a single commit in a request of the stream."""
 
 
 class Flight(Generic[W]):
-    """One commit without an outcome, and what waits for that. Raises ResourceExhausted for one that no server takes."""
+    """One commit without an outcome, and what waits for it. Raises ResourceExhausted for a commit too large for any
+    server."""
 
     __slots__ = ("commit", "size", "tag", "waiter", "was_sent")
 
@@ -50,7 +51,7 @@ class Flight(Generic[W]):
 
 
 class InFlight(Generic[W]):
-    """The commits under way, in the order in which they were submitted."""
+    """The commits in flight, in order of submission."""
 
     def __init__(self) -> None:
         self._flights: dict[int, Flight[W]] = {}
@@ -62,18 +63,18 @@ class InFlight(Generic[W]):
         return len(self._flights)
 
     def has_room(self, flight: Flight[W]) -> bool:
-        """Whether the commit may come in now."""
+        """Whether the commit may be added now."""
         return len(self._flights) < MOST_COMMITS and self._bytes + flight.size <= MOST_BYTES
 
     def add(self, flight: Flight[W]) -> None:
-        """Takes a commit in, to be sent after those before it."""
+        """Adds a commit, to be sent after those before it."""
         self._last_tag = flight.tag = self._last_tag + 1
         self._flights[flight.tag] = flight
         self._unsent.append(flight)
         self._bytes += flight.size
 
     def next_request(self) -> pb.StreamCommitsRequest | None:
-        """As many of the unsent commits as fit into one request; None when there are none."""
+        """The unsent commits that fit into one request; None if there are none."""
         request = pb.StreamCommitsRequest()
         room = BATCH_BYTES
         while self._unsent and len(request.commits) < BATCH_COMMITS:
@@ -86,16 +87,15 @@ class InFlight(Generic[W]):
                 room -= flight.size
         return request if request.commits else None
 
-    def settle(self, tag: int) -> Flight[W] | None:
-        """Lets a commit go whose outcome is known, or which nobody waits for any more; None for a tag that is not
-        here."""
+    def pop(self, tag: int) -> Flight[W] | None:
+        """Removes a commit whose outcome is known or no longer awaited; None for an unknown tag."""
         flight = self._flights.pop(tag, None)
         if flight is not None:
             self._bytes -= flight.size
         return flight
 
-    def settle_all(self) -> Iterable[Flight[W]]:
-        """Lets every commit go."""
+    def pop_all(self) -> Iterable[Flight[W]]:
+        """Removes every commit."""
         flights = list(self._flights.values())
         self._flights.clear()
         self._unsent.clear()
@@ -103,12 +103,12 @@ class InFlight(Generic[W]):
         return flights
 
     def send_again(self) -> None:
-        """Everything here is unsent from now on: the stream that it was sent on is over."""
+        """Marks all commits as unsent, because the stream that carried them has ended."""
         self._unsent = deque(self._flights.values())
 
 
 def outcome_of(flight: Flight[W], outcome: pb.CommitOutcome) -> pb.CommitResponse | SessionsError:
-    """The response of a commit, or the error that its single call would have raised."""
+    """The response to a commit, or the error that the single call would have raised."""
     if not outcome.HasField("failure"):
         return outcome.response
     error = failure_of(outcome.failure)
@@ -120,7 +120,7 @@ E = TypeVar("E", bound=Exception)
 
 
 def error_for(flight: Flight[W], error: E) -> E:
-    """What ended the stream, as the error of one of its commits."""
+    """The error that ended the stream, as the error of one of its commits."""
     if not isinstance(error, SessionsError):
         return error
     own = copy(error)
@@ -130,5 +130,5 @@ def error_for(flight: Flight[W], error: E) -> E:
 
 
 def pipeline_closed() -> RuntimeError:
-    """What every use of a pipeline raises that was closed."""
+    """The error of every use of a closed pipeline."""
     return RuntimeError("This pipeline is closed; make a new one with `client.pipeline()`.")

@@ -1,4 +1,4 @@
-"""The plain form of every model: what `json.dumps` takes, under the field names of the protos."""
+"""The plain form of models: values for `json.dumps`, under the field names of the protos."""
 
 from __future__ import annotations
 
@@ -19,17 +19,18 @@ class Model:
     def to_dict(self) -> dict[str, Any]:
         """Returns the value as plain JSON values, under the field names of the protos.
 
-        Times are RFC 3339 strings in UTC, spans are seconds, bytes are base64, enums are their names in lower case;
-        what is absent is None."""
+        Times are RFC 3339 strings in UTC, durations are seconds, bytes are base64, enums are their names in lower case;
+        absent values are None.
+        """
         return {field.name: plain(getattr(self, field.name)) for field in fields(self)}  # type: ignore[arg-type]  # every Model but a container is a dataclass
 
     def to_json(self, *, indent: int | None = None) -> str:
-        """Returns `to_dict()` as JSON text."""
+        """Returns `to_dict()` as a JSON string."""
         return json.dumps(self.to_dict(), ensure_ascii=False, indent=indent)
 
 
 def plain(value: Any) -> Any:
-    """Returns any value that a model holds as a plain JSON value."""
+    """Returns any value of a model's field as a plain JSON value."""
     match value:
         case Model():
             return value.to_dict()

@@ -162,11 +162,11 @@ class SessionConfig(Model):
     unchanged (a plain dict with a None clears it)."""
 
     timeout: timedelta | None
-    """The idle time after which the session expires. None in a session that was read: never."""
+    """The idle time after which the session expires. None in a session that was read means never."""
     max_messages: int | None
-    """The most messages that the history holds. None in a session that was read: no limit."""
+    """The maximum length of the history. None in a session that was read means no limit."""
     context_window: int | None
-    """How many messages `get_history` returns without a `limit`. None in a session that was read: the server's
+    """How many messages `get_history` returns without a `limit`. None in a session that was read means the server's
     default, 100."""
     overflow: Overflow | None
     """What happens to a message beyond `max_messages`; always set in a session that was read."""
@@ -197,7 +197,7 @@ class StorageOptions(Model):
     encryption: bool
     """Context and message content are encrypted at rest; metadata is not, since it can be searched."""
     ttl: timedelta | None
-    """The lifetime, counted from `create_time`. None in a session that was read: unlimited."""
+    """The lifetime, counted from `create_time`. None in a session that was read means unlimited."""
     expiry_action: ExpiryAction | None
     """What happens when the `ttl` has passed; always set in a session that was read."""
 
@@ -275,9 +275,9 @@ class Session(Model):
     end_time: datetime | None = None
     archive_time: datetime | None = None
     expire_time: datetime | None = None
-    """When the `ttl` will have passed; None: never."""
+    """The end of the `ttl`; None means never."""
     forked_from: ForkedFrom | None = None
-    """The origin of a session that `fork` made."""
+    """The origin of a session created by `fork`."""
 
     def __hash__(self) -> int:
         """Hash by the id alone, since metadata is a dict; two states of one session are unequal but share a hash."""
@@ -304,7 +304,7 @@ class Message(Model):
     payload: bytes = b""
     """The provider's own form, byte for byte: unlike `data` it keeps key order, 1.0 and integers beyond 2^53."""
     payload_type: str = ""
-    """What `payload` is, such as `application/json`."""
+    """The media type of `payload`, such as `application/json`."""
 
     def __hash__(self) -> int:
         """Hash by the id alone, since data and metadata are dicts."""
@@ -348,7 +348,7 @@ class Context(dict[str, Any], Model):
 
 
 class History(list[Message], Model):
-    """Messages, oldest first: a `list` that also knows whether there are more."""
+    """Messages, oldest first: a `list` that also says whether there are more."""
 
     __slots__ = ("has_more",)
 

@@ -1,7 +1,7 @@
-"""How a channel is opened: addresses, channel options and the metadata of every call. Pure but for looking up host
-names.
+"""How a channel is opened: addresses, channel options and the metadata of every call. Pure except for name resolution.
 
-What cannot be right is refused here with a sentence: gRPC would take most of it, and never connect."""
+Invalid options are refused here with a sentence: gRPC would accept most of them and never connect.
+"""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ _SPREAD = ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_ro
 _PICK_FIRST = json.dumps({"loadBalancingConfig": [{"pick_first": {"shuffleAddressList": True}}]})
 
 _SCHEMES = ("dns", "unix", "unix-abstract", "vsock", "ipv4", "ipv6", "xds")
-"""How a target may begin that is gRPC's own to read: https://grpc.github.io/grpc/core/md_doc_naming.html"""
+"""Target prefixes that gRPC interprets itself: https://grpc.github.io/grpc/core/md_doc_naming.html"""
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _HOST_AND_PORT = re.compile(r"(\[[^\s\[\]]+\]|[^\s:/,@\[\]]+):([0-9]{1,5})")
 _METADATA_KEY = re.compile(r"[0-9a-z_.-]+")
 
 _OPTIONS: ChannelOptions = (
-    # An older server may answer more than gRPC's default of 4 MiB.
+    # An older server may send responses above gRPC's default limit of 4 MiB.
     ("grpc.max_receive_message_length", -1),
-    # A server that restarts is back soon: look for it sooner than gRPC's default of 1 s growing to 120 s.
+    # Reconnects to a restarted server sooner than gRPC's default backoff of 1 to 120 seconds.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 5_000),
-    # Finds a connection that died without a word. Not more often than every second checkpoint, which resets
-    # the server's count of pings without data, so that no server takes it for abuse.
+    # Detects dead connections. At most one ping per two checkpoints, which reset the server's count of pings without
+    # data, so that no server treats the pings as abuse.
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.http2.max_pings_without_data", 0),
@@ -53,28 +53,28 @@ _OPTIONS: ChannelOptions = (
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Everything that opening a channel takes."""
+    """Everything needed to open a channel."""
 
     name: str
-    """As the caller gave it, for errors."""
+    """As given by the caller, for errors."""
     address: str
     options: ChannelOptions
     tls: TlsFiles | None
     hosts: tuple[tuple[str, int], ...]
-    """The hosts and ports behind the address, as far as it shows them."""
+    """The hosts and ports of the address, as far as it contains them."""
     uses_proxy: bool
-    """Whether gRPC takes a proxy from the environment."""
+    """Whether gRPC uses a proxy from the environment."""
 
     @property
     def stream_options(self) -> ChannelOptions:
-        """Those of a channel for streams. By default gRPC lets channels with equal options share one connection, on
-        which streams beyond a proxy's limit would hold up every other call."""
+        """Options for a channel of streams. By default gRPC shares one connection between channels with equal options,
+        where streams beyond a proxy's limit would block every other call."""
         return (*self.options, ("grpc.use_local_subchannel_pool", 1))
 
     @property
     def pinned_options(self) -> ChannelOptions | None:
-        """Those of a channel whose calls all go to one server, until that is gone. None: the calls of every channel
-        do."""
+        """Options for a channel whose calls must all go to one server, as long as it is up. None if that is true of
+        every channel."""
         if _SPREAD not in self.options:
             return None
         others = tuple(option for option in self.stream_options if option != _SPREAD)
@@ -88,7 +88,7 @@ def target_of(
     connect_seconds: float = 3.0,
     proxy: bool | None = None,
 ) -> Target:
-    """Reads the constructor's `target`, `tls` and `proxy`. Raises InvalidArgument for what leads nowhere."""
+    """Interprets the constructor's `target`, `tls` and `proxy`. Raises InvalidArgument if they cannot work."""
     several = _addresses(addresses)
     address = several[0] if len(several) == 1 else _list_target(several)
     hosts = tuple(_host_and_port(one) for one in several if not _is_grpcs_own(one))
@@ -106,8 +106,8 @@ def target_of(
 
 
 def _may_use_proxy(addresses: list[str]) -> bool:
-    """Whether a proxy of the environment makes sense. gRPC would also send the loopback and every list of addresses
-    through it, a list even where `no_proxy` names all its hosts."""
+    """Whether a proxy from the environment makes sense. gRPC would use it for the loopback too, and for every list of
+    addresses, even if `no_proxy` contains all its hosts."""
     if len(addresses) > 1 or addresses[0].startswith(("unix:", "unix-abstract:", "vsock:", "ipv4:", "ipv6:")):
         return False
     host = addresses[0].removeprefix("dns:").lstrip("/").rpartition(":")[0].strip("[]")
@@ -134,7 +134,7 @@ def _addresses(given: object) -> list[str]:
 
 
 def _is_grpcs_own(address: str) -> bool:
-    """Whether it begins with a scheme that gRPC reads. Raises InvalidArgument for one of the web."""
+    """Whether the target starts with a scheme of gRPC. Raises InvalidArgument for a web URL."""
     scheme = _SCHEME.match(address)
     if scheme is None:
         return False
@@ -191,9 +191,9 @@ def _bearer(token: object) -> tuple[str, str]:
         raise refused("token", "must be a plain function, not an `async def`; it is asked with each call.")
     if not isinstance(token, str):
         raise refused(
-            "token", f"must be a string, or a function that answers one, not {type(token).__name__}."
+            "token", f"must be a string, or a function that returns one, not {type(token).__name__}."
         )
-    # Said here, because gRPC's own refusal would show the token.
+    # Checked here, because gRPC's own error would reveal the token.
     if not (token.isascii() and token.isprintable() and token):
         raise refused("token", "must be printable ASCII text.")
     return "authorization", f"Bearer {token}"
@@ -235,7 +235,7 @@ def _check_pair(key: str, value: str | bytes) -> None:
 
 
 def _list_target(addresses: Iterable[str]) -> str:
-    """gRPC's form for a list of IP addresses; host names are looked up once, here."""
+    """gRPC's form of a list of IP addresses; host names are resolved once, here."""
     resolved = [_resolve(one) for one in addresses]
     if all(isinstance(ip, ipaddress.IPv4Address) for ip, _ in resolved):
         return "ipv4:" + ",".join(f"{ip}:{port}" for ip, port in resolved)
@@ -243,8 +243,8 @@ def _list_target(addresses: Iterable[str]) -> str:
 
 
 def _common_host(addresses: Iterable[str]) -> str:
-    """The name that all servers of a list must show. gRPC checks one name for all, and would take the list
-    itself for it."""
+    """The name that all servers of a list must have certificates for. gRPC checks the same name for all of them, and
+    would use the list itself as that name."""
     hosts = {_host_and_port(one)[0] for one in addresses}
     if len(hosts) > 1:
         raise refused(

@@ -1,5 +1,5 @@
-"""How many streams share a connection. Proxies let 100 (HAProxy) or 128 (nginx) through at once on one, and hold up
-every further call without a word."""
+"""Limits how many streams share a connection. Proxies allow 100 (HAProxy) or 128 (nginx) concurrent streams on one, and
+silently block further calls."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ STREAMS_PER_CHANNEL: Final = 90
 
 HEALTH_CHECK: Final = "/grpc.health.v1.Health/Check"
 SERVING: Final = b"\x08\x01"
-"""The response of a server that serves, `HealthCheckResponse(status=SERVING)`."""
+"""A health response that says SERVING: `HealthCheckResponse(status=SERVING)`."""
 
 S = TypeVar("S")
 
 
 class Place(Generic[S]):
-    """A place for one stream on a channel, until it is left or forgotten."""
+    """A place for one stream on a channel, until it is released or garbage-collected."""
 
     def __init__(self, places: Places[S]) -> None:
         self._places = places

@@ -1,8 +1,8 @@
-"""Why a server cannot be reached, in words: from what gRPC says, and from a look at the address itself.
+"""Explains why a server cannot be reached, from gRPC's message and a probe of the address itself.
 
-gRPC reports a missing client certificate, a plaintext server and a server that closed at once with the same words, so
-for a client that never reached its server the address is tried once more with Python's own `ssl`, which names the
-cause."""
+gRPC reports a missing client certificate, a plaintext server and a closed connection in the same words. So for a client
+that never reached its server, the address is probed with Python's `ssl`, which reports the cause.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _PROBE_SECONDS = 2.0
 _PROXIES = ("grpc_proxy", "https_proxy", "http_proxy")
-"""The variables that gRPC reads, in its order."""
+"""The variables that gRPC reads, in order."""
 
 _NOTHING_LISTENS = re.compile(r"Connection refused|No such file or directory")
 _SILENT = re.compile(r"timed out|Timeout occurred|No route to host|Network is unreachable")
@@ -32,11 +32,11 @@ _CLIENT_CERTIFICATE = {
     False: "it asks for a client certificate. Give TLS(cert=…, key=…).",
     True: "it does not accept the client's certificate. Give a valid one that its client CA has signed.",
 }
-"""What a server means that ends the connection over the client's certificate, by whether there is one."""
+"""What it means if the server closes the connection because of the client's certificate; by whether there is one."""
 
 
 def explained(error: SessionsError, target: Target) -> Unavailable:
-    """The error of a server that cannot be reached, with the address and what to do."""
+    """The error for an unreachable server, with the address and what to do."""
     told = Unavailable(_sentence(error.message, target.name) + _of_proxy(target))
     told.request_id, told.may_have_happened = error.request_id, error.may_have_happened
     return told
@@ -53,7 +53,7 @@ def _sentence(text: str, name: str) -> str:
 
 
 def _of_proxy(target: Target) -> str:
-    """What a proxy of the environment has to do with it."""
+    """The role of a proxy from the environment in the failure."""
     used = next((name for name in _PROXIES if os.environ.get(name)), None) if target.uses_proxy else None
     if used is None:
         return ""
@@ -61,8 +61,8 @@ def _of_proxy(target: Target) -> str:
 
 
 def tls_fault(error: SessionsError, target: Target) -> Unavailable | None:
-    """What is wrong between this side's TLS and that of a server that could not be reached, after a look at each
-    address; None when that cannot be told, or nothing is. Blocks for a few seconds at most."""
+    """What is wrong between the client's TLS settings and an unreachable server, after probing each address; None if
+    nothing is found. Blocks for a few seconds at most."""
     if _SILENT.search(error.message):
         return None
     for host, port in target.hosts:
@@ -73,7 +73,7 @@ def tls_fault(error: SessionsError, target: Target) -> Unavailable | None:
 
 
 def _fault_in_the_clear(host: str, port: int) -> str | None:
-    """Whether the server speaks TLS, to a client that does not."""
+    """Whether the server speaks TLS while the client does not."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     context.set_alpn_protocols(["h2"])
@@ -93,8 +93,8 @@ def _fault(tls: TlsFiles, host: str, port: int) -> str | None:
         return None
     try:
         with plain, context.wrap_socket(plain, server_hostname=tls.server_name or host) as secured:
-            # In TLS 1.3 a server looks at the client's certificate after the handshake. gRPC's closes then, without an
-            # alert; a sound one speaks first.
+            # In TLS 1.3 a server checks the client's certificate after the handshake. gRPC then closes the connection
+            # without an alert; an accepting server sends something first.
             if not secured.recv(1):
                 return _CLIENT_CERTIFICATE[tls.cert is not None]
     except ssl.SSLCertVerificationError as fault:

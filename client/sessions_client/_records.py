@@ -1,10 +1,10 @@
-"""Records: small values of the application's own, kept beside the sessions."""
+"""Records: small application values stored next to sessions."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta  # noqa: TC003  # for whoever asks for the type hints at run time
+from datetime import datetime, timedelta  # noqa: TC003  # resolves type hints at run time
 from typing import TypeAlias
 
 from sessions_client._errors import refused
@@ -12,7 +12,7 @@ from sessions_client._json_form import Model, plain
 from sessions_client._models import JsonObject
 
 CollectionInput: TypeAlias = str | Iterable[str]
-"""A collection's path: a list of strings, or one string for a path of one."""
+"""The path of a collection: a list of strings, or a single string for a path of length one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +36,7 @@ class Scope(Model):
 
 @dataclass(frozen=True, slots=True, init=False)
 class RecordName(Model):
-    """The name of a record: whose it is, the path of its collection, and its key, which may be empty."""
+    """The name of a record: its owner, the path of its collection, and its key, which may be empty."""
 
     scope: Scope
     collection: tuple[str, ...]
@@ -54,24 +54,24 @@ class Record(Model):
 
     name: RecordName
     value: bytes = b""
-    """As it was written, byte for byte; empty in a list with `keys_only=True`."""
+    """The value as written, byte for byte; empty in a list with `keys_only=True`."""
     value_type: str = ""
-    """What `value` is, such as `application/json`."""
+    """The media type of `value`, such as `application/json`."""
     labels: JsonObject = field(default_factory=dict)
-    """What lists can filter by; never encrypted."""
+    """Values that lists can filter by; never encrypted."""
     time: datetime | None = None
-    """What `order_by="time"` uses."""
+    """The time that `order_by="time"` uses."""
     ttl: timedelta | None = None
-    """The lifetime from the last write or refreshing read; None: without end."""
+    """The lifetime since the last write or refreshing read; None means unlimited."""
     etag: str = ""
     """Changes with every write of the record."""
     create_time: datetime | None = None
     update_time: datetime | None = None
     expire_time: datetime | None = None
-    """The end of the `ttl`; None: without end."""
+    """The end of the `ttl`; None means never."""
 
     def __hash__(self) -> int:
-        """By name and etag, since labels are a dict."""
+        """Hash by name and etag, since labels are a dict."""
         return hash((self.name, self.etag))
 
 
@@ -81,18 +81,18 @@ class RecordResult(Model):
 
     etag: str
     kept: bool
-    """Whether an existing record was left as it is, because of `if_absent=True`."""
+    """Whether an existing record was kept because of `if_absent=True`."""
 
 
 class RecordList(list[Record], Model):
-    """One page of records: a `list`, which knows where the next page begins."""
+    """One page of records: a `list` with a token for the next page."""
 
     __slots__ = ("next_page_token",)
 
     def __init__(self, records: Iterable[Record] = (), *, next_page_token: str = "") -> None:
         super().__init__(records)
         self.next_page_token = next_page_token
-        """What `page_token=` takes to continue after this page; empty on the last."""
+        """Pass it as `page_token=` to continue after this page; empty on the last page."""
 
     def to_dict(self) -> JsonObject:
         """Returns `records` and `next_page_token`."""
@@ -100,5 +100,5 @@ class RecordList(list[Record], Model):
 
 
 def path_of(collection: CollectionInput) -> tuple[str, ...]:
-    """The path of a collection as a tuple. A single string is a path of one."""
+    """The path of a collection as a tuple. A single string is a path of length one."""
     return (collection,) if isinstance(collection, str) else tuple(collection)

@@ -78,11 +78,11 @@ class Attempts:
     ) -> None:
         self._deadline = deadline
         self._connect = connect
-        """When a server must have been reached; None: the client has reached one before."""
+        """When a server must have been reached; None if the client has already reached one."""
         self._backoff = backoff
         self._request_id = request_id
         self.failures = 0
-        """How many attempts failed so far."""
+        """The number of failed attempts."""
         self._before: SessionsError | None = None
         self._may_have_happened = False
 
@@ -91,7 +91,7 @@ class Attempts:
         return self._deadline.remaining()
 
     def delay(self, error: SessionsError) -> float | None:
-        """The seconds to wait after a failed attempt; None: the failure is final."""
+        """The seconds to wait after a failed attempt; None if the failure is final."""
         self._may_have_happened = may_have_happened(error, before=self._may_have_happened)
         remaining = self._deadline.remaining()
         if error._is_unreachable and self._connect is not None:

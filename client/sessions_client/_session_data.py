@@ -1,7 +1,7 @@
-"""An exported session: what it holds, and its form as JSON.
+"""An exported session: its content, and its JSON form.
 
-The records are kept exactly as the server sent them, because the server checks their digest when they come
-back."""
+Records are kept exactly as the server sent them, because the server checks their digest on import.
+"""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ if TYPE_CHECKING:
 
 
 class SessionData(Model):
-    """A whole session: metadata, configuration, context and history. `import_` takes it, or its JSON.
+    """A whole session: metadata, configuration, context and history. `import_` accepts it or its JSON.
 
-    It comes from `client.sessions.export(…)` or `SessionData.from_json(…)` and is not meant to be edited: the
-    server refuses what was altered."""
+    It comes from `client.sessions.export(…)` or `SessionData.from_json(…)` and is not meant to be edited: the server
+    refuses altered data.
+    """
 
     __slots__ = ("_records",)
 
@@ -36,7 +37,7 @@ class SessionData(Model):
 
     @property
     def version(self) -> int:
-        """The version of the export's form."""
+        """The version of the export format."""
         return transfer.read_header(self._records)[0]
 
     @property
@@ -46,7 +47,7 @@ class SessionData(Model):
 
     @property
     def session(self) -> Session:
-        """The session as it was when it was exported."""
+        """The session at the time of the export."""
         return transfer.read_header(self._records)[1]
 
     @property
@@ -60,24 +61,25 @@ class SessionData(Model):
         return list(transfer.read_export_messages(self._records))
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns the export as plain JSON values, from which, and from whose JSON, `from_json` makes an equal one."""
+        """Returns the export as plain JSON values; `from_json` accepts them or their JSON and returns an equal
+        export."""
         return {
             "format": FORMAT,
             "records": [records.record_to_json(record) for record in self._records],
         }
 
     def to_json_lines(self) -> str:
-        """Returns the export as a file with a line of JSON for each record, as `sessions export` and `sessions-server
-        export` write it. Each of them, and `all_from_json`, reads what any other wrote."""
+        """Returns the export as a file with one line of JSON per record, as `sessions export` and `sessions-server
+        export` write it. These programs and `all_from_json` can read each other's files."""
         return write_lines([records.record_to_json(record) for record in self._records])
 
     @classmethod
     def from_json(cls, data: str | bytes | bytearray | Mapping[str, Any]) -> Self:
-        """Reads what `to_json` or `to_json_lines` wrote: the text, its UTF-8 bytes, or the dict that a JSON parser made
-        of it.
+        """Reads what `to_json` or `to_json_lines` wrote: a string, its UTF-8 bytes, or the dict from a JSON parser.
 
-        Raises InvalidArgument, naming the path, for anything else, and for a file with several sessions. Whether the
-        content is what was once exported is for the server to check."""
+        Raises InvalidArgument, naming the path, for anything else, and for a file with several sessions. The server
+        checks on import whether the content was altered.
+        """
         found = [cls._of_document(data)] if isinstance(data, Mapping) else cls.all_from_json(data)
         if len(found) != 1:
             raise refused(
@@ -87,10 +89,11 @@ class SessionData(Model):
 
     @classmethod
     def all_from_json(cls, data: str | bytes | bytearray) -> list[Self]:
-        """Reads every session of an export's file, in its order: that of `sessions-server export` too.
+        """Reads every session of an export file, in order, including files of `sessions-server export`.
 
-        Shared records of users and tenants are passed over. Raises InvalidArgument for an incomplete or altered
-        file, and for encrypted sessions of `sessions-server export`, which only `sessions-server import` reads."""
+        Shared records of users and tenants are skipped. Raises InvalidArgument for an incomplete or altered file, and
+        for encrypted sessions of `sessions-server export`, which only `sessions-server import` reads.
+        """
         text = _text(data)
         if not is_lines(text):
             return [cls._of_document(_parse(text))]
@@ -143,7 +146,7 @@ def _parse(text: str) -> Mapping[str, Any]:
 
 
 def session_data_of(given: SessionData | str | bytes | bytearray | Mapping[str, Any]) -> SessionData:
-    """The data of `import_`, which takes it or its JSON."""
+    """The data of `import_`, given as such or as JSON."""
     return given if isinstance(given, SessionData) else SessionData.from_json(given)
 
 

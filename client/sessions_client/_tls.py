@@ -1,6 +1,7 @@
-"""The client's TLS: its files, read and checked when the client is made.
+"""The client's TLS: its files, read and checked when the client is created.
 
-What cannot be right is refused here with a sentence: gRPC would take most of it, and never connect."""
+Invalid files are refused here with a sentence: gRPC would accept most of them and never connect.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from ssl import SSLContext
 
 PathOrPem: TypeAlias = str | os.PathLike[str] | bytes
-"""A file's path, or the content of such a file as bytes or text."""
+"""The path of a file, or its content as bytes or a string."""
 
 _CERTIFICATE = re.compile(rb"-----BEGIN ([A-Z0-9]+ )*CERTIFICATE-----")
 _PRIVATE_KEY = re.compile(rb"-----BEGIN ([A-Z0-9]+ )*PRIVATE KEY-----")
@@ -29,15 +30,15 @@ _PRIVATE_KEY = re.compile(rb"-----BEGIN ([A-Z0-9]+ )*PRIVATE KEY-----")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TLS:
-    """TLS with files (or PEM bytes) of one's own; `TLS()` is the same as `tls=True`."""
+    """TLS with your own files (or PEM bytes); `TLS()` is the same as `tls=True`."""
 
     ca: PathOrPem | None = None
-    """Who may sign the server's certificate; None: the well-known authorities."""
+    """The authority that signed the server's certificate; None for the well-known authorities."""
     cert: PathOrPem | None = None
-    """The client's certificate, for a server that asks for one; needs `key`."""
+    """The client's certificate, for a server that requires one; needs `key`."""
     key: PathOrPem | None = field(default=None, repr=False)
     server_name: str | None = None
-    """The name in the server's certificate, when it is not the address that is called."""
+    """The name in the server's certificate, if it differs from the address."""
 
 
 class TlsFiles(NamedTuple):
@@ -50,7 +51,7 @@ class TlsFiles(NamedTuple):
 
 
 def tls_files(tls: object) -> TlsFiles | None:
-    """Reads the constructor's `tls`; None: no TLS. Raises InvalidArgument for what no connection could be made with."""
+    """Reads the constructor's `tls`; None for no TLS. Raises InvalidArgument if no connection could be made with it."""
     settings = _settings(tls)
     if settings is None:
         return None
@@ -69,15 +70,15 @@ def tls_files(tls: object) -> TlsFiles | None:
 
 
 def ssl_context(files: TlsFiles) -> SSLContext:
-    """The same TLS for Python's own `ssl`. Raises InvalidArgument for a damaged file, or the key of another
-    certificate."""
-    import ssl  # a client without TLS does not need it, and it takes a while to import
+    """The same TLS settings for Python's `ssl`. Raises InvalidArgument for a damaged file, or a key that does not match
+    the certificate."""
+    import ssl  # slow to import, and a client without TLS does not need it
 
     try:
         context = ssl.create_default_context(cadata=None if files.ca is None else files.ca.decode("latin-1"))
     except (ssl.SSLError, ValueError) as exc:
         raise refused("tls", "the CA is damaged; give the PEM file as its authority wrote it.") from exc
-    # On since Python 3.13, and more than gRPC asks for: https://github.com/python/cpython/issues/107361
+    # The default since Python 3.13, and stricter than gRPC: https://github.com/python/cpython/issues/107361
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     if files.cert is None or files.key is None:
         return context
@@ -93,7 +94,7 @@ def ssl_context(files: TlsFiles) -> SSLContext:
 
 
 def credentials_of(files: TlsFiles) -> grpc.ChannelCredentials:
-    """The same TLS for gRPC."""
+    """The same TLS settings for gRPC."""
     return grpc.ssl_channel_credentials(files.ca, files.key, files.cert)
 
 
@@ -103,7 +104,7 @@ def _no_password() -> str:
 
 @contextmanager
 def _as_file(content: bytes) -> Iterator[Path]:
-    """Python's `ssl` reads a key from a file only: https://github.com/python/cpython/issues/60691"""
+    """Python's `ssl` reads keys only from files: https://github.com/python/cpython/issues/60691"""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "pair.pem"
         path.touch(mode=0o600)

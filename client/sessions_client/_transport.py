@@ -1,4 +1,4 @@
-"""What an error means that did not come from the service: gRPC's own, or that of a proxy on the way. Pure."""
+"""Errors that do not come from the service but from gRPC itself or a proxy in between. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 
 class Code(StrEnum):
-    """The canonical status codes, which compare equal to their names."""
+    """The canonical status codes; each compares equal to its name."""
 
     CANCELLED = "CANCELLED"
     UNKNOWN = "UNKNOWN"
@@ -29,24 +29,24 @@ class Code(StrEnum):
 
 
 class Meaning(NamedTuple):
-    """A failure in the client's words."""
+    """A failure from the client's point of view."""
 
     code: Code
     message: str
     is_unreachable: bool = False
-    """No connection was made, so nothing was sent."""
+    """Whether no connection was made, so that nothing was sent."""
 
 
 NO_ANSWER: Final = "The call did not finish within its timeout; try again, or give it a longer timeout=."
 
 _BROKEN_OFF: Final = {
-    # The second is grpc.aio's for a request that could not be written. It takes the place of the status that
-    # the server may have sent just before: https://github.com/grpc/grpc/issues/36066
+    # The second is grpc.aio's message for a request that could not be written. It replaces a status that the server may
+    # have sent just before: https://github.com/grpc/grpc/issues/36066
     Code.INTERNAL: ("RST_STREAM", "Internal error from Core"),
     Code.UNKNOWN: ("Stream removed",),
 }
-"""How gRPC reports a connection that broke under a call, besides UNAVAILABLE and CANCELLED: code and a part of the
-text."""
+"""How gRPC reports a connection that broke during a call, besides UNAVAILABLE and CANCELLED: the code and part of the
+message."""
 
 _UNREACHABLE: Final = re.compile(
     r"failed to connect|resolving|resolution failed|no addresses|connections to all backends failing|"
@@ -54,7 +54,7 @@ _UNREACHABLE: Final = re.compile(
 )
 
 _HTTP_STATUS: Final = re.compile(r"Received http2 header with status: (\d{3})")
-"""What gRPC says of an answer that is HTTP and not gRPC, as a proxy's own is."""
+"""gRPC's message for a response that is plain HTTP, such as a proxy's own."""
 
 _OF_PROXY: Final = {
     401: (Code.UNAUTHENTICATED, "asks for credentials of its own; look at its configuration."),
@@ -68,12 +68,12 @@ _OF_PROXY: Final = {
 
 
 def meaning_of(code: Code, message: str) -> Meaning:
-    """The meaning of an error without a reason, which the service gives every error of its own."""
+    """The meaning of an error without a reason; all errors of the service have one."""
     if status := _HTTP_STATUS.search(message):
         return _of_proxy(int(status[1]))
     if code is Code.DEADLINE_EXCEEDED:
         return Meaning(code, NO_ANSWER)
-    # A call that this side cancels raises CancelledError or "closed" and never comes here: the transport cancelled it.
+    # A call cancelled on this side raises CancelledError or "closed" and never gets here: the transport cancelled it.
     if code is Code.CANCELLED or any(part in message for part in _BROKEN_OFF.get(code, ())):
         return Meaning(Code.UNAVAILABLE, f"The connection broke during the call ({message}); try again.")
     if code is Code.UNAVAILABLE:

@@ -78,7 +78,7 @@ class _Part:
         self._wire = wire
 
     def __repr__(self) -> str:
-        """Shows the kinds of parts and none of their content."""
+        """Shows the kinds of parts without their content."""
         kinds = [wire.WhichOneof(oneof.name) for wire in (self._wire,) for oneof in wire.DESCRIPTOR.oneofs]
         return f"{type(self).__name__}({', '.join(kinds)})"
 
@@ -283,7 +283,7 @@ def if_context_etag(etag: str) -> Condition:
 
 
 def if_history_head(sequence: int) -> Condition:
-    """The newest message of the history has this sequence; 0: the history is empty."""
+    """The newest message of the history has this sequence; 0 if the history is empty."""
     return Condition(pb.Condition(history_head=scalars.integer(sequence, field="sequence", bits=64)))
 
 

@@ -36,7 +36,7 @@ class Resumptions(logging.Handler):
         self.count = 0
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.count += "a new one follows" in record.getMessage()
+        self.count += "reconnecting" in record.getMessage()
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ import grpc
 import grpc.aio
 
 from sessions_client._errors import Unavailable, callback_cancelled, error_from
-from sessions_client._follow import QUIET, Item, Quiet, silence
+from sessions_client._follow import QUIET, Item, Quiet, stream_silent
 from sessions_client._places import Place
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def started(startable: S) -> S:
 
 
 class Signal:
-    """A flag that is set once and wakes everyone who waits for it."""
+    """A flag that is set once and wakes every waiter."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
@@ -121,22 +121,22 @@ class Stream:
             self._loop.call_soon_threadsafe(self._call.cancel)
 
     async def read(
-        self, *, patience: float, wait: float | None = None
+        self, *, max_silence: float, wait: float | None = None
     ) -> pb.SubscribeResponse | Quiet | None:
         """Returns the next response, the same one until it is taken; None at the regular end; QUIET if none came within
-        `wait` seconds. Raises SessionsError; DeadlineExceeded after `silence` seconds without a response."""
+        `wait` seconds. Raises SessionsError; DeadlineExceeded after `max_silence` seconds without a response."""
         if self._reading is None:
             self._began = self._loop.time()
             self._reading = asyncio.create_task(_read(self._call))
             self._reading.add_done_callback(_look_at_failure)
         if not self._reading.done():
-            left = max(0.0, self._began + patience - self._loop.time())
+            left = max(0.0, self._began + max_silence - self._loop.time())
             await asyncio.wait({self._reading}, timeout=left if wait is None else min(left, wait))
             if not self._reading.done():
                 if wait is not None and wait < left:
                     return QUIET
                 self.cancel()
-                raise silence(patience)
+                raise stream_silent(max_silence)
         return self._response(self._reading)
 
     def take(self) -> None:

@@ -1,4 +1,4 @@
-"""The channels of an asynchronous client. `_sync/_connection.py` offers the same names and is written by hand too."""
+"""The channels of an asynchronous client. `_sync/_connection.py` has the same names and is also written by hand."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Stubs(NamedTuple):
 
 
 class _Channels:
-    """The channels of one event loop: one for unary calls, and as many for streams as their number needs."""
+    """The channels of one event loop: one for unary calls, and as many for streams as needed."""
 
     def __init__(self, target: Target) -> None:
         self._target = target
@@ -56,7 +56,7 @@ class _Channels:
         self._pinned: tuple[grpc.aio.Channel, Stubs] | None = None
 
     def place(self) -> Place[Stubs]:
-        """A place for one more stream."""
+        """Returns a place for one more stream."""
         for _, places in self._streams:
             if places.has_room():
                 return places.take()
@@ -66,7 +66,7 @@ class _Channels:
 
     @property
     def pinned(self) -> Stubs:
-        """For unary calls that all go to the same server, until that is gone."""
+        """Stubs for unary calls that must all go to the same server, as long as it is up."""
         options = self._target.pinned_options
         if options is None:
             return self.stubs
@@ -81,7 +81,7 @@ class _Channels:
 
 
 class Connection:
-    """The channels of each event loop that calls: they belong to the loop that is running when they are opened."""
+    """The channels of each event loop that makes calls: a channel belongs to the loop in which it was opened."""
 
     def __init__(self, target: Target) -> None:
         self._target = target
@@ -93,22 +93,21 @@ class Connection:
 
     @property
     def stubs(self) -> Stubs:
-        """The services' methods, for unary calls. Raises RuntimeError when the client is closed."""
+        """Stubs for unary calls. Raises RuntimeError if the client is closed."""
         return self._of_this_loop().stubs
 
     @property
     def pinned(self) -> Stubs:
-        """The services' methods, for unary calls that all go to the same server, until that is gone. Raises
-        RuntimeError when the client is closed."""
+        """Stubs for unary calls that must all go to the same server, as long as it is up. Raises RuntimeError if the
+        client is closed."""
         return self._of_this_loop().pinned
 
     def place(self) -> Place[Stubs]:
-        """The services' methods for one stream, on a connection that it shares with few others, and with no unary
-        call."""
+        """Stubs for one stream, on a connection with few other streams and no unary calls."""
         return self._of_this_loop().place()
 
     def _of_this_loop(self) -> _Channels:
-        if _of_the_parent:
+        if _inherited:
             raise RuntimeError(
                 "An AsyncClient was in use when this process was forked, and gRPC's asyncio interface does not survive "
                 "that. Start the process with spawn rather than fork, fork before the first call, or use Client; see "
@@ -118,31 +117,31 @@ class Connection:
         with self._lock:
             self.check_open()
             if loop not in self._channels:
-                # Those of a loop that has ended close by themselves, once nobody holds them.
+                # Channels of a closed loop close by themselves when they are garbage-collected.
                 for ended in [each for each in self._channels if each.is_closed()]:
                     del self._channels[ended]
                 self._channels[loop] = _Channels(self._target)
             return self._channels[loop]
 
     def check_open(self) -> None:
-        """Raises RuntimeError when the client is closed."""
+        """Raises RuntimeError if the client is closed."""
         if self._closed:
             raise closed()
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
-        """Around a call: what gRPC raises because the channel was closed under it becomes the RuntimeError
-        that says so."""
+        """Encloses a call: turns gRPC's errors for a channel closed during the call into a RuntimeError that says
+        so."""
         try:
             yield
         except (grpc.RpcError, grpc.aio.UsageError, asyncio.CancelledError) as failure:
-            if self._closed and _comes_of_closing(failure):
+            if self._closed and _is_due_to_closing(failure):
                 raise closed() from None
             raise
 
     async def pause(self, seconds: float) -> None:
-        """Sleeps. Raises RuntimeError when the client is closed meanwhile."""
-        # One for each pause, since a client may be used in several event loops and a signal may not.
+        """Sleeps. Raises RuntimeError if the client is closed meanwhile."""
+        # One signal per pause: a client may be used in several event loops, a signal may not.
         waking = _backend.Signal()
         self._pauses[waking] = asyncio.get_running_loop()
         try:
@@ -152,7 +151,7 @@ class Connection:
         self.check_open()
 
     async def close(self) -> None:
-        if _of_the_parent:
+        if _inherited:
             return
         with self._lock:
             self._closed = True
@@ -166,7 +165,7 @@ class Connection:
                 await opened.close()
             elif loop.is_running():
                 closing = asyncio.wrap_future(asyncio.run_coroutine_threadsafe(opened.close(), loop))
-                await asyncio.wait({closing})  # that loop may end meanwhile, and the channels with it
+                await asyncio.wait({closing})  # the loop may end meanwhile, and its channels with it
 
 
 def _opened(target: Target, options: ChannelOptions) -> tuple[grpc.aio.Channel, Stubs]:
@@ -185,20 +184,21 @@ def _opened(target: Target, options: ChannelOptions) -> tuple[grpc.aio.Channel, 
     return channel, stubs
 
 
-def _comes_of_closing(failure: BaseException) -> bool:
+def _is_due_to_closing(failure: BaseException) -> bool:
     if isinstance(failure, grpc.RpcError):
         return failure.code() is grpc.StatusCode.CANCELLED
-    # gRPC raises CancelledError for a call that was cancelled by the closing, not only for a task that was.
+    # gRPC also raises CancelledError for a call cancelled by closing, not only for a cancelled task.
     return isinstance(failure, grpc.aio.UsageError) or not _backend.is_being_cancelled()
 
 
 _connections: WeakSet[Connection] = WeakSet()
-_of_the_parent: list[Connection] = []
-"""In a forked child, what was open at the fork. It is kept, since its end here would be felt there."""
+_inherited: list[Connection] = []
+"""In a forked child, the connections open at the fork. They are kept alive because closing them here would affect the
+parent."""
 
 
 def _keep() -> None:
-    _of_the_parent.extend(connection for connection in _connections if connection._channels)
+    _inherited.extend(connection for connection in _connections if connection._channels)
 
 
 os.register_at_fork(after_in_child=_keep)

@@ -1,4 +1,4 @@
-"""A message that is written piece by piece, and seen by subscribers while it grows."""
+"""A message that is written piece by piece and visible to subscribers meanwhile."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("sessions_client")
 
 MOST_WAITING = 64 * 1024
-"""How many characters may wait to be sent before `write` waits."""
+"""How many unsent characters make `write` wait."""
 
 _CONTENT = ""
 
@@ -34,8 +34,9 @@ class AsyncDraft:
     exception discards the draft or, with `on_abandon="commit"`, commits the text so far with `interrupted: true` in the
     metadata.
 
-    Pieces are sent in the background, one call at a time; what is written during a call goes into the next one. A
-    server that cannot be reached delays only what subscribers see: the message is committed with its whole text."""
+    Pieces are sent in the background, one call at a time; text written during a call goes into the next one. If the
+    server cannot be reached, only what subscribers see is delayed: the message is committed with its whole text.
+    """
 
     def __init__(self, caller: AsyncCaller, target: convert.DraftTarget, *, timeout: Span | None) -> None:
         self._caller = caller
@@ -47,16 +48,16 @@ class AsyncDraft:
         self._sender: _backend.Worker | None = None
         self._refusal: SessionsError | None = None
         self._is_shown = True
-        """Whether the server takes pieces."""
+        """Whether the server accepts pieces."""
         self._over = False
         self.message: Message | None = None
-        """The message, once it is committed."""
+        """The message, once committed."""
         self.watchers = 0
-        """How many subscribers saw the draft when a piece was last sent."""
+        """How many subscribers were watching when a piece was last sent."""
 
     @property
     def message_id(self) -> str:
-        """The id of the draft, and of the message that it becomes."""
+        """The id of the draft and of the resulting message."""
         return self._target.message_id
 
     @property
@@ -65,11 +66,12 @@ class AsyncDraft:
         return self._parts[_CONTENT].text if _CONTENT in self._parts else ""
 
     async def write(self, text: str, *, part: str = _CONTENT) -> None:
-        """Adds text to the content of the message, or to another `part`, such as `reasoning`, that is shown and not
+        """Adds text to the content of the message, or to another `part`, such as `reasoning`, that is shown but not
         stored. Returns before the text is sent.
 
-        Raises what a call before it met: FailedPrecondition when the session takes no messages, AlreadyExists when the
-        history has a message with this id."""
+        Raises errors of earlier calls: FailedPrecondition if the session accepts no messages, AlreadyExists if the
+        history has a message with this id.
+        """
         if self._over:
             raise RuntimeError("The draft has ended. Begin another one.")
         piece = checked_text(text, field="text")
@@ -95,7 +97,7 @@ class AsyncDraft:
         payload_type: str | None = None,
         request_id: str | None = None,
     ) -> Message:
-        """Makes the draft a message. Leaving the `with` block does this too; call it to add other fields."""
+        """Makes the draft a message. Leaving the `with` block does this too; call it to set other fields."""
         await self._end()
         fields = {
             "data": data,
@@ -132,7 +134,7 @@ class AsyncDraft:
             else:
                 await self.discard()
         except SessionsError as error:
-            # The error of the block itself goes first.
+            # An exception from the block takes precedence.
             logger.warning("The draft %s could not be ended: %s", self.message_id, error)
 
     async def _end(self) -> None:
@@ -145,7 +147,7 @@ class AsyncDraft:
             await sender.join()
 
     async def _send(self) -> None:
-        """Sends until nothing waits. What cannot be sent now goes with a later piece, or with the message."""
+        """Sends until nothing is left. What cannot be sent now goes with a later piece or with the message."""
         while (found := self._next_piece()) is not None:
             name, part, position, text = found
             request = self._target.write(name, position=position, text=text)
@@ -198,11 +200,12 @@ class AsyncDrafts(AsyncResource):
         idle: Span | None = None,
         timeout: Span | None = None,
     ) -> AsyncDraft:
-        """Begins a message that is shown while it is written: `async with … as draft: await draft.write(token)`.
+        """Starts a message that is visible while it is written: `async with … as draft: await draft.write(token)`.
 
-        Subscribers with `include_drafts=True` see it grow. `on_abandon` says what happens to it when the block raises,
-        or when nothing is written for longer than `idle`, from 1 second to 10 minutes, 60 seconds by default. `timeout`
-        limits each call."""
+        Subscribers with `include_drafts=True` see it grow. `on_abandon` says what happens if the block raises, or if
+        nothing is written for longer than `idle`, from 1 second to 10 minutes, 60 seconds by default. `timeout` limits
+        each call.
+        """
         target = convert.draft_target(
             session_id, role=role, name=name, message_id=message_id, on_abandon=on_abandon, idle=idle
         )

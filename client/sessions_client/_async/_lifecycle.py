@@ -1,4 +1,4 @@
-"""The methods that move a session from one state to another."""
+"""The methods that change a session's state."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from sessions_client._models import Session, Span
 
 
 class AsyncLifecycle(AsyncResource):
-    """Each method returns the session after the move, and raises FailedPrecondition in any other state than those it
-    names; the error's metadata holds the current state."""
+    """Each method returns the session in its new state, and raises FailedPrecondition in any state other than those
+    listed; the error's metadata has the current state."""
 
     async def start(
         self,

@@ -12,19 +12,19 @@ T = TypeVar("T")
 
 
 class AsyncPage(list[T]):
-    """One page of a listing: a list that knows where the next page begins."""
+    """One page of a listing: a list that can fetch the next page."""
 
     def __init__(
         self, items: list[T], *, next_page_token: str, fetch: _backend.FetchPage[T], left: int | None
     ) -> None:
         super().__init__(items)
         self.next_page_token = next_page_token
-        """What `list(page_token=…)` takes to continue from here; empty after the last page."""
+        """Pass it to `list(page_token=…)` to continue from here; empty after the last page."""
         self._fetch = fetch
         self._left = left
 
     def __reduce__(self) -> tuple[type[list[T]], tuple[list[T]]]:
-        """A copy, or what is pickled, is a plain list: it has no connection."""
+        """Copies and pickles as a plain list, without the connection."""
         return list, (list(self),)
 
     async def next_page(self) -> AsyncPage[T] | None:
@@ -54,7 +54,7 @@ class AsyncPager(_backend.Startable[AsyncPage[T]], Generic[T]):
                 yield item
 
     async def pages(self) -> AsyncIterator[AsyncPage[T]]:
-        """The same, a page at a time."""
+        """The same items, a page at a time."""
         page: AsyncPage[T] | None = await self._start()
         while page is not None:
             yield page

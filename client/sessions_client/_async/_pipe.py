@@ -88,7 +88,7 @@ class Pipe:
                 return
             try:
                 failures = await self._attempt(failures)
-            except Exception as failure:  # the token source's own, or that the client was closed
+            except Exception as failure:  # the token source's own error, or a closed client
                 self._fail(failure)
             self._in_flight.send_again()
             if self._in_flight:
@@ -145,7 +145,7 @@ class Pipe:
                 await self._submitted.wait()
 
     def _settle(self, outcome: pb.CommitOutcome) -> None:
-        flight = self._in_flight.settle(outcome.tag)
+        flight = self._in_flight.pop(outcome.tag)
         if flight is None or flight.waiter.done():
             return
         result = outcome_of(flight, outcome)
@@ -156,7 +156,7 @@ class Pipe:
 
     def _give_up(self, flight: Flight[Waiter]) -> None:
         """Ends a commit whose deadline has passed."""
-        self._in_flight.settle(flight.tag)
+        self._in_flight.pop(flight.tag)
         self._left.set()
         if not flight.waiter.done():
             flight.waiter.set_exception(error_for(flight, self._broken or no_answer()))
@@ -164,7 +164,7 @@ class Pipe:
             self._call.cancel()
 
     def _fail(self, error: Exception) -> None:
-        for flight in self._in_flight.settle_all():
+        for flight in self._in_flight.pop_all():
             if not flight.waiter.done():
                 flight.waiter.set_exception(error_for(flight, error))
         self._submitted.clear()

@@ -1,4 +1,4 @@
-"""What streams: subscriptions, exports and imports."""
+"""The streaming methods: subscriptions, exports and imports."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sessions_client._session_data import SessionData, records_of, session_data_
 
 
 class AsyncStreams(AsyncResource):
-    """Follows sessions, and takes them out and in as a whole."""
+    """Follows sessions, and exports and imports whole sessions."""
 
     @overload
     def subscribe(
@@ -69,24 +69,22 @@ class AsyncStreams(AsyncResource):
         on_connection: Callable[[StreamStatus], object] | None = None,
         timeout: Span | None = None,
     ) -> AsyncSubscription[Any]:
-        """Follows the session's events: those after `after_sequence`, then live; without it, from now on.
+        """Follows the session's events: those after `after_sequence`, then live ones; without it, from now on.
 
-        Iterate the answer, or give a `callback`, a plain function or an `async def`: events are then
-        delivered to it in the background. A `Client` runs an `async def` on an event loop that stands still
-        between two events, so that what it starts, it should also await.
+        Iterate over the result, or give a `callback`, a plain function or an `async def`, to have events delivered to
+        it in the background. A `Client` runs an `async def` on an event loop that runs only while an event is being
+        delivered, so the callback should await what it starts.
 
-        `event_types` is a list of types; None takes all. With `include_changes` the `context_change` and `updated`
-        events tell what was changed, not only where. `log_id` is the identity of the log that `after_sequence` belongs
-        to, as the attribute `log_id` of a subscription has it; OutOfRange is raised when the log has another event at
-        that position now (LOG_REPLACED). `timeout` limits how long it
-        takes to be subscribed, not the subscription.
+        `event_types` is a list of types; None selects all. With `include_changes`, `context_change` and `updated`
+        events include the new values, not only the paths. `log_id` is the identity of the log that `after_sequence`
+        belongs to, from the attribute `log_id` of a subscription; OutOfRange (LOG_REPLACED) is raised if the log has a
+        different event at that position now. `timeout` limits how long subscribing takes, not the subscription.
 
-        With `include_drafts` it also yields a `DraftUpdate` whenever a message that is being written has grown, at most
-        one per `draft_interval`, which is 50 milliseconds by default; see `draft`. A `DraftUpdate` has no sequence.
+        With `include_drafts` it also yields a `DraftUpdate` whenever a message being written has grown, at most one per
+        `draft_interval`, 50 milliseconds by default; see `draft`. A `DraftUpdate` has no sequence.
 
-        With `until` the subscription ends after the event with that sequence, or where nothing more comes up to there.
-        `on_connection` is called at each change of how the subscription is connected, with what the attribute
-        `connection` then is.
+        With `until` the subscription ends after the event with that sequence, or once no event up to it can follow.
+        `on_connection` is called at each change of the connection, with the new value of the attribute `connection`.
 
         Raises OutOfRange for a position ahead of the log, or older than the events that are kept.
         """
@@ -111,7 +109,7 @@ class AsyncStreams(AsyncResource):
         )
 
     async def export(self, session_id: str, *, timeout: Span | None = None) -> SessionData:
-        """The whole session: metadata, configuration, context and history, as of one moment."""
+        """Returns the whole session: metadata, configuration, context and history, as of one instant."""
         request = convert.export_request(session_id)
 
         async def attempt(remaining: float) -> SessionData:
@@ -132,12 +130,12 @@ class AsyncStreams(AsyncResource):
         request_id: str | None = None,
         timeout: Span | None = None,
     ) -> Session:
-        """Makes the session what the export says; answers it.
+        """Creates or replaces the session from an export; returns it.
 
-        `session_data` is what `export` answered, or its JSON. A session that is there is replaced in one step
-        (metadata, configuration, context and history), or AlreadyExists is raised with `if_exists="fail"`.
-        Ids, order, times and content of messages are kept. Data that was altered is refused, and changes
-        nothing."""
+        `session_data` is what `export` returned, or its JSON. An existing session is replaced in one step (metadata,
+        configuration, context and history); with `if_exists="fail"` AlreadyExists is raised instead. Ids, order, times
+        and content of messages are kept. Altered data is refused and changes nothing.
+        """
         records = records_of(session_data_of(session_data))
         requests = convert.import_requests(
             session_id, records=records, if_exists=if_exists, request_id=request_id

@@ -1,7 +1,8 @@
 """The live log of one session, across broken streams.
 
-An event is handed over once, in order, and none is left out: the cursor moves when an event was handed over,
-and every new stream begins at the cursor."""
+Every event is delivered once and in order: the cursor moves only after an event was delivered, and every new stream
+starts at the cursor.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +28,8 @@ from sessions_client._follow import (
     Quiet,
     StreamState,
     StreamStatus,
-    nothing_came,
-    patience_of,
+    max_silence_of,
+    no_event,
 )
 from sessions_client._models import Span
 from sessions_client._retry import Attempts, delay_before_new_stream, seconds_of
@@ -45,16 +46,17 @@ logger = logging.getLogger("sessions_client")
 class AsyncSubscription(_backend.Startable["AsyncSubscription[Item_co]"], Generic[Item_co]):
     """The events of one session, as they are committed.
 
-    Without a callback: iterate it, or take one after another with `next`. With one: events are delivered to it in the
-    background, one after another and in order; the next is not delivered before the callback is done with the last.
+    Without a callback, iterate over it or call `next`. With a callback, events are delivered to it in the background,
+    one at a time and in order.
 
-    A stream that breaks is opened again, with growing pauses, for as long as it takes, and continues after the
-    last event that was handed over. The iteration ends after a `deleted` event, at `until` or after `close()`, and
-    raises `OutOfRange` when events that were not seen yet are no longer kept. A read that is cancelled loses nothing.
+    A broken stream is opened again, with growing pauses, for as long as it takes, and continues after the last
+    delivered event. The iteration ends after a `deleted` event, at `until` or after `close()`, and raises `OutOfRange`
+    if undelivered events are no longer kept. A cancelled read loses nothing.
 
-    When the callback raises, the error is logged to the logger `sessions_client`, nothing more is delivered,
-    and `wait()`, `close()` or leaving the `with` block raises it. An error of the subscription itself takes
-    the same way."""
+    If the callback raises, the error is logged to the logger `sessions_client`, no more events are delivered, and
+    `wait()`, `close()` or leaving the `with` block raises the error. Errors of the subscription itself are raised in
+    the same places.
+    """
 
     def __init__(
         self,
@@ -75,29 +77,30 @@ class AsyncSubscription(_backend.Startable["AsyncSubscription[Item_co]"], Generi
         self._started = False
         self._turn = threading.Lock()
         self._reader: object = None
-        """Who reads now."""
+        """The current reader."""
         self._stop = _backend.Signal()
         self._stream: _backend.Stream | None = None
         self._connection = StreamStatus(state=StreamState.CONNECTING, since=datetime.now(UTC))
         self._failures = 0
         self._pause = Deadline(0)
-        """Before the end of which no new stream is opened."""
+        """No new stream is opened before its end."""
         self._worker: _backend.Worker | None = None
         self._failure: BaseException | None = None
 
     @property
     def position(self) -> int | None:
-        """The sequence that everything was handed over up to: the `after_sequence` to continue from, with `log_id`."""
+        """The sequence up to which everything was delivered: pass it as `after_sequence`, with `log_id`, to
+        continue."""
         return self._cursor.position
 
     @property
     def log_id(self) -> str | None:
-        """The identity of the log that the position belongs to. The two together name one event."""
+        """The identity of the log that the position belongs to. Together they identify one event."""
         return self._cursor.log_id
 
     @property
     def connection(self) -> StreamStatus:
-        """How it is connected, and since when."""
+        """The state of the connection, and since when."""
         return self._connection
 
     @property
@@ -106,13 +109,13 @@ class AsyncSubscription(_backend.Startable["AsyncSubscription[Item_co]"], Generi
         return self._stop.is_set()
 
     async def next(self, *, timeout: Span | None = None) -> Item_co | None:
-        """Returns the next event, None at the end. Raises DeadlineExceeded when none came within the timeout, after
-        which the subscription is where it was."""
+        """Returns the next event; None at the end. Raises DeadlineExceeded if none arrived within the timeout; no event
+        is lost."""
         return await self._take(None if timeout is None else Deadline(seconds_of(timeout, name="timeout")))
 
     async def wait(self) -> None:
-        """Waits until the delivery to the callback has ended. Raises what ended it, unless that was the
-        session's deletion or `close()`."""
+        """Waits until delivery to the callback has ended. Raises the error that ended it; the session's deletion and
+        `close()` are not errors."""
         if self._callback is None:
             raise RuntimeError("This subscription has no callback to wait for; iterate it.")
         await self._establish()
@@ -123,8 +126,8 @@ class AsyncSubscription(_backend.Startable["AsyncSubscription[Item_co]"], Generi
         self._raise_failure()
 
     async def close(self) -> None:
-        """Ends the subscription. Waits for a callback that is running, unless it is called in a callback
-        itself, and raises what the callback raised."""
+        """Ends the subscription. Waits for a running callback, unless called from a callback, and raises what the
+        callback raised."""
         await self._shut()
         self._raise_failure()
 
@@ -136,7 +139,7 @@ class AsyncSubscription(_backend.Startable["AsyncSubscription[Item_co]"], Generi
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self._shut()
-        # An error of the block itself goes first; the callback's is in the log.
+        # An exception from the block takes precedence; the callback's error was logged.
         if exc is None:
             self._raise_failure()
 
@@ -159,7 +162,7 @@ class AsyncSubscription(_backend.Startable["AsyncSubscription[Item_co]"], Generi
         raise TypeError("A subscription cannot be pickled; subscribe in the other process, after `position`.")
 
     async def _take(self, wait: Deadline | None) -> Item_co | None:
-        """The next event, which counts as handed over; None at the end."""
+        """Returns the next event, which then counts as delivered; None at the end."""
         if self._callback is not None:
             raise RuntimeError(
                 "The events of this subscription go to its callback; subscribe without one to iterate."
@@ -174,7 +177,7 @@ class AsyncSubscription(_backend.Startable["AsyncSubscription[Item_co]"], Generi
                 self._pass(event)
             return cast("Item_co | None", event)
         except BaseException:
-            # A signal's handler may raise anywhere. What it cut comes again, on a new stream.
+            # A signal handler may raise anywhere. The interrupted event is delivered again, on a new stream.
             if passed:
                 self._drop()
                 self._cursor.go_back(position)
@@ -203,7 +206,7 @@ class AsyncSubscription(_backend.Startable["AsyncSubscription[Item_co]"], Generi
     async def _begin(self) -> None:
         if self._stop.is_set():
             raise RuntimeError("This subscription could not be established; subscribe again.")
-        self._caller.attend(self)
+        self._caller.register(self)
         first = await self._receive(self._caller.attempts(self._caller.deadline(self._timeout)), None)
         if first is None:
             self._caller.connection.check_open()
@@ -215,7 +218,7 @@ class AsyncSubscription(_backend.Startable["AsyncSubscription[Item_co]"], Generi
             self._worker = _backend.Worker(deliver, name=f"sessions-subscription-{self._cursor.session_id}")
 
     def _take_turn(self, reader: object) -> None:
-        """Two that read at once would take each other's events, and lose the order."""
+        """Two concurrent readers would take each other's events and break the order."""
         with self._turn:
             if self._reader is None:
                 self._reader = reader
@@ -231,7 +234,7 @@ class AsyncSubscription(_backend.Startable["AsyncSubscription[Item_co]"], Generi
                 await runner.hand_over(event)
                 self._pass(event)
         except BaseException as exc:
-            # Also what is no Exception, and what nobody would see in the background.
+            # BaseException too, since nobody would notice an error in the background.
             if _backend.is_interruption(exc):
                 raise
             self._failure = exc
@@ -243,7 +246,7 @@ class AsyncSubscription(_backend.Startable["AsyncSubscription[Item_co]"], Generi
             runner.close()
 
     async def _next(self, wait: Deadline | None) -> Item | None:
-        """The next event that was not handed over yet, or the next piece of a draft; None at the end."""
+        """The next undelivered event, or the next piece of a draft; None at the end."""
         while not self._cursor.at_end:
             item = await self._receive(None, wait)
             if item is None:
@@ -257,27 +260,27 @@ class AsyncSubscription(_backend.Startable["AsyncSubscription[Item_co]"], Generi
         return None
 
     async def _receive(self, opening: Attempts | None, wait: Deadline | None) -> Item | Checkpoint | None:
-        """What the stream brings next, on a new stream if need be; the same again until it is passed; None at the end.
-        `opening` is there until the subscription is established; `wait` is how long the caller waits."""
+        """The next item of the stream, which is opened again if needed. Returns the same item until it is passed; None
+        at the end. `opening` is given until the subscription is established; `wait` is how long the caller waits."""
         while not self._stop.is_set():
             if self._stream is None:
-                await self._sit_out_pause(wait)
-            patience = patience_of(opening)
+                await self._wait_out_pause(wait)
+            max_silence = max_silence_of(opening)
             try:
                 stream = self._stream or self._open()
                 if self._stop.is_set():
-                    # Closed from elsewhere while the stream was being opened.
+                    # Closed concurrently while the stream was being opened.
                     break
                 response = await stream.read(
-                    patience=patience, wait=None if wait is None else wait.remaining()
+                    max_silence=max_silence, wait=None if wait is None else wait.remaining()
                 )
             except SessionsError as error:
                 self._drop()
-                await self._broke(error, opening, patience)
+                await self._schedule_reopen(error, opening, max_silence)
                 continue
             if isinstance(response, Quiet):
-                raise nothing_came()
-            self._lives()
+                raise no_event()
+            self._mark_alive()
             if response is None:
                 self._end()
             elif (item := self._cursor.read(response)) is not None:
@@ -288,7 +291,7 @@ class AsyncSubscription(_backend.Startable["AsyncSubscription[Item_co]"], Generi
         return None
 
     def _pass(self, item: Item | Checkpoint) -> None:
-        """The item has arrived where it belongs."""
+        """Marks the item as delivered."""
         if isinstance(item, Event):
             self._cursor.pass_event(item)
         elif isinstance(item, Checkpoint):
@@ -296,12 +299,12 @@ class AsyncSubscription(_backend.Startable["AsyncSubscription[Item_co]"], Generi
         if self._stream is not None:
             self._stream.take()
 
-    async def _sit_out_pause(self, wait: Deadline | None) -> None:
-        """Waits until the next stream may be opened, but no longer than the caller does."""
+    async def _wait_out_pause(self, wait: Deadline | None) -> None:
+        """Waits until the next stream may be opened, but no longer than the caller's limit."""
         while (pause := self._pause.remaining()) and not self._stop.is_set():
             left = pause if wait is None else wait.remaining()
             if not left:
-                raise nothing_came()
+                raise no_event()
             await self._stop.wait(min(pause, left))
 
     def _open(self) -> _backend.Stream:
@@ -314,18 +317,18 @@ class AsyncSubscription(_backend.Startable["AsyncSubscription[Item_co]"], Generi
         return self._stream
 
     def _metadata(self) -> Metadata:
-        """With a fresh token. What keeps an established subscription from one passes, as a broken stream
-        does."""
+        """The call metadata, with a new token. Once the subscription is established, a failing token source is treated
+        like a broken stream."""
         try:
             return self._caller.metadata()
         except Exception as exc:
             if not self._started or isinstance(exc, SessionsError):
                 raise
             logger.warning("The token for the stream of session %s failed: %r", self._cursor.session_id, exc)
-            raise Unavailable("The function that gives the token failed; look at its own error.") from exc
+            raise Unavailable("The token function failed; see the error that it raised.") from exc
 
-    async def _broke(self, error: SessionsError, opening: Attempts | None, had: float) -> None:
-        """Notes when the next stream may be opened. Raises the error instead when it is final."""
+    async def _schedule_reopen(self, error: SessionsError, opening: Attempts | None, had: float) -> None:
+        """Schedules the next stream. Raises the error instead if it is final."""
         if self._stop.is_set():
             return
         if opening is not None:
@@ -342,21 +345,19 @@ class AsyncSubscription(_backend.Startable["AsyncSubscription[Item_co]"], Generi
             raise error
         self._failures += 1
         self._pause = Deadline(delay)
-        logger.info(
-            "The stream of session %s broke (%s); a new one follows.", self._cursor.session_id, error.code
-        )
+        logger.info("The stream of session %s broke (%s); reconnecting.", self._cursor.session_id, error.code)
         if opening is None:
             self._show(StreamState.RECONNECTING, error)
 
-    def _lives(self) -> None:
-        """The server sent something."""
+    def _mark_alive(self) -> None:
+        """Notes that the server has sent something."""
         if self._connection.state is not StreamState.LIVE:
             self._failures = 0
             self._caller.reached()
             self._show(StreamState.LIVE)
 
     def _show(self, state: StreamState, error: SessionsError | None = None) -> None:
-        """Tells of the state, once for each change."""
+        """Reports the state if it has changed."""
         if self._connection.state is state:
             return
         self._connection = StreamStatus(state=state, since=datetime.now(UTC), error=error)
@@ -369,7 +370,7 @@ class AsyncSubscription(_backend.Startable["AsyncSubscription[Item_co]"], Generi
     async def _shut(self) -> None:
         self._started = True
         self._end()
-        # Two callbacks that wait for each other would wait forever.
+        # Two callbacks that wait for each other would deadlock.
         if self._worker is not None and not _backend.in_worker():
             await self._worker.join()
 

@@ -1,4 +1,4 @@
-"""Commits and reads of several things at once."""
+"""Commits and combined reads."""
 
 from __future__ import annotations
 
@@ -45,7 +45,8 @@ def read_request(reads: Iterable[Read]) -> commits_pb.ReadRequest:
 
 
 def read_commit(request: commits_pb.CommitRequest, response: commits_pb.CommitResponse) -> CommitResult:
-    """What the commit did. An appended message comes back whole, though only what the server made travels."""
+    """The result of a commit. An appended message is returned whole, although only the server's fields are
+    transferred."""
     return CommitResult(
         session=read_session(response.session) if response.HasField("session") else None,
         results=[_read_result(*pair) for pair in zip(request.operations, response.results, strict=True)],
@@ -54,7 +55,7 @@ def read_commit(request: commits_pb.CommitRequest, response: commits_pb.CommitRe
 
 
 def read_results(results: Iterable[commits_pb.ReadResult]) -> list[Any]:
-    """What was read, each as its single call returns it; None for what does not exist."""
+    """The results of reads, each as its single call returns it; None for what does not exist."""
     return [_read(result) for result in results]
 
 
@@ -64,7 +65,7 @@ def failure_of(failure: commits_pb.CommitFailure) -> SessionsError:
 
 
 def read_appended(operation: commits_pb.Operation, result: commits_pb.OperationResult) -> Message:
-    """The message as it is stored: what was sent, with what the server made."""
+    """The stored message: the sent fields and those from the server."""
     whole = pb.Message()
     whole.CopyFrom(operation.append)
     whole.MergeFrom(result.appended)

@@ -1,4 +1,4 @@
-"""The context: its changes on the way out, itself on the way in."""
+"""The context: conversion of changes to the wire and of contexts from it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _OPERATIONS = ("set", "remove", "increment", "append", "merge")
 
 
 def read_context(wire: pb.Context) -> Context:
-    """A context as the caller sees it."""
+    """A context from the wire."""
     return Context(
         read_struct(wire.data),
         etag=wire.etag,
@@ -34,7 +34,7 @@ def read_context(wire: pb.Context) -> Context:
 
 
 def read_change(wire: pb.ContextChange) -> Set | Remove | Increment | Append | Merge | None:
-    """A change as the caller would have written it; None for a kind that a later version added."""
+    """A change as the caller would write it; None for a kind added by a later version."""
     match wire.WhichOneof("operation"):
         case "set":
             return Set(wire.path, read_value(wire.set))
@@ -88,7 +88,7 @@ def update_request(
 
 
 def fill_change(out: pb.ContextChange, change: Change, *, field: str) -> None:
-    """Writes a change into an empty one of the wire. Raises InvalidArgument, naming the path below `field`."""
+    """Fills an empty wire message with a change. Raises InvalidArgument, naming the path below `field`."""
     path, operation, argument = _parts(change, field=field)
     out.path = scalars.text(path, field=f"{field}.path")
     match operation:

@@ -1,4 +1,4 @@
-"""Drafts: the requests of their writers, and the pieces that subscribers are sent."""
+"""Drafts: requests of writers, and the pieces that subscribers receive."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _STATES = {
 
 
 class DraftTarget(NamedTuple):
-    """The draft that a writer writes, with checked fields."""
+    """The draft of a writer, with validated fields."""
 
     session_id: str
     message_id: str
@@ -57,7 +57,7 @@ class DraftTarget(NamedTuple):
     def commit(
         self, fields: Mapping[str, Any], *, content: str, request_id: str | None
     ) -> drafts_pb2.CommitDraftRequest:
-        """With the whole text, so that it does not depend on a server that has the draft."""
+        """Includes the whole text, so that the commit does not depend on a server that has the draft."""
         request = drafts_pb2.CommitDraftRequest(
             session_id=self.session_id,
             message_id=self.message_id,
@@ -78,7 +78,7 @@ def draft_target(
     on_abandon: str,
     idle: Span | None,
 ) -> DraftTarget:
-    """Raises InvalidArgument for bad input before anything is sent."""
+    """Validates the arguments. Raises InvalidArgument before anything is sent."""
     try:
         choice = Abandon(on_abandon)
     except ValueError:
@@ -98,13 +98,13 @@ def draft_target(
 
 
 def read_draft(session_id: str, wire: pb.Draft, texts: DraftTexts) -> DraftUpdate | None:
-    """A piece, joined to what came before. None for a state that this release does not know."""
+    """A piece, joined to the earlier ones. None for a state that this release does not know."""
     state = _STATES.get(wire.state)
     if state is None:
         return None
     text = ""
     if state is DraftState.WRITING:
-        start = getattr(wire, "from")  # a word of Python's own
+        start = getattr(wire, "from")  # `from` is a Python keyword
         text = texts.join(wire.message_id, wire.part, start=start, end=wire.to, text=wire.text)
     else:
         texts.end(wire.message_id)

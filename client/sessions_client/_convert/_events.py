@@ -1,4 +1,4 @@
-"""Subscriptions: the request, and the events of its answers."""
+"""Subscriptions: the request, and the events in its responses."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ class Checkpoint(NamedTuple):
 def read_response(
     wire: pb.SubscribeResponse, session_id: str, texts: DraftTexts
 ) -> events.Event | Checkpoint | DraftUpdate | None:
-    """One response of a subscription, a piece of a draft joined to those before it; None for a kind that a later
-    version added, which is only a sign of life."""
+    """One response of a subscription, with a piece of a draft joined to the earlier ones; None for a kind added by a
+    later version, which only shows that the stream is alive."""
     match wire.WhichOneof("response"):
         case "event":
             return read_event(wire.event)
@@ -66,7 +66,7 @@ def read_response(
 
 
 def read_event(wire: pb.Event) -> events.Event:
-    """An event as the caller sees it."""
+    """An event from the wire."""
     kind = scalars.EVENT_TYPES.from_wire(wire.type)
     read = _READERS.get(kind)
     return events.Event(

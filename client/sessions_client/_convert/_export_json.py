@@ -1,8 +1,9 @@
-"""Export records as plain JSON and back, field by field from the message's own descriptor.
+"""Export records as plain JSON and back, driven by the message descriptors.
 
-Nothing is lost on the way, whatever fields a record has: the server checks the digest of what comes back.
-Fields that are not set are left out; enums are their names, bytes are base64, 64-bit integers are JSON
-integers, times are RFC 3339 and spans are decimal seconds with an `s`."""
+Nothing is lost, whatever fields a record has: the server checks the digest on import. Unset fields are left out; enums
+are their names, bytes are base64, 64-bit integers are JSON integers, times are RFC 3339 and durations are decimal
+seconds with an `s`.
+"""
 
 from __future__ import annotations
 
@@ -31,8 +32,7 @@ def record_to_json(record: pb.ExportRecord) -> dict[str, Any]:
 
 
 def record_from_json(data: Any, *, field: str) -> pb.ExportRecord:
-    """The record that `record_to_json` wrote down. Raises InvalidArgument, naming the path of what does not
-    fit."""
+    """The record that `record_to_json` wrote. Raises InvalidArgument, naming the path of what does not fit."""
     record = pb.ExportRecord()
     _from_json(record, data, path=field)
     return record
@@ -92,7 +92,7 @@ def _set(out: Message, field: FieldDescriptor, item: Any, *, path: str) -> None:
 
 
 def _add(values: Any, field: FieldDescriptor, item: Any, *, path: str) -> None:
-    """Appends to a repeated field, of messages or of scalars."""
+    """Appends to a repeated field of messages or scalars."""
     if field.message_type is not None:
         _fill(values.add(), item, path=path)
         return
@@ -106,7 +106,7 @@ def _of_its_type(path: str) -> Iterator[None]:
     try:
         yield
     except (TypeError, ValueError) as exc:
-        raise refused(path, "does not hold what an export writes there.") from exc
+        raise refused(path, "does not have the form that an export writes.") from exc
 
 
 def _fill(target: Message, item: Any, *, path: str) -> None:
@@ -126,7 +126,7 @@ def _fill(target: Message, item: Any, *, path: str) -> None:
 def _span(item: Any, *, path: str) -> duration_pb2.Duration:
     parts = _SPAN.fullmatch(item) if isinstance(item, str) else None
     if parts is None:
-        raise refused(path, "must be a span such as `3600s`.")
+        raise refused(path, "must be a duration such as `3600s`.")
     sign, seconds, fraction = parts.groups()
     factor = -1 if sign else 1
     nanos = int(Decimal(f"0.{fraction or 0}") * 10**9)

@@ -1,7 +1,7 @@
 """JSON values as `google.protobuf.Struct` and back.
 
-What goes out comes back equal: integral doubles become `int` again, and what a double cannot hold is refused.
-Written by hand, because the general converter of protobuf takes twice the time.
+Values come back equal: integral doubles become `int` again, and what a double cannot hold is refused. Written by hand,
+because protobuf's generic converter takes twice as long.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from google.protobuf import struct_pb2
 from sessions_client._errors import InvalidArgument, refused
 
 MAX_SAFE_INTEGER = 2**53 - 1
-"""The largest integer that a double tells apart from its neighbours."""
+"""The largest integer up to which doubles represent every integer."""
 
 MAX_DEPTH = 32
 """How deep objects and lists may nest; an object of plain values is 1 deep."""
 
 
 class _Unfit(Exception):
-    """A value that JSON or a double cannot hold. It collects its path on the way out, so that what fits pays
+    """A value that JSON or a double cannot hold. It collects its path while propagating, so that valid values cost
     nothing for paths."""
 
     def __init__(self, description: str) -> None:
@@ -35,7 +35,7 @@ class _Unfit(Exception):
 
 
 def fill_struct(out: struct_pb2.Struct, data: object, *, field: str) -> None:
-    """Writes a JSON object into an empty Struct. Raises InvalidArgument, naming the path below `field`."""
+    """Fills an empty Struct with a JSON object. Raises InvalidArgument, naming the path below `field`."""
     if not isinstance(data, Mapping):
         raise refused(field, f"must be a dict, not {_name(data)}.")
     out.SetInParent()
@@ -46,7 +46,7 @@ def fill_struct(out: struct_pb2.Struct, data: object, *, field: str) -> None:
 
 
 def fill_value(out: struct_pb2.Value, item: Any, *, field: str) -> None:
-    """Writes any JSON value into an empty Value. Raises InvalidArgument, naming the path below `field`."""
+    """Fills an empty Value with any JSON value. Raises InvalidArgument, naming the path below `field`."""
     try:
         _fill(out, item, 1)
     except _Unfit as unfit:
@@ -54,7 +54,7 @@ def fill_value(out: struct_pb2.Value, item: Any, *, field: str) -> None:
 
 
 def number(item: Any, *, field: str) -> float:
-    """A number that a double holds exactly. Raises InvalidArgument."""
+    """A number that a double represents exactly. Raises InvalidArgument."""
     out = struct_pb2.Value()
     if isinstance(item, bool) or not isinstance(item, (int, float)):
         raise refused(field, f"must be a number, not {_name(item)}.")
@@ -63,13 +63,13 @@ def number(item: Any, *, field: str) -> float:
 
 
 def read_struct(struct: struct_pb2.Struct) -> dict[str, Any]:
-    """The JSON object of a Struct, with its keys in order: a map of protobuf has another order in each process."""
+    """The JSON object in a Struct, with sorted keys: the order of a protobuf map differs between processes."""
     fields = struct.fields
     return {key: read_value(fields[key]) for key in sorted(fields)}
 
 
 def read_value(value: struct_pb2.Value) -> Any:
-    """The JSON value of a Value; an empty one is None."""
+    """The JSON value in a Value; None if it is empty."""
     match value.WhichOneof("kind"):
         case "string_value":
             return value.string_value
@@ -86,11 +86,11 @@ def read_value(value: struct_pb2.Value) -> Any:
 
 
 _INFINITE = (math.inf, -math.inf)
-_SURROGATE = "holds half of a surrogate pair, which is no Unicode text."
+_SURROGATE = "holds half of a surrogate pair, which is not valid Unicode."
 
 
 def read_number(double: float) -> int | float:
-    """The number of a double: an integral one as `int`, but for -0.0."""
+    """The number of a double; an integral one is an `int`, except -0.0."""
     if not double.is_integer() or abs(double) > MAX_SAFE_INTEGER:
         return double
     if double == 0 and math.copysign(1.0, double) < 0:
@@ -149,7 +149,7 @@ def _fill_str(out: struct_pb2.Value, item: str, depth: int) -> None:
 
 
 def _fill_number(out: struct_pb2.Value, item: float, depth: int) -> None:
-    # Written so that NaN, which compares false with everything, is looked at too.
+    # Written so that NaN, for which every comparison is false, is caught too.
     if not -MAX_SAFE_INTEGER <= item <= MAX_SAFE_INTEGER:
         if item in _INFINITE or item != item:
             raise _Unfit("is NaN or infinite, which JSON cannot hold.")
@@ -172,7 +172,7 @@ def _fill_nested_list(out: struct_pb2.Value, item: list[Any] | tuple[Any, ...], 
 
 _Filler = Callable[[struct_pb2.Value, Any, int], None]
 
-# In the order in which a subclass is looked up: bool is an int.
+# Subclasses are looked up in this order: bool is an int.
 _FILLERS: dict[type, _Filler] = {
     str: _fill_str,
     bool: _fill_bool,

@@ -1,4 +1,4 @@
-"""The requests that move a session from state to state."""
+"""The requests that change a session's state."""
 
 from __future__ import annotations
 

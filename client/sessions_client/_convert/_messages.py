@@ -1,4 +1,4 @@
-"""Messages, and the requests on a history."""
+"""Messages, and requests about a history."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _TEXTS = ("id", "role", "content", "name", "tool_call_id", "payload_type")
 
 
 def read_message(wire: pb.Message) -> Message:
-    """A message as the caller sees it."""
+    """A message from the wire."""
     return Message(
         id=wire.id,
         sequence=wire.sequence,
@@ -78,9 +78,10 @@ def history_request(
 
 
 class HistoryPages:
-    """Collects a history page by page until it has as many messages as were asked for.
+    """Collects a history page by page until it has the requested number of messages.
 
-    A page ends at 1,000 messages and at about 1 MiB, which the caller of `get_history(limit=…)` need not know."""
+    A page ends at 1,000 messages or about 1 MiB; the caller of `get_history(limit=…)` need not know that.
+    """
 
     def __init__(self, request: pb.GetHistoryRequest) -> None:
         self._limit = request.limit
@@ -88,17 +89,17 @@ class HistoryPages:
         self._pages: list[list[Message]] = []
         self._has_more = False
         self.request: pb.GetHistoryRequest | None = request
-        """The request for the next page; None once all are there."""
+        """The request for the next page; None once all pages have been read."""
 
     def add(self, response: pb.GetHistoryResponse) -> None:
-        """Takes the next page."""
+        """Adds a page."""
         page = [read_message(message) for message in response.messages]
         self._pages.append(page)
         self._has_more = response.has_more
         self.request = self._following(page) if page and response.has_more else None
 
     def history(self) -> History:
-        """Everything that was collected, oldest first."""
+        """All collected messages, oldest first."""
         pages = self._pages if self._forwards else reversed(self._pages)
         return History((message for page in pages for message in page), has_more=self._has_more)
 
@@ -124,7 +125,7 @@ def clear_request(session_id: str, *, request_id: str | None) -> pb.ClearHistory
 
 
 def one_message(message: MessageInput | None, parts: dict[str, Any]) -> MessageInput:
-    """The message of `add_message`, which takes it whole or in parts. Raises InvalidArgument for both."""
+    """The message of `add_message`, given whole or in parts. Raises InvalidArgument if both are given."""
     given = {key: value for key, value in parts.items() if value is not None}
     if message is None:
         return given
@@ -134,7 +135,7 @@ def one_message(message: MessageInput | None, parts: dict[str, Any]) -> MessageI
 
 
 def fill_message(out: pb.Message, message: MessageInput, *, field: str) -> None:
-    """Writes a message into an empty one of the wire. Raises InvalidArgument, naming the path below `field`."""
+    """Fills an empty wire message. Raises InvalidArgument, naming the path below `field`."""
     out.SetInParent()
     given = _given(message, field=field)
     for key in _TEXTS:
@@ -154,5 +155,5 @@ def _given(message: MessageInput, *, field: str) -> Mapping[str, Any]:
     if not isinstance(message, Message):
         return scalars.known_keys(message, _KEYS, field=field)
     values = {key: getattr(message, key) for key in _KEYS}
-    # An empty field was not given, but for `data`, where that is None.
+    # An empty field means not given, except for `data`, where None does.
     return {key: value for key, value in values.items() if value or (key == "data" and value is not None)}

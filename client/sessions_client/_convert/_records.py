@@ -1,4 +1,4 @@
-"""Records: their names and values on both ways, and the requests that read them."""
+"""Records: names and values in both directions, and the requests that read them."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 
 def read_name(wire: pb.RecordName) -> RecordName:
-    """A record's name as the caller sees it."""
+    """A record's name from the wire."""
     kind = wire.scope.WhichOneof("scope") or "session_id"
     return RecordName(Scope(**{kind: getattr(wire.scope, kind)}), tuple(wire.collection), wire.key)
 
 
 def read_record(wire: pb.Record) -> Record:
-    """A record as the caller sees it."""
+    """A record from the wire."""
     return Record(
         name=read_name(wire.name),
         value=wire.value,
@@ -39,7 +39,7 @@ def read_record(wire: pb.Record) -> Record:
 
 
 def fill_name(out: pb.RecordName, name: object, *, field: str) -> None:
-    """Writes a name into an empty one of the wire. Raises InvalidArgument, naming the path below `field`."""
+    """Fills an empty wire message with a name. Raises InvalidArgument, naming the path below `field`."""
     if not isinstance(name, RecordName):
         raise refused(field, f"must be a RecordName, not {type(name).__name__}.")
     _fill_scope(out.scope, name.scope, field=f"{field}.scope")
@@ -58,7 +58,7 @@ def fill_record(
     ttl: Span | None,
     new_etag: str | None,
 ) -> None:
-    """Writes a record into an empty one of the wire. Raises InvalidArgument, naming what does not fit."""
+    """Fills an empty wire message with a record. Raises InvalidArgument, naming what does not fit."""
     fill_name(out.name, name, field="name")
     out.value = scalars.octets(value, field="value")
     out.value_type = scalars.text(value_type, field="value_type")
@@ -115,7 +115,7 @@ def read_page(wire: pb.ListRecordsResponse) -> tuple[list[Record], str]:
 
 
 def read_list(wire: pb.ListRecordsResponse) -> RecordList:
-    """One page of records as the caller sees it."""
+    """One page of records from the wire."""
     return RecordList(map(read_record, wire.records), next_page_token=wire.next_page_token)
 
 

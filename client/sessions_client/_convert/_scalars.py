@@ -1,4 +1,4 @@
-"""Strings, integers, enums, times and spans of time, checked and converted."""
+"""Strings, integers, enums, times and durations, checked and converted."""
 
 from __future__ import annotations
 
@@ -34,20 +34,20 @@ _RFC3339 = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(?:([Zz])|([+-]\d\d:\d\d))", flags=re.ASCII
 )
 _FIRST_SECOND, _LAST_SECOND = -62_135_596_800, 253_402_300_799
-"""The years 1 to 9999 in UTC, which is what `google.protobuf.Timestamp` holds."""
+"""The range of `google.protobuf.Timestamp`: the years 1 to 9999 in UTC."""
 
 _NO_TIME = "is not a calendar time between the years 1 and 9999."
 
 _LONGEST_SECONDS = 315_576_000_000
-"""The longest span that `google.protobuf.Duration` holds: 10,000 years."""
+"""The maximum of `google.protobuf.Duration`: 10,000 years."""
 
 
 MAX_REQUEST_BYTES = 4 * 1024 * 1024
-"""The largest request that the service takes."""
+"""The largest request that the service accepts."""
 
 
 class Target(TypedDict):
-    """The fields that every write to an existing session has."""
+    """The fields that all writes to an existing session share."""
 
     session_id: str
     etag: str
@@ -55,7 +55,7 @@ class Target(TypedDict):
 
 
 def text(value: object, *, field: str) -> str:
-    """A string for the wire, None being the empty one. Raises InvalidArgument for another type."""
+    """A string for the wire; None is the empty string. Raises InvalidArgument for any other type."""
     if value is None:
         return ""
     if not isinstance(value, str):
@@ -63,12 +63,12 @@ def text(value: object, *, field: str) -> str:
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise refused(field, "holds half of a surrogate pair, which is no Unicode text.") from None
+        raise refused(field, "holds half of a surrogate pair, which is not valid Unicode.") from None
     return value
 
 
 def octets(value: object, *, field: str) -> bytes:
-    """Bytes for the wire, None being none. Raises InvalidArgument for another type, a string too."""
+    """Bytes for the wire; None is empty. Raises InvalidArgument for any other type, including strings."""
     if value is None:
         return b""
     if not isinstance(value, (bytes, bytearray, memoryview)):
@@ -79,13 +79,13 @@ def octets(value: object, *, field: str) -> bytes:
 def new_request_id(given: str | None) -> str:
     """The request id of a write: the caller's, or a new one, so that every write can be repeated safely.
 
-    A new one begins with the time in milliseconds: the server stores ids in order, so new ones share its pages.
+    A new one starts with the time in milliseconds: the server stores ids in order, so recent ones share its pages.
     """
     return text(given, field="request_id") or f"{time.time_ns() // 1_000_000:012x}{os.urandom(10).hex()}"
 
 
 def target(session_id: str, *, etag: str | None, request_id: str | None) -> Target:
-    """What every write to an existing session carries."""
+    """The shared fields of a write to an existing session."""
     return {
         "session_id": text(session_id, field="session_id"),
         "etag": text(etag, field="etag"),
@@ -94,7 +94,7 @@ def target(session_id: str, *, etag: str | None, request_id: str | None) -> Targ
 
 
 def integer(value: object, *, field: str, bits: int) -> int:
-    """A signed integer for the wire, None being 0. Raises InvalidArgument when it does not fit."""
+    """A signed integer for the wire; None is 0. Raises InvalidArgument if it does not fit."""
     if value is None:
         return 0
     if isinstance(value, bool) or not isinstance(value, int):
@@ -105,7 +105,7 @@ def integer(value: object, *, field: str, bits: int) -> int:
 
 
 def position(at_sequence: object) -> int:
-    """The position in the past that a read asks for; None is now, which is the wire's 0."""
+    """The position to read as of; None means now, which is 0 on the wire."""
     if at_sequence is None:
         return 0
     sequence = integer(at_sequence, field="at_sequence", bits=64)
@@ -115,7 +115,7 @@ def position(at_sequence: object) -> int:
 
 
 def each(given: Iterable[T], *, field: str) -> list[T]:
-    """The items of a list or another iterable. Raises InvalidArgument for a single string or what is none."""
+    """The items of a list or other iterable. Raises InvalidArgument for a single string or anything else."""
     if isinstance(given, str):
         raise refused(field, f"must be a list, such as `[{str(given)!r}]`.")
     if isinstance(given, (bytes, Mapping)) or not isinstance(given, Iterable):
@@ -124,7 +124,7 @@ def each(given: Iterable[T], *, field: str) -> list[T]:
 
 
 def page_of(query: P, token: str, *, most: int | None) -> P:
-    """The same query for the page that begins at the token, with at most this many items."""
+    """A copy of the query for the page at the token, with at most this many items."""
     page = type(query)()
     page.CopyFrom(query)
     page.page_token = token
@@ -134,7 +134,7 @@ def page_of(query: P, token: str, *, most: int | None) -> P:
 
 
 def listing_limit(value: object) -> int | None:
-    """How many items a listing gives in all; None: every one. Raises InvalidArgument."""
+    """The maximum number of items in a whole listing; None for no limit. Raises InvalidArgument."""
     if value is None:
         return None
     limit = integer(value, field="limit", bits=64)
@@ -144,8 +144,8 @@ def listing_limit(value: object) -> int | None:
 
 
 def check_size(request: Message, *, around: int = 0) -> None:
-    """Raises ResourceExhausted for a request that is too large, with so many bytes around it. Said here, because
-    gRPC's own refusal comes after all of it was sent, and has no reason."""
+    """Raises ResourceExhausted for a request that is too large, with this many extra bytes around it. gRPC would refuse
+    it only after sending all of it, and without a reason."""
     size = request.ByteSize() + around
     if size > MAX_REQUEST_BYTES:
         raise ResourceExhausted(
@@ -156,7 +156,7 @@ def check_size(request: Message, *, around: int = 0) -> None:
 
 
 def known_keys(given: object, allowed: Iterable[str], *, field: str) -> Mapping[str, Any]:
-    """The mapping itself. Raises InvalidArgument for each key that is not allowed, naming those that are."""
+    """The mapping itself. Raises InvalidArgument for each unknown key, listing the allowed ones."""
     if not isinstance(given, Mapping):
         raise refused(field, f"must be a dict, not {type(given).__name__}.")
     allowed = tuple(allowed)
@@ -168,7 +168,7 @@ def known_keys(given: object, allowed: Iterable[str], *, field: str) -> Mapping[
 
 
 class EnumCodec(Generic[E, V]):
-    """Between a string enum and an enum of the wire, whose names are those of the first with a prefix."""
+    """Converts between a string enum and a wire enum, whose names have a prefix."""
 
     def __init__(self, values: type[E], wire: _EnumTypeWrapper[V], prefix: str) -> None:
         self._values = values
@@ -180,14 +180,14 @@ class EnumCodec(Generic[E, V]):
         self._from_wire: dict[int, E] = {number: values(name) for name, number in self._to_wire.items()}
 
     def to_wire(self, value: object, *, field: str) -> V:
-        """The wire's number. Raises InvalidArgument, naming the values that there are."""
+        """The wire's number. Raises InvalidArgument, listing the valid values."""
         number = self._to_wire.get(value) if isinstance(value, str) else None
         if number is None:
             raise refused(field, f"must be one of {', '.join(self._to_wire)}.")
         return number
 
     def from_wire(self, number: int, *, default: str = "unknown") -> E:
-        """The enum's value; `default` for the wire's 0, `unknown` for a number from a later version."""
+        """The enum member; `default` for the wire's 0, `unknown` for a number from a later version."""
         return self._from_wire.get(number) or self._values(default if number == 0 else "unknown")
 
 
@@ -202,14 +202,14 @@ REASONS = EnumCodec(models.StateChangeReason, pb.StateChangeReason, "STATE_CHANG
 
 
 def timestamp(value: object, *, field: str) -> timestamp_pb2.Timestamp:
-    """An instant from an aware datetime or an RFC 3339 text, the latter to the nanosecond. Raises
+    """A Timestamp from an aware datetime or an RFC 3339 string; a string may have nanoseconds. Raises
     InvalidArgument."""
     if isinstance(value, datetime):
         if value.tzinfo is None:
             raise refused(field, "needs a time zone; use `datetime.now(timezone.utc)`.")
         return _instant(value, nanos=value.microsecond * 1000, field=field)
     if not isinstance(value, str):
-        raise refused(field, f"must be a datetime or an RFC 3339 text, not {type(value).__name__}.")
+        raise refused(field, f"must be a datetime or an RFC 3339 string, not {type(value).__name__}.")
     parts = _RFC3339.fullmatch(value)
     if parts is None:
         raise refused(field, "must be an RFC 3339 time with an offset, such as `2024-01-01T00:00:00Z`.")
@@ -222,16 +222,16 @@ def timestamp(value: object, *, field: str) -> timestamp_pb2.Timestamp:
 
 
 def read_timestamp(stamp: timestamp_pb2.Timestamp) -> datetime:
-    """The instant as an aware datetime in UTC, cut to the microsecond."""
+    """The time as an aware datetime in UTC, truncated to microseconds."""
     return _EPOCH + timedelta(seconds=stamp.seconds, microseconds=stamp.nanos // 1000)
 
 
 def duration(value: object, *, field: str) -> duration_pb2.Duration:
-    """A span of time from a timedelta or seconds. Raises InvalidArgument for what is no span."""
+    """A Duration from a timedelta or seconds. Raises InvalidArgument for anything else."""
     if isinstance(value, bool) or not isinstance(value, (timedelta, int, float)):
         raise refused(field, f"must be a timedelta or a number of seconds, not {type(value).__name__}.")
     seconds = value.total_seconds() if isinstance(value, timedelta) else value
-    # Written so that NaN, which compares false with everything, is refused too.
+    # Written so that NaN, for which every comparison is false, is refused too.
     if not abs(seconds) <= _LONGEST_SECONDS:
         raise refused(field, "must be a finite number of seconds, at most 10,000 years.")
     span = value if isinstance(value, timedelta) else timedelta(seconds=value)
@@ -241,7 +241,7 @@ def duration(value: object, *, field: str) -> duration_pb2.Duration:
 
 
 def read_duration(span: duration_pb2.Duration) -> timedelta:
-    """The span as a timedelta, cut to the microsecond."""
+    """The duration as a timedelta, truncated to microseconds."""
     return timedelta(seconds=span.seconds, microseconds=int(span.nanos / 1000))
 
 

@@ -1,4 +1,4 @@
-"""Sessions: what the wire says of one, and the requests that create, change, find and move them."""
+"""Sessions from the wire, and the requests that create, change, find and move them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _CHANGEABLE_STORAGE_KEYS = ("ttl", "expiry_action")
 
 
 def read_session(wire: pb.Session) -> Session:
-    """A session as the caller sees it."""
+    """A session from the wire."""
     return Session(
         id=wire.id,
         user_id=wire.user_id,
@@ -88,7 +88,7 @@ def fill_new_session(
     storage_options: StorageInput | None,
     if_exists: str | None,
 ) -> None:
-    """Describes a new session in an empty message of the wire. Raises InvalidArgument."""
+    """Fills an empty wire message with a new session. Raises InvalidArgument."""
     out.user_id = scalars.text(user_id, field="user_id")
     if metadata is not None:
         fill_struct(out.metadata, metadata, field="metadata")
@@ -138,8 +138,8 @@ def update_request(
     etag: str | None,
     request_id: str | None,
 ) -> pb.UpdateSessionRequest:
-    """Without a mask, exactly what is given is changed: metadata as a whole, configuration key by key, and of
-    the storage options what can be changed."""
+    """Without a mask, exactly what is given is changed: metadata as a whole, configuration key by key, and the
+    changeable storage options."""
     request = pb.UpdateSessionRequest(**scalars.target(session_id, etag=etag, request_id=request_id))
     given: list[str] = []
     if metadata is not None:
@@ -163,7 +163,7 @@ def update_request(
 
 
 def _check_changeable(storage_options: Mapping[str, Any]) -> None:
-    """An object carries all its options along; a dict names what it wants."""
+    """An object always has all its options; a dict has only those to be changed."""
     fixed = [key for key in storage_options if key not in _CHANGEABLE_STORAGE_KEYS]
     if fixed:
         rule = "is fixed when the session is created; leave it out, or create another session."
@@ -194,7 +194,7 @@ def list_request(
 def search_request(
     listing: pb.ListSessionsRequest, *, metadata_filter: Mapping[str, Any] | None
 ) -> pb.SearchSessionsRequest:
-    """A search is a listing with a filter on top."""
+    """A search is a listing with a filter."""
     request = pb.SearchSessionsRequest(
         user_id=listing.user_id,
         states=listing.states,
@@ -212,12 +212,12 @@ def delete_request(session_id: str, *, etag: str | None, request_id: str | None)
 
 
 def read_page(wire: pb.ListSessionsResponse | pb.SearchSessionsResponse) -> tuple[list[Session], str]:
-    """A page's sessions, and where the next page begins."""
+    """The sessions of a page, and the token of the next one."""
     return [read_session(session) for session in wire.sessions], wire.next_page_token
 
 
 def _states(status: str | Iterable[str] | None) -> tuple[str, ...]:
-    """The states of `status=`, which takes one or several."""
+    """The states in `status=`, which is one or several."""
     if status is None:
         return ()
     return (status,) if isinstance(status, str) else tuple(scalars.each(status, field="status"))
@@ -236,7 +236,7 @@ def _storage_items(options: StorageInput) -> dict[str, Any]:
 
 
 def _set_fields(values: SessionConfig | StorageOptions, keys: Iterable[str]) -> dict[str, Any]:
-    """What was given, but for what a later server has said and this client does not know."""
+    """The given fields, without values from a later server that this client does not know."""
     given = {key: getattr(values, key) for key in keys}
     return {key: value for key, value in given.items() if value is not None and value != "unknown"}
 

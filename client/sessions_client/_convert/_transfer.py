@@ -1,4 +1,4 @@
-"""Export and import: the requests, and what an export's records hold."""
+"""Export and import: the requests, and the content of an export's records."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def export_request(session_id: str) -> pb.ExportSessionRequest:
 def import_requests(
     session_id: str, *, records: Sequence[pb.ExportRecord], if_exists: str | None, request_id: str | None
 ) -> list[pb.ImportSessionRequest]:
-    """The stream that sends the records as they came; the first message says where they go."""
+    """The request stream: the records unchanged, preceded by the target in the first message."""
     requests = [pb.ImportSessionRequest(record=record) for record in records]
     first = requests[0]
     first.session_id = scalars.text(session_id, field="session_id")
@@ -36,7 +36,7 @@ def import_requests(
 
 
 def read_header(records: Sequence[pb.ExportRecord]) -> tuple[int, Session, datetime | None]:
-    """The export's version, the session as it was, and when it was exported."""
+    """The export's version, the exported session, and the time of the export."""
     header = records[0].header
     when = scalars.read_timestamp(header.export_time) if header.HasField("export_time") else None
     return header.version, read_session(header.session), when

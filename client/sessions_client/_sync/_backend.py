@@ -1,5 +1,5 @@
-"""What differs between threads and asyncio. `_async/_backend.py` offers the same names and is written by hand
-too; everything else in the two packages is one source."""
+"""Everything that differs between threads and asyncio. `_async/_backend.py` has the same names and is also written by
+hand; the rest of `_sync` is generated."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from weakref import WeakSet
 import grpc
 
 from sessions_client._errors import SessionsError, callback_cancelled, error_from
-from sessions_client._follow import QUIET, Item, Quiet, silence
+from sessions_client._follow import QUIET, Item, Quiet, stream_silent
 from sessions_client._places import Place
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def in_thread(function: Callable[..., T], *arguments: Any) -> T:
 
 
 class Startable(ABC, Generic[T]):
-    """What is complete only after a first answer."""
+    """An object that is complete only after a first response."""
 
     @abstractmethod
     def _start(self) -> T: ...
@@ -61,13 +61,13 @@ S = TypeVar("S", bound=Startable[Any])
 
 
 def started(startable: S) -> S:
-    """The same, after its first answer."""
+    """Returns the object itself, after its first response."""
     startable._start()
     return startable
 
 
 class Signal:
-    """Set once; whoever waits for it goes on."""
+    """A flag that is set once and wakes every waiter."""
 
     def __init__(self) -> None:
         self._event = threading.Event()
@@ -79,12 +79,12 @@ class Signal:
         return self._event.is_set()
 
     def wait(self, seconds: float) -> None:
-        """Until it is set, but no longer than this."""
+        """Waits until it is set, but no longer than this."""
         self._event.wait(seconds)
 
 
 class Stream:
-    """One stream of events. A read that is given up loses nothing: the next one takes up the same read."""
+    """One stream of events. An abandoned read loses nothing: the next one resumes it."""
 
     def __init__(self, call: EventCall, place: Place[Any]) -> None:
         self._call = call
@@ -93,29 +93,30 @@ class Stream:
         self._alarm = _Alarm(call)
         self._pending: _Pending | None = None
         self._held: pb.SubscribeResponse | Quiet | None = QUIET
-        """The response that was not taken yet; QUIET: none."""
+        """The response that was not taken yet; QUIET if there is none."""
         _streams.add(self)
 
     def __del__(self) -> None:
-        # A read that is pending in a thread keeps the call alive, and the server its place.
+        # A pending read in a thread would keep the call alive, and the server would keep counting it.
         self._call.cancel()
 
-    def read(self, *, patience: float, wait: float | None = None) -> pb.SubscribeResponse | Quiet | None:
-        """The next response, the same one until it is taken; None at the regular end; QUIET when none came within
-        `wait` seconds. Raises SessionsError; DeadlineExceeded after so many silent seconds."""
+    def read(self, *, max_silence: float, wait: float | None = None) -> pb.SubscribeResponse | Quiet | None:
+        """Returns the next response, the same one until it is taken; None at the regular end; QUIET if none came within
+        `wait` seconds. Raises SessionsError; DeadlineExceeded after `max_silence` seconds without a response."""
         if self._held is QUIET:
             try:
-                self._held = self._read(patience, wait)
+                self._held = self._read(max_silence, wait)
             except SessionsError:
                 raise
             except BaseException:
-                # A signal's handler raised, and nobody knows where: the response may be lost, and so is the stream.
+                # A signal handler raised at an unknown point: the response may be lost, so the stream cannot be used
+                # any more.
                 self.cancel()
                 raise
         return self._held
 
     def take(self) -> None:
-        """The response has arrived where it belongs; the next read gets the next one."""
+        """Marks the response as delivered; the next read gets the next one."""
         self._held = QUIET
 
     def cancel(self) -> None:
@@ -123,9 +124,9 @@ class Stream:
         self._call.cancel()
         self._place.leave()
 
-    def _read(self, patience: float, wait: float | None) -> pb.SubscribeResponse | Quiet | None:
+    def _read(self, max_silence: float, wait: float | None) -> pb.SubscribeResponse | Quiet | None:
         if self._pending is None:
-            self._alarm.arm(patience)
+            self._alarm.arm(max_silence)
             if wait is not None:
                 self._pending = _Pending(self._responses)
         try:
@@ -137,7 +138,7 @@ class Stream:
             return pending.result()
         except grpc.RpcError as failure:
             if self._alarm.rang:
-                raise silence(patience) from None
+                raise stream_silent(max_silence) from None
             raise error_from(failure) from failure
         finally:
             if self._pending is None:
@@ -145,7 +146,7 @@ class Stream:
 
 
 class _Pending:
-    """A read in a thread of its own, so that its reader may leave meanwhile and come back for it."""
+    """A read in its own thread, so that its reader can leave and come back for it."""
 
     def __init__(self, responses: Iterator[pb.SubscribeResponse]) -> None:
         self._responses = responses
@@ -170,37 +171,37 @@ class _Pending:
         self._done.set()
 
 
-# Kept for ever in a forked child: there, the end of a call of the parent's would be felt by the parent.
+# Kept forever in a forked child, where ending a call of the parent would affect the parent.
 _streams: WeakSet[Stream] = WeakSet()
-_of_the_parent: list[Stream] = []
+_inherited: list[Stream] = []
 
 
 def _keep() -> None:
-    _of_the_parent.extend(_streams)
+    _inherited.extend(_streams)
 
 
 os.register_at_fork(after_in_child=_keep)
 
 
 class _Alarm:
-    """Cancels a call whose reader has waited too long. One timer thread for each stream, not for each read:
-    the timer looks at the reader's current limit when it fires, and sets itself again."""
+    """Cancels a call whose reader has waited too long. There is one timer thread per stream, not per read: when the
+    timer fires it checks the reader's current limit, and sets itself again."""
 
     def __init__(self, call: EventCall) -> None:
         self._call = weakref.ref(call)
         self._lock = threading.Lock()
         self._due: float | None = None
         self._timer: threading.Timer | None = None
-        self._patience = 0.0
+        self._max_silence = 0.0
         self._stopped = False
         self.rang = False
 
-    def arm(self, patience: float) -> None:
-        self._patience = patience
-        self._due = time.monotonic() + patience
+    def arm(self, max_silence: float) -> None:
+        self._max_silence = max_silence
+        self._due = time.monotonic() + max_silence
         if self._timer is None:
             with self._lock:
-                self._set(patience)
+                self._set(max_silence)
 
     def disarm(self) -> None:
         self._due = None
@@ -218,11 +219,11 @@ class _Alarm:
             self._timer.start()
 
     def look(self) -> None:
-        """Rings when the reader's limit has passed, else looks again when it may have."""
+        """Fires if the reader's limit has passed, else schedules the next check."""
         with self._lock:
             due, now = self._due, time.monotonic()
             if due is None or due > now:
-                self._set(self._patience if due is None else due - now)
+                self._set(self._max_silence if due is None else due - now)
                 return
             self.rang = True
         call = self._call()
@@ -231,15 +232,14 @@ class _Alarm:
 
 
 def _look(alarm: weakref.ref[_Alarm]) -> None:
-    # Weak, so that a stream that nobody holds any more is collected, which ends its call.
+    # Weak, so that an unreferenced stream is collected, which ends its call.
     target = alarm()
     if target is not None:
         target.look()
 
 
 class CallbackRunner:
-    """Hands events to a callback, one after another; a coroutine runs on an event loop of the worker's
-    own."""
+    """Delivers events to a callback, one after another; a coroutine runs on the worker's own event loop."""
 
     def __init__(self, callback: Callable[[Any], object]) -> None:
         self._callback = callback
@@ -264,15 +264,15 @@ async def _complete(awaitable: Awaitable[object]) -> None:
 
 
 class Worker:
-    """Runs beside the caller until it is done. What it runs must not raise."""
+    """Runs a function concurrently with the caller until it returns. The function must not raise."""
 
     def __init__(self, run: Callable[[], None], *, name: str) -> None:
-        # A daemon: a subscription that was not closed does not keep the program from ending.
+        # A daemon thread, so that an unclosed subscription does not keep the program from exiting.
         self._thread = threading.Thread(target=_run, args=(run,), name=name, daemon=True)
         self._thread.start()
 
     def is_current(self) -> bool:
-        """Whether the caller is the worker itself, which cannot wait for its own end."""
+        """Whether the caller is the worker itself, which must not wait for itself."""
         return threading.current_thread() is self._thread
 
     def join(self) -> None:
@@ -290,5 +290,5 @@ def in_worker() -> bool:
 
 
 def is_interruption(exc: BaseException) -> bool:
-    """Nothing ends a thread from outside."""
+    """Threads are never ended from outside."""
     return False

@@ -128,7 +128,7 @@ class Caller:
         status, took = self.repeat(attempt, timeout=timeout)
         if status != SERVING:
             raise Unavailable(
-                "The server runs, but does not serve now. Look at its log; its database may be gone."
+                "The server is running but cannot serve. Look at its log; its database may be down."
             )
         return took
 
@@ -180,7 +180,7 @@ class Caller:
         """Notes that a server has responded."""
         self._reached = True
 
-    def attend(self, follower: Follower) -> None:
+    def register(self, follower: Follower) -> None:
         """Closes the follower with the client. Raises RuntimeError if the client is closed or closing."""
         with self._lock:
             if self._closing:

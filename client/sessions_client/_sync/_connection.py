@@ -1,4 +1,4 @@
-"""The channels of a synchronous client. `_async/_connection.py` offers the same names and is written by hand too."""
+"""The channels of a synchronous client. `_async/_connection.py` has the same names and is also written by hand."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ class Stubs(NamedTuple):
 
 
 class _Channels:
-    """One channel for unary calls, and as many for streams as their number needs. Each is opened for its first call:
-    a process that is forked earlier, or a child that makes no call, does not depend on gRPC's state at the fork."""
+    """One channel for unary calls, and as many for streams as needed. Each is opened at its first call, so that a
+    process forked earlier, or a child that makes no call, does not depend on gRPC's state at the fork."""
 
     def __init__(self, target: Target) -> None:
         self._target = target
@@ -52,7 +52,7 @@ class _Channels:
 
     @property
     def stubs(self) -> Stubs:
-        """For unary calls."""
+        """Stubs for unary calls."""
         if self._unary is None:
             with self._lock:
                 if self._unary is None:
@@ -60,7 +60,7 @@ class _Channels:
         return self._unary[1]
 
     def place(self) -> Place[Stubs]:
-        """A place for one more stream."""
+        """Returns a place for one more stream."""
         with self._lock:
             for _, places in self._streams:
                 if places.has_room():
@@ -71,7 +71,7 @@ class _Channels:
 
     @property
     def pinned(self) -> Stubs:
-        """For unary calls that all go to the same server, until that is gone."""
+        """Stubs for unary calls that must all go to the same server, as long as it is up."""
         options = self._target.pinned_options
         if options is None:
             return self.stubs
@@ -87,7 +87,7 @@ class _Channels:
 
 
 class Connection:
-    """The channels of the process. A forked child gets channels of its own."""
+    """The channels of the process. A forked child opens its own."""
 
     def __init__(self, target: Target) -> None:
         self._target = target
@@ -98,41 +98,40 @@ class Connection:
 
     @property
     def stubs(self) -> Stubs:
-        """The services' methods, for unary calls. Raises RuntimeError when the client is closed."""
+        """Stubs for unary calls. Raises RuntimeError if the client is closed."""
         self.check_open()
         return self._channels.stubs
 
     @property
     def pinned(self) -> Stubs:
-        """The services' methods, for unary calls that all go to the same server, until that is gone. Raises
-        RuntimeError when the client is closed."""
+        """Stubs for unary calls that must all go to the same server, as long as it is up. Raises RuntimeError if the
+        client is closed."""
         self.check_open()
         return self._channels.pinned
 
     def place(self) -> Place[Stubs]:
-        """The services' methods for one stream, on a connection that it shares with few others, and with no unary
-        call."""
+        """Stubs for one stream, on a connection with few other streams and no unary calls."""
         self.check_open()
         return self._channels.place()
 
     def check_open(self) -> None:
-        """Raises RuntimeError when the client is closed."""
+        """Raises RuntimeError if the client is closed."""
         if self._closing.is_set():
             raise closed()
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
-        """Around a call: what gRPC raises because the channel was closed under it becomes the RuntimeError
-        that says so."""
+        """Encloses a call: turns gRPC's errors for a channel closed during the call into a RuntimeError that says
+        so."""
         try:
             yield
         except (grpc.RpcError, ValueError) as failure:
-            if self._closing.is_set() and _comes_of_closing(failure):
+            if self._closing.is_set() and _is_due_to_closing(failure):
                 raise closed() from None
             raise
 
     def pause(self, seconds: float) -> None:
-        """Sleeps. Raises RuntimeError when the client is closed meanwhile."""
+        """Sleeps. Raises RuntimeError if the client is closed meanwhile."""
         self._closing.wait(seconds)
         self.check_open()
 
@@ -141,8 +140,9 @@ class Connection:
         self._channels.close()
 
     def begin_again(self) -> None:
-        """In a forked child: takes channels of its own, and keeps the parent's, whose end here would be felt there."""
-        _of_the_parent.append(self._channels)
+        """In a forked child: opens new channels, and keeps the parent's alive, since closing them here would affect the
+        parent."""
+        _inherited.append(self._channels)
         self._channels = _Channels(self._target)
         is_closed, self._closing = self._closing.is_set(), _backend.Signal()
         if is_closed:
@@ -150,7 +150,7 @@ class Connection:
 
 
 _connections: WeakSet[Connection] = WeakSet()
-_of_the_parent: list[_Channels] = []
+_inherited: list[_Channels] = []
 
 
 def _begin_again() -> None:
@@ -161,8 +161,8 @@ def _begin_again() -> None:
 os.register_at_fork(after_in_child=_begin_again)
 
 
-def _comes_of_closing(failure: grpc.RpcError | ValueError) -> bool:
-    # A closed channel refuses a call with a ValueError, which what the client raises itself may be too.
+def _is_due_to_closing(failure: grpc.RpcError | ValueError) -> bool:
+    # A closed channel raises ValueError; the client's InvalidArgument is one too, but also a SessionsError.
     if isinstance(failure, grpc.RpcError):
         return failure.code() is grpc.StatusCode.CANCELLED
     return not isinstance(failure, SessionsError)
@@ -170,8 +170,8 @@ def _comes_of_closing(failure: grpc.RpcError | ValueError) -> bool:
 
 def _opened(target: Target, options: ChannelOptions) -> tuple[grpc.Channel, Stubs]:
     keep_grpc_running()
-    # Streams read in the caller's own thread are more than twice as fast as those of gRPC's event thread. The
-    # option is experimental, so it may be gone some day.
+    # Streams read in the caller's thread are more than twice as fast as those of gRPC's event thread. The option is
+    # experimental, so it may disappear.
     single_threaded = getattr(
         getattr(grpc.experimental, "ChannelOptions", None), "SingleThreadedUnaryStream", None
     )

@@ -1,6 +1,6 @@
 # Derived from sessions_client/_async/_lifecycle.py by client/unasync.py. Change that file, then run:
 #     python client/unasync.py
-"""The methods that move a session from one state to another."""
+"""The methods that change a session's state."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from sessions_client._sync._caller import Resource
 
 
 class Lifecycle(Resource):
-    """Each method returns the session after the move, and raises FailedPrecondition in any other state than those it
-    names; the error's metadata holds the current state."""
+    """Each method returns the session in its new state, and raises FailedPrecondition in any state other than those
+    listed; the error's metadata has the current state."""
 
     def start(
         self,

@@ -14,19 +14,19 @@ T = TypeVar("T")
 
 
 class Page(list[T]):
-    """One page of a listing: a list that knows where the next page begins."""
+    """One page of a listing: a list that can fetch the next page."""
 
     def __init__(
         self, items: list[T], *, next_page_token: str, fetch: _backend.FetchPage[T], left: int | None
     ) -> None:
         super().__init__(items)
         self.next_page_token = next_page_token
-        """What `list(page_token=…)` takes to continue from here; empty after the last page."""
+        """Pass it to `list(page_token=…)` to continue from here; empty after the last page."""
         self._fetch = fetch
         self._left = left
 
     def __reduce__(self) -> tuple[type[list[T]], tuple[list[T]]]:
-        """A copy, or what is pickled, is a plain list: it has no connection."""
+        """Copies and pickles as a plain list, without the connection."""
         return list, (list(self),)
 
     def next_page(self) -> Page[T] | None:
@@ -55,7 +55,7 @@ class Pager(_backend.Startable[Page[T]], Generic[T]):
             yield from page
 
     def pages(self) -> Iterator[Page[T]]:
-        """The same, a page at a time."""
+        """The same items, a page at a time."""
         page: Page[T] | None = self._start()
         while page is not None:
             yield page

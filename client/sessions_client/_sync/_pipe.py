@@ -1,7 +1,8 @@
-"""One stream of commits under many threads. `_async/_pipe.py` offers the same to many tasks and is written by hand too.
+"""One stream of commits shared by many threads. `_async/_pipe.py` does the same for tasks and is also written by hand.
 
-Whatever is submitted while a request is being written goes into the next request, so the more callers there are, the
-more commits one request carries."""
+Commits submitted while a request is being written go into the next request, so with more callers each request carries
+more commits.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +29,7 @@ Waiter: TypeAlias = "Future[pb.CommitResponse]"
 
 
 class Pipe:
-    """Sends commits and hands back their outcomes, across broken streams."""
+    """Sends commits and returns their outcomes, across broken streams."""
 
     def __init__(self, caller: Caller) -> None:
         self._caller = caller
@@ -39,11 +40,11 @@ class Pipe:
         self._running: Worker | None = None
         self._call: grpc.Call | None = None
         self._broken: SessionsError | None = None
-        """Why there is no stream just now."""
+        """Why there is no stream at the moment."""
         self._closing = False
 
     def submit(self, commit: pb.CommitRequest, *, timeout: Span | None) -> pb.CommitResponse:
-        """The response to a commit. Raises the error of its single call; RuntimeError once closed."""
+        """The response to a commit. Raises the error that the single call would; RuntimeError once closed."""
         deadline = self._caller.deadline(timeout)
         flight: Flight[Waiter] = Flight(commit, Future())
         self._enter(flight, deadline)
@@ -79,19 +80,19 @@ class Pipe:
         while self._await_commits():
             try:
                 failures = self._attempt(failures)
-            except Exception as failure:  # the token source's own, or that the client was closed
+            except Exception as failure:  # the token source's own error, or a closed client
                 self._fail(failure)
             with self._lock:
                 self._in_flight.send_again()
 
     def _await_commits(self) -> bool:
-        """Whether there is something to send; False once there is not and will not be."""
+        """Waits until there is something to send; False if nothing more will come."""
         with self._lock:
             self._submitted.wait_for(lambda: self._closing or self._in_flight)
             return bool(self._in_flight)
 
     def _attempt(self, failures: int) -> int:
-        """One stream, and the pause after it if it broke; how often that has happened since it last worked."""
+        """Runs one stream, and waits if it broke; returns how often that has happened since a stream last worked."""
         try:
             with self._caller.connection.in_use(), self._caller.connection.place() as place:
                 self._stream(place.stubs.commits)
@@ -106,7 +107,7 @@ class Pipe:
         return 0
 
     def _stream(self, commits: CommitsStub) -> None:
-        """One stream, from its start to its end. Raises SessionsError when it breaks."""
+        """Runs one stream from start to end. Raises SessionsError if it breaks."""
         stream = _Stream()
         call = commits.StreamCommits(self._requests(stream), metadata=self._caller.metadata())
         with self._lock:
@@ -115,9 +116,7 @@ class Pipe:
             for response in call:
                 self._broken = None
                 with self._lock:
-                    settled = [
-                        (self._in_flight.settle(outcome.tag), outcome) for outcome in response.outcomes
-                    ]
+                    settled = [(self._in_flight.pop(outcome.tag), outcome) for outcome in response.outcomes]
                     self._left.notify_all()
                 for flight, outcome in settled:
                     if flight is not None:
@@ -134,7 +133,7 @@ class Pipe:
             call.cancel()
 
     def _requests(self, stream: _Stream) -> Iterator[pb.StreamCommitsRequest]:
-        """What goes into the stream. gRPC takes it from a thread of its own, which ends with the stream."""
+        """The requests of the stream. gRPC reads them in its own thread, which ends with the stream."""
         while True:
             with self._lock:
                 request = None
@@ -147,10 +146,10 @@ class Pipe:
             yield request
 
     def _give_up(self, flight: Flight[Waiter]) -> None:
-        """The time of a commit is over."""
+        """Ends a commit whose deadline has passed."""
         with self._lock:
-            if self._in_flight.settle(flight.tag) is None:
-                return  # its outcome has just come
+            if self._in_flight.pop(flight.tag) is None:
+                return  # its outcome has just arrived
             self._left.notify_all()
             is_last = self._closing and not self._in_flight
             call = self._call
@@ -160,14 +159,14 @@ class Pipe:
 
     def _fail(self, error: Exception) -> None:
         with self._lock:
-            flights = self._in_flight.settle_all()
+            flights = self._in_flight.pop_all()
             self._left.notify_all()
         for flight in flights:
             _resolve(flight, error_for(flight, error))
 
 
 class _Stream:
-    """Whether a stream is over, so that what sends into it ends too."""
+    """Whether a stream has ended, so that the sender stops too."""
 
     is_over = False
 

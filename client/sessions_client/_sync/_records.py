@@ -157,7 +157,7 @@ class Records(Resource):
         request_id: str | None,
         timeout: Span | None,
     ) -> Any:
-        """The result of a commit of one operation on one record."""
+        """The result of a commit with one operation on one record."""
         conditions: Iterable[ops.Condition] = () if etag is None else (ops.if_record(name, etag=etag),)
         request = commits.commit_request(
             name.scope.session_id, [operation], conditions=conditions, request_id=request_id

@@ -64,9 +64,10 @@ class Sessions(Lifecycle, Contexts, Messages, Drafts, Commits, Streams):
         return convert.read_session(response.session)
 
     def get(self, session_id: str, *, at_sequence: int | None = None, timeout: Span | None = None) -> Session:
-        """Returns the session as it is, or as it was right after the event `at_sequence`.
+        """Returns the session as it is now, or as it was right after the event `at_sequence`.
 
-        Raises OutOfRange for an `at_sequence` ahead of the log or no longer kept."""
+        Raises OutOfRange for an `at_sequence` ahead of the log or no longer kept.
+        """
         request = convert.get_request(session_id, at_sequence=at_sequence)
         response = self._caller.unary(self._caller.stub.GetSession, request, timeout=timeout)
         return convert.read_session(response.session)

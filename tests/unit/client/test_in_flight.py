@@ -52,7 +52,7 @@ def test_commits_go_out_in_their_order_and_once() -> None:
 def test_what_has_no_outcome_goes_out_again_in_its_order_before_what_is_new() -> None:
     commits = filled(4)
     assert sent(commits) == ["0", "1", "2", "3"]
-    assert commits.settle(2) is not None
+    assert commits.pop(2) is not None
     commits.add(flight("4"))
     commits.send_again()
     assert sent(commits) == ["0", "2", "3", "4"]
@@ -60,21 +60,21 @@ def test_what_has_no_outcome_goes_out_again_in_its_order_before_what_is_new() ->
 
 def test_an_outcome_that_comes_twice_or_too_late_finds_nothing() -> None:
     commits = filled(1)
-    assert commits.settle(1) is not None
-    assert commits.settle(1) is None
-    assert commits.settle(99) is None
+    assert commits.pop(1) is not None
+    assert commits.pop(1) is None
+    assert commits.pop(99) is None
 
 
 def test_what_nobody_waits_for_any_more_is_not_sent() -> None:
     commits = filled(2)
-    commits.settle(1)
+    commits.pop(1)
     assert sent(commits) == ["1"]
 
 
 def test_there_is_room_for_so_many_commits() -> None:
     commits = filled(MOST_COMMITS)
     assert not commits.has_room(flight())
-    commits.settle(1)
+    commits.pop(1)
     assert commits.has_room(flight())
 
 
@@ -82,7 +82,7 @@ def test_there_is_room_for_so_many_bytes() -> None:
     commits = filled(3, payload=MOST_BYTES // 3 - 500)
     assert commits.has_room(flight(payload=500))
     assert not commits.has_room(flight(payload=2000))
-    assert list(commits.settle_all())
+    assert list(commits.pop_all())
     assert commits.has_room(flight(payload=2000))
 
 
@@ -116,7 +116,7 @@ def test_the_end_of_a_stream_tells_each_commit_whether_it_may_have_happened(was_
     commits = filled(1)
     if was_sent:
         sent(commits)
-    (lost,) = commits.settle_all()
+    (lost,) = commits.pop_all()
     shared = DeadlineExceeded("late")
     own = error_for(lost, shared)
     assert isinstance(own, DeadlineExceeded)

@@ -142,7 +142,7 @@ async def test_it_waits_for_a_server_that_restarts(client: AsyncClient, server: 
 async def test_a_silent_stream_is_taken_for_dead(
     client: AsyncClient, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sessions_client._follow.PATIENCE_SECONDS", 0.3)
+    monkeypatch.setattr("sessions_client._follow.MAX_SILENCE_SECONDS", 0.3)
     server.on("Subscribe", Stream(checkpoint(3), message_event(4)), finished(checkpoint(4), message_event(5)))
     async with client.sessions.subscribe("s") as subscription:
         assert [event.sequence async for event in subscription] == [4, 5]
