@@ -1,4 +1,4 @@
-"""The program: runs a command and turns whatever ends it into an exit code and, at most, one sentence."""
+"""The program: runs a command and turns its outcome into an exit code and at most one sentence."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def main() -> None:
 
 
 def _explain(error: Exception) -> int:
-    """The client's errors are sentences already; anything else is a fault of ours and shows its trace."""
+    """Errors of the client already are sentences; anything else is a bug and shows its traceback."""
     from sessions_cli.exits import exit_code_of
     from sessions_client import SessionsError
 
@@ -43,7 +43,7 @@ def _say(sentence: str, code: int) -> int:
 
 
 def _silence_output() -> None:
-    """Whoever read the output has gone: nothing may be written any more, not even when the interpreter ends."""
+    """The reader of the output is gone: nothing may be written any more, not even when the interpreter exits."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

@@ -1,4 +1,4 @@
-"""All commands by name. A command is loaded when it is the one that runs, so `sessions --help` is there at once."""
+"""All commands by name. A command is loaded only when it runs, so that `sessions --help` is fast."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 
 
 class Entry(NamedTuple):
-    """Where a command is, and the line that `--help` has for it: the first of its docstring, as a test checks."""
+    """Where a command is defined, and its line in `--help`: the first of its docstring, as a test checks."""
 
     module: str
     name: str
@@ -26,9 +26,9 @@ COMMANDS: Final = {
     "update": Entry("sessions", "update", "Changes metadata and settings, and leaves the rest."),
     "start": Entry("sessions", "start", "Starts sessions."),
     "pause": Entry("sessions", "pause", "Pauses sessions."),
-    "resume": Entry("sessions", "resume", "Resumes paused sessions, and those that expired for being idle."),
+    "resume": Entry("sessions", "resume", "Resumes sessions that are paused or expired by the idle timeout."),
     "end": Entry("sessions", "end", "Ends sessions."),
-    "archive": Entry("sessions", "archive", "Archives sessions: read-only for good."),
+    "archive": Entry("sessions", "archive", "Archives sessions, which makes them read-only permanently."),
     "delete": Entry("sessions", "delete", "Deletes sessions with all their data."),
     "fork": Entry("sessions", "fork", "Makes a new session with another's history and context."),
     "say": Entry("messages", "say", "Adds a message."),
@@ -37,22 +37,22 @@ COMMANDS: Final = {
     "tail": Entry("tail", "tail", "Follows a session's events, across restarts."),
     "context": Entry("context", "context", "Reads and changes the context that services share."),
     "export": Entry("transfer", "export", "Writes a whole session to a file."),
-    "import": Entry("transfer", "import_", "Brings the sessions of a file in."),
+    "import": Entry("transfer", "import_", "Imports the sessions of a file."),
     "profile": Entry("setup", "profile", "Names the servers that you use."),
-    "doctor": Entry("setup", "doctor", "Checks the way to the server."),
+    "doctor": Entry("setup", "doctor", "Checks the connection to the server."),
     "completion": Entry("setup", "completion", "Prints a shell's completion script."),
     "version": Entry("setup", "version", "Prints the version."),
 }
 
 
 def command_line(arguments: Sequence[str]) -> typer.Typer:
-    """The command line for these arguments: whole for the command that they name, in outline for the others."""
+    """The command line for these arguments: complete for the command that they name, an outline for the others."""
     cli = typer.Typer(
         no_args_is_help=True,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
-        help="Looks into sessions and works with them.",
+        help="Inspects and manages sessions.",
     )
     wanted = arguments[0] if arguments else ""
     completes = any(name.startswith("_SESSIONS_COMPLETE") for name in os.environ)
@@ -65,7 +65,7 @@ def command_line(arguments: Sequence[str]) -> typer.Typer:
 
 
 def load(entry: Entry) -> object:
-    """The command itself, or the group of commands."""
+    """Loads the command or group of commands."""
     found: object = getattr(import_module(f"sessions_cli.commands.{entry.module}"), entry.name)
     return found
 
@@ -79,4 +79,4 @@ def _add(cli: typer.Typer, name: str, entry: Entry) -> None:
 
 
 def _outline() -> None:
-    """Stands for a command that is not the one that runs."""
+    """A stand-in for a command that is not being run."""

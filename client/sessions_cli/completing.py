@@ -1,17 +1,17 @@
-"""Completes session ids by asking the server, and never lets a shell wait."""
+"""Completes session ids by asking the server, with a short time limit."""
 
 from __future__ import annotations
 
 from typing import Final
 
 SECONDS: Final = 1.0
-"""How long a person who pressed Tab is kept waiting at most."""
+"""The longest wait after a press of Tab."""
 
 MOST: Final = 100
 
 
 def complete_ids(incomplete: str) -> list[str]:
-    """Ids of sessions that were changed lately and begin so; none when the server does not say so at once."""
+    """The ids of recently changed sessions with this prefix; empty if the server does not respond in time."""
     try:
         from sessions_cli.profiles import chosen_profile
         from sessions_client import TLS, Client
@@ -21,5 +21,5 @@ def complete_ids(incomplete: str) -> list[str]:
         with Client(profile.address, token=profile.bearer_token(), tls=tls, timeout=SECONDS) as client:
             found = client.sessions.list(order_by="update_time desc", limit=MOST)
             return [each.id for each in found if each.id.startswith(incomplete)]
-    except Exception:  # whatever is wrong, a shell that completes is no place to say it
+    except Exception:  # a shell's completion is no place to report errors
         return []

@@ -1,7 +1,7 @@
 """The exit codes, which scripts rely on.
 
-0 done · 1 failed · 2 wrong usage · 3 not found · 4 conflict (wrong state, stale etag, id taken) · 5 unavailable ·
-6 not allowed · 130 interrupted · 141 the reader of the output has gone
+0 done · 1 failed · 2 wrong usage · 3 not found · 4 conflict (wrong state, stale etag, id taken) · 5 unavailable · 6 not
+allowed · 130 interrupted · 141 the reader of the output is gone
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def exit_code_of(error: SessionsError) -> int:
 
 
 def guarded(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with the ends that typer would tell in its own way: an interruption, and a pipe that was closed."""
+    """Wraps a command to handle what typer would report differently: an interruption, and a closed pipe."""
 
     @functools.wraps(command)
     def run(*arguments: Any, **options: Any) -> None:

@@ -1,4 +1,4 @@
-"""How results are shown: as a table for people, and in four forms for programs. Keys are those of the protos."""
+"""How results are shown: as a table for people, or in one of four forms for programs. Keys are those of the protos."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MESSAGE: Final = ("sequence", "role", "name", "content", "create_time")
 EVENT: Final = ("sequence", "type", "time", "data")
 
 ID_COLUMNS: Final = 40
-"""How much of a line an id may take before it is broken."""
+"""How wide the column of an id may get before the id is broken."""
 
 ABSENT: Final = object()
 
@@ -33,14 +33,14 @@ class Format(StrEnum):
 
 
 class Printer:
-    """Prints rows in one form, each as soon as it is there where the form allows."""
+    """Prints rows in one form, each as soon as it arrives if the form allows that."""
 
     def __init__(self, form: Format | None, fields: str | None) -> None:
         self.form = form or (Format.TABLE if sys.stdout.isatty() else Format.JSONL)
         self._fields = tuple(each.strip() for each in fields.split(",")) if fields else ()
 
     def many(self, rows: Iterable[Row], *, columns: tuple[str, ...], empty: str) -> None:
-        """Prints a list; `empty` is what a person is told when nothing is there."""
+        """Prints a list; `empty` is shown to people if it has no items."""
         match self.form:
             case Format.TABLE:
                 self._table(list(rows), columns, empty)
@@ -53,7 +53,7 @@ class Printer:
                     self.line(row)
 
     def one(self, row: Row) -> None:
-        """Prints a single thing."""
+        """Prints a single object."""
         match self.form:
             case Format.TABLE:
                 self._properties(self._chosen(row))
@@ -65,7 +65,7 @@ class Printer:
                 self.line(row)
 
     def line(self, row: Row) -> None:
-        """Prints one of many that come one after another."""
+        """Prints one object of a series."""
         if self.form is Format.ID:
             key = next((each for each in ("id", "sequence", "message_id") if each in row), None)
             if key is None:
@@ -94,9 +94,9 @@ class Printer:
         table = Table(box=None, pad_edge=False, header_style="bold")
         for column, width in zip(columns, widths, strict=True):
             heading = column.replace("_", " ")
-            if column == "id":  # whole, so that it can be copied
+            if column == "id":  # never cut, so that it can be copied
                 table.add_column(heading, overflow="fold", width=min(width, ID_COLUMNS))
-            else:  # the widest is cut first
+            else:  # shorten the widest columns first
                 table.add_column(heading, overflow="ellipsis", no_wrap=width < max(widths))
         for texts in cells:
             table.add_row(
@@ -117,14 +117,14 @@ class Printer:
 
 
 def console(*, error: bool = False) -> Any:
-    """A terminal that respects NO_COLOR and takes text as it is."""
+    """A terminal that respects NO_COLOR and prints text literally."""
     from rich.console import Console
 
     return Console(stderr=error, markup=False, highlight=False, emoji=False)
 
 
 def cell(value: Any) -> str:
-    """A value as a person reads it in a table."""
+    """A value as shown in a table."""
     match value:
         case None:
             return ""
@@ -137,7 +137,7 @@ def cell(value: Any) -> str:
 
 
 def printable(text: str) -> str:
-    """Text that cannot move the cursor or change colours: control characters are shown, not obeyed."""
+    """Text with control characters escaped, so that it cannot move the cursor or change colours."""
     return "".join(each if each.isprintable() or each in "\n\t" else repr(each)[1:-1] for each in text)
 
 

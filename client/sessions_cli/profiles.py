@@ -1,4 +1,4 @@
-"""Where the server is and how to be let in: one TOML file of profiles, then the environment, then flags.
+"""The server's address and credentials: from a TOML file of profiles, then the environment, then flags.
 
     default = "local"
 
@@ -10,7 +10,7 @@
     tls = true
     token_file = "~/.config/sessions/work.token"
 
-Tokens are never given on the command line, where every user of the machine can read them.
+Tokens are never given on the command line, which every user of the machine can read.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ class Profile:
     token_file: str = ""
     tls: bool = False
     ca: str = ""
-    """File of the authority that the server's certificate is checked with; empty: the well-known ones."""
+    """The CA file for the server's certificate; empty for the well-known authorities."""
 
     def bearer_token(self) -> str | None:
-        """The token itself; None without one."""
+        """The token; None if there is none."""
         if not self.token_file:
             return self.token or None
         path = Path(self.token_file).expanduser()
@@ -52,7 +52,7 @@ class Profile:
 
 @dataclass(frozen=True, slots=True)
 class Profiles:
-    """What the file says."""
+    """The content of the profiles file."""
 
     default: str = ""
     by_name: dict[str, Profile] = field(default_factory=dict)
@@ -67,7 +67,7 @@ def profiles_file() -> Path:
 
 
 def read_profiles(file: Path) -> Profiles:
-    """The profiles of a file; none when there is no file. Raises Failed for one that is not as it should be."""
+    """Reads the profiles of a file; no profiles if it does not exist. Raises Failed if the file is invalid."""
     try:
         found = tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -76,12 +76,12 @@ def read_profiles(file: Path) -> Profiles:
         raise Failed(f"The profiles in {file} cannot be read ({error}).", exit_code=USAGE) from error
     default, tables = found.get("default", ""), found.get("profiles", {})
     if not isinstance(default, str) or not isinstance(tables, dict):
-        raise Failed(f"{file} needs a text `default` and tables `[profiles.NAME]`.", exit_code=USAGE)
+        raise Failed(f"{file} needs a string `default` and tables `[profiles.NAME]`.", exit_code=USAGE)
     return Profiles(default, {name: _profile(file, name, table) for name, table in tables.items()})
 
 
 def write_profiles(file: Path, profiles: Profiles) -> None:
-    """Replaces the file, which only its owner can read, since it may hold tokens."""
+    """Replaces the file. Only its owner can read it, since it may hold tokens."""
     lines = [f"default = {json.dumps(profiles.default)}"]
     for name, profile in profiles.by_name.items():
         lines += ["", f"[profiles.{json.dumps(name)}]"]
@@ -94,8 +94,8 @@ def write_profiles(file: Path, profiles: Profiles) -> None:
 
 
 def chosen_profile(name: str | None, *, address: str | None) -> Profile:
-    """The profile that counts: the named one, else that of `SESSIONS_PROFILE`, else the default one; then what the
-    environment says, then the flag."""
+    """The profile in effect: the named one, else that of `SESSIONS_PROFILE`, else the default; with overrides from the
+    environment, then from flags."""
     profiles = read_profiles(profiles_file())
     name = name or os.environ.get("SESSIONS_PROFILE") or profiles.default
     if name and name not in profiles.by_name:

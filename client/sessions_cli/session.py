@@ -1,7 +1,7 @@
-"""What every command has at hand: a client of the server that the profile names, and a printer.
+"""What every command uses: a client for the profile's server, and a printer.
 
-`@with_terminal` gives a command the options that all commands share, so that they may stand after it, where people type
-them: `sessions get ID -o json`.
+`@with_terminal` adds the options that all commands share, so that they can follow the command, where people type them:
+`sessions get ID -o json`.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _DEADLINE = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class Terminal:
-    """What the shared options say."""
+    """The values of the shared options."""
 
     profile_name: str | None
     address: str | None
@@ -56,12 +56,12 @@ class Terminal:
     printer: Printer
 
     def profile(self) -> Profile:
-        """How to reach the server."""
+        """The connection settings in effect."""
         return chosen_profile(self.profile_name, address=self.address)
 
     @contextmanager
     def client(self) -> Iterator[Client]:
-        """A client of the server."""
+        """A client for the server."""
         from sessions_client import TLS, Client
 
         profile = self.profile()
@@ -71,7 +71,7 @@ class Terminal:
 
 
 def with_terminal(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with the shared options, which it gets as its argument `terminal`."""
+    """Adds the shared options to the command, which receives them as its argument `terminal`."""
 
     @functools.wraps(command)
     def run(

@@ -1,4 +1,4 @@
-"""Values as they are typed: spans of time, JSON, and text from files."""
+"""Parses typed values: durations, JSON, and text from files."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _SPAN: Final = re.compile(r"(\d+(?:\.\d+)?)([smhd]?)")
 
 
 def span(text: str) -> timedelta:
-    """A span such as `90`, `90s`, `30m`, `1.5h` or `7d`."""
+    """A duration such as `90`, `90s`, `30m`, `1.5h` or `7d`."""
     found = _SPAN.fullmatch(text.strip())
     if found is None:
-        raise typer.BadParameter(f"`{text}` is not a span of time; write 90s, 30m, 12h or 7d.")
+        raise typer.BadParameter(f"`{text}` is not a duration; write 90s, 30m, 12h or 7d.")
     return timedelta(seconds=float(found[1]) * _UNITS[found[2] or "s"])
 
 
 def json_value(text: str) -> Any:
-    """JSON, or what a person means by a bare word: `done` is the text "done"; `@FILE` and `-` are read."""
+    """JSON, or a bare word as a string: `done` is "done". `@FILE` and `-` are read."""
     source = read_text(text)
     try:
         return json.loads(source)
@@ -35,7 +35,7 @@ def json_value(text: str) -> Any:
 
 
 def json_object(text: str) -> dict[str, Any]:
-    """A JSON object, or `@FILE` or `-` that holds one."""
+    """A JSON object, or `@FILE` or `-` with one."""
     value = json_value(text)
     if not isinstance(value, dict):
         raise typer.BadParameter('A JSON object is needed, such as {"device": "web"}.')
@@ -54,7 +54,7 @@ def assignments(pairs: list[str]) -> dict[str, Any]:
 
 
 def read_text(text: str) -> str:
-    """The text itself, or what `-` (standard input) or `@FILE` holds."""
+    """The text itself, or the content of `-` (standard input) or `@FILE`."""
     if text == "-":
         return sys.stdin.read()
     if text.startswith("@") and len(text) > 1:

@@ -62,7 +62,7 @@ def test_a_token_of_the_environment_replaces_the_profiles_file(
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("default = 1", "needs a text `default`"),
+        ("default = 1", "needs a string `default`"),
         ("[profiles.a]\nadress = 'x'", "has no key `adress`"),
         ("[profiles.a]\ntls = 'yes'", "must be a bool"),
         ("[profiles]\na = 1", "has no key"),

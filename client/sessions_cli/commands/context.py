@@ -103,7 +103,7 @@ def edit(id_: SessionId, *, terminal: Terminal) -> None:
 
 
 class _Editing:
-    """One edit, with as many rounds as it takes until it is stored or given up."""
+    """One edit, with as many rounds as it takes until it is stored or abandoned."""
 
     def __init__(self, client: Client, id_: str) -> None:
         self._client = client
@@ -153,7 +153,7 @@ class _Editing:
 
 
 def show_diff(before: dict[str, Any], after: dict[str, Any]) -> None:
-    """Prints the changed lines, with the colours that people know from version control."""
+    """Prints the changed lines in the colours of version control."""
     from rich.text import Text
 
     lines = difflib.unified_diff(_text(before).splitlines(), _text(after).splitlines(), n=3, lineterm="")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sessions_client import Client, Message
 
 LONGEST_PAUSE_SECONDS = 5.0
-"""A replay waits no longer than this between two messages."""
+"""The longest pause between two messages of a replay."""
 
 COLOURS = {"user": "cyan", "assistant": "green", "tool": "yellow", "system": "magenta"}
 
@@ -59,7 +59,7 @@ def history(
 
 
 def everything(client: Client, id_: str) -> list[Message]:
-    """The whole history, however long."""
+    """The whole history, of any length."""
     count = client.sessions.get(id_).message_count
     return client.sessions.get_history(id_, limit=count) if count else []
 

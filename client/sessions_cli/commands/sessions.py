@@ -176,7 +176,7 @@ def pause(ids: SessionIds, *, etag: Etag = None, terminal: Terminal) -> None:
 
 @with_terminal
 def resume(ids: SessionIds, *, etag: Etag = None, terminal: Terminal) -> None:
-    """Resumes paused sessions, and those that expired for being idle."""
+    """Resumes sessions that are paused or expired by the idle timeout."""
     _each(ids, terminal, lambda client, id_: client.sessions.resume(id_, etag=etag))
 
 
@@ -194,7 +194,7 @@ def archive(
     etag: Etag = None,
     terminal: Terminal,
 ) -> None:
-    """Archives sessions: read-only for good."""
+    """Archives sessions, which makes them read-only permanently."""
     for id_ in ids:
         confirm("Archiving cannot be undone", id_, yes=yes)
     _each(ids, terminal, lambda client, id_: client.sessions.archive(id_, etag=etag))
@@ -234,7 +234,7 @@ def fork(
 
 
 def confirm(warning: str, id_: str, *, yes: bool) -> None:
-    """Lets a person type the id again. Raises Failed where nobody can, or when it is another one."""
+    """Asks the user to type the id again. Raises Failed if there is no terminal or the id differs."""
     if yes:
         return
     if not sys.stdin.isatty():

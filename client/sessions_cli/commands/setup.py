@@ -1,4 +1,4 @@
-"""Profiles, and finding out what is wrong."""
+"""Profiles, and diagnosis of connection problems."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ profile = typer.Typer(no_args_is_help=True, help="Names the servers that you use
 
 
 class Shell(StrEnum):
-    """The shells that can complete."""
+    """Shells with completion."""
 
     BASH = "bash"
     ZSH = "zsh"
@@ -81,7 +81,7 @@ def show(*, terminal: Terminal) -> None:
 
 @with_terminal
 def doctor(*, terminal: Terminal) -> None:
-    """Checks the way to the server.
+    """Checks the connection to the server.
 
     Says what to do about what is wrong.
     """

@@ -1,4 +1,4 @@
-"""`sessions tail`: a session's log, live. It resumes by itself, says so, and never stops in silence."""
+"""`sessions tail`: a session's log, live. It resumes by itself, reports that, and never stops silently."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sessions_client import Event, StreamStatus, Subscription
 
 LOOK_SECONDS = 0.5
-"""How often a quiet tail looks whether it should give up."""
+"""How often a quiet tail checks whether to give up."""
 
 
 @with_terminal
@@ -70,7 +70,7 @@ def tail(
             after_sequence=begin,
             log_id=log_id,
             until=until,
-            on_connection=_Voice(id_).hear,
+            on_connection=_ConnectionReporter(id_).report,
         )
         with events:
             _Tail(id_, events, terminal.printer, limit=limit, give_up=seconds, command=exec_).run()
@@ -104,7 +104,7 @@ class _Tail:
             raise
 
     def _next(self) -> Event | None:
-        """The next event, None at the end. Raises Failed when the server was out of reach for too long."""
+        """The next event; None at the end. Raises Failed if the server was unreachable for too long."""
         while True:
             try:
                 return self._events.next(timeout=LOOK_SECONDS)
@@ -120,7 +120,7 @@ class _Tail:
             raise Failed(f"No connection for {lost:.0f} s. {self._resume()}".rstrip(), exit_code=UNAVAILABLE)
 
     def _resume(self) -> str:
-        """How to continue after the last event; empty when there is no position yet."""
+        """The flags that resume after the last event; empty if there is no position yet."""
         position, log_id = self._events.position, self._events.log_id
         if position is None:
             return ""
@@ -143,14 +143,14 @@ class _Tail:
             self._printer.line(row)
 
 
-class _Voice:
-    """Tells on standard error what becomes of the connection."""
+class _ConnectionReporter:
+    """Reports connection changes on standard error."""
 
     def __init__(self, id_: str) -> None:
         self._id = id_
         self._was_lost = False
 
-    def hear(self, connection: StreamStatus) -> None:
+    def report(self, connection: StreamStatus) -> None:
         if connection.state == "reconnecting" and not self._was_lost:
             self._was_lost = True
             why = f" ({connection.error.message})" if connection.error is not None else ""
@@ -161,7 +161,7 @@ class _Voice:
 
 
 def _run(command: str, row: dict[str, Any]) -> None:
-    """The command of the user, in the user's shell. Its failure ends the tail: the event counts as not handled."""
+    """Runs the user's command in a shell. If it fails, the tail ends and the event counts as not handled."""
     text = json.dumps(row, ensure_ascii=False) + "\n"
     done = subprocess.run(command, shell=True, input=text, text=True, check=False)  # noqa: S602  # the user's own command
     if done.returncode != 0:

@@ -1,4 +1,4 @@
-"""Taking a session out as a file, and bringing one in."""
+"""Exporting a session to a file, and importing one."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def import_(
     replace: Annotated[bool, typer.Option("--replace", help="Replace a session that has this id.")] = False,
     terminal: Terminal,
 ) -> None:
-    """Brings the sessions of a file in."""
+    """Imports the sessions of a file."""
     from sessions_client import SessionData
 
     found = SessionData.all_from_json(read_text(file if file == "-" else f"@{file}"))
