@@ -1,4 +1,4 @@
-"""`sessions-task`: checks and runs tasks. What goes wrong is on standard error, and the exit code is not 0."""
+"""`sessions-task`: checks and runs tasks. Errors go to standard error, with a nonzero exit code."""
 
 from __future__ import annotations
 
@@ -138,12 +138,12 @@ def _inputs(pairs: list[str]) -> dict[str, Any]:
 
 def _progress(output: Output) -> AbstractContextManager[OnProgress]:
     if output is Output.JSON:
-        return nullcontext(_nothing)
+        return nullcontext(_ignore)
     return screen() if sys.stderr.isatty() else nullcontext(show_line)
 
 
-def _nothing(progress: Progress) -> None:
-    """For `--output json`, which is one document."""
+def _ignore(progress: Progress) -> None:
+    """Ignores progress for `--output json`, whose output is a single document."""
 
 
 def _print_result(result: Any, output: Output) -> None:
@@ -156,7 +156,7 @@ def _print_result(result: Any, output: Output) -> None:
 
 
 def _failure(error: Exception, output: Output) -> int:
-    """Prints what went wrong, as a sentence on standard error or as a document. Returns the exit code."""
+    """Prints the error, as a sentence on standard error or as a document. Returns the exit code."""
     message = str(error)
     if isinstance(error, OSError) and not isinstance(error, SessionsError):  # DeadlineExceeded is both
         message = f"The file `{error.filename}` cannot be read: {error.strerror}. Check its path."

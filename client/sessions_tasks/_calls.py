@@ -1,4 +1,4 @@
-"""Either client behind one asynchronous face, and what it returns as JSON."""
+"""One asynchronous interface to either client, and results as JSON."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from typing import Any, Final
 from sessions_client import AsyncClient, AsyncPage, Client, Event, Page, SessionData
 
 _THREADS: Final = 256
-"""A synchronous call needs a thread for as long as it takes, and a step that waits for an event takes long."""
+"""A synchronous call occupies a thread while it runs, and a step that waits for an event runs for long."""
 
 
 class Calls:
-    """The calls of `client.sessions`, awaited."""
+    """The methods of `client.sessions`, awaitable."""
 
     def __init__(self, client: Client | AsyncClient) -> None:
         self._sessions = client.sessions
-        # Waits never take all threads, so that what they wait for can still be done.
+        # Waits take at most half of the threads, so that what they wait for can still run.
         self._waiting = asyncio.Semaphore(_THREADS // 2)
         self._threads = ThreadPoolExecutor(_THREADS, "sessions-task") if isinstance(client, Client) else None
 
     async def call(self, method: str, /, **arguments: Any) -> Any:
-        """The result of a method. Of a list it is the first page."""
+        """The result of a method; for a list, its first page."""
         bound = functools.partial(getattr(self._sessions, method), **arguments)
         if self._threads is None:
             return await bound()
@@ -64,13 +64,13 @@ class Calls:
         return await asyncio.get_running_loop().run_in_executor(self._threads, act)
 
     def close(self) -> None:
-        """Lets the threads go. The client stays open."""
+        """Releases the threads. The client stays open."""
         if self._threads is not None:
             self._threads.shutdown(wait=False)
 
 
 def plain(value: Any) -> Any:
-    """What the client returns, as JSON: times as RFC 3339, spans as seconds, enums as their names."""
+    """A client's result as JSON: times as RFC 3339, durations as seconds, enums as their names."""
     if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, str):

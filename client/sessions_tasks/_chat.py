@@ -1,4 +1,4 @@
-"""A chat completions endpoint, as OpenAI defined it and many others serve it."""
+"""A chat completions endpoint, as defined by OpenAI and served by many others."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ _ATTEMPTS: Final = 4
 PAUSE_SECONDS: Final = 0.25
 _REFUSALS: Final = {
     "length": "The model reached its token limit before it was done. Raise `max_tokens`, or ask for less.",
-    "content_filter": "The model's service withheld the answer by its content filter. Change the prompt.",
+    "content_filter": "The model's service withheld the response by its content filter. Change the prompt.",
 }
 
 
 class _Cut(Exception):
-    """The stream ended before the answer did."""
+    """The stream ended before the response was complete."""
 
 
 class Chat:
-    """Asks models. Connects when it is first needed."""
+    """Sends requests to models. Connects at first use."""
 
     def __init__(self, tell: Tell) -> None:
         self.tell = tell
         self._client: openai.AsyncOpenAI | None = None
 
     async def complete(self, request: Mapping[str, Any]) -> Json:
-        """The assistant's message. Streams its text, and asks again when the stream is cut. Raises StepProblem."""
+        """The assistant's message. Streams its text, and asks again if the stream is cut off. Raises StepProblem."""
         import openai
 
         for attempt in range(_ATTEMPTS):
@@ -52,7 +52,7 @@ class Chat:
                 ) from error
             except openai.OpenAIError as error:
                 raise StepProblem(f"The model's service cannot be used: {error}") from error
-        raise StepProblem(f"The model's service cut its answer off {_ATTEMPTS} times. Try again later.")
+        raise StepProblem(f"The model's service cut off its response {_ATTEMPTS} times. Try again later.")
 
     async def _attempt(self, request: Mapping[str, Any]) -> Json:
         import openai
@@ -67,7 +67,7 @@ class Chat:
         except (openai.APIStatusError, asyncio.CancelledError):
             raise
         except Exception as error:
-            # What the transport raises in the middle of a stream passes through the package as it is.
+            # The package passes on the transport's exceptions in the middle of a stream unchanged.
             raise _Cut from error
         finally:
             await stream.close()
@@ -87,7 +87,7 @@ class Chat:
 
 
 class _Answer:
-    """A message that is put together from the pieces of a stream."""
+    """Assembles a message from the pieces of a stream."""
 
     def __init__(self) -> None:
         self._text: list[str] = []
@@ -95,7 +95,7 @@ class _Answer:
         self._finish: str | None = None
 
     def add(self, choice: Any) -> str:
-        """Takes a piece in; returns its text."""
+        """Adds a piece; returns its text."""
         self._finish = choice.finish_reason or self._finish
         for part in choice.delta.tool_calls or ():
             call = self._calls.setdefault(part.index, {"id": "", "name": "", "arguments": ""})
@@ -108,7 +108,7 @@ class _Answer:
         return text
 
     def message(self) -> Json:
-        """The whole message. Raises _Cut when there is more to it, StepProblem when it is of no use."""
+        """The whole message. Raises _Cut if it is incomplete, StepProblem if it is unusable."""
         if self._finish is None:
             raise _Cut
         if self._finish in _REFUSALS:
@@ -124,5 +124,5 @@ class _Answer:
                 for index, call in sorted(self._calls.items())
             ]
         elif not message["content"].strip():
-            raise StepProblem("The model answered nothing. Change the prompt, or use another model.")
+            raise StepProblem("The model returned no text. Change the prompt, or use another model.")
         return message

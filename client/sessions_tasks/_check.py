@@ -1,4 +1,4 @@
-"""What reading alone cannot tell: whether names, tools, workflows and templates of a task fit together. Pure."""
+"""Checks that the names, tools, workflows and templates of a task fit together. Pure."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from sessions_tasks._schemas import schema_problem, violations
 from sessions_tasks._yaml import Node
 
 NAMES: Final = frozenset({_rendering.LAST, "inputs", "steps", "env"})
-"""What every template may use."""
+"""Names that every template may use."""
 
 
 def check(task: Task, problems: Problems) -> None:
@@ -69,7 +69,7 @@ def _check_head(task: Task, problems: Problems) -> None:
 
 
 def _check_sections(task: Task, problems: Problems) -> None:
-    """A section that nothing runs, under a name that is nearly a key, is a misspelt key."""
+    """A section that nothing runs and whose name resembles a key is probably a misspelt key."""
     used = {each.workflow for each in records_of(task) if isinstance(each, Yield)}
     for name in task.sections.keys() - used:
         guess = nearest(name, keys_of(Task))
@@ -78,7 +78,7 @@ def _check_sections(task: Task, problems: Problems) -> None:
 
 
 class _Checker:
-    """Goes through the steps of one workflow."""
+    """Checks the steps of one workflow."""
 
     def __init__(self, task: Task, problems: Problems) -> None:
         self._task, self._problems = task, problems
@@ -88,7 +88,7 @@ class _Checker:
             if readable(each.name)
         }
         self.finished = 0
-        """How many steps of the workflow are done before the one that is looked at."""
+        """How many steps of the workflow precede the one being checked."""
 
     def step(self, step: Step, names: frozenset[str], *, concurrent: bool) -> None:
         match step:
@@ -219,7 +219,7 @@ class _Checker:
 
 
 def missing_arguments(operation: Operation, given: Iterable[str]) -> Iterator[str]:
-    """A sentence for each argument that has to be added."""
+    """A sentence for each missing argument."""
     names = set(given)
     for name in operation.required:
         if name not in names:
@@ -245,7 +245,7 @@ def _parallelism(step: Step) -> int:
 
 
 def session_parts(task: Task) -> frozenset[str]:
-    """Of `context` and `history`, what the templates of a task mention. A `get` fetches these with the session."""
+    """Those of `context` and `history` that the templates of a task use. A `get` fetches them with the session."""
     texts = [
         text
         for record in records_of(task)

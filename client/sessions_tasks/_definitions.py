@@ -1,4 +1,4 @@
-"""The tools as models of several providers are told of them."""
+"""Definitions of the tools for the models of several providers."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def tool_definitions(
     """The definitions of the session tools, ready for a provider's API.
 
     `openai` is the `tools` of chat completions, `anthropic` the `tools` of messages, `mcp` the result of `tools/list`.
-    `tools` is a choice of their names, such as `["get_session", "add_message"]`; without it all are returned. Run the
-    calls that come back with `call_tool`. Raises ValueError for an unknown format or name.
+    `tools` selects some by name, such as `["get_session", "add_message"]`; by default all are returned. Run the model's
+    calls with `call_tool`. Raises ValueError for an unknown format or name.
     """
     names = list(TOOLS) if tools is None else list(tools)
     for name in names:
@@ -29,7 +29,7 @@ def tool_definitions(
 def definition(
     format: Format, name: str, operation: Operation, description: str | None = None
 ) -> dict[str, Any]:
-    """One tool under a name of the caller's choice."""
+    """One tool, under a name chosen by the caller."""
     said = description or operation.description
     match format:
         case "openai":

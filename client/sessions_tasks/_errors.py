@@ -1,4 +1,4 @@
-"""Everything that loading or running a task can raise.
+"""The errors of loading and running tasks.
 
 TaskError
  +-- InvalidTask     the file is wrong; `problems` lists everything at once
@@ -23,7 +23,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Problem:
-    """One thing that is wrong with a file."""
+    """One fault in a file."""
 
     mark: Mark
     message: str
@@ -34,7 +34,7 @@ class TaskError(Exception):
 
 
 class InvalidTask(TaskError):
-    """The file is not a task. Its text has one line for each problem, as compilers print them."""
+    """The file is not a valid task. The text has one line per problem, in the format of compilers."""
 
     def __init__(self, file: str, problems: Sequence[Problem]) -> None:
         self.file = file
@@ -52,7 +52,7 @@ class RunConflict(TaskError):
 
 
 class StepFailed(TaskError):
-    """A step failed. `key` is the step's path from its workflow, such as `main.2.then.0`; the cause is chained."""
+    """A step failed. `key` is the step's path from its workflow, such as `main.2.then.0`; the cause is `__cause__`."""
 
     def __init__(self, file: str, mark: Mark, key: str, kind: str, message: str) -> None:
         self.file, self.line, self.column = file, mark.line, mark.column
@@ -61,4 +61,4 @@ class StepFailed(TaskError):
 
 
 class StepProblem(Exception):
-    """Why a step cannot be done. The runner adds where."""
+    """Why a step cannot be done. The runner adds the location."""

@@ -1,7 +1,7 @@
-"""How the keys of a task are read and written: each key has a form, and a record is a dataclass of such keys.
+"""How keys of a task are read and written: each key has a form, and a record is a dataclass of such keys.
 
-Reading never stops at a problem, so that one look at a file finds all of them; what could not be read is None or empty,
-and nothing is run with it.
+Reading does not stop at a problem, so that all problems of a file are found at once; unreadable values become None or
+empty, and such a task is never run.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ NAME_PATTERN: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 
 
 class Problems(list[Problem]):
-    """What is wrong with a file so far."""
+    """The problems found in a file so far."""
 
     def add(self, mark: Mark, message: str) -> None:
         self.append(Problem(mark, message))
 
 
 class Form(Protocol[T]):
-    """What stands under a key."""
+    """The form of a key's value."""
 
     def read(self, node: Node, problems: Problems) -> T: ...
 
@@ -44,7 +44,7 @@ class Record:
     TITLE: ClassVar[str] = "This"
 
     def at(self, key: str) -> Mark:
-        """Where a key is; where the record is when the key is left out."""
+        """The location of a key; that of the record if the key is absent."""
         return self.keys.get(key, self.mark)
 
 
@@ -60,14 +60,15 @@ class Key:
 
 
 def key(form: Form[Any], default: Any = MISSING) -> Any:
-    """A field of a record. The key is the field's name without a final underscore; without a default it is needed."""
+    """A field of a record. The key is the field's name without a trailing underscore; without a default it is
+    required."""
     metadata = {"form": form, "required": default is MISSING}
-    # A dataclass field needs a default because the fields before it have one.
+    # A dataclass field needs a default because earlier fields have one.
     return field(default=None if default is MISSING else default, metadata=metadata)
 
 
 def keys_of(record: type[Record]) -> Mapping[str, Key]:
-    """The keys of a record in the order in which they are written."""
+    """The keys of a record, in the order in which they are written."""
     found = (each for each in fields(record) if "form" in each.metadata)
     return {
         each.name.rstrip("_"): Key(
@@ -78,7 +79,7 @@ def keys_of(record: type[Record]) -> Mapping[str, Key]:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """The end of a sentence about an unknown word: the known one that was probably meant, or all of them."""
+    """Ends a sentence about an unknown word: with the known word that was probably meant, or with all of them."""
     names = list(known)
     for match in difflib.get_close_matches(word, names, n=1):
         return f"Did you mean `{match}`?"
@@ -90,17 +91,17 @@ def listed(names: Iterable[str]) -> str:
 
 
 def short(text: str) -> str:
-    """A word of the file as an error repeats it."""
+    """A word of the file, shortened for an error."""
     return text if len(text) <= 40 else f"{text[:40]}…"
 
 
 def readable(value: T) -> T | None:
-    """A field of a record that may be None for what could not be read, whatever its type says."""
+    """A field of a record, which may be None if it could not be read, whatever its type says."""
     return value
 
 
 class Checked(Generic[T]):
-    """A form that is a plain value which passes a test."""
+    """A plain value that must pass a test."""
 
     def __init__(self, what: str, test: Callable[[Any], bool]) -> None:
         self._what, self._test = what, test
@@ -141,7 +142,7 @@ NAME: Final = Checked[str](
 
 
 class ValueForm:
-    """Any value; its strings may hold templates."""
+    """Any value; its strings may be templates."""
 
     def read(self, node: Node, problems: Problems) -> Node:
         return node
@@ -161,7 +162,7 @@ class MappingForm(ValueForm):
 
 
 class ExpressionForm(ValueForm):
-    """As a value, but text is an expression also without `{{ }}` around it."""
+    """Like a value, but a string is an expression even without `{{ }}`."""
 
     def read(self, node: Node, problems: Problems) -> Node:
         if node.value is None:
@@ -175,7 +176,7 @@ EXPRESSION: Final = ExpressionForm()
 
 
 class ListOf(Generic[T]):
-    """A list; where `alone` is true, one thing may stand for a list of one."""
+    """A list; if `alone` is true, a single item may stand for a list of one."""
 
     def __init__(self, form: Form[T], *, alone: bool = False) -> None:
         self._form, self._alone = form, alone
@@ -213,7 +214,7 @@ class RecordOf(Generic[R]):
 
 
 def read_record(record: type[R], node: Node, problems: Problems) -> R:
-    """Reads the known keys of a mapping and reports all others."""
+    """Reads the known keys of a mapping and reports unknown ones."""
     known, given = keys_of(record), node.mapping
     for name in given.keys() - known.keys():
         problems.add(node.keys[name], f"{record.TITLE} has no key `{short(name)}`. {nearest(name, known)}")

@@ -1,9 +1,9 @@
-"""What a run has done, so that it is not done again.
+"""The journal of a run: what it has done, so that it is not done again.
 
-A run with an id keeps its journal in a session of its own: one message for each finished step, written after the step.
-A step that was cut off between its effect and its message is done again under the same request id, which the server
-then answers without doing it twice. What a step sends follows from the inputs and the journal alone, so the
-second request is equal to the first.
+A run with an id keeps its journal in its own session: one message per finished step, written after the step. A step
+that was interrupted between its effect and its message is repeated with the same request id, so the server does not
+apply it twice. The repeated request is equal to the first, because what a step sends depends only on the inputs and the
+journal.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ Act: TypeAlias = Callable[[str | None], Awaitable[Any]]
 
 
 class Journal(Protocol):
-    """Does things once."""
+    """Runs steps at most once."""
 
     def knows(self, key: str) -> bool:
-        """Whether something was done by an earlier run."""
+        """Whether an earlier run has done the step."""
         ...
 
     async def once(self, key: str, act: Act) -> Any:
-        """The result of `act`, which gets a request id, or what it was when it was done before."""
+        """The result of `act`, which is given a request id; the earlier result if it was done before."""
         ...
 
 
 class NoJournal:
-    """A run without an id begins from the start each time."""
+    """A run without an id starts from the beginning each time."""
 
     def knows(self, key: str) -> bool:
         return False
@@ -73,7 +73,7 @@ class SessionJournal:
         return self._done[key]
 
     async def open(self, *, task: str, name: str, inputs: Any) -> None:
-        """Reads what was done. Raises RunConflict when that was another task, or had other inputs."""
+        """Reads the journal. Raises RunConflict if it belongs to another task or other inputs."""
         await self._create(name)
         await self._read()
         ours = {"task": _digest(task), "inputs": _digest(json.dumps(inputs, sort_keys=True))}
@@ -95,7 +95,7 @@ class SessionJournal:
         session = {"user_id": USER, "session_id": self._session_id, "if_exists": "return"}
         session["metadata"] = {"task": name, "run_id": self._run_id}  # type: ignore[assignment]
         try:
-            # Outputs of steps are copied here, those of encrypted sessions too.
+            # It contains copies of steps' outputs, including those from encrypted sessions.
             await self._calls.call("create", **session, storage_options={"encryption": True})
         except FailedPrecondition as error:
             if error.reason != "ENCRYPTION_NOT_CONFIGURED":

@@ -1,4 +1,4 @@
-"""Text to a task and a task to text. All problems of a file are found in one look."""
+"""Converts between text and tasks. All problems of a file are found at once."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ TEXT_NAME: Final = "task"
 def load_task(source: str | os.PathLike[str]) -> Task:
     """Reads and checks a task without running it.
 
-    `source` is a path, or the YAML itself: a string with a line break is taken for YAML. Raises InvalidTask, which
-    lists everything that is wrong with line and column, and OSError for a file that cannot be read.
+    `source` is a path, or the YAML itself, recognized by a line break. Raises InvalidTask, which lists everything that
+    is wrong with line and column, and OSError for a file that cannot be read.
     """
     if isinstance(source, str) and "\n" in source:
         return read_task(source, file=TEXT_NAME)
@@ -38,7 +38,7 @@ def load_task(source: str | os.PathLike[str]) -> Task:
 
 
 def read_task(text: str, *, file: str) -> Task:
-    """As `load_task`, of a text that has a name. Raises InvalidTask."""
+    """Like `load_task`, for a string with a given name. Raises InvalidTask."""
     try:
         node = read_yaml(text)
     except BadYaml as error:
@@ -52,7 +52,7 @@ def read_task(text: str, *, file: str) -> Task:
 
 
 def print_task(task: Task) -> str:
-    """The YAML of a task. Loading it gives an equal task; comments are gone, and aliases are written out."""
+    """The YAML of a task. Loading it gives an equal task; comments are lost, and aliases are expanded."""
     sections = {name: BLOCK.write(block) for name, block in task.sections.items()}
     return write_yaml({**write_record(task), **sections})
 

@@ -1,4 +1,4 @@
-"""What a task is: its steps, their keys, and the forms of these. Reading, printing and checking follow from it."""
+"""The model of a task: its steps, their keys, and the forms of these. Reading, printing and checking derive from it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Step(Record):
 
     KIND: ClassVar[str]
     NAMES: ClassVar[Names] = {}
-    """The names that templates under a key may use, beyond those known around the step."""
+    """The names that templates under a key may use, in addition to those available at the step."""
 
     def __init_subclass__(cls) -> None:
         cls.TITLE = f"The step `{cls.KIND}`"
@@ -52,7 +52,7 @@ Block: TypeAlias = tuple[Step, ...]
 
 
 class _StepForm:
-    """A mapping that has exactly one of the keys that name a kind of step."""
+    """A mapping with exactly one of the keys that identify a kind of step."""
 
     def read(self, node: Node, problems: Problems) -> Step:
         if not isinstance(node.value, Mapping):
@@ -62,10 +62,10 @@ class _StepForm:
         if len(kinds) == 1:
             return read_record(STEPS[kinds[0]], node, problems)
         if kinds:
-            message = f"A step does one thing, and this one has {listed(kinds)}. Make each a step of its own."
+            message = f"A step does one thing, and this one has {listed(kinds)}. Make each a separate step."
         else:
             first = next(iter(node.value), "")
-            message = f"This is no step: `{short(first)}` is not a kind of step. {nearest(first, STEPS)}"
+            message = f"This is not a step: `{short(first)}` is not a kind of step. {nearest(first, STEPS)}"
         problems.add(node.keys[kinds[1]] if kinds else node.mark, message)
         return Step(mark=node.mark)
 
@@ -96,7 +96,7 @@ class Message(Record):
 
 
 class _MessagesForm(ListOf[Message]):
-    """A list of messages, or the text of a user's message."""
+    """A list of messages, or a string as a single user message."""
 
     def read(self, node: Node, problems: Problems) -> tuple[Message, ...]:
         if isinstance(node.value, str):
@@ -124,7 +124,7 @@ NUMBER: Final = Checked[float](
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(Record):
-    """What a prompt asks of the model, as the chat completions API names it."""
+    """The parameters of the model, named as in the chat completions API."""
 
     TITLE = "`settings`"
     temperature: float | None = key(NUMBER, None)
@@ -141,7 +141,7 @@ class Settings(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class PromptStep(Step):
-    """Asks a model; its output is the text of the answer."""
+    """Asks a model; its output is the text of the response."""
 
     KIND = "prompt"
     prompt: tuple[Message, ...] = key(_MessagesForm(RecordOf(Message)))
@@ -162,7 +162,7 @@ class EvaluateStep(Step):
 
 @dataclass(frozen=True, kw_only=True)
 class IfStep(Step):
-    """Its output is that of the branch that was taken."""
+    """Its output is that of the branch taken."""
 
     KIND = "if"
     if_: Node = key(EXPRESSION)
@@ -172,7 +172,7 @@ class IfStep(Step):
 
 @dataclass(frozen=True, kw_only=True)
 class Case(Record):
-    """One way of a switch: `case` with `then`, or at the end `else`."""
+    """A case of a switch: `case` with `then`, or at the end `else`."""
 
     TITLE = "A case"
     case: Node | None = key(EXPRESSION, None)
@@ -182,7 +182,7 @@ class Case(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class SwitchStep(Step):
-    """The first case that holds is taken."""
+    """Runs the first case that holds."""
 
     KIND = "switch"
     switch: tuple[Case, ...] = key(ListOf(RecordOf(Case)))
@@ -190,7 +190,7 @@ class SwitchStep(Step):
 
 @dataclass(frozen=True, kw_only=True)
 class Foreach(Record):
-    """The list and what is done for each item of it."""
+    """The list, and what to do for each item."""
 
     TITLE = "`foreach`"
     in_: Node = key(EXPRESSION)
@@ -200,7 +200,7 @@ class Foreach(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class ForeachStep(Step):
-    """Its output is the list of the outputs."""
+    """Its output is the list of outputs."""
 
     KIND = "foreach"
     NAMES: ClassVar[Names] = {"do": ("item", "index")}
@@ -222,7 +222,7 @@ class MapStep(Step):
 
 @dataclass(frozen=True, kw_only=True)
 class ParallelStep(Step):
-    """Runs all branches at once; its output is the list of their outputs."""
+    """Runs all branches concurrently; its output is the list of their outputs."""
 
     KIND = "parallel"
     parallel: tuple[Block, ...] = key(ListOf(BLOCK))
@@ -233,7 +233,7 @@ EVENT_TYPES: Final = tuple(str(each) for each in EventType if each is not EventT
 
 @dataclass(frozen=True, kw_only=True)
 class Wait(Record):
-    """Which event is waited for."""
+    """The event to wait for."""
 
     TITLE = "`wait`"
     session_id: Node = key(VALUE)
@@ -263,7 +263,7 @@ class Yield(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class YieldStep(Step):
-    """Runs another workflow of the file; its output is that one's."""
+    """Runs another workflow of the file; its output is that workflow's."""
 
     KIND = "yield"
     yield_: Yield = key(RecordOf(Yield))
@@ -287,7 +287,7 @@ class ErrorStep(Step):
 
 @dataclass(frozen=True, kw_only=True)
 class LogStep(Step):
-    """Shows a line. `_` stays what it was."""
+    """Shows a line. `_` stays unchanged."""
 
     KIND = "log"
     log: Node = key(VALUE)
@@ -298,7 +298,7 @@ STEPS: Final[Mapping[str, type[Step]]] = {each.KIND: each for each in Step.__sub
 
 @dataclass(frozen=True, kw_only=True)
 class System(Record):
-    """Which operation of a session a tool is."""
+    """The operation of a session that a tool performs."""
 
     TITLE = "`system`"
     resource: str = key(one_of("agent"))
@@ -308,7 +308,7 @@ class System(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Tool(Record):
-    """A name for an operation; `description` is what a model reads of it."""
+    """A name for an operation; `description` is for the model."""
 
     TITLE = "A tool"
     name: str = key(NAME)
@@ -318,7 +318,7 @@ class Tool(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Task(Record):
-    """A file, checked. Made by `load_task`; `print_task` gives its YAML."""
+    """A validated file. Created by `load_task`; `print_task` returns its YAML."""
 
     TITLE = "A task"
     name: str | None = key(TEXT, None)
@@ -333,7 +333,7 @@ class Task(Record):
 
 
 def flat(value: Any) -> Iterator[Any]:
-    """What a key holds: the value itself, or each that is in its lists."""
+    """A value, or every item in its nested lists."""
     if isinstance(value, tuple):
         for each in value:
             yield from flat(each)
@@ -347,7 +347,7 @@ def blocks_of(task: Task) -> tuple[Block, ...]:
 
 
 def records_of(task: Task) -> Iterator[Record]:
-    """Every step of a task and every mapping in one, however deep."""
+    """Every step and mapping of a task, at all levels."""
     for step in flat(blocks_of(task)):
         yield from _within(step)
 

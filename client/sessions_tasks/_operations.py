@@ -1,4 +1,4 @@
-"""What can be done with sessions: the one table that tools, their checks and their definitions for models come from."""
+"""The operations on sessions: the single table from which tools, their checks and their definitions are derived."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ class Operation:
     """One operation of `system:` tools."""
 
     name: str
-    """What `operation:` says."""
+    """The value of `operation:`."""
     tool: str
-    """What a model sees as the tool's name, unless the file gives another."""
+    """The tool's name for models, unless the file gives another."""
     description: str
     effect: Effect
     arguments: Mapping[str, Schema]
     required: tuple[str, ...]
     any_of: tuple[tuple[str, ...], ...] = ()
-    """Groups of arguments of which one must be given, beside the required ones."""
+    """Groups of arguments, one of which must be given, besides the required ones."""
 
     @property
     def writes(self) -> bool:

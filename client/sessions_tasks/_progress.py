@@ -1,4 +1,4 @@
-"""What a run tells while it works."""
+"""Progress reports of a run."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ class ProgressKind(StrEnum):
     """The step was done before the run was resumed."""
     LOG = "log"
     TEXT = "text"
-    """A piece of a model's answer."""
+    """A piece of a model's response."""
     RETRY = "retry"
-    """A model's answer was cut off and is asked for again; the text so far does not count."""
+    """A model's response was cut off and is requested again; the text so far is void."""
     CALL = "call"
-    """A model calls a tool, which `text` names."""
+    """A model calls a tool; `text` is its name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """One thing that happened to a step."""
+    """One event of a step."""
 
     kind: ProgressKind
     key: str

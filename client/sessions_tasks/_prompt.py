@@ -1,4 +1,4 @@
-"""A prompt step: a conversation with a model that may call the session tools, until it stops."""
+"""A prompt step: a conversation with a model that may call session tools, until it stops."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from sessions_tasks._tools import run_operation
 MAX_ROUNDS: Final = 16
 MAX_RESULT_CHARACTERS: Final = 100_000
 _OF_THE_TASK: Final = ("system", "developer")
-"""Roles of messages that belong to the task and not to the conversation: they go first, and are not stored."""
+"""Roles of messages that belong to the task rather than the conversation: they come first and are not stored."""
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """A prompt step with its values: the model, the messages, and the session where history is wanted."""
+    """A prompt step with its values: the model, the messages, and the session of the history if there is one."""
 
     model: str
     messages: Sequence[Json]
@@ -42,7 +42,7 @@ class Prompts:
         self._calls, self._chat, self._journal = calls, chat, journal
 
     async def run(self, prompt: Prompt, key: str) -> str:
-        """The text of the model's last answer. Raises StepProblem."""
+        """The text of the model's last response. Raises StepProblem."""
         first = [each for each in prompt.messages if each["role"] in _OF_THE_TASK]
         said = [each for each in prompt.messages if each["role"] not in _OF_THE_TASK]
         window = await self._window(prompt.session_id) if prompt.session_id is not None else []
@@ -52,7 +52,7 @@ class Prompts:
         return text
 
     async def _converse(self, prompt: Prompt, before: list[Json], said: list[Json], key: str) -> str:
-        """Adds the answers to `said` until one calls no tool."""
+        """Adds the model's messages to `said` until one calls no tool."""
         for number in range(MAX_ROUNDS):
             answer = await self._journal.once(
                 f"{key}.round{number}", self._asking(_request(prompt, [*before, *said]))
@@ -108,7 +108,7 @@ class Prompts:
 
     async def _window(self, session_id: str) -> list[Json]:
         window = [_as_openai(each) for each in await self._calls.call("get_history", session_id=session_id)]
-        # A tool's answer whose call is not in the window is refused by the model's service.
+        # The model's service refuses a tool result whose call is outside the window.
         while window and window[0]["role"] == "tool":
             del window[0]
         return window
@@ -136,7 +136,7 @@ def _request(prompt: Prompt, messages: Sequence[Json]) -> Json:
 
 
 def tools_of(step: PromptStep, tools: Sequence[Tool]) -> dict[str, Tool]:
-    """The tools that a prompt offers, by name."""
+    """The tools of a prompt, by name."""
     return {each.name: each for each in tools if step.tools == (ALL,) or each.name in step.tools}
 
 

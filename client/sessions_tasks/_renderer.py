@@ -1,4 +1,4 @@
-"""The other end of the process in which templates are rendered."""
+"""The client of the process that renders templates."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sessions_tasks._errors import StepProblem
 _PROGRAM: Final = Path(_rendering.__file__)
 _LINE_BYTES: Final = 6 * _rendering.MAX_OUTPUT_BYTES
 MAX_RUN_BYTES: Final = 1024 * 1024 * 1024
-"""What all templates of a run may make together, since the run may hold on to it."""
+"""The limit for the output of all templates of a run, since the run may keep it."""
 _GONE: Final = (
     f"A template took more than {_rendering.PROCESSOR_SECONDS:g} seconds of processor time or "
     f"{_rendering.MEMORY_BYTES // 1024**2} MiB of memory, and was stopped. Make it do less."
@@ -24,7 +24,7 @@ _GONE: Final = (
 
 
 class Renderer:
-    """Renders one value at a time. Starts its process when it is needed, and again when a template ended it."""
+    """Renders one value at a time. Starts its process on demand, and again after a template ended it."""
 
     def __init__(self) -> None:
         self._process: asyncio.subprocess.Process | None = None
@@ -52,7 +52,7 @@ class Renderer:
         except (BrokenPipeError, ConnectionResetError):
             line = b""
         except asyncio.CancelledError:
-            # Its answer would be taken for that to the next question.
+            # Otherwise its late response would be taken for that to the next request.
             await self.aclose()
             raise
         if not line.endswith(b"\n"):
@@ -67,7 +67,7 @@ class Renderer:
         return answer
 
     async def _start(self) -> asyncio.subprocess.Process:
-        # Only the way to the libraries: what else stands in the environment is none of a template's business.
+        # Only the path to the libraries: templates must not see the rest of the environment.
         environment = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONIOENCODING": "utf-8"}
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,

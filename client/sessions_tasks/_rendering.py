@@ -1,8 +1,8 @@
-"""Templates: what they need, and their values. Also the program of the process in which they are rendered.
+"""Templates: the names they use, and their values. Also the program of the process in which they are rendered.
 
-Jinja's sandbox keeps a template from reaching Python's objects, but bounds neither time nor memory. So templates are
-rendered in a process of their own: this file run as a program, which gets one line of JSON for each value. It imports
-nothing of the package, so that it starts fast and holds no connection and no secret.
+Jinja's sandbox keeps a template from reaching Python's objects, but limits neither time nor memory. So templates are
+rendered in a separate process: this file run as a program, which reads one line of JSON per value. It imports nothing
+from the package, so that it starts fast and has no connection and no secret.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ MEMORY_BYTES: Final = 512 * 1024 * 1024
 PROCESSOR_SECONDS: Final = 2.0
 MAX_OUTPUT_BYTES: Final = 4 * 1024 * 1024
 _NOT_REPEATABLE: Final = ("random",)
-"""A run that was killed renders again, and has to get the same."""
+"""An interrupted run renders again and must get the same result."""
 
 _WITHIN: Final = frozenset({"loop", "caller", "varargs", "kwargs"})
-"""Names that Jinja itself gives to the inside of a loop or macro."""
+"""Names that Jinja defines inside a loop or macro."""
 
 _SINGLE: Final = re.compile(r"\s*\{\{[-+]?(.*?)[-+]?\}\}\s*", re.DOTALL)
 _MARKERS: Final = ("{{", "{%", "{#")
@@ -38,14 +38,14 @@ def _json(value: Any) -> str:
 
 
 def _as_text(value: Any) -> Any:
-    """What stands in a text: JSON for all but strings, since Python's own forms mean nothing to most readers."""
+    """The text form of a value: JSON except for strings, since Python's own forms mean nothing to most readers."""
     if isinstance(value, jinja2.Undefined | str):
         return value
     return _json(value)
 
 
 class _Missing(jinja2.StrictUndefined):
-    """A name or key that is not there. Using it is an error that says which."""
+    """A missing name or key. Using it is an error that names it."""
 
     @property
     def _undefined_message(self) -> str:
@@ -55,7 +55,7 @@ class _Missing(jinja2.StrictUndefined):
 
 @functools.cache
 def environment() -> jinja2.Environment:
-    """Jinja as templates of tasks know it."""
+    """The Jinja environment for the templates of tasks."""
     made = ImmutableSandboxedEnvironment(
         undefined=_Missing, finalize=_as_text, keep_trailing_newline=True, autoescape=False
     )
@@ -69,12 +69,12 @@ def environment() -> jinja2.Environment:
 
 
 def is_template(text: str) -> bool:
-    """Whether a string of the file is more than itself."""
+    """Whether a string of the file contains a template."""
     return text == LAST or any(marker in text for marker in _MARKERS)
 
 
 def expression_of(text: str) -> str | None:
-    """The expression of a string that is one `{{ … }}` and nothing else. Raises jinja2.TemplateSyntaxError."""
+    """The expression of a string that is a single `{{ … }}`. Raises jinja2.TemplateSyntaxError."""
     if text == LAST:
         return LAST
     single = _SINGLE.fullmatch(text)
@@ -106,9 +106,9 @@ def _is_single(tree: nodes.Template) -> bool:
 
 
 def names_in(tree: nodes.Template) -> set[str]:
-    """The names that a template takes from outside.
+    """The names that a template uses but does not define.
 
-    Jinja's own `meta.find_undeclared_variables` computes constants on the way, `10**10**10` too.
+    Jinja's `meta.find_undeclared_variables` would evaluate constant expressions, even `10**10**10`.
     """
     used = {each.name for each in tree.find_all(nodes.Name) if each.ctx == "load"}
     made = {each.name for each in tree.find_all(nodes.Name) if each.ctx != "load"}
@@ -117,7 +117,7 @@ def names_in(tree: nodes.Template) -> set[str]:
 
 
 def attributes_of(tree: nodes.Template) -> Iterator[tuple[str, str | int]]:
-    """Each `name.key`, `name["key"]` and `name[0]`, as the name and the key."""
+    """Each `name.key`, `name["key"]` and `name[0]`, as name and key."""
     for each in tree.find_all((nodes.Getattr, nodes.Getitem)):
         match each:
             case nodes.Getattr(node=nodes.Name(name=str(name)), attr=str(key)):
@@ -127,7 +127,7 @@ def attributes_of(tree: nodes.Template) -> Iterator[tuple[str, str | int]]:
 
 
 def render(value: Any, names: Mapping[str, Any], *, bare: bool) -> Any:
-    """A value of the file with its templates rendered; `bare` where text is an expression."""
+    """A value of the file with its templates rendered. With `bare`, a string is an expression."""
     if isinstance(value, str):
         return _render_text(value, names, bare=bare)
     if isinstance(value, list):
@@ -166,9 +166,9 @@ def _bounded(pieces: Iterator[str]) -> Iterator[str]:
 
 
 def _plain(value: Any) -> Any:
-    """A result as JSON knows it."""
+    """A result as JSON."""
     if isinstance(value, jinja2.Undefined):
-        return str(value)  # raises, with the name that is missing
+        return str(value)  # raises, naming what is missing
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError("a number of its value is not finite")
     if value is None or isinstance(value, bool | int | float):
@@ -184,7 +184,7 @@ def _plain(value: Any) -> Any:
 
 def _key(key: Any) -> str:
     if not isinstance(key, str):
-        raise ValueError(f"a key of its value is {key!r}, and JSON's keys are text")
+        raise ValueError(f"a key of its value is {key!r}, and JSON's keys are strings")
     return key
 
 
@@ -207,10 +207,10 @@ def _answer(line: str) -> dict[str, Any]:
 
 
 def serve() -> None:
-    """Answers one line of JSON with another until there are no more.
+    """Responds to each line of JSON with another one, until the input ends.
 
-    A template that uses up its processor time ends the process, by the signal's default action: Python's own handlers
-    would wait for the end of the very operation that takes too long.
+    A template that uses up its CPU time ends the process by the signal's default action: a Python handler would run
+    only after the very operation that takes too long.
     """
     import resource
     import signal

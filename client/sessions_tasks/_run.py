@@ -47,7 +47,7 @@ from sessions_tasks._yaml import Node
 MAX_STEPS: Final = 100_000
 MAX_ITEMS: Final = 10_000
 MAX_WORKFLOWS: Final = 16
-"""How deep workflows may run each other."""
+"""How deep calls between workflows may nest."""
 
 
 class _Return(Exception):
@@ -59,7 +59,7 @@ class _Return(Exception):
 
 
 class At(NamedTuple):
-    """Where a step is in the run, and the request id of what it writes."""
+    """The location of a step in the run, and the request id for its writes."""
 
     key: str
     request_id: str | None = None
@@ -99,7 +99,7 @@ class Run:
         }
 
     async def main(self, inputs: Any, env: Mapping[str, str]) -> Any:
-        """The output of the task. Raises StepFailed."""
+        """Runs the task and returns its output. Raises StepFailed."""
         return await self._workflow("main", Scope(inputs, env), "main")
 
     async def _workflow(self, name: str, scope: Scope, key: str) -> Any:
@@ -123,11 +123,11 @@ class Run:
                 raise StepProblem(
                     f"The run has done {MAX_STEPS:,} steps, which is the limit. Split the task."
                 )
-            return await self._told(step, scope, key)
+            return await self._run_step(step, scope, key)
         except (StepProblem, RecursionError, SessionsError) as error:
             raise StepFailed(self._task.file, step.mark, key, step.KIND, _sentence(error)) from error
 
-    async def _told(self, step: Step, scope: Scope, key: str) -> Any:
+    async def _run_step(self, step: Step, scope: Scope, key: str) -> Any:
         """Runs a step once, and reports it."""
         skipped = self._journal.knows(key)
         self._tell(ProgressKind.SKIPPED if skipped else ProgressKind.STARTED, step, key, _subject(step))
@@ -212,7 +212,7 @@ class Run:
             raise StepProblem(f"No such event came within {timeout:g} seconds.") from None
 
     async def _position(self, wait: Wait, session_id: str, scope: Scope, at: At) -> int:
-        """Where the wait begins. Kept with the run, so that a resumed run misses nothing that came meanwhile."""
+        """The position to wait from. Kept in the journal, so that a resumed run misses no event."""
 
         async def head(request_id: str | None) -> Any:
             if wait.after_sequence is not None:
@@ -291,11 +291,11 @@ class Run:
 
 
 _LEAVES: Final = (ToolStep, PromptStep, EvaluateStep, WaitStep, LogStep)
-"""Steps that hold no others. They are what a journal keeps; the rest follows from them."""
+"""Steps without inner steps. Only these are in the journal; the rest is derived from them."""
 
 
 async def at_once(count: int, parallelism: int, act: Callable[[int], Awaitable[Any]]) -> list[Any]:
-    """The results of `act` for 0, 1, … in this order, with at most `parallelism` under way."""
+    """The results of `act` for 0, 1, … in order, with at most `parallelism` running concurrently."""
     if parallelism == 1:
         return [await act(index) for index in range(count)]
     results: list[Any] = [None] * count
@@ -310,7 +310,7 @@ async def at_once(count: int, parallelism: int, act: Callable[[int], Awaitable[A
             for _ in range(min(parallelism, count)):
                 group.create_task(work())
     except BaseExceptionGroup as failed:
-        # The first failure ended the others.
+        # The first failure cancelled the others.
         raise failed.exceptions[0] from failed.exceptions[0].__cause__
     return results
 
@@ -324,7 +324,7 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _subject(step: Step) -> str:
-    """What a step is about, for who watches."""
+    """The subject of a step, for progress reports."""
     match step:
         case ToolStep():
             return step.tool

@@ -1,4 +1,4 @@
-"""JSON Schema, without a look at anything outside the schema."""
+"""JSON Schema validation that never loads anything outside the schema."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _NO_REMOTE: Registry[Any] = Registry()
 
 
 def schema_problem(schema: Any) -> str | None:
-    """What is wrong with a schema; None when nothing is."""
+    """What is wrong with a schema; None if it is valid."""
     try:
         jsonschema.Draft202012Validator.check_schema(schema)
     except jsonschema.SchemaError as error:
@@ -21,7 +21,7 @@ def schema_problem(schema: Any) -> str | None:
 
 
 def violations(schema: Any, value: Any) -> Iterator[str]:
-    """Where a value does not match a schema, without a full stop."""
+    """Where a value does not match a schema, without a final period."""
     validator = jsonschema.Draft202012Validator(schema, registry=_NO_REMOTE)
     try:
         for error in sorted(validator.iter_errors(value), key=lambda each: each.json_path):
@@ -30,5 +30,5 @@ def violations(schema: Any, value: Any) -> Iterator[str]:
     except RecursionError:
         yield "the schema refers to itself without end"
     except Exception as error:
-        # A reference that leads nowhere shows itself only here, as one of several private classes.
+        # An unresolvable reference only shows here, as one of several private exception classes.
         yield f"the schema cannot be used ({str(error)[:200]})"

@@ -1,4 +1,4 @@
-"""What `sessions-task run` shows while it works, on standard error: a screen for people, lines for a pipe."""
+"""What `sessions-task run` shows on standard error: a screen on a terminal, lines in a pipe."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _CONTROLS: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def printable(text: str) -> str:
-    """Text of a model or a session, without what would move the cursor of a terminal."""
+    """Text from a model or session with terminal control characters escaped."""
     return _CONTROLS.sub("�", text)
 
 
 def show_line(progress: Progress) -> None:
-    """One line for each step that is done and each line that is logged."""
+    """One line for each finished step and each logged line."""
     if progress.kind in (ProgressKind.TEXT, ProgressKind.STARTED):
         return
     words = (str(progress.kind), progress.key, progress.step, progress.text)
@@ -33,7 +33,7 @@ def show_line(progress: Progress) -> None:
 
 @contextmanager
 def screen() -> Iterator[OnProgress]:
-    """Shows the step that is under way, those that are done, and a model's answer while it comes."""
+    """Shows the current step, the finished ones, and a model's response as it arrives."""
     from rich.console import Console
 
     console = Console(stderr=True, highlight=False, markup=False, emoji=False)
@@ -75,7 +75,7 @@ class _Screen:
         self._console.out(printable(text), end="")
 
     def end_text(self) -> None:
-        """Continues below a model's answer."""
+        """Continues below a model's response."""
         if self._in_text:
             self._console.out("")
             self._in_text = False

@@ -1,4 +1,4 @@
-"""Running a task from Python."""
+"""Runs a task from Python."""
 
 from __future__ import annotations
 
@@ -59,10 +59,10 @@ def run_task(
 ) -> Any:
     """Runs a task and returns its output as JSON: that of `return`, or of the last step.
 
-    With an `AsyncClient` the result is awaited. `task` is what `load_task` returned, a path, or the YAML. A run with
-    a `run_id` keeps its progress in the session `task-run:RUN_ID`: called again with the same id, task and inputs it
-    continues where it stopped, and once done returns the same output. `model` is for prompts that name none; its
-    default is the variable SESSIONS_TASK_MODEL. `on_progress` is called in the thread that runs the task.
+    With an `AsyncClient` the result is awaited. `task` is what `load_task` returned, a path, or the YAML. A run with a
+    `run_id` keeps its progress in the session `task-run:RUN_ID`: called again with the same id, task and inputs, it
+    continues where it stopped, and after the end returns the same output. `model` is for prompts that name none; it
+    defaults to the variable SESSIONS_TASK_MODEL. `on_progress` is called in the thread that runs the task.
 
     Raises InvalidTask, InvalidInputs, RunConflict, and StepFailed with file, line and key.
     """
@@ -70,7 +70,7 @@ def run_task(
     given = _checked_inputs(loaded, inputs or {})
     model = model or os.environ.get(MODEL_VARIABLE)
     _require_model(loaded, model)
-    env, report = _environment(loaded), on_progress or _nobody
+    env, report = _environment(loaded), on_progress or _ignore
 
     async def run(calls: Calls) -> Any:
         async with aclosing(Renderer()) as renderer:
@@ -88,8 +88,8 @@ def run_task(
     return of_either(client, run)
 
 
-def _nobody(progress: Progress) -> None:
-    """Progress that nobody asked for."""
+def _ignore(progress: Progress) -> None:
+    """The default `on_progress`, which does nothing."""
 
 
 def _checked_inputs(task: Task, inputs: Mapping[str, Any]) -> Any:

@@ -1,4 +1,4 @@
-"""Running the operations of the table."""
+"""Runs the operations of the table."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ async def run_operation(
     request_id: str | None = None,
     parts: Collection[str] = (),
 ) -> Any:
-    """Does it once, and returns JSON. `parts` is what `get` returns beside the session.
+    """Runs the operation once, and returns JSON. `parts` is what `get` returns in addition to the session.
 
-    Raises StepProblem for arguments that do not fit, and what the client raises.
+    Raises StepProblem for unsuitable arguments, and the client's errors.
     """
     wrong = [*missing_arguments(operation, arguments)]
     wrong += [
@@ -70,7 +70,7 @@ _UPDATES: Final = {"context": ("update_context", ("context",)), "session": ("upd
 
 
 async def _update(calls: Calls, arguments: Arguments, request_id: str | None) -> Any:
-    """The context and the session are written one after the other, each under a request id of its own."""
+    """Writes the context and the session one after the other, each with its own request id."""
     session_id = arguments["session_id"]
     written: dict[str, Any] = {}
     for what, (method, names) in _UPDATES.items():
@@ -95,10 +95,10 @@ def call_tool(
 def call_tool(
     client: Client | AsyncClient, name: str, arguments: Arguments, *, request_id: str | None = None
 ) -> Any:
-    """Runs a call that a model made of one of the `tool_definitions`, and returns JSON for its answer.
+    """Runs a model's call of one of the `tool_definitions`, and returns JSON for the model.
 
-    With an `AsyncClient` the result is awaited. A `request_id` makes the call safe to repeat. Raises
-    TaskError for an unknown name or wrong arguments, with a sentence for the model, and what the client raises.
+    With an `AsyncClient` the result is awaited. A `request_id` makes the call safe to repeat. Raises TaskError for an
+    unknown name or wrong arguments, with a sentence for the model, and the client's errors.
     """
     return of_either(client, lambda calls: _call(calls, name, arguments, request_id))
 
@@ -113,7 +113,7 @@ async def _call(calls: Calls, name: str, arguments: Arguments, request_id: str |
 
 
 def of_either(client: Client | AsyncClient, act: Any) -> Any:
-    """Runs `act` with the calls of a client. Returns a coroutine for the asynchronous one, else the result."""
+    """Runs `act` with the calls of a client. Returns a coroutine for an asynchronous client, else the result."""
 
     async def run() -> Any:
         calls = Calls(client)
@@ -130,7 +130,7 @@ def _blocking(work: Coroutine[Any, Any, T]) -> T:
         asyncio.get_running_loop()
     except RuntimeError:
         return asyncio.run(_interruptible(work))
-    # In a notebook a loop is running here already, which cannot wait for a second one.
+    # In a notebook a loop is already running here, and another cannot run in the same thread.
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(1) as thread:

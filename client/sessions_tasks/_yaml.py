@@ -1,7 +1,7 @@
-"""YAML text to nodes that know where they came from, and back to text.
+"""Parses YAML to nodes that know their location, and writes it.
 
-Scalars follow YAML 1.2's core schema: `no` and `on` are text here, and `012` is twelve. Aliases share nodes, so that
-nested aliases cost nothing until they are expanded; what they would expand to is counted first.
+Scalars follow YAML 1.2's core schema: `no` and `on` are strings here, and `012` is twelve. Aliases share nodes, so that
+nested aliases cost nothing until expanded; the expanded size is checked first.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sessions_tasks._errors import Mark, Problem
 MAX_BYTES: Final = 1024 * 1024
 MAX_DEPTH: Final = 64
 MAX_NODES: Final = 50_000
-"""How many values a file may hold, with each alias counted as what it stands for."""
+"""How many values a file may have, counting each alias as what it expands to."""
 
 _EMPTY: Final = "The file is empty. A task has at least `main:` with a list of steps."
 
@@ -29,16 +29,16 @@ START: Final = Mark(1, 1)
 
 @dataclass(frozen=True)
 class Node:
-    """A value of the file. Equal to another one with the same content, wherever that is."""
+    """A value of the file. Equal to any other with the same content, regardless of its location."""
 
     value: Scalar | tuple[Node, ...] | Mapping[str, Node]
     mark: Mark = field(default=START, compare=False)
     keys: Mapping[str, Mark] = field(default_factory=dict, compare=False)
-    """Where each key of a mapping is."""
+    """The location of each key of a mapping."""
 
     @cached_property
     def plain(self) -> Any:
-        """The value as a JSON parser would give it. Must not be changed."""
+        """The value as a JSON parser would return it. Must not be modified."""
         match self.value:
             case tuple():
                 return [each.plain for each in self.value]
@@ -48,12 +48,12 @@ class Node:
 
     @property
     def mapping(self) -> Mapping[str, Node]:
-        """The value where it is a mapping; nothing where it is something else."""
+        """The value if it is a mapping, else empty."""
         return self.value if isinstance(self.value, Mapping) else {}
 
     @property
     def kind(self) -> str:
-        """What it is, in the words of an error."""
+        """The kind of value, as named in errors."""
         match self.value:
             case None:
                 return "nothing"
@@ -68,7 +68,7 @@ class Node:
         return "a mapping"
 
     def leaves(self) -> Iterator[Node]:
-        """All scalars in it."""
+        """All scalars within."""
         match self.value:
             case tuple():
                 for each in self.value:
@@ -81,7 +81,7 @@ class Node:
 
 
 class BadYaml(Exception):
-    """The text is not YAML that we take; `problems` says why."""
+    """The text is not valid YAML for tasks; `problems` says why."""
 
     def __init__(self, *problems: Problem) -> None:
         super().__init__(*problems)
@@ -89,7 +89,7 @@ class BadYaml(Exception):
 
 
 class _Core(yaml.resolver.BaseResolver):
-    """Which plain scalars are not text."""
+    """Which plain scalars are not strings."""
 
 
 for _tag, _pattern, _first in (
@@ -130,7 +130,7 @@ def _printable(text: str) -> bool:
 
 
 class _Composer:
-    """Builds nodes from the parser's events, within bounds."""
+    """Builds nodes from the parser's events, within limits."""
 
     def __init__(self, loader: yaml.SafeLoader) -> None:
         self._parser: Any = loader
@@ -203,7 +203,7 @@ class _Composer:
             if is_merge:
                 merged += value.value if isinstance(value.value, tuple) else [value]
             elif not isinstance(key.value, str):
-                self._add(key.mark, f"A key must be text, not {key.kind}. Write it in quotes.")
+                self._add(key.mark, f"A key must be a string, not {key.kind}. Write it in quotes.")
             elif key.value in values:
                 self._add(key.mark, f"The key `{key.value}` is here twice. Keep one.")
             else:
@@ -278,7 +278,7 @@ def _mark(event: Any) -> Mark:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes what this module's scalars would take for something else, and repeats instead of using aliases."""
+    """Quotes strings that this module would read as something else, and repeats values instead of using aliases."""
 
     yaml_implicit_resolvers = _Core.yaml_implicit_resolvers
 
@@ -287,7 +287,7 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _write_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    # PyYAML writes these as line breaks, which it reads as spaces; findings/pyyaml_next_line.sh shows it.
+    # PyYAML writes these as line breaks, which it reads as spaces; findings/pyyaml_next_line.sh demonstrates it.
     style = '"' if any(each in text for each in "\x85\u2028\u2029") else None
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 

@@ -171,8 +171,8 @@ async def test_a_fault_of_the_service_is_overcome_and_nothing_is_said_twice(
 FAILURES: dict[str, tuple[list[Reply], str]] = {
     "refused": ([refuses(401)], "The model's service refused the request with 401: "),
     "too many requests": ([refuses(429)] * 5, "refused the request with 429"),
-    "always cut": ([cut_after("It")] * 4, "cut its answer off 4 times. Try again later."),
-    "nothing said": ([says("  ")], "The model answered nothing."),
+    "always cut": ([cut_after("It")] * 4, "cut off its response 4 times. Try again later."),
+    "nothing said": ([says("  ")], "The model returned no text."),
     "too long": (
         [Reply([{"delta": {"content": "It"}, "finish_reason": "length"}])],
         "reached its token limit",
