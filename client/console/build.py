@@ -1,7 +1,7 @@
-"""Builds the console into the server's package, or checks with --check that exactly that is there.
+"""Builds the console into the server's package; with --check, verifies that the built files are up to date.
 
-Invariant: the built files are a function of protos/ and of this folder alone. Every package is pinned by the lock file,
-so the server and its wheel need no Node.js: only who changes the console does.
+Invariant: the built files depend only on protos/ and this folder, and the lock file pins every package. So the server
+and its wheel need no Node.js; only changing the console does.
 """
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ PACKAGES = SOURCES / "node_modules"
 
 
 def install() -> Path:
-    """Installs the packages of the lock file, unless they are there. Returns their folder.
+    """Installs the packages of the lock file unless they are installed. Returns their folder.
 
-    Raises RuntimeError, which says what to install, on a machine without npm."""
+    Raises RuntimeError, saying what to install, on a machine without npm.
+    """
     if shutil.which("npm") is None:
         raise RuntimeError("npm is needed to build the console: install Node.js 20.19 or later.")
     lock, stamp = SOURCES / "package-lock.json", PACKAGES / ".installed.json"
     with (SOURCES / ".installing").open("w") as guard:
-        fcntl.flock(guard, fcntl.LOCK_EX)  # tests that run side by side share the folder
+        fcntl.flock(guard, fcntl.LOCK_EX)  # parallel tests share the folder
         if not stamp.is_file() or stamp.read_bytes() != lock.read_bytes():
             npm("ci", "--silent")
             stamp.write_bytes(lock.read_bytes())
@@ -36,13 +37,13 @@ def install() -> Path:
 
 
 def npm(*arguments: str) -> None:
-    """Runs npm here, with this environment's programs, `buf` among them."""
+    """Runs npm in this folder, with this environment's programs, such as `buf`, on the path."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     subprocess.run(["npm", *arguments], cwd=SOURCES, env={**os.environ, "PATH": path}, check=True)
 
 
 def build(target: Path) -> None:
-    """Fills a folder with the built console; types are checked before."""
+    """Checks the types, then builds the console into a folder."""
     install()
     npm("run", "--silent", "proto")
     npm("run", "--silent", "check")
@@ -58,7 +59,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def main(arguments: list[str]) -> str | None:
-    """Returns None when all is well, else the sentence that says what to do."""
+    """Returns None on success, else a sentence that says what to do."""
     if arguments not in ([], ["--check"]):
         return "usage: python client/console/build.py [--check]"
     try:
