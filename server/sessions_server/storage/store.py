@@ -21,6 +21,7 @@ from sessions_server.storage.compaction import compact
 from sessions_server.storage.erasure import erase
 from sessions_server.storage.fork import fork_session
 from sessions_server.storage.gather import Gather
+from sessions_server.storage.past_reads import PastReads
 from sessions_server.storage.questions import Lapsing
 from sessions_server.storage.read import OfSession
 from sessions_server.storage.record_collections import find_collections
@@ -69,10 +70,11 @@ class Store:
         """A write has failed, and none has succeeded since."""
         self._to_erase = asyncio.Event()
         self._running: set[asyncio.Task[Any]] = set()
-        self._sessions = Gather(partial(self._gathered, reading.read_sessions))
-        self._contexts = Gather(partial(self._gathered, reading.read_contexts))
+        self._sessions: Gather[OfSession, Session] = Gather(partial(self._gathered, reading.read_sessions))
+        self._contexts: Gather[OfSession, Context] = Gather(partial(self._gathered, reading.read_contexts))
         self._histories = Gather(partial(self._gathered, reading.read_histories, snapshot=True))
         self._logs = Gather(partial(self._gathered, read_log.read_logs, snapshot=True))
+        self._past = PastReads(runner, self._rules)
         self._settled = Gather(self._settle)
 
     @property
@@ -122,14 +124,22 @@ class Store:
         return await self._uncut(self._runner.write(run, snapshot=True))
 
     async def session(self, key: SessionKey, at: Sequence | None = None) -> Session:
-        return await self._ask(
-            key, lambda settled: self._one(self._sessions, reading.read_sessions, OfSession(key, at, settled))
-        )
+        def ask(settled: bool) -> Awaitable[Session]:
+            question = OfSession(key, at, settled)
+            if at is None:
+                return self._sessions.ask(question)
+            return self._past.ask(reading.read_sessions, question)
+
+        return await self._ask(key, ask)
 
     async def context(self, key: SessionKey, at: Sequence | None = None) -> Context:
-        return await self._ask(
-            key, lambda settled: self._one(self._contexts, reading.read_contexts, OfSession(key, at, settled))
-        )
+        def ask(settled: bool) -> Awaitable[Context]:
+            question = OfSession(key, at, settled)
+            if at is None:
+                return self._contexts.ask(question)
+            return self._past.ask(reading.read_contexts, question)
+
+        return await self._ask(key, ask)
 
     async def history(self, key: SessionKey, query: HistoryQuery) -> HistoryPage:
         return await self._ask(
@@ -361,22 +371,6 @@ class Store:
         self._running.discard(task)
         if not task.cancelled():
             task.exception()  # its caller may be gone, and nobody else asks
-
-    async def _one(
-        self, gather: Gather[OfSession, T], read: Callable[..., list[Outcome[T]]], question: OfSession
-    ) -> T:
-        """Reads of the present are gathered. The past is computed from the log, so reading it is a search."""
-        if question.at is None:
-            return await gather.ask(question)
-        now = self._runner.now()
-
-        def work(connection: Connection) -> T:
-            [found] = read(connection, [question], rules=self._rules, now=now)
-            if isinstance(found, Exception):
-                raise found
-            return found
-
-        return await self._list(work, field="at_sequence")
 
     async def _gathered(
         self, read: Callable[..., list[Outcome[T]]], questions: list[Any], *, snapshot: bool = False
