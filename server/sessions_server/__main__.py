@@ -14,6 +14,7 @@ from sessions_server.commands.running import run
 from sessions_server.commands.share import share
 from sessions_server.commands.token import token
 from sessions_server.domain.errors import DomainError, SetupError
+from sessions_server.serving import Addresses
 from sessions_server.settings import Settings
 
 cli = typer.Typer(
@@ -37,10 +38,10 @@ def serve(*, settings: Settings) -> None:
     run(serve_app(settings, ready=_announce))
 
 
-def _announce(address: str, http_url: str) -> None:
-    typer.echo(f"listening on {address}")
-    if http_url:
-        typer.echo(f"HTTP on {http_url}")
+def _announce(addresses: Addresses) -> None:
+    typer.echo(f"listening on {addresses.rpc}")
+    if addresses.http:
+        typer.echo(f"HTTP on {addresses.http}")
 
 
 cli.command("doctor")(doctor)

@@ -6,8 +6,7 @@ import asyncio
 import gc
 import logging
 import os
-import signal
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from time import monotonic
@@ -25,7 +24,7 @@ from sessions_server.rpc.commits import CommitServicer
 from sessions_server.rpc.drafts import DraftServicer
 from sessions_server.rpc.handshakes import logged_handshakes
 from sessions_server.rpc.methods import REQUEST_BYTES, Servicer
-from sessions_server.rpc.metrics import Metrics
+from sessions_server.rpc.metrics import Metrics, serve_metrics
 from sessions_server.rpc.quotas import Bounds
 from sessions_server.rpc.records import RecordServicer
 from sessions_server.rpc.server import RpcServer
@@ -42,6 +41,7 @@ from sessions_server.service.rewrap import Rewrapper
 from sessions_server.service.sessions import Sessions
 from sessions_server.service.subscriptions import Subscriptions
 from sessions_server.service.transfer import Transfers
+from sessions_server.serving import Addresses, Ready, stop_at_signals
 from sessions_server.settings import Settings, unknown_variables
 from sessions_server.storage.backend import Backend, RunOptions
 from sessions_server.storage.clock import SystemClock
@@ -54,9 +54,6 @@ if TYPE_CHECKING:
     from sessions_server.service.drafts import Drafts
 
 logger = logging.getLogger(__name__)
-
-Ready = Callable[[str, str], None]
-"""Called when the server is ready, with its address and the URL of HTTP; the URL is empty if HTTP is off."""
 
 HEALTH_SECONDS = 1.0
 """How often the store is pinged."""
@@ -109,10 +106,7 @@ async def serve(settings: Settings, *, ready: Ready, clock: Clock | None = None)
         configure_logging(settings)
         for sentence in unknown_variables(os.environ):
             logger.warning("%s", sentence)
-        stop = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        await serve_until(stop, settings, ready=ready, clock=clock)
+        await serve_until(stop_at_signals(), settings, ready=ready, clock=clock)
 
 
 async def serve_until(
@@ -138,11 +132,11 @@ async def serve_until(
             await rpc.start()
             helpers = [asyncio.create_task(work) for work in (calls.streams.run(), _watch_store(core, rpc))]
             try:
-                with metrics.served(settings.metrics_listen):
+                with serve_metrics(settings.metrics_listen, metrics.registry) as metrics_address:
                     if http is not None:
                         await http.start()
                     _tune_gc()
-                    ready(rpc.address, "" if http is None else http.url)
+                    ready(Addresses(rpc.address, "" if http is None else http.url, metrics_address))
                     await stop.wait()
             finally:
                 for helper in helpers:

@@ -48,4 +48,4 @@ class InMemory:
     async def _serve(self) -> None:
         stop, loop = asyncio.Event(), asyncio.get_running_loop()
         settings = Settings(listen=self._address, database_url="sqlite+aiosqlite:///:memory:", http_listen="")
-        await serve_until(stop, settings, ready=lambda *_: self._ready.set_result((loop, stop)))
+        await serve_until(stop, settings, ready=lambda _: self._ready.set_result((loop, stop)))

@@ -7,14 +7,15 @@ import sys
 from pathlib import Path
 
 from sessions_server.app import serve
+from sessions_server.serving import Addresses
 from sessions_server.settings import Settings
 from tests.support.clock import SharedClock
 
 
-def announce(address: str, http_url: str = "") -> None:
-    sys.stdout.write(f"listening on {address}\n")
-    if http_url:
-        sys.stdout.write(f"HTTP on {http_url}\n")
+def announce(addresses: Addresses) -> None:
+    sys.stdout.write(f"listening on {addresses.rpc}\n")
+    if addresses.http:
+        sys.stdout.write(f"HTTP on {addresses.http}\n")
     sys.stdout.flush()
 
 

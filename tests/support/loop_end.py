@@ -10,6 +10,7 @@ import signal
 from typing import Any, Final
 
 from sessions_server.app import serve
+from sessions_server.serving import Addresses
 from sessions_server.settings import Settings
 from tests.support.clocked_server import announce
 
@@ -32,10 +33,10 @@ def end_rpc_loop(loop: asyncio.AbstractEventLoop) -> None:
     loop.set_task_factory(fail_once)
 
 
-def _ready(address: str, http_url: str) -> None:
+def _ready(addresses: Addresses) -> None:
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGUSR1, end_rpc_loop, loop)
-    announce(address, http_url)
+    announce(addresses)
 
 
 def main() -> None:

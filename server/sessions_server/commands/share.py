@@ -21,6 +21,7 @@ import typer
 from sessions_server.commands.running import run
 
 if TYPE_CHECKING:
+    from sessions_server.serving import Addresses
     from sessions_server.settings import Settings
 
 LOOK_SECONDS = 0.5
@@ -51,9 +52,9 @@ async def _share(settings: Settings, *, lease: Path, gate: int, about: Path) -> 
     configure_logging(settings)
     stop = asyncio.Event()
 
-    def ready(address: str, _: str) -> None:
+    def ready(addresses: Addresses) -> None:
         about.write_text(json.dumps({"version": version("sessions"), "process": os.getpid()}))
-        sys.stdout.write(f"listening on {address}\n")
+        sys.stdout.write(f"listening on {addresses.rpc}\n")
         sys.stdout.flush()
         fcntl.flock(gate, fcntl.LOCK_UN)
         leaving.append(asyncio.ensure_future(_leave_with_the_last(stop, lease=lease, gate=gate)))

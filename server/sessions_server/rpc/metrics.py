@@ -17,6 +17,9 @@ from prometheus_client import (
 
 from sessions_server.domain.errors import SetupError
 
+SERVING: Final = ("sessions_serving", "1 while the database can be used and calls are taken, else 0.")
+"""The metric that says whether a server serves: its name, and what it means."""
+
 _COMMITS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 
@@ -56,11 +59,7 @@ class Metrics:
         self._open_streams = Gauge(
             "sessions_rpc_open_streams", "Streams that are open now.", ("method",), registry=registry
         )
-        self._serving = Gauge(
-            "sessions_serving",
-            "1 while the database can be used and calls are taken, else 0.",
-            registry=registry,
-        )
+        self._serving = Gauge(*SERVING, registry=registry)
         self._commit_seconds = Histogram(
             "sessions_transaction_seconds",
             "How long write transactions took, until they were durable.",
@@ -137,25 +136,27 @@ class Metrics:
         """A gauge that is evaluated at each scrape."""
         Gauge(name, text, registry=self.registry).set_function(read)
 
-    @contextmanager
-    def served(self, listen: str) -> Iterator[None]:
-        """Serves Prometheus metrics at `HOST:PORT` while the context lasts; does nothing if the address is empty.
 
-        Raises SetupError if it cannot listen there.
-        """
-        if not listen:
-            yield
-            return
-        host, _, port = listen.rpartition(":")
-        try:
-            server, thread = start_http_server(int(port), host.strip("[]"), self.registry)
-        except (OSError, OverflowError, ValueError) as error:
-            raise SetupError(
-                f"Metrics cannot be served at {listen} ({error}); give a free address and port."
-            ) from error
-        try:
-            yield
-        finally:
-            server.shutdown()
-            server.server_close()
-            thread.join()
+@contextmanager
+def serve_metrics(listen: str, registry: CollectorRegistry) -> Iterator[str]:
+    """Serves Prometheus metrics at `HOST:PORT` while the context lasts; does nothing if the address is empty. Yields
+    the address with the port that was actually bound.
+
+    Raises SetupError if it cannot listen there.
+    """
+    if not listen:
+        yield ""
+        return
+    host, _, port = listen.rpartition(":")
+    try:
+        server, thread = start_http_server(int(port), host.strip("[]"), registry)
+    except (OSError, OverflowError, ValueError) as error:
+        raise SetupError(
+            f"Metrics cannot be served at {listen} ({error}); give a free address and port."
+        ) from error
+    try:
+        yield f"{host}:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

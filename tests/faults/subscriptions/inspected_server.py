@@ -18,6 +18,7 @@ from sessions_server.log.hub import Hub
 from sessions_server.rpc import calls
 from sessions_server.rpc.metrics import Metrics
 from sessions_server.rpc.streams import Streams
+from sessions_server.serving import Addresses
 from sessions_server.settings import Settings
 from tests.support.clock import SharedClock
 from tests.support.clocked_server import announce
@@ -37,9 +38,9 @@ class Inspector:
         vars(app)["Metrics"] = lambda: self._metrics
         vars(calls)["Streams"] = functools.partial(Streams, recheck_seconds=RECHECK_SECONDS)
 
-    def ready(self, address: str, http_url: str) -> None:
+    def ready(self, addresses: Addresses) -> None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, self._tell)
-        announce(address, http_url)
+        announce(addresses)
 
     def _tell(self) -> None:
         counts = {

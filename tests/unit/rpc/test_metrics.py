@@ -8,7 +8,7 @@ from urllib.request import urlopen
 import pytest
 
 from sessions_server.domain.errors import SetupError
-from sessions_server.rpc.metrics import Metrics
+from sessions_server.rpc.metrics import Metrics, serve_metrics
 from sessions_server.storage.lane import Lane
 
 
@@ -22,7 +22,7 @@ def test_what_was_counted_can_be_fetched() -> None:
     metrics, address = Metrics(), free_address()
     metrics.handled("GetSession", "OK")
     metrics.took("GetSession", 0.003)
-    with metrics.served(address), urlopen(f"http://{address}/metrics") as response:
+    with serve_metrics(address, metrics.registry), urlopen(f"http://{address}/metrics") as response:
         text = response.read().decode()
     assert 'sessions_rpc_handled_total{code="OK",method="GetSession"} 1.0' in text
     assert 'sessions_rpc_seconds_bucket{le="0.005",method="GetSession"} 1.0' in text
@@ -32,24 +32,31 @@ def test_the_searches_of_the_moment_can_be_fetched() -> None:
     metrics, address, lane = Metrics(), free_address(), Lane()
     metrics.show_searches(lane)
     lane.running, lane.waiting = 2, 7
-    with metrics.served(address), urlopen(f"http://{address}/metrics") as response:
+    with serve_metrics(address, metrics.registry), urlopen(f"http://{address}/metrics") as response:
         text = response.read().decode()
     assert "sessions_searches_running 2.0" in text
     assert "sessions_searches_waiting 7.0" in text
 
 
 def test_without_an_address_nothing_listens() -> None:
-    with Metrics().served(""):
+    with serve_metrics("", Metrics().registry):
         pass
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:not-a-port", "127.0.0.1:99999999", "256.0.0.1:1"])
 def test_an_address_that_can_not_be_used_is_refused_with_a_sentence(address: str) -> None:
-    with pytest.raises(SetupError, match="give a free address and port"), Metrics().served(address):
+    with (
+        pytest.raises(SetupError, match="give a free address and port"),
+        serve_metrics(address, Metrics().registry),
+    ):
         pass
 
 
 def test_a_port_that_is_taken_is_refused_with_a_sentence() -> None:
     address = free_address()
-    with Metrics().served(address), pytest.raises(SetupError), Metrics().served(address):
+    with (
+        serve_metrics(address, Metrics().registry),
+        pytest.raises(SetupError),
+        serve_metrics(address, Metrics().registry),
+    ):
         pass
