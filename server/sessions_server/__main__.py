@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 
 import typer
@@ -13,6 +14,7 @@ from sessions_server.commands.keyring import keyring
 from sessions_server.commands.running import run
 from sessions_server.commands.share import share
 from sessions_server.commands.token import token
+from sessions_server.commands.worker import worker
 from sessions_server.domain.errors import DomainError, SetupError
 from sessions_server.serving import Addresses
 from sessions_server.settings import Settings
@@ -33,6 +35,10 @@ def serve(*, settings: Settings) -> None:
 
     Then it finishes the calls in flight, and stops.
     """
+    if settings.workers > 1:
+        from sessions_server.workers.supervisor import supervise
+
+        raise typer.Exit(asyncio.run(supervise(settings, ready=_announce)))
     from sessions_server.app import serve as serve_app
 
     run(serve_app(settings, ready=_announce))
@@ -51,6 +57,7 @@ cli.command("export")(data.export)
 cli.command("import")(data.import_)
 cli.command("vacuum")(data.vacuum)
 cli.add_typer(token, name="token")
+cli.command("worker", hidden=True)(worker)
 
 
 def main() -> None:

@@ -100,10 +100,15 @@ class Core:
     grace: ShutdownDeadline
 
 
-async def serve(settings: Settings, *, ready: Ready, clock: Clock | None = None) -> None:
-    """Serves until SIGTERM, SIGINT or SIGHUP, then drains. Raises the same errors as `serve_until`."""
+async def serve(
+    settings: Settings, *, ready: Ready, clock: Clock | None = None, worker: int | None = None
+) -> None:
+    """Serves until SIGTERM, SIGINT or SIGHUP, then drains. Raises the same errors as `serve_until`.
+
+    `worker` is this process's number if it is one of several workers.
+    """
     with logged_handshakes() if settings.tls_cert is not None else nullcontext():
-        configure_logging(settings)
+        configure_logging(settings, worker=worker)
         for sentence in unknown_variables(os.environ):
             logger.warning("%s", sentence)
         await serve_until(stop_at_signals(), settings, ready=ready, clock=clock)
@@ -127,7 +132,9 @@ async def serve_until(
             kind, _, _ = core.backend.scheme.partition("+")
             core.writer.observer = ObservedTransactions(metrics, tracing, database=kind)
             calls = _calls(settings, core, metrics, tracing, clock or SystemClock())
-            rpc = RpcServer(settings.listen, calls=calls, metrics=metrics, tls=tls)
+            rpc = RpcServer(
+                settings.listen, calls=calls, metrics=metrics, tls=tls, shared=settings.workers > 1
+            )
             http = _http_server(settings, calls, tls)
             await rpc.start()
             helpers = [asyncio.create_task(work) for work in (calls.streams.run(), _watch_store(core, rpc))]
@@ -329,6 +336,7 @@ def _http_server(settings: Settings, calls: Calls, tls: Tls | None) -> HttpServe
         hosts=_listed(settings.http_hosts),
         origins=_listed(settings.http_origins),
         tls=tls,
+        shared=settings.workers > 1,
     )
 
 

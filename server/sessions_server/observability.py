@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -18,13 +19,15 @@ if TYPE_CHECKING:
     from structlog.typing import EventDict, Processor, WrappedLogger
 
 
-def configure_logging(settings: Settings) -> None:
-    """Sends the logs of this program and its libraries to standard error."""
+def configure_logging(settings: Settings, *, worker: int | None = None) -> None:
+    """Sends the logs of this program and its libraries to standard error; a worker's lines with its number."""
     shared: list[Processor] = [
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.stdlib.PositionalArgumentsFormatter(),
     ]
+    if worker is not None:
+        shared.append(partial(_of_worker, worker))
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
@@ -50,6 +53,11 @@ def _rendering(form: LogFormat) -> list[Processor]:
     if form is LogFormat.JSON:
         return [structlog.processors.JSONRenderer()]
     return [_escaped, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+
+
+def _of_worker(number: int, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    event["worker"] = number
+    return event
 
 
 def _escaped(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

@@ -91,7 +91,9 @@ class LogLevel(StrEnum):
 
 
 class Settings(BaseSettings):
-    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_ignore_empty=True, frozen=True, ser_json_timedelta="float"
+    )
 
     listen: Address = Field(
         default="127.0.0.1:50051",
@@ -223,6 +225,13 @@ class Settings(BaseSettings):
         default=True,
         description="On SQLite, clear the unused parts of the file's pages, which may hold copies of erased content. "
         "Off automatically on a version of SQLite that this server does not know.",
+    )
+    workers: int = Field(
+        default=1,
+        ge=1,
+        le=256,
+        description="Server processes behind one address, each of which is a replica; more than one needs PostgreSQL "
+        "and Linux.",
     )
     wakeups: str = Field(
         default="",

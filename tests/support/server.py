@@ -45,6 +45,11 @@ class Server:
         return self._process.pid
 
     @property
+    def is_running(self) -> bool:
+        """Whether it was started, and neither stopped nor waited for since."""
+        return self._process is not None
+
+    @property
     def port(self) -> int:
         return int(self.address.rpartition(":")[2])
 

@@ -80,10 +80,12 @@ class _Examination:
     def _of_settings(self) -> Iterator[Finding]:
         from sessions_server.exposure import check_exposure
         from sessions_server.security.tokens import open_authenticator
+        from sessions_server.workers.ports import check_workers
 
         unknown = list(unknown_variables(os.environ))
         yield from ((NOTE, sentence) for sentence in unknown)
         check_exposure(self._settings)
+        check_workers(self._settings)
         open_authenticator(self._settings.tokens)
         given = sorted(self._settings.model_fields_set)
         names = ", ".join(f"{PREFIX}{name.upper()}" for name in given) or "none, so all have their defaults"

@@ -55,12 +55,15 @@ class HttpServer:
         hosts: Sequence[str] = (),
         origins: Sequence[str] = (),
         tls: Tls | None = None,
+        shared: bool = False,
     ) -> None:
+        """With `shared` other processes may listen at the same address, and get some of the connections."""
         self.address = bind
         """The address; after the start it has the port that was actually bound."""
         host = bind.rpartition(":")[0]
         application = Application(calls, Sites([host, *hosts], origins))
         self._tls = tls
+        self._shared = shared
         self._config = uvicorn.Config(
             application,
             http=Http1 if tls is None else ByAlpn,
@@ -105,7 +108,9 @@ class HttpServer:
         name = host.strip("[]")
         try:
             family = socket.AF_INET6 if ":" in name else socket.AF_INET
-            listening = socket.create_server((name, int(port)), family=family, backlog=BACKLOG)
+            listening = socket.create_server(
+                (name, int(port)), family=family, backlog=BACKLOG, reuse_port=self._shared
+            )
         except OSError as error:
             raise SetupError(
                 f"HTTP cannot be served at {self.address} ({error.strerror}); give SESSIONS_HTTP_LISTEN a free "

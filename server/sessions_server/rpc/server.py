@@ -50,8 +50,6 @@ BROKEN_GRACE_SECONDS: Final = 5.0
 """How long the calls of a failed server may take to finish while its replacement serves."""
 
 OPTIONS: Final = (
-    # Otherwise a second server on the same port would silently get half of the connections.
-    ("grpc.so_reuseport", 0),
     # Slightly more than the largest request, so that a request just over the limit gets our own error.
     ("grpc.max_receive_message_length", REQUEST_BYTES + 64 * 1024),
     # Detects peers that vanished, and ends their streams.
@@ -74,10 +72,14 @@ OPTIONS: Final = (
 
 
 class RpcServer:
-    def __init__(self, bind: str, *, calls: Calls, metrics: Metrics, tls: Tls | None = None) -> None:
+    def __init__(
+        self, bind: str, *, calls: Calls, metrics: Metrics, tls: Tls | None = None, shared: bool = False
+    ) -> None:
         self.address = bind
         """The address; after the start it has the port that was actually bound."""
         self._tls = tls
+        # If ports were shared, a second server on the same port would silently get half of the connections.
+        self._options = (*OPTIONS, ("grpc.so_reuseport", int(shared)))
         self._calls = calls
         services = [service.full_name for service in calls.services]
         self._health = Health(*services, metrics=metrics)
@@ -125,7 +127,7 @@ class RpcServer:
                     await asyncio.sleep(LULL_SECONDS)
 
     async def _serve(self) -> None:
-        server = grpc.aio.server(handlers=self._handlers, options=OPTIONS)
+        server = grpc.aio.server(handlers=self._handlers, options=self._options)
         port = self._bind(server)
         others = asyncio.all_tasks()
         self._server = server

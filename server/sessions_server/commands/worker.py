@@ -1,0 +1,65 @@
+"""`sessions-server worker`: one of the processes behind `serve --workers`, which starts it; nobody types it.
+
+It gets its settings over a socket that the parent holds the other end of, says there where it listens, and stops when
+the parent closes that end or is gone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import threading
+import time
+from contextlib import suppress
+from typing import Annotated, Final
+
+import typer
+
+from sessions_server.commands.running import run
+from sessions_server.serving import Addresses
+from sessions_server.settings import Settings
+
+KILL_SECONDS: Final = 10.0
+"""How much longer than the grace a stop may take. A worker that hangs does not outlive its parent by more."""
+
+
+def worker(
+    *,
+    number: Annotated[int, typer.Option(help="Its number, from 1, by which logs and metrics name it.")],
+    parent: Annotated[int, typer.Option(help="Descriptor of the socket to the parent, inherited from it.")],
+) -> None:
+    """Serves as one of several workers."""
+    from sessions_server.app import serve
+
+    connection = socket.socket(fileno=parent)
+    settings = Settings.model_validate_json(_line(connection))
+    grace = settings.drain_grace.total_seconds()
+    threading.Thread(target=_stop_with_the_parent, args=(connection, grace), daemon=True).start()
+
+    def ready(addresses: Addresses) -> None:
+        with suppress(OSError):  # the parent is gone, and this process stops too
+            connection.sendall(json.dumps(addresses._asdict()).encode() + b"\n")
+
+    run(serve(settings, ready=ready, worker=number))
+
+
+def _line(connection: socket.socket) -> bytes:
+    """What the parent sends. Exits if it is gone."""
+    line = b""
+    while not line.endswith(b"\n"):
+        if not (part := connection.recv(65_536)):
+            raise typer.Exit(1)
+        line += part
+    return line
+
+
+def _stop_with_the_parent(connection: socket.socket, grace_seconds: float) -> None:
+    """Has this process drain once the parent closes its end, and kills it if it does not come to its end."""
+    with suppress(OSError):  # what was not read yet when the parent was killed makes its end an error
+        while connection.recv(1):
+            continue
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(grace_seconds + KILL_SECONDS)
+    os.kill(os.getpid(), signal.SIGKILL)
