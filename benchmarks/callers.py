@@ -36,7 +36,7 @@ class Answered:
     p99_micros: float
 
 
-def call(calls: Sequence[Call], *, callers: int, seconds: float) -> Answered:
+def call(calls: Sequence[Call], *, callers: int, seconds: float, connections: int = CONNECTIONS) -> Answered:
     """Repeats the calls, all of one method, by that many callers at once. Raises BenchmarkError when one is refused."""
     first = calls[0]
     task = {
@@ -45,6 +45,7 @@ def call(calls: Sequence[Call], *, callers: int, seconds: float) -> Answered:
         "bodies": [base64.b64encode(framed(each.request)).decode() for each in calls],
         "answer_bytes": min(each.answer_bytes for each in calls),
         "callers": callers,
+        "connections": min(connections, callers),
         "seconds": seconds,
     }
     done = subprocess.run(
@@ -111,7 +112,7 @@ class _Callers(Connection):
 async def _run(task: dict[str, Any]) -> Answered:
     bodies = [base64.b64decode(each) for each in task["bodies"]]
     host, _, port = task["address"].rpartition(":")
-    connections = min(CONNECTIONS, task["callers"])
+    connections = task["connections"]
     running: list[_Callers] = []
     for number in range(connections):
         own = bodies[number::connections] if len(bodies) >= connections else bodies

@@ -84,12 +84,20 @@ class Ours:
         return Call(self.address, f"{SERVICE}/GetHistory", request, self.stub.GetHistory(request).ByteSize())
 
     def load_adds(
-        self, session_ids: Sequence[str], *, seconds: float, batch: int = 1, callers: int = CALLERS
+        self,
+        session_ids: Sequence[str],
+        *,
+        seconds: float,
+        batch: int = 1,
+        callers: int = CALLERS,
+        connections: int = CONNECTIONS,
     ) -> Answered:
         """Adds messages to all of them at once, and compares what was answered with what is stored."""
         before = self.message_count(session_ids)
         made = self.add_message if batch == 1 else self.add_messages
-        done = call([made(each) for each in session_ids], callers=callers, seconds=seconds)
+        done = call(
+            [made(each) for each in session_ids], callers=callers, seconds=seconds, connections=connections
+        )
         stored = self.message_count(session_ids) - before
         if stored != done.succeeded * batch:
             raise BenchmarkError(f"{done.succeeded} calls succeeded, but {stored} messages are stored.")

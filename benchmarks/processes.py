@@ -34,9 +34,10 @@ class Server:
         return int(psutil.Process(self.pid).memory_info().rss)
 
     def cpu_seconds(self) -> float:
-        """The time that all its threads have spent on a core."""
-        spent = psutil.Process(self.pid).cpu_times()
-        return float(spent.user + spent.system)
+        """The time that all its threads have spent on a core, and those of its workers."""
+        process = psutil.Process(self.pid)
+        spent = [each.cpu_times() for each in (process, *process.children())]
+        return float(sum(each.user + each.system for each in spent))
 
     def written_bytes(self) -> int:
         """What it has had written to disk."""
@@ -113,11 +114,13 @@ def echo_server() -> Iterator[Server]:
 
 @contextmanager
 def sessions_server(
-    folder: Path, *, database_url: str | None = None, root: Path = ROOT, http: bool = False
+    folder: Path, *, database_url: str | None = None, root: Path = ROOT, http: bool = False, workers: int = 1
 ) -> Iterator[Server]:
     """Our server as a user would start it: only addresses and database are given."""
     url = database_url or sqlite_url(folder / "sessions.db")
     arguments = ["sessions_server", "serve", "--listen", "127.0.0.1:0", "--database-url", url]
+    if workers > 1:
+        arguments += ["--workers", str(workers)]
     if http:
         arguments += ["--http-listen", "127.0.0.1:0"]
     with program(arguments, log=folder / "server.log", root=root, http=http) as server:

@@ -30,10 +30,10 @@ class Done(Protocol):
 
 
 @contextmanager
-def ours(database_url: str | None = None) -> Iterator[Ours]:
+def ours(database_url: str | None = None, *, workers: int = 1) -> Iterator[Ours]:
     with (
         scratch() as folder,
-        sessions_server(folder, database_url=database_url) as server,
+        sessions_server(folder, database_url=database_url, workers=workers) as server,
         connected(server) as found,
     ):
         yield found

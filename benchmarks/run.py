@@ -33,6 +33,7 @@ def measurements() -> dict[str, Callable[[Plan], list[Finding]]]:
         rules_local,
         rules_peers,
         rules_streams,
+        rules_workers,
     )
 
     every = (
@@ -47,6 +48,7 @@ def measurements() -> dict[str, Callable[[Plan], list[Finding]]]:
         rules_calls.get_history,
         rules_calls.add_messages,
         rules_calls.written,
+        rules_workers.workers,
         rules_streams.fan_out,
         rules_streams.receipt,
         rules_drafts.drafts,
