@@ -202,10 +202,8 @@ class HistoryQuery(NamedTuple):
     """Omits messages at the start, so that the page begins with a turn."""
 
 
-@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class HistoryPage:
-    """Compared by identity, so that its encoding can be kept beside it."""
-
     messages: tuple[Message, ...]
     """Oldest first."""
     has_more: bool

@@ -9,7 +9,7 @@ from hypothesis import given, strategies as st
 from sessions_proto.v1 import sessions_pb2 as pb
 from sessions_server.domain.models import ClaimedTime, Message, MessageBody, Micros, Sequence
 from sessions_server.domain.ports import HistoryPage
-from sessions_server.rpc.convert.history import encode_history
+from sessions_server.rpc.convert.history import _ENCODED, encode_history
 from sessions_server.rpc.convert.recent import LARGEST_BYTES
 from sessions_server.rpc.convert.responses import put_history
 
@@ -46,6 +46,9 @@ def test_the_bytes_of_a_page_are_those_of_its_response(found: list[Message], has
     assert read.SerializeToString(deterministic=True) == expected.SerializeToString(deterministic=True)
 
 
-def test_a_page_that_several_callers_share_is_encoded_once() -> None:
+def test_a_page_that_several_callers_share_is_encoded_once_and_then_forgotten() -> None:
     page = HistoryPage((Message("m", Sequence(1), Micros(1), MessageBody("user", "Hello")),), has_more=False)
     assert encode_history(page) is encode_history(page)
+    count = len(_ENCODED)
+    del page
+    assert len(_ENCODED) == count - 1

@@ -7,7 +7,7 @@ again: a Struct costs several times as much as all else of its message.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
-from weakref import WeakKeyDictionary
+from weakref import finalize
 
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto
@@ -26,19 +26,20 @@ _PACKAGE: Final = "sessions.v1.filled_with_bytes"
 _STRUCT: Final = ".google.protobuf.Struct"
 _MESSAGE: Final = f".{pb.Message.DESCRIPTOR.full_name}"
 
-_ENCODED: Final[WeakKeyDictionary[HistoryPage, bytes]] = WeakKeyDictionary()
-"""Beside each page: those who ask the same at the same time share one page."""
+_ENCODED: Final[dict[int, bytes]] = {}
+"""Beside each page, by its identity and as long as it exists: those who ask the same at the same time share one."""
 
 
 def encode_history(page: HistoryPage) -> bytes:
     """The bytes of a GetHistoryResponse."""
-    encoded = _ENCODED.get(page)
+    encoded = _ENCODED.get(id(page))
     if encoded is None:
         response: Any = _RESPONSE()
         for message in page.messages:
             put_message(response.messages.add(), message, _put_bytes)
         response.has_more = page.has_more
-        encoded = _ENCODED[page] = response.SerializeToString()
+        encoded = _ENCODED[id(page)] = response.SerializeToString()
+        finalize(page, _ENCODED.pop, id(page)).atexit = False
     return encoded
 
 
