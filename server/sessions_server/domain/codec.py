@@ -197,7 +197,9 @@ def _change_from_json(raw: list[Any]) -> Change:
 
 def session_json(session: Session) -> JsonObject:
     """Every field of a session except its data key."""
-    return to_plain(session._replace(data_key=None))
+    out = to_plain(session)
+    out.pop("data_key", None)
+    return out
 
 
 def session_from_json(raw: dict[str, Any]) -> Session:

@@ -39,8 +39,7 @@ def is_session(key: SessionKey) -> bool:
     return not key.session_id.startswith(_NO_SESSION)
 
 
-@dataclass(frozen=True, slots=True)
-class RequestStamp:
+class RequestStamp(NamedTuple):
     """A caller's request id, and what it was used for: a second use must be equal in both."""
 
     id: str
@@ -75,8 +74,7 @@ class NewSession:
     forked: ForkedContent | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Commit:
+class Commit(NamedTuple):
     """All that is to happen to one session, to records, or to both. Its decision needs nothing else."""
 
     key: SessionKey

@@ -27,13 +27,37 @@ class Field(NamedTuple):
 
 def to_plain(value: Any) -> dict[str, Any]:
     """A named tuple as an object without the fields that have their default value."""
-    defaults = value._field_defaults
-    out: dict[str, Any] = {}
-    for field, given in zip(fields_of(type(value)), value, strict=True):
-        if field.name in defaults and given == defaults[field.name]:
-            continue
-        out[field.name] = given if field.encode is None or given is None else field.encode(given)
+    names, defaults, encoders = _plan_of(type(value))
+    out = {
+        name: given for name, given, default in zip(names, value, defaults, strict=True) if given != default
+    }
+    for name, encode in encoders:
+        if (given := out.get(name)) is not None:
+            out[name] = encode(given)
     return out
+
+
+class _Plan(NamedTuple):
+    names: tuple[str, ...]
+    defaults: tuple[Any, ...]
+    encoders: tuple[tuple[str, Converter], ...]
+    """Of the fields whose values are not JSON."""
+
+
+def _plan_of(kind: type[Any]) -> _Plan:
+    found = _PLANS.get(kind)
+    if found is None:
+        fields, defaults = fields_of(kind), kind._field_defaults
+        found = _PLANS[kind] = _Plan(
+            tuple(field.name for field in fields),
+            tuple(defaults.get(field.name, _NO_DEFAULT) for field in fields),
+            tuple((field.name, field.encode) for field in fields if field.encode is not None),
+        )
+    return found
+
+
+_PLANS: dict[type, _Plan] = {}
+_NO_DEFAULT = object()
 
 
 def from_plain(kind: type[T], raw: dict[str, Any]) -> T:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sessions_server.domain.context import apply
 from sessions_server.domain.lifecycle import enter
-from sessions_server.domain.models import Context, EventType, Overflow, Sequence
+from sessions_server.domain.models import Context, EventType, Overflow, Sequence, Session
 
 if TYPE_CHECKING:
     from sessions_server.domain.models import (
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
         Imported,
         JsonObject,
         MessageErased,
-        Session,
         Settings,
         StateChange,
         StorageOptions,
@@ -108,13 +107,17 @@ def _with_message(session: Session, event: Event) -> Session:
     count, most = session.message_count + 1, session.config.max_messages
     if most and count > most and session.config.overflow is Overflow.TRUNCATE_OLDEST:
         count = most
-    return session._replace(
-        message_count=count,
-        last_sequence=event.sequence,
-        history_head=event.sequence,
-        update_time=event.time,
-        active_time=event.time,
-    )
+    # Every message passes here, and `_replace` takes four times as long.
+    values = list(session)
+    values[_MESSAGE_COUNT] = count
+    values[_LAST_SEQUENCE] = values[_HISTORY_HEAD] = event.sequence
+    values[_UPDATE_TIME] = values[_ACTIVE_TIME] = event.time
+    return Session._make(values)
+
+
+_MESSAGE_COUNT, _LAST_SEQUENCE, _HISTORY_HEAD, _UPDATE_TIME, _ACTIVE_TIME = map(
+    Session._fields.index, ("message_count", "last_sequence", "history_head", "update_time", "active_time")
+)
 
 
 def _touched(session: Session, event: Event, **changes: Any) -> Session:

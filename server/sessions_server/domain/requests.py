@@ -6,7 +6,6 @@ repeated request brings its content along, and everything else is read from the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sessions_server.domain.codec import message_from_json, message_json, session_from_json, session_json
@@ -39,8 +38,7 @@ class Kept(NamedTuple):
     identity of their log. A receipt need not be erased with its session."""
 
 
-@dataclass(frozen=True, slots=True)
-class StoredRequest:
+class StoredRequest(NamedTuple):
     """A request id that was used."""
 
     stamp: RequestStamp
@@ -54,7 +52,7 @@ class StoredRequest:
 
     def without_answer(self) -> StoredRequest:
         """A copy for after the session was erased."""
-        return self if self.outlives else replace(self, answer=None, kept=None)
+        return self if self.outlives else self._replace(answer=None, kept=None)
 
 
 _NO_BODY = MessageBody()

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sessions_server.domain.context import MISSING, Path, lookup
-from sessions_server.domain.models import Context, Message, Sequence, Session, SessionKey
+from sessions_server.domain.models import Context, Message, MessageDraft, Sequence, Session, SessionKey
 from sessions_server.domain.operations import Append
 from sessions_server.domain.reads import ContextRead
 from sessions_server.service.ids import new_log_id, new_message_id, new_session_id
@@ -95,8 +95,8 @@ class Sessions:
         """With what the domain cannot make up: ids and keys."""
         if commit.create is not None:
             commit = self._creating(commit, commit.create)
-        if any(type(operation) is Append and not operation.draft.chosen for operation in commit.operations):
-            commit = replace(commit, operations=tuple(map(_with_id, commit.operations)))
+        if any(map(_lacks_id, commit.operations)):
+            commit = commit._replace(operations=tuple(map(_with_id, commit.operations)))
         return commit
 
     def _creating(self, commit: Commit, new: NewSession) -> Commit:
@@ -108,11 +108,15 @@ class Sessions:
         create = replace(
             new, id_is_derived=new.id_is_derived or derived, data_key=data_key, log_id=new_log_id()
         )
-        return replace(commit, key=key, create=create)
+        return commit._replace(key=key, create=create)
+
+
+def _lacks_id(operation: Operation) -> bool:
+    return type(operation) is Append and not operation.draft.chosen
 
 
 def _with_id(operation: Operation) -> Operation:
     """A message whose id nobody chose gets one."""
-    if type(operation) is not Append or operation.draft.chosen:
-        return operation
-    return Append(operation.draft._replace(id=new_message_id()))
+    if type(operation) is Append and not operation.draft.chosen:
+        return Append(MessageDraft(new_message_id(), operation.draft.body))
+    return operation

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -313,7 +312,7 @@ def meaning(request: WireMessage, read: Callable[..., Any]) -> Any:
         command = read(request, tenant=TENANT, limits=LIMITS)
     except DomainError as error:
         return str(error)
-    return replace(command, request=None) if isinstance(command, Commit) else command
+    return command._replace(request=None) if isinstance(command, Commit) else command
 
 
 @pytest.mark.parametrize(

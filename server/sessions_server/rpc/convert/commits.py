@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence as Seq
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from sessions_proto.v1 import commits_pb2 as commits_pb
 from sessions_server.domain.commit import Commit, Committed, NewSession, RequestStamp, Result, without_session
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from sessions_server.domain.limits import Limits
     from sessions_server.domain.reads import Read, ReadResult
 
+T = TypeVar("T")
+Given = TypeVar("Given")
+
 _AROUND_BYTES: Final = 64 * 1024
 """Reserved for what surrounds a response in a stream."""
 
@@ -42,20 +45,23 @@ def read_commit(request: commits_pb.CommitRequest, *, tenant: str, limits: Limit
         key=key,
         request=stamp,
         create=_read_create(check, request, stamp),
-        conditions=tuple(
-            read_condition(names, f"conditions[{place}]", condition)
-            for place, condition in enumerate(request.conditions[: limits.commit_conditions])
-        ),
-        operations=tuple(
-            read_operation(names, f"operations[{place}]", operation)
-            for place, operation in enumerate(request.operations[: limits.commit_operations])
-        ),
+        conditions=_each(read_condition, names, "conditions", request.conditions, limits.commit_conditions),
+        operations=_each(read_operation, names, "operations", request.operations, limits.commit_operations),
         reads=read_all(names, tenant, request.reads),
         shows_session=has_session,
         numbers_errors=True,
     )
     check.done()
     return commit
+
+
+def _each(
+    read: Callable[[Names, str, Given], T], names: Names, field: str, given: Seq[Given], most: int
+) -> tuple[T, ...]:
+    """The first of what a field holds, at most so many; more are refused by the shape."""
+    if not given:
+        return ()
+    return tuple([read(names, f"{field}[{place}]", each) for place, each in enumerate(given[:most])])
 
 
 def _read_key(
@@ -80,21 +86,24 @@ def _read_create(
 
 def _check_shape(check: Check, request: commits_pb.CommitRequest, *, has_session: bool) -> None:
     """Checks the commit as a whole."""
-    limits = check.limits
-    for field, given, most in (
-        ("conditions", len(request.conditions), limits.commit_conditions),
-        ("operations", len(request.operations), limits.commit_operations),
-    ):
-        if given > most:
-            check.wrong(field, f"Must have at most {most:,} {field}.")
-    kinds = [operation.WhichOneof("operation") for operation in request.operations]
-    conditions = [condition.WhichOneof("condition") for condition in request.conditions]
-    if not has_session and not OF_RECORDS.issuperset([*kinds, *conditions]):
-        check.wrong("session_id", "Must be the session that the operations and conditions apply to.")
+    operations, conditions, limits = request.operations, request.conditions, check.limits
+    if len(conditions) > limits.commit_conditions:
+        check.wrong("conditions", f"Must have at most {limits.commit_conditions:,} conditions.")
+    if len(operations) > limits.commit_operations:
+        check.wrong("operations", f"Must have at most {limits.commit_operations:,} operations.")
+    kinds = [operation.WhichOneof("operation") for operation in operations]
+    if not has_session:
+        named = [condition.WhichOneof("condition") for condition in conditions]
+        if not OF_RECORDS.issuperset([*kinds, *named]):
+            check.wrong("session_id", "Must be the session that the operations and conditions apply to.")
     if "delete_session" in kinds[:-1]:
         check.wrong("operations", "Must have delete_session as the last operation.")
-    changes = [each.context for each in request.operations if each.WhichOneof("operation") == "context"]
-    check_paths(check, "operations", changes)
+    if "context" in kinds:
+        check_paths(
+            check,
+            "operations",
+            [each.context for each, kind in zip(operations, kinds, strict=True) if kind == "context"],
+        )
 
 
 def put_committed(
@@ -104,7 +113,8 @@ def put_committed(
         put_session(target.session, committed.session)
     for operation, result in zip(commit.operations, committed.results, strict=True):
         _put_result(target.results.add(), operation, result)
-    put_reads(target.reads, commit.reads, committed.reads, room=room_beside(target.ByteSize(), limits))
+    if commit.reads:
+        put_reads(target.reads, commit.reads, committed.reads, room=room_beside(target.ByteSize(), limits))
 
 
 def put_reads(

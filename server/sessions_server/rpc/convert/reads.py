@@ -50,6 +50,8 @@ def read_reads(request: commits_pb.ReadRequest, *, tenant: str, limits: Limits) 
 
 
 def read_all(names: Names, tenant: str, given: Seq[commits_pb.ReadOperation]) -> tuple[Read, ...]:
+    if not given:
+        return ()
     check = names.check
     if len(given) > check.limits.reads:
         check.wrong("reads", f"Must have at most {check.limits.reads} reads.")
