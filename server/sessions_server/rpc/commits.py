@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from sessions_proto.v1 import commits_pb2 as commits_pb
 from sessions_server.rpc.convert.commits import put_committed, put_reads, read_commit, room_beside
 from sessions_server.rpc.convert.common import read
+from sessions_server.rpc.convert.large import converted, json_of, json_of_committed
 from sessions_server.rpc.convert.reads import check_refresh, read_reads
 from sessions_server.rpc.pipeline import Pipeline
 
@@ -28,7 +30,10 @@ class CommitServicer:
     async def Commit(self, request: commits_pb.CommitRequest, caller: Caller) -> commits_pb.CommitResponse:
         commit = await read(read_commit, request, caller, self._limits)
         response = commits_pb.CommitResponse()
-        put_committed(response, commit, await self._sessions.commit(commit), self._limits)
+        committed = await self._sessions.commit(commit)
+        await converted(
+            put_committed, response, commit, committed, self._limits, of=json_of_committed(committed)
+        )
         return response
 
     async def Read(self, request: commits_pb.ReadRequest, caller: Caller) -> commits_pb.ReadResponse:
@@ -36,7 +41,8 @@ class CommitServicer:
         check_refresh(reads, caller)
         found = await self._sessions.read(reads)
         response = commits_pb.ReadResponse()
-        put_reads(response.results, reads, found, room=room_beside(0, self._limits))
+        put = partial(put_reads, room=room_beside(0, self._limits))
+        await converted(put, response.results, reads, found, of=json_of(found))
         return response
 
     async def StreamCommits(

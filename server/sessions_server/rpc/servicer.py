@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, cast
 
 from sessions_proto.v1 import sessions_pb2 as pb
+from sessions_server.domain.models import Message
 from sessions_server.domain.operations import Verb
 from sessions_server.rpc.convert.common import read, read_named
 from sessions_server.rpc.convert.content import (
@@ -21,10 +22,16 @@ from sessions_server.rpc.convert.content import (
     read_update_context,
 )
 from sessions_server.rpc.convert.drafts import encode_draft
-from sessions_server.rpc.convert.events import encode_checkpoint, encode_event, encode_event_with_changes
+from sessions_server.rpc.convert.events import (
+    encode_checkpoint,
+    encode_event,
+    encode_event_with_changes,
+    is_encoded,
+)
 from sessions_server.rpc.convert.exports import put_record
 from sessions_server.rpc.convert.history import encode_history
 from sessions_server.rpc.convert.imports import read_import
+from sessions_server.rpc.convert.large import converted, data_of, json_of_record, metadata_of
 from sessions_server.rpc.convert.lists import read_list, read_search
 from sessions_server.rpc.convert.recent_contexts import RecentContextStructs
 from sessions_server.rpc.convert.responses import (
@@ -103,7 +110,7 @@ class SessionServicer:
         query = await read(read_list, request, caller, self._limits)
         page = await self._sessions.page(query, request.page_token)
         response = pb.ListSessionsResponse(next_page_token=page.next_token)
-        put_sessions(response.sessions, page.sessions)
+        await converted(put_sessions, response.sessions, page.sessions, of=metadata_of(page.sessions))
         return response
 
     async def SearchSessions(
@@ -112,7 +119,7 @@ class SessionServicer:
         query = await read(read_search, request, caller, self._limits)
         page = await self._sessions.page(query, request.page_token)
         response = pb.SearchSessionsResponse(next_page_token=page.next_token)
-        put_sessions(response.sessions, page.sessions)
+        await converted(put_sessions, response.sessions, page.sessions, of=metadata_of(page.sessions))
         return response
 
     async def ForkSession(self, request: pb.ForkSessionRequest, caller: Caller) -> pb.ForkSessionResponse:
@@ -159,7 +166,8 @@ class SessionServicer:
     async def SetContext(self, request: pb.SetContextRequest, caller: Caller) -> pb.SetContextResponse:
         commit = await read(read_set_context, request, caller, self._limits)
         response = pb.SetContextResponse()
-        put_context(response.context, await self._sessions.write_context(commit))
+        context = await self._sessions.write_context(commit)
+        await converted(put_context, response.context, context, of=[context.data])
         return response
 
     async def UpdateContext(
@@ -168,7 +176,8 @@ class SessionServicer:
         commit = await read(read_update_context, request, caller, self._limits)
         response = pb.UpdateContextResponse()
         context = await self._sessions.write_context(commit)
-        put_context(response.context, context, partial(self._contexts.put, commit.key))
+        put = partial(self._contexts.put, commit.key)
+        await converted(put_context, response.context, context, put, of=[context.data])
         return response
 
     async def GetContext(self, request: pb.GetContextRequest, caller: Caller) -> pb.GetContextResponse:
@@ -176,27 +185,29 @@ class SessionServicer:
         context, value = await self._sessions.context(*wanted)
         response = pb.GetContextResponse()
         if wanted.path:
-            put_context_part(response.context, context, value)
+            await converted(put_context_part, response.context, context, value, of=[value])
         else:
-            put_context(response.context, context)
+            await converted(put_context, response.context, context, of=[context.data])
         return response
 
     async def AddMessage(self, request: pb.AddMessageRequest, caller: Caller) -> pb.AddMessageResponse:
         commit = await read(read_add_message, request, caller, self._limits)
         (message,) = await self._sessions.add_messages(commit)
         response = pb.AddMessageResponse()
-        put_message(response.message, message)
+        await converted(put_message, response.message, message, of=[message.body.data])
         return response
 
     async def AddMessages(self, request: pb.AddMessagesRequest, caller: Caller) -> pb.AddMessagesResponse:
         commit = await read(read_add_messages, request, caller, self._limits)
         response = pb.AddMessagesResponse()
-        put_messages(response.messages, await self._sessions.add_messages(commit))
+        messages = await self._sessions.add_messages(commit)
+        await converted(put_messages, response.messages, messages, of=data_of(messages))
         return response
 
     async def GetHistory(self, request: pb.GetHistoryRequest, caller: Caller) -> bytes:
         wanted = await read(read_get_history, request, caller, self._limits)
-        return encode_history(await self._sessions.history(*wanted))
+        page = await self._sessions.history(*wanted)
+        return await converted(encode_history, page, of=data_of(page.messages))
 
     async def ClearHistory(self, request: pb.ClearHistoryRequest, caller: Caller) -> pb.ClearHistoryResponse:
         commit = await read(read_clear_history, request, caller, self._limits)
@@ -217,7 +228,7 @@ class SessionServicer:
         async with aclosing(cast("AsyncGenerator[ExportRecord]", self._transfers.export(key))) as records:
             async for record in records:
                 response = pb.ExportSessionResponse()
-                put_record(response.record, record)
+                await converted(put_record, response.record, record, of=json_of_record(record))
                 await write(response.SerializeToString())
 
     async def ImportSession(
@@ -244,7 +255,10 @@ class _Subscriber:
         self._encode = encode_event_with_changes if changes else encode_event
 
     async def event(self, event: Event) -> None:
-        await self._write(self._encode(event))
+        if isinstance(event.data, Message) and not is_encoded(event):
+            await self._write(await converted(self._encode, event, of=[event.data.body.data]))
+        else:
+            await self._write(self._encode(event))
 
     async def checkpoint(self, position: Sequence, log_id: str) -> None:
         await self._write(encode_checkpoint(position, log_id))

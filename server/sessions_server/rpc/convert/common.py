@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from sessions_server.domain.commit import RequestStamp
 from sessions_server.domain.models import SessionKey
@@ -19,6 +22,10 @@ OFF_LOOP_BYTES: Final = 64 * 1024
 """Messages of this size or more are converted in a thread: one of 3.3 MB takes half a second, which would block the
 event loop."""
 
+_THREADS: Final = ThreadPoolExecutor(2, thread_name_prefix="convert")
+"""Few, since each holds the interpreter's lock for 5 ms at a time, and the event loop may wait for all of them."""
+
+T = TypeVar("T")
 Request_contra = TypeVar("Request_contra", contravariant=True)
 Read_co = TypeVar("Read_co", covariant=True)
 Read = TypeVar("Read")
@@ -51,7 +58,13 @@ async def read(convert: Convert[Request, Read], request: Request, caller: Caller
     """Converts a request, in a thread if it is large."""
     if request.ByteSize() < OFF_LOOP_BYTES:
         return convert(request, tenant=caller.tenant, limits=limits)
-    return await asyncio.to_thread(convert, request, tenant=caller.tenant, limits=limits)
+    return await beside_loop(convert, request, tenant=caller.tenant, limits=limits)
+
+
+async def beside_loop(convert: Callable[..., T], *arguments: Any, **options: Any) -> T:
+    """Runs a conversion in a thread."""
+    loop = asyncio.get_running_loop()
+    return await loop.run_in_executor(_THREADS, partial(convert, *arguments, **options))
 
 
 def read_key(check: Check, tenant: str, request: OfSession) -> SessionKey:

@@ -44,6 +44,11 @@ def encode_event(event: Event) -> bytes:
     return encoded
 
 
+def is_encoded(event: Event) -> bool:
+    """Whether `encode_event` has only to look the event up."""
+    return event in _ENCODED
+
+
 def encode_event_with_changes(event: Event) -> bytes:
     """The same, including what was changed if that is small enough, for subscriptions that ask for it."""
     data = event.data

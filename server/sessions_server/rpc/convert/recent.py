@@ -6,6 +6,7 @@ of the call: a Struct is a tree of messages, whereas its bytes are written and p
 
 from __future__ import annotations
 
+from threading import Lock
 from typing import TYPE_CHECKING, Final
 
 from google.protobuf.struct_pb2 import Struct
@@ -24,12 +25,13 @@ GENERATION_BYTES: Final = 4 * 1024 * 1024
 
 
 class RecentStructs:
-    """Recently used Structs by their JSON. Not thread-safe."""
+    """Recently used Structs by their JSON. Thread-safe."""
 
     def __init__(self, generation_bytes: int = GENERATION_BYTES) -> None:
         self._room = self._most = generation_bytes
         self._young: dict[bytes, bytes] = {}
         self._old: dict[bytes, bytes] = {}
+        self._lock = Lock()
 
     def put(self, struct: Struct, value: JsonObject) -> None:
         """Fills an empty Struct, and marks it as present if it is a field."""
@@ -61,8 +63,9 @@ class RecentStructs:
         return made
 
     def _keep(self, json: bytes, made: bytes) -> None:
-        self._room -= len(json) + len(made)
-        if self._room < 0:
-            self._room = self._most - len(json) - len(made)
-            self._young, self._old = {}, self._young
-        self._young[json] = made
+        with self._lock:
+            self._room -= len(json) + len(made)
+            if self._room < 0:
+                self._room = self._most - len(json) - len(made)
+                self._young, self._old = {}, self._young
+            self._young[json] = made

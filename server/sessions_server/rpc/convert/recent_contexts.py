@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from itertools import compress, islice
 from operator import eq, is_not
+from threading import Lock
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from google.protobuf.struct_pb2 import Struct
@@ -36,28 +37,36 @@ class _Made(NamedTuple):
 
 
 class RecentContextStructs:
-    """Encoded contexts of recently changed sessions. Not thread-safe."""
+    """Encoded contexts of recently changed sessions. Thread-safe."""
 
     def __init__(self, most_bytes: int = MOST_BYTES) -> None:
         self._room = most_bytes
         self._kept: OrderedDict[SessionKey, _Made] = OrderedDict()
+        self._lock = Lock()
 
     def put(self, key: SessionKey, struct: Struct, value: JsonObject) -> None:
         """Fills an empty Struct, and marks it as present if it is a field."""
-        last = self._kept.pop(key, None)
-        if last is not None:
-            self._room += len(last.made)
+        last = self._take(key)
         if len(value) < FEWEST_KEYS:
             put_object(struct, value)
             return
         self._keep(key, _made_from(last, struct, value))
 
+    def _take(self, key: SessionKey) -> _Made | None:
+        with self._lock:
+            last = self._kept.pop(key, None)
+            if last is not None:
+                self._room += len(last.made)
+        return last
+
     def _keep(self, key: SessionKey, made: _Made) -> None:
-        self._kept[key] = made
-        self._room -= len(made.made)
-        while self._room < 0:
-            _, oldest = self._kept.popitem(last=False)
-            self._room += len(oldest.made)
+        self._take(key)
+        with self._lock:
+            self._kept[key] = made
+            self._room -= len(made.made)
+            while self._room < 0:
+                _, oldest = self._kept.popitem(last=False)
+                self._room += len(oldest.made)
 
 
 def _made_from(last: _Made | None, struct: Struct, value: JsonObject) -> _Made:
