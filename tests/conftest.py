@@ -1,4 +1,4 @@
-"""What tests of several folders share."""
+"""Fixtures and settings shared by several folders."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from hypothesis import settings
 
 from tests.support.postgres import Postgres, running_postgres
 
-# Limits on time stand in the benchmarks; a busy machine fails no test.
+# Time limits are for benchmarks; a busy machine must not fail a test.
 settings.register_profile("untimed", deadline=None)
-# Of `make test-fast`.
+# For `make test-fast`.
 settings.register_profile("fast", deadline=None, max_examples=20)
 settings.load_profile("untimed")
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """What is imported and collected stays to the end: the garbage collector would look through it again and again."""
+    """Exempts modules and collected tests from garbage collection, which would traverse them again and again."""
     gc.disable()
     try:
         return (yield)
@@ -29,13 +29,13 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.freeze()
 
 
-# A shell has what it starts in the background ignore Ctrl-C, programs that the tests start would inherit that, and a
-# test that interrupts one would wait forever. https://docs.python.org/3/library/signal.html#signal.signal
+# A shell makes background jobs ignore SIGINT. Programs started by tests would inherit that, and a test that interrupts
+# one would wait forever. https://docs.python.org/3/library/signal.html#signal.signal
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[Postgres]:
-    """One PostgreSQL for all tests that do not harm it. It does not wait for the disk: none of them pulls its plug."""
+    """One PostgreSQL for all tests that do not harm it. It does not sync to disk, since no test cuts its power."""
     with running_postgres() as server:
         yield server

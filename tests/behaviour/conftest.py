@@ -1,4 +1,4 @@
-"""The servers of a module's tests, and a client of either flavour that calls them all in turn.
+"""The servers of a module's tests, and a client of either flavour that distributes calls over all of them.
 
 Every test of a client runs against one server on SQLite, one on PostgreSQL, and three of them on one PostgreSQL.
 """
@@ -26,7 +26,7 @@ REPLICAS: Final = {"postgres": 1, "replicas": 3}
 
 @pytest.fixture(scope="module")
 def settings() -> dict[str, str]:
-    """What the module's servers are started with, by full name."""
+    """The settings of the module's servers, by full name."""
     return {}
 
 
@@ -41,14 +41,14 @@ def deployment(
         return
     postgres: Postgres = request.getfixturevalue("postgres_server")
     url = postgres.url(asyncio.run(postgres.fresh_database()))
-    env = {**settings, "SESSIONS_ALLOW_UNSAFE_DURABILITY": "true"}  # nobody pulls the plug
+    env = {**settings, "SESSIONS_ALLOW_UNSAFE_DURABILITY": "true"}  # no test cuts the power
     with running_replicas(folder, count=REPLICAS[request.param], database_url=url, env=env) as servers:
         yield servers
 
 
 @pytest.fixture(scope="module")
 def server(deployment: list[Server]) -> Server:
-    """One of them."""
+    """One of the module's servers."""
     return deployment[0]
 
 
@@ -66,7 +66,7 @@ async def client(flavour: str, deployment: list[Server]) -> AsyncIterator[AsyncC
 
 @pytest.fixture
 def user_id() -> str:
-    """A user that no other test has."""
+    """A user of this test alone."""
     return f"user-{uuid.uuid4().hex}"
 
 

@@ -1,4 +1,4 @@
-"""What a session is supposed to be, in as few words as possible: the model that a real server is held against."""
+"""A minimal model of sessions, to compare a real server with."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WRITABLE = {"created", "active"}
 
 
 class Refused(Exception):
-    """The call fails, with this reason."""
+    """The call fails for this reason."""
 
 
 @dataclass
@@ -31,9 +31,9 @@ class Model:
     messages: list[tuple[int, str]] = field(default_factory=list)
     records: dict[str, bytes] = field(default_factory=dict)
     past: dict[int, tuple[str, dict[str, Any], list[int]]] = field(default_factory=dict)
-    """By sequence, how it was right after each event: state, context and the sequences of the history."""
+    """By sequence, the state after each event: state, context and the sequences of the history."""
     erased: set[int] = field(default_factory=set)
-    """The sequences of messages that are gone for good."""
+    """The sequences of messages that were permanently removed."""
 
     def __post_init__(self) -> None:
         self._remember()
@@ -61,7 +61,7 @@ class Model:
         return count
 
     def truncate(self, part: str, amount: int) -> list[str]:
-        """Returns what was removed."""
+        """Returns the removed messages."""
         self._require_writable()
         left = {
             "newest": lambda: self.messages[: max(len(self.messages) - amount, 0)],
@@ -111,7 +111,7 @@ class Model:
         return 1
 
     def commit(self, head: int | None, steps: list[Callable[[Model], object]]) -> None:
-        """All of the steps or none, if the history ends with the given sequence."""
+        """Applies all steps or none, if the history ends at the given sequence."""
         copy = deepcopy(self)
         if head is not None and head != copy.head:
             raise Refused("ETAG_MISMATCH")
@@ -120,7 +120,7 @@ class Model:
         self.__dict__.update(copy.__dict__)
 
     def fork(self, at: int) -> Model:
-        """A new session as this one was after an event; at the end with its records."""
+        """A new session as a copy of this one after an event; at the end it includes the records."""
         _, context, history = self.past[at]
         texts = dict(self.messages)
         kept = [texts[sequence] for sequence in history if sequence in texts]
@@ -141,7 +141,7 @@ class Model:
         return [message for message in self.messages if message[0] < before][-limit:]
 
     def history_at(self, sequence: int) -> list[int]:
-        """The history as it was, without what was erased since."""
+        """The history at that position, without messages erased since."""
         return [each for each in self.past[sequence][2] if each not in self.erased]
 
     def _cut(self, left: list[tuple[int, str]]) -> None:

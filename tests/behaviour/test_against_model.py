@@ -1,4 +1,4 @@
-"""Random lives of sessions, through the client, against a model: what one says the other must say."""
+"""Random operations on sessions, through the client, compared with a model."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def pointer(key: str) -> str:
 
 
 class Lives(RuleBasedStateMachine):
-    """One session, and its model beside it."""
+    """One session and its model."""
 
     client: Client
     model: Model
@@ -137,7 +137,7 @@ class Lives(RuleBasedStateMachine):
     def commit(
         self, *, added: list[str], cut: int | None, key: str, value: Any, by: int | None, stale: bool
     ) -> None:
-        """Several operations, of which the last may be refused, on a head that may be stale."""
+        """Several operations, the last of which may be refused, with a head that may be stale."""
         operations = [ops.append(role="user", content=content) for content in added]
         steps: list[Callable[[Model], object]] = [lambda model: model.add(added)] if added else []
         if cut is not None:
@@ -169,7 +169,7 @@ class Lives(RuleBasedStateMachine):
 
     @rule(back=st.integers(0, 4))
     def fork(self, back: int) -> None:
-        """The life continues with the fork."""
+        """Forks the session and continues with the fork."""
         at = max(self.model.sequence - back, min(self.model.past))
         self.session = self.client.sessions.fork(self.session.id, at_sequence=at)
         self.model = self.model.fork(at)
@@ -199,7 +199,7 @@ class Lives(RuleBasedStateMachine):
         self.client.sessions.truncate_history(self.session.id, **cut)
 
     def both(self, real: Callable[[], object], expected: Callable[[], object]) -> None:
-        """Does the same to both: they succeed together, or are refused for the same reason."""
+        """Does the same to both: they either succeed, or are refused for the same reason."""
         try:
             expected()
             refusal = None

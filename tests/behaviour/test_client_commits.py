@@ -26,7 +26,7 @@ from sessions_client import (
 from tests.support.amounts import amount
 
 RACES: Final = amount("RACES", 20)
-"""How many pairs of writers race for one head."""
+"""How many pairs of writers race for the same head."""
 
 
 async def contents(client: AsyncClient, session: Session) -> list[str]:

@@ -1,4 +1,4 @@
-"""Drafts through the client: a message is shown while it is written, and stored when it is done."""
+"""Drafts through the client: a message is shown while it is being written, and stored at the end."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Screen:
         self.message: Message | None = None
 
     async def follow(self, events: AsyncIterator[object]) -> None:
-        """Until the message, or the end of the draft without one."""
+        """Collects updates until the message, or until the draft ends without one."""
         async for event in events:
             if isinstance(event, DraftUpdate):
                 self.updates.append(event)

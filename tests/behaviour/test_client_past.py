@@ -1,4 +1,4 @@
-"""How a session was after each of its events, and what its events tell of what was changed, through the client."""
+"""Past states of a session, and events that include changes, through the client."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sessions through the client: their life, and finding them."""
+"""Sessions through the client: their lifecycle, lists and searches."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ async def test_every_change_is_an_event_with_data_of_its_own(client: AsyncClient
         await client.sessions.update_context(session.id, path="a.b", value=1)
         await client.sessions.update(session.id, metadata={"x": 1})
         await say(client, session, "Hello")
-        events = await take(subscription, 4)  # the clearing erases a message that was not heard yet
+        events = await take(subscription, 4)  # clearing erases a message that was not delivered yet
         await client.sessions.clear_history(session.id)
         events += await take(subscription, 1)
     kinds = ["state_change", "context_change", "updated", "message", "history_cleared"]
@@ -127,7 +127,7 @@ async def test_a_callback_hears_of_everything_in_order(client: AsyncClient, sess
 
 @pytest.fixture
 def mortal(tmp_path: Path) -> Iterator[Server]:
-    """A server of the test's own, to end and start again."""
+    """A server for a single test, which may stop and restart it."""
     with start_server(tmp_path) as server:
         yield server
 
@@ -166,7 +166,7 @@ async def test_a_callback_lives_through_a_restart(flavour: str, mortal: Server) 
     await asyncio.to_thread(mortal.kill)
     await asyncio.to_thread(mortal.start)
     await say(client, session, "two")
-    # A deletion erases the log, and what was not heard yet.
+    # A deletion erases the log, including events not delivered yet.
     assert await asyncio.to_thread(heard_two.wait, 30)
     await client.sessions.delete(session.id)
     assert await asyncio.to_thread(done.wait, 30)

@@ -16,7 +16,7 @@ from tests.support.server import start_server
 
 @pytest.fixture
 async def full(client: AsyncClient, user_id: str) -> Session:
-    """A session with something of everything."""
+    """A session with content of every kind."""
     session = await client.sessions.create(
         user_id, metadata={"device": "web", "n": 1.5}, config={"timeout": 60, "context_window": 7}
     )
@@ -133,9 +133,7 @@ async def test_large_messages_come_in_pages_and_records_that_a_client_takes(
     contents = [str(number) * 200_000 for number in range(9)]
     for content in contents:
         await client.sessions.add_message(session.id, role="user", content=content)
-    newest = await client.sessions.get_history(
-        session.id, limit=9
-    )  # of which each page of the wire holds some
+    newest = await client.sessions.get_history(session.id, limit=9)  # each page on the wire has some of these
     assert not newest.has_more
     assert [message.content for message in newest] == contents
     data = await client.sessions.export(session.id)

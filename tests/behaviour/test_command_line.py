@@ -1,4 +1,4 @@
-"""The command line, as an operator meets it: what it says, what it leaves alone, and how it fails."""
+"""The command line as an operator uses it: its output, what it leaves unchanged, and how it fails."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ ENV = {"SESSIONS_DATABASE_URL": "sqlite+aiosqlite:///sessions.db", "SESSIONS_KEY
 
 @dataclass
 class Place:
-    """A folder with a database of a few sessions, one of them encrypted, and an export of it. No server runs there."""
+    """A folder with a database of a few sessions, one of them encrypted, and an export of it. No server is running."""
 
     folder: Path
     ids: list[str]
@@ -55,7 +55,7 @@ class Place:
         return sentence_of(run_here(*arguments, folder=self.folder, env=self.env))
 
     def into(self, name: str) -> Place:
-        """The same folder with another database."""
+        """The same folder with a different database."""
         url = f"sqlite+aiosqlite:///{name}"
         return Place(self.folder, self.ids, {**self.env, "SESSIONS_DATABASE_URL": url})
 
@@ -270,5 +270,5 @@ def test_a_bar_shows_how_far_it_is_where_somebody_looks(place: Place) -> None:
 def read(terminal: int) -> bytes:
     try:
         return os.read(terminal, 4096)
-    except OSError:  # nobody has the other end open any more
+    except OSError:  # the other end is closed
         return b""

@@ -1,4 +1,4 @@
-"""Exports as files that somebody else may have had: what was altered, cut, mixed up or is in use is refused whole."""
+"""Export files that may have been altered, truncated or mixed up, or are in use: all are refused entirely."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ALTERED = (
 
 @dataclass(frozen=True)
 class Place:
-    """A folder with an export of a few sessions, and with databases by their names."""
+    """A folder with an export of a few sessions, and databases by name."""
 
     folder: Path
 
@@ -87,7 +87,7 @@ Alter = Callable[[Lines], Lines]
 
 
 def starts(lines: Lines) -> list[int]:
-    """Where each session begins, and where the last ends."""
+    """Where each session begins, and where the last one ends."""
     return [at for at, line in enumerate(lines) if line.startswith((b'{"header"', b'{"end"'))]
 
 
@@ -140,7 +140,7 @@ def test_nothing_is_imported_from_an_export_that_was_altered(place: Place, name:
 
 
 def sealed_again(lines: Lines) -> Lines:
-    """With the last line that belongs to the others."""
+    """Recomputes the last line to match the others."""
     kept, count = lines[:-1], json.loads(lines[-1])["end"]["count"]
     end = {"end": {"count": count, "sha256": hashlib.sha256(b"".join(kept)).hexdigest()}}
     return [*kept, compact(end)]
@@ -214,7 +214,7 @@ def test_a_line_that_is_longer_than_any_export_has_is_not_read_into_memory(
 
 
 def cut(place: Place, sessions: int) -> bytes:
-    """Leaves whole sessions and a part of the next; answers what the file holds then."""
+    """Keeps whole sessions and part of the next; returns what remains in the file."""
     lines = place.lines()
     place.write(lines[: starts(lines)[sessions] + 1])
     return place.dump.read_bytes()

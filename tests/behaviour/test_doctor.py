@@ -1,4 +1,4 @@
-"""`sessions-server doctor`: what it says of settings and files, good ones and bad ones, and that it changes nothing."""
+"""`sessions-server doctor`: its findings for good and bad settings and files, and that it changes nothing."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ KEYRING = {"SESSIONS_KEYRING": "keyring.json"}
 
 
 def doctor(folder: Path, *arguments: str, env: Mapping[str, str] | None = None) -> dict[str, list[str]]:
-    """Its lines by subject, each with its grade. It fails where a line does."""
+    """Its lines by subject, each with its level. Fails if a line is malformed."""
     done = run_here("doctor", *arguments, folder=folder, env=env)
     found: dict[str, list[str]] = {}
     for line in done.stdout.splitlines():
@@ -41,7 +41,7 @@ def doctor(folder: Path, *arguments: str, env: Mapping[str, str] | None = None) 
 
 @pytest.fixture
 def used(tmp_path: Path) -> Path:
-    """A folder with a keyring, and a database that has an encrypted session. No server runs there."""
+    """A folder with a keyring and a database that has an encrypted session. No server is running."""
     assert run_here("keyring", "new", "keyring.json", folder=tmp_path).returncode == 0
     with start_server(tmp_path, env=KEYRING) as server, Client(server.address) as client:
         client.sessions.create("u1", storage_options={"encryption": True})

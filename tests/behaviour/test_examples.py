@@ -1,7 +1,7 @@
-"""The example programs do what they show, against a server process; those of other languages are built first.
+"""The example programs work as described, against a server process; those in other languages are built first.
 
-A program of another language is built in a copy of its folder under .cache, so that a second run finds what the first
-one built, and nothing is written to the tree.
+A program in another language is built in a copy of its folder under .cache, so that later runs reuse the build, and
+nothing is written to the tree.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 BUILDS = ROOT / ".cache" / "examples"
 
-# What each program of another language is made and run with: the tools it needs, with the words that say where they
-# are from, and the commands that its folder's user would type.
+# How each program in another language is built and run: the tools it needs, with a hint where to get them, and the
+# commands that a user would type in its folder.
 LANGUAGES = {
     "go": ({"go": "Go 1.26 or later"}, [["go", "generate"], ["go", "run", "."]]),
     "java": (
@@ -50,13 +50,13 @@ event 5 EVENT_TYPE_DELETED
 
 @pytest.fixture(scope="module")
 def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
-    """One server is enough: what is shown here are the programs."""
+    """One server is enough, since the subject is the programs."""
     with start_server(tmp_path_factory.mktemp("server")) as server:
         yield [server]
 
 
 def environment(server: Server) -> dict[str, str]:
-    """Finds the server, and the programs and packages of this project's environment."""
+    """Points programs to the server and to this project's environment."""
     return {
         **os.environ,
         "SESSIONS_ADDRESS": server.address,
@@ -74,7 +74,7 @@ def run(server: Server, *command: str, folder: Path) -> str:
 
 
 def copy_of(example: str) -> Path:
-    """The example's folder beside the protos, as in the tree; what an earlier run built there is kept."""
+    """A copy of the example's folder next to the protos, as in the tree; earlier builds in it are kept."""
     BUILDS.mkdir(parents=True, exist_ok=True)
     protos = BUILDS / "protos"
     if not protos.is_symlink():
@@ -82,7 +82,7 @@ def copy_of(example: str) -> Path:
     for path in project_files(f"examples/{example}"):
         target = BUILDS / path
         target.parent.mkdir(parents=True, exist_ok=True)
-        # With its time, by which build tools see what has changed.
+        # Keeps the modification time, by which build tools detect changes.
         shutil.copy2(ROOT / path, target)
     return BUILDS / "examples" / example
 
@@ -123,7 +123,7 @@ def test_the_draft_is_shown_and_then_stored(server: Server) -> None:
 
 @contextmanager
 def view(server: Server, session: Session, position: Path) -> Iterator[subprocess.Popen[str]]:
-    """The live view as a process, until the context ends."""
+    """Runs the live view as a process."""
     command = [sys.executable, "examples/subscribe.py", session.id, str(position)]
     with subprocess.Popen(
         command, cwd=ROOT, env=environment(server), stdout=subprocess.PIPE, text=True
@@ -156,7 +156,7 @@ async def test_the_live_view_goes_on_over_restarts_of_the_server_and_of_itself(
     with view(server, session, position) as process:
         [shown] = lines(process, 1)
         if shown == "4 user: Good.":
-            # Printed before, and stopped before it was noted.
+            # Printed before the kill, which came before it was recorded.
             [shown] = lines(process, 1)
         assert shown == "5 user: Did you miss this?"
         await client.sessions.delete(session.id)

@@ -1,4 +1,4 @@
-"""One form of file for exports: what the server's command, the client and `sessions` write, each of them reads."""
+"""The export file format: the server's command, the client and `sessions` read each other's files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ID: Final = "full"
 
 
 def fill(client: Client, id_: str = ID, *, encrypted: bool = False) -> None:
-    """A session with something of everything."""
+    """A session with content of every kind."""
     client.sessions.create(
         "u",
         session_id=id_,
@@ -56,7 +56,7 @@ def fill(client: Client, id_: str = ID, *, encrypted: bool = False) -> None:
 
 
 def visible(data: SessionData) -> list[Any]:
-    """All that an export says, but for when it was made and where its log was."""
+    """The content of an export, without its time and the log's identity."""
     *records, footer = data.to_dict()["records"]
     header = records[0]["header"]
     del header["export_time"], header["session"]["last_sequence"], header["session"]["etag"]
@@ -70,9 +70,9 @@ def visible(data: SessionData) -> list[Any]:
 class Place(NamedTuple):
     folder: Path
     full: SessionData
-    """What a client exported."""
+    """An export by the client."""
     dump: bytes
-    """What the server's command then exported, with more sessions."""
+    """A later export by the server's command, with more sessions."""
 
 
 @pytest.fixture(scope="module")
@@ -195,4 +195,4 @@ FIRST_SESSION: Final[dict[str, Any]] = {
     "times": [1_700_000_000_000_000, 1_700_000_001_000_000, 1_700_000_001_000_000, None, None, None],
     "expiry_reason": None,
 }
-"""As `codec_v1` reads it."""
+"""In the form that `codec_v1` reads."""

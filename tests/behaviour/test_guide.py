@@ -1,7 +1,7 @@
-"""Every snippet of the guide, its text unchanged, against a server: plain, and with each call awaited.
+"""Runs every snippet of the guide unchanged against a server: as it is, and with each call awaited.
 
-The texts in guide/ are byte for byte the guide's. A test adds what the guide takes for granted: the client, `datetime`,
-and the names that come from elsewhere in a reader's program, such as `user`.
+The files in guide/ are byte for byte the guide's snippets. Tests add what the guide assumes: the client, `datetime`,
+and names from elsewhere in a reader's program, such as `user`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ CONTEXT = {
 
 
 class Awaited(ast.NodeTransformer):
-    """Puts `await` before every call of `client.sessions`, and changes nothing else."""
+    """Adds `await` before every call of `client.sessions`, and changes nothing else."""
 
     def visit_Call(self, node: ast.Call) -> ast.expr:
         self.generic_visit(node)
@@ -51,14 +51,14 @@ class Awaited(ast.NodeTransformer):
 
 
 class Reader(NamedTuple):
-    """Pastes snippets into a program of theirs, which has a client of one flavour."""
+    """Pastes snippets into a program that has a client of one flavour."""
 
     client: Client | AsyncClient
     names: dict[str, Any]
     printed: asyncio.Queue[str]
 
     async def paste(self, snippet: str, **names: Any) -> dict[str, Any]:
-        """Runs a snippet where `names` are known too; answers all names that are known after it."""
+        """Runs a snippet with the given `names`; returns all names defined afterwards."""
         self.names.update(names)
         code = compiled(snippet, awaited=isinstance(self.client, AsyncClient))
         if isinstance(self.client, Client):
@@ -70,7 +70,7 @@ class Reader(NamedTuple):
 
 def compiled(snippet: str, *, awaited: bool) -> CodeType:
     tree = ast.parse(SNIPPETS[snippet])
-    # The guide shows a handler below the call that uses it; in a program it is defined first.
+    # The guide shows a handler below the call that uses it; in a program it must be defined first.
     tree.body.sort(key=lambda statement: not isinstance(statement, ast.AsyncFunctionDef))
     if awaited:
         tree = ast.fix_missing_locations(Awaited().visit(tree))
@@ -80,7 +80,7 @@ def compiled(snippet: str, *, awaited: bool) -> CodeType:
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """With a keyring, for the snippet that asks for encryption."""
+    """Includes a keyring, for the snippet that requests encryption."""
     keyring = tmp_path_factory.mktemp("keys") / "keyring.json"
     made = CliRunner().invoke(cli, ["keyring", "new", str(keyring)])
     assert made.exit_code == 0, made.output
@@ -98,7 +98,7 @@ async def reader(request: pytest.FixtureRequest, addresses: list[str], user_id: 
     printed: asyncio.Queue[str] = asyncio.Queue()
 
     def show(*values: object) -> None:
-        # The synchronous client runs callbacks in a thread of its own.
+        # The synchronous client runs callbacks in its own thread.
         loop.call_soon_threadsafe(printed.put_nowait, " ".join(map(str, values)))
 
     client = Client(addresses) if request.param == "sync" else AsyncClient(addresses)
@@ -112,7 +112,7 @@ async def reader(request: pytest.FixtureRequest, addresses: list[str], user_id: 
 
 @pytest.fixture
 async def observer(addresses: list[str]) -> AsyncIterator[AsyncClient]:
-    """Another program that uses the same sessions."""
+    """A second program that uses the same sessions."""
     async with AsyncClient(addresses) as client:
         yield client
 
@@ -220,7 +220,7 @@ async def test_a_session_is_exported_imported_archived_and_deleted(
         seen = [event async for event in events]
     assert names["session_data"].context == CONTEXT
     assert [message.content for message in names["session_data"].messages] == ["Hello"]
-    # The deletion erases what the observer had not heard by then.
+    # The deletion erases what the observer had not received yet.
     *heard, last = (event.type for event in seen)
     assert last == "deleted"
     assert heard == ["imported", "message", "state_change"][: len(heard)]
@@ -231,7 +231,7 @@ async def test_a_session_is_exported_imported_archived_and_deleted(
 
 @pytest.fixture
 def model(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModelServer]:
-    """What answers the guide's prompt."""
+    """The model that answers the guide's prompt."""
     with model_server() as model:
         model.script = [says("It keeps ", "the state.")]
         for name, value in model.env.items():
@@ -291,7 +291,7 @@ async def test_the_task_runs_from_the_command_line(
 async def test_the_complete_example_manages_a_session_from_start_to_end(
     reader: Reader, observer: AsyncClient, user_id: str
 ) -> None:
-    """It awaits what it calls, so it is for the asynchronous client alone."""
+    """Only for the asynchronous client, since the example awaits its calls."""
     names = await reader.paste("session_manager", user_id=user_id)
     created, handled, ended = names["session"], names["result"], names["summary"]
 

@@ -1,4 +1,4 @@
-"""A TLS handshake of the gRPC port that fails: one line of the log each, with the cause, in the form of all others."""
+"""A failed TLS handshake of the gRPC port is logged as one line with the cause, in the usual format."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def lines(server: Server) -> list[str]:
-    """What the log says of handshakes. Each of its lines is one of ours."""
+    """The log lines about handshakes. Checks that every line has our format."""
     entries = [json.loads(line) for line in server.log.splitlines()]
     assert all({"timestamp", "level", "event"} <= entry.keys() for entry in entries)
     told = [entry for entry in entries if entry["event"].startswith(FAILED)]
@@ -48,7 +48,7 @@ def plain(port: int, _: Path) -> None:
 
 
 def encrypted(port: int, context: ssl.SSLContext) -> None:
-    """Returns when the server has closed the connection, or the client has refused it."""
+    """Returns once the server has closed the connection, or the client has refused it."""
     context.set_alpn_protocols(["h2"])
     with socket.create_connection((HOST, port)) as connection:
         try:
@@ -116,7 +116,7 @@ def test_a_failed_handshake_is_one_line_with_its_cause(row: str, server: Server,
     fail(server.port, tmp_path)
     while len(lines(server)) == len(before):
         pass
-    # A second one, whose cause is known, shows that the first one wrote no other line.
+    # A second failure with a known cause shows that the first one logged nothing else.
     plain(server.port, tmp_path)
     while len(told := lines(server)[len(before) :]) < 2:
         pass

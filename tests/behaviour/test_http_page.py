@@ -1,4 +1,4 @@
-"""The page on HTTP: its commands run as they are, one after another, and print what the page says."""
+"""The page on HTTP: its commands run unchanged, in order, and print what the page shows."""
 
 from __future__ import annotations
 

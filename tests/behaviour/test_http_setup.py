@@ -1,4 +1,4 @@
-"""An address of HTTP that cannot be used, or should not be: each gets a sentence that says what to do."""
+"""HTTP addresses that cannot or should not be used: each error says what to do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a server listens, and how it is told to stop."""
+"""Where a server listens, and how it is stopped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The metrics of a running server, and what docs/reference/metrics.md and examples/monitoring make of them."""
+"""The metrics of a running server, and their use in docs/reference/metrics.md and examples/monitoring."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from tests.support.server import start_server
 
 MONITORING: Final = ROOT / "examples" / "monitoring"
 OF_PROMETHEUS: Final = {"up"}
-"""What Prometheus itself adds to a scrape."""
+"""Metrics that Prometheus itself adds to a scrape."""
 
 SERIES: Final = re.compile(r"\b(?:sessions|process)_[a-z_]+|\bup\b")
 
 
 @pytest.fixture(scope="module")
 def scrape(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """What a server that was called shows."""
+    """The scrape of a server that has received calls."""
     listen = f"{HOST}:{free_port()}"
     folder = tmp_path_factory.mktemp("server")
     with (
@@ -47,18 +47,18 @@ def promtool() -> list[str]:
 
 
 def families(scrape: str) -> dict[str, str]:
-    """The kinds of the metrics in a scrape, by name."""
+    """The metric types in a scrape, by name."""
     found = re.findall(r"^# TYPE (\S+) (\S+)$", scrape, re.MULTILINE)
     return {name: kind for name, kind in found if not name.endswith("_created")}
 
 
 def series(scrape: str) -> set[str]:
-    """The names that queries may have."""
+    """The names that queries can use."""
     return {re.split(r"[{ ]", line)[0] for line in scrape.splitlines() if not line.startswith("#")}
 
 
 def expressions() -> list[str]:
-    """Every query of the dashboard and the rules, with what Grafana would put in the place of its variables."""
+    """Every query of the dashboard and the rules, with Grafana's variables replaced."""
     board = json.loads((MONITORING / "dashboard.json").read_text())
     asked = [target["expr"] for panel in board["panels"] for target in panel["targets"]]
     asked = [each.replace("$__rate_interval", "5m").replace("$instance", ".*") for each in asked]

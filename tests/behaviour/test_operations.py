@@ -1,4 +1,4 @@
-"""The commands of docs/operations.md, pasted as they stand there, do what it says of them."""
+"""The commands of docs/operations.md, pasted unchanged, do what the page says."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ COMMANDS = [block.text for block in BLOCKS if block.word == "bash"]
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder as the page takes it for granted, with the project's environment in it."""
+    """A folder as the page assumes it, with the project's environment."""
     (tmp_path / ".venv").symlink_to(sys.prefix)
     return tmp_path
 
 
 def paste(about: str, *, folder: Path) -> str:
-    """Runs the one block that holds `about`; answers what it shows on the terminal."""
+    """Runs the one block that contains `about`; returns its terminal output."""
     [command] = [command for command in COMMANDS if about in command]
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""Whoever follows the page on PostgreSQL has a database to run on, and a role that can serve and no more."""
+"""Following the page on PostgreSQL gives a working database, and a role that can serve and nothing more."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PAGE = text_of(Path("docs/postgresql.md"))
 
 
 def statements() -> list[list[str]]:
-    """Of each block of SQL."""
+    """The statements of each SQL block."""
     found = [block.text for block in blocks(PAGE) if block.word == "sql"]
     return [[one.strip() for one in text.split(";") if one.strip()] for text in found]
 
@@ -49,7 +49,7 @@ async def test_the_pages_statements_set_up_an_owner_and_a_role_that_serves(
 
 
 async def serve(folder: Path, place: str) -> None:
-    """A server goes through a session's life."""
+    """Runs a server through a session's lifecycle."""
     env = {
         "SESSIONS_ALLOW_UNSAFE_DURABILITY": "true",
         "SESSIONS_DATABASE_URL": f"postgresql+asyncpg://{place}",

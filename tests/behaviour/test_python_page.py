@@ -29,7 +29,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def program(text: str, *arguments: str) -> str:
-    """What a program prints, in a process of its own: forks are not for the process of the tests."""
+    """The output of a program in its own process: the tests' process must not fork."""
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, SOURCES))}
     done = subprocess.run(
         [sys.executable, "-c", HEAD + text, *arguments],
@@ -241,7 +241,7 @@ for result in results:
 def test_celerys_forked_workers_use_the_client_of_their_parent_and_their_own(
     server: Server, tmp_path: Path
 ) -> None:
-    """The parent has called and has a subscription open."""
+    """The parent has made calls and has an open subscription."""
     (tmp_path / "tasks.py").write_text(TASKS.format(address=server.address))
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (*SOURCES, tmp_path)))}
     options = (

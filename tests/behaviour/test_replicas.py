@@ -1,4 +1,4 @@
-"""What clients see of several servers over one database: calls spread over all of them, and each expiry once."""
+"""Several servers over one database, as clients see them: calls are distributed, and each expiry happens once."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ MOST_CALLS = 3_000
 
 
 def shared_settings(postgres: Postgres) -> dict[str, str]:
-    """Of servers on a database of their own."""
+    """The settings of servers that share a new database."""
     url = postgres.url(asyncio.run(postgres.fresh_database()))
     return {"SESSIONS_DATABASE_URL": url, "SESSIONS_ALLOW_UNSAFE_DURABILITY": "true"}
 
 
 class Counted:
-    """A server that tells how many calls it has answered."""
+    """A server that reports how many calls it has served."""
 
     def __init__(self, folder: Path, env: dict[str, str]) -> None:
         folder.mkdir()
@@ -107,7 +107,7 @@ def test_a_session_that_expires_on_two_replicas_does_so_once(
 
 
 async def expire_again_and_again(servers: list[Server], clock: SharedClock) -> list[list[tuple[int, str]]]:
-    """The logs as subscribers see them, of each session on each server."""
+    """The logs that subscribers saw, of each session on each server."""
     async with AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(AsyncClient(server.address)) for server in servers]
         sessions = [await clients[0].sessions.create("u", config={"timeout": 60}) for _ in range(EXPIRING)]

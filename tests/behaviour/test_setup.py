@@ -1,4 +1,4 @@
-"""Settings, files and databases that cannot be used: each gets a sentence that names what to mend, and no password."""
+"""Unusable settings, files and databases: each error names what to fix, and shows no password."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ UNSAFE = {"SESSIONS_ALLOW_UNSAFE_DURABILITY": "true"}
 
 
 def complained(folder: Path, *arguments: str, **env: str) -> str:
-    """What a command says that never comes so far as to serve."""
+    """The output of a command that fails before it serves."""
     return sentence_of(run_here(*arguments, folder=folder, env=env))
 
 
@@ -141,7 +141,7 @@ def test_an_address_of_nats_that_is_none_is_refused_before_anything_is_served(
 
 @pytest.fixture(scope="module")
 def database(postgres_server: Postgres) -> Iterator[str]:
-    """The name of one without tables, whose schema only its owner may use, and which it leaves in the end."""
+    """The name of a database without tables whose schema only its owner may use; dropped at the end."""
     name = asyncio.run(postgres_server.fresh_database())
     for statement in ("CREATE ROLE guest LOGIN", f'REVOKE CONNECT ON DATABASE "{name}" FROM PUBLIC'):
         asyncio.run(postgres_server.execute(statement))

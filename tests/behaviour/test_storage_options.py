@@ -1,6 +1,6 @@
-"""Storage options through the client: how long a session lives, what is left of it, and what leaves it whole.
+"""Storage options through the client: how long a session lives, and what remains of it afterwards.
 
-The servers go by a clock that the tests turn, and sweep all the time.
+The servers use a clock that the tests set, and sweep continuously.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def deployment(
 
 
 async def states_of(client: AsyncClient, user_id: str, **query: Any) -> list[str]:
-    """The states of a user's sessions, sorted, as a list gives them, which is as a search does."""
+    """The sorted states of a user's sessions; a list and a search must agree."""
     listed = client.sessions.list(user_id=user_id, **query)
     states = {session.id: str(session.state) async for session in listed}
     found = client.sessions.search(user_id=user_id, metadata_filter={}, **query)
@@ -84,7 +84,7 @@ async def test_the_end_of_a_temporary_session_leaves_nothing(client: AsyncClient
         ended = await client.sessions.end(session.id)
         assert ended.state == "ended"
         seen = [str(event.type) async for event in events]
-    # What came before the deletion is erased with the session, so only its own server still shows it.
+    # The deletion erases earlier events with the session, so only the server that made it still shows them.
     assert seen in (["state_change", "deleted"], ["deleted"])
     for read in (client.sessions.get, client.sessions.get_context, client.sessions.export):
         with pytest.raises(NotFound):
@@ -211,7 +211,7 @@ async def test_an_encrypted_session_is_used_like_any_other(client: AsyncClient, 
 
 @pytest.fixture
 async def data(client: AsyncClient, user_id: str) -> SessionData:
-    """An export."""
+    """An export of a session."""
     session = await client.sessions.create(user_id, metadata={"device": "web"})
     await client.sessions.add_messages(
         session.id, messages=[{"role": "user", "content": f"text {number}"} for number in range(3)]

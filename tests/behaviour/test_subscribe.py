@@ -1,4 +1,4 @@
-"""Subscriptions with a callback: in order, one at a time, and with errors that are not swallowed; and closing them."""
+"""Subscriptions with a callback: events in order and one at a time, no swallowed errors, and closing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MESSAGES = 200
 
 
 class Heard:
-    """What a callback was given. It may be called from another thread."""
+    """Collects what a callback receives. May be called from another thread."""
 
     def __init__(self, *, last: int = 0, fails_at: int = 0) -> None:
         self.sequences: list[int] = []

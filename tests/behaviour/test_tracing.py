@@ -1,4 +1,4 @@
-"""A trace of one call through client, server and database, as docs/tracing.md shows it."""
+"""The trace of one call through client, server and database, as shown in docs/tracing.md."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ BLOCKS = list(blocks(text_of(Path("docs/tracing.md"))))
 CALLERS = 16
 
 Span = dict[str, Any]
-"""As the SDK writes it in JSON."""
+"""The SDK's JSON form."""
 
 
 class Traced:
-    """A server that writes its spans down, and this process's own spans."""
+    """A server that writes its spans to a file, together with this process's spans."""
 
     def __init__(self, server: Server, file: Path) -> None:
         self.server = server
@@ -41,7 +41,7 @@ class Traced:
         self.provider.add_span_processor(SimpleSpanProcessor(self._exporter))
 
     def spans(self) -> list[Span]:
-        """All of them; the server is stopped, so that it has written its own."""
+        """All spans; stops the server first, so that it has written its own."""
         self.server.stop()
         finished: tuple[ReadableSpan, ...] = self._exporter.get_finished_spans()
         own = [json.loads(span.to_json()) | {"scope": _scope(span)} for span in finished]
@@ -62,7 +62,7 @@ def traced(tmp_path: Path) -> Iterator[Traced]:
 
 
 def tree(spans: list[Span], parent: str | None, indent: str = "") -> list[str]:
-    """The names of spans, each below the one that it belongs to."""
+    """The names of spans, each below its parent."""
     lines = []
     for span in spans:
         if span["parent_id"] == parent:

@@ -1,4 +1,4 @@
-"""One server for all tests of a module, and a shell that knows where it is."""
+"""One server for all tests of a module, and a shell configured with its address."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def shell(server: Server, tmp_path: Path) -> Shell:
 
 @pytest.fixture
 def user() -> str:
-    """A user that no other test has."""
+    """A user of this test alone."""
     return f"user-{uuid.uuid4().hex[:8]}"
 
 
 @pytest.fixture
 def create(shell: Shell, user: str) -> Create:
-    """Creates a session from the command line; returns its id."""
+    """Creates a session with the command line; returns its id."""
 
     def run(*arguments: str) -> str:
         done = shell.run("create", "--user", user, "-o", "id", *arguments)
@@ -46,5 +46,5 @@ def create(shell: Shell, user: str) -> Create:
 
 
 def rows(text: str) -> list[dict[str, Any]]:
-    """JSON lines."""
+    """Parses JSON lines."""
     return [json.loads(line) for line in text.splitlines()]

@@ -1,4 +1,4 @@
-"""Each command on a pipe: what it prints for programs, and what it did."""
+"""Each command on a pipe: its output for programs, and its effect."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every command in a terminal and on a pipe: what it prints in either, held against what was looked at and kept.
+"""Every command in a terminal and on a pipe: its output is compared with reviewed snapshots.
 
 `test_terminal.py` has the commands that ask questions.
 """
@@ -24,9 +24,9 @@ FILTER: Final = '{"device": {"$in": ["web"]}}'
 
 class Step(NamedTuple):
     name: str
-    """Of the kept files."""
+    """The name of the snapshot files."""
     arguments: str
-    """Words; USER is a user, A and B are sessions, FILTER is a filter of metadata."""
+    """Words; USER is replaced by a user, A and B by sessions, FILTER by a metadata filter."""
 
 
 STORY: Final = (
@@ -62,12 +62,12 @@ STORY: Final = (
     Step("version", "version"),
 )
 WITHOUT_A_SCREEN: Final = {"completion"}
-"""Prints a script that belongs to the shell; another test uses it."""
+"""Prints a script for the shell; another test uses it."""
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server whose time stands still: a time's digits, and with them the width of a column, vary otherwise."""
+    """A server whose clock is stopped: the digits of times, and so column widths, would vary otherwise."""
     folder = tmp_path_factory.mktemp("server")
     with start_server(folder, clock=SharedClock(folder / "clock")) as server:
         yield server
@@ -109,7 +109,7 @@ def _on_a_pipe(shell: Shell, arguments: list[str]) -> str:
 
 
 def shown(text: str, shell: Shell, user: str) -> str:
-    """What was printed, without what is different each time; names that stand in a column keep their width."""
+    """The output without what varies between runs; placeholders in columns keep the width."""
     text = masked(text).replace(user, "USER".ljust(len(user), "~"))
     text = text.replace(shell.env["SESSIONS_ADDRESS"], "ADDRESS").replace(str(shell.folder), "FOLDER")
     text = re.sub(r'("etag": |etag +)"?[\w.:~-]+"?', r"\1E", text)

@@ -1,4 +1,4 @@
-"""Exit codes, which scripts rely on, and sentences instead of traces."""
+"""Exit codes, which scripts rely on, and sentences instead of tracebacks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Profiles, the environment and flags: the later one counts."""
+"""Profiles, the environment and flags: the later source wins."""
 
 from __future__ import annotations
 

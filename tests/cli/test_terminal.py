@@ -1,4 +1,4 @@
-"""What a person sees and types in a terminal, held against screens that were looked at and kept."""
+"""What a person sees and types in a terminal, compared with reviewed snapshots of screens."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SCREENS = Path(__file__).parent / "screens"
 
 
 def check(name: str, text: str, **names: str) -> None:
-    """Compares a screen with the kept one. UPDATE_SCREENS=1 keeps what is there now: look at it."""
+    """Compares a screen with its snapshot. UPDATE_SCREENS=1 updates the snapshot: review it."""
     shown = masked(text)
     for placeholder, value in names.items():
         shown = shown.replace(value, placeholder.upper().ljust(len(value), "~"))
@@ -69,7 +69,7 @@ def test_deleting_asks_for_the_id(shell: Shell, create: Create) -> None:
 
 
 def editor(folder: Path, *commands: str) -> str:
-    """An editor that does something else each time it is opened."""
+    """An editor that does something different each time it is opened."""
     steps = "\n".join(f"{number}) {command} ;;" for number, command in enumerate(commands))
     script = folder / "editor.sh"
     script.write_text(

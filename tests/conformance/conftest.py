@@ -1,4 +1,4 @@
-"""One suite, three stores: SQLite in memory, SQLite in a file, PostgreSQL. A test that leaves one out says why."""
+"""One suite for three stores: SQLite in memory, SQLite in a file, PostgreSQL. A test that excludes one says why."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 TEMPLATE = "migrated"
 LEAVING_SECONDS = 30
-"""Far beyond what the end of a connection takes."""
+"""Far longer than closing a connection takes."""
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def cells(tmp_path_factory: pytest.TempPathFactory) -> Cells:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def postgres(postgres_server: Postgres, cells: Cells) -> Postgres:
-    """The server, with a database whose tables each test's database copies."""
+    """The server, with a template database whose tables each test's database copies."""
     await postgres_server.execute(f"CREATE DATABASE {TEMPLATE}")
     store = open_store(
         parse_url(postgres_server.url(TEMPLATE)),
@@ -61,7 +61,7 @@ async def postgres(postgres_server: Postgres, cells: Cells) -> Postgres:
 
 @pytest.fixture(autouse=True)
 def nothing_left(tmp_path: Path) -> Iterator[None]:
-    """What a store opened is closed when its test is over: threads, and files of the test's folder."""
+    """Checks that a test leaves nothing open that a store opened: no threads, and no files of the test's folder."""
     yield
     threads = [thread.name for thread in threading.enumerate() if thread.name.startswith("sqlite-")]
     files = [file.path for file in psutil.Process().open_files() if file.path.startswith(str(tmp_path))]
@@ -70,12 +70,12 @@ def nothing_left(tmp_path: Path) -> Iterator[None]:
 
 @pytest_asyncio.fixture
 async def postgres_url(postgres: Postgres) -> AsyncIterator[str]:
-    """Of a database to which no connection is left when its test is over."""
+    """A database; checks that no connection to it remains after the test."""
     name = await postgres.fresh_database(template=TEMPLATE)
     yield postgres.url(name)
     connections = f"SELECT application_name, state FROM pg_stat_activity WHERE datname = '{name}'"
     async with asyncio.timeout(LEAVING_SECONDS):
-        while await postgres.fetch(connections):  # noqa: ASYNC110  # a server takes a moment to end what was closed
+        while await postgres.fetch(connections):  # noqa: ASYNC110  # the server takes a moment to end closed connections
             await asyncio.sleep(0.01)
 
 
@@ -94,7 +94,7 @@ def url(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(params=["file", "postgres"])
 def lasting_url(request: pytest.FixtureRequest) -> str:
-    """Of the stores that outlive a process."""
+    """A database that outlives a process."""
     found: str = request.getfixturevalue(f"{request.param}_url")
     return found
 
@@ -110,7 +110,7 @@ def opener(clock: HandClock, cells: Cells) -> Opener:
 
 @pytest_asyncio.fixture
 async def bench(url: str, opener: Opener, clock: HandClock) -> AsyncIterator[Harness]:
-    """A started store on each database in turn."""
+    """A started store, on each database in turn."""
     store = opener(url)
     await store.start()
     try:

@@ -1,4 +1,4 @@
-"""Drives a store through commands, as the writer does, with everything defaulted that a test does not speak of."""
+"""Drives a store through commands, as the writer does, with defaults for everything that a test does not set."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ class Harness:
     store: Store
     clock: HandClock
     published: list[Published] = field(default_factory=list)
-    """What the last transaction told watchers."""
+    """What the last transaction published to watchers."""
 
     async def apply(self, *commands: c.Commit) -> list[Answer | Exception]:
-        """Decides the commands one after another, in one transaction."""
+        """Decides the commands in order, in one transaction."""
 
         def work(transaction: Transaction) -> tuple[list[Answer | Exception], list[Published]]:
             workspace = transaction.load(commands)
@@ -59,14 +59,14 @@ class Harness:
         return outcomes
 
     async def do(self, command: c.Commit) -> Answer:
-        """One command's answer; raises what refuses it."""
+        """The result of one command; raises its refusal."""
         (outcome,) = await self.apply(command)
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
 
     async def commit(self, *commits: Commit) -> Committed:
-        """What the last of the commits came to, all in one transaction; raises what refuses one of them."""
+        """The result of the last of the commits, all in one transaction; raises the refusal of any."""
 
         def work(transaction: Transaction) -> tuple[Committed, list[Published]]:
             workspace = transaction.load(commits)
@@ -78,7 +78,7 @@ class Harness:
         return done
 
     async def read_after(self, commit: Commit, reads: Seq[Read]) -> tuple[ReadResult, ...]:
-        """What reads find in the transaction of a commit."""
+        """The results of reads in the transaction of a commit."""
 
         def work(transaction: Transaction) -> tuple[ReadResult, ...]:
             workspace = transaction.load([commit])
@@ -131,7 +131,7 @@ def create(
 
 
 def add(*texts: str, key: SessionKey = KEY, request: c.RequestStamp | None = None) -> c.Commit:
-    """Messages under ids of the server's, as unique as the test makes their texts."""
+    """Messages with server-generated ids, unique if the test's texts are."""
     drafts = (MessageDraft(f"id of {text}", MessageBody(role="user", content=text)) for text in texts)
     return c.add_messages(key=key, drafts=tuple(drafts), request=request)
 

@@ -1,4 +1,4 @@
-"""Does to a few sessions what can be done to them, and to a model of them the same."""
+"""Applies operations to a few sessions and to a model of them."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ if TYPE_CHECKING:
 
 
 class Acts(Choices):
-    """A few sessions, and what is done to them."""
+    """A few sessions, and the operations applied to them."""
 
     def __init__(
         self,
@@ -81,9 +81,9 @@ class Acts(Choices):
         self._exports: list[tuple[list[ExportRecord], Modelled]] = []
         self._requests: list[Used] = []
         self.trace: list[str] = []
-        """What was done, to find a failure's cause."""
+        """The operations so far, to find the cause of a failure."""
         self.outlives_stores = True
-        """Whether the database is there after its stores are closed."""
+        """Whether the database survives when its stores are closed."""
 
     async def start(self) -> None:
         for _ in range(self._replicas):
@@ -188,7 +188,7 @@ class Acts(Choices):
             self._requests.append(Used(commit, done, session.log_id))
 
     async def _batch(self) -> None:
-        """Changes and deletes the session, if there is one, creates and fills another, all in one transaction."""
+        """In one transaction: changes and deletes the session, if there is one, then creates and fills another."""
         at, commits = self._random.choice(KEYS), list[Commit]()
         if (before := self.sessions.get(at)) is not None:
             operations = tuple(self.operations(before))
@@ -309,7 +309,7 @@ class Acts(Choices):
         await self._record(at)
 
     async def _repeat(self) -> None:
-        """A request id that was used in the session as it is. After a day it is as good as a fresh one."""
+        """Repeats a request id that was used in the current session. After a day it is treated as new."""
         known = [each for each in self._requests if self._is_of_session(each)]
         if not known:
             return

@@ -1,4 +1,4 @@
-"""What random histories of sessions are made of, and what is to be read then."""
+"""The building blocks of random session histories, and what reads must return."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ FEW: Final = 3
 SEED: Final = 3
 CHOSEN: Final = [f"chosen{number}" for number in range(8)]
 STEP: Final = 4
-"""How many rows one step erases."""
+"""How many rows one erasure step handles."""
 WORD: Final = re.compile(r"w\d{5}w")
 DAY: Final = 24 * 3600
 
 
 def words_of(data: JsonObject | str) -> set[str]:
-    """Those that the test has made up."""
+    """The words made up by the test."""
     return set(WORD.findall(str(data)))
 
 
@@ -76,7 +76,7 @@ def _remove(messages: dict[int, tuple[str, str]], places: Iterable[int]) -> None
 
 
 class Used(NamedTuple):
-    """A commit with a request id, what it came to, and the log that it was made in."""
+    """A commit with a request id, its result, and the log it was made in."""
 
     commit: Commit
     first: Committed
@@ -85,25 +85,25 @@ class Used(NamedTuple):
 
 @dataclass
 class Modelled:
-    """What is to be read of one session."""
+    """What reads of one session must return."""
 
     messages: dict[int, tuple[str, str]] = field(default_factory=dict)
-    """Of the history, the ids and texts by position."""
+    """The ids and texts of the history, by position."""
     context: JsonObject = field(default_factory=dict)
     most: int = 0
     past: dict[int, tuple[Session, JsonObject]] = field(default_factory=dict)
-    """As it was after each commit, by the position."""
+    """The state after each commit, by position."""
     oldest: int = 0
     """The first position that is kept, as far as the model knows."""
     is_compacted: bool = False
     log_id: str = ""
     written: set[str] = field(default_factory=set)
-    """Words of the contexts that are kept."""
+    """Words of all contexts that are kept."""
     ends: int | None = None
 
     @property
     def words(self) -> set[str]:
-        """All that may be stored."""
+        """All words that may be stored."""
         return self.written | {text for _, text in self.messages.values()}
 
     @property
@@ -112,7 +112,7 @@ class Modelled:
 
 
 class Choices:
-    """What is done next, by chance."""
+    """Random choices of what to do next."""
 
     def __init__(self) -> None:
         self._random = random.Random(SEED)
@@ -123,7 +123,7 @@ class Choices:
         return f"w{self._number:05}w"
 
     def operations(self, session: Modelled) -> list[Operation]:
-        """Of one commit: some of a kind, or several that need no message to be there."""
+        """The operations of one commit: several of one kind, or several that do not need an existing message."""
         if self._random.random() < 0.1:
             kinds = self._random.choices(("add", "truncate", "set", "clear", "change", "limit"), k=4)
         else:
@@ -162,7 +162,7 @@ class Choices:
                 yield ChangeContext((Change(name, (name,), Set(self.word())),))
 
     def take(self, session: Modelled, operations: Iterable[Operation], new: Iterable[Message]) -> bool:
-        """Changes the model; returns whether the past is forgotten."""
+        """Updates the model; returns whether the past is forgotten."""
         forgets, messages, added = False, session.messages, iter(new)
         for each in operations:
             match each:

@@ -1,4 +1,4 @@
-"""Drives a store through writes and reads of records, with everything defaulted that a test does not speak of."""
+"""Drives a store through writes and reads of records, with defaults for everything that a test does not set."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def query(*collection: str, scope: Scope = OF_TENANT, **more: Any) -> RecordQuer
 async def write(
     store: Store, *operations: PutRecord | DeleteRecord, data_key: bytes | None = None
 ) -> Records:
-    """What the operations come to, in one transaction."""
+    """The results of the operations, in one transaction."""
     rules, runner = store._rules, store._runner
 
     def work(connection: Connection) -> Records:

@@ -1,4 +1,4 @@
-"""A read of the past folds a bounded part of the log, however long the log is."""
+"""Reading a past state replays a bounded part of the log, however long the log is."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ BATCHES = 12
 
 
 async def grow(bench: Harness, data: dict[str, Any]) -> None:
-    """Makes a log of BATCHES commits, in which the context's `n` counts the changes."""
+    """Writes a log of BATCHES commits, in which the context's `n` counts the changes."""
     await bench.do(set_context(data))
     increment = ChangeContext((Change("n", ("n",), Increment(1)),))
     ids = map(str, itertools.count())
@@ -40,7 +40,7 @@ async def grow(bench: Harness, data: dict[str, Any]) -> None:
 
 
 async def bases(bench: Harness) -> list[int]:
-    """Their positions."""
+    """The positions of the bases."""
     ask = sa.text("SELECT sequence FROM bases ORDER BY sequence")
     return await bench.store._runner.write(lambda connection: list(connection.execute(ask).scalars()))
 

@@ -1,4 +1,4 @@
-"""Commits of many operations, on every store: all or nothing, with the events and results that they promise."""
+"""Commits of many operations, on every store: all or nothing, with the promised events and results."""
 
 from __future__ import annotations
 

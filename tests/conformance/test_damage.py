@@ -1,4 +1,4 @@
-"""Stored data that is damaged is lost for its own session alone, in whatever column it is."""
+"""Damaged data affects only its own session, in whatever column it is."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ if TYPE_CHECKING:
 SOUND: Final = key("sound")
 DAY: Final = 86_400.0
 HEAD: Final = Sequence(4)
-"""Of each session's log, where the base that compaction keeps is at 3."""
+"""The head of each session's log; compaction keeps a base at 3."""
 
 BROKEN: Final = (b'{"a', b"[1]", b"\xff\xfe", b"")
-"""Cut off, not an object, not UTF-8, and nothing."""
+"""Truncated, not an object, not UTF-8, and empty."""
 
 
 class Damage(NamedTuple):
     column: str
     found_by: set[str]
-    """Which of READS meet it."""
+    """The READS that detect it."""
 
 
 HIDDEN: Final = {"history", "log", "past", "fork", "past fork", "repeat", "write", "export"}
@@ -82,11 +82,11 @@ READS: Final[dict[str, Ask]] = {
     "repeat": lambda bench, _, key: bench.do(set_context({"n": 3}, key=key, request="set")),
     "write": lambda bench, _, key: bench.do(set_context({"n": 4}, key=key)),
 }
-"""What decodes something of one session."""
+"""Reads that decode something of one session."""
 
 
 async def fill(bench: Harness, sessions: Iterable[SessionKey]) -> None:
-    """Sessions with a value in every column that holds JSON or bytes."""
+    """Fills sessions so that every column with JSON or bytes has a value."""
     sessions = list(sessions)
     for session in sessions:
         await bench.do(create(session, metadata={"a": {"b": 1}}))
@@ -121,22 +121,22 @@ async def damage(bench: Harness, column: str, value: bytes | int, session: Sessi
 
 
 def values_of(column: str, *, holds_any_text: bool) -> tuple[bytes, ...]:
-    """What a column can hold: on PostgreSQL strings are UTF-8, and jsonb is JSON."""
+    """What a column can store: on PostgreSQL strings are UTF-8, and jsonb is valid JSON."""
     if holds_any_text or column not in (*JSON_COLUMNS, "sessions.hidden"):
         return BROKEN
     return (b"[1]",) if column in JSON_COLUMNS else (b'{"a', b"[1]", b"")
 
 
 def damages(bench: Harness) -> dict[SessionKey, tuple[Damage, bytes]]:
-    """Each kind of damage to each column, with the session that has it."""
+    """Each kind of damage to each column, with the affected session."""
     holds_any_text = bench.store._rules.backend.locks is None
     wanted = [
         (column, value)
         for column in COLUMNS
         for value in values_of(column.column, holds_any_text=holds_any_text)
-        if value or column.column != "requests.answer"  # of which nothing may be kept
+        if value or column.column != "requests.answer"  # nothing of it may be stored
     ]
-    run = uuid4().hex  # since the log names a session once in a process
+    run = uuid4().hex  # the log names a session once per process
     return {key(f"d{number:02}-{run}"): each for number, each in enumerate(wanted)}
 
 
@@ -226,13 +226,13 @@ async def test_the_export_of_a_session_with_wrong_counters_ends(
 
 NOT_UTF_8: Final = "CAST(x'ff' AS TEXT)"
 OF_ANY_TYPE: Final = ("'x'", "x'ff'", "1.5", "-1", str(2**62), "NULL", NOT_UTF_8)
-"""As SQLite takes them in any column."""
+"""Values that SQLite accepts in any column."""
 OUT_OF_RANGE: Final = ("-1", str(2**62))
 NAMES: Final = {"tenant", "session_id", "request_id", "sequence"}
 
 
 def wrong_values(*, of_any_type: bool) -> Iterator[tuple[sa.Column[object], str]]:
-    """Each value that a column can be made to hold and never holds, with the column."""
+    """Each value that a column can store but never has, with the column."""
     for table in (schema.sessions, schema.contexts, schema.log, schema.requests):
         for column in table.c:
             is_number = isinstance(column.type, sa.BigInteger)

@@ -1,4 +1,4 @@
-"""Packets that replicas leave for each other in the database: each reader takes each one once, for some seconds."""
+"""Packets that replicas exchange through the database: each reader receives each packet once, for a few seconds."""
 
 from __future__ import annotations
 

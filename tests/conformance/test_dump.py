@@ -1,4 +1,4 @@
-"""The import of a whole database's file: small sessions come in together, and each of them by itself where it must."""
+"""Importing the file of a whole database: small sessions are imported together, and one at a time where necessary."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ LARGE = 3
 
 
 class Place:
-    """A database with sessions, its file, and the database that they go to."""
+    """A database with sessions, its export file, and the target database."""
 
     def __init__(self, source: Harness, target: Harness, dump: Path, cells: Cells) -> None:
         self.source = source
@@ -105,7 +105,7 @@ async def place(tmp_path: Path, opener: Opener, clock: HandClock, cells: Cells) 
 async def test_small_sessions_come_in_together(place: Place) -> None:
     before = await place.transactions()
     assert await place.run_import() == Imported(added=SMALL + LARGE, there=0, over=0)
-    saves = 2 + 2 * LARGE  # a large one is saved in two parts
+    saves = 2 + 2 * LARGE  # a large session is saved in two parts
     assert await place.transactions() - before == saves
     for session in (small(0), small(1), small(7), small(SMALL - 1), key("large0")):
         assert await place.contents(place.target, session) == await place.contents(place.source, session)
@@ -140,7 +140,7 @@ async def test_an_id_that_is_taken_stops_the_import_and_keeps_no_other_out(place
 
 
 async def forget(harness: Harness, session: SessionKey) -> None:
-    """Takes a session out of the database as if it had never come."""
+    """Removes every trace of a session from the database."""
 
     def work(connection: Connection) -> None:
         for table in ("sessions", "contexts", "log", "bases", "requests", "tombstones", "metadata_terms"):

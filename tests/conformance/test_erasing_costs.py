@@ -1,4 +1,4 @@
-"""What a caller waits for when it erases does not grow with what is erased."""
+"""The time that a caller waits for an erasure does not grow with the amount erased."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 FEW, MANY = 300, 3_000
 NOISE: Final = 100_000
-"""Of PostgreSQL's log, in bytes: after a checkpoint it has whole pages in it."""
+"""The variation of PostgreSQL's log in bytes: after a checkpoint it contains whole pages."""
 
 
 async def clear(bench: Harness) -> None:

@@ -1,4 +1,4 @@
-"""What is cleared, truncated or erased cannot be read again: not by any read, and on SQLite not from the disk."""
+"""Cleared, truncated or erased content cannot be read again: by no read and, on SQLite, not from the disk."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ TEMPORARY = StorageOptions(persistence=Persistence.TEMPORARY, ttl=Micros(60 * SE
 
 
 async def contents_of_log(bench: Harness) -> list[str | None]:
-    """Of each event: a message's text, None where it was erased, the type of anything else."""
+    """For each event: a message's text, None if erased, and the type of any other event."""
     page = await bench.store.log(KEY, Sequence(0), 1_000)
     return [
         None
@@ -131,9 +131,7 @@ async def test_the_end_of_a_temporary_session_erases_it(bench: Harness) -> None:
 async def test_content_of_an_encrypted_session_does_not_open_elsewhere(bench: Harness, cells: Cells) -> None:
     await bench.apply(create(data_key=cells.new_key(*KEY)), add("a"))
     with pytest.raises(DataCorrupted):
-        await bench.do(
-            create(OTHER, data_key=cells.new_key(*KEY))
-        )  # a key that was wrapped for another session
+        await bench.do(create(OTHER, data_key=cells.new_key(*KEY)))  # the key was wrapped for another session
     with pytest.raises(SessionNotFound):
         await bench.store.session(OTHER)
     assert await bench.contents() == ["a"]
@@ -152,7 +150,7 @@ def stored_bytes(folder: Path) -> bytes:
 
 
 async def emptied(wal: Path) -> None:
-    """Waits until the write-ahead log was truncated."""
+    """Waits until the write-ahead log is truncated."""
     for size in iter(lambda: wal.stat().st_size, 0):
         assert size > 0
         await asyncio.sleep(0.005)
@@ -161,7 +159,7 @@ async def emptied(wal: Path) -> None:
 async def test_an_encrypted_sessions_content_never_stands_in_clear_on_the_disk(
     file_url: str, tmp_path: Path, opener: Opener, clock: HandClock, cells: Cells
 ) -> None:
-    # SQLite's files can be read as they are; PostgreSQL gets the same bytes from the same code.
+    # SQLite's files can be inspected directly; PostgreSQL gets the same bytes from the same code.
     store = opener(file_url)
     await store.start()
     bench = Harness(store, clock)
@@ -188,7 +186,7 @@ async def test_an_encrypted_sessions_content_never_stands_in_clear_on_the_disk(
 async def test_erased_plaintext_leaves_the_files_of_a_running_server(
     erase: tuple[c.Commit, ...], file_url: str, tmp_path: Path, opener: Opener, clock: HandClock
 ) -> None:
-    # Of PostgreSQL, vacuum takes it away at its own time.
+    # On PostgreSQL, vacuum removes it at a later time.
     store = opener(file_url)
     await store.start()
     bench = Harness(store, clock)

@@ -1,4 +1,4 @@
-"""Expiry as readers see it: exact to the microsecond, and the same whether or not it was recorded."""
+"""Expiry as readers see it: exact to the microsecond, and the same whether recorded or not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every documented limit of a filter, at its edge and one past it, on sessions and on records."""
+"""Every documented limit of a filter, at the limit and one past it, on sessions and on records."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 VALUES = 400
 KEYS = 255
-"""With the path 256 of them."""
+"""Together with the path there are 256."""
 
 
 @pytest_asyncio.fixture
@@ -101,7 +101,7 @@ PAST: dict[str, tuple[JsonObject, str]] = {
 
 async def test_a_filter_at_a_limit_finds_what_plain_python_finds(bench: Harness) -> None:
     store = bench.store
-    store.lane.seconds = 300  # however busy the machine is
+    store.lane.seconds = 300  # the machine may be busy
     names = {f"s{number:02}": metadata for number, metadata in enumerate(STORED.values())}
     await bench.apply(*(create(key(id_), metadata=metadata) for id_, metadata in names.items()))
     await write(store, *(put(name(id_), labels=metadata) for id_, metadata in names.items()))

@@ -1,4 +1,4 @@
-"""A database of the first release, with sessions in it, opens and goes on."""
+"""A database of the first release with sessions can be opened and used."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ YEAR_9999 = 253_000_000_000_000_000
 
 
 def rows_of(cells: Cells, session: SessionKey, number: int, now: int) -> dict[str, list[dict[str, Any]]]:
-    """What the first release stored: a session of two messages and a context, and two answers to request ids."""
+    """The rows that the first release stored: a session with two messages and a context, and two request ids."""
     data_key = cells.new_key(*session) if number % EVERY_ENCRYPTED == 0 else None
     content = Content(cells, session, data_key)
     of_key = {"tenant": session.tenant, "session_id": session.session_id}

@@ -1,4 +1,4 @@
-"""A fork begins as its source was at an event, in one step, and then goes its own way."""
+"""A fork starts as a copy of its source at an event, in one step, and is independent afterwards."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ async def test_what_a_fork_began_with_can_be_forgotten(bench: Harness) -> None:
 
 
 async def filled(bench: Harness, data_key: bytes | None = None) -> None:
-    """Five messages, of which two were cleared; a context written twice; two records, of which one has expired."""
+    """Five messages, two of them cleared; a context written twice; two records, one of them expired."""
     new = create(metadata=METADATA, config=SessionConfig(context_window=7), data_key=data_key)
     await bench.apply(new, add("gone", "gone too"), c.clear_history(key=KEY))  # 1 to 4
     await bench.apply(add("a", "b"), set_context({"n": 1}))  # 5 to 7
@@ -92,7 +92,7 @@ async def filled(bench: Harness, data_key: bytes | None = None) -> None:
 
 @pytest.fixture(params=["plain", "encrypted"])
 def data_keys(request: pytest.FixtureRequest, cells: Cells) -> tuple[bytes, bytes] | tuple[None, None]:
-    """Of the source and of the fork."""
+    """The keys of the source and of the fork."""
     if request.param == "plain":
         return None, None
     return cells.new_key(*KEY), cells.new_key(*COPY)
@@ -256,7 +256,7 @@ async def test_a_session_that_the_clock_has_erased_cannot_be_forked(bench: Harne
 async def test_a_source_that_another_transaction_has_locked_is_read_as_it_was(
     postgres_url: str, opener: Opener, clock: HandClock, postgres: Postgres
 ) -> None:
-    """Not on SQLite, where nobody else writes."""
+    """Not on SQLite, where there is no other writer."""
     store = opener(postgres_url)
     await store.start()
     bench = Harness(store, clock)

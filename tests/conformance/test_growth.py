@@ -1,4 +1,4 @@
-"""What a change adds to the database, and that nothing erased is left in the file or told again."""
+"""What a change adds to the database, and that nothing erased stays in the file or is returned again."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ MOST_BYTES = 200_000
 
 
 def in_use(path: Path) -> int:
-    """Bytes of the file's pages that hold something."""
+    """The used bytes of the file's pages."""
     with sqlite3.connect(path) as database:
         pages, free, size = (
             database.execute(f"PRAGMA {name}").fetchone()[0]

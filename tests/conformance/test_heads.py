@@ -1,4 +1,4 @@
-"""Two writers who saw the same history: exactly one of them goes on from it, whichever server it asked."""
+"""Of two writers that saw the same history exactly one can append to it, on whichever server."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ async def writing(store: Store) -> AsyncIterator[Writer]:
 
 
 async def test_of_two_writers_with_the_same_head_exactly_one_wins(lasting_url: str, opener: Opener) -> None:
-    replicas = 1 if lasting_url.startswith("sqlite") else 2  # one process has a SQLite file to itself
+    replicas = 1 if lasting_url.startswith("sqlite") else 2  # a SQLite file has only one process
     stores = [opener(lasting_url) for _ in range(replicas)]
     for store in stores:
         await store.start()

@@ -1,4 +1,4 @@
-"""What is erased in great numbers is hidden at once and erased in steps: nobody can tell when, and a step is small."""
+"""Large erasures hide rows at once and erase them in steps: no caller can tell the difference, and steps are small."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def texts(first: int, last: int) -> list[str]:
 
 
 async def filled(bench: Harness, count: int = MANY) -> None:
-    """The message with text n has the position n + 1."""
+    """The message with text n has position n + 1."""
     await bench.apply(create(), add(*texts(1, count)))
 
 
@@ -61,7 +61,7 @@ async def do(bench: Harness, *operations: Operation) -> None:
 
 
 async def erase_all(bench: Harness) -> list[int]:
-    """How many rows each step looked at."""
+    """How many rows each step examined."""
     steps = []
     while count := await bench.store.erase(STEP):
         steps.append(count)
@@ -134,7 +134,7 @@ async def test_a_hidden_message_id_is_free_again(bench: Harness) -> None:
     await do(bench, ClearHistory())
     await bench.do(add_chosen("id of 7", "another"))
     assert await bench.contents() == ["another"]
-    await bench.do(add_chosen("id of 7", "another"))  # which is the same one now
+    await bench.do(add_chosen("id of 7", "another"))  # the same message now
     await erase_all(bench)
     assert await bench.contents() == ["another"]
     found = await message_of(bench, "7")
@@ -176,7 +176,7 @@ async def test_truncations_count_nothing_that_is_hidden(bench: Harness) -> None:
     await do(bench, Truncate(Part.NEWEST, FEW + 20))
     await bench.do(add("a", "b"))
     kept = MANY - FEW - 20
-    await do(bench, Truncate(Part.AFTER, kept - 1))  # positions are one more than the texts
+    await do(bench, Truncate(Part.AFTER, kept - 1))  # positions are one above the texts
     assert (await bench.contents()) == texts(1, kept - 2)
     await do(bench, Truncate(Part.THROUGH, 11))
     assert (await bench.contents()) == texts(11, kept - 2)

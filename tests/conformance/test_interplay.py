@@ -1,7 +1,7 @@
-"""Random histories of a few sessions, on small limits: whatever is done in whatever order, reads equal a simple model.
+"""Random histories of a few sessions, with small limits: in any order of operations, reads match a simple model.
 
-What costs little at small sizes takes other ways at large ones. So the sizes from which on these are taken are set so
-low that nearly every operation takes them, and each meets what the others have left half done.
+Operations use different code paths at large sizes. The thresholds are set so low here that nearly every operation uses
+those, and meets what earlier ones have left unfinished.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ STEPS_POSTGRES: Final = 50
 
 
 def _beside_now(session: Session, now: Session) -> Session:
-    """With what a read of the past takes from the present."""
+    """Combines a past state with the fields that it takes from the present."""
     return session._replace(
         data_key=now.data_key,
         log_id=now.log_id,
@@ -67,7 +67,7 @@ def _beside_now(session: Session, now: Session) -> Session:
 
 
 class Interplay(Acts):
-    """The sessions, and what is to be read of them."""
+    """The sessions, and what reads of them must return."""
 
     async def check(self) -> None:
         for at in KEYS:
@@ -138,7 +138,7 @@ class Interplay(Acts):
         assert after == session.head
 
     async def check_erased(self) -> None:
-        """After all steps nothing is left of what was erased, in any table."""
+        """After all steps no table has any erased content."""
         for due in await self.bench.due(10):
             await self.bench.commit(c.expire(key=due))
         while await self.bench.store.erase(STEP):
@@ -153,14 +153,14 @@ class Interplay(Acts):
 
 
 def _left(connection: Connection) -> int:
-    """How much is said to be hidden, or still to be erased."""
+    """How many rows are hidden or waiting to be erased."""
     hidden = sa.text("SELECT count(*) FROM sessions WHERE hidden IS NOT NULL")
     listed = sa.text("SELECT count(*) FROM erasures")
     return int(connection.execute(hidden).scalar_one()) + int(connection.execute(listed).scalar_one())
 
 
 def _stored(connection: Connection) -> list[tuple[str, str]]:
-    """All that is stored of content, with the ids of its sessions."""
+    """All stored content, with the ids of its sessions."""
     columns = (log.c.payload, log.c.change, contexts.c.data, bases.c.data, requests.c.answer)
     return [
         (session_id, bytes(value).decode(errors="replace"))

@@ -1,4 +1,4 @@
-"""The lane of searches: nobody else waits for them, and each ends with its caller or its time."""
+"""The search lane: other calls do not wait for searches, and each search ends with its caller or its time limit."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 
 ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
 IN_TIME = 30.0
-"""Seconds. What does not wait takes milliseconds."""
+"""In seconds. Calls that do not wait take milliseconds."""
 
 
 @pytest_asyncio.fixture
 async def bench(lasting_url: str, opener: Opener, clock: HandClock) -> AsyncIterator[Harness]:
-    """A database in memory has one connection for everything, and so no lane of its own."""
+    """An in-memory database has a single connection, and so no search lane."""
     store = opener(lasting_url)
     await store.start()
     bench = Harness(store, clock)
@@ -60,7 +60,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 async def until_asked(condition: Callable[[], Awaitable[bool]]) -> None:
     async with asyncio.timeout(IN_TIME):
-        while not await condition():  # noqa: ASYNC110  # nobody tells it
+        while not await condition():  # noqa: ASYNC110  # there is no signal to wait for
             await asyncio.sleep(0)
 
 
@@ -170,7 +170,7 @@ async def test_what_may_look_at_many_rows_is_a_search(
     store = opener(file_url)
     await store.start()
     await write(store, put(name("k", "a"), labels={"n": 1}))
-    monkeypatch.setattr(lane, "MOST_WAITING", 0)  # nothing is a search that is answered now
+    monkeypatch.setattr(lane, "MOST_WAITING", 0)  # no search is admitted now
     read = store.records(asked) if isinstance(asked, RecordQuery) else store.sessions(asked)
     if asked in SEARCHED.values():
         with pytest.raises(Unavailable):
@@ -191,7 +191,7 @@ PAST: Final[dict[str, Callable[[Store], Awaitable[object]]]] = {
 async def test_what_is_read_of_the_past_is_a_search(
     bench: Harness, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is computed from the log, which may take seconds; others' reads of the present must not wait for it."""
+    """It is computed from the log, which may take seconds; reads of the present must not wait for it."""
     store = bench.store
     await bench.apply(set_context({"n": 1}), set_context({"n": 2}))
     await PAST[what](store)
@@ -218,7 +218,7 @@ async def test_a_crowd_that_asks_for_the_same_past_is_answered(bench: Harness) -
 async def test_a_search_that_is_part_of_a_write_does_not_hold_up_others_for_long(
     file_url: str, opener: Opener, clock: HandClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On SQLite, whose writes wait for each other."""
+    """On SQLite, where writes wait for each other."""
     store = opener(file_url)
     await store.start()
     bench = Harness(store, clock)

@@ -38,7 +38,7 @@ WAYS: dict[str, dict[str, int]] = {
 
 
 def ways() -> Iterator[str]:
-    """Each way to find the sessions of a list, as if there were very many."""
+    """Each strategy for finding the sessions of a list, as if there were very many."""
     for name, values in WAYS.items():
         with pytest.MonkeyPatch.context() as patch:
             for constant, value in values.items():
@@ -47,7 +47,7 @@ def ways() -> Iterator[str]:
 
 
 async def pages(bench: Harness, limit: int, **asked: object) -> list[str]:
-    """All pages of a list, one after another."""
+    """All pages of a list, in order."""
     found: list[Session] = []
     query = list_of(limit=limit, **asked)  # type: ignore[arg-type]
     while True:
@@ -59,7 +59,7 @@ async def pages(bench: Harness, limit: int, **asked: object) -> list[str]:
 
 
 async def people(bench: Harness) -> None:
-    """Sessions a to h; pairs share an instant; odd ones are Bob's; later writes reverse the order of updates."""
+    """Sessions a to h; pairs have the same time; every other one is Bob's; later writes reverse the update order."""
     for number, name in enumerate("abcdefgh"):
         if number % 2 == 0:
             bench.clock.turn(seconds=1)

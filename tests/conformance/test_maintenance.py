@@ -1,4 +1,4 @@
-"""What keeps the store small, and its keys fresh."""
+"""Maintenance, which keeps the store small and its keys current."""
 
 from __future__ import annotations
 

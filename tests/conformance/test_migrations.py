@@ -1,4 +1,4 @@
-"""The tables: what the migrations make is what the statements are written for, on both databases."""
+"""The tables: the migrations create what the statements expect, on both databases."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A session as it was: at every position of random logs the fold of the log equals what was stored then."""
+"""Past states of a session: at every position of random logs, replaying the log gives what was stored then."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ DAY = 24 * 3600
 
 
 class Life:
-    """A random life of one session."""
+    """A random sequence of operations on one session."""
 
     def __init__(self, seed: int, session: SessionKey) -> None:
         self.rng = random.Random(seed)
@@ -132,12 +132,12 @@ class Life:
 
 
 def seen(session: Session) -> Session:
-    """What belongs to the state of a session, and not to the store."""
+    """The part of a session's state that does not depend on the store."""
     return session._replace(data_key=None, history_start=Sequence(0), log_start=Sequence(0))
 
 
 async def live(bench: Harness, life: Life, data_key: bytes | None) -> dict[Sequence, tuple[Session, Context]]:
-    """Lives a life, and keeps what was stored after each commit."""
+    """Runs the operations, and records what was stored after each commit."""
     kept: dict[Sequence, tuple[Session, Context]] = {}
     for number in range(COMMITS):
         bench.clock.turn(seconds=life.rng.choice([0, 1, 3000]))

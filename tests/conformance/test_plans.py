@@ -1,4 +1,4 @@
-"""How SQLite finds rows: no statement walks through a whole table, so no call grows dearer with the store."""
+"""How SQLite finds rows: no statement scans a whole table, so the cost of a call does not grow with the store."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def recorded_statements() -> Iterator[set[str]]:
-    """Every statement that is run meanwhile, by connections opened meanwhile, with its parameters written out."""
+    """Records every statement run by connections opened within the context, with parameters inlined."""
     seen: set[str] = set()
 
     def trace(connection: sqlite3.Connection, _record: object) -> None:
@@ -52,7 +52,7 @@ def recorded_statements() -> Iterator[set[str]]:
 
 
 def whole_tables(database: Path, statements: set[str]) -> list[tuple[str, str]]:
-    """The statements that scan a table, or all that a tenant has in it, each with the step that does."""
+    """The statements that scan a table, or all rows of a tenant, each with the query plan step."""
     with closing(sqlite3.connect(database)) as connection:
         return [
             (text, step)
@@ -105,7 +105,7 @@ async def every_kind_of_write(bench: Harness, cells: Cells) -> None:
     await bench.apply(add("a", "b"), add("c", "d", key=OTHER), set_context({}), set_context({}, key=OTHER))
     await bench.apply(add_chosen("m", "x"), add("e", "f", request=stamp("s")), c.clear_history(key=OTHER))
     await bench.apply(move(c.Verb.START), move(c.Verb.START, OTHER))
-    # A repetition of the first request would not bring the session back.
+    # Repeating the first request must not bring the session back.
     await bench.apply(c.delete(key=KEY), create(metadata=METADATA, request="again"), c.delete(key=OTHER))
     await bench.do(create(OTHER))
     bench.clock.turn(seconds=2)

@@ -1,4 +1,4 @@
-"""PostgreSQL's own: several servers on one database, its clock, and what becomes of a lost connection."""
+"""Specific to PostgreSQL: several servers on one database, its clock, and lost connections."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ async def test_many_servers_number_one_sessions_events_without_holes(replicas: l
 async def test_messages_of_many_sessions_take_five_statements(
     replicas: list[Harness], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One sets how long to wait for locks, one locks and reads the sessions, one reads the request ids, one the
-    transaction's number, and one writes."""
+    """One sets the lock timeout, one locks and reads the sessions, one reads the request ids, one the transaction's
+    number, and one writes."""
     keys = [key(f"s{number}") for number in range(9)]
     await replicas[0].apply(*(create(each) for each in keys), *(add("first", key=each) for each in keys))
     sent: list[str] = []
@@ -302,7 +302,7 @@ async def test_a_restored_copy_of_a_database_takes_none_of_its_later_positions_f
 
 
 async def _grown_log(store: Store, clock: HandClock, *commits: c.Commit) -> str:
-    """The log's identity after the commits; the store is closed again."""
+    """The log's identity after the commits; closes the store again."""
     await store.start()
     try:
         bench = Harness(store, clock)

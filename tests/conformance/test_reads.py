@@ -1,4 +1,4 @@
-"""Reads of one session: context, history, log and heads, alone and many at once."""
+"""Reads of one session: context, history, log and heads, one at a time and concurrently."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ async def test_a_page_of_a_history_is_cut_by_what_it_takes_on_the_wire(
     await bench.do(create(data_key=cells.new_key(*KEY) if encrypted else None))
     bodies = [
         MessageBody("user", data={"zeros": [0] * 30_000}) for _ in range(8)
-    ]  # as JSON 60 KB, else 330 KB
+    ]  # 60 KB as JSON, otherwise 330 KB
     drafts = tuple(MessageDraft(f"m{number}", body) for number, body in enumerate(bodies))
     await bench.do(c.add_messages(key=KEY, drafts=drafts))
     newest = await bench.store.history(KEY, HistoryQuery(1_000))
@@ -132,11 +132,11 @@ async def test_a_log_is_read_from_any_position(bench: Harness) -> None:
 
 
 class Enough(Exception):
-    """A follower was told of the last event that a test wants to see."""
+    """Raised when the follower has received the last event that a test needs."""
 
 
 class Shown:
-    """What a follower is told."""
+    """Collects what a follower receives."""
 
     def __init__(self, *, last: int = 0) -> None:
         self.told: list[tuple[int, EventType | None]] = []
@@ -183,7 +183,7 @@ async def test_a_follower_is_told_its_position_and_then_what_came_after_it(bench
 async def test_a_follower_of_rare_events_hears_how_far_it_is_and_when_it_is_at_the_head(
     bench: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """So that a subscriber that reconnects does not begin at the start of the log each time."""
+    """So that a subscriber that reconnects does not start at the beginning of the log each time."""
     monkeypatch.setattr(subscriptions, "SKIPPED", 10)
     await bench.apply(create(), *(set_context({"k": n}) for n in range(11)), add("a"), set_context({}))
     shown = Shown()

@@ -1,4 +1,4 @@
-"""Large contexts are not read again for each change, and what is stored decides all the same."""
+"""Large contexts are not read again for each change, yet the stored value is authoritative."""
 
 from __future__ import annotations
 

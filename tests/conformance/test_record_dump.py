@@ -1,4 +1,4 @@
-"""The records of users and tenants move with a database's sessions, encrypted where there is a keyring."""
+"""Records of users and tenants are exported with a database's sessions, encrypted if there is a keyring."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ async def test_shared_records_move_with_a_dump(
             assert (await export_all(source, out, writer, progress=lambda _: None)).sessions == 1
         assert SECRET not in dump.read_bytes()
 
-        # Cut in the midst of a user's records, the export continues with that user.
+        # If it was cut in the middle of a user's records, the export continues with that user.
         lines = dump.read_bytes().splitlines(keepends=True)
         dump.write_bytes(b"".join(lines[:-4]))
         with open_to_write(dump, cells) as writer:

@@ -1,4 +1,4 @@
-"""Commits over the same shared records, named in any order, by several servers: all are done, each as a whole."""
+"""Commits on the same shared records, in any order, by several servers: all succeed, each as a whole."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ IN_SESSIONS = {key: name("k", scope=Scope(*key)) for key in (KEY, OTHER)}
 async def test_commits_in_opposite_orders_never_wait_for_each_other_in_a_circle(
     lasting_url: str, opener: Opener, clock: HandClock
 ) -> None:
-    """On SQLite there is one server, as there can be no other."""
+    """On SQLite with a single server, since there can be no other."""
     async with AsyncExitStack() as stack:
         writers = []
         for _ in range(SERVERS if "postgresql" in lasting_url else 1):
@@ -59,7 +59,7 @@ async def test_commits_in_opposite_orders_never_wait_for_each_other_in_a_circle(
 
 
 async def deadlocks(url: str) -> int:
-    """How many PostgreSQL has ended, each after a second of waiting. The servers that counted them are gone."""
+    """How many deadlocks PostgreSQL has resolved, each after a second of waiting. The servers have exited by now."""
     if "postgresql" not in url:
         return 0
     engine = create_async_engine(url)
@@ -83,9 +83,9 @@ async def running_writer(store: Store, stack: AsyncExitStack) -> Writer:
 
 
 def mixed(number: int, rng: random.Random) -> Commit:
-    """Writes all shared records of a scope to one value, in an order of its own, and a session's record beside. One in
-    four deletes by a prefix first."""
-    # A session for each server, whose lock would keep the other one from the records otherwise.
+    """Writes the same value to all shared records of a scope, in random order, and to a session's record. One in four
+    deletes by prefix first."""
+    # One session per server, since its lock would otherwise keep the other server from the records.
     session = (KEY, OTHER)[number % SERVERS] if number % 3 else None
     of_both = [each for each in SHARED if number % 2 or each.scope == OF_USER]
     names: list[RecordName] = rng.sample(of_both, len(of_both))

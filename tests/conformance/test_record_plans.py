@@ -1,4 +1,4 @@
-"""What a page of records costs: as much among a hundred thousand records as among a thousand."""
+"""A page of records costs the same among a hundred thousand records as among a thousand."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ FILTERS: tuple[JsonObject, ...] = (
     {"list": {"$contains": "x"}},
 )
 IN_ORDER_OF_TIME = "SEARCH records USING INDEX ix_records_all_scope_time (tenant=?)"
-"""The records of all sessions, read in their order as far as a page goes."""
+"""Reads the records of all sessions in order, only as far as the page needs."""
 
 ORDERS = ("key", "key desc", "time", "time desc")
 
@@ -113,9 +113,7 @@ async def test_a_page_costs_the_same_among_many_records(
     few, more, many = [await costs(tmp_path / f"{number}.db", opener, number) for number in sizes]
     assert len(many) == 32
     for asked, cost in many.items():
-        if asked.key_prefix and (
-            asked.subtree or asked.order.by_time
-        ):  # keys are not what the index is ordered by
+        if asked.key_prefix and (asked.subtree or asked.order.by_time):  # the index is not ordered by key
             assert cost < STEPS_PER_ROW * (walk.MOST_LOOKED_AT + walk.FEW), asked
         else:
             counted = asked.subtree and asked.order.by_time
@@ -123,7 +121,7 @@ async def test_a_page_costs_the_same_among_many_records(
 
 
 async def costs(database: Path, opener: Opener, number: int) -> dict[RecordQuery, int]:
-    """What two pages of each list cost among so many records, in steps of SQLite's virtual machine."""
+    """The cost of two pages of each list among this many records, in steps of SQLite's virtual machine."""
     url = f"sqlite+aiosqlite:///{database}"
     store = opener(url)
     await store.start()
@@ -145,7 +143,7 @@ async def costs(database: Path, opener: Opener, number: int) -> dict[RecordQuery
 
 
 def fill(database: Path, number: int) -> None:
-    """Half of them in one session, a tenth of them in one collection, all at times of their own."""
+    """Half of the records in one session, a tenth in one collection, all with different times."""
     with closing(sqlite3.connect(database)) as connection, connection:
         connection.execute(
             """

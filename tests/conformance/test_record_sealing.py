@@ -1,4 +1,4 @@
-"""What of records is encrypted, with which keys, and what becomes of it when the keyring changes or is missing."""
+"""Which parts of records are encrypted, with which keys, and what happens if the keyring changes or is missing."""
 
 from __future__ import annotations
 

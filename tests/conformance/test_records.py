@@ -1,4 +1,4 @@
-"""Records on every store: what is written comes back, expires exactly, is found, listed and deleted."""
+"""Records on every store: values come back, expire exactly, and can be found, listed and deleted."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ async def test_a_ttl_is_exact(bench: Harness) -> None:
     assert await bench.store.record(name("k")) is None
     assert await listed(bench.store, query()) == ["forever"]
     assert await listed(bench.store, query(order="time", subtree=True, filter={"a": 1})) == []
-    assert (await write(bench.store, put("k", b"2", if_absent=True))).writes  # it is absent for writers too
+    assert (await write(bench.store, put("k", b"2", if_absent=True))).writes  # writers see it as absent too
     record = await bench.store.record(name("k"))
     assert record is not None
     assert (record.value, record.create_time) == (b"2", bench.clock.now())
@@ -168,7 +168,7 @@ PATHS = [("c",), ("c", "x"), ("c", "x", "y"), ("c\x01",), ("ca",), ("d",)]
 
 
 async def fill(bench: Harness) -> list[RecordName]:
-    """Records of two sessions in collections within each other, with times in an order of their own."""
+    """Records of two sessions in nested collections, with times in a different order."""
     await bench.apply(create(KEY), create(OTHER))
     names = [
         RecordName(Scope("default", session_id=session_id), path, key)

@@ -1,4 +1,4 @@
-"""Request ids: one effect and the first answer, for a day, whatever happens to the session meanwhile."""
+"""Request ids: one effect and the first response, for a day, whatever happens to the session in between."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DAY = 24 * 3600
 
 
 def seen(answer: Answer) -> Answer:
-    """What a caller sees of an answer: not the wrapped key."""
+    """The part of a response that callers see: without the wrapped key."""
     return answer._replace(data_key=None) if isinstance(answer, Session) else answer
 
 

@@ -1,4 +1,4 @@
-"""Metadata filters: both databases against plain Python, and the cases that people get wrong."""
+"""Metadata filters: both databases compared with plain Python, and typical mistakes."""
 
 from __future__ import annotations
 
@@ -202,7 +202,7 @@ objects: st.SearchStrategy[JsonObject] = st.dictionaries(keys, values, max_size=
 
 @pytest.fixture
 def looped(url: str, opener: Opener, clock: HandClock) -> Iterator[tuple[asyncio.Runner, Harness]]:
-    """A started store, and the loop that it belongs to, for examples that are not coroutines."""
+    """A started store and its event loop, for Hypothesis examples, which are not coroutines."""
     with asyncio.Runner() as runner:
         store = opener(url)
         runner.run(store.start())

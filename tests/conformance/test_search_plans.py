@@ -1,4 +1,4 @@
-"""What a page of a list or search costs: no more among many sessions than among few, or than its bound."""
+"""The cost of a page of a list or search depends neither on the number of sessions nor exceeds its bound."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from tests.support.clock import HandClock
 
 MOST: Final = 200
-"""Instead of what a page looks at in a server, so that a test needs few sessions."""
+"""A lower limit for how much a page examines, so that a test needs few sessions."""
 FEW: Final = 4 * MOST
-"""As many of each pattern as are not looked at one by one, so that few and many are searched in the same way."""
+"""More of each pattern than are examined one by one, so that few and many are searched the same way."""
 MANY: Final = 8 * FEW
 
 PATTERNS: Final[dict[str, JsonObject]] = {
@@ -41,7 +41,7 @@ PATTERNS: Final[dict[str, JsonObject]] = {
     "ios": {"device": "ios", "tags": ["b"], "n": 2},
     "tv": {"device": "tv", "tags": [], "n": 3},
 }
-"""There are as many of each."""
+"""There are equally many of each."""
 
 FILTERS: Final[tuple[JsonObject, ...]] = (
     {"device": "web"},
@@ -64,7 +64,7 @@ LATE: Final = Micros(START + 10**6 * SECOND)
 
 class Cost(NamedTuple):
     steps: int
-    """Of SQLite's virtual machine."""
+    """Steps of SQLite's virtual machine."""
     found: int
     has_next: bool
 
@@ -79,7 +79,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
 async def filled(
     path: Path, opener: Opener, clock: HandClock, sessions: int, *, expire: bool = False
 ) -> Path:
-    """A database with this many sessions of one user, and one of another."""
+    """A database with this many sessions of one user, and one session of another."""
     store = opener(f"sqlite+aiosqlite:///{path}")
     await store.start()
     config = SessionConfig(timeout=Micros(SECOND)) if expire else SessionConfig()
@@ -139,7 +139,7 @@ async def test_a_page_costs_the_same_while_many_sessions_expire(
 
 
 def rows_looked_at(plan: dict[str, Any]) -> float:
-    """Of all tables and indexes, as PostgreSQL counted them."""
+    """Rows of all tables and indexes, as counted by PostgreSQL."""
     own = plan["Actual Rows"] + plan.get("Rows Removed by Filter", 0) if "Index Name" in plan else 0
     return float(own * plan["Actual Loops"]) + sum(map(rows_looked_at, plan.get("Plans", ())))
 

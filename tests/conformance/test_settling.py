@@ -1,4 +1,4 @@
-"""An expiry that nobody has recorded yet, while a write that was decided before it is on its way to the disk."""
+"""An expiry that is not recorded yet, while a write decided before it is on its way to the disk."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ MINUTE = Micros(60 * SECOND)
 
 
 class Held:
-    """Keeps a transaction from its commit, in a thread or in a greenlet, until it is let go."""
+    """Holds a transaction before its commit, in a thread or a greenlet, until released."""
 
     def __init__(self) -> None:
         self.reached = asyncio.Event()
         self.asked = asyncio.Event()
-        """Somebody waits for the session's writes."""
+        """Set when a reader waits for the session's writes."""
         self._loop = asyncio.get_running_loop()
         self._go = threading.Event()
         self._go_here = asyncio.Event()
@@ -123,7 +123,7 @@ PUT_OFF = c.update(
 async def read_beside(
     bench: Harness, held: Held, command: c.Commit, *, read: str = "session", fails: bool = False
 ) -> Any:
-    """What a reader learns that asks after the instant, while a write from before it is not durable yet."""
+    """What a reader sees after the expiry, while a write from before it is not durable yet."""
 
     def work(transaction: Transaction) -> None:
         workspace = transaction.load([command])

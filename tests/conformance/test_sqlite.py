@@ -1,4 +1,4 @@
-"""SQLite's own: one process, files, and what its connections may do. No other store has these."""
+"""Specific to SQLite: a single process, files, and restrictions of its connections."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ asyncio.run(main())
 
 
 def opened_elsewhere(url: str) -> str:
-    """What a second process says when it opens the database."""
+    """The output of a second process that opens the database."""
     return subprocess.run(
         [sys.executable, "-c", OPEN_IT, url], capture_output=True, text=True, check=True
     ).stdout
@@ -89,7 +89,7 @@ async def test_a_database_is_there_again_after_a_restart(
 
 
 async def test_a_closed_store_is_unavailable(file_url: str, opener: Opener, clock: HandClock) -> None:
-    # A closed PostgreSQL pool opens new connections when it is asked.
+    # A closed PostgreSQL pool would open new connections when used.
     store = opener(file_url)
     await store.start()
     await store.close()
@@ -162,9 +162,7 @@ async def test_a_full_disk_refuses_writes_and_recovers_by_itself(
 ) -> None:
     bench = bench_on_file
     await bench.apply(create(), add("a"))
-    await pragma(
-        on_file, "max_page_count = 1"
-    )  # the least that SQLite takes is what it has; it fails as a full disk does
+    await pragma(on_file, "max_page_count = 1")  # already the minimum for SQLite; it fails like a full disk
     with pytest.raises(StorageFull):
         await bench.do(add(*(f"{number} " + "x" * 10_000 for number in range(50))))
     assert await bench.contents() == ["a"]
@@ -232,8 +230,8 @@ async def test_a_message_writes_the_pages_that_it_changes_and_no_others(
         await harness.do(add(f"m{number}"))
         sizes.append(log.stat().st_size)
     pages = [(after - before) / (4096 + 24) for before, after in pairwise(sizes)]
-    # The session and its two indexes by update_time; the log, its key, and the index of the messages' ids; the counter
-    # of writes.
+    # The session and its two indexes on update_time; the log, its key, and the index of message ids; the counter of
+    # writes.
     assert mode(pages) == 7
     await store.close()
 
@@ -241,7 +239,7 @@ async def test_a_message_writes_the_pages_that_it_changes_and_no_others(
 async def test_messages_of_many_sessions_share_the_pages_of_their_ids(
     file_url: str, opener: Opener, tmp_path: Path
 ) -> None:
-    """What each session has a page of its own for is its end of the log's key, and no second one."""
+    """Each session has its own page only for the end of its log's key, and no second one."""
     store = opener(file_url)
     await store.start()
     harness = Harness(store, HandClock())
@@ -263,7 +261,7 @@ async def test_messages_of_many_sessions_share_the_pages_of_their_ids(
 
 
 def times_open(path: Path) -> int:
-    """By this process, which has other files open as well, some of them for a moment."""
+    """Open by this process, which may have other files open briefly."""
     opened = []
     for each in Path("/proc/self/fd").iterdir():
         with suppress(FileNotFoundError):

@@ -1,4 +1,4 @@
-"""SQLite's write-ahead log stays short, however many readers overlap. No other store has one of its own."""
+"""SQLite's write-ahead log stays short however many readers overlap. No other store has one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever commits of one batch remove from a history, together or one by one, leaves what a list would have left."""
+"""Removals by several commits of one batch, together or one by one, leave the history that a list model predicts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LONGEST = 40
 
 
 class Expected:
-    """A history as a list of the positions of its messages; texts are their ids."""
+    """A history as a list of message positions; the texts are their ids."""
 
     def __init__(self, most: int) -> None:
         self.most = most
@@ -33,7 +33,7 @@ class Expected:
         self.head = 1
 
     def apply(self, operation: Operation) -> int | None:
-        """How many messages are removed; None where the operation is not about that."""
+        """How many messages are removed; None if the operation removes none."""
         before = self.messages
         match operation:
             case Append(draft):

@@ -1,4 +1,4 @@
-"""Write transactions: order, retries, refusals, and what one transaction sees of itself."""
+"""Write transactions: order, retries, refusals, and what a transaction sees of its own writes."""
 
 from __future__ import annotations
 
@@ -237,7 +237,7 @@ async def test_a_cancelled_caller_does_not_cut_its_transaction(bench: Harness) -
     with pytest.raises(asyncio.CancelledError):
         await task
     async with asyncio.timeout(20):
-        while not await bench.store.heads([KEY]):  # noqa: ASYNC110  # no store says when
+        while not await bench.store.heads([KEY]):  # noqa: ASYNC110  # no store signals this
             await asyncio.sleep(0)
 
 

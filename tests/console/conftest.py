@@ -1,4 +1,4 @@
-"""The console in Debian's Chromium, on a real server that serves it."""
+"""The console in Debian's Chromium, served by a real server."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 
-# Judges no speed: how long a busy machine may take before what is expected counts as missing.
+# Not a speed requirement: how long a busy machine may take before an expectation fails.
 expect.set_options(timeout=60_000)
 
 
@@ -40,7 +40,7 @@ def client(server: Server) -> Iterator[Client]:
 
 @pytest.fixture
 def page(browser: Browser, server: Server) -> Iterator[Page]:
-    """A page of 1280 by 800 pixels, in which no script fails and no content policy is met."""
+    """A page of 1280 by 800 pixels; fails on script errors and content policy violations."""
     context = browser.new_context(base_url=server.url, viewport={"width": 1280, "height": 800})
     page = context.new_page()
     faults: list[str] = []

@@ -1,4 +1,4 @@
-"""A session such as people look at: a support case with tool calls and a context that changes."""
+"""A realistic session: a support case with tool calls and a changing context."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def call(call_id: str, name: str, arguments: str) -> dict[str, Any]:
 
 
 def support_case(client: Client, session_id: str) -> Session:
-    """Plays the conversation; its context changes at the events 2, 8 and 12."""
+    """Plays the conversation; the context changes at events 2, 8 and 12."""
     sessions = client.sessions
     sessions.create(
         user_id="u1",
@@ -74,7 +74,7 @@ def support_case(client: Client, session_id: str) -> Session:
 
 
 def other_sessions(client: Client) -> None:
-    """Sessions of several users, in several states."""
+    """Sessions of several users in several states."""
     sessions = client.sessions
     for index, title in enumerate(OTHERS):
         made = sessions.create(user_id=f"u{index + 2}", metadata={"title": title, "age": 20 + index})

@@ -22,7 +22,7 @@ PIXELS: Final = (1280, 800)
 
 
 def take_picture(browser: Browser, url: str, target: Path) -> None:
-    """Shows what one event of the session `case` changed in its context."""
+    """Shows the change of the context by one event of the session `case`."""
     context = browser.new_context(
         base_url=url, viewport={"width": PIXELS[0], "height": PIXELS[1]}, reduced_motion="reduce"
     )

@@ -1,4 +1,4 @@
-"""A session is driven through its whole life without a pointer."""
+"""A session is taken through its whole lifecycle without a pointing device."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def press_until_focused(page: Page, name: str) -> None:
-    """Tabs to a button as a reader does; fails when it is not among the controls."""
+    """Presses Tab until the button has focus; fails if it is not reachable."""
     button = page.get_by_role("button", name=name, exact=True)
     for _ in range(60):
         page.keyboard.press("Tab")

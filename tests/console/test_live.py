@@ -1,4 +1,4 @@
-"""What the console shows live: every event once, few rows in the document, and never more than is known."""
+"""The console's live view: every event once, few rows in the document, and never more than is known."""
 
 from __future__ import annotations
 

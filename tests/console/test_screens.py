@@ -1,4 +1,4 @@
-"""Every screen, in both themes: usable by everyone as far as axe can judge, and the same as the README's picture."""
+"""Every screen, in both themes: accessible as far as axe can tell, and identical to the README's picture."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def nothing(page: Page) -> None:
     pass
 
 
-# The path of each screen, what has to be in it before it is judged, and what is done there first.
+# For each screen its path, what it must show before it is checked, and what to do first.
 SCREENS: dict[str, tuple[str, str, Callable[[Page], None]]] = {
     "sessions": ("/", "Trip to Lisbon", nothing),
     "no match": ("/?user=nobody", "No session matches", nothing),
@@ -55,7 +55,7 @@ NARROW = {**SCREENS, "events": ("/sessions/case?view=events", "Live", nothing)}
 
 @pytest.fixture(scope="module")
 def axe() -> str:
-    """The program that judges a page."""
+    """The accessibility checker."""
     return (build.install() / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
 
 
@@ -100,7 +100,7 @@ def described(violation: dict[str, Any]) -> str:
 
 
 def test_the_readme_shows_this_console(browser: Browser, server: Server, tmp_path: Path) -> None:
-    """The picture in the README was taken by the same function: `python -m tests.console.picture` takes it again."""
+    """The same function took the picture in the README: `python -m tests.console.picture` takes it again."""
     taken = tmp_path / "console.png"
     take_picture(browser, server.url, taken)
     assert png_size(taken) == png_size(PICTURE) == PIXELS

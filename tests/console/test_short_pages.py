@@ -1,4 +1,4 @@
-"""A list whose pages may be empty: the server looks at a bounded number of sessions for each."""
+"""Lists with pages that may be empty: the server examines a bounded number of sessions for each."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ LOOKS = 10
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """From the newest: sessions that match nothing, `near`, more such than the console reads by itself, and `far`."""
+    """Newest first: sessions that do not match, `near`, more that do not match than the console skips by itself, and
+    `far`."""
     names = ["far", *[""] * ROWS * (LOOKS + 2), "near", *[""] * ROWS * 2]
     with start_server(tmp_path_factory.mktemp("server"), http=True, program=PROGRAM) as server:
         with Client(server.address) as client:
@@ -36,7 +37,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def without(*names: str) -> str:
-    """The path of a list that leaves out the sessions with these keys in their metadata."""
+    """The path of a list without the sessions that have these metadata keys."""
     return f"/?metadata={quote(json.dumps({name: {'$exists': False} for name in names}))}"
 
 

@@ -1,4 +1,4 @@
-"""The console's pure parts pass their own tests, and what is built from it stays small."""
+"""The console's pure modules pass their own tests, and the built files stay small."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SCRIPT_BYTES = 150_000
 
 
 def test_the_pure_parts_do_what_they_say() -> None:
-    """Differences, pairing, filters, pages, the state machine, and words."""
+    """Diffs, pairing, filters, pages, the state machine, and wording."""
     build.install()
     build.npm("run", "--silent", "proto")
     build.npm("run", "--silent", "test")

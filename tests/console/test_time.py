@@ -1,4 +1,4 @@
-"""A session as it was: its state, its conversation and its context at any event, and what each event changed."""
+"""A session in the past: its state, conversation and context at any event, and what each event changed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _case(server: Server) -> None:
 
 
 def marks(page: Page) -> dict[str, str]:
-    """What the tree marks, by the key of each place."""
+    """The change marks in the tree, by key."""
     rows = page.locator(".tree-row.added, .tree-row.removed, .tree-row.changed")
     return {
         row.locator(".tree-key").inner_text(): row.locator(".tree-mark").inner_text() for row in rows.all()

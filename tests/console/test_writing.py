@@ -1,4 +1,4 @@
-"""What the console writes, and what it says when it is refused."""
+"""Writes by the console, and what it shows when one is refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The adapters for other people's frameworks, each beside its framework in an environment of its own.
+"""The adapters for agent frameworks, each compared with its framework in a separate environment.
 
-`FRAMEWORK.txt` pins the environment, `contract_FRAMEWORK.py` is what runs in it.
+`FRAMEWORK.txt` pins the environment, and `contract_FRAMEWORK.py` runs in it.
 """

@@ -1,4 +1,4 @@
-"""How many calls an operation makes, by the server's metrics, beside what docs/integrations.md says."""
+"""How many calls an operation makes according to the server's metrics, compared with docs/integrations.md."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ PAGE: Final = Path(__file__).resolve().parents[2] / "docs" / "integrations.md"
 
 
 def documented(section: str) -> dict[str, Counter[str]]:
-    """The calls of each method, as the table of a section lists them."""
+    """The calls of each method, from the table of a section."""
     _, _, rest = PAGE.read_text(encoding="utf-8").partition(f"\n## {section}\n")
     rows = re.findall(r"^\| `(\w+)` \| ([^|]+) \|", rest.partition("\n## ")[0], re.MULTILINE)
     return {method: _counter(calls) for method, calls in rows}
 
 
 async def measured(operations: Mapping[str, Callable[[], Awaitable[Any]]]) -> dict[str, Counter[str]]:
-    """The calls that the server counts while each operation runs, one operation after the other."""
+    """The calls that the server counts for each operation."""
     found = {}
     for name, operation in operations.items():
         before = _handled()
@@ -31,7 +31,7 @@ async def measured(operations: Mapping[str, Callable[[], Awaitable[Any]]]) -> di
 
 
 def _counter(calls: str) -> Counter[str]:
-    """What `2 Read + Commit` stands for."""
+    """Parses entries such as `2 Read + Commit`."""
     parts = [re.fullmatch(r"(?:(\d+) )?(\w+)", part.strip()) for part in calls.split("+")]
     assert all(parts), calls
     return Counter({part[2]: int(part[1] or 1) for part in parts if part})

@@ -1,4 +1,4 @@
-"""The adapters for Agent Framework beside its own file and memory providers, which say what is right."""
+"""The adapters for Agent Framework, compared with its own file and memory providers as the reference."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ async def client() -> AsyncIterator[AsyncClient]:
 
 
 class InMemory(InMemoryHistoryProvider):
-    """The framework's own, with the state that an agent would hand to it."""
+    """The framework's own provider, with the state that an agent would pass in."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -78,7 +78,7 @@ def texts(messages: list[Message]) -> list[str]:
 
 
 def dumped(messages: list[Message]) -> str:
-    """What is equal byte for byte: keys in their order, 1.0 not an integer."""
+    """A byte for byte form: preserves the order of keys, and 1.0 differs from 1."""
     return json.dumps([message.to_dict() for message in messages])
 
 
@@ -105,7 +105,7 @@ async def test_messages_come_back_as_they_were(make: Any, name: str) -> None:
 
 
 def make_again(provider: Any) -> Any:
-    """Another provider on the same storage, as another process has it."""
+    """Another provider on the same storage, as in another process."""
     if isinstance(provider, SessionsHistoryProvider):
         return SessionsHistoryProvider(client=provider._client)
     return provider

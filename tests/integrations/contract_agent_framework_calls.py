@@ -1,4 +1,4 @@
-"""The calls of the history provider and the session store are those that their page lists."""
+"""The calls of the history provider and the session store match their docs page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`SessionsSessionService` beside ADK's own `SqliteSessionService`, which says what is right."""
+"""`SessionsSessionService`, compared with ADK's own `SqliteSessionService` as the reference."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ async def test_events_come_back_as_they_were(service: Any, app: str) -> None:
 
 async def test_the_newest_events_and_those_since_a_time(service: Any, app: str) -> None:
     session = await service.create_session(app_name=app, user_id="u")
-    # A session's time is never ahead of its events, or ADK's own takes them for stale.
+    # A session's time must not be ahead of its events, or ADK's own service considers them stale.
     for number in range(5):
         await service.append_event(session, event(str(number), at=session.last_update_time + (number > 2)))
 

@@ -1,4 +1,4 @@
-"""The calls of `SessionsSessionService` are those that its page lists."""
+"""The calls of `SessionsSessionService` match its docs page."""
 
 from __future__ import annotations
 

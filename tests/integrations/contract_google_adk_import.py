@@ -1,4 +1,4 @@
-"""What ADK's own stores wrote, imported into sessions, also after an interruption."""
+"""Imports of databases written by ADK's own stores, including after an interruption."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def app() -> str:
 
 @pytest.fixture(params=["SqliteSessionService", "DatabaseSessionService"])
 async def source(request: pytest.FixtureRequest, tmp_path: Path, app: str) -> tuple[str, Any]:
-    """The URL of a database that ADK wrote, and the service that did."""
+    """The URL of a database written by ADK, and the service that wrote it."""
     service: Any
     if request.param == "SqliteSessionService":
         service = SqliteSessionService(str(tmp_path / "adk.db"))
@@ -65,7 +65,7 @@ async def outcomes(client: AsyncClient, url: str) -> list[Outcome]:
 
 
 async def assert_same(ours: SessionsSessionService, own: Any, app: str) -> None:
-    """Sessions, events and states are those of ADK's own service."""
+    """Checks that sessions, events and states equal those of ADK's own service."""
     listed, expected = [
         {(each.user_id, each.id): each.state for each in (await service.list_sessions(app_name=app)).sessions}
         for service in (ours, own)

@@ -1,4 +1,5 @@
-"""LangGraph's conformance suite on both savers; what it leaves out, beside LangGraph's own SQLite saver."""
+"""LangGraph's conformance suite on both savers, and comparisons with LangGraph's own SQLite saver for what the suite
+omits."""
 
 from __future__ import annotations
 
@@ -36,7 +37,7 @@ ADDRESS = os.environ["SESSIONS_TEST_ADDRESS"]
 
 
 class Awaitable(SessionsSaver):
-    """The synchronous saver with the names that the suite calls."""
+    """The synchronous saver with the method names that the suite calls."""
 
     async def alist(self, *args: Any, **named: Any) -> AsyncIterator[Any]:
         for found in self.list(*args, **named):
@@ -187,7 +188,7 @@ ODD_VALUES = [float("inf"), float("-inf"), 2**63, 1.0, "", "a\0b", True, None, [
 
 @pytest.mark.parametrize("kind", ["LangGraph's own", "ours"])
 def test_filters_take_any_value(kind: str) -> None:
-    # Of LangGraph's own, those in memory alone take every value.
+    # Of LangGraph's own stores only the in-memory one accepts every value.
     with Client(ADDRESS) as client:
         saver: Any = InMemorySaver() if kind == "LangGraph's own" else SessionsSaver(client)
         store: Any = InMemoryStore() if kind == "LangGraph's own" else SessionsStore(client)
@@ -207,7 +208,7 @@ def test_filters_take_any_value(kind: str) -> None:
 def test_a_run_is_deleted_from_all_its_threads() -> None:
     run, other = str(uuid.uuid4()), str(uuid.uuid4())
     names = [f"thread {number} {run}" for number in range(20)]
-    # Its pages are short, so that all has to be read in several.
+    # Its pages are short, so that everything takes several reads.
     with Client(os.environ["SESSIONS_TEST_SHORT_PAGES_ADDRESS"]) as client:
         saver = SessionsSaver(client)
         for name in names:
@@ -371,7 +372,7 @@ def test_an_asynchronous_saver_works_without_a_loop() -> None:
 
 
 def test_a_step_of_the_example_whose_answer_is_in_the_history_already_takes_that_one() -> None:
-    """As when the program was killed after the answer was stored, and before the checkpoint was."""
+    """As when the program was killed after the response was stored, and before the checkpoint was."""
     thread = str(uuid.uuid4())
     config: Any = {"configurable": {"thread_id": thread}}
     with model_server() as url, Client(ADDRESS) as client:

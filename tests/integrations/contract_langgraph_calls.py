@@ -1,4 +1,4 @@
-"""The calls of the saver and the store are those that their page lists."""
+"""The calls of the saver and the store match their docs pages."""
 
 from __future__ import annotations
 

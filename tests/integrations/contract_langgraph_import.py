@@ -1,4 +1,4 @@
-"""What LangGraph's SQLite saver wrote, imported into sessions, also after an interruption."""
+"""Imports of files written by LangGraph's SQLite saver, including after an interruption."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def graph_on(saver: Any) -> Any:
 
 @pytest.fixture
 def written(tmp_path: Path) -> tuple[Path, list[dict[str, Any]]]:
-    """A file that the saver wrote, and the configs of its threads."""
+    """A file written by the saver, and the configs of its threads."""
     file, mark = tmp_path / "graph.db", uuid.uuid4()
     configs = [{"configurable": {"thread_id": f"{name} {mark}"}} for name in ("any id / é", "b", "c")]
     with SqliteSaver.from_conn_string(str(file)) as saver:
@@ -88,7 +88,8 @@ def imported(file: Path, *, most: int | None = None) -> list[Outcome]:
 
 
 def assert_same(file: Path, configs: list[dict[str, Any]]) -> None:
-    """Every checkpoint, with its parent, metadata and pending writes, is that of the framework's own saver."""
+    """Checks that every checkpoint, with its parent, metadata and pending writes, equals that of the framework's own
+    saver."""
     with Client(ADDRESS) as client, SqliteSaver.from_conn_string(str(file)) as own:
         ours = SessionsSaver(client)
         for config in configs:
@@ -152,7 +153,7 @@ def test_values_of_types_that_the_importing_program_does_not_know_are_kept(tmp_p
 
 
 class OwnSerializer(JsonPlusSerializer):
-    """One of a program's own, whose kind no other program knows."""
+    """A program's own serializer, whose types no other program knows."""
 
     def dumps_typed(self, obj: Any) -> tuple[str, bytes]:
         return "their own kind", super().dumps_typed(obj)[1]

@@ -1,4 +1,4 @@
-"""The stores for LangGraph's items beside LangGraph's own SQLite store, which says what is right."""
+"""The stores for LangGraph's items, compared with LangGraph's own SQLite store as the reference."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`sessions-mcp`, asked by the SDK's own client: within the process, over standard input and output, and over HTTP."""
+"""`sessions-mcp`, called by the SDK's own client: in-process, over standard input and output, and over HTTP."""
 
 from __future__ import annotations
 

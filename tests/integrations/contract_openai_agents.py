@@ -1,4 +1,4 @@
-"""`SessionsSession` beside the SDK's own `SQLiteSession`, which says what is right."""
+"""`SessionsSession`, compared with the SDK's own `SQLiteSession` as the reference."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def session(request: pytest.FixtureRequest, client: AsyncClient) -> Any:
 
 
 def same(found: Any, expected: Any) -> bool:
-    """Equal byte for byte: keys in their order, 1.0 no integer."""
+    """Equal byte for byte: the order of keys matters, and 1.0 differs from 1."""
     return json.dumps(found) == json.dumps(expected)
 
 
@@ -216,7 +216,7 @@ async def test_items_whose_parts_are_deleted_before_they_are_added_are_added_who
 
 
 def before_parts_are_read(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], Awaitable[object]]) -> None:
-    """Lets something happen between the next reading of messages and that of their parts."""
+    """Runs something between the next read of messages and the read of their parts."""
     unpack = payloads.unpack
 
     async def interrupted(*arguments: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The calls of `SessionsSession` are those that its page lists."""
+"""The calls of `SessionsSession` match its docs page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the SDK's `SQLiteSession` wrote, imported into sessions, also after an interruption."""
+"""Imports of files written by the SDK's `SQLiteSession`, including after an interruption."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def user(text: str) -> dict[str, Any]:
 
 @pytest.fixture
 async def written(tmp_path: Path) -> tuple[Path, dict[str, list[Any]]]:
-    """A file that the SDK wrote, and what it has in each session."""
+    """A file written by the SDK, and its content by session."""
     file, mark = tmp_path / "chats.db", uuid.uuid4()
     tool = {"type": "function_call", "call_id": "c", "name": "f", "z": 1.0, "a": 2**70, "arguments": "{}"}
     held = {

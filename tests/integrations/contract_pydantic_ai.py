@@ -1,4 +1,4 @@
-"""`SessionsConversationStore` beside pydantic-ai's own `InMemoryConversationStore`, which says what is right."""
+"""`SessionsConversationStore`, compared with pydantic-ai's own `InMemoryConversationStore` as the reference."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The calls of `SessionsConversationStore` are those that its page lists."""
+"""The calls of `SessionsConversationStore` match its docs page."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.integrations.calls import documented, measured
 
 
 class Recorder(SessionsConversationStore):
-    """Remembers what the framework's `save` asks a store to write."""
+    """Records what the framework's `save` asks a store to write."""
 
     asked: tuple[Any, dict[str, Any]]
 

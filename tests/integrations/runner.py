@@ -15,17 +15,17 @@ from tests.support.short_pages_server import PROGRAM
 HERE: Final = ROOT / "tests" / "integrations"
 ENVIRONMENTS: Final = ROOT / ".cache" / "integrations"
 EVERY: Final = "SESSIONS_TEST_EVERY_FRAMEWORK"
-"""An environment variable: `make test` is spared the environments of the other frameworks."""
+"""An environment variable: without it, `make test` skips the environments of the other frameworks."""
 FRAMEWORKS: Final = tuple(sorted(path.stem for path in HERE.glob("*.txt")))
 
 
 def environment_of(framework: str) -> Path:
-    """The interpreter of the framework's environment, which is made when it is not there."""
+    """The interpreter of the framework's environment, which is created if missing."""
     return python_of(ENVIRONMENTS / framework, HERE / f"{framework}.txt")
 
 
 def run_contract(framework: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """The ended run; its output names what failed."""
+    """The finished run; its output names what failed."""
     python = environment_of(framework)
     metrics = f"{HOST}:{free_port()}"
     (folder / "short").mkdir()

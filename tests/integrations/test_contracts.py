@@ -1,4 +1,4 @@
-"""The adapters that `make test` looks at; `make integrations` runs those of every framework."""
+"""The adapters that `make test` checks; `make integrations` runs those of every framework."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ COMMON = ("langgraph", "openai_agents")
 TESTED = FRAMEWORKS if os.environ.get(EVERY) else COMMON
 
 
-# A test of its own, so that a slow network counts against no contract.
+# A separate test, so that a slow network counts against no contract.
 @pytest.mark.parametrize("framework", TESTED)
 def test_the_environment_of_the_framework_can_be_made(framework: str) -> None:
     assert environment_of(framework).is_file()

@@ -23,7 +23,7 @@ TESTED = FRAMEWORKS if os.environ.get(EVERY) else ("openai_agents",)
 
 
 class Killer:
-    """Kills the server before the model answers the second and the fifth request, and starts it again meanwhile."""
+    """Kills the server before the model answers the second and the fifth request, and restarts it concurrently."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
@@ -40,7 +40,7 @@ class Killer:
             self._start.start()
 
     def wait(self) -> None:
-        """Until the server is back."""
+        """Waits until the server is back."""
         assert self._start is not None
         self._start.join()
 
@@ -75,7 +75,7 @@ def test_an_agent_continues_when_the_server_is_killed_and_nothing_is_lost_or_dou
             first = run(framework, server, url, *arguments)
             killer.wait()
             assert killer.kills == 2
-            # `sessions-mcp` makes its session itself, and the program tells which.
+            # `sessions-mcp` creates its session itself, and the program prints its id.
             [session_id] = [line.split()[-1] for line in first[3:]] or arguments
             second = run(framework, server, url, session_id)
     calculated = ["What is 6 times 7? It is 42.", "What is 8 times 9? It is 72."]
@@ -84,11 +84,11 @@ def test_an_agent_continues_when_the_server_is_killed_and_nothing_is_lost_or_dou
 
 
 class Watcher:
-    """Sees what the subscribers of a session see, while the model waits for it after each token."""
+    """Sees what subscribers of a session see; the model waits for it after each token."""
 
     def __init__(self, client: Client, session_id: str) -> None:
         self.seen: list[tuple[str, str, str]] = []
-        """For each draft or message its kind, its id and its text."""
+        """The kind, id and text of each draft or message."""
         self._new: queue.Queue[str] = queue.Queue()
         self._events = client.sessions.subscribe(session_id, include_drafts=True)
         self._thread = threading.Thread(target=self._watch)
@@ -102,7 +102,7 @@ class Watcher:
         self._thread.join()
 
     def saw(self, text: str) -> None:
-        """Until the text is seen."""
+        """Waits until the text has been seen."""
         while self._new.get(timeout=30) != text:
             pass
 

@@ -1,6 +1,6 @@
-"""Does what a newcomer does with the README or another page: pastes its blocks in order, and reads what they print.
+"""Uses the README or another page as a newcomer does: pastes its blocks in order, and reads what they print.
 
-Which blocks those are is told by the word behind the fence:
+The word after the fence determines how a block is used:
 
 - `bash`: a script, run from the project's root. One that starts a server may end there: it is done when the server
   says `listening on` and `HTTP on`, and the server goes on until the last block.
@@ -40,11 +40,11 @@ class Block(NamedTuple):
     word: str
     text: str
     line: int
-    """The line of its fence."""
+    """The line of the fence."""
 
 
 def blocks(markdown: str) -> Iterator[Block]:
-    """Every fenced block, without the indentation that it has inside a list."""
+    """Every fenced block, without its indentation inside a list."""
     lines = enumerate(markdown.splitlines(), start=1)
     for number, line in lines:
         opening = _FENCE.match(line)
@@ -62,7 +62,7 @@ def blocks(markdown: str) -> Iterator[Block]:
 
 
 class Newcomer:
-    """Runs blocks as they are pasted. Leaves no process behind."""
+    """Runs pasted blocks. Leaves no process behind."""
 
     def __init__(self, folder: Path, page: str = "README.md") -> None:
         self._page = page
@@ -75,7 +75,7 @@ class Newcomer:
         self._runner = asyncio.Runner()
 
     def __enter__(self) -> Self:
-        # The project as seen from a folder of its own, so that what a block writes does not land in the tree.
+        # A symbolic view of the project, so that files written by a block do not end up in the tree.
         self._here.mkdir()
         for entry in ROOT.iterdir():
             (self._here / entry.name).symlink_to(entry)
@@ -89,7 +89,7 @@ class Newcomer:
             script.communicate()
 
     def paste(self, block: Block) -> str:
-        """Runs a block of `bash` or `python`; answers what it printed. Raises AssertionError when it fails."""
+        """Runs a block of `bash` or `python`; returns its output. Raises AssertionError if it fails."""
         text = block.text.replace(DEFAULT_ADDRESS, self.address).replace(DEFAULT_URL, self.url)
         return self._bash(text) if block.word == "bash" else self._python(text, f"{self._page}:{block.line}")
 
@@ -111,7 +111,7 @@ class Newcomer:
         return printed
 
     def _read(self, script: subprocess.Popen[str]) -> str:
-        """What a script prints until it ends, or until a server of its says where it listens."""
+        """The output of a script until it ends, or until its server prints where it listens."""
         printed = ""
         assert script.stdout is not None
         for line in script.stdout:
@@ -124,7 +124,7 @@ class Newcomer:
         return printed
 
     def _environment(self) -> dict[str, str]:
-        """The caller's environment without what belongs to this project, or to the make that runs the tests."""
+        """The caller's environment without variables of this project, or of the make that runs the tests."""
         kept = {
             name: value
             for name, value in environment_with("curl").items()
@@ -145,6 +145,6 @@ class Newcomer:
 
 
 def prints(expected: str, printed: str) -> bool:
-    """Whether a block printed what the README says, where `…` stands for any text."""
+    """Whether a block printed what the README shows, where `…` stands for any text."""
     pattern = ".*".join(map(re.escape, expected.strip().split("…")))
     return re.fullmatch(pattern, printed.strip(), re.DOTALL) is not None

@@ -1,7 +1,7 @@
-"""Prints how long files and functions are, and fails where one is too long to be read in one go.
+"""Prints the sizes of files and functions, and fails if one is too long to be read in one go.
 
-A file counts its lines; a function counts those of its body, without its docstring. What is generated does not
-count. `make verify-sizes` runs this, and a test does.
+Files are counted by lines, and functions by the lines of their bodies without docstrings. Generated code does not
+count. `make verify-sizes` runs this, and so does a test.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ BODY_LINES_P90 = 20
 
 class Size(NamedTuple):
     area: str
-    """The folder at the top, such as `server`."""
+    """The top-level folder, such as `server`."""
     lines: int
     name: str
 
@@ -42,7 +42,7 @@ def body_sizes() -> list[Size]:
 
 
 def bodies(source: str) -> Iterator[tuple[str, int]]:
-    """Each function's name and how many lines its body has, those of functions inside it included."""
+    """Each function's name and the number of lines of its body, including inner functions."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             body = node.body[1:] if ast.get_docstring(node) is not None else node.body
@@ -56,7 +56,7 @@ def percentile_90(sizes: Iterable[Size]) -> int:
 
 
 def too_long(files: list[Size], functions: list[Size]) -> list[str]:
-    """A sentence for each limit that is not kept."""
+    """A sentence for each exceeded limit."""
     found = [
         f"{size.name} has {size.lines} lines; a file has fewer than {FILE_LINES}."
         for size in files
@@ -87,7 +87,7 @@ def report(title: str, sizes: list[Size]) -> list[str]:
 
 
 def main() -> str | None:
-    """Returns None when every limit is kept, else the sentences that say which is not."""
+    """Returns None if every limit is kept, else sentences about those that are not."""
     files, functions = file_sizes(), body_sizes()
     sys.stdout.write("\n".join([*report("files", files), "", *report("functions", functions), ""]))
     return "\n".join(too_long(files, functions)) or None

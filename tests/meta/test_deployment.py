@@ -1,4 +1,4 @@
-"""The image, the Compose file and the Kubernetes objects in examples/ fit their schemas and this project."""
+"""The image, the Compose file and the Kubernetes objects in examples/ match their schemas and this project."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ OF_CLIENTS = {
     "pydantic-ai",
     "tasks",
 }
-"""Extras that no server needs."""
+"""Extras that servers do not need."""
 DRAIN_SECONDS = Settings.model_fields["drain_grace"].default.total_seconds()
 
 

@@ -1,4 +1,4 @@
-"""The tables of the docs are what they are made from: the settings, and the pins of the frameworks."""
+"""The tables in the docs match their sources: the settings, and the pins of the frameworks."""
 
 from __future__ import annotations
 

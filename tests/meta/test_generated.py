@@ -1,4 +1,4 @@
-"""The generated code is what the protos give, and the package asks for what the generated code needs."""
+"""The generated code matches the protos, and the package requires the versions that it needs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The layers hold: who may import what is written in pyproject.toml and nothing goes round it."""
+"""The import rules in pyproject.toml hold, and nothing bypasses them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the documents point to is there."""
+"""Links in the documents lead somewhere."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PLACES = {*FILES, *(folder for file in FILES for folder in file.parents)}
 
 
 def headings(document: Path) -> set[str]:
-    """The anchors that a reader's browser knows."""
+    """The anchors that a browser finds."""
     titles = re.findall(r"^#+ (.*)$", text_of(document), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 

@@ -1,4 +1,4 @@
-"""The Makefile explains itself and pairs each check with its cure."""
+"""The Makefile documents itself, and pairs each check with its fix."""
 
 from __future__ import annotations
 

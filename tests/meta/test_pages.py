@@ -1,4 +1,4 @@
-"""The programs of the pages for readers, run in order, print what the pages say."""
+"""The programs on the docs pages, run in order, print what the pages show."""
 
 from __future__ import annotations
 

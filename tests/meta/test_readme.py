@@ -1,4 +1,4 @@
-"""Whoever pastes the README's blocks sees what the README says."""
+"""Pasting the README's blocks gives the output that the README shows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the page on scaling says of the tables is true, and its reckoning follows from what is measured."""
+"""The statements of the page on scaling about tables are true, and its estimate follows from measurements."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ RESULTS = {
 
 REFERENCE = re.compile(r"SELECT create_reference_table\('(\w+)'\);")
 OF_NO_SESSION = {"shared_keys", "writes"}
-"""Small tables that every shard has whole: keys of users and of the tenant, and SQLite's counter of writes."""
+"""Small tables that are not sharded: keys of users and of the tenant, and SQLite's counter of writes."""
 
 
 def statements() -> list[str]:
@@ -43,7 +43,7 @@ def statements() -> list[str]:
 
 
 def distributed() -> list[tuple[str, str, str | None]]:
-    """The tables that the page distributes: name, column, and the table beside which each is placed."""
+    """The tables that the page distributes: name, column, and the table with which each is co-located."""
     matches = [STATEMENT.fullmatch(line) for line in statements() if not REFERENCE.fullmatch(line)]
     assert all(matches), "each line is one statement of a known form"
     return [(match["table"], match["column"], match["beside"]) for match in matches if match]

@@ -1,4 +1,4 @@
-"""Every example of the page on tasks does what the page says, and the page names all that there is."""
+"""Every example of the page on tasks does what the page says, and the page covers everything."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_every_example_prints_what_the_page_says(
 ) -> None:
     with Newcomer(tmp_path) as newcomer:
         newcomer.address = server.address
-        # Where the newcomer's blocks are run; the interpreter that runs the tests is theirs too.
+        # Where the newcomer's blocks run, with the interpreter of the tests.
         monkeypatch.chdir(tmp_path / "project")
         for name, text in FILES.items():
             Path(name).write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What must stand nowhere in the tree, or in one place only."""
+"""What must not occur in the tree, or only in one place."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The wheel that a clean checkout gives holds all packages, and its client runs with nothing of the server's.
+"""The wheel of a clean checkout contains all packages, and its client runs without anything of the server.
 
-It does so with the newest of its dependencies, and with the oldest that the project says it can do with.
+This holds with the newest dependencies, and with the oldest that the project allows.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ BIN = Path(sys.executable).parent
 UV = BIN / "uv"
 PAGE = Path("docs/getting-started.md")
 NEWCOMER_SECONDS = 60
-"""From the end of the installation to the last line of the page; far beyond what it takes."""
+"""From the end of the installation to the last line of the page; far more than it takes."""
 PACKAGES = {"sessions_cli", "sessions_client", "sessions_proto", "sessions_server", "sessions_tasks"}
 
 CONVERSATION = """
@@ -42,7 +42,7 @@ with Client(sys.argv[1]) as client:
 
 
 def oldest_dependencies() -> list[str]:
-    """What the client needs, each pinned to the oldest version that the project allows."""
+    """The client's dependencies, each pinned to the oldest version that the project allows."""
     needed = tomllib.loads(text_of(Path("pyproject.toml")))["project"]["dependencies"]
     return [requirement.replace(">=", "==") for requirement in needed]
 
@@ -55,7 +55,7 @@ def run(*command: str | Path, cwd: Path) -> str:
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of what git would commit, so that a file which is ignored or forgotten is missed."""
+    """A copy of what git would commit, so that ignored or forgotten files are missed."""
     target = tmp_path_factory.mktemp("checkout")
     for path in project_files():
         (target / path).parent.mkdir(parents=True, exist_ok=True)
@@ -74,7 +74,7 @@ def wheel(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def environment(folder: Path, *packages: str | Path) -> Path:
-    """Makes an environment with these packages and what they need; returns its Python."""
+    """Creates an environment with these packages and their dependencies; returns its Python."""
     python = folder / "bin" / "python"
     run(UV, "venv", "--quiet", "--python", sys.executable, folder, cwd=folder)
     run(UV, "pip", "install", "--quiet", "--python", python, *packages, cwd=folder)
@@ -83,7 +83,7 @@ def environment(folder: Path, *packages: str | Path) -> Path:
 
 @pytest.fixture(scope="module", params=["newest", "oldest"])
 def python(request: pytest.FixtureRequest, wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The Python of an environment that has the wheel and its base dependencies, and nothing else."""
+    """The Python of an environment with only the wheel and its base dependencies."""
     pins = oldest_dependencies() if request.param == "oldest" else []
     return environment(tmp_path_factory.mktemp("environment"), wheel, *pins)
 
@@ -114,13 +114,13 @@ def test_the_wheel_holds_every_module_of_the_checkout(wheel: Path) -> None:
 
 def test_tools_that_judge_wheels_find_nothing(wheel: Path) -> None:
     run(BIN / "twine", "check", "--strict", wheel, cwd=wheel.parent)
-    # W004: alembic names the files of its migrations by numbers, and loads them without importing them.
+    # W004: alembic's migration files have numeric names, and are loaded without being imported.
     tops = ",".join(sorted(PACKAGES))
     run(BIN / "check-wheel-contents", "--ignore", "W004", "--toplevel", tops, wheel, cwd=wheel.parent)
 
 
 def test_a_newcomer_gets_from_an_empty_folder_to_the_first_events(wheel: Path, tmp_path: Path) -> None:
-    """By pip; the test of the page itself starts the server of the checkout."""
+    """With pip; the test of the page itself starts the server of the checkout."""
     python = environment(tmp_path, f"{wheel}[server]")
     began = time.monotonic()
     env = {"PATH": os.pathsep.join([str(python.parent), os.environ["PATH"]]), "HOME": str(tmp_path)}

@@ -1,4 +1,4 @@
-"""The files of the project, as git would commit them: what is ignored or not there any more does not count."""
+"""The files of the project as git would commit them: ignored and deleted files do not count."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ ROOT = Path(__file__).resolve().parents[2]
 CONSOLE = Path("server/sessions_server/http/console")
 """The built console."""
 PICTURES = {".png"}
-"""How the names of files end that are no text."""
+"""Endings of binary files."""
 
 
 def project_files(*patterns: str) -> list[Path]:
-    """Paths below the project's root, tracked or not yet, that match one of git's patterns; all without a pattern."""
+    """Paths below the project's root, tracked or new, that match one of git's patterns; all files without a pattern."""
     listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *patterns]
     names = subprocess.run(listing, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split("\0")
     return sorted(Path(name) for name in set(names) - {""} if (ROOT / name).is_file())
 
 
 def written_by_hand(*patterns: str) -> list[Path]:
-    """As `project_files`, without what is generated."""
+    """Like `project_files`, without generated files."""
     return [
         path
         for path in project_files(*patterns)

@@ -1,4 +1,4 @@
-"""How much a test does. What an issue asks for takes long, so each run does less unless it is told otherwise."""
+"""How much a test does. Full runs take long, so tests do less by default."""
 
 from __future__ import annotations
 

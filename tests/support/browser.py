@@ -1,4 +1,4 @@
-"""Debian's Chromium, driven by Playwright: what tests look at web pages with."""
+"""Debian's Chromium driven by Playwright, for tests of web pages."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 @contextmanager
 def running_browser() -> Iterator[Browser]:
-    """A headless Chromium, in which every test opens a context of its own."""
+    """A headless Chromium; every test opens its own context in it."""
     program, variables = _find_chromium()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=program,
             env=variables,
-            # Containers run as root and share little memory: the sandbox and /dev/shm are not to be had there.
+            # Containers run as root with little shared memory, so the sandbox and /dev/shm are unavailable.
             args=["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--font-render-hinting=none"],
         )
         try:
@@ -44,7 +44,7 @@ def _find_chromium() -> tuple[str, dict[str, str | float | bool]]:
 
 
 def _font_configuration(folder: Path) -> Path:
-    """Makes the fonts of the machine and those that were unpacked known; Chromium does not start without any."""
+    """Makes the machine's and the unpacked fonts known; Chromium does not start without any."""
     path = folder / "fonts.conf"
     fonts = "".join(
         f"<dir>{escape(place)}</dir>" for place in ("/usr/share/fonts", str(folder / "usr/share/fonts"))

@@ -1,4 +1,4 @@
-"""Tables of cases in a text file: `=== NAME`, the text of the case, and each thing that is expected after `>>> `."""
+"""Tables of cases in a text file: `=== NAME`, the text of the case, and each expectation after `>>> `."""
 
 from __future__ import annotations
 

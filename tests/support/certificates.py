@@ -1,4 +1,4 @@
-"""Certificates for tests: an authority of one's own, and what it signs. In memory only."""
+"""Certificates for tests: an in-memory authority, and the certificates it signs."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Authority:
     _key: ec.EllipticCurvePrivateKey = field(default_factory=_new_key)
 
     issuer: Authority | None = None
-    """Who signs its certificate; None: itself."""
+    """The signer of its certificate; None if self-signed."""
 
     @property
     def certificate(self) -> bytes:
@@ -57,7 +57,7 @@ class Authority:
         valid: tuple[datetime, datetime] | None = None,
         key: Any = None,
     ) -> Pair:
-        """A certificate for the loopback, good for both ends of a connection."""
+        """A certificate for the loopback, valid for clients and servers."""
         key = key or _new_key()
         secret = key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()

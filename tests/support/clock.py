@@ -1,4 +1,4 @@
-"""Clocks that tests turn by hand, in this process or in a server's."""
+"""Clocks that tests set by hand, in this process or in a server's."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _CELL = struct.Struct("<q")
 
 
 class HandClock:
-    """Stands still until it is turned."""
+    """Stands still until it is set."""
 
     def __init__(self, start: Micros = START) -> None:
         self._now = start
@@ -30,7 +30,7 @@ class HandClock:
 
 
 class SharedClock(HandClock):
-    """A hand-turned clock in a file, so that a server in another process goes by it."""
+    """A clock in a file, which a server in another process uses."""
 
     def __init__(self, path: Path, start: Micros = START) -> None:
         self.path = path

@@ -1,4 +1,4 @@
-"""The server's own program, but by the clock whose file is the first argument. The other arguments are settings."""
+"""The server's program with the clock in the file of the first argument. The other arguments are settings."""
 
 from __future__ import annotations
 

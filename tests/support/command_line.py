@@ -18,7 +18,7 @@ from tests.support.server import SOURCES
 
 
 def environment(env: Mapping[str, str] | None = None) -> dict[str, str]:
-    """What the program inherits: no settings but the given ones."""
+    """The program's environment: no settings except the given ones."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("SESSIONS_")}
     return {**inherited, "PYTHONPATH": os.pathsep.join(map(str, SOURCES)), "COLUMNS": "100", **(env or {})}
 
@@ -30,14 +30,14 @@ def command(*arguments: str | Path) -> list[str]:
 def run(
     *arguments: str | Path, folder: Path, env: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Runs it to its end, whatever that is."""
+    """Runs it to its end, successful or not."""
     return subprocess.run(
         command(*arguments), cwd=folder, env=environment(env), capture_output=True, text=True, check=False
     )
 
 
 def shown(*arguments: str | Path, folder: Path, env: Mapping[str, str] | None = None) -> str:
-    """What a run that goes well shows on a terminal while it works, without what only moves and colours."""
+    """What a successful run shows on a terminal, without colours and cursor movements."""
     terminal, end = pty.openpty()
     with (
         os.fdopen(terminal, "rb", buffering=0) as screen,
@@ -47,7 +47,7 @@ def shown(*arguments: str | Path, folder: Path, env: Mapping[str, str] | None = 
     ):
         os.close(end)
         seen = b""
-        with suppress(OSError):  # how a terminal ends that nobody writes to any more
+        with suppress(OSError):  # raised when the other end of a terminal closes
             while part := screen.read(4096):
                 seen += part
     assert process.returncode == 0, seen
@@ -57,7 +57,7 @@ def shown(*arguments: str | Path, folder: Path, env: Mapping[str, str] | None = 
 def run_here(
     *arguments: str | Path, folder: Path, env: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """As `run`, in this process: it begins at once, and nothing else may go on meanwhile."""
+    """Like `run`, in this process: it starts at once, but blocks the event loop."""
     out, err, code = io.StringIO(), io.StringIO(), 0
     argv = ["sessions-server", *map(str, arguments)]
     with (
@@ -77,19 +77,19 @@ def run_here(
 
 
 def said(*arguments: str | Path, folder: Path, env: Mapping[str, str] | None = None) -> str:
-    """What a run that goes well prints, in one line."""
+    """The output of a successful run, on one line."""
     return line_of(run(*arguments, folder=folder, env=env))
 
 
 def line_of(done: subprocess.CompletedProcess[str]) -> str:
-    """The one line of a run that went well."""
+    """The single line of a successful run."""
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
     [line] = done.stdout.splitlines()
     return line
 
 
 def sentence_of(done: subprocess.CompletedProcess[str]) -> str:
-    """The one sentence of a run that failed."""
+    """The single sentence of a failed run."""
     assert (done.returncode, done.stdout) == (1, ""), done.stderr
     [line] = done.stderr.splitlines()
     assert line.startswith("sessions-server: ")

@@ -1,4 +1,4 @@
-"""The commits that single calls make, and what each call returns of its result."""
+"""The commits of single calls, and the part of the result that each call returns."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["Commit", "RequestStamp", "Verb"]
 
 Answer: TypeAlias = "Session | Context | tuple[Message, ...] | int | None"
-"""What a single call returns: the session, the context, the messages, or how many messages were cleared."""
+"""The return value of a single call: the session, the context, the messages, or the number of cleared messages."""
 
 
 def answer(commit: Commit, committed: Committed) -> Answer:

@@ -1,4 +1,4 @@
-"""Another project's server in a process of its own, at a port that it keeps over restarts."""
+"""Another project's server in its own process, on a port that it keeps across restarts."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Daemon:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Returns when it lets itself be called. Raises RuntimeError when it ends before."""
+        """Returns when it accepts connections. Raises RuntimeError if it exits before that."""
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 self._command, env=self._env, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
@@ -42,7 +42,7 @@ class Daemon:
             time.sleep(LOOK_SECONDS)
 
     def kill(self) -> None:
-        """Ends it as a crash would."""
+        """Ends it like a crash."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()

@@ -1,4 +1,4 @@
-"""Programs that come from Debian's packages where the machine has none: unpacked beside the project, not installed."""
+"""Programs from Debian packages that the machine lacks: unpacked next to the project, not installed."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ UNPACKED: Final = ROOT / ".cache" / "debian"
 
 
 def find_program(name: str, *, packages: tuple[str, ...]) -> tuple[str, dict[str, str]]:
-    """A program of the first of the packages, and the variables that it runs with. The other packages have its
-    libraries. Raises RuntimeError, which says what to install."""
+    """A program of the first package, and the variables to run it with. The other packages have its libraries. Raises
+    RuntimeError, saying what to install."""
     if installed := shutil.which(name, path=os.pathsep.join([os.environ["PATH"], "/usr/sbin"])):
         return installed, {}
     folder = unpacked(packages[0], lambda _: packages)
@@ -26,7 +26,7 @@ def find_program(name: str, *, packages: tuple[str, ...]) -> tuple[str, dict[str
 
 
 def environment_with(program: str) -> dict[str, str]:
-    """The variables with which scripts find a program that its package is named after, beside those there are."""
+    """The environment with which scripts find a program named like its package."""
     if shutil.which(program):
         return dict(os.environ)
     folder = unpacked(program, lacking_packages)
@@ -35,7 +35,7 @@ def environment_with(program: str) -> dict[str, str]:
 
 
 def unpacked(package: str, packages: Callable[[str], Sequence[str]]) -> Path:
-    """The folder of a package, unpacked there with those that `packages` names for it the first time."""
+    """The folder of a package; the first time it is unpacked with its dependencies in `packages`."""
     folder = UNPACKED / package
     if not folder.exists():
         _unpack(package, packages, folder)
@@ -43,13 +43,13 @@ def unpacked(package: str, packages: Callable[[str], Sequence[str]]) -> Path:
 
 
 def library_path(folder: Path) -> str:
-    """Every folder with shared libraries below an unpacked one, as LD_LIBRARY_PATH takes them."""
+    """Every folder with shared libraries below an unpacked package, as LD_LIBRARY_PATH."""
     libraries = {str(library.parent) for library in folder.glob("usr/lib/**/*.so*")}
     return os.pathsep.join(sorted(libraries))
 
 
 def lacking_packages(package: str) -> list[str]:
-    """The package, and what it depends on that this machine does not have, as apt-get would install them."""
+    """The package and its missing dependencies, as apt-get would install them."""
     simulation = ["apt-get", "install", "--simulate", "--no-install-recommends", package]
     plan = subprocess.run(simulation, check=True, capture_output=True, text=True).stdout
     return [line.split()[1] for line in plan.splitlines() if line.startswith("Inst ")]
@@ -63,9 +63,7 @@ def _unpack(package: str, packages: Callable[[str], Sequence[str]], folder: Path
         try:
             try:
                 _download(packages(package), unfinished)
-            except (
-                subprocess.CalledProcessError
-            ):  # a fresh machine has no lists yet, an old one those of another day
+            except subprocess.CalledProcessError:  # a new machine has no lists, an old one outdated ones
                 subprocess.run(["apt-get", "--quiet", "update"], check=True, capture_output=True)
                 _download(packages(package), unfinished)
             root = unfinished / "root"

@@ -1,4 +1,4 @@
-"""What a metadata filter means, in plain Python: what both databases are compared with."""
+"""The meaning of metadata filters in plain Python, to compare both databases with."""
 
 from __future__ import annotations
 

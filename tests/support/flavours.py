@@ -1,7 +1,7 @@
-"""The two clients behind one interface, so that one suite covers both.
+"""Both clients behind one interface, so that one suite covers both.
 
-The synchronous client is driven from threads and looks like the asynchronous one: its calls are awaited, its iterators
-are asynchronous, its context managers too.
+The synchronous client runs in threads and looks like the asynchronous one: calls are awaited, iterators and context
+managers are asynchronous.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ _TARGETS = (Client, Sessions, Records, Pager, Page, Subscription, Pipeline, Draf
 
 
 def open_client(flavour: str, target: Any, **options: Any) -> AsyncClient:
-    """A client of the flavour. It is typed as the asynchronous one, whose interface both have here."""
+    """A client of the flavour, typed as the asynchronous one, whose interface both have here."""
     if flavour == "async":
         return AsyncClient(target, **options)
     return cast("AsyncClient", _Threaded(Client(target, **options)))
 
 
 class _Threaded:
-    """A synchronous object with asynchronous manners."""
+    """Gives a synchronous object an asynchronous interface."""
 
     def __init__(self, target: Any) -> None:
         self.target = target
@@ -54,7 +54,7 @@ class _Threaded:
 
 
 class _Call:
-    """A call that was made but not awaited yet; like a pager or a subscription it can be iterated or entered too."""
+    """A call that is not awaited yet; like a pager or subscription it can also be iterated or entered."""
 
     def __init__(self, call: Callable[..., Any], *args: Any, **options: Any) -> None:
         self._call = functools.partial(call, *args, **options)

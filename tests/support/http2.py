@@ -1,4 +1,4 @@
-"""A client that speaks raw HTTP/2, to say what no gRPC library lets one say."""
+"""A raw HTTP/2 client, to send what no gRPC library allows."""
 
 from __future__ import annotations
 
@@ -25,31 +25,31 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 PATIENCE_SECONDS = 60
-"""How long a silent server is waited for, before a test is said to hang."""
+"""How long to wait for a silent server before a test counts as hanging."""
 
 Headers = Iterable[tuple[bytes, bytes]]
 
 
 @dataclass
 class Answer:
-    """What has come on one stream."""
+    """What has arrived on one stream."""
 
     headers: dict[bytes, bytes] = field(default_factory=dict)
-    """With the trailers."""
+    """Includes the trailers."""
     data: bytes = b""
     ended: bool = False
     broken: bool = False
-    """The stream was reset, or the connection is gone."""
+    """Whether the stream was reset, or the connection is lost."""
 
     @property
     def code(self) -> int | None:
-        """The number of the gRPC status; None when there was none."""
+        """The numeric gRPC status; None if there was none."""
         status = self.headers.get(b"grpc-status")
         return None if status is None else int(status)
 
 
 class Http2:
-    """One connection. What is sent leaves without delay, but for what is sent within `at_once`."""
+    """One connection. Data is sent immediately, except within `at_once`."""
 
     def __init__(self, address: str) -> None:
         host, _, port = address.rpartition(":")
@@ -76,7 +76,7 @@ class Http2:
         return any(answer.broken for answer in self._answers.values())
 
     def open(self, path: bytes, *, headers: Headers = ()) -> int:
-        """The headers of a call; answers the stream's number."""
+        """Sends the headers of a call; returns the stream's number."""
         stream = self._connection.get_next_available_stream_id()
         self._answers[stream] = Answer()
         self._connection.send_headers(
@@ -95,7 +95,7 @@ class Http2:
         return stream
 
     def send(self, stream: int, body: bytes, *, end: bool = True) -> None:
-        """The body, or as much of it as the server lets through before it answers."""
+        """Sends the body, or as much as the server allows before it responds."""
         while body and not self._over(stream):
             window = self._connection.local_flow_control_window(stream)
             part = body[: min(window, self._connection.max_outbound_frame_size)]
@@ -110,7 +110,7 @@ class Http2:
             self._flush()
 
     def call(self, path: bytes, body: bytes = b"", *, headers: Headers = ()) -> Answer:
-        """A whole call; answers once the server has."""
+        """A whole call; returns when the server has responded."""
         stream = self.open(path, headers=headers)
         self.send(stream, body)
         return self.answer(stream)
@@ -121,7 +121,7 @@ class Http2:
         return self._answers[stream]
 
     def reset(self, stream: int) -> None:
-        with contextlib.suppress(ProtocolError):  # it is over already
+        with contextlib.suppress(ProtocolError):  # it has already ended
             self._connection.reset_stream(stream)
             self._flush()
 
@@ -131,7 +131,7 @@ class Http2:
 
     @contextlib.contextmanager
     def at_once(self) -> Iterator[None]:
-        """What is sent in here leaves in one go, at its end."""
+        """Everything sent within the context leaves in one write at its end."""
         self._held = True
         try:
             yield
@@ -162,7 +162,7 @@ class Http2:
         try:
             for event in self._connection.receive_data(data):
                 self._take(event)
-        except ProtocolError:  # frames that follow a GOAWAY
+        except ProtocolError:  # frames after a GOAWAY
             self._break()
         self._flush()
 
@@ -189,6 +189,6 @@ class Http2:
 
 
 def framed(message: bytes, *, compressed: bool = False, length: int | None = None) -> bytes:
-    """A message as gRPC frames it; `length` is what its header says, if that is not the truth."""
+    """A message in gRPC's framing; `length` is the length in the header, if not the true one."""
     size = len(message) if length is None else length
     return bytes([compressed]) + size.to_bytes(4, "big") + message

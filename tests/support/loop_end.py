@@ -1,6 +1,6 @@
-"""Ends the loop of grpc.aio's server from inside, as an error of its own would.
+"""Ends the loop of grpc.aio's server from inside, as an internal error would.
 
-Run as a program, it is the server itself, whose loop ends over the next call after each SIGUSR1.
+Run as a program, it is the server itself, whose loop ends at the next call after each SIGUSR1.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from sessions_server.settings import Settings
 from tests.support.clocked_server import announce
 
 TAKES_UP_A_CALL: Final = "_schedule_rpc_coro"
-"""The coroutine that the server's loop makes a task of for each call."""
+"""The coroutine for which the server's loop creates a task at each call."""
 
 
 def end_rpc_loop(loop: asyncio.AbstractEventLoop) -> None:
-    """The next call that a server on this event loop takes up ends that server's own loop."""
+    """The next call accepted by a server on this event loop ends that server's loop."""
     before = loop.get_task_factory()
 
     def fail_once(on: asyncio.AbstractEventLoop, coro: Any, **kwargs: Any) -> asyncio.Future[Any]:

@@ -1,4 +1,4 @@
-"""A chat completions service that gives the replies of a script, and remembers what it was asked."""
+"""A chat completions service with scripted replies, which records its requests."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ Json: TypeAlias = dict[str, Any]
 
 @dataclass(frozen=True)
 class Reply:
-    """What the service says to one request."""
+    """The response to one request."""
 
     chunks: Sequence[Json] = ()
     status: int = 200
     cut: bool = False
-    """The connection is closed after the chunks, in the middle of the answer."""
+    """Whether to close the connection after the chunks, in the middle of the response."""
 
 
 def says(*pieces: str) -> Reply:
-    """An answer in pieces."""
+    """A response in pieces."""
     return Reply([*({"delta": {"content": each}} for each in pieces), {"delta": {}, "finish_reason": "stop"}])
 
 
 def calls(*functions: tuple[str, str]) -> Reply:
-    """Calls of tools, each a name and the arguments as the model writes them; in two pieces, as services send them."""
+    """Tool calls, each a name and the arguments as the model writes them; in two pieces, as services send them."""
     chunks: list[Json] = []
     for index, (name, arguments) in enumerate(functions):
         half = len(arguments) // 2
@@ -43,24 +43,24 @@ def calls(*functions: tuple[str, str]) -> Reply:
 
 
 def refuses(status: int) -> Reply:
-    """An error of the service; one that is retried is retried at once."""
+    """An error of the service; if it is retryable, clients retry at once."""
     return Reply(status=status)
 
 
 def cut_after(*pieces: str) -> Reply:
-    """An answer whose end never comes."""
+    """A response whose end never arrives."""
     return Reply([{"delta": {"content": each}} for each in pieces], cut=True)
 
 
 class ModelServer(ThreadingHTTPServer):
-    """A service on a free port of the loopback."""
+    """A service on a free loopback port."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.script: list[Reply] = []
-        """What comes next; when it is used up, requests are refused."""
+        """The next replies; when they are used up, requests are refused."""
         self.answer: Callable[[Json], Reply] | None = None
-        """In place of a script: the reply to a request."""
+        """Replaces the script: returns the reply to a request."""
         self.requests: list[Json] = []
 
     def reply(self, request: Json) -> Reply:
@@ -71,14 +71,14 @@ class ModelServer(ThreadingHTTPServer):
 
     @property
     def env(self) -> dict[str, str]:
-        """What a program needs to use it."""
+        """The environment for a program that uses it."""
         url = f"http://127.0.0.1:{self.server_port}/v1"
         return {"OPENAI_BASE_URL": url, "OPENAI_API_KEY": "none", "SESSIONS_TASK_MODEL": "scripted"}
 
 
 @contextmanager
 def model_server() -> Iterator[ModelServer]:
-    """Serves until the block ends."""
+    """Serves while the context lasts."""
     with ModelServer() as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
@@ -132,4 +132,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Says nothing."""
+        """Suppressed."""

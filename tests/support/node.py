@@ -1,4 +1,4 @@
-"""Node.js programs of the tests, with their packages as the lock file pins them."""
+"""Node.js programs of the tests, with packages pinned by a lock file."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ CACHE: Final = ROOT / ".cache" / "node"
 
 
 def installed(folder: Path) -> Path:
-    """A copy of the folder with its packages, kept for the next run.
+    """A copy of the folder with its packages, kept for later runs.
 
-    Raises RuntimeError, which says what to install."""
+    Raises RuntimeError, saying what to install.
+    """
     if shutil.which("npm") is None:
         raise RuntimeError("npm is needed for this test: install Node.js 20 or later.")
     copy = CACHE / folder.relative_to(ROOT)
     copy.mkdir(parents=True, exist_ok=True)
     lock, stamp = folder / "package-lock.json", copy / ".installed.json"
     with (copy / ".installing").open("w") as guard:
-        fcntl.flock(guard, fcntl.LOCK_EX)  # tests that run side by side share the folder
+        fcntl.flock(guard, fcntl.LOCK_EX)  # parallel tests share the folder
         for path in folder.iterdir():
             shutil.copy2(path, copy)
         if not stamp.is_file() or stamp.read_bytes() != lock.read_bytes():

@@ -19,7 +19,7 @@ PACKAGES: Final = ("pgbouncer", "libevent-2.1-7", "libc-ares2")
 
 @contextmanager
 def running_pgbouncer(postgres: Postgres, *, mode: str = "session") -> Iterator[Daemon]:
-    """With its default settings, but for where it listens and whom it trusts."""
+    """With its default settings, except for its address and the trusted users."""
     port = free_port()
     program, variables = find_program("pgbouncer", packages=PACKAGES)
     with tempfile.TemporaryDirectory(prefix="sessions-pgbouncer-") as name:

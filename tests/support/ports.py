@@ -1,4 +1,4 @@
-"""Ports for servers that have to be told one, and come back on the same after a restart."""
+"""Ports for servers that need a fixed port, also after a restart."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 
 HOST: Final = "127.0.0.1"
 
-# Below those that systems hand out, so that nobody takes one while its server is restarted.
+# Below the ephemeral range, so that no other program takes one while its server restarts.
 PORTS: Final = range(15_000, 32_000)
 
 

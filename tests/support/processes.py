@@ -1,4 +1,4 @@
-"""What the operating system knows of a process."""
+"""What the operating system reports about a process."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def memory_bytes(pid: int) -> int:
-    """The memory that a process holds now."""
+    """The current memory of a process."""
     statistics = Path(f"/proc/{pid}/statm")
     if statistics.exists():
         return int(statistics.read_text().split()[1]) * resource.getpagesize()

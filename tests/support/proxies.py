@@ -1,4 +1,4 @@
-"""The proxies of docs/proxies.md, each with the configuration that stands there."""
+"""The proxies of docs/proxies.md, each with the configuration shown there."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PAGE: Final = ROOT / "docs" / "proxies.md"
 
 
 class Kind(NamedTuple):
-    """A proxy, and what a test adds so that it runs from a folder of its own."""
+    """A proxy, and what a test adds so that it runs from a temporary folder."""
 
     program: str
     packages: tuple[str, ...]
@@ -53,7 +53,7 @@ KINDS: Final = {
 
 @contextmanager
 def running_proxy(name: str, folder: Path, server: str, *, without: str = "") -> Iterator[str]:
-    """The address of a proxy in front of a server. Its configuration lacks the line that begins with `without`."""
+    """The address of a proxy in front of a server. The configuration line that starts with `without` is removed."""
     kind, port = KINDS[name], free_port()
     program, variables = find_program(kind.program, packages=kind.packages)
     config = folder / f"{name}.conf"
@@ -74,6 +74,6 @@ def running_proxy(name: str, folder: Path, server: str, *, without: str = "") ->
 
 
 def configuration(name: str) -> str:
-    """What the page says."""
+    """The configuration on the page."""
     (block,) = re.findall(rf"^```{name}\n(.*?)^```", PAGE.read_text(), re.DOTALL | re.MULTILINE)
     return str(block)

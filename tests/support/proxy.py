@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 CHUNK_BYTES = 64 * 1024
 
 Inspect = Callable[[bytes], bool]
-"""Looks at what a client sends; True cuts the connection, before that is passed on or after it."""
+"""Inspects what a client sends; True cuts the connection, either before or after forwarding it."""
 
 
 def _never(_data: bytes) -> bool:
@@ -37,14 +37,14 @@ class Proxy:
         return f"127.0.0.1:{self.port}"
 
     def cut(self) -> int:
-        """Resets every connection; answers how many there were."""
+        """Resets every connection; returns how many there were."""
         pairs, self._pairs = self._pairs, set()
         for pair in pairs:
             self._reset(pair)
         return len(pairs)
 
     async def close(self) -> None:
-        """Resets every connection, also those that are just being made, and waits until all have ended."""
+        """Resets every connection, including those being established, and waits until all have ended."""
         self._closed = True
         self.cut()
         if self._serving:
@@ -112,7 +112,7 @@ class Proxy:
 async def proxy_to(
     host: str, port: int, *, cut_before: Inspect | None = None, cut_after: Inspect | None = None
 ) -> AsyncIterator[Proxy]:
-    """A proxy in front of `host:port`, for as long as the context lasts."""
+    """A proxy in front of `host:port` while the context lasts."""
     proxy = Proxy(host, port, cut_before=cut_before, cut_after=cut_after)
     server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
     proxy.port = server.sockets[0].getsockname()[1]

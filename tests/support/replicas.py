@@ -1,4 +1,4 @@
-"""Several servers over one PostgreSQL, each in a process of its own."""
+"""Several servers over one PostgreSQL, each in its own process."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def running_replicas(
     program: Sequence[str] | None = None,
     clock: SharedClock | None = None,
 ) -> Iterator[list[Server]]:
-    """Starts them at the same time, each with its files in a folder of its own, and stops them in the end."""
+    """Starts them concurrently, each with its own folder of files, and stops them at the end."""
 
     def start(number: int) -> Server:
         own = folder / f"replica-{number}"

@@ -1,4 +1,4 @@
-"""A real server in a process of its own, on a free port of the loopback, for as long as a test needs it."""
+"""A real server in its own process, on a free loopback port."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ START_SECONDS = 60
 
 
 class Server:
-    """A server process. `restart` brings it back on the same port with the same data."""
+    """A server process. `restart` starts it again on the same port with the same data."""
 
     def __init__(
         self, folder: Path, *, env: Mapping[str, str], clock: SharedClock | None, program: Sequence[str]
@@ -36,7 +36,7 @@ class Server:
         self._process: subprocess.Popen[str] | None = None
         self.address = ""
         self.url = ""
-        """Of HTTP, such as `http://127.0.0.1:8080`; empty where the server has none."""
+        """The URL of HTTP, such as `http://127.0.0.1:8080`; empty if it is off."""
         self.start()
 
     @property
@@ -55,7 +55,7 @@ class Server:
 
     @property
     def log(self) -> str:
-        """All that the server has written to standard error, over every start."""
+        """All standard error output of the server, across restarts."""
         return self._log_path.read_text(errors="replace")
 
     @property
@@ -78,7 +78,7 @@ class Server:
         self._env["SESSIONS_LISTEN"] = self.address
 
     def stop(self) -> int:
-        """SIGTERM; answers the exit code."""
+        """Sends SIGTERM; returns the exit code."""
         return self._end(signal.SIGTERM)
 
     def kill(self) -> None:
@@ -93,7 +93,7 @@ class Server:
         self._process.send_signal(number)
 
     def wait(self) -> int:
-        """Waits for the process to end by itself; answers the exit code."""
+        """Waits for the process to exit by itself; returns the exit code."""
         assert self._process is not None
         code = self._process.wait(timeout=START_SECONDS)
         if self._process.stdout is not None:
@@ -117,7 +117,7 @@ class Server:
     def _wait_until_ready(self) -> str:
         assert self._process is not None
         assert self._process.stdout is not None
-        # A server that hangs before it is ready is killed, so that the read below ends.
+        # Kills a server that hangs before it is ready, so that the read below ends.
         guard = threading.Timer(START_SECONDS, self._process.kill)
         guard.start()
         address = self._announced("listening on")
@@ -144,10 +144,10 @@ def start_server(
     program: Sequence[str] | None = None,
     http: bool = False,
 ) -> Server:
-    """Starts a server whose files are in `folder`; `env` holds settings by full name, such as SESSIONS_TOKENS.
+    """Starts a server with its files in `folder`; `env` has settings by full name, such as SESSIONS_TOKENS.
 
-    With `http` it also serves HTTP, on a port that it keeps across restarts. `program` is what Python runs in place of
-    the server's own program; the clock's file follows as an argument.
+    With `http` it also serves HTTP, on a port that it keeps across restarts. `program` replaces the server's own
+    program in Python's arguments; the clock's file is appended.
     """
     if program is None:
         program = (

@@ -1,6 +1,8 @@
-"""The server's program, but a page of a list or search looks at a few rows only, as if very many did not belong to it.
+"""The server's program, but a page of a list or search examines only a few rows, as if very many did not match.
 
-So a page is often short or empty and has a next one, which otherwise needs many thousands of sessions or records."""
+So pages are often short or empty and still have a next page, which otherwise takes many thousands of sessions or
+records.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +12,9 @@ from sessions_server.__main__ import main
 from sessions_server.storage import record_lists, search, walk
 
 ROWS: Final = 2
-"""How many rows a page looks at."""
+"""How many rows a page examines."""
 PROGRAM: Final = ("-m", "tests.support.short_pages_server", "serve")
-"""What `start_server` takes."""
+"""The `program` for `start_server`."""
 
 
 class ShortWalk(walk.Walk):

@@ -1,4 +1,4 @@
-"""The command line `sessions` as people and scripts run it: on a pipe, and in a terminal whose screen can be read."""
+"""The command line `sessions` as people and scripts run it: on a pipe, or in a terminal with a readable screen."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from tests.support.server import SOURCES
 COLUMNS: Final = 100
 LINES: Final = 30
 SECONDS: Final = 60
-"""Far beyond what anything takes; a screen that never shows what is expected fails."""
+"""Far longer than anything takes; a screen that never shows the expected text fails."""
 
 PROGRAM: Final = [sys.executable, "-m", "sessions_cli"]
 
 
 class Shell:
-    """Runs `sessions` with its own profiles and the address of a server."""
+    """Runs `sessions` with its own profiles and a server's address."""
 
     def __init__(self, folder: Path, address: str = "") -> None:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("SESSIONS_")}
@@ -86,7 +86,7 @@ class Shell:
 
 
 class Terminal:
-    """A screen that shows what a command has printed."""
+    """The screen of a command."""
 
     def __init__(self, child: pexpect.spawn[bytes]) -> None:
         self._child = child
@@ -94,7 +94,7 @@ class Terminal:
         self._stream = pyte.ByteStream(self._screen)
 
     def wait_for(self, pattern: str) -> Self:
-        """Returns when the command has printed what matches."""
+        """Returns when the command's output matches."""
         self._child.expect(pattern.encode())
         for output in (self._child.before, self._child.after):
             self._feed(output)
@@ -110,7 +110,7 @@ class Terminal:
         return self
 
     def end(self) -> int:
-        """Waits until the command has ended; returns its exit code."""
+        """Waits until the command exits; returns its exit code."""
         self._child.expect(pexpect.EOF)
         self._feed(self._child.before)
         self._child.wait()
@@ -118,16 +118,16 @@ class Terminal:
 
     @property
     def text(self) -> str:
-        """The screen, without the blanks at the ends of its lines."""
+        """The screen without trailing blanks."""
         return "\n".join(line.rstrip() for line in self._screen.display).strip("\n")
 
     def _feed(self, output: object) -> None:
-        if isinstance(output, bytes):  # else the end, or nothing
+        if isinstance(output, bytes):  # otherwise the end, or nothing
             self._stream.feed(output)
 
 
 def masked(text: str) -> str:
-    """A screen without what is different each time: ids, times and etags keep their place."""
+    """A screen without what varies between runs: ids, times and etags are replaced, keeping their width."""
     text = re.sub(
         r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z", lambda found: "T".ljust(len(found[0]), "~"), text
     )

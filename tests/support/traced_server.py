@@ -1,4 +1,4 @@
-"""The server's program in a process with a tracer provider that writes each span to a file, as a line of JSON."""
+"""The server's program with a tracer provider that writes each span to a file as a line of JSON."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SimpleSpanProces
 from sessions_server.__main__ import main
 
 VARIABLE: Final = "TRACED_SPANS"
-"""Names the file."""
+"""The variable that names the file."""
 
 if __name__ == "__main__":
     with Path(os.environ[VARIABLE]).open("w", buffering=1, encoding="utf-8") as spans:

@@ -1,4 +1,4 @@
-"""Requests over HTTP/1.1, each on a connection of its own, as they are: nothing is retried, followed or hidden."""
+"""Requests over HTTP/1.1, each on its own connection: nothing is retried, followed or hidden."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Answer:
 
     @property
     def reason(self) -> str:
-        """Of the ErrorInfo that a refusal carries."""
+        """The reason in the ErrorInfo of a refusal."""
         return reason_of(self.json)
 
 
@@ -58,12 +58,12 @@ class Web:
         )
 
     def call(self, method: str, request: object = None, **headers: str) -> Answer:
-        """A unary call in JSON; the method is of the SessionService unless it names its service."""
+        """A unary call in JSON; the method belongs to SessionService unless it names a service."""
         body = json.dumps(request or {}).encode()
         return self.send("POST", path_of(method), body, {**JSON, **_names(headers)})
 
     def done(self, method: str, request: object = None) -> Any:
-        """What a call answers that goes well."""
+        """The response of a successful call."""
         answer = self.call(method, request)
         assert answer.status == 200, answer
         return answer.json
@@ -77,7 +77,7 @@ class Web:
 
 
 class Lines:
-    """The lines of a response that goes on; a context manager that hangs up at its end."""
+    """The lines of a streaming response; a context manager that disconnects at its end."""
 
     def __init__(self, host: str, path: str, headers: Mapping[str, str]) -> None:
         self._connection = http.client.HTTPConnection(host, timeout=SECONDS)
@@ -98,7 +98,7 @@ class Lines:
             yield line.decode().rstrip("\n")
 
     def blocks(self) -> Iterator[dict[str, str]]:
-        """Server-sent events, by the names of their fields."""
+        """Server-sent events, by field name."""
         block: dict[str, str] = {}
         for line in self:
             if line:
@@ -114,7 +114,7 @@ def path_of(method: str) -> str:
 
 
 def reason_of(error: Any) -> str:
-    """The reason in an error as Connect writes it."""
+    """The reason in an error in Connect's form."""
     return next(
         str(each["debug"]["reason"]) for each in error["details"] if each["type"] == "google.rpc.ErrorInfo"
     )

@@ -24,7 +24,7 @@ TOOLS = "tools:\n" + "".join(
 
 
 class RunTask(Protocol):
-    """Runs a task with a client of either flavour. `text` is what follows the tools."""
+    """Runs a task with a client of either flavour. `text` follows the tools."""
 
     async def __call__(self, text: str, inputs: Mapping[str, Any] | None = None, **options: Any) -> Any: ...
 
@@ -46,7 +46,7 @@ def model(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModelServer]:
 
 @pytest.fixture
 async def observer(server: Server) -> AsyncIterator[AsyncClient]:
-    """Another program that uses the same sessions."""
+    """A second program that uses the same sessions."""
     async with AsyncClient(server.address) as client:
         yield client
 

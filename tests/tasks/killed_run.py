@@ -1,8 +1,8 @@
-"""A program that runs a task and is killed with -9 at a call of the client, over and over.
+"""A program that runs a task and is repeatedly killed with -9 at a client call.
 
-Reads lines of JSON from standard input: the address, the run, and at which call it dies, where 0 is never. Each is done
-by a fork of this process, which has imported everything and connected to nothing. Writes for each how many calls were
-made and how the fork ended.
+Reads lines of JSON from standard input: the address, the run, and the number of the call at which to die (0 for never).
+Each is done by a fork of this process, which has imported everything and connected to nothing. Writes for each how many
+calls were made and how the fork ended.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from typing import Any
 from sessions_client import AsyncClient
 from sessions_tasks import run_task
 
-importlib.import_module("openai")  # or each fork would
+importlib.import_module("openai")  # otherwise each fork would
 
 
 class Mortal:
-    """The sessions of a client. The process is killed at a call: when it is answered, or while it is under way."""
+    """A client's sessions. The process is killed at a call: after its response, or while it is in flight."""
 
     def __init__(self, sessions: Any, *, dies_at: int, under_way: bool) -> None:
         self._sessions, self._dies_at, self._under_way = sessions, dies_at, under_way
@@ -39,7 +39,7 @@ class Mortal:
             last = self.calls == self._dies_at
             work = asyncio.ensure_future(method(*arguments, **named))
             if last and self._under_way:
-                # The request leaves, or not: it has to make no difference.
+                # The request may or may not be sent: it must make no difference.
                 await asyncio.sleep(0.001)
                 os.kill(os.getpid(), signal.SIGKILL)
             try:

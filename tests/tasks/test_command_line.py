@@ -1,4 +1,4 @@
-"""`sessions-task`, as it is run by people and by programs."""
+"""`sessions-task` as people and programs run it."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def test_on_a_terminal_steps_are_ticked_off_and_the_answer_is_streamed(
 
 
 def on_terminal(command: list[str], *, env: Mapping[str, str]) -> tuple[int, str]:
-    """The exit code, and what is shown without colours and movements."""
+    """The exit code and the output, without colours and cursor movements."""
     terminal, end = pty.openpty()
     with (
         os.fdopen(terminal, "rb", buffering=0) as screen,
@@ -175,10 +175,10 @@ def on_terminal(command: list[str], *, env: Mapping[str, str]) -> tuple[int, str
     ):
         os.close(end)
         seen = b""
-        with suppress(OSError):  # how a terminal ends that nobody writes to any more
+        with suppress(OSError):  # raised when the other end of a terminal closes
             while part := screen.read(4096):
                 seen += part
-    # What is drawn over what is shown begins a line.
+    # Redrawn text starts a new line.
     lines = re.sub(r"\x1b\[[0-9;?]*[A-HJK]", "\n", seen.decode())
     return process.returncode, re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", lines)
 
@@ -195,7 +195,7 @@ def test_an_interrupt_that_another_thread_receives_ends_a_run(
         assert process.stderr.readline() == "finished main.0 tool add_message\n"
         running = psutil.Process(process.pid)
         while len(running.net_connections()) < 2 or running.status() != psutil.STATUS_SLEEPING:
-            pass  # until it waits for an event, which comes over a connection of its own
+            pass  # until it waits for an event, over a separate connection
         other = next(thread.id for thread in running.threads() if thread.id != process.pid)
         assert ctypes.CDLL(None).tgkill(process.pid, other, signal.SIGINT) == 0
         try:

@@ -1,7 +1,7 @@
-"""A run with an id continues where it was killed, and nothing has its effect twice.
+"""A run with an id continues where it was killed, and nothing takes effect twice.
 
-One run is killed after every call in turn. Those that are killed once are killed at every third; with TASK_KILLS=all
-at every call, both after its answer and while it is under way, several times.
+One run is killed after every call in turn. Runs that are killed once are killed at every third call; with
+TASK_KILLS=all at every call, both after its response and while it is in flight, several times.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tests.tasks.conftest import TOOLS, RunTask
 TASK = TOOLS + Path(__file__).with_name("durable.yaml").read_text(encoding="utf-8")
 ALL = os.environ.get("TASK_KILLS") == "all"
 WAYS = [False, True] * 5 if ALL else [False]
-"""Whether each run is killed with the call under way."""
+"""Whether each run is killed while the call is in flight."""
 STEP = 1 if ALL else 3
 
 
@@ -40,7 +40,7 @@ class Runs:
         self._server, self._process = server, process
 
     def run(self, run_id: str, inputs: Json, *, dies_at: int = 0, under_way: bool = False) -> Json:
-        """The number of calls and the exit code; -9 for a run that was killed."""
+        """The number of calls and the exit code; -9 for a killed run."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         order = {"address": self._server.address, "task": TASK, "run_id": run_id, "inputs": inputs}
@@ -60,7 +60,7 @@ def runs(server: Server, model: ModelServer) -> Iterator[Runs]:
 
 
 def counting(session_id: str) -> Any:
-    """A model that counts once for each question, however often it is asked."""
+    """A model that counts each question once, however often it is asked."""
     change = {"session_id": session_id, "changes": [{"path": "counted", "increment": 1}]}
 
     def reply(request: Json) -> Reply:
@@ -71,7 +71,7 @@ def counting(session_id: str) -> Any:
 
 
 async def state_of(client: AsyncClient, session_id: str, user_id: str) -> Json:
-    """All that the task has an effect on, and how many changes the session has seen."""
+    """Everything that the task changes, and how many changes the session has had."""
     session = await client.sessions.get(session_id)
     context = dict(await client.sessions.get_context(session_id))
     created = [each.id async for each in client.sessions.list(user_id=user_id)]
@@ -121,7 +121,7 @@ async def test_a_run_that_is_killed_at_any_call_continues_and_does_nothing_twice
             assert killed["status"] == -signal.SIGKILL, f"call {number} of {whole['calls']}: {killed}"
             assert runs.run(run_id, inputs)["status"] == 0
             state = await state_of(observer, **inputs)
-            state["messages"][4] = expected["messages"][4]  # the tool's answer has the session's own times
+            state["messages"][4] = expected["messages"][4]  # the tool's result has the session's own times
             assert state == expected, f"killed at call {number}, under way: {under_way}"
             kills += 1
     sys.stdout.write(f"{kills} kills at {whole['calls']} calls, 0 doubled effects\n")
@@ -133,7 +133,7 @@ async def test_a_run_that_is_killed_after_each_call_comes_to_its_end(
     session = await observer.sessions.create(user_id="task")
     model.answer = counting(session.id)
     run_id, inputs = uuid.uuid4().hex, {"session_id": session.id, "user_id": f"user-{uuid.uuid4().hex}"}
-    # Opening the run takes three calls: two to find that the server has no keyring, one to read what was done.
+    # Opening the run takes three calls: two to find that the server has no keyring, one to read the journal.
     starts = 1
     while runs.run(run_id, inputs, dies_at=5)["status"] != 0:
         starts += 1
@@ -210,11 +210,11 @@ async def test_two_processes_with_one_run_id_have_one_effect_of_each_step(
         nested: list[str] = []
 
         def again(progress: Progress) -> None:
-            # The other one overtakes this one within its first step.
+            # The other run overtakes this one during its first step.
             if not nested and progress.kind is ProgressKind.STARTED:
                 nested.append(run_task(client, TOOLS + ADD, inputs, run_id=run_id))
 
-        # All that this one does is what the other has done, so it goes through too, or says that it is not alone.
+        # The other run has done everything already, so this one either succeeds too or reports that it is not alone.
         with suppress(RunConflict):
             assert run_task(client, TOOLS + ADD, inputs, run_id=run_id, on_progress=again) == "xxx"
     assert nested == ["xxx"]

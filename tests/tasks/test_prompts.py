@@ -1,4 +1,4 @@
-"""A prompt, against a scripted service: what is asked, what is stored, and what happens when the service misbehaves."""
+"""Prompts against a scripted service: what is sent, what is stored, and what happens when the service misbehaves."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.model_server import ModelServer, Reply, calls, cut_after, ref
 from tests.tasks.conftest import RunTask
 
 pytestmark = pytest.mark.parametrize("run", ["async"], indirect=True)
-"""The guide's own test prompts with both clients."""
+"""The guide's test runs prompts with both clients."""
 
 ASK = "main:\n- prompt: '{{ inputs.query }}'\n"
 WITH_HISTORY = """
@@ -80,7 +80,7 @@ async def test_the_model_calls_tools_until_it_stops_and_all_of_it_is_stored(
     assert [role for role, _ in stored] == ["user", "assistant", "tool", "tool", "assistant"]
     assert (stored[0], stored[-1]) == (("user", "Set my mood."), ("assistant", "Done."))
     assert history[3].data == second["messages"][-3]
-    # One batch: nothing came in between, and nothing of the system's is stored.
+    # One batch: nothing came in between, and no system message is stored.
     assert [each.sequence for each in history[2:]] == list(
         range(history[2].sequence, history[2].sequence + 5)
     )

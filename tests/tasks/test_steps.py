@@ -1,4 +1,4 @@
-"""Each kind of step does what the page says, with both clients."""
+"""Each kind of step does what the docs page says, with both clients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A server process for each kind of deployment, shared by all tests of the wire, and the generated stubs."""
+"""A server process for each kind of deployment, shared by all wire tests, and the generated stubs."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from tests.wire.stubs import Caller
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server that everybody may use."""
+    """A server that every caller may use."""
     with start_server(tmp_path_factory.mktemp("open")) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server with tokens, which lets each have two streams."""
+    """A server with tokens, which allows two streams for each."""
     folder = tmp_path_factory.mktemp("guarded")
     env = {
         "SESSIONS_TOKENS": str(tokens_file(folder)),
@@ -51,6 +51,6 @@ def reader(guarded: Server) -> Iterator[Caller]:
 
 @pytest.fixture
 def stranger(guarded: Server) -> Iterator[Caller]:
-    """Of another tenant than the writer and the reader."""
+    """Belongs to a different tenant than the writer and the reader."""
     with Caller(guarded, GLOBEX) as caller:
         yield caller

@@ -1,4 +1,4 @@
-"""Calls about records by the generated stubs."""
+"""Calls about records through the generated stubs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MIB = 1024 * 1024
 
 
 class Records:
-    """The records of a caller, in a collection that no other test uses."""
+    """A caller's records, in a collection that no other test uses."""
 
     def __init__(self, caller: Caller) -> None:
         self.caller = caller
@@ -35,7 +35,7 @@ class Records:
     def put(
         self, name: records_pb2.RecordName, value: bytes = b"", *, if_absent: bool = False, **fields: Any
     ) -> Any:
-        """The result of one put in a commit of its own."""
+        """The result of one put in its own commit."""
         return self.commit(
             self.putting(name, value, if_absent=if_absent, **fields), session_id=name.scope.session_id
         ).results[0]
@@ -63,7 +63,7 @@ class Records:
         return response
 
     def keys(self, **fields: Any) -> list[str]:
-        """Of all pages."""
+        """The keys of all pages."""
         found: list[str] = []
         token = ""
         while True:

@@ -1,4 +1,4 @@
-"""Calls by the generated stubs, and refusals as a program sees them."""
+"""Calls through the generated stubs, and refusals as programs see them."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ class Refusal:
     reason: str
     metadata: dict[str, str]
     fields: list[str]
-    """Those that are at fault."""
+    """The fields at fault."""
     message: str
     details: bytes
 
 
 class Caller:
-    """One caller of a server. A method is called by its name and the fields of its request."""
+    """A caller of a server. A method is called by its name and the request's fields."""
 
     def __init__(self, server: Server, *tokens: str, options: Iterable[tuple[str, int]] = OPTIONS) -> None:
         self.channel = grpc.insecure_channel(server.address, options=tuple(options))
@@ -115,7 +115,7 @@ class Caller:
         return context
 
     def log(self, session_id: str, after: int = 0) -> list[pb.Event]:
-        """The events as they stand, read by a subscription up to the session's head."""
+        """The current events, read by a subscription up to the session's head."""
         head = self.GetSession(session_id=session_id).session.last_sequence
         stream = self.Subscribe(session_id=session_id, after_sequence=after)
         events: list[pb.Event] = []
@@ -129,7 +129,7 @@ class Caller:
 
 
 def refused(call: Callable[..., Any], *arguments: Any, **fields: Any) -> Refusal:
-    """How a call is refused; a stream is read to its end."""
+    """The refusal of a call; a stream is read to its end."""
     with pytest.raises(grpc.RpcError) as caught:
         _finish(call(*arguments, **fields))
     return refusal_of(caught.value)
@@ -141,7 +141,7 @@ def _finish(answer: Any) -> None:
 
 
 def refusal_of(error: Any) -> Refusal:
-    # In a list, since grpcio's metadata has become a mapping that dict() takes only in later releases.
+    # As a list, since newer grpcio metadata is a mapping that dict() accepts only in later releases.
     details = dict([*(error.trailing_metadata() or ())]).get("grpc-status-details-bin", b"")
     status = status_pb2.Status.FromString(details)
     info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()

@@ -1,4 +1,4 @@
-"""Whatever is stored can be read by a client that takes 4 MiB in one answer, as clients do unless told otherwise."""
+"""Everything stored can be read by a client that accepts 4 MiB per response, the default of clients."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ MIB = 1024 * 1024
 
 @pytest.fixture
 def caller(server: Server) -> Iterator[Caller]:
-    """With the limits that gRPC sets by itself."""
+    """A caller with gRPC's default limits."""
     with Caller(server, options=()) as caller:
         yield caller
 
 
 def zeros(count: int) -> Struct:
-    """As JSON 2 bytes each, on the wire 11."""
+    """Each takes 2 bytes as JSON and 11 on the wire."""
     return Struct(fields={"l": list_value(count)})
 
 
@@ -106,7 +106,7 @@ def test_messages_are_added_only_if_their_answer_can_be_read(caller: Caller) -> 
 
 
 def thousand_messages(session: str, *, size: int) -> pb.AddMessagesRequest:
-    """A request that takes so many bytes."""
+    """A request of this many bytes."""
     request = pb.AddMessagesRequest(session_id=session, messages=[message("x" * 4_000)] * 1_000)
     first = request.messages[0]
     first.content += "x" * 20_000

@@ -1,4 +1,4 @@
-"""Commits, reads and streams of commits as they are on the wire: limits, refusals, and the order of outcomes."""
+"""Commits, reads and streams of commits on the wire: limits, refusals, and the order of outcomes."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_a_credential_that_only_reads_may_read_but_neither_commit_nor_restart_a_
 
 
 class Stream:
-    """A stream of commits that a test feeds. Commits are sent, each in a request of its own, as they are given."""
+    """A stream of commits fed by a test. Each commit is sent in its own request."""
 
     def __init__(self, caller: Caller) -> None:
         self._requests: queue.SimpleQueue[commits_pb.StreamCommitsRequest | None] = queue.SimpleQueue()

@@ -1,4 +1,4 @@
-"""The context on the wire: what is refused changes nothing, what is accepted comes back equal."""
+"""The context on the wire: refused changes have no effect, accepted values come back equal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Credentials and tenants: one answer for every credential that does not hold, and no tenant sees another."""
+"""Credentials and tenants: the same error for every invalid credential, and no tenant sees another."""
 
 from __future__ import annotations
 

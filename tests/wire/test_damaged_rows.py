@@ -1,4 +1,4 @@
-"""A session whose stored data is damaged is lost for itself alone: nobody else's call fails with it."""
+"""Damaged data of a session affects only that session: no other call fails."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Drafts by the generated stubs: what writers are answered, and what subscribers are shown."""
+"""Drafts through the generated stubs: the responses to writers, and what subscribers receive."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ WRITING, DISCARDED, ABANDONED = (
 
 
 class Watch:
-    """A subscriber, read in a thread of its own."""
+    """A subscriber that is read in its own thread."""
 
     def __init__(self, caller: Caller, session_id: str, **fields: Any) -> None:
         request = {"include_drafts": True, "draft_interval": {"nanos": 1_000_000}, **fields}
@@ -49,7 +49,7 @@ class Watch:
         return self._responses.get(timeout=30)
 
     def text(self, whole: str, *, part: str = "") -> pb.Draft:
-        """Joins the pieces of a part until they are the whole; returns the last of them."""
+        """Joins the pieces of a part until it is complete; returns the last piece."""
         seen = ""
         while True:
             piece: pb.Draft = self.next().draft

@@ -1,4 +1,4 @@
-"""Every reason that a caller can meet, with its code and the facts that the protos promise for it."""
+"""Every reason that a caller can meet, with the code and metadata that the protos promise."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.clock import SharedClock
 from tests.support.server import Server, start_server
 from tests.wire.stubs import Caller, Refusal, message, refusal_of, refused, set_change, struct
 
-# Made by faults of the server's surroundings, or of its own; the tests of faults and of the handlers show them.
+# Caused by the server's environment or its own faults; covered by the tests of faults and handlers.
 MADE_ELSEWHERE = {"INTERNAL", "UNAVAILABLE", "STORAGE_FULL"}
 
 
@@ -172,7 +172,7 @@ def test_events_that_are_no_longer_kept(tmp_path: Path) -> None:
 
 
 def until(attempt: Callable[[], Refusal | None]) -> Refusal:
-    """The refusal that comes sooner or later, since the server works on it by itself."""
+    """The refusal that occurs eventually, caused by the server's background work."""
     while (refusal := attempt()) is None:
         pass
     return refusal

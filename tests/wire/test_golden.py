@@ -1,7 +1,7 @@
-"""Conversations as they are on the wire, held against transcripts that were looked at and kept in golden/.
+"""Conversations on the wire, compared with reviewed transcripts in golden/.
 
-A difference is a change that callers see. UPDATE_GOLDEN=1 keeps what is there now: look at it, and say in the commit
-why it changed.
+A difference is a change that callers see. UPDATE_GOLDEN=1 updates the transcripts: review them, and say in the commit
+why they changed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Chromium: an EventSource over kills of the server, a tab that is closed, and what pages of other sites cannot do."""
+"""Chromium: an EventSource across kills of the server, a closed tab, and what pages of other sites cannot do."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ FETCH = """async ([path, kind, token, body]) => {
   const answer = await fetch(path, {method: "POST", headers, body: new Uint8Array(body)});
   return [answer.status, await answer.text(), answer.headers.get("grpc-status")];
 }"""
-"""Sends bytes as they are; of an answer, what a page can see."""
+"""Sends bytes unchanged; returns what a page can see of the response."""
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def page(browser: Browser) -> Iterator[Page]:
 
 @contextmanager
 def other_site() -> Iterator[str]:
-    """The origin of a site that is not the server's."""
+    """The origin of a site other than the server's."""
     site = http.server.HTTPServer((HOST, 0), _Empty)
     thread = threading.Thread(target=site.serve_forever)
     thread.start()
@@ -79,7 +79,7 @@ class _Empty(http.server.BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
-        """Says nothing."""
+        """Suppressed."""
 
 
 def new_session(web: Web) -> str:

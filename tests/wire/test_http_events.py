@@ -246,7 +246,7 @@ def on_postgres(postgres_server: Postgres, tmp_path_factory: pytest.TempPathFact
 
 
 def of_another_log(place: str) -> str:
-    """The same position in a log that another server had the session in."""
+    """The same position in the session's log on another server."""
     return f"{place.rpartition('-')[0]}-00000000"
 
 

@@ -1,4 +1,4 @@
-"""Requests over HTTP that no honest client sends: each has its status and its reason, and nobody else waits for it."""
+"""HTTP requests that no honest client sends: each has its status and reason, and delays no other request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Node.js with the published clients: Connect and gRPC-Web, and a log that the Durable Streams client tails."""
+"""Node.js with the published clients: Connect and gRPC-Web, and the Durable Streams client following a log."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def stop_and_start(server: Server) -> None:
     server.start()
 
 
-# With SSE the client takes a connection that breaks for an error of its own; only one that ends is made again.
+# With SSE the client treats a broken connection as an error; only an orderly end makes it reconnect.
 @pytest.mark.parametrize(
     ("live", "restart"), [("sse", stop_and_start), ("long-poll", Server.restart)], ids=["sse", "long-poll"]
 )

@@ -1,4 +1,4 @@
-"""Ids, numbers, times and page tokens that are none: refused, with nothing written."""
+"""Invalid ids, numbers, times and page tokens are refused, and nothing is written."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_a_query_is_refused_for(caller: Caller, method: str, fields: dict[str, A
 
 @pytest.fixture
 def paged(caller: Caller) -> tuple[dict[str, Any], str]:
-    """A query whose answer has two pages, and the token of the second."""
+    """A query with two pages of results, and the token of the second."""
     user = caller.session(user_id=f"paged-{caller.new_id()}").user_id
     caller.session(user_id=user)
     query = {"user_id": user, "page_size": 1}
@@ -172,7 +172,7 @@ def test_a_token_that_is_spelled_in_another_way_is_refused(
 ) -> None:
     query, token = paged
     user = query["user_id"]
-    while len(token) % 4 == 0:  # then its last character has no unused bits
+    while len(token) % 4 == 0:  # its last character then has no unused bits
         caller.session(user_id=user, session_id=f"{user[6:]}{'x' * len(token)}"[-128:])
         token = caller.ListSessions(**query).next_page_token
     digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"

@@ -61,7 +61,7 @@ def test_a_state_that_does_not_allow_it_is_named(
 
 
 def together(server: Server, count: int, method: str, **fields: Any) -> list[Any]:
-    """The same call by many at once: answers, and refusals where there was none."""
+    """The same call by many callers at once: responses, or refusals where it failed."""
 
     def call(_: int) -> Any:
         with Caller(server) as caller:

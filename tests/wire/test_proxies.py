@@ -1,4 +1,4 @@
-"""The proxies of docs/proxies.md between clients and the server: what passes, and what a broken one looks like."""
+"""The proxies of docs/proxies.md between clients and the server: what works, and how broken configurations look."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from tests.support.proxies import KINDS, running_proxy
 from tests.support.server import Server, start_server
 
 STREAMS = 130
-"""More than any of them lets through on one connection by default."""
+"""More than any of them allows on one connection by default."""
 
 
 class Place(NamedTuple):
     server: Server
     client: Client
-    """Behind the proxy."""
+    """Connected through the proxy."""
     address: str
-    """Of the proxy."""
+    """The address of the proxy."""
 
 
 def proxy_findings(address: str, folder: Path) -> list[tuple[str, str]]:
-    """What the doctor says of a proxy."""
+    """The doctor's findings about a proxy."""
     done = run_here("doctor", "--through", address, folder=folder)
     lines = [line.split(maxsplit=2) for line in done.stdout.splitlines()]
     return [(grade, sentence) for grade, subject, sentence in lines if subject == "proxy"]

@@ -1,4 +1,4 @@
-"""What only a raw HTTP/2 client can say: it gets its status, and nobody else notices."""
+"""What only a raw HTTP/2 client can send: it gets its status, and no other client is affected."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ GZIP = [(b"grpc-encoding", b"gzip")]
 
 
 def bomb(size: int) -> bytes:
-    """So many zeros, packed, without having them in memory."""
+    """This many zeros, compressed, without having them in memory."""
     packer = zlib.compressobj(9, zlib.DEFLATED, 31)
     return b"".join(packer.compress(bytes(MIB)) for _ in range(size // MIB)) + packer.flush()
 
@@ -154,7 +154,7 @@ def test_the_end_of_the_frameworks_loop_does_not_end_the_service(tmp_path: Path)
 
 
 def until_broken(server: Server, session: str) -> None:
-    """Calls until one is cut off, on a new connection each time."""
+    """Calls repeatedly on new connections until one is cut off."""
     while True:
         with Http2(server.address) as raw:
             if raw.call(GET, get(session)).code != 0:
@@ -162,7 +162,7 @@ def until_broken(server: Server, session: str) -> None:
 
 
 def until_served(server: Server, session: str) -> None:
-    """Calls until it is answered, on a new connection each time."""
+    """Calls repeatedly on new connections until one is answered."""
     while True:
         try:
             with Http2(server.address) as raw:

@@ -1,4 +1,4 @@
-"""Records where a session is copied as a whole: by a fork, and by an export and import."""
+"""Records when a whole session is copied: by a fork, and by an export and import."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_an_export_holds_the_sessions_records_and_an_import_restores_them(
     assert kinds == ["header", "context", "messages", "records", "footer"]
     assert exported[0].header.version == 2
     copy = f"{session_id}-copy"
-    for _ in range(2):  # into a new session, and in place of it
+    for _ in range(2):  # into a new session, and replacing it
         caller.import_(copy, exported)
         for each in names:
             moved = records_pb2.RecordName()

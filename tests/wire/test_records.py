@@ -1,4 +1,4 @@
-"""Records over the wire: written by commits, read by RecordService."""
+"""Records on the wire: written by commits, read by RecordService."""
 
 from __future__ import annotations
 
@@ -181,7 +181,7 @@ def test_a_page_is_below_the_largest_answer(records: Records) -> None:
 
 
 def forged(facts_of: str, position: bytes) -> str:
-    """A token with the digest of another one, and another position."""
+    """A token with the digest of another one and a different position."""
     raw = base64.urlsafe_b64decode(facts_of + "=" * (-len(facts_of) % 4))
     return base64.urlsafe_b64encode(raw[:12] + position).decode().rstrip("=")
 

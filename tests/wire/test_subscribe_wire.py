@@ -22,7 +22,7 @@ CHECKPOINT_SECONDS = 0.2
 
 @pytest.fixture(scope="module")
 def talkative(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server whose checkpoints come often."""
+    """A server with frequent checkpoints."""
     env = {"SESSIONS_CHECKPOINT_INTERVAL": str(CHECKPOINT_SECONDS)}
     with start_server(tmp_path_factory.mktemp("talkative"), env=env) as server:
         yield server
@@ -39,7 +39,7 @@ def add(caller: Caller, session: str, *, count: int) -> None:
 
 
 def ended(stream: Any) -> Refusal:
-    """How a stream ends that is refused in its course."""
+    """How a stream ends that is refused after it has started."""
     return refused(lambda: stream)
 
 
@@ -144,12 +144,12 @@ def test_a_draining_server_ends_its_streams_and_then_itself(tmp_path: Path) -> N
 
 
 SHORT = entry("short", "acme", "write", "expires = 2023-11-14T22:14:20Z")
-"""A minute after the start of the clock that is turned by hand."""
+"""A minute after the start of the hand-set clock."""
 LONG = entry("long", "acme", "write")
 
 
 def write_tokens(folder: Path, *entries: str) -> Path:
-    """Puts a finished file in the place of the one before."""
+    """Replaces the file atomically."""
     path, finished = folder / "tokens.toml", folder / "tokens.new"
     finished.write_text("".join(entries))
     finished.chmod(0o600)
@@ -223,7 +223,7 @@ def test_streams_are_limited_for_each_caller_and_in_all(short: Caller, long: Cal
 
 
 def another(caller: Caller, session: str) -> Any:
-    """A stream in the place of one that was cancelled, as soon as the server has noticed that."""
+    """A stream that replaces a cancelled one, once the server has noticed the cancellation."""
     while True:
         stream = caller.Subscribe(session_id=session)
         try:

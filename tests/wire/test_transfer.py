@@ -156,7 +156,7 @@ async def test_a_refusal_reaches_a_client_that_is_still_sending(
     large = pb.ExportRecord(messages=pb.ExportMessages(messages=[message("x" * 100_000)] * 10))
     data = SessionData([header, header, *[large] * 4, *others])
     async with AsyncClient(server.address) as client:
-        # In one of some twenty, grpc.aio loses the status to the write that fails with it.
+        # About one time in twenty, grpc.aio loses the status to the write that fails with it.
         for _ in range(100):
             with pytest.raises(InvalidArgument, match="header"):
                 await client.sessions.import_(f"{source}-refused", session_data=data)

@@ -1,4 +1,4 @@
-"""PostgreSQL turns on the server: connections take no writes, plans no longer fit, a pooler mixes them up."""
+"""Faulty PostgreSQL connections: they allow no writes, their plans no longer fit, or a pooler mixes them up."""
 
 from __future__ import annotations
 

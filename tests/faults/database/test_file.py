@@ -1,4 +1,4 @@
-"""SQLite's file turns on the server: it is locked, removed, replaced or has no room left. Health says so, by name."""
+"""A faulty SQLite file: locked, removed, replaced, or out of space. Health reports it by name."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ async def test_nothing_is_written_to_a_file_that_was_replaced(bench: Harness, ba
 async def test_after_a_write_that_failed_health_tries_one(
     bench: Harness, backend: SqliteBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of a file that takes no byte more, as a quota has it: the disk itself has room."""
+    """For a file that cannot grow, as with a quota, although the disk has space."""
     limited = "PRAGMA max_page_count"
     runner = bench.store._runner
     [[pages]] = await runner.write(lambda connection: list(connection.exec_driver_sql("PRAGMA page_count")))

@@ -1,4 +1,5 @@
-"""Room that erased content leaves in a SQLite file: it goes back to the disk, by itself or by a command."""
+"""Unused space that erased content leaves in a SQLite file: it is returned to the disk, automatically or by a
+command."""
 
 from __future__ import annotations
 
@@ -35,7 +36,7 @@ async def opened(path: Path) -> AsyncIterator[Harness]:
 
 
 async def filled_and_emptied(path: Path) -> int:
-    """How large the file was."""
+    """Returns how large the file was."""
     async with opened(path) as bench:
         await bench.do(create())
         for number in range(MESSAGES):

@@ -1,4 +1,4 @@
-"""Searches that take long, in a real server: nobody waits for them, and the server ends in time while they run."""
+"""Slow searches in a real server: no other call waits for them, and the server stops in time while they run."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ ITEMS = 300
 GIVEN_UP = 8
 GIVE_UP_SECONDS = 1.0
 ANSWERED_SECONDS = 30.0
-"""In which a call is answered even on a busy machine."""
+"""A call is answered within this time even on a busy machine."""
 
 MANY_READS = 30
-"""A read that waits for searches is one of few."""
+"""Enough that a read waiting for searches would be an exception."""
 
 WAITING = 40
-"""Searches that would keep the server for minutes if it waited for each."""
+"""Searches that would take the server minutes if it waited for each."""
 
 
 def slow() -> Struct:

@@ -1,4 +1,4 @@
-"""Hears everything that replicas tell each other about drafts."""
+"""Captures everything that replicas tell each other about drafts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 @asynccontextmanager
 async def overheard(url: str, nats_port: int | None) -> AsyncIterator[Callable[[], Awaitable[list[bytes]]]]:
-    """What returns the packets so far: those of the database at this URL, or of NATS at this port if there is one."""
+    """Returns a function that returns the packets so far: those in the database at this URL, or of NATS at this port if
+    given."""
     if nats_port is None:
         yield lambda: _packets(url)
         return

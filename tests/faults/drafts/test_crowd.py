@@ -1,5 +1,5 @@
-"""A crowd that watches drafts at 60 tokens a second: everything it sees is right, also for those who come late, read
-slowly or come again."""
+"""A crowd that watches drafts at 60 tokens a second: everything it sees is right, also for viewers that arrive late,
+read slowly or reconnect."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def connected(address: str) -> AsyncIterator[list[grpc.aio.Channel]]:
 
 
 async def come_and_go(watcher: Watcher, chance: random.Random, *, message_ids: list[str]) -> None:
-    """Watches until it has seen the messages; comes late, and some come again and again."""
+    """Watches until it has seen the messages; starts late, and some reconnect repeatedly."""
     await asyncio.sleep(chance.random() * TOKENS / PER_SECOND)
     watching = asyncio.create_task(watcher.watch())
     if chance.random() < 0.2:

@@ -1,4 +1,5 @@
-"""Drafts on three replicas, over PostgreSQL alone and over NATS: watchers everywhere see every draft, whatever dies."""
+"""Drafts on three replicas, over PostgreSQL alone and over NATS: all watchers see every draft, whichever process
+dies."""
 
 from __future__ import annotations
 
@@ -30,7 +31,7 @@ END_CONNECTIONS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE 
 
 
 class Fleet:
-    """Three replicas, and NATS if they have it."""
+    """Three replicas, with NATS if they use it."""
 
     def __init__(self, servers: list[Server], url: str, nats: NatsServer | None) -> None:
         self.servers = servers
@@ -43,11 +44,11 @@ class Fleet:
         return [server.address for server in self.servers]
 
     def begin(self) -> None:
-        """Forgets who owned drafts before."""
+        """Forgets the earlier owners of drafts."""
         self._marks = [len(server.log) for server in self.servers]
 
     def owner(self) -> Server:
-        """The one that drafts were written to since."""
+        """The owner of the drafts written since."""
         (owner,) = [
             server
             for server, mark in zip(self.servers, self._marks, strict=True)
@@ -87,7 +88,7 @@ def fleet(replicas: Fleet) -> Fleet:
 async def watching(
     addresses: list[str], session_id: str, texts: dict[str, str], *, count: int = WATCHERS
 ) -> AsyncIterator[list[Watcher]]:
-    """Watchers on every replica, each of which goes to the next one when its own dies."""
+    """Watchers on every replica, each of which moves to the next when its own dies."""
     (channels,) = channels_for(addresses, 1)
     watchers = [
         Watcher([*channels[number % 3 :], *channels[: number % 3]], session_id, texts)
@@ -132,12 +133,12 @@ async def test_watchers_everywhere_see_a_draft_whose_owner_is_killed(fleet: Flee
 
 
 def alive(fleet: Fleet, killed: Server) -> list[Server]:
-    """Three servers to watch at, none of them killed."""
+    """Three running servers to watch on."""
     others = [server for server in fleet.servers if server is not killed]
     return [*others, others[0]]
 
 
-@pytest.mark.parametrize("replicas", ["nats"], indirect=True)  # what carries drafts makes no difference
+@pytest.mark.parametrize("replicas", ["nats"], indirect=True)  # the transport makes no difference
 async def test_watchers_are_told_that_a_draft_is_abandoned_when_its_writer_and_owner_are_killed(
     fleet: Fleet,
 ) -> None:
@@ -159,7 +160,7 @@ async def test_watchers_are_told_that_a_draft_is_abandoned_when_its_writer_and_o
 
 
 def elsewhere(watchers: list[Watcher], fleet: Fleet, owner: Server) -> list[Watcher]:
-    """The watchers of the replicas that live."""
+    """The watchers of the remaining replicas."""
     place = fleet.servers.index(owner)
     return [watcher for number, watcher in enumerate(watchers) if number % 3 != place]
 

@@ -1,6 +1,7 @@
-"""Watchers of drafts that check everything they are shown, and a writer that repeats itself and leaves gaps.
+"""Watchers of drafts that check everything they receive, and a writer that repeats pieces and leaves gaps.
 
-They speak the protocol by the generated stubs: what they join and how they continue does not come from our client."""
+They use the generated stubs, so joining and resuming pieces does not depend on our client.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ RETRY_SECONDS: Final = 0.05
 
 
 def text_of(number: int, tokens: int) -> str:
-    """A text of this many tokens, like no other and with characters of every width."""
+    """A unique text of this many tokens, with characters of every width."""
     chance = random.Random(number)
     return "".join(
         chance.choice((f"wort{number} ", "é€ ", "\U0001f600 ", "a\u0000b ")) for _ in range(tokens)
@@ -32,8 +33,8 @@ def tokens_of(text: str) -> list[str]:
 
 
 class Watcher:
-    """A subscriber that goes to the next server whenever its stream breaks. `texts` are the messages that the drafts
-    become, by their ids. It reads at most one response per `pause` seconds."""
+    """A subscriber that moves to the next server whenever its stream breaks. `texts` has the messages that the drafts
+    become, by id. It reads at most one response per `pause` seconds."""
 
     def __init__(
         self,
@@ -54,15 +55,15 @@ class Watcher:
         self._shown: dict[str, str] = {}
         self.pieces = 0
         self.states: list[tuple[str, int]] = []
-        """The ends without a message that it was told of."""
+        """The drafts reported to have ended without a message."""
         self.messages: dict[str, str] = {}
         self.wrong: list[str] = []
         self.established = asyncio.Event()
         self.told = asyncio.Event()
-        """Set whenever something has come."""
+        """Set whenever something has arrived."""
 
     async def watch(self) -> None:
-        """Until cancelled."""
+        """Runs until cancelled."""
         for number in range(10**9):
             with suppress(grpc.RpcError):
                 await self._watch_once(self._stubs[number % len(self._stubs)])
@@ -75,7 +76,7 @@ class Watcher:
         await self._until(lambda: (message_id, state) in self.states)
 
     async def see_text(self, message_id: str, count: int = 1) -> None:
-        """Until so many characters of it were shown."""
+        """Waits until this many characters of it were shown."""
         await self._until(lambda: len(self._shown.get(message_id, "")) >= count)
 
     async def _until(self, is_met: Any) -> None:
@@ -129,7 +130,7 @@ class Watcher:
 
 
 class RawWriter:
-    """Writes a draft token by token, sends some pieces twice, and some from where the server has nothing yet."""
+    """Writes a draft token by token, repeats some pieces, and sends some that leave a gap."""
 
     def __init__(self, channel: grpc.aio.Channel, session_id: str, message_id: str, text: str) -> None:
         self._stub: Any = drafts_pb2_grpc.DraftServiceStub(channel)
@@ -164,7 +165,7 @@ class RawWriter:
 
 
 def channels_for(addresses: Sequence[str], streams: int) -> Iterator[list[grpc.aio.Channel]]:
-    """Channels to all addresses for each group of streams that share them."""
+    """Channels to all addresses, for each group of streams that share them."""
     for _ in range(0, streams, STREAMS_PER_CHANNEL):
         options = (("grpc.use_local_subchannel_pool", 1), ("grpc.initial_reconnect_backoff_ms", 100))
         yield [grpc.aio.insecure_channel(address, options=options) for address in addresses]

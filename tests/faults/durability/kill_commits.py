@@ -1,4 +1,4 @@
-"""Kills a writer again and again in mid-commit, and looks at what is left: each commit wholly, or nothing of it.
+"""Kills a writer repeatedly in mid-commit, and checks that each commit is stored wholly or not at all.
 
 Run as `python -m tests.faults.durability.kill_commits ROUNDS FILE`. Prints how many commits were found whole, and how
 many in part.
@@ -43,7 +43,7 @@ def opened(path: str) -> Store:
 
 
 def numbered(number: int) -> Commit:
-    """The commit with this number, of five operations over the session and shared records."""
+    """The commit with this number: five operations on the session and shared records."""
     etag = str(number)
     return Commit(
         key=KEY,
@@ -58,7 +58,7 @@ def numbered(number: int) -> Commit:
 
 
 async def write(path: str, begin: int, told: int) -> None:
-    """Commits one after another, and tells each that is acknowledged, until the process is killed."""
+    """Writes commits in sequence, and prints each acknowledged one, until the process is killed."""
     store = opened(path)
     await store.start()
     writer = Writer(store, announce=lambda _: None)
@@ -81,7 +81,7 @@ async def write(path: str, begin: int, told: int) -> None:
 
 
 def killed_while_writing(path: str, begin: int) -> int:
-    """The number of the last commit that was acknowledged before the kill."""
+    """The number of the last commit acknowledged before the kill."""
     read, told = os.pipe()
     child = os.fork()
     if not child:
@@ -100,7 +100,7 @@ def killed_while_writing(path: str, begin: int) -> int:
 
 
 async def stored(path: str) -> tuple[int, ...]:
-    """The number of the last commit, as each of its five operations has left it."""
+    """The number of the last commit according to each of its five operations."""
     store = opened(path)
     await store.start()
     session, context, *records = await store.read(

@@ -1,4 +1,4 @@
-"""The server's own program, killed with -9 in its migration: before the first statement with the argument's text."""
+"""The server's program, killed with -9 during its migration: before the first statement that contains the argument."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Writers that add messages until they are refused, with a record of every call and its answer.
+"""Writers that add messages until they are refused, and record every call with its response.
 
-They speak gRPC without the client, which would try again by itself.
+They use gRPC without the client, which would retry.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tests.support.server import Server
 
 EVENTS_BEFORE_THE_FIRST_MESSAGE: Final = 2
-"""A session of these tests was created and started."""
+"""These tests create and start the session first."""
 
 PAGE: Final = 1_000
 
@@ -53,7 +53,7 @@ class Load:
     async def write_until_refused(
         self, stub: pb_grpc.SessionServiceAsyncStub, writers: int, *, name: str, content_bytes: int = 0
     ) -> None:
-        """Each writer ends with its first refusal. `name` tells this run's requests from those of another."""
+        """Each writer stops at its first refusal. `name` distinguishes this run's requests from those of another."""
         async with asyncio.TaskGroup() as tasks:
             for writer in range(writers):
                 tasks.create_task(self._write(stub, writer, f"{name}-{writer}", content_bytes))
@@ -108,8 +108,8 @@ async def started_sessions(server: Server, count: int) -> list[str]:
 
 
 async def check_histories(server: Server, load: Load) -> int:
-    """Checks that every acknowledged message is there as it was answered, that nothing is there twice, and that the
-    sequences have no hole; answers how many messages there are."""
+    """Checks that every acknowledged message is stored as it was returned, that none is stored twice, and that the
+    sequences have no gap; returns the number of messages."""
     stored: dict[int, dict[str, Message]] = {}
     async with AsyncClient(server.address) as client:
         for index, session_id in enumerate(load.session_ids):
@@ -141,7 +141,7 @@ async def whole_history(client: AsyncClient, session_id: str) -> list[Message]:
 
 
 async def check_repeats(stub: pb_grpc.SessionServiceAsyncStub, attempts: Iterable[Attempt]) -> None:
-    """Sends every request once more. One that was answered is answered alike, and the others are done now."""
+    """Repeats every request. The answered ones return the same response, and the others take effect now."""
     at_once = asyncio.Semaphore(64)
 
     async def repeat(attempt: Attempt) -> None:

@@ -1,7 +1,7 @@
-"""A disk in memory, under SQLite, whose power fails. What was synced stays; of what was not, a random part does.
+"""An in-memory disk under SQLite whose power fails. Synced data survives; a random part of the rest is lost.
 
-Each write that was not synced is kept, lost or torn at a sector on its own, whatever came before or after it. That is
-the worst that a disk with a cache of its own may do.
+Each unsynced write is kept, lost or torn at a sector, independently of earlier and later ones. That is the worst that a
+disk with a write cache may do.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ SECTOR_BYTES: Final = 512
 
 Overwrite: TypeAlias = tuple[int, bytes]
 Pending: TypeAlias = "Overwrite | int"
-"""A piece of data at an offset, or the size to which the file is cut."""
+"""Data at an offset, or the size to which the file is truncated."""
 
 
 class PowerLostError(apsw.IOError):
-    """The disk does not answer any more."""
+    """The disk has lost power."""
 
 
 @dataclass(slots=True)
 class Content:
     durable: bytearray = field(default_factory=bytearray)
     seen: bytearray = field(default_factory=bytearray)
-    """What reads answer while the power is on."""
+    """What reads return while the power is on."""
     pending: list[Pending] = field(default_factory=list)
 
     def apply(self, change: Pending) -> None:
@@ -54,7 +54,7 @@ class Content:
 
 
 class LossyDisk(apsw.VFS):
-    """Registered as a VFS by its name. `lose_power_after` counts the writes and syncs until the power fails."""
+    """Registered by name as a VFS. `lose_power_after` is the number of writes and syncs until the power fails."""
 
     def __init__(self, name: str, *, rng: random.Random) -> None:
         self.name = name
@@ -71,7 +71,7 @@ class LossyDisk(apsw.VFS):
         self.lost, self._left = False, None
 
     def step(self) -> None:
-        """Counts a write or a sync that is about to be done."""
+        """Counts a write or sync before it is done."""
         self.check()
         if self._left is None:
             return
@@ -104,7 +104,7 @@ class LossyDisk(apsw.VFS):
 
 
 class OpenFile(apsw.VFSFile):
-    """Locks are not needed: there is one connection."""
+    """Locks are not needed, since there is only one connection."""
 
     def __init__(self, disk: LossyDisk, content: Content) -> None:
         self._disk = disk

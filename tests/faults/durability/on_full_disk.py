@@ -1,5 +1,5 @@
-"""The server's own program, but the folder that is the first argument is a disk without any room, with all the files of
-the folder that is the second."""
+"""The server's program, with the folder in the first argument on a full disk that contains all files of the folder in
+the second."""
 
 from __future__ import annotations
 

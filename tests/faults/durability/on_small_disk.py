@@ -1,7 +1,7 @@
-"""The server's own program, but the folder that is the first argument is a disk of as many bytes as the second says.
+"""The server's program, with the folder in the first argument on a disk of as many bytes as the second says.
 
-The disk is a file system in memory, in a mount namespace of this process alone: it goes when the process does, and
-nobody has to unmount it. Linux lets root do so, and others where they may have user namespaces.
+The disk is an in-memory file system in a mount namespace of this process: it disappears with the process, without
+unmounting. Linux allows that to root, and to others where user namespaces are enabled.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ RECURSIVE: Final = 0x4000
 
 
 def as_seen_by(pid: int, folder: Path) -> Path:
-    """The folder as the server with this process id sees it, with what is on its disk."""
+    """The folder as seen by the server with this process id, with the files on its disk."""
     return Path(f"/proc/{pid}/root") / folder.relative_to("/")
 
 
@@ -35,7 +35,7 @@ def call(name: str, *arguments: bytes | int | None) -> None:
 
 
 def enter_own_mounts() -> None:
-    """A user without rights has all of them in a user namespace of its own, over what is mounted in there."""
+    """In a user namespace of its own an unprivileged user has all rights over the mounts made there."""
     user, group = os.getuid(), os.getgid()
     try:
         call("unshare", NEW_MOUNTS)

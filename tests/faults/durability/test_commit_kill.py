@@ -1,4 +1,4 @@
-"""A process that is killed in mid-commit leaves the commit done or undone, never a part of it."""
+"""A process killed in mid-commit leaves the commit done or undone, never part of it."""
 
 from __future__ import annotations
 

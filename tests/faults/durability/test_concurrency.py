@@ -1,4 +1,4 @@
-"""Many callers at the same instant, over gRPC: one effect for one request, one winner, sequences without holes."""
+"""Many concurrent callers over gRPC: one effect per request, one winner, sequences without gaps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A disk that is really full: writes are refused with their reason, reads go on, and space makes all well again."""
+"""A disk that is really full: writes are refused with a reason, reads continue, and free space restores everything."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def server(tmp_path: Path, disk: Path) -> Iterator[Server]:
 
 @pytest.fixture
 def ballast(server: Server, disk: Path) -> Path:
-    """A file that leaves little room on the server's disk."""
+    """A file that leaves little space on the server's disk."""
     ballast = as_seen_by(server.pid, disk) / "ballast"
     with ballast.open("wb") as file:
         status = os.fstatvfs(file.fileno())

@@ -1,4 +1,4 @@
-"""A server that is killed between hiding and erasing: what was cleared stays hidden, and is erased after a start."""
+"""A server killed between hiding and erasing: cleared content stays hidden, and is erased after the restart."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def items_left(database: Path) -> int:
 
 
 def traces(folder: Path) -> int:
-    """How often the canary is in the files of the database."""
+    """How often the canary occurs in the database files."""
     return sum(path.read_bytes().count(CANARY.encode()) for path in folder.glob("sessions.db*"))
 
 

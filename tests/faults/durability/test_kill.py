@@ -1,4 +1,4 @@
-"""A server that is killed or told to stop under load: what it acknowledged is there, and a repeat changes nothing."""
+"""A server that is killed or stopped under load: acknowledged writes are there, and repeating them changes nothing."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ACKNOWLEDGED_BEFORE_THE_END: Final = 400
 async def write_until(
     number: signal.Signals, server: Server, stub: pb_grpc.SessionServiceAsyncStub, load: Load, *, name: str
 ) -> int:
-    """Sends the signal in the midst of the writes; answers the exit code."""
+    """Sends the signal during the writes; returns the exit code."""
     enough = len(load.acknowledged) + ACKNOWLEDGED_BEFORE_THE_END
     async with asyncio.TaskGroup() as tasks:
         writing = tasks.create_task(load.write_until_refused(stub, WRITERS, name=name))
@@ -43,7 +43,7 @@ async def test_what_was_acknowledged_survives_kill_9_and_a_repeat_has_one_effect
         load = Load(session_ids)
         in_doubt = done = 0
         for kill in range(KILLS):
-            # A channel that lost its server refuses every call until it connects again, so each start has its own.
+            # A channel that lost its server fails every call until it reconnects, so each start has its own.
             async with stub_of(server) as stub:
                 ended = await write_until(signal.SIGKILL, server, stub, load, name=f"run-{kill}")
             assert ended == -signal.SIGKILL
@@ -64,7 +64,7 @@ async def test_what_was_acknowledged_survives_kill_9_and_a_repeat_has_one_effect
 async def test_a_server_that_is_told_to_stop_under_load_keeps_its_word_and_leaves_within_the_grace(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # A grace far longer than the wait for the process, which therefore ends before its grace does.
+    # A grace far longer than the wait for the process shows that the process exits before its grace ends.
     with start_server(tmp_path, env={"SESSIONS_DRAIN_GRACE": "3600"}) as server:
         session_ids = await started_sessions(server, SESSIONS)
         async with stub_of(server) as stub:

@@ -1,4 +1,4 @@
-"""A server that is killed while it brings a database of the first release up to date: the next one does it all."""
+"""A server killed while it migrates a database of the first release: the next start completes the migration."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_a_migration_that_is_killed_is_done_by_the_next_start(url: str, tmp_path
 
 
 def on(url: str, work: Callable[[Connection], T]) -> T:
-    """Does something to the database as it is, without bringing it up to date."""
+    """Opens the database without migrating it."""
 
     async def run() -> T:
         engine = create_async_engine(url)
@@ -96,6 +96,6 @@ def begin(connection: Connection, cells: Cells) -> None:
 
 
 def state(connection: Connection) -> tuple[str, list[str]]:
-    """The version of the tables, and which there are."""
+    """The version of the tables, and their names."""
     version = connection.execute(sa.text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar_one()
     return version, [table for table in tables_of(connection) if table in metadata.tables]

@@ -1,4 +1,5 @@
-"""Another program reads the database's file for long: callers do not feel it, and what was erased leaves it after."""
+"""Another program reads the database file for long: callers do not notice, and erased content leaves the file
+afterwards."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     import pytest
 
 WATCHED_SECONDS: Final = 4
-"""Longer than the server waits until it first tries to empty the log."""
+"""Longer than the server waits before it first tries to truncate the log."""
 
 SLOWEST_SECONDS: Final = 2.0
 """SQLite would wait 5 seconds for a reader."""

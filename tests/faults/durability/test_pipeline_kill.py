@@ -1,4 +1,4 @@
-"""A pipeline over a server that is killed again and again: no write is lost, none happens twice, none overtakes."""
+"""A pipeline over a server that is killed repeatedly: no write is lost, repeated or reordered."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 SESSIONS: Final = 8
 WRITERS: Final = 8
-"""To each session, which write without waiting for one another."""
+"""Per session; they write without waiting for each other."""
 KILLS: Final = amount("KILLS", 3)
 WRITES_BETWEEN_KILLS: Final = 400
 
 
 class Writers:
-    """Writes to every session until told to stop. Each writer's texts are numbered, one after another."""
+    """Writes to every session until told to stop. Each writer numbers its texts."""
 
     def __init__(self) -> None:
         self.acknowledged: dict[str, list[tuple[int, str]]] = {}
-        """Of each session the sequence and text of every message, in the order in which they were acknowledged."""
+        """The sequence and text of every message of each session, in order of acknowledgement."""
         self.count = 0
         self.stopping = False
         self._grew = asyncio.Event()
@@ -82,7 +82,7 @@ async def test_a_pipeline_loses_doubles_and_reorders_nothing_when_its_server_is_
 async def test_commits_that_were_submitted_together_stay_in_their_order_when_the_server_is_killed(
     tmp_path: Path,
 ) -> None:
-    """Nobody waits here before the next is submitted, so only the pipeline keeps the order."""
+    """Commits are submitted without waiting, so only the pipeline keeps their order."""
     with start_server(tmp_path) as server:
         async with AsyncClient(server.address) as client:
             session = await client.sessions.create("u")

@@ -1,7 +1,7 @@
-"""What SQLite has acknowledged survives a power loss under the pragmas of the server's writer, and only under those.
+"""Writes acknowledged by SQLite survive a power loss with the pragmas of the server's writer, and only with those.
 
-A kill of the process cannot show this, since the operating system keeps what was written. The control, with the one
-weaker pragma that many use, shows that the simulation can lose something.
+Killing the process cannot show this, since the operating system keeps its writes. The control, with one weaker pragma
+that is common, shows that the simulation can lose data.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 LOSSES: Final = 100
 MOST_OPERATIONS: Final = 8_000
-"""Writes and syncs until the power fails, at most: enough for the log to be moved into the file and begun anew."""
+"""The maximum number of writes and syncs before the power fails: enough to checkpoint the log and start it again."""
 
 CONTENT_BYTES: Final = (100, 40_000)
 STRICT: Final = "PRAGMA synchronous = FULL"
@@ -45,7 +45,7 @@ class Figures:
 
 def connect(disk: LossyDisk, pragmas: tuple[str, ...]) -> apsw.Connection:
     connection = apsw.Connection("sessions.db", vfs=disk.name)
-    # The disk has no memory to share between connections, and with this SQLite needs none.
+    # The simulated disk has no shared memory, which SQLite does not need in this mode.
     connection.execute("PRAGMA locking_mode = EXCLUSIVE")
     for pragma in pragmas:
         connection.execute(pragma)
@@ -53,7 +53,7 @@ def connect(disk: LossyDisk, pragmas: tuple[str, ...]) -> apsw.Connection:
 
 
 def commit_until_the_power_fails(connection: apsw.Connection, rng: random.Random) -> int:
-    """How many commits were acknowledged."""
+    """Returns how many commits were acknowledged."""
     acknowledged = 0
     try:
         while True:
@@ -74,7 +74,7 @@ def close_without_power(connection: apsw.Connection) -> None:
 
 
 def stored_after_one_loss(disk: LossyDisk, pragmas: tuple[str, ...], rng: random.Random) -> tuple[int, int]:
-    """How many commits were acknowledged, and how many there are when the power is back."""
+    """How many commits were acknowledged, and how many exist after the power is back."""
     connection = connect(disk, pragmas)
     connection.execute("CREATE TABLE log (sequence INTEGER PRIMARY KEY, content BLOB NOT NULL)")
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")

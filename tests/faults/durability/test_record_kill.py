@@ -1,4 +1,4 @@
-"""A server that is killed in the midst of commits to sessions and shared records: each is done whole or not."""
+"""A server killed during commits to sessions and shared records: each is done wholly or not at all."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ COMMITS_BEFORE_A_KILL: Final = 60
 
 
 class Writer:
-    """Commits 1, 2, 3, … to a session of its own, each a message and four records that all hold the number."""
+    """Makes commits 1, 2, 3, … to its own session: a message and four records, all with the number."""
 
     def __init__(self, session_id: str) -> None:
         self.session_id = session_id
@@ -70,7 +70,7 @@ class Writer:
             self.acknowledged += 1
 
     async def check(self, stub: commits_pb2_grpc.CommitServiceAsyncStub) -> bool:
-        """Whether the commit in doubt was done. Fails where one was lost, or done in part."""
+        """Whether the commit in doubt was done. Fails if one was lost or done in part."""
         following = self.acknowledged + 1
         owned = records_pb2.RecordName(
             scope=records_pb2.Scope(session_id=self.session_id), collection=["kill"], key=str(following)

@@ -1,4 +1,4 @@
-"""Two processes never write one SQLite file: the second says why it does not start, and the first goes on."""
+"""Two processes never write one SQLite file: the second says why it does not start, and the first continues."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.server import SOURCES, START_SECONDS, start_server
 
 
 def second_process(folder: Path, database: Path) -> str:
-    """Why it does not start."""
+    """Returns why it does not start."""
     second = subprocess.run(
         [sys.executable, "-m", "sessions_server", "serve", "--listen", "127.0.0.1:0"],
         env={

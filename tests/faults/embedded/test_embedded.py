@@ -1,4 +1,4 @@
-"""Sessions without a server of one's own: one process serves a file for all programs, whoever is killed."""
+"""Sessions without a separate server: one process serves a file for all programs, whichever of them is killed."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ if TYPE_CHECKING:
 
 OPENERS = 8
 ROUNDS = int(os.environ.get("SESSIONS_EMBEDDED_ROUNDS", "12"))
-"""How often somebody is killed; 200 by hand."""
+"""How often a process is killed; 200 when run by hand."""
 LEAVING_SECONDS = float(os.environ.get("SESSIONS_EMBEDDED_LEAVING_SECONDS", "60"))
-"""How long a server may stay after the last of its users; 5 by hand, on a machine that has nothing else to do."""
+"""How long a server may run after its last user; 5 when run by hand on an idle machine."""
 HUNG_SECONDS = 150
-"""Longer than a call of a user may take; a user that prints nothing for so long hangs."""
+"""Longer than a user's call may take; a user that prints nothing for this long hangs."""
 MEMORIES = 100
 SESSION = "shared"
 
 
 @pytest.fixture(autouse=True)
 def private_folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Sockets and locks of their own for each test, under a path that is short enough for a socket."""
+    """Separate sockets and locks for each test, in a path short enough for a socket."""
     with tempfile.TemporaryDirectory(prefix="s-") as folder:
         monkeypatch.setenv("XDG_RUNTIME_DIR", folder)
         monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, SOURCES)))
@@ -51,7 +51,7 @@ def database(tmp_path: Path, private_folder: Path) -> Iterator[Path]:
     path = tmp_path / "chat.db"
     yield path
     for process in servers(path):
-        process.wait(timeout=60)  # each leaves by itself, once nobody is left
+        process.wait(timeout=60)  # each exits by itself after its last user
 
 
 def servers(database: Path) -> list[psutil.Process]:
@@ -71,7 +71,7 @@ class User:
         self.process = subprocess.Popen(program, stdin=pipe, stdout=pipe, text=True)
 
     def hear(self) -> str:
-        """The next line that it prints. One that hangs is killed, and prints nothing."""
+        """The next line it prints. If it hangs, it is killed and there is none."""
         assert self.process.stdout is not None
         guard = threading.Timer(HUNG_SECONDS, self.process.kill)
         guard.start()
@@ -121,7 +121,7 @@ def kill_all(database: Path) -> None:
 
 
 def kill_a_starter(database: Path) -> None:
-    """Kills the server, and the program that starts the next one, in the middle of that."""
+    """Kills the server, and then the program that is starting the next one."""
     kill_all(database)
     starter = User(database, "starter")
     while not servers(database) and starter.process.poll() is None:

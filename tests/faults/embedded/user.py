@@ -1,4 +1,4 @@
-"""A program that uses a database file: adds messages to a session until its input ends, and prints what it added."""
+"""A program that uses a database file: adds messages to a session until its input ends, and prints each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Nothing of an encrypted session's content stands in clear on the disk or in a log; what is not encrypted is found."""
+"""No content of an encrypted session is in clear on the disk or in a log; unencrypted content is found there."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.wire.stubs import Caller, message, struct
 CANARIES = 10_000
 SESSIONS = 10
 CONTEXT_CHANGES = 50
-"""Each with a canary as its key, and one as its value."""
+"""Each with a canary as its key and another as its value."""
 
 BATCHES = 3
 MESSAGES_TOGETHER = 50
@@ -35,7 +35,7 @@ CANARY = re.compile(rb"canary-[0-9a-f]{16}")
 
 @dataclass
 class Canaries:
-    """Random texts that stand nowhere else."""
+    """Random strings that occur nowhere else."""
 
     rng: random.Random
     all: list[str] = field(default_factory=list)
@@ -45,7 +45,7 @@ class Canaries:
         return self.all[-1]
 
     def in_files(self, *folders: Path) -> set[str]:
-        """Those that stand in any file below the folders."""
+        """The canaries in any file below the folders."""
         found: set[str] = set()
         for folder in folders:
             for path in folder.rglob("*"):
@@ -82,7 +82,7 @@ def canary_message(canaries: Canaries) -> pb.Message:
 
 
 def write_all(caller: Caller, canaries: Canaries, **fields: Any) -> None:
-    """Canaries wherever a session has content: messages, context, and so in events and in answers to request ids."""
+    """Writes canaries wherever a session has content: messages, context, and so events and stored responses."""
     for _ in range(SESSIONS):
         session = caller.new_id(**fields)
         for turn in range(CONTEXT_CHANGES):
@@ -97,7 +97,7 @@ def write_all(caller: Caller, canaries: Canaries, **fields: Any) -> None:
 
 
 def refuse_some(caller: Caller, session: str, known: str) -> None:
-    """Calls that fail with content in them, for the log's sake."""
+    """Makes calls that fail and contain content, which a log might repeat."""
     through = pb.ContextChange(path=f"{known}.{known}")
     through.set.string_value = known
     for method, fields in (
@@ -131,7 +131,7 @@ def test_of_ten_thousand_canaries_in_encrypted_sessions_none_is_found(
     )
     assert running[0] == stopped[0] == set()
     assert wal > 0
-    # A few of them are cut in two where a page of the file ends.
+    # A few are split across pages of the file.
     assert len(running[1]) > 0.99 * CANARIES
     assert len(stopped[1]) > 0.95 * CANARIES
 
@@ -163,7 +163,7 @@ def test_an_import_on_its_way_in_lies_on_the_disk_encrypted_wherever_there_is_a_
             yield pb.ImportSessionRequest(session_id="it")
             for record in records:
                 yield pb.ImportSessionRequest(record=record)
-            while len(seen) < SPOOL_BYTES // 2:  # the server takes the records at its own pace
+            while len(seen) < SPOOL_BYTES // 2:  # the server reads the records at its own pace
                 seen = nameless_files(server.pid)
             yield pb.ImportSessionRequest(record=footer)
 
@@ -176,7 +176,7 @@ def test_an_import_on_its_way_in_lies_on_the_disk_encrypted_wherever_there_is_a_
 
 
 def nameless_files(pid: int) -> bytes:
-    """What stands in the files that a process has open and that have no name any more."""
+    """The content of deleted files that a process still has open."""
     content = b""
     for descriptor in Path(f"/proc/{pid}/fd").iterdir():
         try:

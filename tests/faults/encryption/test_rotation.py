@@ -1,4 +1,4 @@
-"""A keyring is rotated while the server runs: then the old key is not needed any more, and nobody has noticed."""
+"""A keyring is rotated while the server runs: afterwards the old key is not needed, and no caller noticed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import subprocess
 
 SESSIONS = 300
-"""More than one step of a walk."""
+"""More than one step of rewrapping."""
 
 NEVER = "1000000"
 UNDER_CURRENT_KEY = "all data keys are under the current key"
@@ -46,7 +46,7 @@ def postgres() -> Iterator[Postgres]:
 
 
 def key_id(data_key: bytes) -> int:
-    """The number of the key that a stored data key is wrapped by."""
+    """The number of the key that wraps a stored data key."""
     return int.from_bytes(data_key[1:5], "big")
 
 
@@ -57,7 +57,7 @@ def ids_in(database: Path) -> Counter[int]:
 
 
 async def fill(client: AsyncClient, count: int) -> list[str]:
-    """Encrypted sessions with a secret each."""
+    """Encrypted sessions, each with a secret."""
 
     async def one(number: int) -> str:
         made = await client.sessions.create(f"u{number}", storage_options={"encryption": True})
@@ -85,12 +85,12 @@ def rotate(keyring: Path) -> None:
 
 
 async def rewrap(folder: Path, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """By the command line."""
+    """Runs the command line."""
     return await asyncio.to_thread(run_here, "keyring", "rewrap", folder=folder, env=env)
 
 
 def take_out(keyring: Path, key_id: int) -> dict[str, Any]:
-    """Answers what was taken out."""
+    """Returns the removed key."""
     document = json.loads(keyring.read_text())
     [taken] = [key for key in document["keys"] if key["id"] == key_id]
     document["keys"].remove(taken)
@@ -105,7 +105,7 @@ def put_back(keyring: Path, key: dict[str, Any]) -> None:
 
 
 async def read_until(client: AsyncClient, ids: list[str], done: asyncio.Event) -> int:
-    """Reads and writes all the time; answers how often."""
+    """Reads and writes continuously; returns how often."""
     rounds = 0
     while not done.is_set():
         session_id = ids[rounds % len(ids)]
@@ -161,7 +161,7 @@ async def test_the_command_line_does_it_beside_servers_on_postgresql(
         "SESSIONS_ALLOW_UNSAFE_DURABILITY": "true",
     }
     with start_server(tmp_path, env={**env, "SESSIONS_SWEEP_INTERVAL": NEVER}) as server:
-        await until_logged(server, UNDER_CURRENT_KEY)  # from now on it leaves the keys to the command
+        await until_logged(server, UNDER_CURRENT_KEY)  # from now on it leaves rewrapping to the command
         async with AsyncClient(server.address) as client:
             ids = await fill(client, SESSIONS)
             done = asyncio.Event()
@@ -181,7 +181,7 @@ async def test_the_command_line_does_it_on_sqlite_once_the_server_is_stopped(
 ) -> None:
     env = {"SESSIONS_KEYRING": str(keyring), "SESSIONS_DATABASE_URL": sqlite_url(tmp_path)}
     with start_server(tmp_path, env={**env, "SESSIONS_SWEEP_INTERVAL": NEVER}) as server:
-        await until_logged(server, UNDER_CURRENT_KEY)  # from now on it leaves the keys to the command
+        await until_logged(server, UNDER_CURRENT_KEY)  # from now on it leaves rewrapping to the command
         async with AsyncClient(server.address) as client:
             ids = await fill(client, 3)
         rotate(keyring)

@@ -1,4 +1,5 @@
-"""A stored value opens in its own place, with its own key. All else is DATA_LOSS, and nothing is overwritten."""
+"""A stored value decrypts only in its own place with its own key. Anything else is DATA_LOSS, and nothing is
+overwritten."""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ from tests.wire.stubs import Caller, Refusal, message, refused, set_change, stru
 
 TENANTS = {"acme": WRITER, "globex": GLOBEX}
 OWNERS = [("acme", "a"), ("acme", "b"), ("globex", "a")]
-"""Two sessions of a tenant, and one of another with the same id as one of them."""
+"""Two sessions of one tenant, and one of another tenant with the same id."""
 
 SEALED = {
     "sessions": ("data_key", "1 = 1"),
@@ -29,7 +30,7 @@ SEALED = {
     "log": ("payload", "payload IS NOT NULL"),
     "requests": ("answer", "sealed = 1"),
 }
-"""Where there is ciphertext, table by table."""
+"""The encrypted columns, by table."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +42,11 @@ class Cell:
     tenant: str
     session_id: str
     name: str
-    """What tells it from the others of its session: a sequence, a request id."""
+    """Distinguishes it from others of its session: a sequence, a request id."""
 
 
 class Vault:
-    """The database's file, opened beside its server, as one who has got hold of it would."""
+    """The database file, opened while its server runs, as an attacker with access to it would."""
 
     def __init__(self, path: Path) -> None:
         self._database = sqlite3.connect(path, isolation_level=None)
@@ -84,7 +85,7 @@ class Place:
     callers: dict[str, Caller]
 
     def asks(self, cell: Cell) -> list[Callable[[], Any]]:
-        """The calls that look at a cell: each must be refused if it is not what was put there."""
+        """The calls that read a cell: each must be refused if its value is not the original."""
         caller, key = self.callers[cell.tenant], {"session_id": cell.session_id}
         if cell.table == "contexts":
             return [
@@ -123,7 +124,7 @@ REQUESTS: dict[str, Callable[[Caller, str], Any]] = {
         session_id=id_, messages=[message("one"), message("two")], request_id="messages"
     ),
 }
-"""What makes each session; sent again, it is answered from what was stored."""
+"""Requests that create each session; repeated, they are answered from stored data."""
 
 
 @pytest.fixture
@@ -152,7 +153,7 @@ def vault(place: Place) -> Iterator[Vault]:
 
 
 def check_is_lost(place: Place, vault: Vault, cell: Cell, value: bytes) -> None:
-    """Puts a value into a cell, looks at it in every way, and puts it back."""
+    """Puts a value into a cell, reads it in every way, and restores the cell."""
     right = vault.get(cell)
     vault.put(cell, value)
     before = vault.everything()
@@ -168,7 +169,8 @@ def test_any_two_ciphertexts_swapped_are_refused(
 ) -> None:
     cells = vault.cells()
     values = {cell: vault.get(cell) for cell in cells}
-    # A data key, a context, what four events hold, and two kept answers: of an added message only a receipt is kept.
+    # A data key, a context, the content of four events, and two stored responses: for an added message only a receipt
+    # is kept.
     assert len(cells) == len(OWNERS) * (1 + 1 + 4 + 2)
     pairs = list(itertools.permutations(cells, 2))
     for target, source in pairs:
@@ -210,7 +212,7 @@ NEED_THE_KEY: dict[str, Callable[[Caller], Any]] = {
 
 
 def forget(keyring: Path) -> None:
-    """Another keyring in the place of the right one, whose only key has another number."""
+    """A keyring in place of the right one, whose only key has a different number."""
     text = keyring.read_text()
     other(keyring)
     assert keyring.read_text() != text
@@ -220,7 +222,7 @@ def forget(keyring: Path) -> None:
 
 
 def other(keyring: Path) -> None:
-    """Another keyring, whose only key has the same number."""
+    """A different keyring whose only key has the same number."""
     keyring.unlink()
     create_keyring(keyring, now=datetime.now(UTC))
 

@@ -1,4 +1,4 @@
-"""Random sessions, and what each must look like at any instant, said without the server's own code."""
+"""Random sessions, and their expected state at any time, computed without the server's code."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from google.protobuf.duration_pb2 import Duration
 
 GONE = 0
-"""Stands where the number of a state stands, for a session that is erased."""
+"""The pseudo state of an erased session."""
 
 LIVING = (pb.SESSION_STATE_CREATED, pb.SESSION_STATE_ACTIVE, pb.SESSION_STATE_PAUSED)
 IDLING = (pb.SESSION_STATE_CREATED, pb.SESSION_STATE_ACTIVE)
@@ -25,17 +25,17 @@ VERBS: dict[pb.SessionState.ValueType, tuple[str, ...]] = {
     pb.SESSION_STATE_ENDED: ("EndSession",),
     pb.SESSION_STATE_ARCHIVED: ("ArchiveSession",),
 }
-"""How a new session comes into a state."""
+"""How a new session gets into a state."""
 
 WEIGHTS = dict(zip(VERBS, (12, 6, 2, 1, 1), strict=True))
-"""How often each comes."""
+"""The relative frequency of each."""
 
 MICROS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Specimen:
-    """One session; spans are microseconds from its creation on, when everything is done that is done to it."""
+    """One session; spans are microseconds since its creation, by which time its setup is complete."""
 
     id: str
     user_id: str
@@ -45,7 +45,7 @@ class Specimen:
     ttl: int | None
     timeout: int | None
     content: str
-    """What it holds beside its metadata: a `message`, a `context` or nothing."""
+    """Its content besides metadata: a `message`, a `context` or nothing."""
 
     @property
     def secret(self) -> str:
@@ -56,7 +56,7 @@ class Specimen:
         return self.persistence == pb.PERSISTENCE_TEMPORARY or self.action == pb.EXPIRY_ACTION_DELETE
 
     def state_after(self, span: int) -> int:
-        """The state so long after the creation, or GONE."""
+        """The state at this time after the creation, or GONE."""
         if self.state == pb.SESSION_STATE_ENDED and self.persistence == pb.PERSISTENCE_TEMPORARY:
             return GONE
         if self.ttl is not None and span >= self.ttl:
@@ -90,12 +90,12 @@ def put_span(target: Duration, micros: int) -> None:
 
 
 def random_spans(rng: random.Random, count: int) -> list[int]:
-    """Rising instants at which something happens, to the microsecond."""
+    """Increasing times, to the microsecond, at which something happens."""
     return sorted(rng.sample(range(MICROS, 3_600 * MICROS), count))
 
 
 def random_specimen(rng: random.Random, number: int, user_id: str, span: int, later: list[int]) -> Specimen:
-    """A session to which something happens, as a rule, at a span; and perhaps something else later."""
+    """A random session to which something usually happens at `span`, and sometimes something else later."""
     temporary = rng.random() < 0.4
     states = [state for state in VERBS if not (temporary and state == pb.SESSION_STATE_ARCHIVED)]
     idles_first = rng.random() < 0.4

@@ -1,4 +1,4 @@
-"""Asks a server about random sessions at one instant, and notes each answer that must not be."""
+"""Asks a server about random sessions at one time, and records every wrong response."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ READS: dict[str, Callable[[Stub, Specimen], Awaitable[Any]]] = {
 }
 
 WEIGHTS = (10, 10, 10, 2, 2)
-"""How often each is asked; streams cost several times what other calls do."""
+"""The relative frequency of each; streams cost several times as much as other calls."""
 
 WRITES: dict[str, Callable[[Stub, Specimen], Awaitable[Any]]] = {
     "AddMessage": lambda stub, it: stub.AddMessage(
@@ -56,7 +56,7 @@ async def _export(stub: Stub, it: Specimen) -> list[pb.ExportSessionResponse]:
 
 
 async def _subscribe(stub: Stub, it: Specimen) -> Any:
-    """The first two responses to a subscription from the start: a checkpoint, and the first event."""
+    """The first two responses of a subscription from the start: a checkpoint and the first event."""
     call = stub.Subscribe(pb.SubscribeRequest(session_id=it.id, after_sequence=0))
     responses = [await call.read(), await call.read()]
     call.cancel()
@@ -64,7 +64,7 @@ async def _subscribe(stub: Stub, it: Specimen) -> Any:
 
 
 async def each(items: Iterable[T], work: Callable[..., Awaitable[None]], *more: Any) -> None:
-    """Some at once, in any order."""
+    """Runs several at once, in random order."""
     waiting = iter(items)
 
     async def one_after_another() -> None:
@@ -82,11 +82,11 @@ class Inspector:
         self._rng = rng
         self.calls: Counter[str] = Counter()
         self.with_content = 0
-        """Answers that held a session's secret, as they should."""
+        """Responses that rightly contained a session's secret."""
         self.violations: list[str] = []
 
     async def read(self, it: Specimen, span: int) -> None:
-        """One random read of a session, so long after its creation."""
+        """One random read of a session at this time after its creation."""
         state = it.state_after(span)
         name = self._rng.choices(list(READS), WEIGHTS)[0]
         answer, refusal = await self._call(name, READS[name], it)
@@ -100,7 +100,7 @@ class Inspector:
             self._check(answer.session.state == state, name, it)
 
     async def write(self, it: Specimen, span: int) -> None:
-        """One random write of content."""
+        """One random content write."""
         state = it.state_after(span)
         name = self._rng.choice(list(WRITES))
         _, refusal = await self._call(name, WRITES[name], it)
@@ -112,7 +112,7 @@ class Inspector:
             self._check(refusal is grpc.StatusCode.FAILED_PRECONDITION, name, it)
 
     async def lists(self, user_id: str, sessions: list[Specimen], span: int) -> None:
-        """A list and a search of all sessions of one user, each whole and by a random state."""
+        """A list and a search of all sessions of one user, each unfiltered and by a random state."""
         left = {it.id: state for it in sessions if (state := it.state_after(span)) != GONE}
         wanted = self._rng.choice(pb.SessionState.values()[1:])
         for asked in (pb.SessionState.values()[1:], [wanted]):

@@ -1,4 +1,4 @@
-"""A store, its writer and its sweeper in this process, so that a test sweeps when it wants to."""
+"""A store, its writer and its sweeper in this process, so that tests control when it sweeps."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Replica:
     writer: Writer
     sweeper: Sweeper
     published: list[Published] = field(default_factory=list)
-    """What watchers were told."""
+    """What was published to watchers."""
 
 
 @asynccontextmanager

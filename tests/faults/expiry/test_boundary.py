@@ -1,4 +1,4 @@
-"""The last microsecond of a session and the first one after, for every RPC, with nobody sweeping."""
+"""The last microsecond of a session and the first one after it, for every RPC, without a sweep."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.wire.stubs import Caller, message, refusal_of, refused, set_change, s
 SECRET = "what must not be seen any more"
 SPAN_SECONDS = 60
 NEVER = "1000000"
-"""Seconds; the first sweep is over before the first call is answered."""
+"""In seconds; the first sweep ends before the first call is answered."""
 
 Probe = Callable[[Caller, pb.Session], Any]
 
@@ -54,7 +54,7 @@ PROBES: dict[str, Probe] = {
 }
 
 ELSEWHERE = {"CreateSession", "ListSessions", "SearchSessions", "ImportSession"}
-"""Those that do not fail for want of a session; each has a test of its own."""
+"""Methods that do not fail without a session; each has its own test."""
 
 TTL = {"seconds": SPAN_SECONDS}
 KINDS: dict[str, dict[str, Any]] = {
@@ -74,7 +74,7 @@ def clock(tmp_path_factory: pytest.TempPathFactory) -> SharedClock:
 
 @pytest.fixture(scope="module")
 def caller(tmp_path_factory: pytest.TempPathFactory, clock: SharedClock) -> Iterator[Caller]:
-    """A caller of a server whose sweeper sleeps."""
+    """A caller of a server that does not sweep."""
     env = {"SESSIONS_SWEEP_INTERVAL": NEVER}
     folder = tmp_path_factory.mktemp("server")
     with start_server(folder, env=env, clock=clock) as server, Caller(server) as caller:
@@ -82,7 +82,7 @@ def caller(tmp_path_factory: pytest.TempPathFactory, clock: SharedClock) -> Iter
 
 
 def filled(caller: Caller, kind: str) -> pb.Session:
-    """A session with something of everything."""
+    """A session with content of every kind."""
     session = caller.session(metadata=struct({"secret": SECRET}), **KINDS[kind])
     caller.SetContext(session_id=session.id, context=struct({"secret": SECRET}), request_id="c")
     caller.AddMessage(session_id=session.id, message=message(SECRET), request_id="m")
@@ -169,8 +169,6 @@ def test_a_subscription_shows_nothing_of_it_though_others_have_just_seen_it(
     clock.turn(seconds=SPAN_SECONDS)
     late = caller.Subscribe(session_id=session.id, after_sequence=3)
     assert next(late).HasField("checkpoint")
-    assert (
-        refused(caller.DeleteSession, session_id=session.id).code == "NOT_FOUND"
-    )  # which records the expiry
+    assert refused(caller.DeleteSession, session_id=session.id).code == "NOT_FOUND"  # this records the expiry
     for stream in (late, watching):
         assert [response.event.type for response in stream] == [pb.EVENT_TYPE_DELETED]

@@ -1,6 +1,6 @@
-"""What is erased leaves the disk: the database's file and its write-ahead log, also when the server is killed at once.
+"""Erased content leaves the disk: the database file and its write-ahead log, even if the server is killed right away.
 
-What is looked for are canaries, texts that stand nowhere else. PostgreSQL's vacuum takes them away, at its own time.
+The tests search for canaries, strings that occur nowhere else. On PostgreSQL, vacuum removes them at a later time.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ TEMPORARY = {"storage_options": {"persistence": pb.PERSISTENCE_TEMPORARY, "ttl":
 
 @dataclass
 class Place:
-    """A server, a caller, and the folder where all its files are."""
+    """A server, a caller, and the folder of all its files."""
 
     folder: Path
     server: Server
@@ -46,7 +46,7 @@ class Place:
     clock: SharedClock
 
     def found(self, canaries: list[str]) -> int:
-        """How many of them stand anywhere in the server's files."""
+        """How many of them occur anywhere in the server's files."""
         stored = b"".join(path.read_bytes() for path in self.folder.iterdir() if path.is_file())
         return sum(canary.encode() in stored for canary in canaries)
 
@@ -64,7 +64,7 @@ def place(tmp_path: Path) -> Iterator[Place]:
 
 
 def fill(place: Place, name: str, **fields: Any) -> list[str]:
-    """A session with canaries wherever it has content; answers them."""
+    """A session with canaries wherever it has content; returns them."""
     canaries = [f"canary-{name}-{number}-" for number in range(CANARIES)]
     metadata, context, *texts = canaries
     session = place.caller.session(session_id=name, metadata=struct({"canary": metadata}), **fields)
@@ -99,14 +99,14 @@ WHOLE: dict[str, Erase] = {
     "end": lambda place, name: place.caller.EndSession(session_id=name),
     "ttl": lambda place, name: place.clock.turn(seconds=TTL_SECONDS),
 }
-"""What erases a temporary session."""
+"""Ways to erase a temporary session."""
 
 HISTORY: dict[str, Erase] = {
     "clear": lambda place, name: place.caller.ClearHistory(session_id=name),
     "truncate": truncate,
     "replace": replace,
 }
-"""What erases a history."""
+"""Ways to erase a history."""
 
 
 async def test_erased_content_leaves_the_files_of_a_running_server(
@@ -172,7 +172,7 @@ async def test_with_an_encrypted_session_goes_its_data_key(tmp_path: Path) -> No
 async def test_what_was_erased_here_and_there_leaves_no_copy_behind(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], seed: int
 ) -> None:
-    """Of rows that it moves from page to page SQLite leaves copies, see `storage/sqlite/gaps.py`."""
+    """SQLite leaves copies of rows that it moves between pages; see `storage/sqlite/gaps.py`."""
     rng = random.Random(seed)
     folder = tmp_path / "server"
     folder.mkdir()
@@ -193,7 +193,7 @@ async def test_what_was_erased_here_and_there_leaves_no_copy_behind(
 
 
 async def fill_at_random(stub: Stub, rng: random.Random) -> dict[str, list[str]]:
-    """Many sessions that grow side by side, as they do in use; answers each session's canaries, those of its messages
+    """Many sessions that grow concurrently, as in real use; returns each session's canaries, those of its messages
     last."""
     ids = [f"s{number}" for number in range(MANY)]
     canaries: dict[str, list[str]] = {}
@@ -225,7 +225,7 @@ async def fill_at_random(stub: Stub, rng: random.Random) -> dict[str, list[str]]
 
 
 async def erase_at_random(stub: Stub, rng: random.Random, canaries: dict[str, list[str]]) -> set[str]:
-    """Deletes most sessions and clears some; answers the canaries of all that is gone then."""
+    """Deletes most sessions and clears some; returns the canaries of everything erased."""
     order = rng.sample(sorted(canaries), MANY)
     deleted, cleared = order[: MANY * 3 // 4], order[MANY * 3 // 4 : MANY * 7 // 8]
 

@@ -1,4 +1,4 @@
-"""Ten thousand random sessions, none of whose expiries is recorded by a sweeper: each is seen at its microsecond."""
+"""Ten thousand random sessions whose expiries no sweeper records: each expires at its exact microsecond."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from tests.support.server import Server, start_server
 
 SESSIONS = 10_000
 GROUPS = 100
-"""Sessions of a group belong to one user, and something happens to them at one instant."""
+"""The sessions of a group belong to one user, and something happens to them at the same time."""
 
 SAMPLED = 0.25
-"""How many of the sessions that are still there are read one by one; those that are gone are all read."""
+"""The fraction of remaining sessions that are read one by one; all erased ones are read."""
 
 SEED = 20_240_607
 

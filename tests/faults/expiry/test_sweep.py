@@ -1,4 +1,4 @@
-"""The sweeper records each expiry once, with its event, however many sweep at once and however often."""
+"""The sweeper records each expiry once, with its event, however many sweepers run and however often."""
 
 from __future__ import annotations
 
@@ -62,11 +62,11 @@ def key(number: int | str) -> SessionKey:
 
 def create(key: SessionKey, storage: StorageOptions, timeout: Micros | None, **more: object) -> c.Commit:
     config = SessionConfig(timeout=timeout)
-    return c.create(key=key, user_id="u", metadata={}, config=config, storage=storage, **more)  # type: ignore[arg-type]  # what Create takes
+    return c.create(key=key, user_id="u", metadata={}, config=config, storage=storage, **more)  # type: ignore[arg-type]  # the arguments of Create
 
 
 def expected_events(storage: StorageOptions, timeout: Micros | None) -> list[tuple[str, float]]:
-    """What the clock does to a session that nobody touches: what becomes of it, and after how many seconds."""
+    """What timers do to an untouched session: the new states, and after how many seconds."""
     ttl = storage.ttl
     events: list[tuple[str, float]] = []
     if timeout is not None and (ttl is None or timeout < ttl):
@@ -95,7 +95,7 @@ def clock() -> HandClock:
 async def replicas(
     request: pytest.FixtureRequest, tmp_path: Path, clock: HandClock
 ) -> AsyncIterator[list[Replica]]:
-    """Two sweepers over one database: on SQLite in one process, on PostgreSQL as two replicas have them."""
+    """Two sweepers over one database: on SQLite in one process, on PostgreSQL as two replicas."""
     async with AsyncExitStack() as stack:
         if request.param == "sqlite":
             url, count = sqlite_url(tmp_path), 1
@@ -109,7 +109,7 @@ async def replicas(
 
 
 async def sweep(replicas: list[Replica]) -> int:
-    """Both at once, until nothing is left; answers how many steps found something."""
+    """Sweeps with both until nothing is left; returns how many steps found something."""
     steps = 0
     while any(await asyncio.gather(*(replica.sweeper.expire(STEP) for replica in replicas))):
         steps += 1
@@ -145,7 +145,7 @@ async def test_each_expiry_is_one_event_whoever_sweeps_and_how_often(
 
 
 async def check_logs(replica: Replica, made: dict[SessionKey, tuple[StorageOptions, Micros | None]]) -> None:
-    """The log says what watchers were told; of an erased session only its head is left."""
+    """Checks that the log equals what watchers received; of an erased session only the head remains."""
     for name, options in made.items():
         expected = expected_events(*options)
         page = await replica.store.log(name, Sequence(1), 10)
@@ -230,7 +230,7 @@ def transactions(statements: list[str]) -> int:
 
 
 def rotated_without_the_first(path: Path, now: datetime) -> Keyring:
-    """A keyring that does not have key 1."""
+    """A keyring without key 1."""
     rotate_keyring(path, now=now)
     document = json.loads(path.read_text())
     del document["keys"][0]

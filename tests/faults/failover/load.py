@@ -1,7 +1,7 @@
-"""Writers and subscribers on replicas whose database fails over, and what is to be said of them in the end.
+"""Writers and subscribers on replicas whose database fails over, and the verdict at the end.
 
-Every write is tried under its request id until it is acknowledged. A subscriber is handed all events of its session in
-order, or is told that what it has is not in the log any more, and then begins again.
+Every write is retried with its request id until acknowledged. A subscriber receives all events of its session in order,
+or an error that its position is no longer in the log, after which it starts again.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ class Follower:
     session_id: str
     events: list[tuple[int, str]] = field(default_factory=list)
     was_told: bool = False
-    """That what it has is not in the log."""
+    """Whether it was told that its position is not in the log."""
 
 
 @dataclass(frozen=True)
 class Verdict:
     lost: int
-    """Acknowledged messages that are not in the log."""
+    """Acknowledged messages that are missing from the log."""
     holes: int
-    """Followers whose events are not the log, be it since they began or since they were told to begin again."""
+    """Followers whose events differ from the log, since their start or their last restart."""
     told: int
 
 
@@ -43,18 +43,18 @@ class Load:
         self.acknowledged: list[tuple[str, str]] = []
         self.followers: list[Follower] = []
         self.verdict: Verdict | None = None
-        """At the end."""
+        """Set at the end."""
         self._changed = asyncio.Condition()
         self._is_over = False
 
     async def more(self, count: int) -> None:
-        """Returns when this many more messages were acknowledged."""
+        """Returns when this many more messages have been acknowledged."""
         wanted = len(self.acknowledged) + count
         async with self._changed:
             await self._changed.wait_for(lambda: len(self.acknowledged) >= wanted)
 
     async def seen_by_all(self) -> None:
-        """Returns when every follower has what was acknowledged before."""
+        """Returns when every follower has everything acknowledged before."""
         acknowledged = list(self.acknowledged)
 
         def have_all() -> bool:
@@ -89,7 +89,7 @@ class Load:
                 self._changed.notify_all()
 
     async def follow(self, client: AsyncClient, follower: Follower) -> None:
-        """Begins again when it is told that what it has is not in the log."""
+        """Starts again when told that its position is not in the log."""
         self.followers.append(follower)
         while True:
             follower.events.clear()
@@ -133,7 +133,7 @@ class Load:
 
 @asynccontextmanager
 async def running_load(addresses: Sequence[str], name: str) -> AsyncIterator[Load]:
-    """Under way while the context lasts; then the sessions end, and with them the subscriptions."""
+    """Runs the load within the context; then the sessions end, and the subscriptions with them."""
     session_ids = [f"{name}-{number}" for number in range(SESSIONS)]
     async with AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(AsyncClient(address)) for address in addresses]

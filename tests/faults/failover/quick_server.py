@@ -1,4 +1,4 @@
-"""The server's own program, which gives a silent database up sooner, so that a test need not wait as long."""
+"""The server's program with shorter timeouts for a silent database, so that tests wait less."""
 
 from __future__ import annotations
 

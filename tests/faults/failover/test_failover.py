@@ -1,4 +1,4 @@
-"""A primary and its standby under two replicas, whose URL names both: each way in which the standby takes over."""
+"""A primary and its standby under two replicas whose URL names both: every way in which the standby takes over."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ WRITES = 40
 
 @dataclass
 class Pair:
-    """Two servers, each of which may be the primary."""
+    """Two servers, either of which may be the primary."""
 
     primary: Postgres
     standby: Postgres
@@ -42,7 +42,7 @@ class Pair:
         return f"postgresql+asyncpg://{ROLE}@/sessions?{hosts}&target_session_attrs=read-write"
 
     async def begin(self, *, synchronous: bool) -> None:
-        """With a standby that has all that the primary has."""
+        """Starts with a standby that is in sync with the primary."""
         await asyncio.to_thread(self.standby.start_anew_as_standby_of, self.primary)
         await self.wait_for_standby(self.primary, synchronous)
 
@@ -52,7 +52,7 @@ class Pair:
         await primary.execute("SELECT pg_reload_conf()")
 
     async def promote(self) -> None:
-        """The standby takes over. It has none itself, and would wait for one where it was told to."""
+        """Promotes the standby. It has no standby itself, so it must not wait for one."""
         await self.standby.execute("ALTER SYSTEM SET synchronous_standby_names = ''")
         await asyncio.to_thread(self.standby.promote)
         self.primary, self.standby = self.standby, self.primary
@@ -68,7 +68,7 @@ def pair() -> Iterator[Pair]:
 
 @pytest.fixture(scope="module")
 def addresses(pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
-    """Of two replicas, which live through all failovers."""
+    """The addresses of two replicas that run through all failovers."""
     with running_replicas(
         tmp_path_factory.mktemp("replicas"),
         count=2,
@@ -97,7 +97,7 @@ async def test_a_planned_switchover_loses_nothing_and_no_stream_notices(
 async def test_of_a_primary_that_falls_silent_and_comes_back_nothing_is_lost(
     pair: Pair, addresses: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The standby was synchronous. What comes back takes itself for the primary still, and takes writes."""
+    """The standby was synchronous. The returning server still considers itself the primary and accepts writes."""
     await pair.begin(synchronous=True)
     async with running_load(addresses, "silent") as load:
         await load.more(WRITES)
@@ -151,7 +151,7 @@ async def test_streams_are_told_what_an_asynchronous_standby_never_had(
 async def test_a_primary_that_goes_on_beside_the_promoted_one_is_left(
     pair: Pair, addresses: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Nobody has fenced it, so it takes writes until the replicas have seen the other one."""
+    """It was not fenced, so it accepts writes until the replicas have seen the new primary."""
     await pair.begin(synchronous=False)
     async with running_load(addresses, "beside") as load:
         await load.more(WRITES)
@@ -235,7 +235,7 @@ async def test_a_primary_of_an_older_timeline_and_another_cluster_are_refused_by
 
 
 async def refusal_of(store: Store, backend: Backend) -> str:
-    """What an operator is told of a read that is refused."""
+    """What an operator sees of a refused read."""
     with pytest.raises(Unavailable) as refusal:
         await store.session(KEY)
     return str(backend.explain(refusal.value))
@@ -252,7 +252,7 @@ async def running_store(url: str) -> AsyncIterator[Store]:
 
 
 async def until_refused(ping: Callable[[], Awaitable[None]]) -> str:
-    """What is said of the first ping that is refused."""
+    """The error of the first refused ping."""
     while True:
         try:
             await ping()
@@ -283,6 +283,6 @@ async def cut_all(postgres: Postgres) -> None:
 
 
 async def until_none(postgres: Postgres, rows: str) -> None:
-    """Asks until there are none such: nobody says when it is so."""
+    """Polls until there are none; there is no signal to wait for."""
     while await postgres.fetch(f"SELECT FROM {rows}"):  # noqa: ASYNC110
         await asyncio.sleep(0.01)

@@ -1,7 +1,7 @@
-"""What many callers did to one session and saw of it, and whether one after another could have done and seen the same.
+"""What many callers did to one session and saw, and whether some sequential execution explains it.
 
-Every call says at which position of the session's log it happened, so the order need not be searched for: the checker
-takes the order that the server claims, and holds it against what each call did, what it saw, and the clock.
+Every call has the log position at which it took effect, so the order need not be searched for: the checker takes the
+order that the server claims, and compares it with the effect and result of each call, and with the clock.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 
 class State(NamedTuple):
-    """All that there is to see of a session."""
+    """Everything visible of a session."""
 
     context: dict[str, Any]
     metadata: dict[str, Any]
@@ -26,7 +26,7 @@ EMPTY = State({}, {}, (), {})
 
 @dataclass(frozen=True)
 class Write:
-    """A commit: what it did, and the state that it left, at which position."""
+    """A commit: what it did, the resulting state, and its position."""
 
     began: int
     ended: int
@@ -37,7 +37,7 @@ class Write:
 
 @dataclass(frozen=True)
 class Look:
-    """A read of the whole, or the refusal of a write: it changed nothing. A refusal has seen the position only."""
+    """A read of the whole state, or a refused write, which changed nothing. A refusal has only the position."""
 
     began: int
     ended: int
@@ -47,7 +47,7 @@ class Look:
 
 @dataclass(frozen=True)
 class LookBack:
-    """A read of the state after an earlier event, or a fork of it. Messages that were erased since are left out."""
+    """A read of the state after an earlier event, or a fork of it. Messages erased since are left out."""
 
     position: int
     state: State
@@ -58,14 +58,14 @@ Call = Write | Look
 
 @dataclass
 class History:
-    """All calls to one session."""
+    """All calls on one session."""
 
     calls: list[Call] = field(default_factory=list)
     looks_back: list[LookBack] = field(default_factory=list)
 
 
 def apply(state: State, steps: Iterable[tuple[str, Any, Any]]) -> tuple[State, int]:
-    """The state after a commit, and how many events that takes."""
+    """The state after a commit, and how many events it takes."""
     events = 0
     context, metadata, records, history = (
         dict(state.context),
@@ -95,7 +95,7 @@ def apply(state: State, steps: Iterable[tuple[str, Any, Any]]) -> tuple[State, i
             case "delete":
                 records.pop(key, None)
                 touched.add(key)
-            case "shared":  # a record of no session
+            case "shared":  # a record that belongs to no session
                 kinds.add("records")
     if any(key in state.records or key in records for key in touched):
         kinds.add("records")
@@ -103,7 +103,7 @@ def apply(state: State, steps: Iterable[tuple[str, Any, Any]]) -> tuple[State, i
 
 
 def faults_of(history: History, *, first: int) -> list[str]:
-    """What cannot be: empty if one caller after another could have done all this. `first`: the position after the
+    """The inconsistencies; empty if a sequential execution explains everything. `first` is the position after the
     session's creation."""
     writes = sorted((call for call in history.calls if isinstance(call, Write)), key=_position)
     states = {first: EMPTY}
@@ -129,7 +129,7 @@ def _position(call: Call) -> int:
 
 
 def _in_order(position: int, state: State, writes: list[Write]) -> list[Write]:
-    """Of writes at one position the one that led there comes first; the others found nothing to change."""
+    """Of the writes at one position the one that led there comes first; the others found nothing to change."""
 
     def leads_elsewhere(write: Write) -> bool:
         after, events = apply(state, write.steps)
@@ -139,7 +139,7 @@ def _in_order(position: int, state: State, writes: list[Write]) -> list[Write]:
 
 
 def _faults_of_time(calls: list[Call]) -> list[str]:
-    """Whatever had ended before a call began comes before it: no call is at an earlier position than any of those."""
+    """Checks real-time order: no call has a lower position than one that ended before it began."""
     faults = []
     ended = sorted(calls, key=lambda call: call.ended)
     latest, place = 0, 0
@@ -159,7 +159,7 @@ def _faults_of_the_past(looks: list[LookBack], states: dict[int, State]) -> list
         if was is None:
             continue  # in the middle of a commit
         left = [text for text in was.history if text in look.state.history]
-        # Records have no past.
+        # Records have no history.
         same = (was.context, was.metadata) == (look.state.context, look.state.metadata)
         if not same or list(look.state.history) != left:
             faults.append(f"a look back saw {look.state} at {look.position}, not {was}")

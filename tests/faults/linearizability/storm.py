@@ -1,4 +1,4 @@
-"""Callers that do random things to a few sessions at the same time, and note what they did and saw."""
+"""Callers that do random things to a few sessions concurrently, and record what they did and saw."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ LIMIT = 1000
 
 
 class Storm:
-    """Some sessions, and the clients that work on them."""
+    """Some sessions, and the clients that use them."""
 
     def __init__(self, clients: list[AsyncClient], sessions: list[Session], *, seed: int) -> None:
         self.clients = clients
         self.histories = {session.id: History() for session in sessions}
         self.shared: list[tuple[str, str]] = []
-        """The etags of a shared record: what each write of it expected, and what it made."""
+        """The etags of a shared record: the expected and the new one of each write."""
         self._random = random.Random(seed)
         self._numbers = iter(range(10**9))
         self._heads = dict.fromkeys(self.histories, 0)
 
     async def blow(self, calls: int, *, callers: int) -> None:
-        """So many calls, by so many callers at the same time."""
+        """Makes this many calls with this many concurrent callers."""
         left = iter(range(calls))
 
         async def call() -> None:
@@ -66,7 +66,7 @@ class Storm:
                 reads=_reads(session_id),
             )
         except Aborted as refused:
-            # Which head was there is known, but not the end of the log.
+            # The refusal has the head of the history, but not the end of the log.
             self._heads[session_id] = int(refused.metadata["current_sequence"])
             return
         position, state = _seen(result.reads)
@@ -100,7 +100,7 @@ class Storm:
         self.histories[session_id].looks_back.append(LookBack(fork.forked_from.sequence, state))
 
     async def _write_shared(self, client: AsyncClient, session_id: str) -> None:
-        """A record that all sessions share is replaced if it is as it was last seen, with a change of a session."""
+        """Replaces a shared record if it is unchanged since it was last seen, together with a change of a session."""
         name = RecordName(Scope(user_id="shared"), "counters", "one")
         (record,) = await client.read(ops.read_record(name))
         before = "" if record is None else record.etag
@@ -119,12 +119,12 @@ class Storm:
             return
         position, state = _seen(result.reads)
         self.shared.append((before, result.results[0].etag))
-        # The put of a shared record is an event of the session too.
+        # The put of a shared record is also an event of the session.
         shared = (*steps, ("shared", None, None))
         self.histories[session_id].calls.append(Write(began, time.monotonic_ns(), shared, position, state))
 
     def _steps(self) -> tuple[tuple[str, Any, Any], ...]:
-        """One to four steps, in the order of the events that they cause."""
+        """One to four steps, in the order of their events."""
         made: list[tuple[str, Any, Any]] = []
         if self._random.random() < 0.6:
             made += [("append", f"text {next(self._numbers)}", None)] * 1
@@ -141,7 +141,7 @@ class Storm:
         return tuple(made)
 
     def _earlier(self, session_id: str) -> int:
-        """A position that is certain to have been reached."""
+        """A position that has certainly been reached."""
         positions = [call.position for call in self.histories[session_id].calls[-20:]]
         return self._random.choice(positions or [1])
 

@@ -1,4 +1,4 @@
-"""Random commits, reads, looks back and forks by many callers at the same time, held against one after another."""
+"""Random commits, reads, past reads and forks by many concurrent callers are equivalent to a sequential execution."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ async def test_callers_of_two_replicas_see_one_order(
     tmp_path: Path, postgres_server: Postgres, capsys: pytest.CaptureFixture[str]
 ) -> None:
     url = postgres_server.url(await postgres_server.fresh_database())
-    env = {"SESSIONS_ALLOW_UNSAFE_DURABILITY": "true"}  # nobody pulls the plug
+    env = {"SESSIONS_ALLOW_UNSAFE_DURABILITY": "true"}  # no test cuts the power
     replicas = running_replicas(tmp_path, count=2, database_url=url, env=env)
     servers = await asyncio.to_thread(replicas.__enter__)
     try:

@@ -1,4 +1,4 @@
-"""The server's own program, to which wake-ups of other replicas get lost: of a hundred as many as its argument says."""
+"""The server's program, which loses as many of a hundred incoming wake-ups as its argument says."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PERCENT = int(sys.argv[1])
 
 
 class LossyChannel(NotifyChannel):
-    """Loses packets on their way in, and the news that some were missed too."""
+    """Loses incoming packets, and also the notice that some were missed."""
 
     async def listen(self, received: Callable[[bytes], None], missed: Callable[[], None]) -> None:
         await super().listen(
@@ -30,7 +30,7 @@ def is_lost() -> bool:
 
 
 def main() -> None:
-    setattr(backend, "NotifyChannel", LossyChannel)  # noqa: B010  # which it imports, and does not export
+    setattr(backend, "NotifyChannel", LossyChannel)  # noqa: B010  # the backend imports it without exporting it
     asyncio.run(serve(Settings(), ready=announce))
 
 

@@ -1,7 +1,7 @@
 """Writers and readers of many sessions on several replicas, which are killed while PostgreSQL crashes and recovers.
 
-Every write is tried under its request id until it is acknowledged, so that the logs hold the acknowledged writes and
-nothing else, if the service keeps its promises.
+Every write is retried with its request id until acknowledged, so the logs hold exactly the acknowledged writes if the
+service keeps its promises.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ KILL_SECONDS: Final = 2.0
 CRASH_SECONDS: Final = 1.8
 COUNTER: Final = "count"
 INCREMENTS: Final = 0.25
-"""How many of the writes are increments of it."""
+"""The fraction of writes that are increments."""
 
 
 @dataclass(frozen=True)
@@ -36,17 +36,17 @@ class Plan:
     writers: int
     kills: int
     crashes: int
-    """Of PostgreSQL."""
+    """How often PostgreSQL crashes."""
     seed: int = 1
 
 
 class Write(NamedTuple):
-    """An acknowledged one: its event's place and what was written."""
+    """An acknowledged write: the position of its event and what was written."""
 
     session_id: str
     sequence: int
     content: str
-    """Of a message; empty for an increment of the context's counter."""
+    """The content of a message; empty for an increment of the context's counter."""
 
 
 @dataclass
@@ -67,7 +67,7 @@ class Outcome:
 
 
 async def run(servers: Sequence[Server], postgres: Postgres, plan: Plan) -> Outcome:
-    """Ends when every reader has its session's last event."""
+    """Returns when every reader has its session's last event."""
     addresses = [server.address for server in servers]
     async with AsyncExitStack() as stack:
         writing = [
@@ -139,7 +139,7 @@ class _Storm:
             self._outcome.crashes += 1
 
     async def _write(self, number: int) -> None:
-        """Writes to one session after another, each time a message or an increment of the context's counter."""
+        """Writes to the sessions in turn, each time a message or an increment of the context's counter."""
         sessions = self._writing[number % len(self._writing)].sessions
         rng = random.Random(f"{self._plan.seed} {number}")
         count = 0
@@ -184,7 +184,7 @@ class _Storm:
 
 
 def _start_again(server: Server) -> None:
-    """As whoever supervises it would: a server that finds no database when it starts, ends."""
+    """Restarts like a supervisor: a server that finds no database at startup exits."""
     while True:
         try:
             server.start()
@@ -194,7 +194,7 @@ def _start_again(server: Server) -> None:
 
 
 async def until_done(write: Callable[[], Awaitable[T]]) -> T:
-    """Tries again, under the same request id, for as long as nobody answers."""
+    """Retries with the same request id until there is a response."""
     while True:
         try:
             return await write()

@@ -1,4 +1,4 @@
-"""A session that another transaction keeps locked: who waits for it, and who does not."""
+"""A session that another transaction keeps locked: which calls wait for it, and which do not."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ async def replica(postgres_server: Postgres, database: str) -> AsyncIterator[Rep
 
 @asynccontextmanager
 async def locked(postgres: Postgres, database: str, *sessions: SessionKey) -> AsyncIterator[None]:
-    """Has another transaction hold these sessions."""
+    """Lets another transaction lock these sessions."""
     connection = await asyncpg.connect(user=ROLE, host=HOST, port=postgres.port, database=database, ssl=False)
     try:
         async with connection.transaction():
@@ -116,7 +116,7 @@ async def test_what_was_taken_is_answered_before_the_writer_ends(
 ) -> None:
     async with locked(postgres_server, database, LOCKED):
         waiting = [asyncio.create_task(replica.write(LOCKED, "a"))]
-        await replica.write(FREE[0], "a")  # by then the other one stands aside
+        await replica.write(FREE[0], "a")  # by then the other write has been set aside
         waiting += [asyncio.create_task(replica.write(LOCKED, text)) for text in "bc"]
         await asyncio.sleep(0)
         replica.writer.close()

@@ -1,5 +1,5 @@
-"""PostgreSQL is away for a while, takes no connections or keeps silent: what callers, health checks, subscribers and
-whoever stops a server see of it."""
+"""PostgreSQL is down for a while, refuses connections or does not respond: what callers, health checks, subscribers and
+operators see."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ AWAY_SECONDS = 3.0
 UNSAFE = {"SESSIONS_ALLOW_UNSAFE_DURABILITY": "true"}
 MIGRATION_LOCK = 7_353_118_022_617_342
 STOPPED_SECONDS = 30.0
-"""In which a server that is stopped is gone, also on a busy machine; less than one statement may take."""
+"""A stopped server exits within this time even on a busy machine; shorter than the longest statement."""
 
 
 @pytest.fixture
 def postgres() -> Iterator[Postgres]:
-    """One that the test takes away."""
+    """A server that the test stops."""
     with running_postgres() as postgres:
         yield postgres
 
@@ -56,14 +56,14 @@ def servers(postgres: Postgres, tmp_path: Path) -> Iterator[list[Server]]:
 
 
 class Calls:
-    """Bare calls, which nobody repeats."""
+    """Calls without retries."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._service = pb_grpc.SessionServiceStub(channel)
-        self._health: Any = health_pb2_grpc.HealthStub(channel)  # its types know no asyncio
+        self._health: Any = health_pb2_grpc.HealthStub(channel)  # its types do not cover asyncio
 
     async def codes(self, session_id: str) -> set[grpc.StatusCode]:
-        """What reads and a write of a session answer."""
+        """The codes of several reads and a write of a session."""
         message = pb.Message(role="user", content="lost")
         calls: list[grpc.aio.UnaryUnaryCall[Any, Any]] = [
             self._service.GetSession(pb.GetSessionRequest(session_id=session_id)),
@@ -75,7 +75,7 @@ class Calls:
         return {await call.code() for call in calls}
 
     async def until_health_is(self, wanted: int) -> None:
-        """Follows the health as a balancer does."""
+        """Follows the health as a load balancer does."""
         async for answer in self._health.Watch(health_pb2.HealthCheckRequest()):
             if answer.status == wanted:
                 return
@@ -143,7 +143,7 @@ async def test_a_database_that_keeps_silent_is_given_up_and_found_again(
 
 
 class Ousted:
-    """One server on a database that a test takes away from it, with a session in it."""
+    """A server with a session, on a database that a test makes unavailable."""
 
     def __init__(self, postgres: Postgres, name: str, server: Server, calls: Calls, session_id: str) -> None:
         self.name = name
@@ -153,7 +153,7 @@ class Ousted:
         self._postgres = postgres
 
     async def shut_out(self, statement: str) -> None:
-        """After the statement, all of the server's connections end."""
+        """Ends all of the server's connections after the statement."""
         await self._postgres.execute(statement)
         ended = f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = '{self.name}'"
         await self._postgres.execute(ended)
@@ -178,7 +178,7 @@ async def ousted(
 async def test_whatever_keeps_the_database_from_being_used_the_server_waits_for_its_return(
     postgres: Postgres, tmp_path: Path, away: str
 ) -> None:
-    """Read only is what all hosts are for the time of a failover, and `read-write` asks for another one."""
+    """During a failover all hosts are read-only, and `read-write` rejects them."""
     await postgres.execute("CREATE ROLE serving LOGIN")
     async with ousted(
         postgres, tmp_path, options="&target_session_attrs=read-write", role="serving"
@@ -215,7 +215,7 @@ async def test_a_server_is_stopped_while_its_database_keeps_silent(
         assert await calls.codes(session.id) == {grpc.StatusCode.OK}, "so the pool holds several connections"
         with postgres.silent():
             asked = asyncio.create_task(calls.codes(session.id))
-            # Health asks the database every second, and is told nothing either: so the calls wait for it by now.
+            # Health pings the database every second without a response, so the calls wait for the ping by now.
             await asyncio.sleep(1)
             server.send(signal.SIGTERM)
             async with asyncio.timeout(STOPPED_SECONDS):
@@ -247,7 +247,7 @@ def test_a_server_is_stopped_while_it_waits_for_another_ones_migration(
 
 @contextmanager
 def migrating(postgres: Postgres, database: str) -> Iterator[None]:
-    """As if another server were making the tables."""
+    """Acts as another server that is migrating."""
     with asyncio.Runner() as runner:
         connect = asyncpg.connect(user=ROLE, host=HOST, port=postgres.port, database=database, ssl=False)
         other = runner.run(connect)

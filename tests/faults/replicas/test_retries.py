@@ -1,4 +1,4 @@
-"""Writes that are repeated at once on all replicas, while connections to PostgreSQL break in the middle of a COMMIT."""
+"""Writes repeated concurrently on all replicas, while connections to PostgreSQL break in the middle of a COMMIT."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 REPLICAS = 3
 REQUESTS = 500
 AT_ONCE = 50
-"""How many different requests are under way at the same time."""
+"""How many different requests are in flight at once."""
 DUPLICATES = 32
 SESSIONS = 10
 
 
 class Scissors:
-    """Cuts one of eight commits before PostgreSQL has heard of it, and one of eight before it can answer."""
+    """Cuts one of eight commits before it reaches PostgreSQL, and one of eight before the response."""
 
     def __init__(self) -> None:
         self.is_sharp = False
@@ -55,7 +55,7 @@ class Scissors:
 
 
 async def repeat(clients: list[AsyncClient], number: int, turns: asyncio.Semaphore) -> list[Message]:
-    """The answers to one request, sent many times at once, to all replicas."""
+    """The responses to one request, sent many times at once to all replicas."""
     content = f"request {number}"
 
     def send(copy: int) -> Coroutine[Any, Any, Message]:

@@ -1,4 +1,4 @@
-"""Three replicas while they are killed one after another, PostgreSQL crashes, and wake-ups between them get lost."""
+"""Three replicas that are killed in turn while PostgreSQL crashes and wake-ups between them get lost."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Wake-ups between replicas over PostgreSQL and over NATS, while what carries them breaks.
+"""Wake-ups between replicas over PostgreSQL and over NATS, while the transport fails.
 
-The replicas of these tests ask the database for news once an hour, so what arrives was brought by a wake-up, or by the
-look into the log that follows a lost connection.
+The replicas of these tests poll the database once an hour, so whatever arrives was caused by a wake-up, or by the read
+of the log after a lost connection.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ class Pair:
         self._events = events
 
     async def write(self) -> int:
-        """Answers the event's sequence."""
+        """Returns the event's sequence."""
         message = await self._writing.sessions.add_message(self._session_id, role="user", content="Hello")
         return message.sequence
 
     async def hear(self) -> int:
-        """The sequence of the next event that the other replica shows."""
+        """The sequence of the next event on the other replica."""
         return (await anext(self._events)).sequence
 
     async def exchange(self, count: int = 10) -> None:
-        """What is written is heard, one after another."""
+        """Writes and receives one event after another."""
         for _ in range(count):
             assert await self.write() == await self.hear()
 
@@ -73,7 +73,7 @@ def database(postgres_server: Postgres) -> str:
 
 @pytest.fixture
 def listening(postgres_server: Postgres, database: str, tmp_path: Path) -> Iterator[list[Server]]:
-    # Options that only SQLAlchemy's form of the address has must not keep the channel from connecting.
+    # Options that only SQLAlchemy's form of the URL has must not prevent the channel from connecting.
     url = postgres_server.url(database) + "?ssl=prefer&prepared_statement_cache_size=200"
     with replicas(tmp_path, url) as servers:
         yield servers
@@ -94,7 +94,7 @@ async def test_a_lost_listening_connection_is_made_anew_and_everyone_looks_into_
                 f"SELECT pg_terminate_backend(pid, 5000) {OF_WAKEUPS.format(database=database)}"
             )
             assert len(cut) >= 2, "each replica listens, and one has sent"
-            assert await watched.write() == await watched.hear()  # nobody may have listened
+            assert await watched.write() == await watched.hear()  # nobody may have been listening
             await watched.exchange()
 
 

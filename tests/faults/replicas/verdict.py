@@ -1,4 +1,4 @@
-"""Compares what was acknowledged, what the logs hold and what readers were handed. Pure."""
+"""Compares acknowledged writes, logs and what readers received. Pure."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ class Verdict:
     """How often each promise was broken."""
 
     lost: int = 0
-    """Acknowledged writes that do not stand in the log where the answer said."""
+    """Acknowledged writes that are not at the returned position in the log."""
     duplicates: int = 0
-    """Events beyond those that were acknowledged, and increments that the context has counted too often."""
+    """Events in addition to the acknowledged ones, and increments that the context counted more than once."""
     holes: int = 0
     missing: int = 0
-    """Events that a reader did not get, or got otherwise than the log has them."""
+    """Events that a reader did not receive, or that differ from the log."""
     repeated: int = 0
-    """Events that a reader got again, or after a later one."""
+    """Events that a reader received again, or after a later one."""
 
 
 def judge(outcome: Outcome) -> Verdict:

@@ -1,6 +1,6 @@
-"""The server's own program with one fault built into its subscriptions, to show that the harness finds such a fault.
+"""The server's program with a fault built into its subscriptions, to show that the harness detects it.
 
-Its argument names the fault. Everything else is the server as it is.
+Its argument names the fault. Everything else is unchanged.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ MOVES_BEFORE_WRITING: Final = "moves before writing"
 
 
 class RegistersAfterReading(Subscriptions):
-    """Reads the log to its end, registers, and goes on live: what is committed in between, nobody shows.
+    """Reads the log to its end, registers, and continues live: nobody shows what is committed in between.
 
-    The gap is kept open until something falls into it.
+    It waits in the gap until an event falls into it.
     """
 
     async def follow(
@@ -43,13 +43,13 @@ class RegistersAfterReading(Subscriptions):
         begins = Sequence(after or 0)
         stored = list((await self._store.log(key, begins, BATCH)).events)
         head = stored[-1].sequence if stored else begins
-        while (await self._store.session(key)).last_sequence == head:  # noqa: ASYNC110  # nobody tells it
+        while (await self._store.session(key)).last_sequence == head:  # noqa: ASYNC110  # there is no signal to wait for
             await asyncio.sleep(0.001)
         await super().follow(key, _FromTheLogFirst(sink, begins, stored), kinds=kinds, after=None)
 
 
 class _FromTheLogFirst:
-    """Puts what was read before the first thing that comes live."""
+    """Inserts the events read from the log before the first live one."""
 
     def __init__(self, sink: Sink, begins: Sequence, stored: list[Event]) -> None:
         self._sink = sink
@@ -60,7 +60,7 @@ class _FromTheLogFirst:
         await self._sink.event(event)
 
     async def checkpoint(self, position: Sequence, log_id: str) -> None:
-        """The first is that of the live part; here it is where the stream begins."""
+        """The first one is that of the live part; report where the stream began instead."""
         stored, self._stored = self._stored, []
         await self._sink.checkpoint(self._begins if stored else position, log_id)
         for event in stored:
@@ -68,7 +68,7 @@ class _FromTheLogFirst:
 
 
 class MovesBeforeWriting(subscriptions._Cursor):
-    """Moves its position before the event is written; for every fifth message a checkpoint falls due in between."""
+    """Advances its position before the event is written; a checkpoint falls due in between for every fifth message."""
 
     async def take(self, event: Event) -> bool:
         self.position = event.sequence

@@ -1,4 +1,4 @@
-"""Many readers of one session that keep only a hash of what they get, so that a thousand of them cost little."""
+"""Many readers of one session that keep only hashes of what they receive, so that a thousand are cheap."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Crowd:
         self._wanted = 0
         self._reached = asyncio.Event()
         self.received: list[list[int]] = [[] for _ in range(readers)]
-        """Of each reader the hashes of its events, in the order in which they came."""
+        """The hashes of each reader's events, in order of arrival."""
         self.events: list[bytes] = []
-        """What the first reader got, itself."""
+        """The events of the first reader."""
 
     async def until_each_has(self, events: int) -> None:
         self._wanted = events * len(self.received)
@@ -35,16 +35,16 @@ class Crowd:
 
     @property
     def odd_ones(self) -> int:
-        """How many readers got anything else, or in another order, than the first."""
+        """How many readers received different events than the first, or a different order."""
         return sum(mine != self.received[0] for mine in self.received)
 
     def sequences(self) -> list[int]:
-        """Of the first reader's events."""
+        """The sequences of the first reader's events."""
         return [pb.SubscribeResponse.FromString(event).event.sequence for event in self.events]
 
     async def read(self, number: int, channel: grpc.aio.Channel, established: asyncio.Event) -> None:
-        """Until it is cancelled."""
-        call: Call = channel.unary_stream(  # type: ignore[assignment]  # what comes is left as bytes
+        """Runs until cancelled."""
+        call: Call = channel.unary_stream(  # type: ignore[assignment]  # the response stays bytes
             "/sessions.v1.SessionService/Subscribe", request_serializer=pb.SubscribeRequest.SerializeToString
         )(self._request)
         await call.read()
@@ -65,7 +65,7 @@ class Crowd:
 
 @asynccontextmanager
 async def crowd(address: str, request: pb.SubscribeRequest, *, readers: int) -> AsyncIterator[Crowd]:
-    """So many subscriptions, all established."""
+    """This many subscriptions, all established."""
     made = Crowd(request, readers=readers)
     channels = [_connect(address) for _ in range(CHANNELS)]
     established = [asyncio.Event() for _ in range(readers)]

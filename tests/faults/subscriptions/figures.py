@@ -1,4 +1,4 @@
-"""Shows a test's figures in the output of the run, whether the test passes or not."""
+"""Prints a test's figures into the output of the run, whether the test passes or not."""
 
 from __future__ import annotations
 
@@ -11,6 +11,4 @@ if TYPE_CHECKING:
 
 def show(capsys: pytest.CaptureFixture[str], text: str) -> None:
     with capsys.disabled():
-        sys.stderr.write(
-            f"\n{text}\n"
-        )  # which also reaches the terminal where tests run in several processes
+        sys.stderr.write(f"\n{text}\n")  # reaches the terminal even under xdist

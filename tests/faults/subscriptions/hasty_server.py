@@ -1,4 +1,4 @@
-"""The server's own program with some of its gRPC options changed: its argument is a JSON object of them."""
+"""The server's program with some gRPC options changed: its argument is a JSON object of them."""
 
 from __future__ import annotations
 

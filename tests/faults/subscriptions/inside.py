@@ -1,4 +1,4 @@
-"""What a server process holds: its memory, and what an inspected one tells of itself."""
+"""The resources of a server process: its memory, and what an inspected one reports about itself."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def resident_bytes(server: Server) -> int:
 
 
 def connections(server: Server) -> int:
-    """The TCP connections that the server's end of has not been closed, as the kernel knows them.
+    """The open TCP connections of the server, as the kernel counts them.
 
-    Not the process's open sockets: gRPC holds on to some for a while after their connection has ended.
+    Not the process's open sockets: gRPC keeps some for a while after their connection has ended.
     """
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     ends = [(int(row[1].rpartition(":")[2], 16), row[3]) for row in rows]
@@ -38,7 +38,7 @@ def connections(server: Server) -> int:
 
 
 class Inspected:
-    """A server that can be asked what it holds, and whose clock is turned by hand."""
+    """A server that reports its resources, and whose clock is set by hand."""
 
     def __init__(self, folder: Path, *, env: dict[str, str] | None = None) -> None:
         self._path = folder / "counts.json"
@@ -59,7 +59,7 @@ class Inspected:
 
 
 async def eventually(look: Callable[[], Awaitable[T]], wanted: Callable[[T], bool]) -> T:
-    """Looks again and again until it sees what is wanted; answers what it saw last, wanted or not."""
+    """Polls until the wanted value appears or time is up; returns the last one."""
     for _ in range(_LOOKS):
         if wanted(seen := await look()):
             return seen

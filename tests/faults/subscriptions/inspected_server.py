@@ -1,6 +1,6 @@
-"""The server's own program, which tells at SIGUSR1 what it holds, and judges credentials of open streams often.
+"""The server's program, which reports its resources at SIGUSR1, and checks the credentials of open streams often.
 
-Its arguments are the file to write the counts to, and the clock's file.
+Its arguments are the file for the counts, and the clock's file.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Inspector:
         self._metrics = Metrics()
 
     def install(self) -> None:
-        """Has the composition root use parts that are known here."""
+        """Replaces parts of the composition root by ones that are visible here."""
         vars(app)["Hub"] = lambda: self._hub
         vars(app)["Metrics"] = lambda: self._metrics
         vars(calls)["Streams"] = functools.partial(Streams, recheck_seconds=RECHECK_SECONDS)

@@ -1,4 +1,4 @@
-"""Follows one session through the client, in the ways that callers do, and keeps all that it was handed."""
+"""Readers that follow one session through the client in various ways, and keep everything they receive."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ STYLES = ("iterate", "callback", "async callback")
 
 
 class Opening(NamedTuple):
-    """A subscription that the reader made."""
+    """A subscription made by the reader."""
 
     position: int
-    """Where it began: the first event after it comes first."""
+    """Where it began: the next event comes first."""
     received: int
-    """How many events the reader had by then."""
+    """How many events the reader had at that time."""
 
 
 @dataclass
 class Reader:
     session_id: str
     kinds: frozenset[EventType]
-    """The types that are asked for; empty: all."""
+    """The requested types; empty for all."""
     after: int | None
-    """The position to begin after; None: from now."""
+    """The position to start after; None for now."""
     style: str
     rng: random.Random
     leaves: bool = True
-    """Whether it ends its subscription after some events and makes another, again and again."""
+    """Whether it repeatedly ends its subscription after some events and makes another."""
     received: list[Event] = field(default_factory=list)
     openings: list[Opening] = field(default_factory=list)
     gone: bool = False
-    """Whether it learnt of the session's deletion while it had no stream: by NOT_FOUND and not by the event."""
+    """Whether it learned of the session's deletion without a stream: by NOT_FOUND instead of the event."""
 
     async def run(self, client: AsyncClient, *, established: Callable[[], None]) -> None:
-        """Reads until the session's last event, by one subscription after another. `established` is called when the
+        """Reads until the session's last event, with one subscription after another. `established` is called when the
         first one is."""
         after = self.after
         try:
@@ -53,7 +53,7 @@ class Reader:
             self.gone = True
 
     async def _read(self, client: AsyncClient, after: int | None, established: Callable[[], None]) -> None:
-        """One subscription, for some events or to the end."""
+        """Reads one subscription, for some events or to the end."""
         taken = asyncio.Event()
         enough = len(self.received) + self.rng.randint(20, 200)
 
@@ -87,7 +87,7 @@ class Reader:
         return {"iterate": None, "callback": take, "async callback": take_later}[self.style]
 
     def _opened(self, subscription: AsyncSubscription, after: int | None) -> None:
-        """Called before the event loop has had a turn, so that no callback was called yet."""
+        """Called before the event loop had a turn, so no callback has run yet."""
         begins = subscription.position if after is None else after
         assert begins is not None, "a subscription that is established has a position"
         self.openings.append(Opening(begins, len(self.received)))
@@ -97,7 +97,7 @@ class Reader:
 
 
 async def _first_of(*waits: Coroutine[Any, Any, object]) -> None:
-    """Returns when one of them does, and cancels the others."""
+    """Returns when either does, and cancels the other."""
     tasks = [asyncio.ensure_future(wait) for wait in waits]
     done, others = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     for task in others:

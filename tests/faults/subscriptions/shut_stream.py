@@ -1,7 +1,6 @@
-"""A subscriber that does not read: a raw HTTP/2 stream whose flow control window stays shut until it is opened.
+"""A subscriber that does not read: a raw HTTP/2 stream whose flow control window stays closed until it is opened.
 
-gRPC's own clients read ahead on their own; here not a byte more than the window is taken, and the connection is alive
-all the same.
+gRPC's clients read ahead; this one receives exactly the window, on a live connection.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from h2.settings import SettingCodes
 from sessions_proto.v1 import sessions_pb2 as pb
 
 WINDOW: Final = 16 * 1024
-"""How many bytes the stream takes before it is opened."""
+"""How many bytes the stream receives before it is opened."""
 
 _OPEN_WINDOW: Final = 2**30
 _STREAM: Final = 1
@@ -30,7 +29,7 @@ _FRAME: Final = struct.Struct(">BI")
 
 
 class Ending(NamedTuple):
-    """How the call ended: gRPC's numeric status, and its details."""
+    """How the call ended: gRPC's numeric status and its details."""
 
     code: int
     details: status_pb2.Status
@@ -66,35 +65,35 @@ class ShutStream:
         self._send()
 
     def open(self) -> None:
-        """Takes everything from now on."""
+        """Receives everything from now on."""
         self._http.increment_flow_control_window(_OPEN_WINDOW)
         self._http.increment_flow_control_window(_OPEN_WINDOW, _STREAM)
         self._send()
 
     @property
     def received_bytes(self) -> int:
-        """What has come and was not taken yet."""
+        """What has arrived and was not consumed."""
         return len(self._data)
 
     async def full(self) -> None:
-        """Returns when nothing more fits into the window."""
+        """Returns when the window is full."""
         async with self._news:
             await self._news.wait_for(lambda: len(self._data) >= WINDOW)
 
     async def event(self) -> pb.Event:
-        """The next event; checkpoints are passed over."""
+        """The next event; skips checkpoints."""
         async for response in self.responses():
             if response.HasField("event"):
                 return response.event
         raise EOFError("the stream has ended")
 
     async def responses(self) -> AsyncIterator[pb.SubscribeResponse]:
-        """What has come and what comes, until the stream ends."""
+        """The responses so far and to come, until the stream ends."""
         while (message := await self._message()) is not None:
             yield pb.SubscribeResponse.FromString(message)
 
     def ending(self) -> Ending:
-        """Once the responses have come to their end."""
+        """How the call ended, once the responses are consumed."""
         details = self._trailers.get("grpc-status-details-bin", "")
         raw = base64.b64decode(details + "=" * (-len(details) % 4))
         return Ending(int(self._trailers["grpc-status"]), status_pb2.Status.FromString(raw))
@@ -119,7 +118,7 @@ class ShutStream:
             return message
 
     def _whole(self) -> int | None:
-        """Where the first message ends, if it is there as a whole."""
+        """The end of the first message, if it is complete."""
         if len(self._data) < _FRAME.size:
             return None
         end = _FRAME.size + int(_FRAME.unpack_from(self._data)[1])
@@ -139,7 +138,7 @@ class ShutStream:
 
 @asynccontextmanager
 async def shut_stream(port: int, request: pb.SubscribeRequest) -> AsyncIterator[ShutStream]:
-    """A subscription that takes WINDOW bytes and then nothing, until it is opened."""
+    """A subscription that receives WINDOW bytes and then nothing, until it is opened."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     stream = ShutStream(reader, writer)
     stream.request(request)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 CONNECTIONS = 10
 THREADED = 2
-"""How many of the connections belong to a synchronous client; readers alone use these."""
+"""How many connections belong to a synchronous client; only readers use these."""
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,12 @@ class Plan:
     sessions: int
     readers: int
     events: int
-    """In each session."""
+    """Per session."""
     kills: int = 0
     cut_seconds: float | None = None
-    """How often connections are cut; None: never."""
+    """How often connections are cut; None for never."""
     from_the_start: bool = False
-    """Whether every reader takes every type, from the session's first event on, by one subscription."""
+    """Whether every reader receives every type from the session's first event on, with a single subscription."""
     seed: int = 1
 
 
@@ -44,7 +44,7 @@ class Outcome:
     readers: list[Reader]
     writers: list[SessionWriter]
     logs: dict[str, list[Event]] = field(default_factory=dict)
-    """What the readers' events are held against; of deleted sessions the log as it was before."""
+    """What the readers' events are compared with; for deleted sessions, the log before the deletion."""
     cuts: int = 0
     kills: int = 0
 
@@ -56,7 +56,7 @@ class Outcome:
 
 
 async def run(server: Server, plan: Plan) -> Outcome:
-    """Ends when every reader has its session's last event. The logs are still to be read."""
+    """Returns when every reader has its session's last event. The logs are read afterwards."""
     threads = ThreadPoolExecutor(plan.readers + 8, thread_name_prefix="reader")
     asyncio.get_running_loop().set_default_executor(threads)
     async with AsyncExitStack() as stack:
@@ -71,7 +71,7 @@ async def run(server: Server, plan: Plan) -> Outcome:
 
 
 async def read_logs(server: Server, outcome: Outcome) -> None:
-    """Reads the logs of the sessions that are still there, by a subscription to each."""
+    """Reads the logs of the remaining sessions, with a subscription to each."""
     async with AsyncClient(server.address) as client:
         for writer in outcome.writers:
             if writer.session_id not in outcome.logs:
@@ -132,7 +132,7 @@ class _Storm:
         return Reader(writer.session_id, kinds, 0, style, rng)
 
     async def _read(self, reader: Reader, client: AsyncClient) -> None:
-        """Comes at a random moment, and begins at the log's start, at a position already written, or now."""
+        """Starts at a random time, from the log's start, a position already written, or now."""
         writer = next(one for one in self._writers if one.session_id == reader.session_id)
         established = writer.await_reader()
         if self._plan.from_the_start:
@@ -159,7 +159,7 @@ class _Storm:
                 proxy.cut()
 
     async def _kill(self) -> None:
-        """At even parts of the first session's way, which is about as far as the others are."""
+        """Kills at regular intervals of the first session's progress, which is about that of the others."""
         for number in range(1, self._plan.kills + 1):
             await self._writers[0].reached(self._plan.events * number // (self._plan.kills + 1))
             await asyncio.to_thread(self._server.restart)
@@ -167,7 +167,7 @@ class _Storm:
 
 
 def _deletion(writer: SessionWriter) -> Event:
-    """What the log of a deleted session would end with, if it were still there to be read."""
+    """The end of a deleted session's log, if it could still be read."""
     return Event(
         session_id=writer.session_id,
         sequence=writer.sequence,

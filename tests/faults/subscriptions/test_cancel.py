@@ -1,4 +1,4 @@
-"""Subscribe and cancel, ten thousand times: nothing of it stays in the server."""
+"""Ten thousand subscriptions and cancellations leave nothing in the server."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def inspected(tmp_path: Path) -> Iterator[Inspected]:
 
 
 class Caller:
-    """Subscribes and cancels on a connection of its own."""
+    """Subscribes and cancels on its own connection."""
 
     def __init__(self, address: str, sessions: list[str], *, seed: int) -> None:
         self._address = address
@@ -46,7 +46,7 @@ class Caller:
 
     async def run(self, calls: int) -> None:
         for way in self._rng.choices(list(WAYS), list(WAYS.values()), k=calls):
-            with contextlib.suppress(asyncio.CancelledError):  # what reading a cancelled call raises
+            with contextlib.suppress(asyncio.CancelledError):  # raised by reading a cancelled call
                 await self._call(way)
             self.ways[way] += 1
         await self._channel.close()
@@ -110,5 +110,5 @@ async def test_ten_thousand_cancelled_subscriptions_leave_nothing_behind(
 
 
 def is_idle(counts: Counts) -> bool:
-    """Whether nothing is there but what every server has: its own tasks."""
+    """Whether the server has only its own tasks left."""
     return not any(count for name, count in counts.items() if name != "tasks")

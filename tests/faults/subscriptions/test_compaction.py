@@ -1,4 +1,4 @@
-"""Compaction: a log lets go of its oldest events, and no subscriber passes over what is gone without being told."""
+"""Compaction removes the oldest events of a log, and no subscriber skips removed events without an error."""
 
 from __future__ import annotations
 
@@ -40,7 +40,8 @@ async def client(server: Server) -> AsyncIterator[AsyncClient]:
 
 
 async def read_after(client: AsyncClient, session: str, position: int) -> list[int] | int:
-    """The sequences after a position, to the head; or the oldest that is kept, where one before it is asked for."""
+    """The sequences after a position, up to the head; or the oldest one that is kept, if an earlier one is
+    requested."""
     head = (await client.sessions.get(session)).last_sequence
     try:
         async with client.sessions.subscribe(session, after_sequence=position) as subscription:
@@ -52,7 +53,7 @@ async def read_after(client: AsyncClient, session: str, position: int) -> list[i
 
 
 async def oldest(client: AsyncClient, session: str) -> int:
-    """The first position that the log still keeps."""
+    """The first position still in the log."""
     found = await read_after(client, session, 0)
     return 1 if isinstance(found, list) else found
 
@@ -151,7 +152,7 @@ async def test_a_stalled_stream_that_it_overtakes_is_refused_and_told_where_the_
 
 
 def oldest_sequence(stream: ShutStream) -> int:
-    """What the refusal that ended the stream says."""
+    """The oldest sequence according to the refusal that ended the stream."""
     ending, info = stream.ending(), error_details_pb2.ErrorInfo()
     assert ending.details.details[0].Unpack(info)
     assert (ending.code, info.reason) == (OUT_OF_RANGE, "EVENTS_COMPACTED")

@@ -1,4 +1,4 @@
-"""Connections that the server ends by itself, when they have become old."""
+"""Connections that the server closes because of their age."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CONNECTIONS = 5
 
 
 def hasty(folder: Path, **options: int) -> Server:
-    """A server whose gRPC options are changed."""
+    """A server with changed gRPC options."""
     named = {f"grpc.{name}": value for name, value in options.items()}
     return start_server(folder, program=["-m", "tests.faults.subscriptions.hasty_server", json.dumps(named)])
 

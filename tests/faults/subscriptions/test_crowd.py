@@ -1,4 +1,4 @@
-"""A thousand subscribers of one session: that one does not read, and that all begin at once, others do not notice."""
+"""A thousand subscribers of one session: one that does not read, and all starting at once, do not affect others."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ READERS: Final = 999
 ROUNDS: Final = 60
 CONTENT: Final = "x" * 4096
 MEMORY: Final = 32 * 2**20
-"""How much the server may grow by the rounds with a reader that stands still. It keeps about 1 MB for the session and
-as much for the reader; the rest is room for what SQLite, gRPC and the allocator keep of a thousand busy streams."""
+"""How much the server may grow in the rounds with a stalled reader. It keeps about 1 MB for the session and as much for
+the reader; the rest allows for what SQLite, gRPC and the allocator keep for a thousand busy streams."""
 
 
 @pytest.fixture
@@ -34,23 +34,23 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 
 HISTORY: Final = 40
-"""Messages: enough for each to be behind the head, and few enough for a thousand times as many events."""
+"""In messages: enough that each subscriber is behind the head, and few enough for a thousand times as many events."""
 LEAST_READS: Final = 50
-"""A read needs some rounds of the event loop, and in each as many followers take a step as may at once: that leaves
-room for some hundred reads here. When all of them step in each round it is fewer than 20."""
+"""A read takes several rounds of the event loop, and in each the maximum number of followers advances: that allows
+several hundred reads here. If all advanced in every round, there would be fewer than 20."""
 
 
 class Times(NamedTuple):
     """Medians, in milliseconds."""
 
     write: float
-    """Until the writer has its answer."""
+    """Until the writer has its response."""
     delivery: float
-    """Until the last reader has the event as well."""
+    """Until the last reader also has the event."""
 
 
 async def write(client: AsyncClient, session: str, readers: Crowd, *, written: int) -> Times:
-    """ROUNDS messages, each once every reader has the one before; the log had `written` of them."""
+    """Writes ROUNDS messages, each after every reader has the one before; the log already had `written` of them."""
     writes, deliveries = [], []
     for number in range(written + 1, written + ROUNDS + 1):
         begun = time.perf_counter()

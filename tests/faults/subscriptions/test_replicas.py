@@ -1,4 +1,4 @@
-"""What one replica's subscribers are shown when another one has written: late, perhaps, but nothing that was erased."""
+"""What one replica's subscribers see of another replica's writes: possibly late, but nothing that was erased."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Replica:
 
     @asynccontextmanager
     async def reader(self, after: int | None = 0) -> AsyncIterator[Reader]:
-        """Is established, and has taken one event at most."""
+        """A reader that is established and has taken at most one event."""
         reader, position = Reader(), None if after is None else Sequence(after)
         following = asyncio.create_task(
             self.subscriptions.follow(KEY, reader, kinds=frozenset(), after=position)
@@ -57,7 +57,7 @@ class Replica:
 
 @dataclass
 class Reader:
-    """Takes the first event, and each further one once it is let."""
+    """Takes the first event, and each further one when allowed."""
 
     events: list[Event] = field(default_factory=list)
     established: asyncio.Event = field(default_factory=asyncio.Event)
@@ -80,7 +80,7 @@ class Reader:
             await self._grown.wait_for(lambda: bool(self.events) and self.events[-1].sequence >= sequence)
 
     def shown(self) -> list[tuple[int, str | None]]:
-        """The sequences, and the text of every message that came with it."""
+        """The sequences, and the text of every message that arrived with content."""
         return [
             (one.sequence, one.data.body.content if isinstance(one.data, Message) else None)
             for one in self.events
@@ -173,7 +173,7 @@ CROWD = 1000
 async def test_of_a_thousand_that_begin_at_once_few_are_shown_events_and_live_ones_and_reads_do_not_wait(
     replica: Replica,
 ) -> None:
-    """Each stands still at its first event, so that all would be there at once."""
+    """Each stalls at its first event, so that all would be in memory at once."""
     for number in range(NEAR):
         await replica.writes(add(str(number)))
     async with AsyncExitStack() as stack:

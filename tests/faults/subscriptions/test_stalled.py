@@ -1,4 +1,4 @@
-"""A subscriber that stands still for long: what it costs, and what it is shown when the log has changed meanwhile."""
+"""A subscriber that stalls for long: what it costs, and what it sees if the log changed meanwhile."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.server import Server, start_server
 
 MIB: Final = 2**20
 KEPT_BY_GRPC: Final = 128 * 1024
-"""More than gRPC takes over from the server of a stream whose window is shut, beyond the window itself."""
+"""More than gRPC buffers for a stream with a closed window, beyond the window itself."""
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ async def client(server: Server) -> AsyncIterator[AsyncClient]:
 
 
 async def add(client: AsyncClient, session: Session, *, count: int, size: int) -> None:
-    """So many messages of so many characters, in batches of about 1 MiB."""
+    """Adds this many messages of this size, in batches of about 1 MiB."""
     at_once = max(1, min(100, MIB // size))
     for first in range(0, count, at_once):
         messages: list[MessageDict] = [{"role": "user", "content": "x" * size}] * min(at_once, count - first)
@@ -60,7 +60,7 @@ async def test_what_it_has_not_read_is_not_kept_in_memory_and_comes_in_order(
     server: Server, client: AsyncClient, capsys: pytest.CaptureFixture[str]
 ) -> None:
     session = await client.sessions.create("u")
-    await add(client, session, count=500, size=16 * 1024)  # so that the caches are warm
+    await add(client, session, count=500, size=16 * 1024)  # warms the caches
     async with shut_stream(server.port, from_the_start(session)) as stalled:
         await stalled.full()
         memory = resident_bytes(server)

@@ -1,6 +1,6 @@
-"""Subscriptions under fire: cut connections, a server that is killed again and again, and what every reader got.
+"""Subscriptions under cut connections and repeated kills of the server, and what every reader received.
 
-The same harness finds the fault in two servers that have one.
+The same harness detects the fault in two faulty servers.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ CALM = Plan(sessions=4, readers=12, events=120, from_the_start=True)
 
 
 class Resumptions(logging.Handler):
-    """Counts the streams that the client has opened in the place of broken ones."""
+    """Counts the streams that the client opened to replace broken ones."""
 
     def __init__(self) -> None:
         super().__init__(logging.INFO)
@@ -111,7 +111,7 @@ def test_filtered(verdict: Verdict, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def calm_outcome(folder: Path, *, fault: str | None = None) -> Outcome:
-    """The log is read from a server without a fault."""
+    """The log is read from a server without the fault."""
     program = None if fault is None else ["-m", "tests.faults.subscriptions.broken_server", fault]
     with start_server(folder, program=program) as server:
         outcome = asyncio.run(run(server, CALM))

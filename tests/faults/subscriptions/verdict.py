@@ -1,4 +1,4 @@
-"""Compares what readers were handed with the log, promise by promise. Pure."""
+"""Compares what readers received with the log, promise by promise. Pure."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ class Verdict:
     """How often each promise was broken."""
 
     missing: int = 0
-    """Events that a reader had asked for and did not get."""
+    """Requested events that a reader did not receive."""
     duplicates: int = 0
     out_of_order: int = 0
     unwanted: int = 0
-    """Events of a type that was not asked for, or from before the reader's start."""
+    """Events of a type that was not requested, or from before the reader's start."""
     altered: int = 0
     """Events that differ from the log's, other than by an erasure since."""
     torn: int = 0
-    """Subscriptions whose first event is not the next one after the position that they began at."""
+    """Subscriptions whose first event is not the next one after their start position."""
     lost: int = 0
-    """Acknowledged writes that do not stand in the log as they were acknowledged, and holes of the log."""
+    """Acknowledged writes that are not in the log as acknowledged, and gaps in the log."""
 
     def __add__(self, other: Verdict) -> Verdict:
         return Verdict(*(getattr(self, one.name) + getattr(other, one.name) for one in fields(self)))
@@ -51,7 +51,7 @@ def judge_reader(reader: Reader, log: Sequence[Event]) -> Verdict:
 
 
 def judge_log(acknowledged: Sequence[tuple[EventType, str | None]], log: Sequence[Event]) -> Verdict:
-    """Whether all that was acknowledged stands in the log, and nothing else does."""
+    """Whether the log holds exactly what was acknowledged."""
     holes = sum(event.sequence != at for at, event in enumerate(log, start=1))
     changed = sum(
         event.type != kind or (content is not None and not event.erased and _content(event) != content)
@@ -69,8 +69,8 @@ def _asked(reader: Reader, event: Event) -> bool:
 
 
 def _outlived(reader: Reader, wanted: dict[int, Event], deletion: Event) -> dict[int, Event]:
-    """Without what the deletion erased before the reader had come to it. And without the deletion itself for a reader
-    that stood before the first event and had no stream at the time: to the server it is like one that never was."""
+    """Without what the deletion erased before the reader got to it. For a reader that had no event and no stream at the
+    time, also without the deletion itself: for the server the session never existed."""
     through = max(
         (event.sequence for event in reader.received if event.type is not EventType.DELETED), default=0
     )
@@ -79,7 +79,7 @@ def _outlived(reader: Reader, wanted: dict[int, Event], deletion: Event) -> dict
 
 
 def _same(received: Event, logged: Event) -> bool:
-    """Whether they are equal but for content that was erased after the event was received."""
+    """Whether they are equal apart from content erased after the event was received."""
     if received.type is logged.type is EventType.DELETED:
         return received.sequence == logged.sequence
     facts = [(one.sequence, one.type, one.time, one.request_id) for one in (received, logged)]

@@ -1,7 +1,7 @@
-"""Writes one session's log, event by event, and keeps a record of what was acknowledged.
+"""Writes one session's log, event by event, and records what was acknowledged.
 
-The last write bears a request id of its own, and is of a type that every reader of the session asks for, so that a
-reader knows where its run ends.
+The last write has its own request id and a type that every reader of the session requests, so that readers know where
+to stop.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 KINDS: Final = tuple(
     kind
     for kind in EventType
-    # An erasure changes what an earlier event says: what a reader was told no longer equals what the log has.
+    # An erasure changes an earlier event, so that what a reader received no longer equals the log.
     if kind not in {EventType.UNKNOWN, EventType.MESSAGE_ERASED}
 )
 LAST_KINDS: Final = tuple(kind for kind in KINDS if kind is not EventType.CREATED)
@@ -42,7 +42,7 @@ class SessionWriter:
         self.session_id = session_id
         self.last_kind = last_kind
         self.acknowledged: list[tuple[EventType, str | None]] = []
-        """Of sequence 1, 2, 3, … the type, and of a message its content."""
+        """For sequence 1, 2, 3, … the type, and the content of a message."""
         self._sessions = client.sessions
         self._events = events
         self._rng = rng
@@ -53,7 +53,7 @@ class SessionWriter:
 
     @property
     def sequence(self) -> int:
-        """The last acknowledged one."""
+        """The last acknowledged sequence."""
         return len(self.acknowledged)
 
     async def reached(self, sequence: int) -> None:
@@ -61,7 +61,7 @@ class SessionWriter:
             await self._grown.wait_for(lambda: self.sequence >= sequence)
 
     def await_reader(self) -> Callable[[], None]:
-        """The last event is not written before this reader is established; call the answer when it is."""
+        """Delays the last event until this reader is established; the reader calls the returned function."""
         self._awaited_readers += 1
 
         def established() -> None:
@@ -70,7 +70,7 @@ class SessionWriter:
         return established
 
     async def write_all_but_the_last(self) -> None:
-        """Writes until the session has all its events but one, and on for as long as a reader is awaited."""
+        """Writes all events except the last, and continues while a reader is awaited."""
         await self._sessions.create("writer", session_id=self.session_id)
         await self._acknowledge(EventType.CREATED)
         await self._sessions.start(self.session_id)
@@ -110,7 +110,7 @@ class SessionWriter:
         return self._rng.choices([write for _, write in writes], [weight for weight, _ in writes])[0]
 
     async def _prepare_the_last(self) -> None:
-        """One event, after which there is something to clear, or nothing that an import would add again."""
+        """One event that leaves something to clear, or nothing that an import would add again."""
         if self.last_kind is EventType.IMPORTED and self._in_history:
             await self._clear()
         elif self.last_kind in {EventType.HISTORY_CLEARED, EventType.HISTORY_TRUNCATED}:
@@ -167,7 +167,7 @@ class SessionWriter:
         await self._acknowledge(EventType.HISTORY_TRUNCATED)
 
     async def _import(self) -> None:
-        """Puts the session's own export in its place: an `imported` event, and the messages once more."""
+        """Imports the session's own export: an `imported` event, and the messages again."""
         history = await self._sessions.get_history(self.session_id, limit=1000)
         exported = await self._sessions.export(self.session_id)
         await self._sessions.import_(self.session_id, session_data=exported, request_id=self._request_id)
@@ -176,7 +176,7 @@ class SessionWriter:
             await self._acknowledge(EventType.MESSAGE, message.content)
 
     async def _put_record(self) -> None:
-        """A record of the user, so that the session's exports stay as they are."""
+        """A record of the user, so that the session's exports do not change."""
         name = RecordName(Scope(user_id="writer"), "storm", self.session_id)
         result = await self._sessions.commit(
             self.session_id, ops.put(name, b"%d" % self.sequence), request_id=self._request_id

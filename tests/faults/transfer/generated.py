@@ -1,4 +1,4 @@
-"""Sessions of every kind, made at random by one seed, and what must be equal in two exports of one."""
+"""Sessions of every kind, generated from a seed, and what must be equal in two exports of one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Timeouts: TypeAlias = tuple[int | None, ...]
 LONG_TIMEOUTS: Timeouts = (None, 3_600)
 TIMEOUTS: Timeouts = (*LONG_TIMEOUTS, 10)
 IDLE_SECONDS = 60
-"""After so long without a write some of them have expired."""
+"""After this long without a write some have expired."""
 
 _TEXTS = ("", "a", "ü", "日本語", "🙂", "\0", '"', "\\", "line\nbreak", "x" * 700)
 _NUMBERS = (0, -0.0, 1, -1, 0.1, -2.5e15, 1.7e-308, 2**53 - 1, -(2**53) + 1, 5e-324)
@@ -46,7 +46,7 @@ def json_object(rng: random.Random, depth: int = 3) -> dict[str, Any]:
 
 
 def without_nul(found: Any) -> Any:
-    """Metadata is searched, and holds no U+0000."""
+    """Metadata is searchable, so it cannot contain U+0000."""
     if isinstance(found, str):
         return found.replace("\0", "")
     if isinstance(found, list):
@@ -132,7 +132,7 @@ async def import_(stub: Stub, session_id: str, records: Iterable[pb.ExportRecord
 
 
 def content(records: Records) -> tuple[pb.Session, Struct, list[pb.Message]]:
-    """What two exports of one session have in common: all but its id, its positions and the export's time."""
+    """The part that two exports of a session share: everything except its id, positions and the export's time."""
     session = pb.Session()
     session.CopyFrom(records[0].header.session)
     session.ClearField("id")

@@ -1,4 +1,4 @@
-"""Runs a command of the server's program and kills it again and again, until it has come to its end."""
+"""Runs a command of the server's program and kills it repeatedly, until it completes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LOOK_SECONDS = 0.005
 def finish_though_killed(
     *arguments: str | Path, folder: Path, env: Mapping[str, str], reached: Callable[[], int], step: int
 ) -> tuple[int, str]:
-    """Kills the command each time it has come a step further. Answers how often that was, and what it printed."""
+    """Kills the command each time it has made progress. Returns how often, and what it printed."""
     kills = 0
     while True:
         goal = reached() + step
@@ -33,7 +33,7 @@ def finish_though_killed(
 
 
 def peak_mib(*arguments: str | Path, folder: Path, env: Mapping[str, str]) -> int:
-    """The most memory that a command has had, which has to go well."""
+    """The peak memory of a command, which must succeed."""
     running = subprocess.Popen(
         command(*arguments), cwd=folder, env=environment(env), stdout=subprocess.DEVNULL
     )
@@ -46,7 +46,7 @@ def peak_mib(*arguments: str | Path, folder: Path, env: Mapping[str, str]) -> in
 
 
 def peak_of(pid: int) -> int:
-    """The most memory that a process has had since its start, in MiB; 0 of one that has ended."""
+    """The peak memory of a process since its start, in MiB; 0 if it has ended."""
     try:
         status = Path(f"/proc/{pid}/status").read_text()
     except OSError:

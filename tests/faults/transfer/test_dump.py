@@ -1,4 +1,4 @@
-"""A whole database moves to a file and into another database, and from that one into a third, though it is killed."""
+"""A whole database is exported to a file, into another database, and from there into a third, with kills in between."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from tests.wire.stubs import refusal_of
 
 SESSIONS = 200
 KILLS = 1
-"""At the least, on each way."""
+"""The minimum for each command."""
 
 SECRET = "canary-in-an-encrypted-session"
 
 
 @dataclass(frozen=True)
 class Database:
-    """Where sessions are, and a folder for its servers."""
+    """A database with sessions, and a folder for its servers."""
 
     folder: Path
     env: dict[str, str]
@@ -68,7 +68,7 @@ def database(tmp_path: Path, name: str, keyring: Path, url: str | None = None) -
 
 
 async def filled(source: Database) -> dict[str, Records]:
-    """Fills a database; answers all its sessions."""
+    """Fills a database; returns all its sessions."""
     with start_server(source.folder, env=source.env) as server:
         async with stub_of(server) as stub:
             await each(
@@ -92,7 +92,7 @@ async def contents(place: Database) -> dict[str, Records]:
 
 
 async def exports(stub: Stub) -> dict[str, Records]:
-    """All sessions, each as it is exported."""
+    """The exports of all sessions."""
     found: dict[str, Records] = {}
 
     async def read(session_id: str) -> None:
@@ -111,7 +111,7 @@ def sessions_in(path: Path) -> int:
         with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
             [[count]] = connection.execute("SELECT count(*) FROM sessions")
             return int(count)
-    except sqlite3.OperationalError:  # it has no tables yet, or nobody has made it
+    except sqlite3.OperationalError:  # it has no tables yet, or does not exist
         return 0
 
 
@@ -147,7 +147,7 @@ async def test_all_sessions_move_from_sqlite_to_postgresql_and_back(
 async def test_the_commands_take_no_connection_for_wake_ups(
     tmp_path: Path, keyring: Path, postgres: Postgres
 ) -> None:
-    """Servers of the database find what has changed by asking, and nobody here watches anything."""
+    """Servers of the database find changes by polling, and nobody is watching here."""
     one, two = [
         database(tmp_path, name, keyring, postgres.url(await postgres.fresh_database()))
         for name in ("one", "two")
@@ -162,7 +162,7 @@ async def test_the_commands_take_no_connection_for_wake_ups(
 
 
 async def though_killed(verb: str, dump: Path, place: Database, reached: Callable[[], int], step: int) -> int:
-    """Runs a command to its end, though it is killed at every step; answers how often it was."""
+    """Runs a command to its end, killing it at every step; returns how often."""
     kills, printed = await asyncio.to_thread(
         lambda: finish_though_killed(
             verb, dump, folder=place.folder, env=place.env, reached=reached, step=step
@@ -173,7 +173,7 @@ async def though_killed(verb: str, dump: Path, place: Database, reached: Callabl
 
 
 def check_are_equal(*databases: dict[str, Records]) -> None:
-    """They hold the same sessions, and positions go on from one to the next."""
+    """Checks that both have the same sessions, and that positions continue from one to the next."""
     first, *others = databases
     for session_id, records in first.items():
         for found in others:

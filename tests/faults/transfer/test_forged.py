@@ -1,4 +1,4 @@
-"""Streams whose digest is right and whose content never came from a server: what is stored can always be shown."""
+"""Streams with a valid digest whose content no server wrote: everything stored can still be read."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.wire.stubs import Caller, message, refused
 
 YEAR = 365 * 24 * 3600
 LAST_SECOND = 253_402_300_799
-"""Of the year 9999, where timestamps end."""
+"""Of the year 9999, the maximum of a Timestamp."""
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ Forge = Callable[[Header, MessagesRecord], tuple[Header, MessagesRecord]]
 
 
 def forged(records: list[pb.ExportRecord], forge: Forge) -> list[pb.ExportRecord]:
-    """The stream of something else, with the footer that belongs to it."""
+    """A stream of something else, with a matching footer."""
     header, context, messages, _ = (read_record(each, tenant="default", limits=Limits()) for each in records)
     assert isinstance(header, Header)
     assert isinstance(messages, MessagesRecord)

@@ -1,4 +1,4 @@
-"""A thousand generated sessions: what goes out comes in again, wholly and equal; what was altered does not come in."""
+"""A thousand generated sessions: exports come back whole and equal; altered ones are refused."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from tests.support.server import Server, start_server
 SESSIONS = 1_000
 FUZZED = 40
 FLIPS = 12
-"""In each record of a fuzzed session."""
+"""Per record of a fuzzed session."""
 
 TARGETS = 10
 
@@ -86,7 +86,7 @@ async def test_a_thousand_generated_sessions_go_out_and_in_and_are_equal(
 
 
 def altered(records: Records, others: Records, rng: random.Random) -> Iterator[tuple[str, Records]]:
-    """Streams that are not the export any more, and how each came about."""
+    """Streams that were altered, and how."""
     header, *_, footer = records
     for place in range(len(records)):
         before, record, after = records[:place], records[place], records[place + 1 :]
@@ -113,7 +113,7 @@ def altered(records: Records, others: Records, rng: random.Random) -> Iterator[t
 
 
 def flips(record: pb.ExportRecord, rng: random.Random) -> Iterator[pb.ExportRecord]:
-    """The record with one bit of its bytes flipped, where these are still a record, and another one."""
+    """The record with each of several bits flipped, where the bytes still are a valid, different record."""
     raw = record.SerializeToString()
     for _ in range(FLIPS):
         changed = bytearray(raw)
@@ -131,7 +131,7 @@ async def refusal(stub: Stub, session_id: str, records: Records) -> str:
         try:
             await import_(stub, session_id, records)
         except grpc.aio.AioRpcError as error:
-            # What grpc.aio says when it loses the status of a call to the write that fails with it:
+            # What grpc.aio reports when a failed write replaces the status of the call:
             # https://github.com/grpc/grpc/issues/36066
             if error.details() != "Internal error from Core":
                 return error.code().name

@@ -1,4 +1,4 @@
-"""A session of two hundred thousand messages goes out and comes in, and the server stays small meanwhile."""
+"""A session of two hundred thousand messages is exported and imported without the server growing."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def fill(stub: Stub) -> None:
 
 
 async def passed_on(stub: Stub, footers: list[pb.ExportFooter]) -> AsyncIterator[pb.ImportSessionRequest]:
-    """The records of the export as they come, so that nothing is kept here either."""
+    """The records of the export as they arrive, so that the test keeps none either."""
     yield pb.ImportSessionRequest(session_id="copy")
     async for response in stub.ExportSession(pb.ExportSessionRequest(session_id="large")):
         yield pb.ImportSessionRequest(record=response.record)
@@ -85,7 +85,7 @@ async def test_a_large_session_needs_little_memory_on_its_way_out_and_in(
 
 
 def peak_mib_of(name: str, folder: Path) -> int:
-    """The most memory that the command line takes to move the database to a file, or from the file into a new one."""
+    """The peak memory of the command line when it exports the database, or imports the file into a new one."""
     database = folder if name == "export" else folder / "new"
     database.mkdir(exist_ok=True)
     return killing.peak_mib(name, "dump", folder=folder, env={"SESSIONS_DATABASE_URL": sqlite_url(database)})

@@ -1,4 +1,4 @@
-"""The callers send a request id of their own with every call, and count what was really answered."""
+"""The callers send a different request id with every call, and count actual responses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The crowd counts what a gRPC server really sent: a benchmark that miscounts would be worse than none."""
+"""The crowd counts what a gRPC server really sent: a miscounting benchmark would be worse than none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run reports: ratios of neighbours in time, and a plain verdict."""
+"""What a run reports: ratios of measurements close in time, and a plain verdict."""
 
 from __future__ import annotations
 

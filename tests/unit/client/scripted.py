@@ -1,4 +1,4 @@
-"""A gRPC server that does what a test tells it, call by call, to show the client a service in trouble."""
+"""A scripted gRPC server, to show the client a service in trouble."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SERVICE = pb.DESCRIPTOR.services_by_name["SessionService"]
 
 @dataclass(frozen=True)
 class Failure:
-    """An error, as the service would send it; without a reason, as a proxy would."""
+    """An error as the service sends it; without a reason, as a proxy would."""
 
     code: grpc.StatusCode
     message: str = "It failed."
@@ -54,12 +54,12 @@ class Failure:
 
 
 LOST = Failure(grpc.StatusCode.UNAVAILABLE)
-"""What a broken connection looks like."""
+"""A broken connection."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """One call as it came in."""
+    """A received call."""
 
     method: str
     request: Any
@@ -71,7 +71,7 @@ Step = Message | Failure | Callable[[Any, grpc.ServicerContext], Any]
 
 
 class ScriptedServer:
-    """Answers each method with its next step, and with the last one again when there is no next."""
+    """Answers each method with its next step, and repeats the last one."""
 
     def __init__(self, *, credentials: grpc.ServerCredentials | None = None) -> None:
         self.calls: list[Call] = []
@@ -91,7 +91,7 @@ class ScriptedServer:
         return [call.request for call in self.calls if call.method == method]
 
     def start(self) -> None:
-        """Listens; the second time on the same port as before."""
+        """Listens; after a restart on the same port."""
         self._pool = ThreadPoolExecutor(16)
         self._server = grpc.server(self._pool, options=[("grpc.so_reuseport", 0)])
         handlers = {method.name: self._handler(method) for method in SERVICE.methods}
@@ -147,7 +147,7 @@ def _perform(step: Step, request: Any, context: grpc.ServicerContext) -> Any:
 
 
 class Stream:
-    """A stream that a test feeds while the client reads it. It may be used as a step once."""
+    """A stream that a test feeds while the client reads it. Can be a step only once."""
 
     def __init__(self, *responses: Message) -> None:
         self._items: queue.SimpleQueue[Message | Failure | None] = queue.SimpleQueue()
@@ -173,7 +173,7 @@ class Stream:
 
 
 def finished(*responses: pb.SubscribeResponse, failure: Failure | None = None) -> Stream:
-    """A stream that sends these and then ends, with an error or well."""
+    """A stream that sends these responses and ends, with an error or successfully."""
     stream = Stream(*responses)
     if failure is None:
         stream.end()

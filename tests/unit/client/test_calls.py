@@ -1,4 +1,4 @@
-"""Calls over a connection in trouble, with either client."""
+"""Calls over a failing connection, with either client."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ async def test_nobody_listening_is_unavailable_too(flavour: str, server: Scripte
 
 
 async def test_all_attempts_share_one_deadline(server: ScriptedServer) -> None:
-    # Not seen from the server: gRPC rounds what it sends of a timeout.
+    # Not measured at the server: gRPC rounds the timeout that it sends.
     caller = AsyncCaller(target_of(server.address, False), metadata=tuple, timeout=30)
     left: list[float] = []
 

@@ -1,4 +1,4 @@
-"""How a client reaches its servers: several of them, over TLS, from several event loops."""
+"""How a client reaches servers: several of them, over TLS, from several event loops."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def certificates() -> tuple[Certificate, Certificate]:
 
 @pytest.fixture
 def secure_server(certificates: tuple[Certificate, Certificate]) -> Iterator[ScriptedServer]:
-    """Wants to see the client's certificate, and shows one for a name that is not its address."""
+    """Requires a client certificate, and has a certificate for a name that is not its address."""
     mine, clients = certificates
     credentials = grpc.ssl_server_credentials([mine], root_certificates=clients.pem, require_client_auth=True)
     server = ScriptedServer(credentials=credentials)
@@ -158,7 +158,7 @@ def test_clients_are_context_managers(server: ScriptedServer) -> None:
         client.sessions.get("s")
 
 
-# In programs of their own, since gRPC goes on to log of loops that have ended in whatever loop comes after.
+# In separate programs, since gRPC logs about ended event loops in whatever loop runs next.
 
 MANY_THREADS = """
 import asyncio, sys

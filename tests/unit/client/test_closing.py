@@ -26,7 +26,7 @@ CALLS: dict[str, Callable[[AsyncClient], Any]] = {
 
 
 class Hanging:
-    """A step that never answers, and knows when the call has arrived."""
+    """A step that never answers, and reports when the call has arrived."""
 
     def __init__(self) -> None:
         self._arrived = threading.Event()
@@ -190,7 +190,7 @@ async def test_while_it_is_closed_calls_go_on_and_no_subscription_begins(server:
     subscription = await client.sessions.subscribe("s", callback=last)
     await running.wait()
     close = asyncio.create_task(client.close())
-    while not subscription.closed:  # noqa: ASYNC110  # what is waited for is the state, which has no signal
+    while not subscription.closed:  # noqa: ASYNC110  # the state has no signal to wait for
         await asyncio.sleep(0)
     closing.set()
     await close

@@ -1,4 +1,4 @@
-"""Commits, reads and records as they are built, and what is read from the responses."""
+"""Requests of commits, reads and records, and conversion of their responses."""
 
 from __future__ import annotations
 
@@ -271,7 +271,7 @@ def test_a_name_comes_back_as_it_was_sent(scope: Scope) -> None:
 
 
 def pages(total: int, *, cap: int, **bounds: Any) -> tuple[list[int], bool, int]:
-    """A history of `total` messages, read from a server whose pages hold `cap`: sequences, has_more, calls."""
+    """A history of `total` messages read from a server with pages of `cap`: sequences, has_more, calls."""
     asked = {
         "limit": None,
         "before_sequence": None,

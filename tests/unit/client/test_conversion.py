@@ -1,4 +1,4 @@
-"""Requests as they are built, and what is read from the answers."""
+"""Conversion of requests and responses."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ NOON = datetime(2024, 1, 1, 12, tzinfo=UTC)
 
 
 def filled(message: WireMessage) -> WireMessage:
-    """The message with something in every field that is not part of a choice."""
+    """The message with a value in every field outside of oneofs."""
     for field in message.DESCRIPTOR.fields:
         if field.containing_oneof is not None:
             continue
@@ -117,7 +117,7 @@ def test_a_context_is_a_dict_with_an_etag() -> None:
 def test_a_null_at_a_path_is_told_from_a_missing_value() -> None:
     wire = pb.Context()
     assert not _context.read_context(wire).has_value
-    wire.value.null_value = 0  # type: ignore[assignment]  # the enum of protobuf has one value, NULL_VALUE
+    wire.value.null_value = 0  # type: ignore[assignment]  # protobuf's NullValue has a single value
     context = _context.read_context(wire)
     assert context.has_value
     assert context.value is None

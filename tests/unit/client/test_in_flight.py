@@ -1,4 +1,4 @@
-"""The commits of a pipeline that have no outcome yet."""
+"""The commits of a pipeline without an outcome."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def filled(count: int, *, payload: int = 0) -> InFlight[str]:
 
 
 def sent(commits: InFlight[str]) -> list[str]:
-    """The request ids of everything that goes out, in order."""
+    """The request ids of everything that is sent, in order."""
     names: list[str] = []
     while (request := commits.next_request()) is not None:
         names += [tagged.commit.request_id for tagged in request.commits]

@@ -1,4 +1,4 @@
-"""JSON values on their way to the wire and back."""
+"""Conversion of JSON values to the wire and back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Addresses, TLS and metadata as the constructor takes them."""
+"""Addresses, TLS and metadata in the constructor."""
 
 from __future__ import annotations
 

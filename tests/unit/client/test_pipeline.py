@@ -1,4 +1,4 @@
-"""The pipelines of both clients over streams that break, stand still or are refused."""
+"""Pipelines of both clients over streams that break, stall or are refused."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Break = Callable[[grpc.ServicerContext], None]
 
 
 class CommitServer:
-    """Applies the appends that streams of commits bring, each request id once, and breaks streams when told to."""
+    """Applies the appends in streams of commits, each request id once, and breaks streams when told to."""
 
     def __init__(self) -> None:
         self.histories: dict[str, list[str]] = defaultdict(list)
@@ -42,7 +42,7 @@ class CommitServer:
         self.begin: list[Break] = []
         """What the next streams do first."""
         self.break_after: list[int] = []
-        """After how many commits each of the next streams breaks, having applied the last but not answered it."""
+        """After how many commits each of the next streams breaks, having applied the last one without answering it."""
         self.answers = threading.Event()
         self.answers.set()
         self._sequences = itertools.count(1)

@@ -1,4 +1,4 @@
-"""A server that cannot be reached, or not like this: told soon, by name, and with what to do."""
+"""Servers that cannot be reached as configured: reported soon, by name, and with what to do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Times, spans, integers and enums on their way to the wire and back."""
+"""Conversion of times, durations, integers and enums to the wire and back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An export, its JSON and back."""
+"""Exports, their JSON, and back."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_its_json_brings_back_every_bit(form: Any) -> None:
 
 def test_a_value_that_a_later_server_gave_an_enum_survives() -> None:
     originals = records()
-    originals[0].header.session.config.overflow = 77  # type: ignore[assignment]  # no value of today's enum
+    originals[0].header.session.config.overflow = 77  # type: ignore[assignment]  # not a value of today's enum
     assert SessionData.from_json(SessionData(originals).to_json()) == SessionData(originals)
 
 

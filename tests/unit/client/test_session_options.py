@@ -1,4 +1,4 @@
-"""`SessionConfig` and `StorageOptions`: what they take, and what of them an update changes."""
+"""`SessionConfig` and `StorageOptions`: what they accept, and what an update changes."""
 
 from __future__ import annotations
 

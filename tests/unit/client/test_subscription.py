@@ -309,7 +309,7 @@ async def test_a_stream_that_nobody_holds_any_more_is_ended(server: ScriptedServ
 
 
 class Interrupted(Exception):  # as KeyboardInterrupt
-    """What a signal's handler raises."""
+    """Raised by a signal handler."""
 
 
 def test_what_a_signal_cuts_comes_again(server: ScriptedServer) -> None:
@@ -319,7 +319,7 @@ def test_what_a_signal_cuts_comes_again(server: ScriptedServer) -> None:
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         signal.setitimer(signal.ITIMER_REAL, random.uniform(0.001, 0.005))
-        # gRPC's own code may lose what is raised in it.
+        # gRPC's own code may swallow the exception.
         if frame is not None and "sessions_client" in frame.f_code.co_filename:
             raise Interrupted
 

@@ -30,7 +30,7 @@ from tests.unit.client.scripted import (
 
 
 class Receiver:
-    """A callback that remembers, and lets a test wait for what it waits for."""
+    """A callback that collects events, and lets a test wait for them."""
 
     def __init__(self, *, fails_at: int = 0) -> None:
         self.sequences: list[int] = []
@@ -253,7 +253,7 @@ async def test_closing_it_waits_for_the_callback_that_runs(
     subscription = await client.sessions.subscribe("s", callback=callback)
     await asyncio.to_thread(begun.wait)
     closing = asyncio.create_task(_close(subscription))
-    while not subscription.closed:  # noqa: ASYNC110  # what is waited for is the state, which has no signal
+    while not subscription.closed:  # noqa: ASYNC110  # the state has no signal to wait for
         await asyncio.sleep(0)
     assert done == []
     assert not closing.done()

@@ -1,4 +1,4 @@
-"""How a subscription is read: with limits, to a position, in turns; and how it is connected meanwhile."""
+"""Reading a subscription: with timeouts, up to a position, by several readers, and its connection state."""
 
 from __future__ import annotations
 
@@ -48,7 +48,8 @@ async def test_a_reader_that_was_cancelled_keeps_its_stream_and_loses_nothing(se
 
 
 async def test_reads_that_are_given_up_again_and_again_reach_a_rare_event(server: ScriptedServer) -> None:
-    """Every endpoint that sends keep-alives reads like this. It used to go back over the checkpoints, to the start."""
+    """Every endpoint that sends keep-alives reads like this. A regression test: reads used to go back over the
+    checkpoints, to the start."""
     server.on(
         "Subscribe", Stream(checkpoint(0), *map(checkpoint, range(1000, 9000, 1000)), message_event(9000))
     )

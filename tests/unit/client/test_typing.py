@@ -1,4 +1,4 @@
-"""A type checker sees what the client takes and gives, and catches mistakes."""
+"""A type checker knows what the client accepts and returns, and catches mistakes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ IGNORE = re.compile(r"  # type: ignore\[([a-z-]+)\]$")
 
 
 def errors_in(path: Path) -> set[tuple[int, str]]:
-    """Line and kind of each error that mypy finds."""
+    """The line and kind of each error that mypy finds."""
     report, problems, _ = api.run(["--config-file", str(CONFIG), "--no-incremental", str(path)])
     assert not problems
     found = re.findall(rf"{path.name}:(\d+): error: .* \[([a-z-]+)\]$", report, re.MULTILINE)

@@ -20,7 +20,7 @@ TOOL = Path(sessions_client.__file__).parents[1] / "unasync.py"
 
 @pytest.fixture
 def unasync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The tool, at work on a package of its own."""
+    """The tool, applied to a package of its own."""
     spec = importlib.util.spec_from_file_location("unasync", TOOL)
     assert spec
     assert spec.loader

@@ -1,7 +1,7 @@
-"""Code that uses the client as a typed program does, mistakes included.
+"""Code that uses the client as a typed program does, including mistakes.
 
-Each `type: ignore` here is a promise that the type checker catches that mistake: it also reports an ignore that it has
-no use for. `test_typing.py` runs it.
+Each `type: ignore` here asserts that the type checker catches that mistake, since it also reports unused ignores.
+`test_typing.py` runs it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Sessions, commands and workspaces for tests, with everything defaulted that a test does not speak of."""
+"""Sessions, commands and workspaces for tests, with defaults for everything that a test does not set."""
 
 from __future__ import annotations
 
@@ -49,21 +49,21 @@ def session(**changes: Any) -> Session:
 
 
 def workspace(*sessions: Session, now: Micros = T0, limits: Limits | None = None) -> Workspace:
-    """A workspace that holds these sessions, or none of the id."""
+    """A workspace with these sessions, or without any for the id."""
     limits = limits or Limits()
     facts = [_facts(each, now, limits) for each in sessions] or [Facts(KEY, now, limits)]
     return Workspace(now, limits, {each.key: Slot(each, each) for each in facts})
 
 
 def _facts(stored: Session, now: Micros, limits: Limits) -> Facts:
-    """With a history of that many messages, which came before all that is tested."""
+    """With a history of this many messages from before the test."""
     positions = tuple(map(Sequence, range(1 - stored.message_count, 1)))
     history = History(newest=positions)
     return Facts(stored.key, now, limits, Snapshot(stored), stored.last_sequence, history)
 
 
 def do(space: Workspace, commit: c.Commit) -> Answer:
-    """What a single call returns."""
+    """The return value of a single call."""
     return answer(commit, space.apply(commit))
 
 

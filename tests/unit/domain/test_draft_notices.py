@@ -1,4 +1,4 @@
-"""What replicas tell each other about drafts comes out of a packet as it went in."""
+"""Notices between replicas about drafts survive encoding and decoding."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A draft holds its text once, and a viewer's place in it is enough to show the rest."""
+"""A draft holds its text once, and a viewer's position in it is enough to show the rest."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def draft(message_id: str = "m") -> Draft:
 
 
 def write(target: Draft, part: str, position: int, text: str) -> int:
-    """As the server does it: adds what is new, and returns where the next piece begins."""
+    """Writes as the server does: adds what is new, and returns the position of the next piece."""
     if fresh := target.fresh(part, position, text):
         target.append(part, fresh)
     return target.size(part)

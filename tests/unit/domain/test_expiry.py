@@ -1,4 +1,4 @@
-"""Expiry: what the clock does to a session, exactly at the microsecond."""
+"""Expiry: what timers do to a session, exact to the microsecond."""
 
 from __future__ import annotations
 

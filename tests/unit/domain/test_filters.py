@@ -1,4 +1,4 @@
-"""What a metadata filter may say, and that nothing which looks like an operator is taken for something else."""
+"""Metadata filters: what is accepted, and that nothing resembling an operator is mistaken for something else."""
 
 from __future__ import annotations
 

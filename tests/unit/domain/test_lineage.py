@@ -1,4 +1,5 @@
-"""Identities of logs: two logs are told apart from where they really part, or from before that; never from later on."""
+"""Identities of logs: two logs differ from where they really diverge, or from before that; never from a later
+position."""
 
 from __future__ import annotations
 
@@ -47,7 +48,7 @@ def test_a_log_grows_a_branch_with_the_first_write_of_each_epoch() -> None:
 
 
 class Server(NamedTuple):
-    """One of those that had the database: what it holds of one log, the epoch of each event."""
+    """One of the servers that had the database: its copy of one log, as the epoch of each event."""
 
     epochs: tuple[int, ...]
     log_id: str
@@ -55,11 +56,11 @@ class Server(NamedTuple):
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(1, 3)), max_size=12))
 def test_no_position_is_taken_for_another_after_any_failovers(steps: list[tuple[int, int, int]]) -> None:
-    """Each failover goes to what an earlier server held, without its last events, and writes some of its own."""
+    """Each failover goes to an earlier server's copy without its last events, and writes some events."""
     servers = [Server((0,), grown("a" * 32, f"{0:08x}", Sequence(1)))]
     for epoch, (back, lost, written) in enumerate(steps, 1):
         source = servers[-1 - back % len(servers)]
-        # What a standby lacks at the end it may lack of its last server's events only.
+        # A standby may only lack events of its last server at the end.
         kept = max(len(source.epochs) - lost, source.epochs.index(source.epochs[-1]) + 1)
         log_id = grown(source.log_id, f"{epoch:08x}", Sequence(kept + 1))
         servers.append(Server((*source.epochs[:kept], *[epoch] * written), log_id))

@@ -1,4 +1,4 @@
-"""Context paths: how they are read, what they reach, and what an operation leaves."""
+"""Context paths: parsing, lookup, and the results of operations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the operations and conditions of a commit do to records, decided without a store."""
+"""Operations and conditions of a commit on records, decided without a store."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def put(key: str, etag: str, *, if_absent: bool = False) -> PutRecord:
 
 
 def stored(*names: RecordName) -> Records:
-    """Each record with its key as the etag."""
+    """Each record, with its key as the etag."""
     return Records({each: RecordHead(each.key, BEFORE, {}) for each in names})
 
 

@@ -1,4 +1,4 @@
-"""What a file may hold: values of the right types, and times of any age."""
+"""What a file may contain: values of the right types, and times of any age."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What commands do to the sessions of a transaction, one after another."""
+"""The effect of commands on the sessions of a transaction, in order."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ def test_the_id_of_a_message_that_has_left_the_history_is_free() -> None:
     space = workspace(session(config=SessionConfig(max_messages=2)))
     do(space, add("a", "b"))
     do(space, add("c"))
-    do(space, add("b", "c"))  # they are still there
+    do(space, add("b", "c"))  # they still exist
     assert sequences(space) == [2, 3, 4]
     do(space, add("a"))
     assert sequences(space) == [2, 3, 4, 5]

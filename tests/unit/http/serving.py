@@ -1,4 +1,4 @@
-"""An HTTP server of this process, on a real port, with methods that a test writes."""
+"""An HTTP server in this process, on a real port, with methods written by a test."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Serving:
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-        """A bare connection."""
+        """A raw connection."""
         host, _, port = self.server.address.rpartition(":")
         reader, writer = await asyncio.open_connection(host, int(port))
         try:

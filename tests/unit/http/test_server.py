@@ -1,4 +1,4 @@
-"""HTTP as a driver: what ends a call ends its method, what is slow is given up, and nothing of the inside leaves."""
+"""HTTP as a driver: ending a call ends its method, slow clients are cut off, and internals never leak."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ EVENTS = "GET /v1/sessions/s/events HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization
 
 
 class Held:
-    """A method that goes on until it is ended, and knows that it was."""
+    """A method that runs until it is ended, and reports that."""
 
     def __init__(self) -> None:
         self.entered, self.ended = asyncio.Event(), asyncio.Event()

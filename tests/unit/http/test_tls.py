@@ -1,4 +1,4 @@
-"""HTTP over TLS: HTTP/2 where the client has it, HTTP/1.1 where not, and readers that take nothing."""
+"""HTTP over TLS: HTTP/2 if the client supports it, HTTP/1.1 otherwise, and readers that read nothing."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def written(folder: Path, authority: Authority, client_ca: bool = False) -> Tls:
 
 
 class Http2:
-    """A bare HTTP/2 connection that gives no credit for what it receives."""
+    """A raw HTTP/2 connection that grants no window updates."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
@@ -71,7 +71,7 @@ class Http2:
             await self._flush()
 
     async def answer(self) -> tuple[dict[str, str], bytes]:
-        """The headers, those at the end among them, and the body."""
+        """The headers, including trailers, and the body."""
         headers: dict[str, str] = {}
         body = b""
         async for event in self.events():
@@ -91,7 +91,7 @@ class Http2:
 @asynccontextmanager
 async def connected(server: Serving, authority: Authority, *protocols: str) -> AsyncIterator[tuple[Any, Any]]:
     context = ssl.create_default_context(cadata=authority.certificate.decode())
-    context.verify_flags &= ~ssl.VERIFY_X509_STRICT  # the certificates of the tests are bare
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT  # the tests' certificates are minimal
     context.set_alpn_protocols(list(protocols))
     port = int(server.server.address.rpartition(":")[2])
     reader, writer = await asyncio.open_connection(
@@ -155,7 +155,7 @@ async def test_a_reader_that_gives_no_credit_is_waited_for(files: Tls, authority
             received += len(event.data) if isinstance(event, h2.events.DataReceived) else 0
             if received >= 65_535:
                 break
-        for _ in range(100):  # in which all would be written, if nothing waited
+        for _ in range(100):  # enough for all to be written if nothing waited
             await asyncio.sleep(0.01)
         assert 6 <= written < 100
 

@@ -1,4 +1,4 @@
-"""The hub: what it keeps at hand, when it sends readers to the log, and whom it wakes."""
+"""The hub: what it caches, when it sends readers to the log, and whom it wakes."""
 
 from __future__ import annotations
 

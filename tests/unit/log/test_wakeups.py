@@ -1,4 +1,4 @@
-"""Wake-ups between replicas: what is sent, what is understood, and the poller that outlives everything."""
+"""Wake-ups between replicas: what is sent, what is understood, and the poller that survives everything."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_what_no_replica_sends_is_refused(packet: bytes) -> None:
 
 
 class Wire:
-    """A channel to no other replica: keeps what is sent, once it is let, and hands on what a test puts in."""
+    """A channel without other replicas: keeps sent packets, once allowed, and delivers what a test puts in."""
 
     def __init__(self) -> None:
         self.sent: list[list[bytes]] = []
@@ -63,7 +63,7 @@ class Wire:
 
 
 class Heads:
-    """A store that is asked for heads only; answers one after another, then the last again and again."""
+    """A store that is asked only for heads; returns the given ones in order, then repeats the last."""
 
     def __init__(self, *answers: Hints | Exception) -> None:
         self._answers = list(answers)
@@ -152,7 +152,7 @@ async def test_a_poll_asks_for_many_sessions_in_portions() -> None:
 
 
 class Broken(Wire):
-    """Raises the first time that it sends, and the first time that it listens."""
+    """Raises at the first send and at the first listen."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -194,7 +194,7 @@ async def test_a_channel_that_raises_what_nobody_expected_is_used_again(
 
 
 async def test_a_connection_for_notifications_may_fail_in_any_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also as it does while none of the hosts takes writes, which asyncpg raises as a plain exception."""
+    """Including the failure while no host accepts writes, which asyncpg raises as a plain exception."""
     tried = asyncio.Semaphore(0)
 
     async def connect(**_: object) -> None:

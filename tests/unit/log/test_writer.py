@@ -1,4 +1,4 @@
-"""The writer over a real SQLite file: order, durability, and what a failed command or an absent caller does."""
+"""The writer on a real SQLite file: order, durability, and the effect of a failed command or an absent caller."""
 
 from __future__ import annotations
 

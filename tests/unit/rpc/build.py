@@ -1,4 +1,4 @@
-"""Requests of the wire and values of the domain, with everything set or with only what is needed."""
+"""Wire requests and domain values, with every field set or only the required ones."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def numbered(number: float) -> Struct:
 
 
 def nested(levels: int) -> Struct:
-    """An object that nests so many levels, itself counted."""
+    """An object that nests this many levels, including itself."""
     made = Struct()
     for _ in range(levels - 1):
         made = Struct(fields={"a": Value(struct_value=made)})
@@ -64,7 +64,7 @@ def nested(levels: int) -> Struct:
 
 
 def full_session() -> Session:
-    """A session with everything set, as no single session would have it."""
+    """A session with every field set, as no real session would have."""
     return Session(
         key=SessionKey(TENANT, "s-1"),
         user_id="u-1",
@@ -111,7 +111,7 @@ def full_context() -> Context:
 
 
 def wire_message(**changes: Any) -> pb.Message:
-    """The least that can be added."""
+    """The smallest valid message."""
     return pb.Message(**{"role": "user", "content": "Hello", **changes})
 
 

@@ -1,4 +1,4 @@
-"""Reads requests, and says what is wrong with them; and the texts, spans and times that are wrong everywhere."""
+"""Reads requests and reports their violations; also strings, durations and times that are invalid everywhere."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ BAD_PATHS = {
 
 
 def violations(read: Callable[..., Any], request: Any, *, limits: Limits = LIMITS) -> list[str]:
-    """The fields that are at fault."""
+    """The fields at fault."""
     with pytest.raises(InvalidRequest) as caught:
         read(request, tenant=TENANT, limits=limits)
     assert all(sentence.endswith((".", "@ -")) for _, sentence in caught.value.violations)
@@ -73,13 +73,13 @@ def accepted(read: Callable[..., Any], request: Any, *, limits: Limits = LIMITS)
 
 
 def operation_of(read: Callable[..., Any], request: Any, *, limits: Limits = LIMITS) -> Any:
-    """The one operation that a request asks for."""
+    """The single operation of a request."""
     (operation,) = accepted(read, request, limits=limits).operations
     return operation
 
 
 def body_of(request: pb.AddMessageRequest) -> MessageBody:
-    """The body of the one message that a request adds."""
+    """The body of the single message that a request adds."""
     body: MessageBody = operation_of(read_add_message, request).draft.body
     return body
 

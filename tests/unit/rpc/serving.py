@@ -1,4 +1,4 @@
-"""Handlers behind a real port of this process, with methods that a test writes."""
+"""Handlers on a real port of this process, with methods written by a test."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SERVICES = (SERVICE, commits_pb2.DESCRIPTOR.services_by_name["CommitService"])
 
 
 class Doorkeeper:
-    """Knows two callers by their first names, until they are forgotten."""
+    """Knows two callers by their first names, until they are removed."""
 
     def __init__(self) -> None:
         self.known = {READER: Access.READ, WRITER: Access.WRITE}
@@ -48,7 +48,7 @@ class Doorkeeper:
 
 
 class Methods:
-    """A servicer whose methods answer nothing, but for those that a test gives."""
+    """A servicer whose methods return nothing, except those given by a test."""
 
     def __init__(
         self, service: ServiceDescriptor = SERVICE, **methods: Callable[..., Awaitable[Any]]
@@ -130,7 +130,7 @@ def reason_of(error: grpc.aio.AioRpcError) -> str:
 
 
 def info_of(error: grpc.aio.AioRpcError) -> error_details_pb2.ErrorInfo:
-    # In a list, since grpcio's metadata has become a mapping that dict() takes only in later releases.
+    # As a list, since newer grpcio metadata is a mapping that dict() accepts only in later releases.
     details = dict([*(error.trailing_metadata() or ())]).get("grpc-status-details-bin", b"")
     info = error_details_pb2.ErrorInfo()
     for detail in status_pb2.Status.FromString(details).details:

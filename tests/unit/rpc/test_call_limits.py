@@ -1,4 +1,4 @@
-"""What callers may take of the process at the same time, and streams in both directions."""
+"""Limits on concurrent use by callers, and streams in both directions."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LARGE = pb.AddMessageRequest(message=pb.Message(content="x" * LARGE_BYTES)).Seri
 
 
 class Gate:
-    """A method that waits until it is let through."""
+    """A method that waits until it is released."""
 
     def __init__(self) -> None:
         self.entered, self.open = asyncio.Event(), asyncio.Event()
@@ -40,7 +40,7 @@ class Gate:
 
 
 async def imported(server: Serving, *requests: bytes, then: float = 0) -> str:
-    """The reason for which an import of these requests is refused, the last of which is waited for so long."""
+    """The reason for which an import of these requests is refused; its last request takes this long."""
     call: Any = server.channel.stream_unary(f"/{SERVICE.full_name}/ImportSession")
 
     async def send() -> AsyncIterator[bytes]:

@@ -1,4 +1,4 @@
-"""Requests about content that are refused: every violation at once, sizes before everything else."""
+"""Refused requests about content: every violation at once, sizes before everything else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Refusals on the wire: one code for each reason, details that a program reads, and never too much of them."""
+"""Refusals on the wire: one code per reason, machine-readable details, and a bounded size."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_only_an_invalid_request_has_violations() -> None:
 
 
 def header_bytes(error: DomainError) -> int:
-    """What a peer receives of it in headers, as RFC 9113 counts them, without what HTTP/2 compresses."""
+    """The size of the headers that a peer receives, as defined in RFC 9113, before HTTP/2 compression."""
     code, message, details = refusal(error)
     headers = {
         "grpc-status": len(str(code.value[0])),

@@ -1,4 +1,4 @@
-"""Every field of the wire is converted. The fields come from the descriptors, so that a new one is not forgotten."""
+"""Every field of the wire is converted. The fields come from the descriptors, so that new ones are covered."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ EVENTS: dict[EventType, EventData] = {
     EventType.DELETED: Deleted(),
 }
 NOT_SET = {
-    # The root's path is empty, and an event has either the changes or the mark that they are left out.
+    # The root's path is empty, and an event has either the changes or the mark that they were omitted.
     EventType.CONTEXT_CHANGE: ["context_change.changes.path", "context_change.changes_omitted", "erased"],
 }
 
@@ -279,7 +279,7 @@ def test_every_kind_of_result_of_an_operation_is_filled() -> None:
     kinds = [result.WhichOneof("result") for result in results]
     assert set(kinds) - {None} == set(commits_pb.OperationResult.DESCRIPTOR.fields_by_name)
     assert kinds[-1] is None, "a move has no result"
-    # Of an appended message only what the server made travels.
+    # Of an appended message only the server-generated fields are sent.
     made = {"appended.id", "appended.sequence", "appended.create_time"}
     assert {f"appended.{field.name}" for field, _ in results[0].appended.ListFields()} == made
     for result in results[1:-1]:

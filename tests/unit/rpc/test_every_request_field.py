@@ -1,4 +1,4 @@
-"""Every field of a request is read. The fields come from the descriptors, so that a new one is not forgotten."""
+"""Every field of a request is read. The fields come from the descriptors, so that new ones are covered."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ READ_OPERATIONS: list[tuple[commits_pb.ReadOperation, set[str]]] = [
         {"refresh_ttl"},
     ),
     (commits_pb.ReadOperation(record=wire_name(), refresh_ttl=True), set()),
-    # Its own refresh_ttl, and where its page begins, are tried beside.
+    # Its own refresh_ttl, and where its page begins, are tested separately.
     (
         commits_pb.ReadOperation(records=FULL_LIST),
         {"records.page_token", "refresh_ttl"},
@@ -172,10 +172,10 @@ SESSION_IGNORED = {
     if field.name not in ("metadata", "config", "storage_options", "forked_from")
 } | {"forked_from.session_id", "forked_from.sequence"}
 
-# A request with every field set, who reads it, and the fields that are not to be read, because the server sets them or
-# because they are handed on beside the query.
+# A request with every field set, its reader, and the fields that are not read because the server sets them or they are
+# passed separately.
 REQUESTS: list[tuple[WireMessage, Callable[..., Any], set[str]]] = [
-    # What is temporary is always deleted, and permanent is the default.
+    # Temporary sessions are always deleted, and permanent is the default.
     (FULL_CREATE, sessions.read_create, {"storage_options.expiry_action"}),
     (PERMANENT_CREATE, sessions.read_create, {"storage_options.persistence"}),
     (pb.GetSessionRequest(session_id="s-1", at_sequence=3), sessions.read_get, set()),
@@ -307,7 +307,7 @@ REQUESTS: list[tuple[WireMessage, Callable[..., Any], set[str]]] = [
 
 
 def meaning(request: WireMessage, read: Callable[..., Any]) -> Any:
-    """What a request is read as, without its stamp, which covers everything; the error if it is refused."""
+    """The result of reading a request, without its stamp, which covers everything; the error if it is refused."""
     try:
         command = read(request, tenant=TENANT, limits=LIMITS)
     except DomainError as error:
@@ -337,7 +337,7 @@ def test_every_field_of_a_request_makes_a_difference(
 
 READ_ELSEWHERE = {"ForkSessionRequest", "ImportSessionRequest", "StreamCommitsRequest"}
 BESIDE = ("request_id", "page_token")
-"""Fields that the tests of stamps and of pages try."""
+"""Fields covered by the tests of stamps and pages."""
 
 
 def test_no_field_of_a_request_is_left_out_of_these_cases() -> None:

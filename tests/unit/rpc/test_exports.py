@@ -1,4 +1,4 @@
-"""Records of an export: they come back as they went out, and one that was altered anywhere is refused."""
+"""Export records: they come back unchanged, and altered ones are refused."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_session_that_expired_can_be_resumed_where_it_is_imported() -> None:
 
 
 def flipped(raw: bytes) -> Iterator[bytes]:
-    """The bytes with each single bit turned."""
+    """The bytes with each single bit flipped."""
     for place in range(len(raw)):
         for bit in range(8):
             yield raw[:place] + bytes([raw[place] ^ 1 << bit]) + raw[place + 1 :]

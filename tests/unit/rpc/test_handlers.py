@@ -1,4 +1,4 @@
-"""What every call passes: credentials, access, the reading of the request, one status at the end, log and metrics."""
+"""The path of every call: credentials, access, reading the request, one status at the end, log and metrics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A page of a history as bytes: what its response says if it is put together field by field."""
+"""A page of a history as bytes equals the response built field by field."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Metrics, as Prometheus fetches them."""
+"""Metrics, as scraped by Prometheus."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much of a stream of commits is under way at the same time, and what its end leaves."""
+"""How much of a stream of commits is in progress at once, and what its end leaves."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.unit.rpc.build import LIMITS, TENANT
 
 
 class Sessions:
-    """Takes commits, and ends them when the test says so."""
+    """Accepts commits, and ends them when the test says so."""
 
     def __init__(self) -> None:
         self.sent: list[tuple[Commit, asyncio.Future[Committed]]] = []
@@ -31,14 +31,14 @@ class Sessions:
         return result
 
     def end(self, count: int) -> None:
-        """Ends the oldest that are under way."""
+        """Ends the oldest in progress."""
         for _ in range(count):
             commit, result = self.sent.pop(0)
             result.set_result(Committed(tuple(Done() for _ in commit.operations)))
 
 
 class Stream:
-    """A pipeline, and the caller at its other end."""
+    """A pipeline with its caller."""
 
     def __init__(self) -> None:
         self.sessions = Sessions()
@@ -77,7 +77,7 @@ def moves(count: int) -> list[commits_pb.CommitRequest]:
 
 
 def large(size: int) -> commits_pb.CommitRequest:
-    """A commit of this many bytes, in records that are as large as they may be."""
+    """A commit of this many bytes, in records of the maximum size."""
     commit = commits_pb.CommitRequest(session_id="s")
     while (left := size - commit.ByteSize()) > 200:
         message = pb.Message(role="user", payload=bytes(min(left - 100, 3_000_000)))
@@ -86,7 +86,7 @@ def large(size: int) -> commits_pb.CommitRequest:
 
 
 async def settle() -> None:
-    """Lets everything happen that can without the test."""
+    """Lets everything happen that does not depend on the test."""
     for _ in range(50):
         await asyncio.sleep(0)
 

@@ -1,4 +1,4 @@
-"""Quotas: what may be held at the same time, in all and by one caller."""
+"""Quotas: concurrent use in total and per caller."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Structs of JSON that is asked for again: the same as if made anew, and never more of them than there is room for."""
+"""Cached Structs of JSON: equal to newly converted ones, and within the size limit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Struct of a context that changes again and again is what a conversion of all of it would be."""
+"""The cached Struct of a changing context equals a full conversion."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What general clients ask reflection for before their first call."""
+"""The reflection requests of generic clients before their first call."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.unit.rpc.test_server import running
 
 @asynccontextmanager
 async def reflected(service: str, *who: str) -> AsyncIterator[Any]:
-    """A stream of questions to one version."""
+    """A stream of requests to one version."""
     async with running() as server, grpc.aio.insecure_channel(server.address) as channel:
         method = channel.stream_stream(
             f"/{service}/ServerReflectionInfo",

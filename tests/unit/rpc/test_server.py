@@ -1,4 +1,4 @@
-"""The server as a whole: its port, its health, its recovery, its end."""
+"""The server as a whole: its port, health, recovery and shutdown."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class Client:
         )
 
     async def failure(self) -> SessionsError | None:
-        """What the Python client makes of the failure of one attempt; None when it does not fail."""
+        """How the Python client interprets the failure of one attempt; None if it does not fail."""
         try:
             await self.get()
         except grpc.aio.AioRpcError as failure:
@@ -98,7 +98,7 @@ class Client:
         return int((await self.health.Check(health_pb2.HealthCheckRequest(service=service))).status)
 
 
-# A server that comes back is looked for more often than every second.
+# Reconnects faster than every second.
 RECONNECT = (("grpc.initial_reconnect_backoff_ms", 100),)
 
 
@@ -261,7 +261,7 @@ async def test_callers_do_not_notice_the_end_of_the_frameworks_loop() -> None:
         callers = [asyncio.create_task(call(client)) for _ in range(10)]
         for _ in range(ends):
             end_rpc_loop(loop)
-            while loop.get_task_factory() is not None:  # noqa: ASYNC110  # until a call met it
+            while loop.get_task_factory() is not None:  # noqa: ASYNC110  # until a call has reached it
                 await asyncio.sleep(0)
         assert await asyncio.gather(*callers) == [["s"] * calls] * len(callers)
 

@@ -1,4 +1,4 @@
-"""Open streams: how many there may be, and that each is told why it was ended."""
+"""Open streams: their limits, and the reason that each receives when it is ended."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ANN, BEN = Caller("acme", subject="ann"), Caller("acme", subject="ben")
 
 
 def holds() -> None:
-    """A credential that holds."""
+    """A valid credential."""
 
 
 def ended() -> None:

@@ -1,4 +1,4 @@
-"""TLS of the port: what it serves, what it refuses to start with, and files that change under it."""
+"""TLS of the port: what it serves, what prevents a start, and files that change while it runs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ INTERMEDIATE = OURS.authority()
 
 
 def files(folder: Path, pair: Pair = PAIR, client_ca: bytes | None = None) -> Tls:
-    """Written as an operator's tools do: each file is replaced at once."""
+    """Writes them as an operator's tools do: each file is replaced atomically."""
     contents = {"cert": pair.certificate, "key": pair.key, "client_ca": client_ca}
     for name, content in contents.items():
         if content is not None:

@@ -1,4 +1,4 @@
-"""Spans of calls, by a provider that remembers them."""
+"""Spans of calls, recorded by a test provider."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Remembered(trace.NonRecordingSpan):
 
 
 class Memory(trace.TracerProvider, trace.Tracer):
-    """A provider that is its only tracer."""
+    """A provider that is also its only tracer."""
 
     def __init__(self) -> None:
         self.spans: list[Remembered] = []
@@ -52,7 +52,7 @@ class Memory(trace.TracerProvider, trace.Tracer):
         return span
 
     @contextmanager
-    def start_as_current_span(  # type: ignore[override]  # the same, without naming each option again
+    def start_as_current_span(  # type: ignore[override]  # without repeating each option
         self, name: str, *rest: Any, **options: Any
     ) -> Iterator[trace.Span]:
         span = self.start_span(name, *rest, **options)
@@ -108,7 +108,7 @@ async def test_only_a_fault_of_the_server_makes_a_span_a_failure(
 
 async def test_streams_have_spans_too(memory: Memory) -> None:
     async def end(*_: object) -> None:
-        """At once."""
+        """Ends immediately."""
 
     async with serving(tracing=Tracing(memory), Subscribe=end) as server:
         call = server.stub.Subscribe(

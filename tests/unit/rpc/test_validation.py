@@ -1,4 +1,4 @@
-"""Requests about sessions that are refused: every violation at once, and nothing of the caller's text repeated."""
+"""Refused requests about sessions: every violation at once, and nothing of the caller's text repeated."""
 
 from __future__ import annotations
 

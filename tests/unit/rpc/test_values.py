@@ -1,4 +1,4 @@
-"""JSON values: what is accepted comes back equal, what a double cannot hold is refused."""
+"""JSON values: accepted values come back equal, and what a double cannot hold is refused."""
 
 from __future__ import annotations
 

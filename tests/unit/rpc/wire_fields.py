@@ -1,4 +1,4 @@
-"""What the descriptors say of the fields of a message, so that no test has to list them."""
+"""The fields of messages from their descriptors, so that no test has to list them."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ if TYPE_CHECKING:
 
 
 def leaf(field: Any) -> bool:
-    """Scalars, and messages that are one value to us: times, spans, JSON."""
+    """Scalars, and messages that represent one value: times, durations, JSON."""
     return field.message_type is None or field.message_type.file.package == "google.protobuf"
 
 
 def unset(message: Message, prefix: str = "") -> Iterator[str]:
-    """The paths of the fields that have no value, of a oneof only if none has."""
+    """The paths of the fields without a value; of a oneof only if none is set."""
     present = {field.name: value for field, value in message.ListFields()}
     for field in message.DESCRIPTOR.fields:
         path = f"{prefix}{field.name}"
@@ -30,7 +30,7 @@ def unset(message: Message, prefix: str = "") -> Iterator[str]:
 
 
 def settable(message: Message, prefix: str = "") -> Iterator[tuple[str, Message, str]]:
-    """The path of every leaf, the message that holds it, and its name there; only within messages that are set."""
+    """The path of every leaf, its message, and its name there; only within messages that are set."""
     for field in message.DESCRIPTOR.fields:
         oneof = field.containing_oneof
         if oneof is not None and message.WhichOneof(oneof.name) != field.name:
@@ -45,7 +45,7 @@ def settable(message: Message, prefix: str = "") -> Iterator[tuple[str, Message,
 
 
 def leaves(descriptor: Any) -> set[str]:
-    """The full names of every leaf below a type of message."""
+    """The full names of all leaves below a message type."""
     found: set[str] = set()
     seen: set[str] = set()
     waiting = [descriptor]

@@ -1,4 +1,4 @@
-"""Cell encryption: a value opens in its own place under its own key, and everything else is an error."""
+"""Cell encryption: a value decrypts in its own place with its own key, and anything else is an error."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def flipped(data: bytes, bit: int) -> bytes:
 
 
 def every_use(box: Cells, wrapped: bytes, sealed: bytes) -> list[Callable[[], object]]:
-    """All that can be asked of a data key that is there already."""
+    """Every use of an existing data key."""
     return [
         lambda: box.open(wrapped, CELL, sealed),
         lambda: box.seal(wrapped, CELL, PLAINTEXT),
@@ -185,7 +185,7 @@ def test_every_bit_of_a_wrapped_key_counts() -> None:
     sealed = box.seal(wrapped, CELL, PLAINTEXT)
 
     for bit in range(8 * len(wrapped)):
-        # A flipped key id names a key that is not there.
+        # A flipped key id names a key that does not exist.
         with pytest.raises((DataCorrupted, KeyNotAvailable)):
             box.open(flipped(wrapped, bit), CELL, sealed)
 
@@ -240,7 +240,7 @@ def test_cells_stay_readable_through_a_rewrap_without_being_touched(plaintexts: 
     rewrapped = cells(ROTATED).rewrap(CELL.tenant, CELL.session_id, wrapped)
 
     assert rewrapped is not None
-    # Not even the keyring's old key is needed any more.
+    # The keyring's old key is no longer needed.
     after = cells(WITHOUT_OLD)
     assert [
         after.open(rewrapped, cell, value) for cell, value in zip(rows, sealed, strict=True)

@@ -1,4 +1,4 @@
-"""The keyring file: made private, never overwritten, refused with a sentence, its keys never shown."""
+"""The keyring file: created private, never overwritten, invalid ones refused with a sentence, keys never shown."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def test_rotating_a_missing_keyring_says_how_to_make_one(path: Path) -> None:
 
 
 def test_rotation_leaves_the_file_to_its_owner(path: Path) -> None:
-    # Only root can give a file to another user; of anyone else's file the owner is the one who rotates.
+    # Only root can change the owner; for other users, the owner is the one who rotates.
     owner = (12345, 12346) if os.geteuid() == 0 else (os.geteuid(), os.getegid())
     create_keyring(path, now=NOW)
     os.chown(path, *owner)

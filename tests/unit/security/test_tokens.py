@@ -1,4 +1,4 @@
-"""Bearer tokens: one answer for every credential that does not hold, and a file that is read with care."""
+"""Bearer tokens: the same error for every invalid credential, and a file that is read securely."""
 
 from __future__ import annotations
 

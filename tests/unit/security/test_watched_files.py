@@ -1,4 +1,4 @@
-"""Operators' files: replaced whole, read again when they change, never displaced by what cannot be used."""
+"""Operators' files: replaced atomically, loaded again when they change, never replaced by an unusable version."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Timer:
-    """A monotonic clock that is turned by hand."""
+    """A monotonic clock that is set by hand."""
 
     def __init__(self) -> None:
         self.seconds = 100.0

@@ -1,4 +1,4 @@
-"""What the viewers of a session's drafts are shown, and when."""
+"""What the viewers of a session's drafts see, and when."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Drafts between two replicas over a bus that loses packets: copies are right or gone, and end as the drafts do."""
+"""Drafts between two replicas over a lossy bus: copies are right or gone, and end as the drafts do."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tests.support.clock import HandClock
 
 
 class Air:
-    """What all buses share. Loses a part of the packets."""
+    """The medium that all buses share. Loses some of the packets."""
 
     def __init__(self, loss: float = 0.0) -> None:
         self.loss = loss
@@ -89,10 +89,10 @@ class Replica:
         return written.position
 
     async def hears_of(self, viewers: int, position: int) -> None:
-        """Until the writer is told of this many viewers."""
+        """Waits until the writer sees this many viewers."""
         opening = DraftOpening("m", "", "", Abandon.DISCARD, Micros(60_000_000))
         write = DraftWrite(KEY, opening, "", position, "", discard=False)
-        while (await self.drafts.write(write)).watchers != viewers:  # noqa: ASYNC110  # it is asked
+        while (await self.drafts.write(write)).watchers != viewers:  # noqa: ASYNC110  # polled with writes
             await asyncio.sleep(0.001)
 
     async def discard(self) -> None:
@@ -104,8 +104,8 @@ class Replica:
         await self.drafts.commit(DraftCommit(KEY, "m", body, None))
 
     async def holds(self, count: int) -> None:
-        """Until it has this many drafts."""
-        while self.boards.count() != count:  # noqa: ASYNC110  # nobody tells it
+        """Waits until it has this many drafts."""
+        while self.boards.count() != count:  # noqa: ASYNC110  # there is no signal to wait for
             await asyncio.sleep(0.001)
 
     @asynccontextmanager
@@ -267,7 +267,7 @@ async def test_a_message_of_any_replica_ends_the_draft_on_all(monkeypatch: pytes
         await other.commit("Hello")
         await owner.holds(0)
         await other.holds(0)
-        for packet in late:  # they come again, long after
+        for packet in late:  # they arrive again, long after
             other.bus.received(KEY, packet)
         await asyncio.sleep(0.05)
         assert (other.boards.count(), screen.text, screen.states) == (0, "Hel", [])

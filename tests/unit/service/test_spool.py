@@ -1,4 +1,4 @@
-"""The temporary file of an import, in folders that cannot keep it."""
+"""The temporary file of an import, in folders that cannot store it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def failing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A temporary folder in which no file can be made, for the reason that the system would give."""
+    """A temporary folder in which no file can be created, with the system's error."""
 
     def refuse(*_: object, **__: object) -> IO[Any]:
         raise OSError(request.param, os.strerror(request.param))

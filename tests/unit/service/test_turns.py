@@ -1,4 +1,4 @@
-"""Turns: never more than there are, in the order of asking, and none is lost by a caller that leaves."""
+"""Turns: never more than allowed, in order of request, and none is lost by a caller that leaves."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ FOREVER = 3600.0
 
 
 async def nothing() -> None:
-    """There is nothing to be done while one waits."""
+    """Does nothing while waiting."""
 
 
 async def settled() -> None:
-    """Returns when all tasks wait for something."""
+    """Returns when all tasks are waiting."""
     for _ in range(10):
         await asyncio.sleep(0)
 
 
 class Taker:
-    """Takes turns that end when it is told so."""
+    """Takes turns that end when the test says so."""
 
     def __init__(self, turns: Turns) -> None:
         self._turns = turns

@@ -1,4 +1,4 @@
-"""What the databases refuse, in the domain's words."""
+"""Errors of the databases, translated to the domain."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class PostgresError(Exception):
-    """As asyncpg's errors look: a state, perhaps a constraint."""
+    """Looks like asyncpg's errors: a state, perhaps a constraint."""
 
     def __init__(self, sqlstate: str, constraint_name: str = "") -> None:
         super().__init__("a text with a secret in it")
@@ -35,7 +35,7 @@ class PostgresError(Exception):
 
 
 def wrapped(error: Exception, *, lost: bool = False) -> sa.exc.DBAPIError:
-    """As SQLAlchemy hands it on: the driver's error, caused by asyncpg's."""
+    """As raised by SQLAlchemy: the driver's error, caused by asyncpg's."""
     driver = PostgresError(getattr(error, "sqlstate", "")) if isinstance(error, PostgresError) else error
     driver.__cause__ = error if driver is not error else None
     return sa.exc.DBAPIError("SELECT 1", None, driver, connection_invalidated=lost)
@@ -48,14 +48,14 @@ def sqlite_error(code: int, text: str = "") -> sqlite3.OperationalError:
 
 
 def of_the_driver(error: Exception) -> sa.exc.DBAPIError:
-    """As SQLAlchemy hands on an error of asyncpg's own, since 2.1."""
+    """As SQLAlchemy 2.1 and later raise asyncpg's own errors."""
     driver = Exception("a text with a secret in it")
     driver.__cause__ = error
     return sa.exc.InternalError("SELECT 1", None, driver)
 
 
 def translated(error: Exception) -> AbstractContextManager[None]:
-    """What the database that raises the error makes of it."""
+    """The error translated by its database's backend."""
     is_sqlite = isinstance(getattr(error, "orig", error), sqlite3.Error)
     return of_sqlite.translated() if is_sqlite else of_postgresql.translated()
 

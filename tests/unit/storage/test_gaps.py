@@ -1,4 +1,4 @@
-"""The unused parts of pages: what stays in them is cleared, and nothing else is touched."""
+"""The unused parts of pages: leftovers are cleared, and nothing else is touched."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def gaps(tmp_path: Path) -> Iterator[Gaps]:
 
 
 def filled(path: Path, *, page_size: int, seed: int) -> tuple[sqlite3.Connection, set[int]]:
-    """A database of which most was deleted again, and what was: all else is as the server has it."""
+    """A database from which most rows were deleted, and these rows; configured as in the server."""
     rng = random.Random(seed)
     database = sqlite3.connect(path, isolation_level=None)
     for pragma in (f"page_size = {page_size}", "secure_delete = ON", "synchronous = OFF"):
@@ -57,7 +57,7 @@ def left_of(path: Path, gone: set[int]) -> int:
 
 
 def is_done(gaps: Gaps) -> bool:
-    """Asked anew each time, which a type checker does not expect of a property."""
+    """A function, because type checkers assume that a property does not change."""
     return gaps.is_done
 
 
@@ -139,7 +139,7 @@ def test_of_a_file_that_shrinks_the_maps_of_its_pages_are_left_alone(
 
 
 def test_maps_are_where_the_file_format_has_them() -> None:
-    """The numbers are those of its description, and of the one page that is never used."""
+    """The numbers are from the file format's description, and of the one page that is never used."""
     assert [number for number in range(1, 400) if _is_map(number, 512)] == [2, 105, 208, 311]
     lock_page = 2**30 // 1024 + 1
     assert (_is_map(lock_page, 1024), _is_map(lock_page + 1, 1024)) == (False, True)

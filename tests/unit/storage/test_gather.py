@@ -1,4 +1,4 @@
-"""Gathering: many concurrent questions, few reads, and no answer from before the question."""
+"""Gathering: many concurrent questions need few reads, and no answer is older than its question."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sessions_server.storage.gather import Gather
 
 
 class Source:
-    """Answers a question with how often it was read; a read goes on until it is let go."""
+    """Answers with the number of reads so far; a read lasts until it is released."""
 
     def __init__(self) -> None:
         self.batches: list[list[str]] = []

@@ -1,4 +1,4 @@
-"""What the operator is told of a PostgreSQL that cannot be used, by what the driver raised."""
+"""What the operator is told about an unusable PostgreSQL, depending on the driver's error."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ URL = "postgresql+asyncpg://owner:secret@db:5433/sessions"
 
 
 class Refusal(Exception):
-    """As asyncpg's errors look."""
+    """Looks like asyncpg's errors."""
 
     def __init__(self, sqlstate: str) -> None:
         super().__init__("a text with a secret in it")

@@ -1,4 +1,4 @@
-"""The stored names of records: unique, reversible, and in the order of what they name."""
+"""The stored names of records: unique, reversible, and ordered like the names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The index of metadata: whatever matches a condition is among the candidates that the index names for it."""
+"""The index of metadata: everything that matches a condition is among the candidates from the index."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Database URLs: which store each names, and what is said to one that names none."""
+"""Database URLs: the store that each selects, and the errors for invalid ones."""
 
 from __future__ import annotations
 

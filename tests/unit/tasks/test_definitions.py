@@ -1,4 +1,4 @@
-"""The definitions of tools are what each provider accepts, and follow from one table."""
+"""The tool definitions are accepted by each provider, and derived from one table."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from sessions_tasks._operations import OPERATIONS, TOOLS
 
 SCHEMAS = {"openai": ("function", "parameters"), "anthropic": ("input_schema",), "mcp": ("inputSchema",)}
 NAMES = re.compile(r"[a-zA-Z0-9_-]{1,64}")
-"""What OpenAI takes for a function's name; the others take more."""
+"""What OpenAI accepts as a function's name; the others accept more."""
 
 
 def published(format: str) -> TypeAdapter[Any]:
-    """The form that a provider's own package has. Loaded where it is asked for: these packages take seconds."""
+    """The format defined by a provider's own package. Loaded lazily: these packages take seconds to import."""
     match format:
         case "openai":
             from openai.types.chat import ChatCompletionFunctionToolParam

@@ -1,4 +1,4 @@
-"""What templates give, and what they may not use up."""
+"""The results of templates, and their limits."""
 
 from __future__ import annotations
 

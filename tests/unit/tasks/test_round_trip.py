@@ -1,6 +1,6 @@
-"""A task that is printed and loaded again is the same task, whatever its steps.
+"""A task that is printed and loaded again is equal, whatever its steps.
 
-TASK_TREES=5000 tries that many of them.
+TASK_TREES=5000 tests that many random tasks.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ AWKWARD = [
     '"',
 ]
 AWKWARD += ["!x", "\x85", "a\x85b", "a\u2028b", " \u2029", "\ufeff", "a\n\nb ", "\t", "---", "..."]
-"""What one version of YAML or another takes for something else than text."""
+"""Strings that some version of YAML reads as something else."""
 KEYS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), max_size=8) | st.sampled_from(AWKWARD)
 PLAIN_TEXT = (st.text(st.characters(codec="utf-8"), max_size=20) | st.sampled_from(AWKWARD)).filter(
     lambda text: not any(marker in text for marker in ("{{", "{%", "{#"))
@@ -123,7 +123,7 @@ def test_any_task_loads_prints_and_loads_equal(plain: dict[str, Any]) -> None:
 def test_every_kind_of_step_is_among_them() -> None:
     inner = st.just({"log": "x"})
     made = {kind for kind in STEPS if _gives(steps(inner), kind)}
-    # What ends a workflow is not generated, since it may not be everywhere.
+    # A step that ends the workflow is not generated, since it is not allowed everywhere.
     assert made == STEPS.keys() - {"return"}
 
 

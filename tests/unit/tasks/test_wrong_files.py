@@ -1,4 +1,4 @@
-"""Wrong files: what each is told, with line and column, and all of it at once."""
+"""Invalid files: the errors of each, with line and column, and all of them at once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ tools:
   - name: update
     system: {resource: agent, subresource: session, operation: update}
 """
-"""What `(tools)` stands for in wrong_files.txt."""
+"""The replacement for `(tools)` in wrong_files.txt."""
 
 
 WRITTEN = {
