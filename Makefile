@@ -129,10 +129,10 @@ verify-console: $(READY) ## Check that the built console is what its sources giv
 fix-console: $(READY) ## Build the console from its sources; needs Node.js.
 	@$(BIN)/python client/console/build.py
 
-verify-docs: docs ## Check that the docs list settings and versions as they are, and that the site builds without a warning.
+verify-docs: docs ## Check the docs' tables and pictures, and that the site builds without a warning.
 	@$(BIN)/python docs/generate.py --check $(call cure,run \`make fix-docs\`.)
 
-fix-docs: $(READY) ## Write the lists of settings and of tested versions.
+fix-docs: $(READY) ## Write the lists of settings and of tested versions, and draw the pictures.
 	@$(BIN)/python docs/generate.py
 
 verify-sizes: $(READY) ## Check that files and functions stay small; prints their sizes.

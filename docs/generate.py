@@ -1,10 +1,12 @@
-"""Writes the tables of the docs that are made from something else, or checks them with --check.
+"""Writes the tables and pictures of the docs that are made from something else, or checks them with --check.
 
-Invariant: what is between the markers of a page is a function of the settings, or of the frameworks' pins, alone.
+Invariant: what is between the markers of a page is a function of the settings, or of the frameworks' pins, alone, and a
+picture is a function of its text, the file beside it that ends in `.d2`.
 """
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Callable
 from datetime import timedelta
@@ -19,6 +21,10 @@ if TYPE_CHECKING:
 
 DOCS: Final = Path(__file__).resolve().parent
 PINS: Final = DOCS.parent / "tests" / "integrations"
+PICTURES: Final = tuple(sorted(DOCS.glob("images/*.d2")))
+"""The texts that pictures are drawn from, in the language of https://d2lang.com."""
+
+LOOK: Final = ("--theme=0", "--dark-theme=200", "--pad=16", "--scale=0.75")
 FRAMEWORKS: Final = {
     "openai_agents": ("OpenAI Agents SDK", "openai-agents"),
     "google_adk": ("Google ADK", "google-adk"),
@@ -82,6 +88,15 @@ def render(page: str, text: str) -> str:
     return f"{before}{begin}\n\n{table()}\n\n{end}{after}"
 
 
+def drawn(text: Path) -> bytes:
+    """The picture of a text, as SVG that follows the reader's light or dark scheme."""
+    command: list[str | Path] = [Path(sys.executable).with_name("d2"), *LOOK, text, "-"]
+    done = subprocess.run(command, capture_output=True, check=False)
+    if done.returncode != 0:
+        sys.exit(f"docs/images/{text.name} cannot be drawn: {done.stderr.decode()}")
+    return done.stdout
+
+
 def main(arguments: list[str]) -> str | None:
     """Returns None when all is well, else the sentence that says what to do."""
     if arguments not in ([], ["--check"]):
@@ -93,6 +108,12 @@ def main(arguments: list[str]) -> str | None:
             (DOCS / page).write_text(wanted, encoding="utf-8", newline="\n")
         elif text != wanted:
             return f"docs/{page} does not list what it should; run `make fix-docs`."
+    for text_file in PICTURES:
+        file, picture = text_file.with_suffix(".svg"), drawn(text_file)
+        if not arguments:
+            file.write_bytes(picture)
+        elif not file.is_file() or file.read_bytes() != picture:
+            return f"docs/images/{file.name} is not what {text_file.name} gives; run `make fix-docs`."
     return None
 
 

@@ -1,12 +1,14 @@
-"""The tables in the docs match their sources: the settings, and the pins of the frameworks."""
+"""The tables and pictures in the docs match their sources: settings, pins of the frameworks, and texts."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from docs import generate
+from sessions_server.storage.schema import metadata
 from tests.integrations.runner import FRAMEWORKS
 from tests.meta.tree import text_of
 
@@ -27,3 +29,31 @@ def test_only_what_stands_between_the_markers_is_written() -> None:
     assert written.startswith(f"before\n{begin}\n")
     assert written.endswith(f"{end}\nafter\n")
     assert "what was here" not in written
+
+
+@pytest.mark.parametrize("text", generate.PICTURES, ids=lambda text: text.name)
+def test_a_picture_is_what_its_text_gives(text: Path) -> None:
+    assert text.with_suffix(".svg").read_bytes() == generate.drawn(text)
+
+
+def test_a_text_that_cannot_be_drawn_says_why(tmp_path: Path) -> None:
+    text = tmp_path / "wrong.d2"
+    text.write_text("a -> {")
+    with pytest.raises(
+        SystemExit, match=r"wrong\.d2 cannot be drawn: err: .*wrong\.d2:1:1: connection missing"
+    ):
+        generate.drawn(text)
+
+
+def test_the_picture_of_the_tables_has_every_table_and_columns_that_exist() -> None:
+    tables = re.findall(
+        r"^(\w+): \{\n  shape: sql_table\n((?:  .*\n)+)",
+        text_of(Path("docs/images/storage.d2")),
+        re.MULTILINE,
+    )
+    assert {name for name, _ in tables} == metadata.tables.keys()
+    for name, rows in tables:
+        columns = {
+            column for row in rows.splitlines() for column in row.partition(":")[0].strip().split(", ")
+        }
+        assert columns <= set(metadata.tables[name].c.keys()), name

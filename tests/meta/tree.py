@@ -8,8 +8,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 CONSOLE = Path("server/sessions_server/http/console")
 """The built console."""
-PICTURES = {".png"}
-"""Endings of binary files."""
+PICTURES = {".png", ".svg"}
+"""Endings of files that nobody writes as text."""
 
 
 def project_files(*patterns: str) -> list[Path]:
