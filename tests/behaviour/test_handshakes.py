@@ -1,4 +1,4 @@
-"""A failed TLS handshake of the gRPC port is logged as one line with the cause, in the usual format."""
+"""A failed TLS handshake of either port is logged as one line with the cause, in the usual format."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     for name, content in files.items():
         (folder / name).write_bytes(content)
     env = {f"SESSIONS_{name}": str(folder / name) for name in files}
-    with start_server(folder, env={**env, "SESSIONS_LOG_FORMAT": "json"}) as server:
+    env |= {"SESSIONS_LOG_FORMAT": "json", "SESSIONS_HTTP_LISTEN": f"{HOST}:0"}
+    with start_server(folder, env=env) as server:
         yield server
 
 
@@ -109,15 +110,22 @@ ROWS: Final[dict[str, tuple[Callable[[int, Path], None], str]]] = {
 }
 
 
+@pytest.fixture(params=["gRPC", "HTTP"])
+def port(request: pytest.FixtureRequest, server: Server) -> int:
+    return server.port if request.param == "gRPC" else int(server.url.rpartition(":")[2])
+
+
 @pytest.mark.parametrize("row", ROWS)
-def test_a_failed_handshake_is_one_line_with_its_cause(row: str, server: Server, tmp_path: Path) -> None:
+def test_a_failed_handshake_is_one_line_with_its_cause(
+    row: str, port: int, server: Server, tmp_path: Path
+) -> None:
     fail, cause = ROWS[row]
     before = lines(server)
-    fail(server.port, tmp_path)
+    fail(port, tmp_path)
     while len(lines(server)) == len(before):
         pass
     # A second failure with a known cause shows that the first one logged nothing else.
-    plain(server.port, tmp_path)
+    plain(port, tmp_path)
     while len(told := lines(server)[len(before) :]) < 2:
         pass
     assert told == [cause, ROWS["plaintext"][1]]

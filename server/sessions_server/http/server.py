@@ -7,7 +7,7 @@ import contextlib
 import logging
 import socket
 import ssl
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final, Protocol
 
 import uvicorn
@@ -41,6 +41,9 @@ class Tls(Protocol):
 
     def read(self) -> object:
         """Loads the files. Raises SetupError, naming the setting, if one cannot be used."""
+
+    def handshake_failed(self, reason: str, more: str) -> None:
+        """Logs a failed handshake: the TLS library's name for the reason, and its text about the certificate."""
 
     def stamp(self) -> object:
         """A fingerprint that changes with the files. Raises OSError."""
@@ -127,6 +130,25 @@ class _Server(uvicorn.Server):
         yield
 
 
+class _Handshake(ssl.SSLObject):
+    """Reports its failure, which asyncio passes over in silence."""
+
+    def do_handshake(self) -> None:
+        try:
+            super().do_handshake()
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            raise
+        except ssl.SSLError as error:
+            if isinstance(self.context, _Context):
+                self.context.failed(error.reason or str(error), getattr(error, "verify_message", ""))
+            raise
+
+
+class _Context(ssl.SSLContext):
+    sslobject_class = _Handshake
+    failed: Callable[[str, str], None]
+
+
 class _Handshakes:
     """Loads changed files at the next handshake. If they cannot be used it logs that and keeps the old ones."""
 
@@ -137,7 +159,8 @@ class _Handshakes:
 
     def _load(self) -> ssl.SSLContext:
         self._tls.read()
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context = _Context(ssl.PROTOCOL_TLS_SERVER)
+        context.failed = self._tls.handshake_failed
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.load_cert_chain(self._tls.certificate, self._tls.key)
         if self._tls.client_ca is not None:

@@ -1,8 +1,9 @@
-"""Failed TLS handshakes of the gRPC port, in the server's own log.
+"""Failed TLS handshakes, in the server's own log.
 
-gRPC reports them only on standard error, in its own format: its core writes to the file descriptor and bypasses
-Python's logging (https://github.com/grpc/grpc/issues/7077). While the server runs, a pipe takes the descriptor's place,
-and every line that is not about a handshake passes through unchanged. Python's own output bypasses the pipe.
+gRPC reports those of its port only on standard error, in its own format: its core writes to the file descriptor and
+bypasses Python's logging (https://github.com/grpc/grpc/issues/7077). While the server runs, a pipe takes the
+descriptor's place, and every line that is not about a handshake passes through unchanged. Python's own output bypasses
+the pipe.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ _CAUSES: Final = {
         "SSLV3_ALERT_BAD_CERTIFICATE",
         "SSLV3_ALERT_CERTIFICATE_EXPIRED",
         "SSLV3_ALERT_CERTIFICATE_UNKNOWN",
+        "TLSV1_ALERT_DECRYPT_ERROR",
         "TLSV1_ALERT_UNKNOWN_CA",
     ),
     "the client's version of TLS is not served": (
@@ -81,10 +83,15 @@ def _relay(reading: int, real: int) -> None:
                 rest.write(line)
             else:
                 reason, more = failed["reason"].decode(), (failed["more"] or b"").decode(errors="replace")
-                logger.warning("a TLS handshake failed: %s", _cause(reason, more.strip()))
+                report(reason, more.strip())
+
+
+def report(reason: str, more: str = "") -> None:
+    """Logs a failed handshake, by the TLS library's name for the reason and its text about the certificate."""
+    logger.warning("a TLS handshake failed: %s", _cause(reason, more))
 
 
 def _cause(reason: str, more: str) -> str:
-    """A sentence for operators from BoringSSL's reason and its text about the certificate."""
+    """A sentence for operators. BoringSSL and OpenSSL mostly have the same names."""
     cause = _CAUSE_OF.get(reason, reason.lower().replace("_", " "))
     return f"{cause}: {more}" if cause == _NOT_ACCEPTED and more else cause

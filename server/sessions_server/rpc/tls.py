@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from sessions_server.domain.errors import SetupError
+from sessions_server.rpc.handshakes import report
 
 logger = logging.getLogger(__name__)
 
@@ -75,6 +76,10 @@ class Tls:
             _Reload(self),  # type: ignore[arg-type]  # the stubs lack None, which means unchanged
             require_client_authentication=self.client_ca is not None,
         )
+
+    def handshake_failed(self, reason: str, more: str) -> None:
+        """Logs a failed handshake of another port with these files."""
+        report(reason, more)
 
     def stamp(self) -> Stamp:
         """A fingerprint that changes with the files. Raises OSError."""
