@@ -26,7 +26,7 @@ $(READY): pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is needed: install it, or name it with PYTHON=…"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --editable '$(ROOT)[server,postgres,nats,http,uvloop,cli,tasks]' --group dev
+	$(BIN)/python -m pip install --quiet --editable '$(ROOT)[all]' --group dev
 	@touch $@
 
 run: $(READY) ## Start the server on 127.0.0.1:50051, and HTTP on 8080, with an embedded database in this folder.

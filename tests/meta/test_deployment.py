@@ -24,6 +24,7 @@ BIN = Path(sys.executable).parent
 PROJECT: dict[str, Any] = tomllib.loads(text_of(Path("pyproject.toml")))["project"]
 OF_CLIENTS = {
     "agent-framework",
+    "all",
     "cli",
     "google-adk",
     "langgraph",

@@ -17,6 +17,7 @@ from zipfile import ZipFile
 
 import pytest
 
+from tests.integrations.runner import FRAMEWORKS
 from tests.meta.readme import DEFAULT_ADDRESS, blocks
 from tests.meta.tree import ROOT, project_files, text_of
 from tests.support.server import Server, start_server
@@ -92,6 +93,13 @@ def python(request: pytest.FixtureRequest, wheel: Path, tmp_path_factory: pytest
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with start_server(tmp_path_factory.mktemp("server")) as server:
         yield server
+
+
+def test_the_extra_all_names_every_extra_that_is_not_a_frameworks() -> None:
+    extras = tomllib.loads(text_of(Path("pyproject.toml")))["project"]["optional-dependencies"]
+    [everything] = extras.pop("all")
+    named = set(everything.removeprefix("sessions[").removesuffix("]").split(","))
+    assert named == extras.keys() - {framework.replace("_", "-") for framework in FRAMEWORKS}
 
 
 def test_the_wheel_holds_the_packages_and_nothing_else(wheel: Path) -> None:
