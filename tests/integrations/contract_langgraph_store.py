@@ -6,12 +6,13 @@ import os
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 from langgraph.store.base import BaseStore, PutOp
 from langgraph.store.sqlite import SqliteStore
 
-from sessions_client import AsyncClient, Client
+from sessions_client import AsyncClient, Client, RecordName, Scope
 from sessions_client.integrations.langgraph import AsyncSessionsStore, SessionsStore
 
 ADDRESS = os.environ["SESSIONS_TEST_ADDRESS"]
@@ -82,6 +83,37 @@ def test_items_are_found_after_pages_that_are_empty() -> None:
         assert [item.key for item in store.search(("wanted",))] == ["2", "1", "0"]
         assert [item.key for item in store.search(("wanted",), limit=1, offset=1)] == ["1"]
         assert [item.key for item in store.search(("wanted",), filter={"n": 0})] == ["0"]
+
+
+def test_filters_name_values_within_others_by_their_path(store: BaseStore) -> None:
+    root = str(uuid.uuid4())
+    store.put((root,), "one", {"user": {"access-level": "nested", "1": {"x": 2}}})
+    store.put((root,), "two", {"user": "another"})
+    for wanted in ({"user.access-level": "nested"}, {"user.1.x": 2}, {"user.1.x": {"$gt": 1}}):
+        assert [item.key for item in store.search((root,), filter=wanted)] == ["one"]
+
+
+@pytest.mark.parametrize("refreshes", [True, False])
+async def test_a_read_restarts_the_lifetime_of_what_it_returns_alone(refreshes: bool) -> None:
+    root = str(uuid.uuid4())
+    async with AsyncClient(ADDRESS) as client:
+        config: Any = {"default_ttl": 5, **({"refresh_on_read": True} if refreshes else {})}
+        store = AsyncSessionsStore(client, ttl=config)
+        for number in range(3):
+            await store.aput((root,), str(number), {"n": number})
+
+        async def ends() -> list[Any]:
+            names = [RecordName(Scope(tenant=True), ("langgraph-store", root), key) for key in "012"]
+            return [(await client.records.get(name)).expire_time for name in names]
+
+        before = await ends()
+        assert len(await store.asearch((root,), filter={"n": 0})) == 1
+        assert len(await store.asearch((root,), limit=1, offset=1)) == 1
+        after = await ends()
+        await store.aget((root,), "2")
+        last = await ends()
+    assert [one < other for one, other in zip(before, after, strict=True)] == [refreshes, refreshes, False]
+    assert [one < other for one, other in zip(after, last, strict=True)] == [False, False, refreshes]
 
 
 async def test_the_asynchronous_store() -> None:

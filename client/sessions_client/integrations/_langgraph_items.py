@@ -72,8 +72,8 @@ def batch(operations: Sequence[Op], *, refreshes: bool) -> Steps[list[Result]]:
 
 
 def _read_of(operation: GetOp | SearchOp, *, refreshes: bool, token: str | None = None) -> ops.Read:
-    refresh = bool(refreshes and operation.refresh_ttl)
     if isinstance(operation, GetOp):
+        refresh = bool(refreshes and operation.refresh_ttl)
         return ops.read_record(_name(operation.namespace, operation.key), refresh_ttl=refresh)
     most = _PAGE if operation.filter else min(_PAGE, operation.offset + operation.limit)
     return ops.list_records(
@@ -81,7 +81,6 @@ def _read_of(operation: GetOp | SearchOp, *, refreshes: bool, token: str | None 
         (ROOT, *operation.namespace_prefix),
         subtree=True,
         order_by="time desc",
-        refresh_ttl=refresh,
         page_size=max(1, most),
         page_token=token,
     )
@@ -89,6 +88,14 @@ def _read_of(operation: GetOp | SearchOp, *, refreshes: bool, token: str | None 
 
 def _search(operation: SearchOp, page: Any, *, refreshes: bool) -> Steps[list[SearchItem]]:
     """The matching items, the last written first."""
+    found = yield from _found(operation, page)
+    if refreshes and operation.refresh_ttl:
+        names = [_name(item.namespace, item.key) for item in found]
+        yield from read_all([ops.read_record(name, refresh_ttl=True) for name in names])
+    return found
+
+
+def _found(operation: SearchOp, page: Any) -> Steps[list[SearchItem]]:
     wanted = operation.offset + operation.limit
     found: list[SearchItem] = []
     while True:
@@ -97,7 +104,7 @@ def _search(operation: SearchOp, page: Any, *, refreshes: bool) -> Steps[list[Se
         # A page may be empty and still have a next page.
         if len(found) >= wanted or page is None or not page.next_page_token:
             return found[operation.offset : wanted]
-        read = _read_of(operation, refreshes=refreshes, token=page.next_page_token)
+        read = _read_of(operation, refreshes=False, token=page.next_page_token)
         (page,) = yield from read_all([read])
 
 
@@ -166,7 +173,16 @@ def fits(value: Any, condition: Any) -> bool:
         return bool(value == condition)
     if any(key.startswith("$") for key in condition):
         return all(_compares(value, name, bound) for name, bound in condition.items())
-    return isinstance(value, Mapping) and all(fits(value.get(key), each) for key, each in condition.items())
+    return isinstance(value, Mapping) and all(fits(at(value, key), each) for key, each in condition.items())
+
+
+def at(value: Mapping[str, Any], key: str) -> Any:
+    """What a key of a filter means: the value of this key or, as in LangGraph's SQLite store, at this dotted path."""
+    if key in value or "." not in key:
+        return value.get(key)
+    first, _, rest = key.partition(".")
+    inner = value.get(first)
+    return at(inner, rest) if isinstance(inner, Mapping) else None
 
 
 def _compares(value: Any, name: str, bound: Any) -> bool:

@@ -28,6 +28,7 @@ from sessions_client.integrations._langgraph_checkpoints import (
     labels_of,
     writes_of,
 )
+from sessions_client.integrations._langgraph_items import at
 from sessions_client.integrations._reads import fetch, read_lists
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def page_of(threads: Threads, names: Sequence[RecordName]) -> Steps[list[Checkpo
 
 def fits(found: CheckpointTuple, filter: dict[str, Any] | None) -> bool:
     """Whether the metadata matches a filter."""
-    return all(found.metadata.get(key) == value for key, value in (filter or {}).items())
+    return all(at(found.metadata, key) == value for key, value in (filter or {}).items())
 
 
 def delete_thread(thread_id: str) -> Steps[None]:

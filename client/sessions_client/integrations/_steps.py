@@ -29,7 +29,7 @@ class OwnLoop:
     def wait(self, work: Coroutine[Any, Any, T]) -> T:
         """Runs the work in the remembered loop, or in a new one if there is none, and returns its result.
 
-        Raises RuntimeError in a thread that runs an event loop, since it would wait for itself.
+        Raises InvalidStateError in a thread that runs an event loop, since it would wait for itself.
         """
         try:
             asyncio.get_running_loop()
@@ -38,7 +38,7 @@ class OwnLoop:
                 return asyncio.run(work)
             return asyncio.run_coroutine_threadsafe(work, self._loop).result()
         work.close()
-        raise RuntimeError(
+        raise asyncio.InvalidStateError(
             "A synchronous method was called within an event loop. Await the asynchronous one instead."
         )
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 class _Saver(BaseCheckpointSaver[str]):
-    """The synchronous methods, which both savers have."""
+    """The methods, which both savers have."""
 
     def __init__(
         self,
@@ -70,6 +70,10 @@ class _Saver(BaseCheckpointSaver[str]):
     @abstractmethod
     def _run(self, steps: Steps[T]) -> T:
         """Runs steps for a synchronous method."""
+
+    @abstractmethod
+    async def _run_async(self, steps: Steps[T]) -> T:
+        """Runs steps for an asynchronous method."""
 
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """The checkpoint named by the config, or the newest one of its thread and namespace."""
@@ -126,47 +130,6 @@ class _Saver(BaseCheckpointSaver[str]):
         """Deletes all checkpoints of threads (`delete`), or all except the newest of each namespace and the ancestors
         from which its delta channels are rebuilt (`keep_latest`)."""
         self._run(threads.prune(self._threads, thread_ids, strategy))
-
-
-class SessionsSaver(_Saver):
-    """A checkpointer on a synchronous client. `storage_options` is for the sessions that it creates."""
-
-    def __init__(
-        self,
-        client: Client,
-        *,
-        serde: SerializerProtocol | None = None,
-        storage_options: StorageOptions | Mapping[str, Any] | None = None,
-    ) -> None:
-        super().__init__(serde=serde, storage_options=storage_options)
-        self._client = client
-
-    def _run(self, steps: Steps[T]) -> T:
-        return run(self._client, steps)
-
-
-class AsyncSessionsSaver(_Saver):
-    """A checkpointer on an asynchronous client. `storage_options` is for the sessions that it creates.
-
-    Its synchronous methods are for threads without an event loop, such as those of a graph's synchronous nodes."""
-
-    def __init__(
-        self,
-        client: AsyncClient,
-        *,
-        serde: SerializerProtocol | None = None,
-        storage_options: StorageOptions | Mapping[str, Any] | None = None,
-    ) -> None:
-        super().__init__(serde=serde, storage_options=storage_options)
-        self._client = client
-        self._loop = OwnLoop()
-
-    def _run(self, steps: Steps[T]) -> T:
-        return self._loop.wait(run_async(self._client, steps))
-
-    async def _run_async(self, steps: Steps[T]) -> T:
-        self._loop.remember()
-        return await run_async(self._client, steps)
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """The checkpoint named by the config, or the newest one of its thread and namespace."""
@@ -225,6 +188,57 @@ class AsyncSessionsSaver(_Saver):
         await self._run_async(threads.prune(self._threads, thread_ids, strategy))
 
 
+class SessionsSaver(_Saver):
+    """A checkpointer on a synchronous client. `storage_options` is for the sessions that it creates.
+
+    Its asynchronous methods call the client in a thread."""
+
+    def __init__(
+        self,
+        client: Client,
+        *,
+        serde: SerializerProtocol | None = None,
+        storage_options: StorageOptions | Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(serde=serde, storage_options=storage_options)
+        self._client = client
+
+    def _run(self, steps: Steps[T]) -> T:
+        return run(self._client, steps)
+
+    async def _run_async(self, steps: Steps[T]) -> T:
+        return await asyncio.to_thread(self._run, steps)
+
+
+class AsyncSessionsSaver(_Saver):
+    """A checkpointer on an asynchronous client. `storage_options` is for the sessions that it creates.
+
+    Its synchronous methods are for threads without an event loop, such as those of a graph's synchronous nodes."""
+
+    def __init__(
+        self,
+        client: AsyncClient,
+        *,
+        serde: SerializerProtocol | None = None,
+        storage_options: StorageOptions | Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(serde=serde, storage_options=storage_options)
+        self._client = client
+        self._loop = OwnLoop()
+
+    def _run(self, steps: Steps[T]) -> T:
+        return self._loop.wait(run_async(self._client, steps))
+
+    async def _run_async(self, steps: Steps[T]) -> T:
+        self._loop.remember()
+        return await run_async(self._client, steps)
+
+
+def _refreshes(config: TTLConfig | None) -> bool:
+    """Whether reads may restart lifetimes."""
+    return bool(config and config.get("refresh_on_read"))
+
+
 class SessionsStore(BaseStore):
     """A store on a synchronous client. `ttl` has the store's defaults, in minutes, as in LangGraph's own stores.
 
@@ -239,7 +253,7 @@ class SessionsStore(BaseStore):
 
     def batch(self, ops: Iterable[Op]) -> list[Result]:
         """The result of each operation: all reads are done first, then all writes at once."""
-        return run(self._client, batch(list(ops), refreshes=self.ttl_config is not None))
+        return run(self._client, batch(list(ops), refreshes=_refreshes(self.ttl_config)))
 
     async def abatch(self, ops: Iterable[Op]) -> list[Result]:
         """The same as `batch`, in a thread."""
@@ -266,7 +280,7 @@ class AsyncSessionsStore(BaseStore):
     async def abatch(self, ops: Iterable[Op]) -> list[Result]:
         """The result of each operation: all reads are done first, then all writes at once."""
         self._loop.remember()
-        return await run_async(self._client, batch(list(ops), refreshes=self.ttl_config is not None))
+        return await run_async(self._client, batch(list(ops), refreshes=_refreshes(self.ttl_config)))
 
 
 if __name__ == "__main__":
