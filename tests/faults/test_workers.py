@@ -240,7 +240,7 @@ async def test_a_killed_worker_loses_nothing_that_it_acknowledged_and_comes_back
         session = await client.sessions.get(session_id)
     assert session.message_count == len(set(acknowledged)) + len({"m-1"})
     assert fleet.serving() == {"1": 1.0, "2": 1.0}
-    assert f"worker {worker} was ended by SIGKILL; it is started again in 0.1 s" in fleet.server.log
+    assert f"worker {worker} was ended by SIGKILL; it is started again in" in fleet.server.log
 
 
 def test_no_other_server_takes_a_part_of_the_calls(fleet: Fleet) -> None:
@@ -275,7 +275,9 @@ async def test_a_worker_that_cannot_start_is_tried_again_until_none_serves(fleet
     starts = fleet.server.log.count("worker 1 serves as process")
     away = fleet.keyring.rename(fleet.folder / "away")
     fleet.process("1").kill()
-    await fleet.until_logged("worker 1 ended with exit code 1; it is started again in 0.2 s")
+    await fleet.until_logged("worker 1 ended with exit code 1; it is started again in")
+    *_, first, second = re.findall(r"worker 1 .* it is started again in (\S+) s", fleet.server.log)
+    assert float(second) == 2 * float(first)
     assert fleet.serving() == {"1": 0.0, "2": 1.0}
     away.rename(fleet.keyring)
     await fleet.until_logged("worker 1 serves as process", starts + 1)
