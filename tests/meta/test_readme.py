@@ -13,10 +13,16 @@ from tests.meta.tree import text_of
 README = list(blocks(text_of(Path("README.md"))))
 
 
-def test_the_readme_has_commands_and_code_to_paste() -> None:
-    words = [block.word for block in README]
-    assert {"bash", "python"} <= set(words)
-    assert words.index("bash") < words.index("python"), "the server has to be started before it is called"
+def test_the_first_screen_is_an_installation_and_a_program_without_a_server() -> None:
+    install, program = README[:2]
+    assert install.text.startswith("pip install ")
+    assert 'Client("./chat.db")' in program.text
+
+
+def test_the_server_is_started_before_it_is_called() -> None:
+    [started, *_] = (number for number, block in enumerate(README) if block.word == "bash")
+    [called, *_] = (number for number, block in enumerate(README) if f'"{DEFAULT_ADDRESS}"' in block.text)
+    assert started < called
 
 
 def test_the_readmes_blocks_do_what_it_says(tmp_path: Path) -> None:
