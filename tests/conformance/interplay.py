@@ -11,6 +11,8 @@ import pytest
 from sessions_server.domain.commit import Commit
 from sessions_server.domain.errors import (
     EventsCompacted,
+    ImportCutShort,
+    ImportUnderWay,
     InvalidState,
     MessageExists,
     StillErasing,
@@ -44,6 +46,7 @@ from tests.conformance.interplay_model import (
     receipt,
     words_of,
 )
+from tests.conformance.interplay_slices import HalfWay
 from tests.conformance.test_record_locks import running_writer
 from tests.support import commits as c
 
@@ -79,6 +82,7 @@ class Acts(Choices):
         self._stores: list[Harness] = []
         self.sessions: dict[SessionKey, Modelled] = {}
         self._exports: list[tuple[list[ExportRecord], Modelled]] = []
+        self._coming: HalfWay | None = None
         self._requests: list[Used] = []
         self.trace: list[str] = []
         """The operations so far, to find the cause of a failure."""
@@ -111,6 +115,7 @@ class Acts(Choices):
             (1, self._compact),
             (2, self._export),
             (2, self._import),
+            (10, self._stage),
             (2, self._repeat),
             (1, self._restart),
             (5, self._roll_back),
@@ -167,7 +172,7 @@ class Acts(Choices):
         if session is None:
             try:
                 await self.bench.commit(self._create(at))
-            except StillErasing:
+            except (StillErasing, ImportUnderWay):
                 while await self.bench.store.erase(STEP):
                     pass
                 return
@@ -204,7 +209,7 @@ class Acts(Choices):
         self._tell(at, commits, filling)
         try:
             done = await self.bench.commit(*commits, first, Commit(key=at, operations=tuple(filling)))
-        except StillErasing:
+        except (StillErasing, ImportUnderWay):
             return
         self.take(session, filling, done.messages())
         self.sessions[at] = session
@@ -234,7 +239,7 @@ class Acts(Choices):
             done, _ = await self.bench.store.fork(
                 Fork(source=source, key=at, at=Sequence(position), data_key=data_key, log_id=uuid4().hex)
             )
-        except StillErasing:
+        except (StillErasing, ImportUnderWay):
             return
         except EventsCompacted as error:
             self._check_compacted(source, position, error)
@@ -298,10 +303,32 @@ class Acts(Choices):
 
         try:
             made = await self._with_transfers(run)
-        except StillErasing:
+        except (StillErasing, ImportUnderWay):
             return
         except InvalidState:
             return  # its time is over
+        await self._take_import(at, exported, made)
+
+    async def _stage(self) -> None:
+        """Goes on with an import that comes in slices, or begins one."""
+        if (coming := self._coming) is None:
+            free = [each for each in KEYS if each not in self.sessions]
+            if self._exports and free:
+                records, exported = self._random.choice(self._exports)
+                at = self._random.choice(free)
+                data_key = self._cells.new_key(*at) if self._encrypted else None
+                self._coming = await HalfWay.begin(self.bench, at, records, exported, data_key)
+            return
+        try:
+            is_over, made = await coming.go_on(self.bench, self._random)
+        except ImportCutShort:
+            is_over, made = True, None
+        self._tell(coming.at, is_over, made is not None)
+        self._coming = None if is_over else coming
+        if made is not None and (made.expire_time is None or made.expire_time > self._clock.now()):
+            await self._take_import(coming.at, coming.exported, made)
+
+    async def _take_import(self, at: SessionKey, exported: Modelled, made: Session) -> None:
         session = self.sessions.setdefault(at, Modelled())
         session.context, session.most = exported.context, exported.most
         first = made.last_sequence - len(exported.messages) + 1

@@ -105,7 +105,7 @@ async def place(tmp_path: Path, opener: Opener, clock: HandClock, cells: Cells) 
 async def test_small_sessions_come_in_together(place: Place) -> None:
     before = await place.transactions()
     assert await place.run_import() == Imported(added=SMALL + LARGE, there=0, over=0)
-    saves = 2 + 2 * LARGE  # a large session is saved in two parts
+    saves = 2 + LARGE
     assert await place.transactions() - before == saves
     for session in (small(0), small(1), small(7), small(SMALL - 1), key("large0")):
         assert await place.contents(place.target, session) == await place.contents(place.source, session)

@@ -17,12 +17,14 @@ from sessions_server.domain.errors import (
     SessionNotFound,
 )
 from sessions_server.domain.models import (
+    SECOND,
     EventType,
     Message,
     Sequence,
     Session,
 )
 from sessions_server.domain.ports import HistoryQuery
+from sessions_server.service import transfer
 from sessions_server.storage import (
     bases as along_logs,
     compaction,
@@ -30,6 +32,7 @@ from sessions_server.storage import (
     past,
     recent_contexts,
     removal,
+    staging,
 )
 from sessions_server.storage.schema import bases, contexts, log, requests
 from tests.conformance.harness import key
@@ -54,6 +57,8 @@ if TYPE_CHECKING:
 
 STEPS: Final = 160
 STEPS_POSTGRES: Final = 50
+LEASE_SECONDS: Final = 300
+"""Of imports that come in slices: most of them come to their end."""
 
 
 def _beside_now(session: Session, now: Session) -> Session:
@@ -139,6 +144,8 @@ class Interplay(Acts):
 
     async def check_erased(self) -> None:
         """After all steps no table has any erased content."""
+        self._clock.turn(seconds=LEASE_SECONDS)
+        self._lapse()
         for due in await self.bench.due(10):
             await self.bench.commit(c.expire(key=due))
         while await self.bench.store.erase(STEP):
@@ -174,6 +181,9 @@ def _stored(connection: Connection) -> list[tuple[str, str]]:
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(along_logs, "EVENTS", 8)
+    monkeypatch.setattr(staging, "LEASE", LEASE_SECONDS * SECOND)
+    monkeypatch.setattr(transfer, "SLICE_ROWS", 2)
+    monkeypatch.setattr(transfer, "MESSAGES_PER_RECORD", 1)
     monkeypatch.setattr(erasure, "random", random.Random(SEED))
     monkeypatch.setattr(removal, "FEW", FEW)
     monkeypatch.setattr(erasure, "FEW", FEW)

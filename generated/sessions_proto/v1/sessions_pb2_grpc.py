@@ -460,7 +460,11 @@ class SessionServiceServicer(object):
         gets the metadata, config, context, history and records of the export; it has to be CREATED or ACTIVE. Message ids,
         order, times and content are kept; sequences are those of the target's own log. Writes one `imported` event and one
         `message` event for each message. A stream that is cut short, reordered or altered is INVALID_ARGUMENT and changes
-        nothing. Errors: SESSION_ALREADY_EXISTS, INVALID_STATE, ENCRYPTION_NOT_CONFIGURED, LIMIT_EXCEEDED,
+        nothing.
+
+        A large session is stored step by step, and cannot be seen before it is complete. Until then, creating or importing
+        a session with its id is UNAVAILABLE. Replacing an existing session takes a single step, for which all other writes
+        on SQLite wait. Errors: SESSION_ALREADY_EXISTS, INVALID_STATE, ENCRYPTION_NOT_CONFIGURED, LIMIT_EXCEEDED,
         TOO_MANY_STREAMS.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -215,7 +215,11 @@ class SessionServiceStub:
     gets the metadata, config, context, history and records of the export; it has to be CREATED or ACTIVE. Message ids,
     order, times and content are kept; sequences are those of the target's own log. Writes one `imported` event and one
     `message` event for each message. A stream that is cut short, reordered or altered is INVALID_ARGUMENT and changes
-    nothing. Errors: SESSION_ALREADY_EXISTS, INVALID_STATE, ENCRYPTION_NOT_CONFIGURED, LIMIT_EXCEEDED,
+    nothing.
+
+    A large session is stored step by step, and cannot be seen before it is complete. Until then, creating or importing
+    a session with its id is UNAVAILABLE. Replacing an existing session takes a single step, for which all other writes
+    on SQLite wait. Errors: SESSION_ALREADY_EXISTS, INVALID_STATE, ENCRYPTION_NOT_CONFIGURED, LIMIT_EXCEEDED,
     TOO_MANY_STREAMS.
     """
     ForkSession: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.ForkSessionRequest, _sessions_pb2.ForkSessionResponse]
@@ -415,7 +419,11 @@ class SessionServiceAsyncStub(SessionServiceStub):
     gets the metadata, config, context, history and records of the export; it has to be CREATED or ACTIVE. Message ids,
     order, times and content are kept; sequences are those of the target's own log. Writes one `imported` event and one
     `message` event for each message. A stream that is cut short, reordered or altered is INVALID_ARGUMENT and changes
-    nothing. Errors: SESSION_ALREADY_EXISTS, INVALID_STATE, ENCRYPTION_NOT_CONFIGURED, LIMIT_EXCEEDED,
+    nothing.
+
+    A large session is stored step by step, and cannot be seen before it is complete. Until then, creating or importing
+    a session with its id is UNAVAILABLE. Replacing an existing session takes a single step, for which all other writes
+    on SQLite wait. Errors: SESSION_ALREADY_EXISTS, INVALID_STATE, ENCRYPTION_NOT_CONFIGURED, LIMIT_EXCEEDED,
     TOO_MANY_STREAMS.
     """
     ForkSession: _aio.UnaryUnaryMultiCallable[_sessions_pb2.ForkSessionRequest, _sessions_pb2.ForkSessionResponse]  # type: ignore[assignment]
@@ -738,7 +746,11 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         gets the metadata, config, context, history and records of the export; it has to be CREATED or ACTIVE. Message ids,
         order, times and content are kept; sequences are those of the target's own log. Writes one `imported` event and one
         `message` event for each message. A stream that is cut short, reordered or altered is INVALID_ARGUMENT and changes
-        nothing. Errors: SESSION_ALREADY_EXISTS, INVALID_STATE, ENCRYPTION_NOT_CONFIGURED, LIMIT_EXCEEDED,
+        nothing.
+
+        A large session is stored step by step, and cannot be seen before it is complete. Until then, creating or importing
+        a session with its id is UNAVAILABLE. Replacing an existing session takes a single step, for which all other writes
+        on SQLite wait. Errors: SESSION_ALREADY_EXISTS, INVALID_STATE, ENCRYPTION_NOT_CONFIGURED, LIMIT_EXCEEDED,
         TOO_MANY_STREAMS.
         """
 

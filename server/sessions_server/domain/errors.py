@@ -26,7 +26,9 @@
      +-- DataCorrupted           stored data does not authenticate
      +-- Unavailable             the store cannot be reached for now
      |    +-- SessionLocked      another transaction held the session for too long
-     |    +-- StillErasing       a deleted session of this id is still being erased
+     |    +-- StillErasing       what was stored under this id before is still being erased
+     |    +-- ImportUnderWay     a session is being imported under this id
+     |    +-- ImportCutShort     an import stopped for so long that its rows were released
      |    +-- StreamAged         the stream reached its maximum age; open it again
      +-- ShuttingDown            the server is stopping
 
@@ -242,12 +244,31 @@ class SessionLocked(Unavailable):
 
 
 class StillErasing(Unavailable):
-    """A large session with this id was deleted a moment ago."""
+    """A large session with this id was deleted, or an import of it was given up, a moment ago."""
 
     def __init__(self) -> None:
         super().__init__(
-            "The session that had this id was deleted and is still being erased; try again with the same request_id, "
+            "What was stored under this session_id before is still being erased; try again with the same request_id, "
             "or choose another session_id."
+        )
+
+
+class ImportUnderWay(Unavailable):
+    """A session is being imported under this id and is not visible yet."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "A session is being imported under this session_id; try again with the same request_id, or choose another "
+            "session_id."
+        )
+
+
+class ImportCutShort(Unavailable):
+    """An import stopped for longer than its lease, and its rows are being erased."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The import was interrupted for too long and nothing of it was kept; import the session again."
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence as Seq
+from collections.abc import Awaitable, Callable, Mapping, Sequence as Seq
 from dataclasses import dataclass
 from enum import Enum, StrEnum
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias, TypeVar
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from sessions_server.domain.commit import Commit, Committed
     from sessions_server.domain.filters import Condition
     from sessions_server.domain.fork import Fork
+    from sessions_server.domain.imports import Import, Slice, Staged
     from sessions_server.domain.models import (
         Context,
         Event,
@@ -138,6 +139,19 @@ class Transaction(Protocol):
         """Reads several things, including what this transaction has written so far. Raises the same errors as
         ReadStore.read."""
 
+    def begin_import(self, opening: Commit) -> Staged | None:
+        """Reserves an id for an import whose slices follow, each in a transaction of its own. Returns None if the id
+        has a session, or the request is a repetition. Raises the DomainError that refuses the import."""
+
+    def add_to_import(self, staged: Staged, part: Slice) -> Staged:
+        """Stores the next slice, still invisible. Raises ImportCutShort, MessageExists."""
+
+    def end_import(self, staged: Staged) -> tuple[Committed, list[Published]]:
+        """Creates the session whose slices are stored. Raises ImportCutShort, KeyNotAvailable, DataCorrupted."""
+
+    def give_up_import(self, staged: Staged) -> None:
+        """Leaves the stored slices to the eraser."""
+
 
 class WriteStore(Protocol):
     """The store as seen by its only writer."""
@@ -179,11 +193,12 @@ class Commits(Protocol):
     async def submit(self, commit: Commit) -> Committed:
         """Sends a commit and waits for its result."""
 
-    async def submit_parts(self, parts: Callable[[], Iterator[Commit]]) -> Committed:
-        """Decides the parts of one commit in order, in one transaction, and returns the result of the first.
+    async def import_(self, whole: Import) -> Committed:
+        """Imports a session of any size, all of it or nothing, and returns the result of its opening.
 
-        Stops after the first part if it has no effect, as when the request is a repetition. Any refusal undoes all
-        parts.
+        If the id has no session, the import is committed in slices, with other commits between them, and is visible
+        only after the last one. Replacing a session takes one transaction. Raises the same errors as `send`, and
+        ImportUnderWay.
         """
 
     async def fork(self, fork: Fork) -> Committed:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from base64 import b64decode, b64encode
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -76,6 +77,31 @@ class Footer:
 
 
 ExportRecord: TypeAlias = Header | ContextRecord | MessagesRecord | RecordsPart | ScopeHeader | Footer
+
+
+def row_count(record: ExportRecord) -> int:
+    """How many messages and records of the session there are in a record of a stream."""
+    match record:
+        case MessagesRecord(messages):
+            return len(messages)
+        case RecordsPart(records):
+            return len(records)
+        case _:
+            return 0
+
+
+def pieces(record: ExportRecord, rows: int) -> Iterator[ExportRecord]:
+    """The record in several, each of at most this many messages or records of the session."""
+    count = row_count(record)
+    if count <= rows:
+        yield record
+        return
+    for start in range(0, count, rows):
+        match record:
+            case MessagesRecord(messages):
+                yield MessagesRecord(messages[start : start + rows])
+            case RecordsPart(records):
+                yield RecordsPart(records[start : start + rows])
 
 
 class Checker:

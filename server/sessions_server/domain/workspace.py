@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from sessions_server.domain.decide import decide
-from sessions_server.domain.errors import RequestIdReused, SessionNotFound, StillErasing
+from sessions_server.domain.errors import ImportUnderWay, RequestIdReused, SessionNotFound, StillErasing
 from sessions_server.domain.expiry import lapse
 from sessions_server.domain.facts import Decision, Facts
 from sessions_server.domain.history import History
@@ -55,7 +55,9 @@ class Slot:
     base: Base | None = None
     """Past states before this one are erased; None if none are."""
     erasing: bool = False
-    """Whether a deleted session with this id is still being erased; a new one must not be mixed up with it."""
+    """Whether what was stored under this id is still being erased; a new session must not be mixed up with it."""
+    importing: bool = False
+    """Whether an import with this id is under way."""
 
     def __post_init__(self) -> None:
         self.key = self.facts.key
@@ -64,6 +66,13 @@ class Slot:
     def changed(self) -> bool:
         """Whether anything must be saved."""
         return bool(self.published or self.new_requests)
+
+    def check_free(self) -> None:
+        """Raises ImportUnderWay, StillErasing unless the id may have a session now."""
+        if self.importing:
+            raise ImportUnderWay
+        if self.erasing:
+            raise StillErasing
 
 
 class Published(NamedTuple):
@@ -109,8 +118,8 @@ class Workspace:
             stamp.id if stamp is not None else "",
         )
         outcome = decide(facts, commit)
-        if slot.erasing and outcome.facts.session is not None:
-            raise StillErasing
+        if outcome.facts.session is not None:
+            slot.check_free()
         self.records = outcome.facts.records
         self._take(slot, outcome.facts, outcome.events)
         if outcome.forgets_past and slot.facts.session is not None:

@@ -1,9 +1,9 @@
 """The one writer of this process: gathers the commits of many callers and commits them together.
 
 Commits are decided in the order in which they were sent, in one transaction for as many as were waiting. One that
-fails, fails alone. A session that another transaction has locked for long is waited for in a lane beside, and a commit
-in parts, which may be long, is decided in one; on PostgreSQL nobody else waits for them. A caller that goes away before
-its commit's transaction began has done nothing; after that, all of it.
+fails, fails alone. A session that another transaction has locked for long is waited for in a lane beside, and imports
+and forks, which may be long, have another; on PostgreSQL nobody else waits for them. A caller that goes away before its
+commit's transaction began has done nothing; after that, all of it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeAlias, TypeVar
@@ -20,9 +20,11 @@ from sessions_server.domain.commit import Commit, Committed
 from sessions_server.domain.errors import SessionLocked, ShuttingDown, Unavailable
 from sessions_server.domain.ports import LockWait
 from sessions_server.domain.workspace import Published
+from sessions_server.log.imports import import_session
 
 if TYPE_CHECKING:
     from sessions_server.domain.fork import Fork
+    from sessions_server.domain.imports import Import
     from sessions_server.domain.models import SessionKey
     from sessions_server.domain.ports import Transaction, TransactionObserver, WriteStore
 
@@ -37,12 +39,8 @@ GATHER_SECONDS = 0.010
 every commit would take the few commands that came during the one before, and pay a disk flush for them."""
 
 LANES = 2
-"""How many transactions may wait beside the main ones for locked sessions, each for a bounded time. With one in
-parts, and the main one itself, that makes four: the smallest pool has two connections more, for readers."""
-
-
-Parts = Callable[[], Iterator[Commit]]
-"""The parts of one commit; called again when their transaction must be tried again."""
+"""How many transactions may wait beside the main ones for locked sessions, each for a bounded time. With that of a fork
+or an import, and the main one itself, that makes four: the smallest pool has two connections more, for readers."""
 
 
 Announce: TypeAlias = Callable[[list[Published]], object]
@@ -83,12 +81,12 @@ class Writer:
         self._announce = announce
         self.observer: TransactionObserver = _Nobody()
         self._waiting: deque[_Single] = deque()
-        self._parts: deque[_Entry[Parts]] = deque()
+        self._imports: deque[_Entry[Import]] = deque()
         self._wanted = 1
         self._ready = asyncio.Event()
         self._closing = False
         self._lanes = asyncio.Semaphore(LANES)
-        self._parts_lane = asyncio.Semaphore(1)
+        self._long_lane = asyncio.Semaphore(1)
         self._aside: dict[SessionKey, list[_Single]] = {}
         """The sessions that another transaction has locked, and what is to be done to each of them next."""
 
@@ -100,19 +98,15 @@ class Writer:
     async def submit(self, commit: Commit) -> Committed:
         return await self.send(commit)
 
-    async def submit_parts(self, parts: Parts) -> Committed:
-        """Decides the parts one after another in one transaction, and returns what the first of them came to.
-
-        Stops after the first when that has no effect, as a repeated request has none. Any refusal undoes all of them; a
-        caller that goes away may do so too.
-        """
-        return await self._enqueue(self._parts, parts)
+    async def import_(self, whole: Import) -> Committed:
+        """Imports a session, as a whole or not at all. An import whose caller goes away is given up."""
+        return await self._enqueue(self._imports, whole)
 
     async def fork(self, fork: Fork) -> Committed:
         """Forks a session beside the commits, which do not wait for it where there are several connections."""
         if self._closing:
             raise _stopping()
-        async with self._parts_lane:
+        async with self._long_lane:
             committed, published = await self._store.fork(fork)
         self._announce(published)
         return committed
@@ -126,8 +120,8 @@ class Writer:
     async def _commit_all(self, tasks: asyncio.TaskGroup) -> None:
         while self._is_wanted():
             await self._gather()
-            while self._parts:
-                tasks.create_task(self._commit_parts(self._parts.popleft()))
+            while self._imports:
+                tasks.create_task(self._import(self._imports.popleft()))
             batch = self._take()
             if batch:
                 for entry in await self._commit(batch, LockWait.BRIEF):
@@ -135,7 +129,7 @@ class Writer:
             self._wanted = max(len(batch) + len(self._waiting), 1)
 
     def _is_wanted(self) -> bool:
-        return bool(self._waiting or self._parts or not self._closing)
+        return bool(self._waiting or self._imports or not self._closing)
 
     def close(self) -> None:
         """Takes no more commits; `run` returns when those that were taken are answered."""
@@ -147,13 +141,13 @@ class Writer:
             raise _stopping()
         entry = _Entry(work, asyncio.get_running_loop().create_future(), self.observer.origin())
         queue.append(entry)
-        if self._parts or len(self._waiting) >= self._wanted:
+        if self._imports or len(self._waiting) >= self._wanted:
             self._ready.set()
         return entry.result
 
     async def _gather(self) -> None:
         """Waits for something to do, and under load for all the callers that were seen at the last batch."""
-        if self._parts or len(self._waiting) >= self._wanted or self._closing:
+        if self._imports or len(self._waiting) >= self._wanted or self._closing:
             return
         self._ready.clear()
         if self._wanted == 1:
@@ -175,15 +169,14 @@ class Writer:
                 break
         return batch
 
-    async def _commit_parts(self, entry: _Entry[Parts]) -> None:
-        async with self._parts_lane:
-            if entry.result.cancelled():
-                return
-            try:
-                answer, published = await self._store.transact(lambda tx: _decide_parts(tx, entry.work))
-            except Exception as error:
-                _settle(entry, error)
-                return
+    async def _import(self, entry: _Entry[Import]) -> None:
+        try:
+            answer, published = await import_session(
+                self._store, entry.work, lane=self._long_lane, is_unwanted=entry.result.cancelled
+            )
+        except Exception as error:
+            _settle(entry, error)
+            return
         _settle(entry, answer)
         self._announce(published)
 
@@ -258,24 +251,6 @@ def _read(tx: Transaction, outcomes: list[tuple[_Single, Committed | Exception]]
     entry, outcome = outcomes[-1]
     if entry.work.reads and not isinstance(outcome, Exception):
         outcomes[-1] = (entry, outcome._replace(reads=tx.read(entry.work.reads)))
-
-
-def _decide_parts(tx: Transaction, parts: Parts) -> tuple[Committed, list[Published]]:
-    """Watchers are told only that something happened, and read it from the log: there may be any number of parts."""
-    first: Committed | None = None
-    published: dict[object, Published] = {}
-    for commit in parts():
-        workspace = tx.load([commit], lock_wait=LockWait.LONG)
-        committed = workspace.apply(commit)
-        changes = tx.save(workspace)
-        if first is None and not changes:
-            return committed, []  # a repeated request
-        first = first or committed
-        for change in changes:
-            seen = published.get(change.key)
-            through = max(change.erased_through, seen.erased_through if seen else change.erased_through)
-            published[change.key] = change._replace(events=[], erased_through=through)
-    return first or Committed(), list(published.values())
 
 
 def _stopping() -> ShuttingDown:

@@ -9,7 +9,7 @@ import asyncio
 import errno
 import logging
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Final
@@ -36,31 +36,35 @@ def _open() -> IO[bytes]:
 @dataclass(slots=True)
 class Spool:
     envelope: Envelope
+    size_bytes: int = 0
+    """Of all records."""
     _count: int = 0
     _file: IO[bytes] = field(default_factory=_open)
 
-    async def append(self, record: ExportRecord) -> None:
-        await asyncio.to_thread(self._write, record)
+    async def append(self, *records: ExportRecord) -> None:
+        await asyncio.to_thread(self._write, records)
 
-    def records(self) -> Iterator[ExportRecord]:
-        """The records in their order, read one at a time."""
+    def records(self) -> Iterator[tuple[ExportRecord, int]]:
+        """The records in their order, each with its bytes, read one at a time."""
         with _usable():
             self._file.seek(0)
         for place in range(self._count):
             with _usable():
                 length = int.from_bytes(self._file.read(_LENGTH_BYTES), "big")
                 kept = self._file.read(length)
-            yield decode_record(self.envelope.open(place, kept))
+            yield decode_record(self.envelope.open(place, kept)), length
 
     def close(self) -> None:
         with suppress(OSError):  # of a last write into a full folder; what is kept is given up anyway
             self._file.close()
 
-    def _write(self, record: ExportRecord) -> None:
-        kept = self.envelope.seal(self._count, encode_record(record))
-        with _usable():
-            self._file.write(len(kept).to_bytes(_LENGTH_BYTES, "big") + kept)
-        self._count += 1
+    def _write(self, records: Iterable[ExportRecord]) -> None:
+        for record in records:
+            kept = self.envelope.seal(self._count, encode_record(record))
+            with _usable():
+                self._file.write(len(kept).to_bytes(_LENGTH_BYTES, "big") + kept)
+            self._count += 1
+            self.size_bytes += len(kept)
 
 
 @contextmanager

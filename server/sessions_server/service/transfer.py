@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import closing
-from dataclasses import replace
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from sessions_server.domain.commit import Commit, Committed, RequestStamp, without_session
@@ -16,6 +17,7 @@ from sessions_server.domain.errors import (
     Unavailable,
     Violation,
 )
+from sessions_server.domain.imports import Import, Slice
 from sessions_server.domain.models import Sequence
 from sessions_server.domain.operations import ImportMessages, ImportRecords, ImportSession
 from sessions_server.domain.ports import HistoryQuery, ReadStore, RecordStore
@@ -32,17 +34,25 @@ from sessions_server.domain.transfer import (
     MessagesRecord,
     RecordsPart,
     ScopeHeader,
+    pieces,
+    row_count,
 )
 from sessions_server.service.ids import new_log_id
 from sessions_server.service.sealing import new_data_key, sealed_if_possible
 from sessions_server.service.spool import Spool
 
 if TYPE_CHECKING:
-    from sessions_server.domain.models import Context, Session, SessionKey
+    from sessions_server.domain.models import Context, JsonObject, Session, SessionKey
     from sessions_server.domain.ports import Cells, Clock, Commits
 
 RECORDS_AT_ONCE = 1_000
 """Fewer where they are large."""
+
+SLICE_ROWS = 1_000
+"""About how many messages and records of an import one transaction stores."""
+
+SLICE_BYTES = 1024 * 1024
+"""From how many bytes on a slice takes no more messages and records."""
 
 SPOOL_COLUMN = "spool"
 
@@ -158,9 +168,10 @@ class Transfers:
         if not isinstance(header, Header) or not checker.finished:
             raise _cut_short()
         how = _Import(fail_if_exists=True, moved=True)
-        opening = self._opening(key, header.session, checker.footer(), how)
-        operations = tuple(_operations(key, opening, taken))
-        return self._commits.send(Commit(key=key, operations=operations, shows_session=False))
+        [data] = (record.data for record in taken if isinstance(record, ContextRecord))
+        opening = self._opening(key, header.session, data, checker.footer(), how)
+        rest = chain.from_iterable(_operations(key, record) for record in taken)
+        return self._commits.send(Commit(key=key, operations=(opening, *rest), shows_session=False))
 
     async def _import(self, key: SessionKey, records: AsyncIterator[ExportRecord], how: _Import) -> Session:
         first = await anext(records, None)
@@ -169,20 +180,28 @@ class Transfers:
                 "The stream does not start with its header; send every record of the export, in order."
             )
         with closing(Spool(sealed_if_possible(self._cells, key, SPOOL_COLUMN))) as spool:
-            footer = await _receive(first, records, spool)
+            rows, footer = await _receive(first, records, spool)
+            context = await asyncio.to_thread(_context, spool)
             # Not earlier, so that the data key is under the keyring's current one.
-            opening = self._opening(key, first.session, footer, how)
-            parts = partial(_parts, key, opening, how.stamp(footer), spool)
+            opening = self._opening(key, first.session, context, footer, how)
+            commit = Commit(key=key, request=how.stamp(footer), operations=(opening,))
+            slices = partial(_slices, key, spool, how.request_id)
             try:
-                committed = await self._commits.submit_parts(parts)
+                if rows > SLICE_ROWS or spool.size_bytes > SLICE_BYTES:
+                    committed = await self._commits.import_(Import(opening=commit, slices=slices))
+                else:
+                    operations = await asyncio.to_thread(lambda: tuple(chain.from_iterable(slices())))
+                    committed = await self._commits.submit(commit._replace(operations=(opening, *operations)))
             except MessageExists:
                 raise _refused("Two messages bear the same id; send the messages as exported.") from None
         return committed.session_after()
 
-    def _opening(self, key: SessionKey, exported: Session, footer: Footer, how: _Import) -> ImportSession:
+    def _opening(
+        self, key: SessionKey, exported: Session, context: JsonObject, footer: Footer, how: _Import
+    ) -> ImportSession:
         return ImportSession(
             exported=exported,
-            context={},
+            context=context,
             message_count=footer.message_count,
             log_id=new_log_id(),
             data_key=new_data_key(self._cells, key) if exported.storage.encryption else None,
@@ -204,41 +223,51 @@ class _Import(NamedTuple):
         return RequestStamp(self.request_id, "ImportSession", payload) if self.request_id else None
 
 
-async def _receive(first: Header, records: AsyncIterator[ExportRecord], spool: Spool) -> Footer:
-    """Keeps the whole stream. Raises InvalidRequest unless it is whole and unchanged."""
-    checker = Checker()
+async def _receive(first: Header, records: AsyncIterator[ExportRecord], spool: Spool) -> tuple[int, Footer]:
+    """Keeps the whole stream. Returns how many messages and records of the session it has. Raises InvalidRequest unless
+    it is whole and unchanged."""
+    checker, rows = Checker(), 0
     checker.take(first)
     async for record in records:
         checker.take(record)
-        await spool.append(record)
+        rows += row_count(record)
+        await spool.append(*pieces(record, MESSAGES_PER_RECORD))
     if not checker.finished:
         raise _cut_short()
-    return checker.footer()
+    return rows, checker.footer()
 
 
-def _parts(
-    key: SessionKey, opening: ImportSession, stamp: RequestStamp | None, spool: Spool
-) -> Iterator[Commit]:
-    """Read by the writer, a record at a time, so that a history of any length fits into memory."""
-    request_id = "" if stamp is None else stamp.id
-    for operation in _operations(key, opening, spool.records(), request_id):
-        is_first = isinstance(operation, ImportSession)
-        yield Commit(
-            key=key, request=stamp if is_first else None, operations=(operation,), shows_session=is_first
-        )
+def _context(spool: Spool) -> JsonObject:
+    """It comes before all that is kept of the stream."""
+    record, _ = next(spool.records())
+    return record.data if isinstance(record, ContextRecord) else {}
+
+
+def _slices(key: SessionKey, spool: Spool, request_id: str) -> Iterator[Slice]:
+    """Read by the writer, a slice at a time, so that a history of any length fits into memory."""
+    part: list[ImportMessages | ImportRecords] = []
+    rows = size = 0
+    for record, length in spool.records():
+        part += _operations(key, record, request_id)
+        rows, size = rows + row_count(record), size + length
+        if part and (rows >= SLICE_ROWS or size >= SLICE_BYTES):
+            yield tuple(part)
+            part, rows, size = [], 0, 0
+    if part:
+        yield tuple(part)
 
 
 def _operations(
-    key: SessionKey, opening: ImportSession, records: Iterable[ExportRecord], request_id: str = ""
-) -> Iterator[ImportSession | ImportMessages | ImportRecords]:
-    for record in records:
-        match record:
-            case ContextRecord(data):
-                yield replace(opening, context=data)
-            case MessagesRecord(messages):
-                yield ImportMessages(messages, request_id)
-            case RecordsPart():
-                yield _restoring(Scope(*key), record)
+    key: SessionKey, record: ExportRecord, request_id: str = ""
+) -> tuple[ImportMessages | ImportRecords, ...]:
+    """What brings the messages or records of one record in."""
+    match record:
+        case MessagesRecord(messages):
+            return (ImportMessages(messages, request_id),)
+        case RecordsPart():
+            return (_restoring(Scope(*key), record),)
+        case _:
+            return ()
 
 
 def _restoring(scope: Scope, part: RecordsPart) -> ImportRecords:

@@ -18,6 +18,7 @@ from sessions_server.domain.models import EventType, SessionKey
 from sessions_server.storage import spans
 from sessions_server.storage.content import Keeping
 from sessions_server.storage.schema import (
+    bases,
     erasures,
     json_text,
     log,
@@ -27,6 +28,7 @@ from sessions_server.storage.schema import (
     sessions,
 )
 from sessions_server.storage.statements import (
+    READ_NOW,
     Prepared,
     Row,
     Upsert,
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Connection
 
+    from sessions_server.domain.models import Micros
     from sessions_server.storage.spans import Spans
 
 FEW: Final = 256
@@ -67,9 +70,11 @@ class What(StrEnum):
     """Those of a session that was deleted."""
     ANSWERS = "answers"
     """What is kept for the request ids of a session that was deleted."""
+    IMPORT = "import"
+    """The rows of an import under way, up to a position, or of one that was given up. See staging.py."""
 
 
-BEFORE_CREATION: Final = frozenset({What.RECORDS, What.ANSWERS})
+BEFORE_CREATION: Final = frozenset({What.RECORDS, What.ANSWERS, What.IMPORT})
 """What has to be erased before a session is created under the id again: nothing tells these rows from new ones."""
 
 
@@ -81,6 +86,8 @@ class Erasure(NamedTuple):
     what: str
     through: int = 0
     position: int = 0
+    lease: int | None = None
+    """Until when to leave the rows alone; None if they can be erased now."""
 
     @property
     def session(self) -> dict[str, str]:
@@ -134,7 +141,12 @@ _FIND: Final = Prepared(
     .join(erasures, is_listed(_keys, erasures.c.tenant, erasures.c.session_id))
 )
 
-_ITEMS: Final = Prepared(sa.select(*erasures.c).order_by(*erasures.primary_key.columns).limit(_ITEMS_AT_ONCE))
+_ITEMS: Final = Prepared(
+    sa.select(*erasures.c, READ_NOW)
+    .where(sa.or_(erasures.c.lease.is_(None), erasures.c.lease <= READ_NOW))
+    .order_by(*erasures.primary_key.columns)
+    .limit(_ITEMS_AT_ONCE)
+)
 _CLAIM: Final = Prepared(sa.select(*erasures.c).where(*_IS_ITEM).with_for_update())
 _DONE: Final = Prepared(erasures.delete().where(*_IS_ITEM))
 
@@ -187,6 +199,7 @@ FORGET_CHANGES: Final = Prepared(
     )
 )
 _DELETE_ROWS: Final = Prepared(log.delete().where(*_IN_SPAN))
+_DELETE_BASES: Final = Prepared(bases.delete().where(*of_session(bases)))
 
 
 def _next(columns: Seq[sa.Column[Any]], size: sa.ColumnElement[int]) -> Prepared:
@@ -241,18 +254,21 @@ def find_erasures(connection: Connection, keys: Iterable[SessionKey]) -> list[Er
     return [Erasure(*row) for row in _FIND.rows(connection, keys=as_list(keys))]
 
 
-def erase(connection: Connection, limit: int) -> int:
+def erase(connection: Connection, limit: int, *, now: Micros | None) -> int:
     """Erases at most this many rows of one item. Returns how many it looked at; 0: nothing is left. Raises
     SessionLocked."""
-    items = _ITEMS.rows(connection)
+    items = _ITEMS.rows(connection, now=now)
     if not items:
         return 0
-    found = Erasure(*random.choice(items))  # any of them, so that several servers seldom wait for each other
+    *chosen, instant = random.choice(items)  # any of them, so that several servers seldom wait for each other
+    found = Erasure(*chosen)
     row = _LOCK_SESSION.first(connection, **found.session)
     claimed = _CLAIM.first(connection, **found.session, what=found.what)
     if claimed is None:
         return 1  # another server has done it
     item = Erasure(*claimed)
+    if item.lease is not None and item.lease > instant:
+        return 1  # the import continued
     session = None if row is None else _locked(item, *row)
     count, left = _STEPS[What(item.what)](connection, item, session, limit)
     if left is None:
@@ -336,6 +352,16 @@ def _answers(connection: Connection, item: Erasure, _: _Locked | None, limit: in
     return _Progress(len(some), item if some else None)
 
 
+def _import(connection: Connection, item: Erasure, session: _Locked | None, limit: int) -> _Progress:
+    """The first step ends the lease, so that an import that was held up cannot continue."""
+    given_up = item._replace(lease=None)
+    progress = _records(connection, given_up, session, limit)
+    if progress.left is not None:
+        return progress
+    _DELETE_BASES.run(connection, **item.session)
+    return _log(connection, given_up, session, limit)
+
+
 _Step: TypeAlias = "Callable[[Connection, Erasure, _Locked | None, int], _Progress]"
 
 _STEPS: Final[dict[What, _Step]] = {
@@ -344,6 +370,7 @@ _STEPS: Final[dict[What, _Step]] = {
     What.LOG: _log,
     What.RECORDS: _records,
     What.ANSWERS: _answers,
+    What.IMPORT: _import,
 }
 
 

@@ -16,6 +16,7 @@ from sessions_server.domain.fork import Fork, Origin, commit_of, stub_of
 from sessions_server.domain.models import EventType, Micros, Sequence, Session
 from sessions_server.domain.workspace import Published
 from sessions_server.storage.content import Content
+from sessions_server.storage.counters import set_counters
 from sessions_server.storage.past import check_position, snapshot_at
 from sessions_server.storage.record_rows import KEY_COLUMNS, name_from_row
 from sessions_server.storage.rows import SESSION_COLUMNS, session_from_row, upkeep
@@ -131,16 +132,6 @@ _COPY_TERMS: Final = _copy(
     .exists(),
 )
 
-_SET_COUNTERS: Final = Prepared(
-    sessions.update()
-    .values(
-        message_count=sa.bindparam("count"),
-        last_sequence=sa.bindparam("last"),
-        history_head=sa.bindparam("last"),
-    )
-    .where(*_of_source(sessions))
-)
-
 
 def fork_session(
     connection: Connection, transaction: StoreTransaction, fork: Fork, *, rules: Rules
@@ -218,8 +209,7 @@ class _Copy:
         new_id, request = self._fork.key.session_id, self._fork.request
         if count:
             self._copy_messages(first, "" if request is None else request.id)
-            of_new = self._fork.key._asdict()
-            _SET_COUNTERS.run(self._connection, **of_new, count=count, last=created.last_sequence)
+            set_counters(self._connection, created)
         if self._origin.is_head:
             if self._before.data_key is None:
                 _COPY_RECORDS.run(self._connection, **self._key, new_session_id=new_id)

@@ -22,13 +22,13 @@ from sessions_server.domain.workspace import Slot, Workspace
 from sessions_server.storage import spans
 from sessions_server.storage.content import Content, Keeping
 from sessions_server.storage.damage import damaged
-from sessions_server.storage.erasure import BEFORE_CREATION, What, find_erasures
+from sessions_server.storage.erasure import BEFORE_CREATION, What
 from sessions_server.storage.histories import load_histories
 from sessions_server.storage.kinds import Kinds
 from sessions_server.storage.past import snapshot_at
 from sessions_server.storage.records import load_records, lock_records
 from sessions_server.storage.rows import SESSION_COLUMNS, Upkeep, session_from_row, upkeep
-from sessions_server.storage.schema import contexts, log, requests, sessions, tombstones
+from sessions_server.storage.schema import contexts, erasures, log, requests, sessions, tombstones
 from sessions_server.storage.statements import (
     WRITE_NOW,
     Prepared,
@@ -75,10 +75,22 @@ _FIND_SESSIONS: Final = Prepared(
     .join(sessions, is_listed(_keys, sessions.c.tenant, sessions.c.session_id))
 )
 
-_FIND_TOMBSTONES: Final = Prepared(
-    sa.select(tombstones.c.tenant, tombstones.c.session_id, tombstones.c.last_sequence)
-    .select_from(_keys)
-    .join(tombstones, is_listed(_keys, tombstones.c.tenant, tombstones.c.session_id))
+# Of ids without a session: where an earlier log ended, and what is still to be erased.
+_FIND_REMAINS: Final = Prepared(
+    sa.union_all(
+        sa.select(
+            *(tombstones.c.tenant, tombstones.c.session_id, sa.literal_column("''")),
+            *(tombstones.c.last_sequence, sa.cast(sa.null(), sa.BigInteger)),
+        )
+        .select_from(_keys)
+        .join(tombstones, is_listed(_keys, tombstones.c.tenant, tombstones.c.session_id)),
+        sa.select(
+            *(erasures.c.tenant, erasures.c.session_id, erasures.c.what),
+            *(erasures.c.through, erasures.c.lease),
+        )
+        .select_from(_keys)
+        .join(erasures, is_listed(_keys, erasures.c.tenant, erasures.c.session_id)),
+    )
 )
 
 _FIND_CONTEXTS: Final = Prepared(
@@ -162,7 +174,7 @@ class Loader:
                 facts = Facts(key, self.now, self._limits)
                 loaded.workspace.slots[key] = Slot(facts, facts)
         slots = loaded.workspace.slots
-        self._take_tombstones(loaded)
+        self._take_remains(loaded)
         self._take_contexts(loaded, {key for key in loaded.stored if needs[key].context})
         self._take_messages(loaded, needs)
         stored = {key: needs[key] for key in loaded.stored}
@@ -248,26 +260,23 @@ class Loader:
         loaded.workspace.slots[session.key] = Slot(facts, facts)
         loaded.stored[session.key] = upkeep(row)
 
-    def _take_tombstones(self, loaded: Loaded) -> None:
+    def _take_remains(self, loaded: Loaded) -> None:
         slots = loaded.workspace.slots
         absent = [key for key in slots if key not in loaded.stored]
         if not absent:
             return
-        for tenant, session_id, last_sequence in _FIND_TOMBSTONES.rows(
+        for tenant, session_id, what, last, lease in _FIND_REMAINS.rows(
             self._connection, keys=as_list(absent)
         ):
             key = SessionKey(tenant, session_id)
-            slots[key].facts = slots[key].facts._replace(last_sequence=Sequence(last_sequence))
-            loaded.tombstones.add(key)
-        if loaded.tombstones:
-            self._take_erasures(loaded)
-
-    def _take_erasures(self, loaded: Loaded) -> None:
-        for item in find_erasures(self._connection, loaded.tombstones):
-            key = SessionKey(item.tenant, item.session_id)
-            if item.what == What.LOG:
-                loaded.dead_logs[key] = Sequence(item.through)
-            loaded.workspace.slots[key].erasing |= item.what in BEFORE_CREATION
+            slot = slots[key]
+            if not what:
+                slot.facts = slot.facts._replace(last_sequence=Sequence(last))
+                loaded.tombstones.add(key)
+            elif what == What.LOG:
+                loaded.dead_logs[key] = Sequence(last)
+            slot.importing |= lease is not None and lease > self.now
+            slot.erasing |= what in BEFORE_CREATION
 
     def _take_contexts(self, loaded: Loaded, wanted: set[SessionKey]) -> None:
         if not wanted:

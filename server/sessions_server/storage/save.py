@@ -138,6 +138,13 @@ class Saver:
         self._add_bases()
         return [self._published(slot) for slot in self._slots]
 
+    def stage(self) -> None:
+        """Writes events, records and the bases that are due, but not the sessions' rows, so nobody can see them."""
+        self._write_records()
+        self._stage_bases()
+        self._add_events()
+        self._writes.run(self._connection)
+
     def _log_id(self, slot: Slot) -> str:
         """The log's identity after what is written now; of an erased session, the one it had."""
         session = slot.facts.session or slot.loaded.session
@@ -208,6 +215,17 @@ class Saver:
                 tenant, session_id = slot.key
                 key = {"key_tenant": tenant, "key_session_id": session_id}
                 ADD_BASE.run(self._connection, **key, at=session.last_sequence, state=state, most=most)
+
+    def _stage_bases(self) -> None:
+        """Like `_add_bases`, while there is no row to copy the context from."""
+        values: Values = []
+        for slot in self._slots:
+            session = slot.facts.session
+            most = largest_context(slot.loaded.last_sequence, slot.facts.last_sequence)
+            if session is not None and most:
+                base = self._base(slot, session.last_sequence, session, slot.facts.context)
+                values += [base] if len(base[-1] or b"") <= most else []
+        PUT_BASES.many(self._connection, values)
 
     def _base(self, slot: Slot, at: Sequence, session: Session, context: Context | None) -> tuple[Any, ...]:
         content = self._content(slot)

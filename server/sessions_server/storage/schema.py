@@ -250,6 +250,8 @@ erasures = sa.Table(
     sa.Column("through", sa.BigInteger, nullable=False),
     # Where in the log to continue.
     sa.Column("position", sa.BigInteger, nullable=False),
+    # Of an import, until when to leave its rows alone: see staging.py.
+    sa.Column("lease", MICROS),
     sa.PrimaryKeyConstraint("tenant", "session_id", "what", name=ERASURES_PK),
 )
 

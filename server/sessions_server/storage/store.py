@@ -283,7 +283,7 @@ class Store:
         others have it locked."""
         self._to_erase.clear()
         try:
-            return await self._maintain(lambda connection, _: erase(connection, rows))
+            return await self._maintain(lambda connection, now: erase(connection, rows, now=now))
         except SessionLocked:
             return 0
 

@@ -6,6 +6,8 @@ from collections.abc import Sequence as Seq
 from typing import TYPE_CHECKING
 
 from sessions_server.domain.ports import LockWait
+from sessions_server.storage import staging
+from sessions_server.storage.counters import set_counters
 from sessions_server.storage.load import Loaded, Loader
 from sessions_server.storage.save import Saver
 from sessions_server.storage.together import read_in_write
@@ -13,7 +15,8 @@ from sessions_server.storage.together import read_in_write
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
-    from sessions_server.domain.commit import Commit
+    from sessions_server.domain.commit import Commit, Committed
+    from sessions_server.domain.imports import Slice, Staged
     from sessions_server.domain.models import Micros
     from sessions_server.domain.reads import Read, ReadResult
     from sessions_server.domain.workspace import Published, Workspace
@@ -24,6 +27,7 @@ class StoreTransaction:
     def __init__(self, connection: Connection, rules: Rules, *, now: Micros | None) -> None:
         self._connection = connection
         self._rules = rules
+        self._now = now
         self._loader = Loader(connection, rules, now=now)
         self._loaded: Loaded | None = None
         self.erased_content = False
@@ -45,6 +49,26 @@ class StoreTransaction:
         self.erased_content |= saver.removal.is_content
         self.hid_content |= saver.removal.is_unfinished
         return published
+
+    def begin_import(self, opening: Commit) -> Staged | None:
+        return staging.begin(self._connection, self.load([opening]), opening)
+
+    def add_to_import(self, staged: Staged, part: Slice) -> Staged:
+        return staging.add(self._connection, staged, part, rules=self._rules, now=self._now)
+
+    def end_import(self, staged: Staged) -> tuple[Committed, list[Published]]:
+        staging.take_away(self._connection, staged)
+        self._loader = Loader(self._connection, self._rules, now=staged.facts.now)
+        opening = staging.with_current_key(staged.opening, self._rules.cells)
+        committed = (workspace := self.load([opening])).apply(opening)
+        published = self.save(workspace)
+        session = committed.session_after()
+        set_counters(self._connection, session)
+        return committed, [each._replace(events=[], head=session.last_sequence) for each in published]
+
+    def give_up_import(self, staged: Staged) -> None:
+        staging.give_up(self._connection, staged)
+        self.hid_content = True
 
     def read(self, reads: Seq[Read]) -> tuple[ReadResult, ...]:
         now = self._loader.now

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from sessions_server.domain.commit import Committed
-from sessions_server.domain.errors import DataCorrupted, InvalidState, SessionNotFound, ShuttingDown
+from sessions_server.domain.errors import (
+    DataCorrupted,
+    InvalidState,
+    MessageExists,
+    SessionNotFound,
+    ShuttingDown,
+)
+from sessions_server.domain.imports import Import
 from sessions_server.domain.limits import Limits
 from sessions_server.domain.models import (
     Message,
@@ -26,6 +33,7 @@ from sessions_server.domain.models import (
     SessionKey,
     StorageOptions,
 )
+from sessions_server.domain.operations import ImportMessages
 from sessions_server.log.writer import Writer
 from sessions_server.security.cells import open_cells
 from sessions_server.security.keyring import create_keyring
@@ -34,6 +42,7 @@ from sessions_server.storage.store import Store, open_store
 from tests.support import commits as c
 
 if TYPE_CHECKING:
+    from sessions_server.domain.models import Session
     from sessions_server.domain.ports import Cells
     from sessions_server.domain.workspace import Published
 
@@ -170,24 +179,27 @@ async def test_what_was_acknowledged_is_there_after_a_new_start(tmp_path: Path) 
         assert (await second.store.session(key("s"))).message_count == 50
 
 
-async def test_a_commit_in_parts_happens_as_a_whole_or_not_at_all(log: Running) -> None:
+def replacing(session: Session, *texts: str) -> Import:
+    """The import of a session over one that is there, in slices of one message."""
+    opening = c.import_session(key=session.key, exported=session, context={}, message_count=len(texts))
+    message = Message("", Sequence(1), session.create_time, MessageBody("user"))
+    some = [message._replace(id=text, body=MessageBody("user", text)) for text in texts]
+    return Import(opening=opening, slices=lambda: iter([(ImportMessages((each,)),) for each in some]))
+
+
+async def test_a_session_is_replaced_as_a_whole_or_not_at_all(log: Running) -> None:
     await log.writer.submit(create("s"))
-
-    def refused() -> Iterator[c.Commit]:
-        yield add("s", "a")
-        yield c.move(key=key("s"), verb=c.Verb.RESUME)
-
-    with pytest.raises(InvalidState):
-        await log.writer.submit_parts(refused)
-    assert (await log.store.session(key("s"))).last_sequence == 1
-    parts: list[c.Commit] = [
-        c.move(key=key("s"), verb=c.Verb.START),
-        add("s", "a"),
-        c.move(key=key("s"), verb=c.Verb.END),
-    ]
-    started = (await log.writer.submit_parts(lambda: iter(parts))).session_after()
-    assert (started.state, started.last_sequence) == ("active", 2), "the result is that of the first part"
-    assert (await log.store.session(key("s"))).last_sequence == 4
+    await log.writer.submit(add("s", "old"))
+    session = await log.store.session(key("s"))
+    with pytest.raises(MessageExists):
+        await log.writer.import_(replacing(session, "a", "b", "a"))
+    assert await log.store.session(key("s")) == session
+    log.published.clear()
+    replaced = (await log.writer.import_(replacing(session, "a", "b"))).session_after()
+    assert (replaced.message_count, replaced.last_sequence) == (2, 5)
+    assert await log.store.session(key("s")) == replaced._replace(history_start=Sequence(3))
+    [told] = log.published
+    assert (told.events, told.head, told.erased_through) == ([], 5, 2), "watchers read the rest from the log"
 
 
 async def test_a_writer_that_is_closed_finishes_what_it_took_and_takes_no_more(tmp_path: Path) -> None:

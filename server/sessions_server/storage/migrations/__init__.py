@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Connection
 
-HEAD: Final = "0007"
+HEAD: Final = "0008"
 """The last step. A database that stands at it is not touched, and alembic, which is slow to import, is not needed."""
 
 VERSION_TABLE: Final = "sessions_version"

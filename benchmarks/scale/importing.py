@@ -1,0 +1,116 @@
+"""Measures how long others' adds wait while a session of many messages is imported.
+
+Run by hand: `.venv/bin/python -m benchmarks.scale.importing --messages 1000 50000`. The others are one caller who adds
+to a small session. An add's time is given by the clock, and as the CPU time that the process used meanwhile. With
+`--replace` the session exists, so that the import replaces it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks.scale.erasing import OTHERS, TEXT, draft, fill
+from sessions_server.app import Core, running_core
+from sessions_server.domain.commit import Commit
+from sessions_server.domain.models import Message, MessageBody, Micros, Sequence, Session, SessionKey
+from sessions_server.domain.transfer import (
+    MESSAGES_PER_RECORD,
+    VERSION,
+    Checker,
+    ContextRecord,
+    ExportRecord,
+    Header,
+    MessagesRecord,
+)
+from sessions_server.settings import Settings
+
+
+class Wait(NamedTuple):
+    """What one add takes, in seconds."""
+
+    elapsed: float
+    cpu: float
+
+
+async def stream(session: Session, messages: int) -> AsyncIterator[ExportRecord]:
+    """The export of a session with this many messages."""
+    checker = Checker()
+    header = Header(VERSION, session._replace(message_count=messages), session.create_time)
+    parts: list[ExportRecord] = [header, ContextRecord({})]
+    for start in range(0, messages, MESSAGES_PER_RECORD):
+        numbers = range(start, min(start + MESSAGES_PER_RECORD, messages))
+        parts.append(MessagesRecord(tuple(message(number) for number in numbers)))
+    for part in parts:
+        checker.take(part)
+        yield part
+    yield checker.footer()
+
+
+def message(number: int) -> Message:
+    return Message(f"m{number}", Sequence(number + 1), Micros(0), MessageBody("user", TEXT))
+
+
+async def add_on(core: Core, taken: list[Wait], is_over: asyncio.Event) -> None:
+    while not is_over.is_set():
+        start, cpu = time.perf_counter(), time.process_time()
+        await core.writer.submit(Commit(key=OTHERS, operations=(draft(f"m{start}"),)))
+        taken.append(Wait(time.perf_counter() - start, time.process_time() - cpu))
+
+
+async def measure(core: Core, messages: int, *, replaces: bool) -> str:
+    key, taken, is_over = SessionKey("default", f"s{messages}"), list[Wait](), asyncio.Event()
+    exported = await core.store.session(OTHERS)
+    if replaces:
+        await fill(core, key, 1)
+    ready = asyncio.Event()
+
+    async def records() -> AsyncIterator[ExportRecord]:
+        async for record in stream(exported, messages):
+            yield record
+        ready.set()
+
+    coming = asyncio.create_task(
+        core.transfers.import_(key, records=records(), fail_if_exists=False, request_id=f"r{messages}")
+    )
+    await ready.wait()
+    start, cpu = time.perf_counter(), time.process_time()
+    others = asyncio.create_task(add_on(core, taken, is_over))
+    await coming
+    elapsed, cpu = time.perf_counter() - start, time.process_time() - cpu
+    is_over.set()
+    await others
+    waits, used = sorted(each.elapsed * 1e3 for each in taken), sorted(each.cpu * 1e3 for each in taken)
+    half = len(taken) // 2
+    return (
+        f"import of {messages:,} messages: {elapsed * 1e3:,.0f} ms, {cpu * 1e3:,.0f} ms of CPU time; "
+        f"{len(taken):,} adds of others meanwhile took {waits[half]:,.1f} ms at the median, {waits[-1]:,.1f} at most, "
+        f"in CPU time {used[half]:,.1f} and {used[-1]:,.1f}\n"
+    )
+
+
+async def run(folder: Path, sizes: list[int], *, replaces: bool) -> None:
+    settings = Settings(database_url=f"sqlite+aiosqlite:///{folder / 'sessions.db'}")
+    async with running_core(settings) as core:
+        await fill(core, OTHERS, 1)
+        for messages in sizes:
+            sys.stdout.write(await measure(core, messages, replaces=replaces))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--messages", type=int, nargs="+", default=[1_000, 50_000])
+    parser.add_argument("--replace", action="store_true")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="sessions-importing-") as folder:
+        asyncio.run(run(Path(folder), given.messages, replaces=given.replace))
+
+
+if __name__ == "__main__":
+    main()

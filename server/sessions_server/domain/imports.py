@@ -1,0 +1,37 @@
+"""Imports that are committed in slices and become visible with the last one. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+from sessions_server.domain.operations import ImportMessages, ImportRecords
+
+if TYPE_CHECKING:
+    from sessions_server.domain.commit import Commit
+    from sessions_server.domain.facts import Facts
+    from sessions_server.domain.models import Micros
+
+Slice: TypeAlias = tuple[ImportMessages | ImportRecords, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Import:
+    """A whole session to import."""
+
+    opening: Commit
+    """Recreates or replaces the session, without its messages and records. Has the import's request id."""
+    slices: Callable[[], Iterator[Slice]]
+    """Returns the messages and records in order, in slices small enough to store while other writers wait. Each call
+    reads a file from its beginning."""
+
+
+class Staged(NamedTuple):
+    """An import that is partly stored, where nobody can see it."""
+
+    opening: Commit
+    facts: Facts
+    """As changed by what is stored. `now` stays the time at which the import began, and applies to all of it."""
+    lease: Micros
+    """Until when nobody else touches the stored rows."""

@@ -1,0 +1,112 @@
+"""Imports a session in slices. Each slice is a transaction of its own, and nothing is visible before the last one.
+
+All reads of a session start from its row, and only the last slice writes that row. Until then the session's log,
+records and bases count as rows to erase: they are on the list of erasures, with a lease that each slice renews. While
+this item is on the list, no session can be created under the id. If the import stops early, the eraser removes its rows
+when the lease has ended.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+import sqlalchemy as sa
+
+from sessions_server.domain.commit import Commit
+from sessions_server.domain.errors import ImportCutShort
+from sessions_server.domain.history import History
+from sessions_server.domain.imports import Slice, Staged
+from sessions_server.domain.models import SECOND, Micros, Sequence, SessionKey
+from sessions_server.domain.operations import ImportSession
+from sessions_server.domain.workspace import Slot, Workspace
+from sessions_server.storage.erasure import PUT_ERASURES, Erasure, What, find_erasures, of_session
+from sessions_server.storage.load import Loaded
+from sessions_server.storage.save import Saver
+from sessions_server.storage.schema import erasures
+from sessions_server.storage.statements import Prepared, read_clock
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+    from sessions_server.domain.ports import Cells
+    from sessions_server.storage.rules import Rules
+
+LEASE: Final = Micros(30 * SECOND)
+"""The longest time between two slices, including whatever else the server does in between."""
+
+_IS_MARK: Final = (
+    *of_session(erasures),
+    erasures.c.what == sa.literal_column(f"'{What.IMPORT}'"),
+    erasures.c.lease == sa.bindparam("of_lease"),
+)
+_RENEW: Final = Prepared(
+    erasures.update().values(lease=sa.bindparam("new_lease", type_=sa.BigInteger)).where(*_IS_MARK)
+)
+_TAKE_AWAY: Final = Prepared(erasures.delete().where(*_IS_MARK))
+
+
+def begin(connection: Connection, workspace: Workspace, opening: Commit) -> Staged | None:
+    """Decides the opening, and stores only that the id is taken. Returns None if the id has a session or the request is
+    a repetition: there is nothing to stage then. Raises what the opening raises, ImportUnderWay, StillErasing."""
+    slot, request = workspace.slots[opening.key], opening.request
+    if slot.facts.session is not None or (request is not None and request.id in slot.requests):
+        return None
+    through = workspace.apply(opening).session_after().last_sequence
+    lease = Micros(workspace.now + LEASE)
+    mark = Erasure(*opening.key, What.IMPORT, through=through, lease=lease)
+    PUT_ERASURES.many(connection, [tuple(mark)])
+    return Staged(opening, slot.facts, lease)
+
+
+def add(connection: Connection, staged: Staged, part: Slice, *, rules: Rules, now: Micros | None) -> Staged:
+    """Stores the next slice. Raises ImportCutShort, MessageExists."""
+    lease = Micros(read_clock(connection, now) + LEASE)
+    _keep(connection, staged, lease)
+    facts = staged.facts
+    workspace = Workspace(facts.now, facts.limits, {facts.key: Slot(facts, facts)})
+    workspace.apply(Commit(key=facts.key, operations=part, shows_session=False))
+    Saver(connection, Loaded(workspace, dead_logs=_dead_logs(connection, facts.key)), rules).stage()
+    after = workspace.slots[facts.key].facts
+    return Staged(staged.opening, after._replace(history=History()), lease)
+
+
+def take_away(connection: Connection, staged: Staged) -> None:
+    """Takes the import off the list of erasures. Raises ImportCutShort."""
+    if not _TAKE_AWAY.run(connection, **_mark(staged)):
+        raise ImportCutShort
+
+
+def with_current_key(opening: Commit, cells: Cells) -> Commit:
+    """Return the opening with its data key under the keyring's current key, which may have changed since the import
+    began. Raises KeyNotAvailable, DataCorrupted."""
+    [operation] = opening.operations
+    if not isinstance(operation, ImportSession) or operation.data_key is None:
+        return opening
+    data_key = cells.rewrap(*opening.key, operation.data_key) or operation.data_key
+    return opening._replace(operations=(replace(operation, data_key=data_key),))
+
+
+def give_up(connection: Connection, staged: Staged) -> None:
+    """Ends the lease, if it is still this import's."""
+    _RENEW.run(connection, **_mark(staged), new_lease=None)
+
+
+def _keep(connection: Connection, staged: Staged, lease: Micros) -> None:
+    """Renews the lease. This locks the item, so the eraser waits for this transaction. Raises ImportCutShort."""
+    if not _RENEW.run(connection, **_mark(staged), new_lease=lease):
+        raise ImportCutShort
+
+
+def _mark(staged: Staged) -> dict[str, object]:
+    """The lease identifies the item: a later import of the same id begins after this lease has ended."""
+    tenant, session_id = staged.facts.key
+    return {"key_tenant": tenant, "key_session_id": session_id, "of_lease": staged.lease}
+
+
+def _dead_logs(connection: Connection, key: SessionKey) -> dict[SessionKey, Sequence]:
+    """The last position of an earlier session's log that is still stored; its messages may have the same ids."""
+    for item in find_erasures(connection, [key]):
+        if item.what == What.LOG:
+            return {key: Sequence(item.through)}
+    return {}

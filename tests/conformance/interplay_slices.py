@@ -1,0 +1,76 @@
+"""An import that comes in slices, with anything else between them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sessions_server.domain.errors import ImportUnderWay, InvalidState, StillErasing
+from sessions_server.domain.operations import ImportMessages
+from sessions_server.domain.transfer import ContextRecord, Footer, Header, MessagesRecord
+from tests.support import commits as c
+
+if TYPE_CHECKING:
+    import random
+
+    from sessions_server.domain.imports import Slice, Staged
+    from sessions_server.domain.models import Session, SessionKey
+    from sessions_server.domain.transfer import ExportRecord
+    from tests.conformance.harness import Harness
+    from tests.conformance.interplay_model import Modelled
+
+
+class HalfWay:
+    """An import of which a part is stored."""
+
+    def __init__(self, at: SessionKey, exported: Modelled, staged: Staged, parts: list[Slice]) -> None:
+        self.at = at
+        self.exported = exported
+        self._staged = staged
+        self._parts = parts
+
+    @classmethod
+    async def begin(
+        cls,
+        bench: Harness,
+        at: SessionKey,
+        records: list[ExportRecord],
+        exported: Modelled,
+        data_key: bytes | None,
+    ) -> HalfWay | None:
+        """None: nothing can be imported under the id now."""
+        header, context, *rest, footer = records
+        assert isinstance(header, Header)
+        assert isinstance(context, ContextRecord)
+        assert isinstance(footer, Footer)
+        opening = c.import_session(
+            key=at,
+            exported=header.session,
+            context=context.data,
+            message_count=footer.message_count,
+            data_key=data_key,
+            log_id=f"{at.session_id} {len(records)}",
+        )
+        try:
+            staged = await bench.store.transact(lambda tx: tx.begin_import(opening))
+        except (StillErasing, ImportUnderWay, InvalidState):
+            return None
+        if staged is None:
+            return None
+        messages = [each for part in rest if isinstance(part, MessagesRecord) for each in part.messages]
+        parts: list[Slice] = [
+            (ImportMessages(tuple(messages[n : n + 2])),) for n in range(0, len(messages), 2)
+        ]
+        return cls(at, exported, staged, parts)
+
+    async def go_on(self, bench: Harness, rng: random.Random) -> tuple[bool, Session | None]:
+        """Whether that was all, and the session if it is there. Raises ImportCutShort."""
+        staged = self._staged
+        if rng.random() < 0.1:
+            await bench.store.transact(lambda tx: tx.give_up_import(staged))
+            return True, None
+        if self._parts:
+            part = self._parts.pop(0)
+            self._staged = await bench.store.transact(lambda tx: tx.add_to_import(staged, part))
+            return False, None
+        committed, _ = await bench.store.transact(lambda tx: tx.end_import(staged))
+        return True, committed.session_after()

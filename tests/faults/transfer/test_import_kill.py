@@ -1,0 +1,97 @@
+"""A server that is killed in the midst of an import: nobody sees what had come, and it is erased after a start."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from sessions_client import Client, NotFound, Unavailable
+from sessions_server.storage.schema import metadata
+from sessions_server.storage.staging import LEASE
+from tests.faults.subscriptions.inside import eventually
+from tests.faults.transfer.short_lived_server import ROWS, SLICES
+from tests.support.clock import SharedClock
+from tests.support.server import sqlite_url, start_server
+
+if TYPE_CHECKING:
+    from sessions_client import SessionData
+    from tests.support.postgres import Postgres
+
+CANARY: Final = "canary of an import"
+MESSAGES: Final = 2 * ROWS * SLICES
+UNDER_WAY: Final = "being imported under this session_id"
+
+
+def exported() -> SessionData:
+    with Client(":memory:") as elsewhere:
+        session = elsewhere.sessions.create(user_id="u", metadata={"c": CANARY})
+        some = [{"role": "user", "content": f"{CANARY} {number}"} for number in range(MESSAGES)]
+        elsewhere.sessions.add_messages(session.id, messages=some)
+        return elsewhere.sessions.export(session.id)
+
+
+async def rows(url: str) -> dict[str, int]:
+    """How many rows there are in each table that has some."""
+    engine = create_async_engine(url)
+    try:
+        async with engine.connect() as connection:
+            found = {
+                table.name: (
+                    await connection.execute(sa.select(sa.func.count()).select_from(table))
+                ).scalar_one()
+                for table in metadata.tables.values()
+                if "session_id" in table.c
+            }
+    finally:
+        await engine.dispose()
+    return {name: count for name, count in found.items() if count}
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+async def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return sqlite_url(tmp_path)
+    server: Postgres = request.getfixturevalue("postgres_server")
+    return server.url(await server.fresh_database())
+
+
+def traces(folder: Path) -> int:
+    """How often the canary is in SQLite's files."""
+    return sum(path.read_bytes().count(CANARY.encode()) for path in folder.glob("sessions.db*"))
+
+
+async def test_what_had_come_when_the_server_was_killed_is_unseen_and_erased(
+    database_url: str, tmp_path: Path
+) -> None:
+    clock, data = SharedClock(tmp_path / "clock"), await asyncio.to_thread(exported)
+    env = {
+        "SESSIONS_DATABASE_URL": database_url,
+        "SESSIONS_ALLOW_UNSAFE_DURABILITY": "true",
+        "SESSIONS_SWEEP_INTERVAL": "0.05",
+    }
+    killed = ["-m", "tests.faults.transfer.short_lived_server", str(clock.path)]
+    with (
+        start_server(tmp_path, env=env, program=killed) as server,
+        Client(server.address, timeout=4) as client,
+    ):
+        with pytest.raises(Unavailable):
+            await asyncio.to_thread(client.sessions.import_, "copy", session_data=data, request_id="r")
+        server.wait()
+    assert await rows(database_url) == {"log": SLICES * ROWS, "erasures": 1}
+    with start_server(tmp_path, env=env, clock=clock) as server, Client(server.address, timeout=1) as client:
+        with pytest.raises(NotFound):
+            client.sessions.get("copy")
+        assert list(client.sessions.search(metadata_filter={"c": CANARY})) == []
+        with pytest.raises(Unavailable, match=UNDER_WAY):
+            client.sessions.create(user_id="u", session_id="copy")
+        clock.turn(seconds=LEASE / 1_000_000)
+        left = await eventually(lambda: rows(database_url), lambda found: not found)
+        assert left == {}
+        assert await eventually(lambda: asyncio.to_thread(traces, tmp_path), lambda found: not found) == 0
+        again = client.sessions.import_("copy", session_data=data, request_id="r")
+        assert (again.message_count, again.last_sequence) == (MESSAGES, MESSAGES + 1)
