@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sessions_client import AsyncClient, NotFound, Unauthenticated
+from sessions_client import AsyncClient, NotFound, OutOfRange, Unauthenticated
 from tests.meta.readme import blocks, prints
 from tests.meta.tree import text_of
 from tests.support.command_line import run_here
@@ -65,6 +65,38 @@ async def test_a_backup_of_a_running_server_has_all_that_was_acknowledged(folder
             assert await client.sessions.get(session.id) == kept
             history = await client.sessions.get_history(session.id)
             assert [message.content for message in history] == ["before"]
+
+
+async def test_after_a_restore_a_subscriber_is_told_what_its_log_has_lost(folder: Path) -> None:
+    env = {"SESSIONS_DATABASE_URL": sqlite_url(folder)}
+    with start_server(folder, env=env) as server:
+        async with AsyncClient(server.address) as client:
+            session = (await client.sessions.create("u1")).id
+            async with client.sessions.subscribe(session, after_sequence=0) as events:
+                await client.sessions.add_message(session, role="user", content="kept")
+                paste("VACUUM INTO", folder=folder)
+                for _ in range(3):
+                    await client.sessions.add_message(session, role="user", content="lost")
+                while events.position < 5:
+                    await anext(events)
+                position, log_id = events.position, events.log_id
+        assert server.stop() == 0
+        for end in ("", "-wal", "-shm"):
+            (folder / f"sessions.db{end}").unlink(missing_ok=True)
+        (folder / "backup.db").rename(folder / "sessions.db")
+        server.start()
+        assert "it was restored from a backup" in server.log
+        async with AsyncClient(server.address) as client:
+            with pytest.raises(OutOfRange) as refusal:
+                _ = await client.sessions.subscribe(session, after_sequence=position, log_id=log_id)
+            assert refusal.value.reason == "CURSOR_AHEAD"
+            for _ in range(4):
+                await client.sessions.add_message(session, role="user", content="other")
+            with pytest.raises(OutOfRange) as refusal:
+                _ = await client.sessions.subscribe(session, after_sequence=position, log_id=log_id)
+            assert refusal.value.reason == "LOG_REPLACED"
+            async with client.sessions.subscribe(session, after_sequence=1, log_id=log_id) as events:
+                assert [(await anext(events)).data.content for _ in range(2)] == ["kept", "other"]
 
 
 async def test_what_was_encrypted_before_a_rotation_can_be_read_after_it(folder: Path) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import re
+import shutil
+import sqlite3
 import stat
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from itertools import pairwise
 from pathlib import Path
 from statistics import mode
@@ -19,6 +21,8 @@ import pytest_asyncio
 
 from sessions_server.domain.errors import DataCorrupted, StorageFull, Unavailable
 from sessions_server.domain.limits import Limits
+from sessions_server.domain.lineage import differ_from
+from sessions_server.domain.models import Sequence
 from sessions_server.storage.backend import RunOptions
 from sessions_server.storage.errors import StoreRefused
 from sessions_server.storage.sqlite.backend import SqliteBackend
@@ -288,3 +292,39 @@ async def test_only_sqlite_itself_writes_to_the_file_where_scrubbing_of_pages_is
     assert times_open(path) == 1
     await store.close()
     assert times_open(path) == 0
+
+
+async def grown(store: Store, clock: HandClock, *texts: str) -> str:
+    """The identity of the log after these messages; the store is closed again."""
+    await store.start()
+    try:
+        await Harness(store, clock).do(add(*texts))
+        return (await store.log(KEY, Sequence(0), 1)).log_id
+    finally:
+        await store.close()
+
+
+async def test_a_file_that_was_restored_takes_no_later_position_for_its_own(
+    file_url: str, opener: Opener, clock: HandClock, tmp_path: Path
+) -> None:
+    store = opener(file_url)
+    await store.start()
+    await Harness(store, clock).do(create())
+    await store.close()
+    before = await grown(opener(file_url), clock, "2", "3")
+    database, backup, lock = (tmp_path / f"sessions.db{end}" for end in ("", ".backup", ".lock"))
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("VACUUM INTO ?", [str(backup)])
+    lost = await grown(opener(file_url), clock, "4", "5", "6")
+    assert lost == before, "neither a restart nor a write after a backup makes another log of it"
+
+    shutil.copy(backup, database)
+    restored = await grown(opener(file_url), clock, "other 4")
+    assert differ_from(before, restored) == differ_from(lost, restored) == 4
+    assert await grown(opener(file_url), clock, "other 5") == restored
+
+    shutil.copy(backup, database)
+    again = await grown(opener(file_url), clock, "another 4", "another 5")
+    assert differ_from(restored, again) == 4
+    lock.unlink()
+    assert differ_from(again, await grown(opener(file_url), clock, "another 6")) == 6

@@ -112,7 +112,8 @@ class Backend(ABC):
     @abstractmethod
     def epoch(self, connection: Connection) -> str:
         """Which of the servers that had this database one after another the connection leads to, as eight characters:
-        another one after every failover. Empty where there is only one, or it does not say."""
+        another one after every failover, and every restore from a backup. Empty where there is only one, or it does not
+        say."""
 
     @abstractmethod
     def runner(self, options: RunOptions) -> Runner:

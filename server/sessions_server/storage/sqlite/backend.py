@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 from sessions_server.storage import lane
 from sessions_server.storage.backend import SETTING, Backend, Runner, RunOptions, Survey
 from sessions_server.storage.clock import SystemClock
 from sessions_server.storage.errors import StoreRefused
-from sessions_server.storage.schema import writes
-from sessions_server.storage.sqlite import sentences
+from sessions_server.storage.sqlite import epochs, sentences
 from sessions_server.storage.sqlite.conditions import sql_of
 from sessions_server.storage.sqlite.runner import SqliteRunner
 from sessions_server.storage.sqlite.search import Search
 from sessions_server.storage.sqlite.survey import survey
 from sessions_server.storage.sqlite.vacuum import vacuum
-from sessions_server.storage.statements import Prepared
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,8 +26,6 @@ if TYPE_CHECKING:
     from sessions_server.domain.filters import Condition
 
 T = TypeVar("T")
-
-_COUNT: Final = Prepared(writes.update().values(tx=writes.c.tx + 1).returning(writes.c.tx))
 
 
 @dataclass(frozen=True)
@@ -60,12 +56,10 @@ class SqliteBackend(Backend):
             raise lane.too_long(lane.SECONDS_IN_A_WRITE, "reads") from None
 
     def transaction_number(self, connection: Connection) -> int:
-        [[number]] = _COUNT.rows(connection)
-        counted: int = number
-        return counted
+        return epochs.count_transaction(connection)
 
     def epoch(self, connection: Connection) -> str:
-        return ""
+        return epochs.epoch(connection)
 
     def runner(self, options: RunOptions) -> Runner:
         return SqliteRunner(

@@ -13,6 +13,10 @@ from sessions_server.storage.errors import StoreInUse, StoreRefused
 
 _PRIVATE: Final = 0o600
 
+_DIGITS: Final = 20
+_TRANSACTION_AT: Final = _DIGITS
+"""The file of the lock has the id of the process that holds it, then the number of the last transaction."""
+
 
 class FileLock:
     """Held for as long as the store is open, so that no second process opens the same database."""
@@ -34,7 +38,7 @@ class FileLock:
             elif not os.access(self._database, os.R_OK | os.W_OK):
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
             self._check_has_one_name()
-            self._note_holder(self._descriptor)
+            self._note(os.getpid(), 0)
         except BlockingIOError:
             holder = self._holder()
             self.release()
@@ -50,17 +54,28 @@ class FileLock:
                 "check that its folder exists and can be written to."
             ) from None
 
-    @staticmethod
-    def _note_holder(descriptor: int) -> None:
-        """Tells others which process has the lock, if the disk has room for that."""
-        with contextlib.suppress(OSError):
-            os.truncate(descriptor, 0)
-            os.write(descriptor, str(os.getpid()).encode())
+    def note_transaction(self, number: int) -> None:
+        """Notes the number of the last transaction beside the database. It need not be durable."""
+        self._note(number, _TRANSACTION_AT)
+
+    def noted_transaction(self) -> int | None:
+        """None: nothing is noted."""
+        noted = self._noted(_TRANSACTION_AT)
+        return int(noted) if noted.isdigit() else None
 
     def _holder(self) -> str:
-        """Which process has the lock, as it noted there."""
-        noted = os.pread(self._descriptor, 20, 0) if self._descriptor is not None else b""
+        """The process that has the lock, as it noted there."""
+        noted = self._noted(0)
         return f" ({noted.decode()})" if noted.isdigit() else ""
+
+    def _note(self, number: int, place: int) -> None:
+        """Does nothing where the disk has no room."""
+        if self._descriptor is not None:
+            with contextlib.suppress(OSError):
+                os.pwrite(self._descriptor, b"%-*d" % (_DIGITS, number), place)
+
+    def _noted(self, place: int) -> bytes:
+        return b"" if self._descriptor is None else os.pread(self._descriptor, _DIGITS, place).strip()
 
     def _check_has_one_name(self) -> None:
         """Under a second name another process would lock, and log, elsewhere. Raises StoreRefused."""

@@ -36,6 +36,7 @@ from sessions_server.storage.sqlite.connection import (
     waiting,
     with_any_text,
 )
+from sessions_server.storage.sqlite.epochs import recognize, take_number
 from sessions_server.storage.sqlite.errors import FileUnusable, translated
 from sessions_server.storage.sqlite.gaps import Gaps
 from sessions_server.storage.sqlite.gate import GATE_SECONDS, Emptied, Gate, empty
@@ -251,9 +252,13 @@ class SqliteRunner(Runner):
                 self._opened = connection = connect(self._path, WRITER_PRAGMAS)
                 sa.event.listen(connection.engine, "begin", begin_immediate)
                 self._check_log(connection)
+                last = 0
                 with connection.begin():
                     migrate(connection)
-                if self._path is not None:
+                    if self._lock is not None:
+                        last = recognize(connection, self._lock)
+                if self._path is not None and self._lock is not None:
+                    self._lock.note_transaction(last)
                     found = self._path.stat()
                     self._file = (found.st_dev, found.st_ino)
         except BaseException:
@@ -289,6 +294,8 @@ class SqliteRunner(Runner):
         with translated():
             self._check_file()
             outcome = with_any_text(self._writer, lambda writer: _committed(writer, work))
+            if self._lock is not None and (number := take_number(self._writer)) is not None:
+                self._lock.note_transaction(number)
             if self._path is not None:
                 self._log_bytes = os.stat(self._log).st_size  # noqa: PTH116  # as in `_check_file`
             return outcome
@@ -387,5 +394,6 @@ class SqliteRunner(Runner):
 
 
 def _committed(connection: Connection, work: Callable[[Connection], T]) -> T:
+    take_number(connection)  # of one that was rolled back
     with connection.begin():
         return work(connection)
