@@ -77,7 +77,7 @@ async def test_after_a_restore_a_subscriber_is_told_what_its_log_has_lost(folder
                 paste("VACUUM INTO", folder=folder)
                 for _ in range(3):
                     await client.sessions.add_message(session, role="user", content="lost")
-                while events.position < 5:
+                while (events.position or 0) < 5:
                     await anext(events)
                 position, log_id = events.position, events.log_id
         assert server.stop() == 0

@@ -7,15 +7,18 @@ would otherwise block the event loop for many seconds.
 from __future__ import annotations
 
 import asyncio
+import functools
 import re
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 from google.protobuf.json_format import MessageToDict, Parse, ParseError
+from google.protobuf.struct_pb2 import Struct
 
 from sessions_server.domain.errors import LimitExceeded, MalformedRequest
 
 if TYPE_CHECKING:
+    from google.protobuf.descriptor import Descriptor
     from google.protobuf.message import Message
 
 VALUES: Final = 100_000
@@ -56,17 +59,44 @@ async def to_json(response: bytes, kind: type[Message]) -> bytes:
 
 
 def shown(message: Message) -> bytes:
-    return dumped(_integral(MessageToDict(message)))
+    return dumped(_fields(MessageToDict(message), message.DESCRIPTOR))
 
 
-def _integral(value: Any) -> Any:
-    """The same value with 1 instead of 1.0, as callers wrote the numbers of a Struct."""
+def _fields(value: Any, kind: Descriptor) -> Any:
+    """The JSON of a message, with the fields as they come and Structs in one order."""
+    if kind.file is Struct.DESCRIPTOR.file:
+        return _plain(value)
+    if not isinstance(value, dict):  # a Timestamp, a Duration
+        return value
+    kinds = _kinds_of(kind)
+    return {name: _field(each, kinds.get(name)) for name, each in value.items()}
+
+
+def _field(value: Any, kind: Descriptor | None) -> Any:
+    if kind is None:
+        return _plain(value)
+    return [_fields(each, kind) for each in value] if isinstance(value, list) else _fields(value, kind)
+
+
+@functools.cache
+def _kinds_of(kind: Descriptor) -> dict[str, Descriptor]:
+    """The messages in the fields of a message, by the names that they have in JSON. Maps are left out."""
+    return {
+        field.json_name: field.message_type
+        for field in kind.fields
+        if field.message_type is not None and not field.message_type.GetOptions().map_entry
+    }
+
+
+def _plain(value: Any) -> Any:
+    """The same JSON with 1 instead of 1.0, as callers wrote the numbers of a Struct, and with its keys in alphabetical
+    order: protobuf has them in another order in each process."""
     if isinstance(value, float):
         return int(value) if value.is_integer() and abs(value) <= _SAFE else value
     if isinstance(value, dict):
-        return {key: _integral(each) for key, each in value.items()}
+        return {key: _plain(value[key]) for key in sorted(value)}
     if isinstance(value, list):
-        return [_integral(each) for each in value]
+        return [_plain(each) for each in value]
     return value
 
 
