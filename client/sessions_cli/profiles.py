@@ -45,7 +45,7 @@ class Profile:
             return self.token or None
         path = Path(self.token_file).expanduser()
         try:
-            return path.read_text(encoding="utf-8").strip()
+            return path.read_text(encoding="utf-8-sig").strip()
         except (OSError, UnicodeDecodeError) as error:
             raise Failed(f"The token file {path} cannot be read ({error}).", exit_code=USAGE) from error
 
@@ -69,7 +69,7 @@ def profiles_file() -> Path:
 def read_profiles(file: Path) -> Profiles:
     """Reads the profiles of a file; no profiles if it does not exist. Raises Failed if the file is invalid."""
     try:
-        found = tomllib.loads(file.read_text(encoding="utf-8"))
+        found = tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         return Profiles()
     except (OSError, ValueError) as error:

@@ -59,7 +59,7 @@ def read_text(text: str) -> str:
         return sys.stdin.read()
     if text.startswith("@") and len(text) > 1:
         try:
-            return Path(text[1:]).read_text(encoding="utf-8")
+            return Path(text[1:]).read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             raise typer.BadParameter(f"{text[1:]} cannot be read ({error}).") from error
     return text

@@ -114,7 +114,7 @@ def tools(format: Annotated[DefinitionFormat, typer.Option()] = DefinitionFormat
 
 
 def _token(file: Path | None, token: str | None) -> str | None:
-    return token if file is None else file.read_text(encoding="utf-8").strip()
+    return token if file is None else file.read_text(encoding="utf-8-sig").strip()
 
 
 def _inputs(pairs: list[str]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import pytest
 
 from sessions_cli.exits import Failed
 from sessions_cli.profiles import Profile, Profiles, chosen_profile, read_profiles, write_profiles
+from sessions_cli.values import json_value
 
 
 @pytest.fixture(autouse=True)
@@ -73,3 +74,13 @@ def test_a_file_that_is_wrong_is_refused_with_a_sentence(file: Path, text: str, 
     file.write_text(text)
     with pytest.raises(Failed, match=said):
         read_profiles(file)
+
+
+def test_files_that_an_editor_began_with_a_byte_order_mark_are_read(file: Path, tmp_path: Path) -> None:
+    """Notepad does, and PowerShell."""
+    token, value = tmp_path / "token", tmp_path / "value.json"
+    token.write_text("secret\n", encoding="utf-8-sig")
+    value.write_text('{"a": 1}', encoding="utf-8-sig")
+    file.write_text(f'[profiles.work]\ntoken_file = "{token}"\n', encoding="utf-8-sig")
+    assert chosen_profile("work", address=None).bearer_token() == "secret"
+    assert json_value(f"@{value}") == {"a": 1}

@@ -173,7 +173,7 @@ def _in_editor(text: str) -> str:
             raise Failed(f"The editor `{command}` cannot be started ({error}); set EDITOR.") from error
         if done.returncode != 0:
             raise Failed(f"The editor ended with {done.returncode}; nothing was stored.")
-        return file.read_text(encoding="utf-8")
+        return file.read_text(encoding="utf-8-sig")
 
 
 def _text(value: Any) -> str:
