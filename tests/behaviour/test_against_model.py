@@ -213,7 +213,7 @@ class Lives(RuleBasedStateMachine):
         assert caught.value.reason == refusal
 
 
-def test_a_session_lives_as_the_model_says(client: Client) -> None:
+def test_behaves_like_the_model(client: Client) -> None:
     run_state_machine_as_test(
         type("Lives", (Lives,), {"client": client}),
         settings=settings(

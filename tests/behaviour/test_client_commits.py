@@ -48,7 +48,7 @@ async def events_of(client: AsyncClient, session_id: str, through: int) -> list[
     raise AssertionError("the stream ended too early")
 
 
-async def test_a_commit_does_all_its_operations_and_tells_what_they_came_to(
+async def test_a_commit_applies_all_its_operations_and_returns_their_results(
     client: AsyncClient, user_id: str
 ) -> None:
     result: CommitResult = await client.sessions.commit(
@@ -89,7 +89,7 @@ async def test_a_commit_does_all_its_operations_and_tells_what_they_came_to(
     ]
 
 
-async def test_a_refused_commit_has_changed_nothing_and_names_the_operation(
+async def test_a_refused_commit_changes_nothing_and_names_the_operation(
     client: AsyncClient, session: Session
 ) -> None:
     await client.sessions.set_context(session.id, context={"a": "text"})
@@ -109,9 +109,7 @@ async def test_a_refused_commit_has_changed_nothing_and_names_the_operation(
     assert await contents(client, session) == []
 
 
-async def test_each_condition_that_fails_is_told_with_what_is_there(
-    client: AsyncClient, session: Session
-) -> None:
+async def test_a_failed_condition_reports_the_current_value(client: AsyncClient, session: Session) -> None:
     (message,) = await add(client, session, "a")
     holds = [
         ops.if_session_etag(session.etag),
@@ -135,7 +133,7 @@ async def test_each_condition_that_fails_is_told_with_what_is_there(
     assert await contents(client, session) == ["a", "b"]
 
 
-async def test_of_two_writers_with_the_same_head_exactly_one_wins(
+async def test_exactly_one_of_two_writers_with_the_same_head_wins(
     client: AsyncClient, session: Session
 ) -> None:
     head = 0
@@ -158,7 +156,7 @@ async def test_of_two_writers_with_the_same_head_exactly_one_wins(
     assert len(await client.sessions.get_history(session.id, limit=RACES + 1)) == RACES
 
 
-async def test_a_repeated_commit_has_one_effect_and_the_first_answer(
+async def test_a_repeated_commit_has_one_effect_and_the_first_response(
     client: AsyncClient, session: Session
 ) -> None:
     def commit() -> Any:
@@ -181,7 +179,7 @@ async def test_a_repeated_commit_has_one_effect_and_the_first_answer(
     assert refusal.value.reason == "REQUEST_ID_REUSED"
 
 
-async def test_a_repeated_creation_finds_the_session_that_the_first_one_made(
+async def test_a_repeated_creation_returns_the_session_of_the_first(
     client: AsyncClient, user_id: str
 ) -> None:
     create = ops.new_session(user_id)
@@ -192,9 +190,7 @@ async def test_a_repeated_creation_finds_the_session_that_the_first_one_made(
     assert first.session == again.session
 
 
-async def test_a_commit_may_continue_with_the_session_that_is_there(
-    client: AsyncClient, user_id: str
-) -> None:
+async def test_a_commit_may_use_an_existing_session(client: AsyncClient, user_id: str) -> None:
     name, append = f"own-{user_id}", ops.append(role="user", content="a")
     for _ in range(2):
         await client.sessions.commit(name, append, create=ops.new_session(user_id, if_exists="return"))
@@ -205,7 +201,7 @@ async def test_a_commit_may_continue_with_the_session_that_is_there(
         await client.sessions.commit(f"no-{user_id}", append)
 
 
-async def test_a_session_may_be_erased_at_the_end_of_a_commit(client: AsyncClient, session: Session) -> None:
+async def test_a_commit_may_end_by_erasing_the_session(client: AsyncClient, session: Session) -> None:
     with pytest.raises(InvalidArgument, match="last operation"):
         await client.sessions.commit(session.id, ops.delete_session(), ops.append(role="user", content="a"))
     await client.sessions.commit(session.id, ops.append(role="user", content="a"), ops.delete_session())
@@ -213,7 +209,7 @@ async def test_a_session_may_be_erased_at_the_end_of_a_commit(client: AsyncClien
         await client.sessions.get(session.id)
 
 
-async def test_several_things_are_read_at_once_and_what_is_missing_is_none(
+async def test_combined_reads_return_none_for_what_does_not_exist(
     client: AsyncClient, session: Session
 ) -> None:
     (message,) = await add(client, session, "a")
@@ -233,7 +229,7 @@ async def test_several_things_are_read_at_once_and_what_is_missing_is_none(
     assert (found[4], found[5]) == ([message], message)
 
 
-async def test_reads_for_which_there_is_no_room_are_left_out(client: AsyncClient, session: Session) -> None:
+async def test_reads_that_do_not_fit_are_left_out(client: AsyncClient, session: Session) -> None:
     messages = [
         await client.sessions.add_message(session.id, role="user", payload=bytes(1_500_000)) for _ in range(3)
     ]
@@ -242,14 +238,14 @@ async def test_reads_for_which_there_is_no_room_are_left_out(client: AsyncClient
     assert found[-1] is LEFT_OUT
 
 
-async def test_one_message_is_read_by_its_id(client: AsyncClient, session: Session) -> None:
+async def test_a_message_can_be_read_by_its_id(client: AsyncClient, session: Session) -> None:
     (message,) = await add(client, session, "a")
     assert await client.sessions.get_message(session.id, message.id) == message
     with pytest.raises(NotFound):
         await client.sessions.get_message(session.id, "missing")
 
 
-async def test_a_history_is_cut_at_either_end(client: AsyncClient, session: Session) -> None:
+async def test_a_history_can_be_truncated_at_either_end(client: AsyncClient, session: Session) -> None:
     messages = await add(client, session, *"abcdefgh")
     cuts: list[tuple[dict[str, Any], str, str]] = [
         ({"newest": 1}, "h", "abcdefg"),
@@ -275,7 +271,7 @@ async def test_the_newest_message_is_popped(client: AsyncClient, session: Sessio
     assert await client.sessions.pop_message(session.id) is None
 
 
-async def test_what_was_cut_cannot_be_read_again(client: AsyncClient, session: Session) -> None:
+async def test_truncated_messages_cannot_be_read_again(client: AsyncClient, session: Session) -> None:
     secret = (await add(client, session, "secret"))[0]
     await add(client, session, "kept")
     await client.sessions.commit(session.id, ops.erase_message(secret.id))

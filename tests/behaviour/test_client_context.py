@@ -34,7 +34,7 @@ from sessions_client import (
     ],
     ids=["empty", "every kind", "extreme numbers", "odd texts", "nested"],
 )
-async def test_what_is_written_comes_back_equal(client: AsyncClient, session: Session, data: Any) -> None:
+async def test_a_written_context_comes_back_equal(client: AsyncClient, session: Session, data: Any) -> None:
     written = await client.sessions.set_context(session.id, context=data)
     read = await client.sessions.get_context(session.id)
     assert written == read == data
@@ -74,7 +74,7 @@ async def test_changes_are_applied_in_order(client: AsyncClient, session: Sessio
     assert context == {"user": {"age": 36}, "visits": 2, "log": ["changed", {"n": 1}], "a.b": None}
 
 
-async def test_a_change_that_fails_undoes_all(client: AsyncClient, session: Session) -> None:
+async def test_a_failing_change_undoes_all(client: AsyncClient, session: Session) -> None:
     before = await client.sessions.set_context(session.id, context={"a": "text"})
     with pytest.raises(FailedPrecondition) as caught:
         await client.sessions.update_context(session.id, changes=[Set("b", 1), Set("a.b", 2)])
@@ -83,7 +83,7 @@ async def test_a_change_that_fails_undoes_all(client: AsyncClient, session: Sess
     assert (after, after.etag) == (before, before.etag)
 
 
-async def test_one_path_can_be_read(client: AsyncClient, session: Session) -> None:
+async def test_a_single_path_can_be_read(client: AsyncClient, session: Session) -> None:
     await client.sessions.set_context(
         session.id, context={"user": {"name": "Ada", "nick": None}, "items": [1, {"x": 2}]}
     )
@@ -110,7 +110,7 @@ async def test_concurrent_increments_are_all_counted(client: AsyncClient, sessio
     assert await client.sessions.get_context(session.id) == {"n": 20}
 
 
-async def test_the_etag_guards_a_read_modify_write(client: AsyncClient, session: Session) -> None:
+async def test_the_etag_protects_a_read_modify_write(client: AsyncClient, session: Session) -> None:
     mine = await client.sessions.set_context(session.id, context={"n": 1})
     await client.sessions.add_message(session.id, role="user", content="does not count")
     theirs = await client.sessions.update_context(session.id, path="n", value=2, etag=mine.etag)
@@ -121,7 +121,7 @@ async def test_the_etag_guards_a_read_modify_write(client: AsyncClient, session:
 
 
 @pytest.mark.parametrize("path", ["", ".", "a..b", "/a/~2"])
-async def test_a_path_that_is_none_is_refused(client: AsyncClient, session: Session, path: str) -> None:
+async def test_an_invalid_path_is_refused(client: AsyncClient, session: Session, path: str) -> None:
     with pytest.raises(InvalidArgument):
         await client.sessions.update_context(session.id, path=path, value=1)
 
@@ -143,7 +143,7 @@ async def test_a_context_that_is_too_large_is_refused(client: AsyncClient, sessi
     assert await client.sessions.get_context(session.id) == {}
 
 
-async def test_a_paused_session_takes_no_context(client: AsyncClient, session: Session) -> None:
+async def test_a_paused_session_refuses_context_changes(client: AsyncClient, session: Session) -> None:
     await client.sessions.start(session.id)
     await client.sessions.pause(session.id)
     with pytest.raises(FailedPrecondition) as caught:

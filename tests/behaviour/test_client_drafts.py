@@ -86,7 +86,7 @@ async def test_a_late_subscriber_sees_the_draft_so_far(client: AsyncClient, sess
 
 
 @pytest.mark.parametrize("on_abandon", [Abandon.DISCARD, Abandon.COMMIT])
-async def test_an_exception_ends_the_draft_as_was_asked(
+async def test_an_exception_ends_the_draft_as_configured(
     client: AsyncClient, session: Session, on_abandon: Abandon
 ) -> None:
     screen = Screen()
@@ -149,7 +149,7 @@ async def test_a_draft_of_a_message_that_exists_is_refused(client: AsyncClient, 
             await draft.write("Hello")
 
 
-async def test_a_subscription_shows_drafts_again_after_its_stream_broke(flavour: str, tmp_path: Path) -> None:
+async def test_a_subscription_shows_drafts_again_after_a_broken_stream(flavour: str, tmp_path: Path) -> None:
     server = start_server(tmp_path)
     client = open_client(flavour, server.address)
     session = await client.sessions.create("u")

@@ -70,7 +70,7 @@ async def test_a_batch_is_stored_in_order(client: AsyncClient, session: Session)
     assert (await client.sessions.get(session.id)).message_count == 5
 
 
-async def test_one_bad_message_spoils_its_batch(client: AsyncClient, session: Session) -> None:
+async def test_one_bad_message_refuses_the_whole_batch(client: AsyncClient, session: Session) -> None:
     with pytest.raises(InvalidArgument) as caught:
         await client.sessions.add_messages(
             session.id, messages=[*numbered(1, 2), {"content": "without a role"}]
@@ -81,7 +81,7 @@ async def test_one_bad_message_spoils_its_batch(client: AsyncClient, session: Se
     assert await client.sessions.get_history(session.id) == []
 
 
-async def test_history_is_the_newest_messages_oldest_first(client: AsyncClient, session: Session) -> None:
+async def test_a_history_is_the_newest_messages_oldest_first(client: AsyncClient, session: Session) -> None:
     await client.sessions.add_messages(session.id, messages=numbered(*range(10)))
     history = await client.sessions.get_history(session.id, limit=3)
     assert [message.content for message in history] == ["text 7", "text 8", "text 9"]
@@ -93,21 +93,21 @@ async def test_history_is_the_newest_messages_oldest_first(client: AsyncClient, 
     assert (len(everything), everything.has_more) == (10, False)
 
 
-async def test_the_context_window_is_the_limit_when_there_is_none(client: AsyncClient, user_id: str) -> None:
+async def test_the_context_window_is_the_default_limit(client: AsyncClient, user_id: str) -> None:
     session = await client.sessions.create(user_id, config={"context_window": 2})
     await client.sessions.add_messages(session.id, messages=numbered(*range(5)))
     assert await contents(client, session) == ["3", "4"]
     assert len(await client.sessions.get_history(session.id, limit=10)) == 5
 
 
-async def test_the_oldest_messages_make_room(client: AsyncClient, user_id: str) -> None:
+async def test_the_oldest_messages_make_room_for_a_new_one(client: AsyncClient, user_id: str) -> None:
     session = await client.sessions.create(user_id, config={"max_messages": 3})
     await client.sessions.add_messages(session.id, messages=numbered(0, 1, 2))
     await client.sessions.add_message(session.id, role="user", content="text 3")
     assert await contents(client, session) == ["1", "2", "3"]
 
 
-async def test_or_the_new_one_is_refused(client: AsyncClient, user_id: str) -> None:
+async def test_with_reject_the_new_message_is_refused(client: AsyncClient, user_id: str) -> None:
     session = await client.sessions.create(user_id, config={"max_messages": 1, "overflow": "reject"})
     await client.sessions.add_message(session.id, role="user", content="text 0")
     with pytest.raises(ResourceExhausted) as caught:
@@ -116,7 +116,7 @@ async def test_or_the_new_one_is_refused(client: AsyncClient, user_id: str) -> N
     assert await contents(client, session) == ["0"]
 
 
-async def test_an_id_of_ones_own_makes_an_add_repeatable(client: AsyncClient, session: Session) -> None:
+async def test_a_chosen_id_makes_an_add_repeatable(client: AsyncClient, session: Session) -> None:
     first = await client.sessions.add_message(session.id, id="m", role="user", content="Hi")
     assert await client.sessions.add_message(session.id, id="m", role="user", content="Hi") == first
     with pytest.raises(AlreadyExists) as caught:
@@ -125,7 +125,7 @@ async def test_an_id_of_ones_own_makes_an_add_repeatable(client: AsyncClient, se
     assert len(await client.sessions.get_history(session.id)) == 1
 
 
-async def test_clearing_answers_how_many_there_were(client: AsyncClient, session: Session) -> None:
+async def test_clearing_returns_the_number_of_messages(client: AsyncClient, session: Session) -> None:
     await client.sessions.add_messages(session.id, messages=numbered(0, 1, 2))
     assert await client.sessions.clear_history(session.id) == 3
     assert await client.sessions.get_history(session.id) == []
@@ -134,7 +134,7 @@ async def test_clearing_answers_how_many_there_were(client: AsyncClient, session
     assert [message.sequence for message in await client.sessions.get_history(session.id)] == [after.sequence]
 
 
-async def test_an_ended_session_takes_no_message(client: AsyncClient, session: Session) -> None:
+async def test_an_ended_session_refuses_messages(client: AsyncClient, session: Session) -> None:
     await client.sessions.end(session.id)
     with pytest.raises(FailedPrecondition):
         await client.sessions.add_message(session.id, role="user", content="late")
@@ -148,8 +148,6 @@ async def test_content_that_is_too_long_is_refused(client: AsyncClient, session:
 
 
 @pytest.mark.parametrize("query", [{"limit": -1}, {"before_sequence": -1}])
-async def test_a_query_that_makes_no_sense_is_refused(
-    client: AsyncClient, session: Session, query: Any
-) -> None:
+async def test_a_meaningless_query_is_refused(client: AsyncClient, session: Session, query: Any) -> None:
     with pytest.raises(InvalidArgument):
         await client.sessions.get_history(session.id, **query)

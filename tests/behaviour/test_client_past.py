@@ -86,7 +86,7 @@ async def events_of(client: AsyncClient, session: Session, **options: Any) -> li
     return found
 
 
-async def test_events_tell_what_was_changed_to_whoever_asks(client: AsyncClient, session: Session) -> None:
+async def test_events_include_changes_on_request(client: AsyncClient, session: Session) -> None:
     changes: list[Change] = [
         Set("a.b", {"c": [None]}),
         Increment("n", 2),
@@ -155,7 +155,7 @@ async def test_a_message_with_a_role_may_be_empty(client: AsyncClient, session: 
     assert [message.content for message in stored] == ["", ""]
 
 
-async def test_a_limit_is_met_however_large_the_messages_are(client: AsyncClient, session: Session) -> None:
+async def test_the_limit_is_reached_with_large_messages_too(client: AsyncClient, session: Session) -> None:
     for number in range(5):
         await client.sessions.add_message(
             session.id, role="user", content=str(number), payload=bytes(600_000)

@@ -73,7 +73,7 @@ async def _get(call: Any) -> Any:
     return await call
 
 
-async def test_the_verbs_move_a_session_through_its_life(client: AsyncClient, session: Session) -> None:
+async def test_verbs_take_a_session_through_its_lifecycle(client: AsyncClient, session: Session) -> None:
     sessions = client.sessions
     states = []
     for verb in (sessions.start, sessions.pause, sessions.resume, sessions.end, sessions.archive):
@@ -94,7 +94,7 @@ async def test_a_verb_from_a_wrong_state_is_refused_with_the_state(
     assert "created" in {value.lower() for value in caught.value.metadata.values()}
 
 
-async def test_of_many_equal_verbs_one_wins(client: AsyncClient, session: Session) -> None:
+async def test_one_of_many_equal_verbs_wins(client: AsyncClient, session: Session) -> None:
     outcomes = await asyncio.gather(
         *(_get(client.sessions.end(session.id)) for _ in range(8)), return_exceptions=True
     )
@@ -119,7 +119,7 @@ async def test_an_update_changes_what_is_given_and_nothing_else(client: AsyncCli
     assert updated.storage_options.ttl == timedelta(hours=1)
 
 
-async def test_an_update_with_an_object_changes_what_was_given_and_erases_nothing(
+async def test_an_update_with_an_object_changes_given_fields_and_erases_nothing(
     client: AsyncClient, user_id: str
 ) -> None:
     session = await client.sessions.create(user_id, config={"max_messages": 2, "overflow": "reject"})
@@ -131,7 +131,7 @@ async def test_an_update_with_an_object_changes_what_was_given_and_erases_nothin
     assert len(await client.sessions.get_history(session.id)) == 2
 
 
-async def test_options_that_were_read_can_be_given_back_with_a_change(
+async def test_options_that_were_read_can_be_passed_back_with_a_change(
     client: AsyncClient, user_id: str
 ) -> None:
     session = await client.sessions.create(user_id, storage_options={"ttl": 3600, "expiry_action": "archive"})
@@ -146,9 +146,7 @@ async def test_options_that_were_read_can_be_given_back_with_a_change(
     assert updated.storage_options.expiry_action == "archive"
 
 
-async def test_objects_that_say_nothing_create_what_nothing_creates(
-    client: AsyncClient, user_id: str
-) -> None:
+async def test_empty_option_objects_equal_no_options(client: AsyncClient, user_id: str) -> None:
     plain = await client.sessions.create(user_id)
     session = await client.sessions.create(user_id, config=SessionConfig(), storage_options=StorageOptions())
     assert (session.config, session.storage_options) == (plain.config, plain.storage_options)
@@ -195,7 +193,7 @@ async def five(client: AsyncClient, user_id: str) -> list[Session]:
     return [await client.sessions.start(one.id) if number < 2 else one for number, one in enumerate(created)]
 
 
-async def test_a_listing_brings_all_pages_in_order(
+async def test_a_listing_iterates_over_all_pages_in_order(
     client: AsyncClient, user_id: str, five: list[Session]
 ) -> None:
     ids = [session.id for session in five]
@@ -205,7 +203,7 @@ async def test_a_listing_brings_all_pages_in_order(
     assert [session.id async for session in newest_first] == ids[::-1]
 
 
-async def test_a_listing_may_be_of_some_states(
+async def test_a_listing_can_be_limited_to_states(
     client: AsyncClient, user_id: str, five: list[Session]
 ) -> None:
     active = client.sessions.list(user_id=user_id, status="active")

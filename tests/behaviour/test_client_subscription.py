@@ -33,7 +33,7 @@ async def say(client: AsyncClient, session: Session, *texts: str) -> None:
         await client.sessions.add_message(session.id, role="user", content=text)
 
 
-async def test_every_change_is_an_event_with_data_of_its_own(client: AsyncClient, session: Session) -> None:
+async def test_every_change_is_an_event_with_its_own_data(client: AsyncClient, session: Session) -> None:
     async with client.sessions.subscribe(session.id) as subscription:
         await client.sessions.start(session.id, request_id="the-start")
         await client.sessions.update_context(session.id, path="a.b", value=1)
@@ -60,7 +60,7 @@ async def test_every_change_is_an_event_with_data_of_its_own(client: AsyncClient
     assert all(event.session_id == session.id and event.time is not None for event in events)
 
 
-async def test_it_begins_now_or_after_a_position(client: AsyncClient, session: Session) -> None:
+async def test_it_starts_now_or_after_a_position(client: AsyncClient, session: Session) -> None:
     await say(client, session, "before")
     async with (
         client.sessions.subscribe(session.id) as live,
@@ -72,7 +72,7 @@ async def test_it_begins_now_or_after_a_position(client: AsyncClient, session: S
         assert [event.type for event in await take(whole, 3)] == ["created", "message", "message"]
 
 
-async def test_only_the_types_that_were_asked_for_come(client: AsyncClient, session: Session) -> None:
+async def test_only_requested_types_are_delivered(client: AsyncClient, session: Session) -> None:
     async with client.sessions.subscribe(session.id, event_types=["message"]) as subscription:
         await client.sessions.start(session.id)
         await say(client, session, "Hello")
@@ -94,7 +94,7 @@ async def test_a_position_ahead_of_the_log_is_refused(client: AsyncClient, sessi
         _ = await client.sessions.subscribe("no-such-session")
 
 
-async def test_the_content_of_a_cleared_message_does_not_come_back(
+async def test_the_content_of_a_cleared_message_is_not_delivered(
     client: AsyncClient, session: Session
 ) -> None:
     await say(client, session, "secret")
@@ -106,7 +106,7 @@ async def test_the_content_of_a_cleared_message_does_not_come_back(
     assert message.data.content == ""
 
 
-async def test_a_callback_hears_of_everything_in_order(client: AsyncClient, session: Session) -> None:
+async def test_a_callback_receives_everything_in_order(client: AsyncClient, session: Session) -> None:
     heard: list[int] = []
     done = threading.Event()
 
@@ -133,9 +133,7 @@ def mortal(tmp_path: Path) -> Iterator[Server]:
 
 
 @pytest.mark.parametrize("ending", ["stop", "kill"])
-async def test_a_restart_of_the_server_costs_no_event_and_doubles_none(
-    flavour: str, mortal: Server, ending: str
-) -> None:
+async def test_a_server_restart_loses_and_repeats_no_event(flavour: str, mortal: Server, ending: str) -> None:
     client = open_client(flavour, mortal.address)
     session = await client.sessions.create("u")
     async with client.sessions.subscribe(session.id) as subscription:
@@ -148,7 +146,7 @@ async def test_a_restart_of_the_server_costs_no_event_and_doubles_none(
     await client.close()
 
 
-async def test_a_callback_lives_through_a_restart(flavour: str, mortal: Server) -> None:
+async def test_a_callback_survives_a_restart(flavour: str, mortal: Server) -> None:
     heard: list[int] = []
     heard_two, done = threading.Event(), threading.Event()
 
@@ -175,7 +173,7 @@ async def test_a_callback_lives_through_a_restart(flavour: str, mortal: Server) 
     await client.close()
 
 
-async def test_connections_that_are_cut_cost_no_event_and_double_none(flavour: str, server: Server) -> None:
+async def test_cut_connections_lose_and_repeat_no_event(flavour: str, server: Server) -> None:
     async with proxy_to("127.0.0.1", server.port) as proxy:
         client = open_client(flavour, proxy.address)
         session = await client.sessions.create("u")
@@ -189,7 +187,7 @@ async def test_connections_that_are_cut_cost_no_event_and_double_none(flavour: s
         await client.close()
 
 
-async def test_a_write_whose_answer_was_lost_takes_effect_once(flavour: str, server: Server) -> None:
+async def test_a_write_whose_response_was_lost_takes_effect_once(flavour: str, server: Server) -> None:
     first = iter([True])
     async with proxy_to(
         "127.0.0.1", server.port, cut_after=lambda data: b"only once" in data and next(first, False)

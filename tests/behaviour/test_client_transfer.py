@@ -32,7 +32,7 @@ async def full(client: AsyncClient, user_id: str) -> Session:
     return await client.sessions.start(session.id)
 
 
-async def test_an_export_holds_the_whole_session(client: AsyncClient, full: Session) -> None:
+async def test_an_export_contains_the_whole_session(client: AsyncClient, full: Session) -> None:
     data = await client.sessions.export(full.id)
     assert data.session == full
     assert data.context == await client.sessions.get_context(full.id)
@@ -69,7 +69,7 @@ async def test_an_import_in_any_form_recreates_the_session(
     await client.sessions.delete(imported.id)
 
 
-async def test_another_server_takes_the_json(
+async def test_another_server_accepts_the_json(
     client: AsyncClient, flavour: str, full: Session, tmp_path: Path
 ) -> None:
     text = (await client.sessions.export(full.id)).to_json()
@@ -80,7 +80,9 @@ async def test_another_server_takes_the_json(
         await other.close()
 
 
-async def test_an_import_replaces_what_is_there_or_leaves_it(client: AsyncClient, full: Session) -> None:
+async def test_an_import_replaces_an_existing_session_or_leaves_it(
+    client: AsyncClient, full: Session
+) -> None:
     data = await client.sessions.export(full.id)
     target = await client.sessions.create("someone", metadata={"old": True})
     await client.sessions.add_message(target.id, role="user", content="old")
@@ -116,7 +118,7 @@ def _of_a_later_version(document: Any) -> None:
     "alter",
     [_without_a_message, _with_other_content, _without_the_footer, _in_another_order, _of_a_later_version],
 )
-async def test_an_export_that_was_altered_changes_nothing(
+async def test_an_altered_export_changes_nothing(
     client: AsyncClient, full: Session, alter: Callable[[Any], None]
 ) -> None:
     document = json.loads((await client.sessions.export(full.id)).to_json())
@@ -127,7 +129,7 @@ async def test_an_export_that_was_altered_changes_nothing(
     assert await client.sessions.get(target.id) == target
 
 
-async def test_large_messages_come_in_pages_and_records_that_a_client_takes(
+async def test_large_messages_arrive_in_pages_and_records_a_client_accepts(
     client: AsyncClient, session: Session
 ) -> None:
     contents = [str(number) * 200_000 for number in range(9)]

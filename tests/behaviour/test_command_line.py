@@ -116,14 +116,12 @@ def test_every_setting_is_a_flag_of_serve(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("arguments", [["serve", "--drain-grace", "soon"], ["export", "file"]])
-def test_a_setting_that_can_not_be_used_is_named_as_flag_and_as_variable(
-    tmp_path: Path, arguments: list[str]
-) -> None:
+def test_an_invalid_setting_is_named_as_flag_and_as_variable(tmp_path: Path, arguments: list[str]) -> None:
     sentence = complained_here(*arguments, folder=tmp_path, env={"SESSIONS_DRAIN_GRACE": "soon"})
     assert sentence.startswith("--drain-grace (SESSIONS_DRAIN_GRACE) cannot be used: ")
 
 
-def test_a_port_that_is_taken_is_said_in_one_sentence(tmp_path: Path) -> None:
+def test_a_port_in_use_is_reported_in_one_sentence(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         done = run("serve", "--listen", address, folder=tmp_path)
@@ -135,7 +133,7 @@ def test_a_port_that_is_taken_is_said_in_one_sentence(tmp_path: Path) -> None:
     assert done.returncode == 1
 
 
-def test_a_keyring_is_made_rotated_and_listed_and_never_overwritten(tmp_path: Path) -> None:
+def test_a_keyring_is_created_rotated_and_listed_and_never_overwritten(tmp_path: Path) -> None:
     assert said_here("keyring", "new", "keys", folder=tmp_path).startswith("made keys; start the server with")
     made = (tmp_path / "keys").read_bytes()
     assert complained_here("keyring", "new", "keys", folder=tmp_path).startswith(
@@ -159,7 +157,7 @@ def test_a_token_is_shown_once_and_only_its_entry_goes_to_the_file(tmp_path: Pat
     assert 'access = "read"' in done.stdout
 
 
-def test_what_was_exported_is_imported_once(place: Place) -> None:
+def test_an_export_is_imported_once(place: Place) -> None:
     other = place.into("other.db")
     assert other.said("import", "dump") == counts(added=SESSIONS)
     assert other.said("import", "dump") == counts(there=SESSIONS)
@@ -174,7 +172,7 @@ def counts(*, added: int = 0, there: int = 0, over: int = 0) -> str:
     return f"{added} sessions were imported, {there} existed already, {over} have expired for good"
 
 
-async def test_what_has_expired_since_the_export_is_left_out_and_counted(place: Place) -> None:
+async def test_sessions_expired_since_the_export_are_skipped_and_counted(place: Place) -> None:
     later = HandClock(Micros(SystemClock().now() + HOUR * 1_000_000))
     settings = Settings(database_url=f"sqlite+aiosqlite:///{place.folder / 'later.db'}")
     settings = settings.model_copy(update={"keyring": place.folder / "keyring.json"})
@@ -184,7 +182,7 @@ async def test_what_has_expired_since_the_export_is_left_out_and_counted(place: 
     assert found == Imported(added=1, there=0, over=SESSIONS - 1)
 
 
-def test_an_export_goes_on_where_a_file_stops_and_leaves_a_whole_one(place: Place) -> None:
+def test_an_interrupted_export_resumes_and_completes_the_file(place: Place) -> None:
     dump = place.dump
     whole = dump.read_bytes()
     lines = whole.splitlines(keepends=True)
@@ -204,7 +202,7 @@ def test_an_export_goes_on_where_a_file_stops_and_leaves_a_whole_one(place: Plac
 @pytest.mark.parametrize(
     ("verb", "name"), [("export", "sessions.db"), ("export", "text"), ("import", "keyring.json")]
 )
-def test_a_file_that_is_something_else_is_left_alone(place: Place, verb: str, name: str) -> None:
+def test_an_unrelated_file_is_left_alone(place: Place, verb: str, name: str) -> None:
     (place.folder / "text").write_text("not an export, and without a line's end")
     before = (place.folder / name).read_bytes()
     sentence = place.complained(verb, name)
@@ -212,7 +210,7 @@ def test_a_file_that_is_something_else_is_left_alone(place: Place, verb: str, na
     assert (place.folder / name).read_bytes() == before
 
 
-def test_what_can_not_be_opened_is_said(place: Place) -> None:
+def test_unusable_files_are_reported(place: Place) -> None:
     assert place.complained("export", "nowhere/dump").startswith("nowhere/dump cannot be used (No such file")
     assert place.complained("import", "nothing").startswith("nothing cannot be used (No such file")
     missing = place.into("missing.db")
@@ -226,7 +224,7 @@ def test_what_can_not_be_opened_is_said(place: Place) -> None:
         assert re.match(r"Another process \(\d+\) uses the database", refused), refused
 
 
-def test_an_id_that_is_taken_by_another_session_stops_the_import(place: Place) -> None:
+def test_an_id_used_by_another_session_stops_the_import(place: Place) -> None:
     other = place.into("other.db")
     taken = sorted(place.ids)[5]
     with start_server(place.folder, env=other.env) as server, Client(server.address) as client:
@@ -238,7 +236,7 @@ def test_an_id_that_is_taken_by_another_session_stops_the_import(place: Place) -
     )
 
 
-def test_encrypted_sessions_need_their_keyring_on_both_ways(place: Place) -> None:
+def test_encrypted_sessions_need_their_keyring_for_export_and_import(place: Place) -> None:
     bare = {name: value for name, value in place.env.items() if name != "SESSIONS_KEYRING"}
     sentence = complained_here("export", "another", folder=place.folder, env=bare)
     assert sentence.startswith(f"Stopped at session {place.ids[0]} of tenant default: It is encrypted")
@@ -249,7 +247,7 @@ def test_encrypted_sessions_need_their_keyring_on_both_ways(place: Place) -> Non
     assert sentence.startswith(f"Stopped at session {place.ids[0]} of tenant default: ")
 
 
-def test_a_bar_shows_how_far_it_is_where_somebody_looks(place: Place) -> None:
+def test_a_progress_bar_is_shown_on_a_terminal(place: Place) -> None:
     env = environment({**place.into("other.db").env, "TERM": "xterm"})
     ours, theirs = pty.openpty()
     running = subprocess.Popen(

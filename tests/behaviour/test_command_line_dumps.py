@@ -131,7 +131,7 @@ ALTERATIONS: dict[str, Alter] = {
 
 
 @pytest.mark.parametrize("name", ALTERATIONS)
-def test_nothing_is_imported_from_an_export_that_was_altered(place: Place, name: str) -> None:
+def test_nothing_is_imported_from_an_altered_export(place: Place, name: str) -> None:
     altered = ALTERATIONS[name](place.lines())
     assert altered != place.lines()
     place.write(altered)
@@ -193,17 +193,13 @@ UNSOUND: dict[str, Alter] = {
 
 
 @pytest.mark.parametrize("name", UNSOUND)
-def test_a_value_of_a_wrong_kind_is_refused_in_a_sentence_though_the_digest_fits(
-    place: Place, name: str
-) -> None:
+def test_a_value_of_the_wrong_type_is_refused_despite_a_valid_digest(place: Place, name: str) -> None:
     place.write(sealed_again(UNSOUND[name](place.lines())))
     assert place.complained("import", "dump", database="b.db") == ALTERED
     assert not place.has_sessions("b.db")
 
 
-def test_a_line_that_is_longer_than_any_export_has_is_not_read_into_memory(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_overlong_line_is_not_read_into_memory(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     longest = max(map(len, place.lines()))
     monkeypatch.setattr(dump_lines, "LONGEST_LINE", longest)
     assert place.said("import", "dump", database="b.db").startswith(f"{SESSIONS} sessions were imported")
@@ -220,7 +216,7 @@ def cut(place: Place, sessions: int) -> bytes:
     return place.dump.read_bytes()
 
 
-def test_an_export_that_was_cut_goes_on_with_its_own_database_only(place: Place) -> None:
+def test_a_truncated_export_resumes_only_with_its_own_database(place: Place) -> None:
     place.fill("b.db", ["s1", "s2", "s3"])
     begun = cut(place, 2)
     sentence = place.complained("export", "dump", database="b.db")
@@ -238,15 +234,13 @@ def test_an_export_that_was_cut_goes_on_with_its_own_database_only(place: Place)
 
 
 @pytest.mark.parametrize("erased", ["s0", "s1"])
-def test_an_export_that_was_cut_goes_on_though_a_session_in_it_was_deleted_since(
-    place: Place, erased: str
-) -> None:
+def test_a_truncated_export_resumes_after_a_session_in_it_was_deleted(place: Place, erased: str) -> None:
     cut(place, 2)
     place.erase("a.db", erased)
     assert place.said("export", "dump", database="a.db") == f"dump holds {SESSIONS} sessions"
 
 
-def test_two_commands_do_not_use_one_file_at_once(place: Place) -> None:
+def test_two_commands_cannot_use_one_file_at_once(place: Place) -> None:
     cut(place, 2)
     before = place.dump.read_bytes()
     with place.dump.open("rb") as held:
@@ -259,7 +253,7 @@ def test_two_commands_do_not_use_one_file_at_once(place: Place) -> None:
         assert place.dump.read_bytes() == before
 
 
-def test_what_is_no_regular_file_is_refused(place: Place) -> None:
+def test_a_file_that_is_not_regular_is_refused(place: Place) -> None:
     os.mkfifo(place.folder / "pipe")
     for verb, name in (
         ("export", "pipe"),
@@ -271,7 +265,7 @@ def test_what_is_no_regular_file_is_refused(place: Place) -> None:
     assert place.complained("import", ".", database="a.db") == ". is not a regular file; name a file."
 
 
-def test_a_file_of_another_release_is_told_from_what_is_no_export(place: Place) -> None:
+def test_another_releases_file_is_distinguished_from_an_unrelated_one(place: Place) -> None:
     place.write([b'["sessions-dump",1]\n', *place.lines()[1:]])
     before = place.dump.read_bytes()
     for verb in ("export", "import"):
@@ -280,7 +274,7 @@ def test_a_file_of_another_release_is_told_from_what_is_no_export(place: Place) 
     assert place.dump.read_bytes() == before
 
 
-def test_what_takes_long_shows_on_a_terminal_how_far_it_is(tmp_path: Path) -> None:
+def test_long_commands_show_progress_on_a_terminal(tmp_path: Path) -> None:
     keyring = tmp_path / "keyring"
     run_here("keyring", "new", keyring, folder=tmp_path)
     env = {"SESSIONS_KEYRING": str(keyring)}

@@ -48,7 +48,7 @@ def used(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_fresh_folder_is_sound_and_stays_as_it_is(tmp_path: Path) -> None:
+def test_a_new_folder_is_fine_and_stays_unchanged(tmp_path: Path) -> None:
     found = doctor(tmp_path)
     assert "FAIL" not in str(found)
     assert found["database"][0].startswith("ok SQLite")
@@ -56,7 +56,7 @@ def test_a_fresh_folder_is_sound_and_stays_as_it_is(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_database_is_looked_at_and_not_changed(used: Path) -> None:
+def test_a_database_is_examined_and_not_changed(used: Path) -> None:
     before = (used / "sessions.db").read_bytes()
     found = doctor(used, env=KEYRING)
     assert found["database"][0].endswith("the tables are up to date.")
@@ -66,7 +66,7 @@ def test_a_database_is_looked_at_and_not_changed(used: Path) -> None:
     assert not (used / "sessions.db-wal").exists()
 
 
-def test_a_running_server_is_told_and_goes_on(used: Path) -> None:
+def test_a_running_server_is_reported_and_not_disturbed(used: Path) -> None:
     with start_server(used, env=KEYRING) as server, Client(server.address) as client:
         found = doctor(used, "--through", server.address, env=KEYRING)
         assert found["database"][0] == f"ok A server has it open: process ({server.pid})."
@@ -74,19 +74,19 @@ def test_a_running_server_is_told_and_goes_on(used: Path) -> None:
         assert client.sessions.create("u2").user_id == "u2"
 
 
-def test_an_address_where_nothing_answers_is_told(tmp_path: Path) -> None:
+def test_an_unreachable_address_is_reported(tmp_path: Path) -> None:
     nowhere = f"{HOST}:{free_port()}"
     [sentence] = doctor(tmp_path, "--through", nowhere)["proxy"]
     assert sentence.startswith(f"FAIL {nowhere} does not answer as a gRPC server (UNAVAILABLE")
 
 
-def test_settings_that_open_the_server_to_others_and_unknown_variables_are_told(tmp_path: Path) -> None:
+def test_unsafe_settings_and_unknown_variables_are_reported(tmp_path: Path) -> None:
     found = doctor(tmp_path, "--listen", "0.0.0.0:50051", env={"SESSIONS_TOKEN": "secret"})["settings"]
     assert found[0].startswith("note SESSIONS_TOKEN is not a setting")
     assert found[1].startswith("FAIL 0.0.0.0:50051 can be reached from other machines")
 
 
-def test_keys_that_the_database_needs_are_missed(used: Path) -> None:
+def test_missing_keys_are_reported(used: Path) -> None:
     assert doctor(used)["keyring"][0].startswith("FAIL The database has encrypted sessions, and there is no")
     text = (used / "keyring.json").read_text()
     (used / "keyring.json").write_text(
@@ -97,7 +97,7 @@ def test_keys_that_the_database_needs_are_missed(used: Path) -> None:
     ]
 
 
-def test_a_rotated_keyring_is_told_to_have_work_left(used: Path) -> None:
+def test_a_rotated_keyring_is_reported_as_unfinished(used: Path) -> None:
     run_here("keyring", "rotate", "keyring.json", folder=used)
     assert [line[:4] for line in doctor(used, env=KEYRING)["keyring"]] == ["ok K", "note"]
 
@@ -109,14 +109,14 @@ def test_a_rotated_keyring_is_told_to_have_work_left(used: Path) -> None:
         ("9999", "FAIL SQLite {version} at"),
     ],
 )
-def test_tables_of_another_release_are_told(used: Path, schema: str, sentence: str) -> None:
+def test_tables_of_another_release_are_reported(used: Path, schema: str, sentence: str) -> None:
     with closing(sqlite3.connect(used / "sessions.db", isolation_level=None)) as connection:
         connection.execute("UPDATE sessions_version SET version_num = ?", (schema,))
     found = doctor(used, env=KEYRING)["database"]
     assert found[-1].startswith(sentence.format(version=sqlite3.sqlite_version))
 
 
-def test_a_file_and_a_folder_that_cannot_be_used_are_told(tmp_path: Path) -> None:
+def test_an_unusable_file_and_folder_are_reported(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("something else entirely\n" * 100)
     for name, sentence in (
         ("text", "FAIL text is not a SQLite database, and was left as it is"),
@@ -130,7 +130,7 @@ def test_a_file_and_a_folder_that_cannot_be_used_are_told(tmp_path: Path) -> Non
         assert found["clock"] == ["note Nothing to compare with, since the database cannot be used."]
 
 
-def test_a_clock_that_went_back_is_told(used: Path) -> None:
+def test_a_clock_set_back_is_reported(used: Path) -> None:
     later = time.time() + 3600
     os.utime(used / "sessions.db", (later, later))
     [sentence] = doctor(used, env=KEYRING)["clock"]
@@ -138,7 +138,7 @@ def test_a_clock_that_went_back_is_told(used: Path) -> None:
     assert "seconds behind the database's" in sentence
 
 
-def test_certificates_are_told_of_before_they_end(tmp_path: Path) -> None:
+def test_certificates_are_reported_before_they_expire(tmp_path: Path) -> None:
     now = datetime.now(UTC)
     tls = {"SESSIONS_TLS_CERT": "cert.pem", "SESSIONS_TLS_KEY": "key.pem"}
     for days, line in (
@@ -153,7 +153,7 @@ def test_certificates_are_told_of_before_they_end(tmp_path: Path) -> None:
     assert doctor(tmp_path, env=tls)["TLS"][0].startswith("FAIL SESSIONS_TLS_KEY: the key does not belong")
 
 
-def test_postgresql_is_looked_at(postgres_server: Postgres, tmp_path: Path) -> None:
+def test_postgresql_is_examined(postgres_server: Postgres, tmp_path: Path) -> None:
     name = asyncio.run(postgres_server.fresh_database())
     env = {
         "SESSIONS_DATABASE_URL": postgres_server.url(name),

@@ -88,7 +88,7 @@ def copy_of(example: str) -> Path:
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_a_client_built_from_the_protos_alone_goes_through_a_session(server: Server, language: str) -> None:
+def test_a_client_built_from_the_protos_alone_uses_a_session(server: Server, language: str) -> None:
     tools, commands = LANGUAGES[language]
     missing = [name for tool, name in tools.items() if shutil.which(tool) is None]
     assert missing == [], f"examples/{language} is built by this test; install {' and '.join(missing)}."
@@ -140,7 +140,7 @@ def lines(process: subprocess.Popen[str], count: int) -> list[str]:
 
 
 @pytest.mark.parametrize("flavour", ["async"], indirect=True)
-async def test_the_live_view_goes_on_over_restarts_of_the_server_and_of_itself(
+async def test_the_live_view_resumes_after_restarts_of_the_server_and_itself(
     server: Server, client: AsyncClient, session: Session, tmp_path: Path
 ) -> None:
     position = tmp_path / "position.txt"

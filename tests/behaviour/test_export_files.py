@@ -96,7 +96,7 @@ def command(*arguments: str, folder: Path, keyring: Path | None = None) -> Compl
     return run_here(*arguments, folder=folder, env=env)
 
 
-def test_the_servers_file_is_what_clients_write_and_read(place: Place) -> None:
+def test_clients_write_and_read_the_servers_file_format(place: Place) -> None:
     full, small = SessionData.all_from_json(place.dump)
     assert visible(full) == visible(place.full)
     assert small.session.id == "small"
@@ -126,7 +126,7 @@ def test_the_servers_command_reads_what_clients_write(place: Place, tmp_path: Pa
     assert visible(SessionData.from_json((tmp_path / "dump").read_bytes())) == visible(place.full)
 
 
-def test_an_encrypted_session_of_the_servers_file_is_for_the_server(place: Place, tmp_path: Path) -> None:
+def test_only_the_server_imports_encrypted_sessions_of_its_file(place: Place, tmp_path: Path) -> None:
     keyring = place.folder / "keyring"
     with (
         start_server(tmp_path, env={"SESSIONS_KEYRING": str(keyring)}) as server,
@@ -140,7 +140,7 @@ def test_an_encrypted_session_of_the_servers_file_is_for_the_server(place: Place
         SessionData.all_from_json((tmp_path / "dump").read_bytes())
 
 
-def test_a_file_that_was_cut_or_altered_is_refused(place: Place, tmp_path: Path) -> None:
+def test_a_truncated_or_altered_file_is_refused(place: Place, tmp_path: Path) -> None:
     text, document = place.full.to_json_lines(), place.full.to_json()
     lines = text.splitlines(keepends=True)
     for cut in (lines[:1], lines[:-1], [*lines[:-1], lines[-1][:-1]], [*lines, "more"]):

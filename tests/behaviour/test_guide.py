@@ -137,9 +137,7 @@ async def test_sessions_are_created_with_metadata_and_configuration(
     assert await observer.sessions.get(configured.id) == configured
 
 
-async def test_a_session_goes_through_its_states(
-    reader: Reader, observer: AsyncClient, session: Session
-) -> None:
+async def test_a_session_changes_its_states(reader: Reader, observer: AsyncClient, session: Session) -> None:
     names = await reader.paste("session_lifecycle", session=session)
     steps = ("active_session", "paused_session", "resumed_session", "ended_session")
     assert [names[step].state for step in steps] == ["active", "paused", "active", "ended"]
@@ -183,7 +181,7 @@ async def test_messages_are_added_read_and_cleared(
     assert (await observer.sessions.get(session.id)).message_count == 0
 
 
-async def test_the_handler_prints_the_events_that_were_asked_for(
+async def test_the_handler_prints_the_requested_events(
     reader: Reader, observer: AsyncClient, session: Session
 ) -> None:
     await reader.paste("session_events", session_id=session.id)
@@ -197,7 +195,7 @@ async def test_the_handler_prints_the_events_that_were_asked_for(
     ]
 
 
-async def test_sessions_are_stored_as_the_options_say(reader: Reader, observer: AsyncClient) -> None:
+async def test_sessions_are_stored_according_to_the_options(reader: Reader, observer: AsyncClient) -> None:
     names = await reader.paste("storage_options")
     session, temporary = names["session"], names["temp_session"]
     assert session.storage_options.persistence == "permanent"

@@ -131,9 +131,7 @@ def test_a_failed_handshake_is_one_line_with_its_cause(
     assert told == [cause, ROWS["plaintext"][1]]
 
 
-def test_handshakes_that_succeed_and_connections_that_say_nothing_are_not_told_of(
-    server: Server, tmp_path: Path
-) -> None:
+def test_successful_handshakes_and_silent_connections_are_not_logged(server: Server, tmp_path: Path) -> None:
     before = lines(server)
     pair = OURS.issue("client")
     with Client(server.address, tls=TLS(ca=OURS.certificate, cert=pair.certificate, key=pair.key)) as client:
@@ -146,7 +144,7 @@ def test_handshakes_that_succeed_and_connections_that_say_nothing_are_not_told_o
     assert told == [ROWS["plaintext"][1]]
 
 
-def test_the_log_is_whole_when_the_server_stops(server: Server, tmp_path: Path) -> None:
+def test_the_log_is_complete_when_the_server_stops(server: Server, tmp_path: Path) -> None:
     before = lines(server)
     plain(server.port, tmp_path)
     assert server.stop() == 0

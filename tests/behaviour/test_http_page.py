@@ -14,7 +14,7 @@ PAGE = text_of(Path("docs/http.md"))
 DEFAULT_URL = "http://127.0.0.1:8080"
 
 
-def test_the_pages_commands_print_what_it_says(tmp_path: Path) -> None:
+def test_the_commands_print_what_the_page_shows(tmp_path: Path) -> None:
     compared = 0
     with start_server(tmp_path, http=True) as server:
         printed = ""

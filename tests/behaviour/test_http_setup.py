@@ -26,7 +26,7 @@ def test_an_address_without_a_port_is_refused(tmp_path: Path) -> None:
     )
 
 
-def test_an_address_that_is_taken_is_refused(tmp_path: Path) -> None:
+def test_an_address_in_use_is_refused(tmp_path: Path) -> None:
     with start_server(tmp_path) as server:
         (tmp_path / "second").mkdir()
         sentence = complained(tmp_path / "second", SESSIONS_HTTP_LISTEN=server.address)
@@ -34,7 +34,7 @@ def test_an_address_that_is_taken_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0:8080", "[::]:8080", "sessions.example:8080"])
-def test_an_address_that_other_machines_reach_needs_tls_and_tokens(address: str) -> None:
+def test_a_public_address_needs_tls_and_tokens(address: str) -> None:
     with pytest.raises(SetupError, match="can be reached from other machines") as caught:
         check_exposure(Settings(http_listen=address))
     assert str(caught.value).startswith(address)
@@ -43,7 +43,7 @@ def test_an_address_that_other_machines_reach_needs_tls_and_tokens(address: str)
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:8080", "[::1]:8080", "localhost:8080", ""])
-def test_an_address_that_only_this_machine_reaches_needs_nothing(address: str) -> None:
+def test_a_local_address_needs_nothing(address: str) -> None:
     check_exposure(Settings(http_listen=address))
 
 

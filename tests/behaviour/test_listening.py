@@ -54,7 +54,7 @@ def test_every_signal_to_end_drains_first(number: signal.Signals, tmp_path: Path
         ({"listen": "0.0.0.0:50051"}, "0.0.0.0:50051 can be reached from other machines"),
     ],
 )
-def test_what_others_can_reach_needs_a_word(settings: dict[str, str], said: str) -> None:
+def test_exposing_the_server_needs_confirmation(settings: dict[str, str], said: str) -> None:
     with pytest.raises(SetupError, match=said):
         check_exposure(Settings(**settings))  # type: ignore[arg-type]  # the fields are strings
     check_exposure(Settings(**settings, insecure=True))  # type: ignore[arg-type]  # as above

@@ -76,14 +76,14 @@ def test_the_page_lists_every_metric_with_its_kind(scrape: str) -> None:
     assert dict(rows) == families(scrape)
 
 
-def test_the_dashboard_and_the_rules_ask_for_what_there_is(scrape: str) -> None:
+def test_the_dashboard_and_the_rules_use_existing_metrics(scrape: str) -> None:
     known = series(scrape) | OF_PROMETHEUS
     asked = {name for each in expressions() for name in SERIES.findall(each)}
     assert len(asked) >= 8
     assert asked - known == set()
 
 
-def test_what_a_server_did_is_in_its_metrics(scrape: str) -> None:
+def test_the_metrics_show_what_a_server_did(scrape: str) -> None:
     for line in (
         'sessions_rpc_handled_total{code="OK",method="CreateSession"} 1.0',
         'sessions_rpc_open_streams{method="Subscribe"} 1.0',
@@ -94,7 +94,7 @@ def test_what_a_server_did_is_in_its_metrics(scrape: str) -> None:
         assert line in scrape.splitlines()
 
 
-def test_prometheus_takes_the_metrics_the_rules_and_every_query(
+def test_prometheus_accepts_the_metrics_the_rules_and_every_query(
     scrape: str, promtool: list[str], tmp_path: Path
 ) -> None:
     run([*promtool, "check", "metrics"], given=scrape)

@@ -48,7 +48,7 @@ def test_the_doctor_prints_what_the_page_says(folder: Path) -> None:
     assert prints(expected, done.stdout), done.stdout
 
 
-async def test_a_backup_of_a_running_server_has_all_that_was_acknowledged(folder: Path) -> None:
+async def test_a_backup_of_a_running_server_has_every_acknowledged_write(folder: Path) -> None:
     with start_server(folder) as server:
         async with AsyncClient(server.address) as client:
             session = await client.sessions.create(user_id="u1", metadata={"device": "web"})
@@ -99,7 +99,7 @@ async def test_after_a_restore_a_subscriber_is_told_what_its_log_has_lost(folder
                 assert [(await anext(events)).data.content for _ in range(2)] == ["kept", "other"]
 
 
-async def test_what_was_encrypted_before_a_rotation_can_be_read_after_it(folder: Path) -> None:
+async def test_encrypted_data_can_be_read_after_a_rotation(folder: Path) -> None:
     paste("keyring new", folder=folder)
     env = {"SESSIONS_KEYRING": "keyring.json", "SESSIONS_DATABASE_URL": sqlite_url(folder)}
     with start_server(folder, env=env) as server:
@@ -127,7 +127,7 @@ async def test_all_sessions_move_to_another_database(folder: Path) -> None:
             assert [each.content for each in await client.sessions.get_history(session.id)] == ["moves"]
 
 
-async def test_a_token_opens_the_sessions_of_its_tenant_alone(folder: Path) -> None:
+async def test_a_token_gives_access_only_to_its_tenant(folder: Path) -> None:
     tokens = [paste("token new", folder=folder).split()[-1] for _ in range(2)]
     entries = (folder / "tokens.toml").read_text()
     assert entries.count("acme") == 2

@@ -31,7 +31,7 @@ def folders(tmp_path: Path) -> list[Path]:
     return made
 
 
-async def test_the_pages_statements_set_up_an_owner_and_a_role_that_serves(
+async def test_the_statements_set_up_an_owner_and_a_serving_role(
     postgres_server: Postgres, folders: list[Path]
 ) -> None:
     set_up, roles = statements()

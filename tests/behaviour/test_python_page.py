@@ -85,7 +85,7 @@ with Client(address) as client:
 """
 
 
-def test_a_fork_while_a_subscription_is_open_gives_the_child_a_connection_of_its_own(server: Server) -> None:
+def test_a_child_forked_with_an_open_subscription_gets_its_own_connection(server: Server) -> None:
     belongs = "This subscription was opened before its process was forked; subscribe again in the child."
     assert program(WITH_SUBSCRIPTIONS, server.address).splitlines() == [
         "created",
@@ -114,7 +114,7 @@ in_child(lambda: asyncio.run(state(AsyncClient(address), session)))
 """
 
 
-def test_an_asynchronous_client_says_that_it_does_not_survive_a_fork(server: Server) -> None:
+def test_an_asynchronous_client_reports_that_it_cannot_survive_a_fork(server: Server) -> None:
     lines = program(ASYNCHRONOUS, server.address).splitlines()
     assert [line.partition(" was forked")[0] for line in lines] == [
         "created",
@@ -144,7 +144,7 @@ def get(address: str, session: str, answers: multiprocessing.SimpleQueue[str]) -
         answers.put(client.sessions.get(session).id)
 
 
-def test_a_process_that_is_spawned_makes_clients_of_its_own(server: Server) -> None:
+def test_a_spawned_process_creates_its_own_clients(server: Server) -> None:
     context = multiprocessing.get_context("spawn")
     answers = context.SimpleQueue()
     with Client(server.address) as client:
@@ -304,17 +304,17 @@ with Client(address) as client:
 """
 
 
-def test_under_gevent_one_that_waits_for_an_event_holds_up_nobody(server: Server) -> None:
+def test_under_gevent_a_waiting_greenlet_blocks_no_other(server: Server) -> None:
     assert program(COOPERATING, server.address).splitlines() == ["waits", "state_change", "{'active'}"]
 
 
 @pytest.mark.parametrize("made", [Client, AsyncClient])
-def test_a_client_that_is_pickled_says_what_to_do(made: Callable[[str], object]) -> None:
+def test_pickling_a_client_says_what_to_do(made: Callable[[str], object]) -> None:
     with pytest.raises(TypeError, match="A client cannot be pickled; make one in the other process"):
         pickle.dumps(made("127.0.0.1:1"))
 
 
-def test_a_subscription_that_is_pickled_says_what_to_do(server: Server) -> None:
+def test_pickling_a_subscription_says_what_to_do(server: Server) -> None:
     with Client(server.address) as client:
         session = client.sessions.create("u").id
         with (
@@ -345,7 +345,7 @@ def test_the_page_names_every_kind_of_program() -> None:
         assert word in page, word
 
 
-def test_both_clients_work_beside_each_other(server: Server) -> None:
+def test_both_clients_work_in_one_process(server: Server) -> None:
     async def use() -> str:
         async with AsyncClient(server.address) as client:
             return (await client.sessions.create("u")).state

@@ -60,7 +60,7 @@ def counted(tmp_path_factory: pytest.TempPathFactory, postgres_server: Postgres)
         one.server.stop()
 
 
-async def test_a_client_of_several_addresses_calls_all_and_misses_none_that_is_gone(
+async def test_a_client_with_several_addresses_uses_all_and_tolerates_lost_ones(
     flavour: str, counted: list[Counted]
 ) -> None:
     client = open_client(flavour, [one.server.address for one in counted])

@@ -57,7 +57,7 @@ def test_a_value_out_of_range_is_refused(tmp_path: Path, name: str, value: str, 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_quickest_sweep_and_no_grace_are_taken_and_an_empty_variable_is_none(tmp_path: Path) -> None:
+def test_the_minimum_sweep_and_no_grace_are_accepted_and_an_empty_variable_is_unset(tmp_path: Path) -> None:
     names = ("KEYRING", "TOKENS", "TLS_CERT", "TLS_CLIENT_CA", "METRICS_LISTEN", "DRAIN_GRACE", "POOL_SIZE")
     empty = {f"SESSIONS_{name}": "" for name in names}
     with start_server(tmp_path, env={**empty, "SESSIONS_SWEEP_INTERVAL": "0.02"}) as server:
@@ -67,7 +67,7 @@ def test_the_quickest_sweep_and_no_grace_are_taken_and_an_empty_variable_is_none
     assert server.log == ""
 
 
-def test_a_variable_that_is_no_setting_is_told_of_once_and_without_its_value(tmp_path: Path) -> None:
+def test_an_unknown_variable_is_reported_once_without_its_value(tmp_path: Path) -> None:
     env = {"SESSIONS_TOKEN": PASSWORD, "SESSIONS_SERVICE_PORT": "1", "SESSIONS_PORT": "tcp://10.0.0.1:1"}
     with start_server(tmp_path, env=env) as server:
         server.stop()
@@ -79,7 +79,7 @@ def test_a_variable_that_is_no_setting_is_told_of_once_and_without_its_value(tmp
     assert PASSWORD not in line
 
 
-def test_limits_can_be_set_within_what_an_answer_carries(tmp_path: Path) -> None:
+def test_limits_can_be_set_as_far_as_a_response_allows(tmp_path: Path) -> None:
     small = {
         "SESSIONS_MAX_CONTENT_BYTES": "10",
         "SESSIONS_MAX_PAGE_SIZE": "2",
@@ -98,7 +98,7 @@ def test_limits_can_be_set_within_what_an_answer_carries(tmp_path: Path) -> None
     assert sentence.endswith("more than the 3670016 of a message in an answer; lower one of them.")
 
 
-def test_what_kubernetes_sets_for_a_service_of_this_name_is_no_mistake() -> None:
+def test_variables_set_by_kubernetes_are_not_reported() -> None:
     of_a_service = {
         "SESSIONS_SERVICE_HOST": "10.0.0.1",
         "SESSIONS_SERVICE_PORT_GRPC": "50051",
@@ -121,7 +121,7 @@ def tls(tmp_path: Path) -> dict[str, str]:
     return {"SESSIONS_TLS_CERT": "cert.pem", "SESSIONS_TLS_KEY": "key.pem"}
 
 
-def test_tls_that_would_not_be_what_it_seems_is_refused(tmp_path: Path, tls: dict[str, str]) -> None:
+def test_incomplete_tls_settings_are_refused(tmp_path: Path, tls: dict[str, str]) -> None:
     alone = complained(tmp_path, "serve", SESSIONS_TLS_CLIENT_CA="cert.pem")
     assert "give SESSIONS_TLS_CERT and SESSIONS_TLS_KEY, also where SESSIONS_TLS_CLIENT_CA is given" in alone
     for name, holds in (("CLIENT_CA", "certificate"), ("CERT", "certificate"), ("KEY", "private key")):
@@ -130,7 +130,7 @@ def test_tls_that_would_not_be_what_it_seems_is_refused(tmp_path: Path, tls: dic
 
 
 @pytest.mark.parametrize("address", ["nats://127.0.0.1:abc", "nats://"])
-def test_an_address_of_nats_that_is_none_is_refused_before_anything_is_served(
+def test_an_invalid_nats_address_is_refused_before_serving(
     postgres_server: Postgres, tmp_path: Path, address: str
 ) -> None:
     url = postgres_server.url(asyncio.run(postgres_server.fresh_database()))
@@ -201,7 +201,7 @@ SETTING = "SESSIONS_DATABASE_URL"
         ("postgres@{at}/{name}?target_session_attrs=x", "An option in SESSIONS_DATABASE_URL has a value"),
     ],
 )
-def test_a_postgresql_that_can_not_be_used_is_said_to_whoever_starts_a_command(
+def test_an_unusable_postgresql_is_reported_by_commands(
     postgres_server: Postgres, tmp_path: Path, database: str, address: str, sentence: str
 ) -> None:
     given = {
@@ -217,7 +217,7 @@ def test_a_postgresql_that_can_not_be_used_is_said_to_whoever_starts_a_command(
     assert PASSWORD not in said
 
 
-def test_a_role_that_may_not_make_tables_is_told_so(
+def test_a_role_that_may_not_create_tables_is_reported(
     postgres_server: Postgres, tmp_path: Path, database: str
 ) -> None:
     url = f"postgresql+asyncpg://guest@{HOST}:{postgres_server.port}/{database}"
@@ -231,9 +231,7 @@ def test_a_role_that_may_not_make_tables_is_told_so(
     asyncio.run(postgres_server.execute(f'REVOKE CONNECT ON DATABASE "{database}" FROM guest'))
 
 
-def test_the_extra_for_postgresql_is_named_where_it_is_missing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_postgresql_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
     said = complained(tmp_path, "export", "dump", SESSIONS_DATABASE_URL="postgresql+asyncpg://u@h/d")
     assert said == "PostgreSQL needs the package asyncpg; install sessions[server,postgres]."
@@ -254,7 +252,7 @@ def test_the_extra_for_postgresql_is_named_where_it_is_missing(
         ),
     ],
 )
-def test_a_file_that_is_no_database_of_ours_is_said_and_left_as_it_is(
+def test_a_foreign_database_file_is_reported_and_left_unchanged(
     tmp_path: Path, name: str, sentence: str
 ) -> None:
     (tmp_path / "folder").mkdir()

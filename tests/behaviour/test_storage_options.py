@@ -64,7 +64,7 @@ async def states_of(client: AsyncClient, user_id: str, **query: Any) -> list[str
     return sorted(states.values())
 
 
-async def test_a_temporary_session_lives_a_day_unless_told_and_shows_it(
+async def test_a_temporary_session_lives_a_day_by_default_and_shows_it(
     client: AsyncClient, user_id: str
 ) -> None:
     for options, ttl in (
@@ -78,7 +78,7 @@ async def test_a_temporary_session_lives_a_day_unless_told_and_shows_it(
         assert session.expire_time == session.create_time + ttl
 
 
-async def test_the_end_of_a_temporary_session_leaves_nothing(client: AsyncClient, user_id: str) -> None:
+async def test_ending_a_temporary_session_leaves_nothing(client: AsyncClient, user_id: str) -> None:
     session = await client.sessions.create(user_id, storage_options={"persistence": "temporary"})
     async with client.sessions.subscribe(session.id) as events:
         ended = await client.sessions.end(session.id)
@@ -103,7 +103,7 @@ async def test_the_end_of_a_temporary_session_leaves_nothing(client: AsyncClient
     ],
     ids=["retained", "archived", "deleted", "temporary", "idle before its ttl"],
 )
-async def test_a_subscriber_sees_what_the_clock_does_and_why(
+async def test_a_subscriber_sees_timer_changes_and_their_reasons(
     client: AsyncClient, clock: SharedClock, user_id: str, options: Any, expected: list[Any]
 ) -> None:
     session = await client.sessions.create(
@@ -118,7 +118,7 @@ async def test_a_subscriber_sees_what_the_clock_does_and_why(
     assert seen == expected
 
 
-async def test_permanent_data_is_read_only_after_its_ttl_and_all_there(
+async def test_permanent_data_is_complete_and_read_only_after_its_ttl(
     client: AsyncClient, clock: SharedClock, user_id: str
 ) -> None:
     session = await client.sessions.create(user_id, storage_options={"ttl": HOUR})
@@ -148,7 +148,7 @@ async def test_an_idle_session_can_be_resumed_and_a_paused_one_does_not_idle(
     await client.sessions.add_message(idle.id, role="user", content="again")
 
 
-async def test_a_ttl_can_be_put_off_as_long_as_it_is_not_over(
+async def test_a_ttl_can_be_extended_until_it_ends(
     client: AsyncClient, clock: SharedClock, user_id: str
 ) -> None:
     session = await client.sessions.create(user_id, storage_options={"ttl": HOUR, "expiry_action": "delete"})
@@ -163,7 +163,7 @@ async def test_a_ttl_can_be_put_off_as_long_as_it_is_not_over(
         await client.sessions.get(session.id)
 
 
-async def test_what_is_archived_is_read_only_and_listed_only_when_asked_for(
+async def test_archived_sessions_are_read_only_and_listed_only_on_request(
     client: AsyncClient, user_id: str
 ) -> None:
     archived, other = [await client.sessions.create(user_id) for _ in range(2)]
@@ -185,7 +185,7 @@ async def test_what_is_archived_is_read_only_and_listed_only_when_asked_for(
     await client.sessions.delete(archived.id)
 
 
-async def test_a_temporary_session_can_not_be_archived(client: AsyncClient, user_id: str) -> None:
+async def test_a_temporary_session_cannot_be_archived(client: AsyncClient, user_id: str) -> None:
     session = await client.sessions.create(user_id, storage_options={"persistence": "temporary"})
     with pytest.raises(FailedPrecondition):
         await client.sessions.archive(session.id)
@@ -219,7 +219,7 @@ async def data(client: AsyncClient, user_id: str) -> SessionData:
     return await client.sessions.export(session.id)
 
 
-async def test_an_export_goes_through_json_and_is_the_same(client: AsyncClient, data: SessionData) -> None:
+async def test_an_export_survives_json(client: AsyncClient, data: SessionData) -> None:
     again = SessionData.from_json(json.dumps(json.loads(data.to_json())))
     assert (again.session, again.context, again.messages) == (data.session, data.context, data.messages)
     imported = await client.sessions.import_(f"{data.session.id}-copy", session_data=again)
@@ -229,7 +229,7 @@ async def test_an_export_goes_through_json_and_is_the_same(client: AsyncClient, 
 
 
 @pytest.mark.parametrize("verbs", [("start", "pause"), ("end",)], ids=["paused", "ended"])
-async def test_an_import_replaces_only_what_can_be_written(
+async def test_an_import_replaces_only_writable_sessions(
     client: AsyncClient, user_id: str, data: SessionData, verbs: tuple[str, ...]
 ) -> None:
     target = await client.sessions.create(user_id)
@@ -252,7 +252,7 @@ async def test_an_import_replaces_only_what_can_be_written(
     ],
     ids=["retained", "archived", "deleted", "temporary"],
 )
-async def test_an_import_does_not_bring_back_what_has_expired_since_the_export(
+async def test_an_import_does_not_restore_data_expired_since_the_export(
     client: AsyncClient, clock: SharedClock, user_id: str, options: Any, state: str | None
 ) -> None:
     session = await client.sessions.create(user_id, storage_options=options)

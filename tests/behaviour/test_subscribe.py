@@ -70,7 +70,7 @@ async def add(client: AsyncClient, session: Session, count: int) -> None:
 
 
 @kinds_of_callback
-async def test_a_callback_gets_every_event_in_order_one_after_another(
+async def test_a_callback_gets_every_event_in_order_one_at_a_time(
     client: AsyncClient, session: Session, callback: Callable[[Heard], Callable[[Event], object]]
 ) -> None:
     heard = Heard(last=MESSAGES + 1)
@@ -83,7 +83,7 @@ async def test_a_callback_gets_every_event_in_order_one_after_another(
 
 
 @kinds_of_callback
-async def test_an_error_of_the_callback_is_logged_and_raised_and_costs_no_event(
+async def test_a_callback_error_is_logged_and_raised_and_loses_no_event(
     client: AsyncClient,
     session: Session,
     callback: Callable[[Heard], Callable[[Event], object]],
@@ -106,7 +106,7 @@ async def test_an_error_of_the_callback_is_logged_and_raised_and_costs_no_event(
         assert await resumed.all() == [6, 7, 8, 9, 10]
 
 
-async def test_close_raises_what_the_callback_raised_once(client: AsyncClient, session: Session) -> None:
+async def test_close_raises_the_callbacks_error_once(client: AsyncClient, session: Session) -> None:
     heard = Heard(fails_at=2)
     subscription = await client.sessions.subscribe(session.id, callback=heard.plain)
     await add(client, session, 1)
@@ -116,7 +116,7 @@ async def test_close_raises_what_the_callback_raised_once(client: AsyncClient, s
     await subscription.close()
 
 
-async def test_nothing_is_delivered_after_close_and_the_position_tells_where_to_go_on(
+async def test_nothing_is_delivered_after_close_and_the_position_allows_resuming(
     client: AsyncClient, session: Session
 ) -> None:
     heard = Heard(last=3)
@@ -130,7 +130,7 @@ async def test_nothing_is_delivered_after_close_and_the_position_tells_where_to_
         assert [(await anext(resumed)).sequence for _ in range(2)] == [4, 5]
 
 
-async def test_close_ends_an_iteration_that_waits(client: AsyncClient, session: Session) -> None:
+async def test_close_ends_a_waiting_iteration(client: AsyncClient, session: Session) -> None:
     async with client.sessions.subscribe(session.id) as subscription:
         iteration = asyncio.create_task(sequences(subscription))
         await subscription.close()
@@ -141,9 +141,7 @@ async def sequences(events: AsyncIterator[Event]) -> list[int]:
     return [event.sequence async for event in events]
 
 
-async def test_a_subscriber_that_takes_its_time_holds_up_nobody(
-    client: AsyncClient, session: Session
-) -> None:
+async def test_a_slow_subscriber_delays_no_other(client: AsyncClient, session: Session) -> None:
     released = threading.Event()
     slow, quick = Heard(last=MESSAGES + 1), Heard(last=MESSAGES + 1)
 

@@ -125,7 +125,7 @@ def test_calls_that_share_a_transaction_are_linked(traced: Traced) -> None:
     assert any(span["links"] for span in transactions)
 
 
-def test_without_a_provider_the_server_does_without_spans(tmp_path: Path) -> None:
+def test_without_a_provider_the_server_makes_no_spans(tmp_path: Path) -> None:
     with start_server(tmp_path) as server, Client(server.address) as client:
         assert client.sessions.create(user_id="u1").state == "created"
     assert server.log == ""

@@ -35,7 +35,7 @@ def test_create_prints_the_session_itself(shell: Shell, user: str) -> None:
     assert session["storage_options"]["ttl"] == 7 * 86400
 
 
-def test_an_id_that_is_taken_is_shown_with_or_get(shell: Shell, user: str, create: Create) -> None:
+def test_a_taken_id_is_shown_with_or_get(shell: Shell, user: str, create: Create) -> None:
     id_ = create("--id", f"{user}-1")
     assert shell.run("create", "--user", user, "--id", id_).returncode == 4
     assert json.loads(shell.run("create", "--user", user, "--id", id_, "--or-get").stdout)["id"] == id_
@@ -76,7 +76,7 @@ def test_update_sets_and_removes_single_keys(shell: Shell, create: Create) -> No
     assert shell.run("update", id_).returncode == 2
 
 
-def test_a_session_is_moved_through_its_life(shell: Shell, create: Create) -> None:
+def test_a_session_is_taken_through_its_lifecycle(shell: Shell, create: Create) -> None:
     id_ = create()
     states = [
         json.loads(shell.run(verb, id_, *more).stdout)["state"]
@@ -88,7 +88,7 @@ def test_a_session_is_moved_through_its_life(shell: Shell, create: Create) -> No
     assert "ARCHIVED" in refused.stderr
 
 
-def test_messages_are_said_and_shown(shell: Shell, create: Create) -> None:
+def test_messages_are_added_and_shown(shell: Shell, create: Create) -> None:
     id_ = create()
     shell.run("say", id_, "Hello")
     shell.run("say", id_, "-", "--role", "assistant", given="Good\nmorning")
@@ -126,7 +126,7 @@ def test_a_fork_has_the_history_of_its_origin(shell: Shell, user: str, create: C
     assert (made["id"], made["message_count"]) == (f"{user}-fork", 1)
 
 
-def test_a_session_goes_out_to_a_file_and_in_again(shell: Shell, user: str, create: Create) -> None:
+def test_a_session_is_exported_to_a_file_and_imported(shell: Shell, user: str, create: Create) -> None:
     id_ = create("--set", "device=web")
     shell.run("say", id_, "Hello")
     assert shell.run("export", id_, "-f", "session.json").returncode == 0
@@ -138,7 +138,7 @@ def test_a_session_goes_out_to_a_file_and_in_again(shell: Shell, user: str, crea
     assert through_a_pipe.returncode == 0
 
 
-def test_a_file_with_several_sessions_comes_in_whole(shell: Shell, create: Create) -> None:
+def test_a_file_with_several_sessions_is_imported_whole(shell: Shell, create: Create) -> None:
     ids = [create("--set", f"n={number}") for number in range(2)]
     parts = [shell.run("export", id_).stdout.splitlines(keepends=True) for id_ in ids]
     body = "".join([parts[0][0], *parts[0][1:-1], *parts[1][1:-1]])
@@ -152,7 +152,7 @@ def test_a_file_with_several_sessions_comes_in_whole(shell: Shell, create: Creat
     assert [json.loads(line)["id"] for line in made] == ids
 
 
-def test_deleting_needs_a_word_where_nobody_can_be_asked(shell: Shell, create: Create) -> None:
+def test_deleting_without_a_terminal_needs_yes(shell: Shell, create: Create) -> None:
     id_ = create()
     refused = shell.run("delete", id_)
     assert refused.returncode == 2
@@ -161,7 +161,7 @@ def test_deleting_needs_a_word_where_nobody_can_be_asked(shell: Shell, create: C
     assert shell.run("get", id_).returncode == 3
 
 
-def test_the_doctor_finds_a_sound_server_sound(shell: Shell) -> None:
+def test_the_doctor_finds_nothing_wrong_with_a_healthy_server(shell: Shell) -> None:
     done = shell.run("doctor")
     assert done.returncode == 0, done.stdout
     assert "FAIL" not in done.stdout

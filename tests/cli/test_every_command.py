@@ -73,12 +73,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
-def test_the_story_has_every_command() -> None:
+def test_every_command_is_covered() -> None:
     assert {step.arguments.split()[0] for step in STORY} == COMMANDS.keys() - WITHOUT_A_SCREEN
 
 
 @pytest.mark.parametrize("on", ["terminal", "pipe"])
-def test_every_command_prints_what_it_printed(shell: Shell, user: str, on: str) -> None:
+def test_every_command_prints_its_snapshot(shell: Shell, user: str, on: str) -> None:
     names = {"FILTER": FILTER, "USER": user, "A": f"{user}-a", "B": f"{user}-b", "HOST:1": "127.0.0.1:50051"}
     folder = KEPT / ("screens" if on == "terminal" else "pipes")
     changed = []

@@ -33,14 +33,16 @@ Create = Callable[..., str]
         (["tail", "s", "--from-start", "--after", "1"], 2, "not both"),
     ],
 )
-def test_a_failure_is_a_sentence_and_a_code(shell: Shell, arguments: list[str], code: int, said: str) -> None:
+def test_a_failure_prints_a_sentence_and_exits_with_its_code(
+    shell: Shell, arguments: list[str], code: int, said: str
+) -> None:
     done = shell.run(*arguments)
     assert done.returncode == code, done.stderr
     assert said in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_a_server_that_is_not_there_is_told_at_once(tmp_path: Path) -> None:
+def test_an_unreachable_server_is_reported_at_once(tmp_path: Path) -> None:
     shell = Shell(tmp_path, f"127.0.0.1:{free_port()}")
     done = shell.run("list")
     assert done.returncode == 5
@@ -48,7 +50,7 @@ def test_a_server_that_is_not_there_is_told_at_once(tmp_path: Path) -> None:
     assert shell.run("doctor").returncode == 1
 
 
-def test_who_may_not_is_told_so(tmp_path: Path) -> None:
+def test_missing_permission_is_reported(tmp_path: Path) -> None:
     tokens = tmp_path / "tokens.toml"
     made = subprocess.run(
         [PROGRAM[0], "-m", "sessions_server", "token", "new", "--tenant", "acme"],

@@ -25,7 +25,7 @@ def test_without_a_file_the_local_server_is_called() -> None:
     assert chosen_profile(None, address=None) == Profile(address="127.0.0.1:50051")
 
 
-def test_what_was_written_is_read_again(file: Path) -> None:
+def test_a_written_profile_can_be_read(file: Path) -> None:
     written = Profiles(
         "a b", {"a b": Profile(address="h:1", token_file='~/"t"', tls=True), "c": Profile(ca="/ca.pem")}
     )
@@ -34,7 +34,7 @@ def test_what_was_written_is_read_again(file: Path) -> None:
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
-def test_the_environment_goes_before_the_profile_and_a_flag_before_both(
+def test_the_environment_overrides_the_profile_and_a_flag_both(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_profiles(
@@ -52,7 +52,7 @@ def test_the_environment_goes_before_the_profile_and_a_flag_before_both(
     assert chosen_profile("work", address="flag:1").address == "flag:1"
 
 
-def test_a_token_of_the_environment_replaces_the_profiles_file(
+def test_a_token_in_the_environment_overrides_the_profiles_file(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_profiles(file, Profiles("work", {"work": Profile(token_file="/nowhere")}))
@@ -70,7 +70,7 @@ def test_a_token_of_the_environment_replaces_the_profiles_file(
         ("= broken", "cannot be read"),
     ],
 )
-def test_a_file_that_is_wrong_is_refused_with_a_sentence(file: Path, text: str, said: str) -> None:
+def test_an_invalid_file_is_refused_with_a_sentence(file: Path, text: str, said: str) -> None:
     file.write_text(text)
     with pytest.raises(Failed, match=said):
         read_profiles(file)

@@ -28,7 +28,7 @@ def sequences(process: subprocess.Popen[str], count: int) -> list[int]:
     return [json.loads(process.stdout.readline())["sequence"] for _ in range(count)]
 
 
-def test_a_tail_goes_through_kills_of_the_server_without_a_hole(tmp_path: Path) -> None:
+def test_a_tail_survives_kills_of_the_server_without_a_gap(tmp_path: Path) -> None:
     with start_server(tmp_path) as server, Client(server.address) as client:
         session = client.sessions.create(user_id="u1")
         total = KILLS * PER_RUN
@@ -50,7 +50,7 @@ def test_a_tail_goes_through_kills_of_the_server_without_a_hole(tmp_path: Path) 
     assert "connected again" in said
 
 
-def test_a_tail_until_now_ends_there(shell: Shell, create: Create) -> None:
+def test_a_tail_until_now_ends_at_the_head(shell: Shell, create: Create) -> None:
     id_ = create()
     shell.run("say", id_, "Hello")
     done = shell.run("tail", id_, "--from-start", "--until-now")
@@ -58,7 +58,7 @@ def test_a_tail_until_now_ends_there(shell: Shell, create: Create) -> None:
     assert done.returncode == 0
 
 
-def test_a_tail_shows_only_the_types_that_were_asked_for(shell: Shell, create: Create) -> None:
+def test_a_tail_shows_only_the_requested_types(shell: Shell, create: Create) -> None:
     id_ = create()
     for text in ("one", "two"):
         shell.run("say", id_, text)
@@ -77,7 +77,7 @@ def test_a_command_gets_each_event_and_its_failure_ends_the_tail(shell: Shell, c
     assert "ended with 7 at event 1" in failed.stderr
 
 
-def test_a_tail_gives_up_when_it_is_told_to(tmp_path: Path) -> None:
+def test_a_tail_gives_up_after_the_given_time(tmp_path: Path) -> None:
     with start_server(tmp_path) as server, Client(server.address) as client:
         session = client.sessions.create(user_id="u1")
         tail = Shell(tmp_path, server.address).start("tail", session.id, "--from-start", "--give-up", "1s")

@@ -35,9 +35,7 @@ def test_an_empty_list_says_what_to_do(shell: Shell, user: str) -> None:
     check("list-empty", screen(shell, "list", "--user", user), user=user)
 
 
-def test_control_characters_of_a_message_are_shown_and_not_obeyed(
-    shell: Shell, user: str, create: Create
-) -> None:
+def test_control_characters_of_a_message_are_escaped(shell: Shell, user: str, create: Create) -> None:
     id_ = create()
     shell.run("say", id_, "-", given="red \x1b[31m and \x07 bell")
     assert r"red \x1b[31m and \x07 bell" in screen(shell, "history", id_)

@@ -46,7 +46,7 @@ async def bases(bench: Harness) -> list[int]:
 
 
 @pytest.mark.parametrize("encrypted", [False, True], ids=["plain", "encrypted"])
-async def test_no_position_is_far_from_a_base(bench: Harness, cells: Cells, encrypted: bool) -> None:
+async def test_every_position_is_near_a_base(bench: Harness, cells: Cells, encrypted: bool) -> None:
     await bench.do(create(data_key=cells.new_key(*KEY) if encrypted else None))
     await grow(bench, {"n": 0})
     head = (await bench.store.session(KEY)).last_sequence
@@ -59,7 +59,7 @@ async def test_no_position_is_far_from_a_base(bench: Harness, cells: Cells, encr
             assert (await bench.store.context(KEY, Sequence(position))).data == {"n": (position - 1) // 2}
 
 
-async def test_a_large_context_is_copied_seldom(bench: Harness) -> None:
+async def test_a_large_context_is_rarely_copied(bench: Harness) -> None:
     await bench.do(create())
     await grow(bench, {"n": 0, "large": "x" * 100_000})
     [base] = await bases(bench)
@@ -85,7 +85,7 @@ def test_rounder_positions_have_room_for_larger_contexts(before: int, after: int
     assert largest_context(Sequence(before), Sequence(after)) == most
 
 
-async def test_what_is_forgotten_is_in_no_base(bench: Harness) -> None:
+async def test_no_base_has_forgotten_values(bench: Harness) -> None:
     await bench.do(create())
     await grow(bench, {"n": 0, "secret": "canary"})
     head = (await bench.store.session(KEY)).last_sequence

@@ -95,7 +95,7 @@ def kinds(bench: Harness) -> list[EventType]:
     return [event.type for event in bench.published[0].events]
 
 
-async def test_operations_happen_in_their_order_with_consecutive_events(bench: Harness) -> None:
+async def test_operations_are_applied_in_order_with_consecutive_events(bench: Harness) -> None:
     new = NewSession(user_id="u", metadata={"a": 1}, config=SessionConfig(), storage=StorageOptions())
     increment = ChangeContext((Change("n", ("n",), Increment(1)),))
     done = await bench.commit(
@@ -172,7 +172,7 @@ REFUSED: dict[str, tuple[Commit, type[DomainError], dict[str, str]]] = {
 
 
 @pytest.mark.parametrize("case", REFUSED.values(), ids=REFUSED.keys())
-async def test_a_commit_that_is_refused_changed_nothing(
+async def test_a_refused_commit_changes_nothing(
     bench: Harness, case: tuple[Commit, type[DomainError], dict[str, str]]
 ) -> None:
     refused, error, metadata = case
@@ -237,7 +237,7 @@ async def test_a_truncation_of_nothing_has_no_event(bench: Harness) -> None:
 
 
 @pytest.mark.parametrize("encrypted", [False, True], ids=["plain", "encrypted"])
-async def test_removed_messages_are_returned_and_by_a_repetition_again(
+async def test_removed_messages_are_returned_also_by_a_repetition(
     bench: Harness, cells: Cells, encrypted: bool
 ) -> None:
     await bench.apply(create(data_key=cells.new_key(*KEY) if encrypted else None), add("a", "b", "c"))
@@ -250,7 +250,7 @@ async def test_removed_messages_are_returned_and_by_a_repetition_again(
     assert await bench.contents() == ["a"]
 
 
-async def test_many_removals_in_one_commit_count_right(bench: Harness) -> None:
+async def test_many_removals_in_one_commit_are_counted_correctly(bench: Harness) -> None:
     await bench.apply(create(), add(*(f"m{number}" for number in range(40))))
     done = await bench.commit(
         commit(
@@ -325,7 +325,7 @@ async def test_a_commit_without_a_session_writes_records_and_no_event(bench: Har
     assert caught.value.metadata == {"current_etag": "e1"}
 
 
-async def test_reads_of_a_commit_see_what_it_left(bench: Harness) -> None:
+async def test_reads_of_a_commit_see_its_result(bench: Harness) -> None:
     await bench.do(create())
     reads = (
         ReadSession(KEY),
@@ -349,7 +349,7 @@ async def test_reads_of_a_commit_see_what_it_left(bench: Harness) -> None:
     assert await bench.store.read(reads) == (session, context, page, message, None, None)
 
 
-async def test_a_deletion_ends_a_commit_and_takes_the_records_along(bench: Harness) -> None:
+async def test_a_deletion_ends_a_commit_and_removes_the_records(bench: Harness) -> None:
     await bench.commit(commit_of_new_session())
     done = await bench.commit(commit(append("c"), put("k3", "e3"), DeleteSession(), request="r"))
     assert kinds(bench) == [EventType.MESSAGE, EventType.RECORDS_CHANGE, EventType.DELETED]
@@ -360,9 +360,7 @@ async def test_a_deletion_ends_a_commit_and_takes_the_records_along(bench: Harne
     await bench.commit(commit(append("n"), conditions=(RecordIs(record("k"), RecordState.ABSENT),)))
 
 
-async def test_a_message_needs_no_content_where_it_has_a_role_or_a_payload(
-    bench: Harness, cells: Cells
-) -> None:
+async def test_a_message_with_a_role_or_payload_needs_no_content(bench: Harness, cells: Cells) -> None:
     payload = bytes(range(256)) * 10
     drafts = (
         MessageDraft("empty", MessageBody(role="tool")),

@@ -140,7 +140,7 @@ def damages(bench: Harness) -> dict[SessionKey, tuple[Damage, bytes]]:
     return {key(f"d{number:02}-{run}"): each for number, each in enumerate(wanted)}
 
 
-async def test_damage_is_data_loss_for_its_session_alone(
+async def test_damage_is_data_loss_only_for_its_session(
     bench: Harness, cells: Cells, caplog: pytest.LogCaptureFixture
 ) -> None:
     damaged = damages(bench)
@@ -211,7 +211,7 @@ async def test_a_record_whose_labels_are_damaged_expires(bench: Harness) -> None
     ("column", "value"),
     [("message_count", 7), ("message_count", 0), ("last_sequence", 1), ("history_start", 99)],
 )
-async def test_the_export_of_a_session_with_wrong_counters_ends(
+async def test_exporting_a_session_with_wrong_counters_ends(
     bench: Harness, cells: Cells, column: str, value: int
 ) -> None:
     transfers = Transfers(commits=bench, store=bench.store, cells=cells, clock=bench.clock)  # type: ignore[arg-type]

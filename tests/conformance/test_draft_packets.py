@@ -17,7 +17,7 @@ def packet(number: int, *, key: object = KEY) -> DraftPacket:
     return DraftPacket(KEY if key is KEY else OTHER, number, b"packet %d" % number)
 
 
-async def test_a_reader_takes_the_packets_of_others_once_and_in_order(bench: Harness) -> None:
+async def test_a_reader_receives_packets_of_others_once_and_in_order(bench: Harness) -> None:
     store = bench.store
     await store.add_draft_packets("a", [packet(1), packet(2), packet(3, key=OTHER)])
     await store.add_draft_packets("b", [packet(1)])
@@ -29,7 +29,7 @@ async def test_a_reader_takes_the_packets_of_others_once_and_in_order(bench: Har
     assert await store.take_draft_packets("b", {"a": 5}, {KEY}) == ([], {})
 
 
-async def test_postgresql_does_not_log_them(
+async def test_packets_are_not_in_postgresqls_write_ahead_log(
     postgres: Postgres, postgres_url: str, opener: Callable[[str], Store]
 ) -> None:
     store = opener(postgres_url)

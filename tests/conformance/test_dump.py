@@ -102,7 +102,7 @@ async def place(tmp_path: Path, opener: Opener, clock: HandClock, cells: Cells) 
         yield Place(source, Harness(await opened("target.db"), clock), dump, cells)
 
 
-async def test_small_sessions_come_in_together(place: Place) -> None:
+async def test_small_sessions_are_imported_together(place: Place) -> None:
     before = await place.transactions()
     assert await place.run_import() == Imported(added=SMALL + LARGE, there=0, over=0)
     saves = 2 + LARGE
@@ -114,7 +114,7 @@ async def test_small_sessions_come_in_together(place: Place) -> None:
     assert await place.transactions() == before
 
 
-async def test_an_import_that_was_interrupted_adds_what_is_missing(place: Place) -> None:
+async def test_an_interrupted_import_adds_what_is_missing(place: Place) -> None:
     await place.run_import()
     gone = [small(5), key("large1")]
     for session in gone:
@@ -124,7 +124,7 @@ async def test_an_import_that_was_interrupted_adds_what_is_missing(place: Place)
         assert await place.contents(place.target, session) == await place.contents(place.source, session)
 
 
-async def test_an_id_that_is_taken_stops_the_import_and_keeps_no_other_out(place: Place) -> None:
+async def test_a_taken_id_stops_the_import_but_excludes_no_other_session(place: Place) -> None:
     taken = small(3)
     place.target.clock.turn(seconds=1)
     await place.target.do(create(taken, metadata={"of": "another"}))

@@ -69,7 +69,7 @@ async def test_a_message_cleared_in_its_own_batch_is_never_stored(bench: Harness
     assert await contents_of_log(bench) == ["created", None, "history_cleared", "b"]
 
 
-async def test_the_oldest_messages_leave_a_history_that_is_too_long(bench: Harness) -> None:
+async def test_the_oldest_messages_leave_an_overlong_history(bench: Harness) -> None:
     await bench.apply(create(config=SHORT), add("a", "b"))
     await bench.do(add("c", "d"))
     assert await bench.contents() == ["b", "c", "d"]
@@ -102,7 +102,7 @@ async def test_a_clear_and_a_truncation_in_one_batch_add_up(bench: Harness) -> N
     assert await bench.contents() == ["f", "g", "h"]
 
 
-async def test_of_an_erased_session_only_the_head_is_left(bench: Harness) -> None:
+async def test_only_the_head_of_an_erased_session_is_left(bench: Harness) -> None:
     await bench.apply(create(metadata={"m": "x"}), add("a", request=stamp("r")), set_context({"k": 1}))
     await bench.do(c.delete(key=KEY))
     for read in (
@@ -120,7 +120,7 @@ async def test_of_an_erased_session_only_the_head_is_left(bench: Harness) -> Non
     assert await bench.store.keys(None, 10) == []
 
 
-async def test_the_end_of_a_temporary_session_erases_it(bench: Harness) -> None:
+async def test_ending_a_temporary_session_erases_it(bench: Harness) -> None:
     await bench.apply(create(storage=TEMPORARY), add("a"))
     await bench.do(move(c.Verb.END))
     assert [event.type for event in bench.published[0].events] == [EventType.STATE_CHANGE, EventType.DELETED]
@@ -128,7 +128,7 @@ async def test_the_end_of_a_temporary_session_erases_it(bench: Harness) -> None:
         await bench.store.session(KEY)
 
 
-async def test_content_of_an_encrypted_session_does_not_open_elsewhere(bench: Harness, cells: Cells) -> None:
+async def test_encrypted_content_does_not_decrypt_in_another_session(bench: Harness, cells: Cells) -> None:
     await bench.apply(create(data_key=cells.new_key(*KEY)), add("a"))
     with pytest.raises(DataCorrupted):
         await bench.do(create(OTHER, data_key=cells.new_key(*KEY)))  # the key was wrapped for another session
@@ -156,7 +156,7 @@ async def emptied(wal: Path) -> None:
         await asyncio.sleep(0.005)
 
 
-async def test_an_encrypted_sessions_content_never_stands_in_clear_on_the_disk(
+async def test_encrypted_content_is_never_in_clear_on_the_disk(
     file_url: str, tmp_path: Path, opener: Opener, clock: HandClock, cells: Cells
 ) -> None:
     # SQLite's files can be inspected directly; PostgreSQL gets the same bytes from the same code.
@@ -224,7 +224,7 @@ async def test_busy_readers_do_not_keep_erased_plaintext_on_the_disk(
     await store.close()
 
 
-async def test_of_a_deleted_session_only_ids_that_the_server_made_are_kept_with_its_request_ids(
+async def test_only_server_made_ids_are_kept_with_a_deleted_sessions_request_ids(
     bench: Harness, cells: Cells
 ) -> None:
     chosen = MessageDraft("chosen", MessageBody(role="user", content="c"), chosen=True)

@@ -48,7 +48,7 @@ async def test_an_idle_session_expires_at_the_microsecond_for_every_read(
         await bench.do(add("b"))
 
 
-async def test_a_write_just_before_the_timeout_puts_it_off(bench: Harness) -> None:
+async def test_a_write_just_before_the_timeout_postpones_the_expiry(bench: Harness) -> None:
     await bench.do(create(config=IDLE))
     bench.clock.turn(seconds=10, micros=-1)
     await bench.do(add("a"))
@@ -87,7 +87,7 @@ async def test_two_expiries_in_a_row_are_both_seen_before_either_is_recorded(
 
 
 @pytest.mark.parametrize("config", [SessionConfig(), IDLE], ids=["ttl alone", "after an idle timeout"])
-async def test_a_session_to_be_erased_is_gone_at_the_microsecond_for_every_read(
+async def test_an_expired_temporary_session_is_gone_at_the_microsecond_for_every_read(
     bench: Harness, config: SessionConfig
 ) -> None:
     await bench.apply(create(config=config, storage=DELETED), add("a"))
@@ -111,7 +111,7 @@ async def test_a_session_to_be_erased_is_gone_at_the_microsecond_for_every_read(
     assert (await bench.store.log(KEY, Sequence(1), 10)).delete_time == bench.clock.now()
 
 
-async def test_an_id_is_free_the_moment_its_session_expires_for_good(bench: Harness) -> None:
+async def test_an_id_is_free_as_soon_as_its_session_is_erased_by_expiry(bench: Harness) -> None:
     await bench.do(create(storage=DELETED, metadata={"old": 1}))
     bench.clock.turn(seconds=20)
     await bench.do(create(metadata={"new": 1}))
@@ -119,7 +119,7 @@ async def test_an_id_is_free_the_moment_its_session_expires_for_good(bench: Harn
     assert (session.metadata, session.last_sequence) == ({"new": 1}, 3)
 
 
-async def test_what_is_due_longest_comes_first(bench: Harness) -> None:
+async def test_the_longest_overdue_expiry_comes_first(bench: Harness) -> None:
     await bench.do(create(OTHER, config=IDLE))
     bench.clock.turn(seconds=1)
     await bench.apply(create(config=IDLE), create(key("never")))
@@ -128,7 +128,7 @@ async def test_what_is_due_longest_comes_first(bench: Harness) -> None:
     assert await bench.due(1) == [OTHER]
 
 
-async def test_a_paused_sessions_idle_timer_stands_still(bench: Harness) -> None:
+async def test_the_idle_timer_of_a_paused_session_is_stopped(bench: Harness) -> None:
     await bench.apply(create(config=IDLE), move(c.Verb.START), move(c.Verb.PAUSE))
     bench.clock.turn(seconds=60)
     assert await bench.due(10) == []

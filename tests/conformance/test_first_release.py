@@ -117,7 +117,7 @@ def fill(connection: Connection, cells: Cells, now: int) -> None:
         connection.execute(sa.text(insert), rows)
 
 
-async def test_sessions_of_the_first_release_go_on(
+async def test_sessions_of_the_first_release_can_be_used(
     lasting_url: str, opener: Opener, clock: HandClock, cells: Cells
 ) -> None:
     url = lasting_url

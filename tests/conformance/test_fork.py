@@ -59,7 +59,7 @@ async def fork(bench: Harness, at: int | None = None, **more: Any) -> Session:
     return committed.session_after()
 
 
-async def test_what_a_fork_began_with_can_be_forgotten(bench: Harness) -> None:
+async def test_the_initial_context_of_a_fork_can_be_forgotten(bench: Harness) -> None:
     await bench.apply(create(), set_context({"secret": "canary"}))
     await fork(bench)
     assert (await bench.store.context(COPY)).data == {"secret": "canary"}
@@ -132,7 +132,7 @@ async def test_messages_keep_their_ids_contents_and_times(bench: Harness) -> Non
     assert [message.sequence for message in after] == [2, 3, 4]
 
 
-async def test_the_log_of_a_fork_tells_where_it_comes_from(
+async def test_the_log_of_a_fork_names_its_origin(
     bench: Harness, data_keys: tuple[bytes | None, bytes | None]
 ) -> None:
     await filled(bench, data_keys[0])
@@ -150,7 +150,7 @@ async def test_the_log_of_a_fork_tells_where_it_comes_from(
     assert [each.data.body.content for each in messages if isinstance(each.data, Message)] == ["a", "b", "c"]
 
 
-async def test_a_fork_of_the_past_has_what_there_was_without_records_and_what_was_erased(
+async def test_a_fork_of_the_past_has_no_records_and_no_erased_messages(
     bench: Harness, data_keys: tuple[bytes | None, bytes | None], cells: Cells
 ) -> None:
     await filled(bench, data_keys[0])
@@ -178,7 +178,7 @@ async def test_a_fork_can_be_read_as_it_was(bench: Harness) -> None:
     assert await bench.contents() == ["a", "b", "c"]
 
 
-async def test_a_fork_may_have_another_user_and_other_metadata(bench: Harness) -> None:
+async def test_a_fork_may_have_a_different_user_and_metadata(bench: Harness) -> None:
     await filled(bench)
     session = await fork(bench, user_id="v", metadata={"b": 2})
     assert (session.user_id, session.metadata) == ("v", {"b": 2})
@@ -192,7 +192,7 @@ async def test_an_empty_session_can_be_forked(bench: Harness) -> None:
     assert await bench.contents(COPY) == []
 
 
-async def test_a_repeated_fork_is_answered_as_the_first(bench: Harness) -> None:
+async def test_a_repeated_fork_returns_the_first_response(bench: Harness) -> None:
     await filled(bench)
     first = await fork(bench, request=stamp("r"))
     await bench.apply(add("d", key=COPY), c.delete(key=KEY))
@@ -201,14 +201,14 @@ async def test_a_repeated_fork_is_answered_as_the_first(bench: Harness) -> None:
         await fork(bench, request=stamp("r", payload=b"other"))
 
 
-async def test_equal_forks_at_the_same_time_have_one_effect(bench: Harness) -> None:
+async def test_concurrent_equal_forks_have_one_effect(bench: Harness) -> None:
     await filled(bench)
     outcomes = await asyncio.gather(*(fork(bench, request=stamp("r")) for _ in range(4)))
     assert outcomes == [outcomes[0]] * 4
     assert await bench.contents(COPY) == ["a", "b", "c"]
 
 
-async def test_a_fork_that_cannot_be_is_refused(bench: Harness, cells: Cells) -> None:
+async def test_an_impossible_fork_is_refused(bench: Harness, cells: Cells) -> None:
     await filled(bench)
     await bench.do(create(OTHER, data_key=cells.new_key(*OTHER)))
     for error, wanted in (
@@ -223,7 +223,7 @@ async def test_a_fork_that_cannot_be_is_refused(bench: Harness, cells: Cells) ->
     assert await bench.listed(list_of()) == ["s", "other"]
 
 
-async def test_the_past_that_was_compacted_cannot_be_forked(bench: Harness) -> None:
+async def test_a_compacted_position_cannot_be_forked(bench: Harness) -> None:
     await filled(bench)
     bench.clock.turn(seconds=8 * 24 * 3600)
     while await bench.store.compact(9):
@@ -245,7 +245,7 @@ async def test_a_fork_into_an_id_that_was_erased_continues_its_log(bench: Harnes
     ]
 
 
-async def test_a_session_that_the_clock_has_erased_cannot_be_forked(bench: Harness) -> None:
+async def test_a_session_erased_by_its_ttl_cannot_be_forked(bench: Harness) -> None:
     fleeting = StorageOptions(ttl=micros(60), expiry_action=ExpiryAction.DELETE)
     await bench.do(create(storage=fleeting))
     bench.clock.turn(seconds=60)
@@ -253,7 +253,7 @@ async def test_a_session_that_the_clock_has_erased_cannot_be_forked(bench: Harne
         await fork(bench)
 
 
-async def test_a_source_that_another_transaction_has_locked_is_read_as_it_was(
+async def test_a_locked_source_is_read_without_waiting(
     postgres_url: str, opener: Opener, clock: HandClock, postgres: Postgres
 ) -> None:
     """Not on SQLite, where there is no other writer."""
@@ -272,7 +272,7 @@ async def test_a_source_that_another_transaction_has_locked_is_read_as_it_was(
     await store.close()
 
 
-async def test_a_fork_costs_as_many_statements_for_many_messages_as_for_few(
+async def test_the_statements_of_a_fork_do_not_depend_on_its_messages(
     file_url: str, opener: Opener, clock: HandClock
 ) -> None:
     store = opener(file_url)

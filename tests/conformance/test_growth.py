@@ -94,7 +94,7 @@ CANARY = "canary-of-what-is-erased"
     ],
     ids=["truncated", "erased", "replaced", "removed"],
 )
-async def test_nothing_erased_is_left_in_the_file_or_told_by_a_repetition(
+async def test_nothing_erased_is_left_in_the_file_or_returned_by_a_repetition(
     file_url: str, opener: Opener, clock: HandClock, tmp_path: Path, write: object, erase: object
 ) -> None:
     store = opener(file_url)

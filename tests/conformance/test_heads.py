@@ -33,7 +33,7 @@ async def writing(store: Store) -> AsyncIterator[Writer]:
         await task
 
 
-async def test_of_two_writers_with_the_same_head_exactly_one_wins(lasting_url: str, opener: Opener) -> None:
+async def test_exactly_one_of_two_writers_with_the_same_head_wins(lasting_url: str, opener: Opener) -> None:
     replicas = 1 if lasting_url.startswith("sqlite") else 2  # a SQLite file has only one process
     stores = [opener(lasting_url) for _ in range(replicas)]
     for store in stores:

@@ -97,7 +97,7 @@ async def rows_with_content(bench: Harness) -> int:
     return await stored(bench, "SELECT count(*) FROM log WHERE message_id IS NOT NULL")
 
 
-async def test_nothing_cleared_can_be_read_before_it_is_erased(bench: Harness) -> None:
+async def test_cleared_messages_cannot_be_read_before_they_are_erased(bench: Harness) -> None:
     await filled(bench)
     await do(bench, ClearHistory())
     head = Sequence((await bench.store.session(KEY)).last_sequence)
@@ -119,7 +119,7 @@ async def test_nothing_cleared_can_be_read_before_it_is_erased(bench: Harness) -
     assert (await bench.store.session(KEY)).last_sequence == head
 
 
-async def test_a_step_looks_at_a_bounded_number_of_rows(bench: Harness) -> None:
+async def test_a_step_examines_a_bounded_number_of_rows(bench: Harness) -> None:
     await filled(bench)
     await do(bench, ClearHistory())
     steps = await erase_all(bench)
@@ -142,7 +142,7 @@ async def test_a_hidden_message_id_is_free_again(bench: Harness) -> None:
     assert found.body.content == "another"
 
 
-async def test_a_history_may_have_holes_until_they_are_erased(bench: Harness) -> None:
+async def test_a_history_may_have_hidden_rows_until_they_are_erased(bench: Harness) -> None:
     await filled(bench)
     await do(bench, Truncate(Part.NEWEST, FEW + 20))
     await bench.do(add(*(f"new {number}" for number in range(FEW + 60))))
@@ -171,7 +171,7 @@ async def test_a_history_may_have_holes_until_they_are_erased(bench: Harness) ->
     assert await rows_with_content(bench) == 5 * len(expected) + 0 - (len(expected) - (kept + 28)) * 2
 
 
-async def test_truncations_count_nothing_that_is_hidden(bench: Harness) -> None:
+async def test_truncations_do_not_count_hidden_messages(bench: Harness) -> None:
     await filled(bench)
     await do(bench, Truncate(Part.NEWEST, FEW + 20))
     await bench.do(add("a", "b"))
@@ -188,7 +188,7 @@ async def test_truncations_count_nothing_that_is_hidden(bench: Harness) -> None:
     assert await rows_with_content(bench) == kept - 23
 
 
-async def test_an_add_after_the_limit_was_lowered_hides_what_is_too_much(bench: Harness) -> None:
+async def test_an_add_after_lowering_the_limit_hides_the_excess(bench: Harness) -> None:
     await filled(bench)
     settings = SessionConfig(max_messages=10, overflow=Overflow.TRUNCATE_OLDEST)
     session = await bench.store.session(KEY)
@@ -204,7 +204,7 @@ async def test_an_add_after_the_limit_was_lowered_hides_what_is_too_much(bench: 
     assert await rows_with_content(bench) == 10
 
 
-async def test_a_replaced_history_may_bring_the_same_messages_again(bench: Harness) -> None:
+async def test_a_replaced_history_may_contain_the_same_messages(bench: Harness) -> None:
     await filled(bench)
     exported = await bench.store.session(KEY)
     page = await bench.store.history(KEY, HistoryQuery(1_000))
@@ -238,7 +238,7 @@ async def test_a_deleted_session_is_gone_before_it_is_erased(bench: Harness) -> 
     assert await stored(bench, "SELECT count(*) FROM log") == 0
 
 
-async def test_a_session_created_again_has_nothing_of_the_one_that_is_being_erased(bench: Harness) -> None:
+async def test_a_recreated_session_has_nothing_of_the_one_being_erased(bench: Harness) -> None:
     await filled(bench)
     await bench.apply(set_context({"old": 1}))
     await bench.do(c.delete(key=KEY))
@@ -346,7 +346,7 @@ async def test_forgotten_values_are_hidden_before_they_are_erased(bench: Harness
     assert await stored(bench, kept) == 1
 
 
-async def test_what_is_left_is_found_after_a_restart(
+async def test_pending_erasures_resume_after_a_restart(
     lasting_url: str, opener: Opener, clock: HandClock
 ) -> None:
     store = opener(lasting_url)

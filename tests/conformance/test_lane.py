@@ -70,7 +70,7 @@ async def leave(*callers: asyncio.Task[Any]) -> None:
     await asyncio.gather(*callers, return_exceptions=True)
 
 
-async def test_a_read_of_one_session_does_not_wait_for_searches(bench: Harness) -> None:
+async def test_reads_of_one_session_do_not_wait_for_searches(bench: Harness) -> None:
     searches = [search(bench) for _ in range(3 * SEARCHES)]
     await until(lambda: bench.store.lane.running == SEARCHES)
     async with asyncio.timeout(IN_TIME):
@@ -81,7 +81,7 @@ async def test_a_read_of_one_session_does_not_wait_for_searches(bench: Harness) 
     await leave(*searches)
 
 
-async def test_a_search_that_takes_too_long_is_stopped_and_says_what_to_do(bench: Harness) -> None:
+async def test_a_slow_search_is_stopped_and_says_what_to_do(bench: Harness) -> None:
     bench.store.lane.seconds = 0.05
     with pytest.raises(LimitExceeded) as caught:
         await asyncio.wait_for(search(bench), IN_TIME)
@@ -101,7 +101,9 @@ async def test_a_search_is_stopped_when_its_caller_leaves(bench: Harness) -> Non
     assert found == [["s"]] * 9
 
 
-async def test_postgresql_is_told_to_stop_too(postgres_url: str, opener: Opener, clock: HandClock) -> None:
+async def test_a_stopped_search_is_cancelled_in_postgresql_too(
+    postgres_url: str, opener: Opener, clock: HandClock
+) -> None:
     store = opener(postgres_url)
     await store.start()
     running = search(Harness(store, clock))
@@ -124,7 +126,7 @@ async def test_postgresql_is_told_to_stop_too(postgres_url: str, opener: Opener,
     await store.close()
 
 
-async def test_a_search_that_waits_is_dropped_when_its_caller_leaves(bench: Harness) -> None:
+async def test_a_waiting_search_is_dropped_when_its_caller_leaves(bench: Harness) -> None:
     searches = [search(bench) for _ in range(SEARCHES)]
     await until(lambda: bench.store.lane.running == SEARCHES)
     ran: list[bool] = []
@@ -137,7 +139,7 @@ async def test_a_search_that_waits_is_dropped_when_its_caller_leaves(bench: Harn
     assert ran == []
 
 
-async def test_more_searches_than_may_wait_are_refused(bench: Harness) -> None:
+async def test_searches_beyond_the_waiting_limit_are_refused(bench: Harness) -> None:
     searches = [search(bench) for _ in range(SEARCHES + MOST_WAITING)]
     await until(lambda: bench.store.lane.waiting == MOST_WAITING)
     with pytest.raises(Unavailable) as caught:
@@ -164,7 +166,7 @@ LISTED: dict[str, ListQuery | RecordQuery] = {
 
 
 @pytest.mark.parametrize("asked", [*SEARCHED.values(), *LISTED.values()], ids=[*SEARCHED, *LISTED])
-async def test_what_may_look_at_many_rows_is_a_search(
+async def test_queries_that_may_examine_many_rows_are_searches(
     file_url: str, opener: Opener, asked: ListQuery | RecordQuery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = opener(file_url)
@@ -215,7 +217,7 @@ async def test_a_crowd_that_asks_for_the_same_past_is_answered(bench: Harness) -
     assert {session.last_sequence for session in await asyncio.gather(*asked)} == {1}
 
 
-async def test_a_search_that_is_part_of_a_write_does_not_hold_up_others_for_long(
+async def test_a_search_within_a_write_does_not_delay_others_for_long(
     file_url: str, opener: Opener, clock: HandClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On SQLite, where writes wait for each other."""

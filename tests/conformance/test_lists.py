@@ -82,7 +82,7 @@ async def test_pages_hold_every_session_once_and_in_order(bench: Harness, order:
 
 
 @pytest.mark.parametrize("order", ORDERS)
-async def test_a_users_list_holds_that_users_sessions(bench: Harness, order: str) -> None:
+async def test_a_users_list_has_that_users_sessions(bench: Harness, order: str) -> None:
     await people(bench)
     assert sorted(await pages(bench, 3, order=order, user_id="bob")) == list("bdfh")
     assert sorted(await pages(bench, 3, order=order, user_id="bob", metadata_filter={"all": True})) == list(
@@ -91,7 +91,7 @@ async def test_a_users_list_holds_that_users_sessions(bench: Harness, order: str
     assert await pages(bench, 3, order=order, user_id="nobody") == []
 
 
-async def test_archived_sessions_are_listed_only_when_asked_for(bench: Harness) -> None:
+async def test_archived_sessions_are_listed_only_on_request(bench: Harness) -> None:
     await people(bench)
     await bench.apply(
         move(c.Verb.ARCHIVE, key("a")), move(c.Verb.START, key("b")), move(c.Verb.END, key("c"))
@@ -148,9 +148,7 @@ async def test_an_expiry_is_an_update_wherever_a_page_begins_and_whether_or_not_
 
 
 @pytest.mark.parametrize("order", ORDERS)
-async def test_what_was_idle_and_then_archived_by_its_ttl_is_listed_as_archived(
-    bench: Harness, order: str
-) -> None:
+async def test_an_idle_session_archived_by_its_ttl_is_listed_as_archived(bench: Harness, order: str) -> None:
     for name, ttl in (("a", 30), ("b", 15), ("c", 90)):
         storage = StorageOptions(ttl=Micros(ttl * SECOND), expiry_action=ExpiryAction.ARCHIVE)
         await bench.do(create(key(name), config=SessionConfig(timeout=Micros(10 * SECOND)), storage=storage))
@@ -170,7 +168,7 @@ async def test_another_tenants_sessions_are_never_listed(bench: Harness) -> None
     assert await bench.listed(list_of(tenant="other")) == ["b"]
 
 
-async def test_ties_are_in_the_order_of_code_points_of_their_ids(bench: Harness) -> None:
+async def test_ties_are_ordered_by_the_code_points_of_ids(bench: Harness) -> None:
     names = ["Z", "a", "B", "_", "~", "b.1", "b-1", "b:1"]
     await bench.apply(*(create(key(name)) for name in names))
     assert await pages(bench, 3) == sorted(names)
@@ -209,7 +207,7 @@ MANY: dict[str, ListQuery] = {
 
 
 @pytest.mark.parametrize("query", MANY.values(), ids=MANY.keys())
-async def test_a_search_answers_the_same_however_many_candidates_it_has(
+async def test_a_search_returns_the_same_with_few_and_many_candidates(
     bench: Harness, query: ListQuery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await people(bench)

@@ -35,7 +35,7 @@ async def sequences(bench: Harness, key: SessionKey = KEY) -> list[int]:
     return [event.sequence for event in page.events]
 
 
-async def test_request_ids_are_let_go_of_after_a_day_a_few_at_a_time(bench: Harness) -> None:
+async def test_request_ids_are_removed_after_a_day_in_small_steps(bench: Harness) -> None:
     await bench.apply(create(), *(add(f"m{number}", request=stamp(f"r{number}")) for number in range(5)))
     bench.clock.turn(seconds=DAY - 1)
     await bench.do(add("late", request=stamp("late")))
@@ -60,7 +60,7 @@ async def test_old_events_before_the_history_are_compacted(bench: Harness) -> No
     assert await bench.contents() == ["c"]
 
 
-async def test_messages_of_the_history_stay_and_keep_no_other_event(bench: Harness) -> None:
+async def test_messages_of_the_history_stay_and_other_events_are_compacted(bench: Harness) -> None:
     await bench.apply(create(), set_context({"k": 1}), add("a"), set_context({"k": 2}), move(c.Verb.START))
     bench.clock.turn(seconds=30 * DAY)
     await compact(bench)
@@ -82,7 +82,7 @@ async def test_messages_of_the_history_stay_and_keep_no_other_event(bench: Harne
     assert await sequences(bench) == []
 
 
-async def test_events_that_came_to_an_empty_log_are_compacted_in_their_turn(bench: Harness) -> None:
+async def test_events_added_to_an_empty_log_are_compacted_later(bench: Harness) -> None:
     await bench.do(create())
     bench.clock.turn(seconds=8 * DAY)
     await compact(bench)
@@ -102,13 +102,13 @@ async def test_a_history_of_bounded_length_is_compacted_as_it_moves_on(bench: Ha
     assert await bench.contents() == ["m18", "m19"]
 
 
-async def test_compaction_looks_at_few_logs_at_a_time_and_at_none_twice(bench: Harness) -> None:
+async def test_compaction_examines_few_logs_at_a_time_and_none_twice(bench: Harness) -> None:
     await bench.apply(*(create(key(f"s{number}")) for number in range(5)))
     bench.clock.turn(seconds=8 * DAY)
     assert [await bench.store.compact(2) for _ in range(4)] == [2, 2, 1, 0]
 
 
-async def test_all_keys_are_walked_through_in_order(bench: Harness) -> None:
+async def test_all_keys_are_listed_in_order(bench: Harness) -> None:
     keys = [key("a", "t2"), key("b", "t1"), key("a", "t1"), key("c", "t1")]
     await bench.apply(*(create(each) for each in keys))
     found: list[SessionKey] = []

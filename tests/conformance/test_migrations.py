@@ -36,7 +36,7 @@ async def runner(url: str, clock: HandClock) -> AsyncIterator[Runner]:
     await runner.close()
 
 
-async def test_the_migrated_tables_are_those_of_the_schema(runner: Runner) -> None:
+async def test_the_migrated_tables_match_the_schema(runner: Runner) -> None:
     def differences(connection: Connection) -> list[Any]:
         options = {"version_table": migrations.VERSION_TABLE}
         found: list[Any] = compare_metadata(MigrationContext.configure(connection, opts=options), metadata)
@@ -45,7 +45,7 @@ async def test_the_migrated_tables_are_those_of_the_schema(runner: Runner) -> No
     assert await runner.write(differences) == []
 
 
-async def test_the_migrated_constraints_bear_the_names_of_the_schema(runner: Runner) -> None:
+async def test_the_migrated_constraints_have_the_schemas_names(runner: Runner) -> None:
     def keys(connection: Connection) -> dict[str, str | None]:
         inspector = sa.inspect(connection)
         return {table: inspector.get_pk_constraint(table)["name"] for table in metadata.tables}
@@ -55,7 +55,7 @@ async def test_the_migrated_constraints_bear_the_names_of_the_schema(runner: Run
     }
 
 
-async def test_a_database_does_not_go_back_to_an_older_release(runner: Runner) -> None:
+async def test_a_database_cannot_be_downgraded(runner: Runner) -> None:
     with pytest.raises(StoreRefused, match="cannot go back; restore the backup"):
         await runner.write(lambda connection: command.downgrade(config_for(connection), "0001"))
     await runner.write(migrations.migrate)
@@ -67,13 +67,13 @@ async def test_a_database_of_a_newer_release_is_refused(runner: Runner) -> None:
         await runner.write(migrations.migrate)
 
 
-async def test_a_database_whose_tables_went_is_refused(runner: Runner) -> None:
+async def test_a_database_with_missing_tables_is_refused(runner: Runner) -> None:
     await run(runner, "DROP TABLE log", "DROP TABLE contexts")
     with pytest.raises(StoreRefused, match="lacks tables that were made in it: contexts, log; restore"):
         await runner.write(migrations.migrate)
 
 
-async def test_a_database_whose_columns_went_is_refused(runner: Runner) -> None:
+async def test_a_database_with_missing_columns_is_refused(runner: Runner) -> None:
     await run(runner, "ALTER TABLE contexts DROP COLUMN data", "ALTER TABLE log DROP COLUMN payload")
     with pytest.raises(
         StoreRefused, match=r"lacks columns that were made in it: contexts.data, log.payload; rest"
@@ -81,12 +81,12 @@ async def test_a_database_whose_columns_went_is_refused(runner: Runner) -> None:
         await runner.write(migrations.migrate)
 
 
-async def test_a_database_that_has_more_columns_is_of_a_release_that_adds_some(runner: Runner) -> None:
+async def test_a_database_with_more_columns_belongs_to_a_later_release(runner: Runner) -> None:
     await run(runner, "ALTER TABLE log ADD COLUMN more INTEGER")
     await runner.write(migrations.migrate)
 
 
-async def test_a_database_that_does_not_know_its_version_is_refused(runner: Runner) -> None:
+async def test_a_database_without_a_version_is_refused(runner: Runner) -> None:
     await run(runner, f"DELETE FROM {migrations.VERSION_TABLE}")
     with pytest.raises(
         StoreRefused, match="sessions_version is empty, so nobody knows which release made the"
@@ -94,7 +94,7 @@ async def test_a_database_that_does_not_know_its_version_is_refused(runner: Runn
         await runner.write(migrations.migrate)
 
 
-async def test_a_database_from_before_the_first_release_is_taken_over(runner: Runner) -> None:
+async def test_a_database_from_before_the_first_release_is_migrated(runner: Runner) -> None:
     await run(runner, *drop_all())
     await runner.write(lambda connection: command.upgrade(config_for(connection), "0001"))
     await run(
@@ -111,7 +111,7 @@ async def test_a_database_from_before_the_first_release_is_taken_over(runner: Ru
 
 
 @pytest.mark.parametrize("revision", ["0001", "0002"])
-async def test_another_programs_version_is_left_as_it_is(runner: Runner, revision: str) -> None:
+async def test_another_programs_version_is_left_unchanged(runner: Runner, revision: str) -> None:
     await run(runner, *drop_all(), *alembic_of_another(revision))
     await runner.write(migrations.migrate)
     assert await runner.write(lambda connection: metadata.tables.keys() <= set(tables_of(connection)))
@@ -124,9 +124,7 @@ async def test_another_programs_version_is_left_as_it_is(runner: Runner, revisio
 
 
 @pytest.mark.parametrize("revision", ["", "0001"], ids=["no version", "another program's version"])
-async def test_another_programs_tables_are_refused_and_left_as_they_are(
-    runner: Runner, revision: str
-) -> None:
+async def test_another_programs_tables_are_refused_and_left_unchanged(runner: Runner, revision: str) -> None:
     await run(runner, *drop_all(), *alembic_of_another(revision), "CREATE TABLE sessions (a INTEGER)")
     before = await runner.write(tables_of)
     with pytest.raises(StoreRefused, match="holds tables of another program: sessions; give this server a"):

@@ -166,7 +166,7 @@ async def import_over(bench: Harness, life: Life) -> None:
 
 
 @pytest.mark.parametrize("encrypted", [False, True], ids=["plain", "encrypted"])
-async def test_random_logs_fold_to_what_was_stored_at_every_position(
+async def test_replaying_random_logs_gives_what_was_stored_at_every_position(
     bench: Harness, cells: Cells, encrypted: bool
 ) -> None:
     for seed in range(LOGS):
@@ -216,7 +216,7 @@ async def test_a_compacted_log_continues_from_its_base(bench: Harness) -> None:
     assert (await bench.store.context(KEY, Sequence(8))).data == {"n": 9}
 
 
-async def test_one_message_keeps_no_other_event_from_compaction(bench: Harness) -> None:
+async def test_a_kept_message_does_not_prevent_compaction_of_other_events(bench: Harness) -> None:
     await bench.apply(create(), add("kept"))
     late = Message("late", Sequence(9), Micros(253_000_000_000 * SECOND), MessageBody("user", "late"))
     exported = await bench.store.session(KEY)
@@ -236,7 +236,7 @@ async def test_one_message_keeps_no_other_event_from_compaction(bench: Harness) 
     assert (await bench.store.context(KEY, page.head)).data == {"n": 1_499}
 
 
-async def test_a_past_that_is_forgotten_is_gone_at_once(bench: Harness) -> None:
+async def test_forgotten_past_states_are_gone_at_once(bench: Harness) -> None:
     await bench.apply(create(), set_context({"secret": "canary"}), set_context({"n": 1}), add("a"))
     await bench.do(c.set_context(key=KEY, data={"n": 2}, forget_past=True))
     for at in range(1, 5):
@@ -255,7 +255,7 @@ def increment(number: int) -> Commit:
 
 
 @pytest.mark.parametrize("encrypted", [False, True], ids=["plain", "encrypted"])
-async def test_a_repeated_change_is_answered_as_it_was_and_never_with_what_was_forgotten(
+async def test_a_repeated_change_returns_the_first_response_without_forgotten_values(
     bench: Harness, cells: Cells, encrypted: bool
 ) -> None:
     await bench.apply(create(data_key=cells.new_key(*KEY) if encrypted else None), set_context({"big": "x"}))
@@ -268,14 +268,14 @@ async def test_a_repeated_change_is_answered_as_it_was_and_never_with_what_was_f
     assert answer.data == {"n": 0}, "the state now takes the place of one that is forgotten"
 
 
-async def test_a_repeated_move_is_answered_with_the_metadata_of_its_time(bench: Harness) -> None:
+async def test_a_repeated_move_returns_the_metadata_of_its_time(bench: Harness) -> None:
     await bench.do(create(metadata={"m": 1}))
     started = await bench.do(move(Verb.START, request="r"))
     await bench.do(Commit(key=KEY, operations=(MergeMetadata({"m": 2}),)))
     assert await bench.do(move(Verb.START, request="r")) == started
 
 
-async def test_a_session_that_the_clock_will_erase_is_gone_in_the_past_too(bench: Harness) -> None:
+async def test_the_past_of_an_erased_temporary_session_is_gone_too(bench: Harness) -> None:
     storage = StorageOptions(ttl=SECOND, expiry_action=ExpiryAction.DELETE)
     await bench.apply(create(storage=storage), set_context({"a": 1}))
     bench.clock.turn(seconds=1)

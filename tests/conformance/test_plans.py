@@ -63,7 +63,7 @@ def whole_tables(database: Path, statements: set[str]) -> list[tuple[str, str]]:
         ]
 
 
-async def test_no_statement_walks_through_a_whole_table(
+async def test_no_statement_scans_a_whole_table(
     file_url: str,
     tmp_path: Path,
     opener: Opener,

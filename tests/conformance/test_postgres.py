@@ -45,7 +45,7 @@ async def replicas(postgres_url: str, opener: Opener, clock: HandClock) -> Async
         await store.close()
 
 
-async def test_many_servers_number_one_sessions_events_without_holes(replicas: list[Harness]) -> None:
+async def test_many_servers_number_a_sessions_events_without_gaps(replicas: list[Harness]) -> None:
     await replicas[0].do(create())
     await asyncio.gather(
         *(bench.do(add(f"{place} {number}")) for number in range(15) for place, bench in enumerate(replicas))
@@ -81,7 +81,7 @@ async def test_messages_of_many_sessions_take_five_statements(
         assert (await replicas[1].store.session(each)).message_count == 3
 
 
-async def test_of_creators_on_many_servers_one_wins_each_time(replicas: list[Harness]) -> None:
+async def test_one_of_many_servers_creators_wins_each_time(replicas: list[Harness]) -> None:
     for number in range(10):
         each = key(f"s{number}")
         outcomes = await asyncio.gather(
@@ -93,7 +93,7 @@ async def test_of_creators_on_many_servers_one_wins_each_time(replicas: list[Har
         assert (await replicas[0].store.session(each)).last_sequence == 4
 
 
-async def test_a_statement_that_reaches_its_time_limit_is_not_told_as_a_database_out_of_reach(
+async def test_a_statement_timeout_is_not_reported_as_an_unreachable_database(
     postgres_url: str, opener: Opener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(_SESSION_SETTINGS, "statement_timeout", "50ms")
@@ -151,9 +151,7 @@ async def test_a_read_on_any_server_sees_what_another_acknowledged(replicas: lis
         assert (await other.store.session(KEY)).message_count == number + 1
 
 
-async def test_the_instant_of_a_transaction_lies_after_the_locks_it_waited_for(
-    postgres_url: str, cells: Cells
-) -> None:
+async def test_a_transactions_time_is_after_the_locks_it_waited_for(postgres_url: str, cells: Cells) -> None:
     stores = [
         open_store(
             parse_url(postgres_url), cells=cells, limits=Limits(), options=RunOptions(allow_unsafe=True)
@@ -175,7 +173,7 @@ async def test_the_instant_of_a_transaction_lies_after_the_locks_it_waited_for(
         await store.close()
 
 
-async def test_the_instant_lies_after_the_wait_for_an_id_that_another_is_creating(
+async def test_a_transactions_time_is_after_waiting_for_an_id_being_created(
     postgres: Postgres, postgres_url: str, cells: Cells
 ) -> None:
     store = open_store(
@@ -213,7 +211,7 @@ async def test_servers_that_start_together_migrate_once(postgres: Postgres, open
         await store.close()
 
 
-async def test_a_transaction_that_loses_to_another_is_run_again(postgres_url: str, opener: Opener) -> None:
+async def test_a_transaction_that_loses_a_race_is_retried(postgres_url: str, opener: Opener) -> None:
     store = opener(postgres_url)
     await store.start()
     attempts = 0
@@ -243,7 +241,7 @@ def serialization_failure() -> Exception:
     return sa.exc.DBAPIError("", None, Refused())
 
 
-async def test_connections_that_died_in_the_pool_are_not_noticed_by_callers(
+async def test_callers_do_not_notice_dead_pooled_connections(
     postgres: Postgres, postgres_url: str, opener: Opener, clock: HandClock
 ) -> None:
     store = opener(postgres_url)
@@ -259,7 +257,7 @@ async def test_connections_that_died_in_the_pool_are_not_noticed_by_callers(
     await store.close()
 
 
-async def test_a_database_out_of_reach_is_unavailable(postgres: Postgres, opener: Opener) -> None:
+async def test_an_unreachable_database_is_unavailable(postgres: Postgres, opener: Opener) -> None:
     for url in (postgres.url("does_not_exist"), "postgresql+asyncpg://u@127.0.0.1:9/d"):
         store = opener(url)
         with pytest.raises(Unavailable):
@@ -289,7 +287,7 @@ async def cut_all(postgres: Postgres) -> None:
     )
 
 
-async def test_a_restored_copy_of_a_database_takes_none_of_its_later_positions_for_its_own(
+async def test_a_restored_database_does_not_accept_positions_lost_by_the_restore(
     postgres: Postgres, postgres_url: str, opener: Opener, clock: HandClock
 ) -> None:
     before = await _grown_log(opener(postgres_url), clock, create(), add("2"), add("3"))

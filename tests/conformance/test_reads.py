@@ -75,7 +75,7 @@ async def test_a_context_comes_back_equal(bench: Harness, cells: Cells, encrypte
     assert (await bench.store.context(KEY)).data == {}
 
 
-async def test_a_history_is_paged_backwards_and_forwards_without_a_gap(bench: Harness) -> None:
+async def test_a_history_can_be_paged_backwards_and_forwards_without_a_gap(bench: Harness) -> None:
     await bench.do(create())
     for text in TEN:
         await bench.apply(add(text), set_context({"after": text}))
@@ -102,7 +102,7 @@ async def test_a_history_without_a_limit_is_the_sessions_window(bench: Harness) 
 
 
 @pytest.mark.parametrize("encrypted", [False, True], ids=["plain", "encrypted"])
-async def test_a_page_of_a_history_is_cut_by_what_it_takes_on_the_wire(
+async def test_a_page_of_a_history_is_limited_by_its_wire_size(
     bench: Harness, cells: Cells, encrypted: bool
 ) -> None:
     await bench.do(create(data_key=cells.new_key(*KEY) if encrypted else None))
@@ -159,9 +159,7 @@ async def follow(
 
 
 @pytest.mark.parametrize("after", [0, 1, 2])
-async def test_a_position_that_was_compacted_is_refused_before_any_word_of_success(
-    bench: Harness, after: int
-) -> None:
+async def test_a_compacted_position_is_refused_before_any_response(bench: Harness, after: int) -> None:
     await bench.apply(create(), set_context({"k": 1}), set_context({"k": 2}), add("m"))
     bench.clock.turn(seconds=8 * 24 * 3600)
     while await bench.store.compact(10):
@@ -172,7 +170,7 @@ async def test_a_position_that_was_compacted_is_refused_before_any_word_of_succe
     assert (shown.told, caught.value.metadata) == ([], {"oldest_sequence": "4"})
 
 
-async def test_a_follower_is_told_its_position_and_then_what_came_after_it(bench: Harness) -> None:
+async def test_a_follower_receives_its_position_and_then_later_events(bench: Harness) -> None:
     await bench.apply(create(), add(*TEN), c.delete(key=KEY), create(), add("a", "b"))
     shown = Shown(last=15)
     with pytest.raises(Enough):
@@ -180,7 +178,7 @@ async def test_a_follower_is_told_its_position_and_then_what_came_after_it(bench
     assert shown.told == [(13, None), (14, EventType.MESSAGE), (15, EventType.MESSAGE)]
 
 
-async def test_a_follower_of_rare_events_hears_how_far_it_is_and_when_it_is_at_the_head(
+async def test_a_follower_of_rare_events_receives_checkpoints_up_to_the_head(
     bench: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So that a subscriber that reconnects does not start at the beginning of the log each time."""
@@ -202,7 +200,7 @@ async def test_a_follower_of_rare_events_hears_how_far_it_is_and_when_it_is_at_t
     ],
     ids=["temporary", "to be deleted"],
 )
-async def test_no_position_beyond_an_erased_session_tells_that_it_was_there(
+async def test_no_position_reveals_that_an_erased_session_existed(
     bench: Harness, storage: StorageOptions
 ) -> None:
     await bench.do(create(storage=storage))
@@ -221,13 +219,13 @@ async def test_no_position_beyond_an_erased_session_tells_that_it_was_there(
     assert shown.told == [(1, None), (2, EventType.DELETED)]
 
 
-async def test_heads_are_known_of_living_and_erased_sessions(bench: Harness) -> None:
+async def test_heads_of_existing_and_erased_sessions_are_known(bench: Harness) -> None:
     await bench.apply(create(), add("a"), create(OTHER), c.delete(key=OTHER))
     assert await bench.store.heads([KEY, OTHER, key("never")]) == {KEY: 2, OTHER: 2}
     assert await bench.store.heads([]) == {}
 
 
-async def test_many_concurrent_reads_each_get_their_own_answer(bench: Harness) -> None:
+async def test_each_concurrent_read_gets_its_own_result(bench: Harness) -> None:
     keys = [key(f"s{number}") for number in range(20)]
     await bench.apply(
         *(command for each in keys for command in (create(each), add(f"of {each.session_id}", key=each)))
@@ -255,7 +253,7 @@ async def test_many_concurrent_reads_each_get_their_own_answer(bench: Harness) -
         assert [event.key for event in log.events] == [each]
 
 
-async def test_a_read_sees_every_write_that_was_acknowledged_before_it(bench: Harness) -> None:
+async def test_a_read_sees_every_earlier_acknowledged_write(bench: Harness) -> None:
     await bench.do(create())
     stop = asyncio.Event()
     acknowledged = 0
@@ -276,7 +274,7 @@ async def test_a_read_sees_every_write_that_was_acknowledged_before_it(bench: Ha
         stop.set()
 
 
-async def test_one_sessions_missing_key_is_nobody_elses_error(
+async def test_one_sessions_missing_key_affects_no_other(
     lasting_url: str, opener: Opener, clock: HandClock, cells: Cells
 ) -> None:
     store = opener(lasting_url)
@@ -326,7 +324,7 @@ async def test_reads_use_the_databases_own_clock_when_none_is_given(lasting_url:
 
 
 @pytest.mark.parametrize("what", ["history", "log"])
-async def test_a_page_of_large_messages_reads_little_more_than_it_answers(bench: Harness, what: str) -> None:
+async def test_a_page_of_large_messages_reads_little_more_than_it_returns(bench: Harness, what: str) -> None:
     await bench.do(create())
     for number in range(100):
         await bench.do(add_chosen(f"m{number}", "x" * 200_000))

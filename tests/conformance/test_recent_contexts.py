@@ -78,7 +78,7 @@ async def test_an_encrypted_context_is_not_kept_in_clear(bench: Harness, cells: 
     assert (await bench.store.context(KEY)).data == LARGE | {"key5": 6}
 
 
-def test_no_more_is_kept_than_there_is_room_for() -> None:
+def test_the_cache_size_is_bounded() -> None:
     known = RecentContexts(most_bytes=3 * SMALLEST_BYTES)
     small, large = b"s" * (SMALLEST_BYTES - 1), b"l" * SMALLEST_BYTES
     known.keep(KEY, small, {"small": 1})

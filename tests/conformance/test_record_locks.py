@@ -30,7 +30,7 @@ SHARED = [name(f"k{number}", scope=scope) for number in range(4) for scope in (O
 IN_SESSIONS = {key: name("k", scope=Scope(*key)) for key in (KEY, OTHER)}
 
 
-async def test_commits_in_opposite_orders_never_wait_for_each_other_in_a_circle(
+async def test_commits_in_opposite_orders_never_deadlock(
     lasting_url: str, opener: Opener, clock: HandClock
 ) -> None:
     """On SQLite with a single server, since there can be no other."""
@@ -103,5 +103,5 @@ def mixed(number: int, rng: random.Random) -> Commit:
     )
 
 
-def test_the_session_of_the_harness_has_a_record() -> None:
+def test_the_harness_session_has_a_record() -> None:
     assert IN_SESSIONS[KEY].scope == IN_SESSION

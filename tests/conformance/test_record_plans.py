@@ -53,7 +53,7 @@ def queries() -> Iterator[RecordQuery]:
             )
 
 
-async def test_no_statement_about_records_walks_through_a_whole_table(
+async def test_no_statement_about_records_scans_a_whole_table(
     file_url: str, tmp_path: Path, opener: Opener, clock: HandClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = opener(file_url)

@@ -45,7 +45,7 @@ async def run(store: Store, statement: str) -> None:
     await store._write(lambda connection: connection.execute(sa.text(statement)))
 
 
-async def test_records_are_sealed_with_their_session_and_shared_ones_with_the_keyring(
+async def test_records_are_encrypted_with_their_session_and_shared_ones_with_the_keyring(
     bench: Harness, cells: Cells
 ) -> None:
     data_key = cells.new_key(*OTHER)
@@ -61,7 +61,7 @@ async def test_records_are_sealed_with_their_session_and_shared_ones_with_the_ke
     assert [sealed for _, sealed in found] == [True, True, True, False]
 
 
-async def test_a_value_that_was_moved_is_found_out(bench: Harness) -> None:
+async def test_a_moved_value_is_detected(bench: Harness) -> None:
     await write(bench.store, put(name("a", scope=OF_USER), SECRET), put(name("b", scope=OF_USER), SECRET))
     await run(bench.store, "UPDATE records SET key = 'c' WHERE key = 'a'")
     await run(bench.store, "UPDATE records SET user_id = 'v' WHERE key = 'b'")
@@ -85,7 +85,7 @@ async def opened(url: str, clock: HandClock, cells: Cells) -> AsyncIterator[Stor
         await store.close()
 
 
-async def test_a_scope_is_sealed_from_when_there_is_a_keyring_and_never_in_clear_again(
+async def test_a_scope_is_encrypted_once_there_is_a_keyring_and_stays_so(
     lasting_url: str, clock: HandClock, tmp_path: Path
 ) -> None:
     async with opened(lasting_url, clock, NoKeyring()) as store:

@@ -51,7 +51,7 @@ async def test_a_record_comes_back_as_it_was_written(bench: Harness) -> None:
 
 
 @pytest.mark.parametrize("number", range(len(ODD_NAMES)))
-async def test_names_may_be_odd_and_as_long_as_allowed(bench: Harness, number: int) -> None:
+async def test_unusual_names_up_to_the_limit_are_accepted(bench: Harness, number: int) -> None:
     wanted = ODD_NAMES[number]
     if wanted.scope.session is not None:
         await bench.do(create(wanted.scope.session))
@@ -72,7 +72,7 @@ async def test_names_may_be_odd_and_as_long_as_allowed(bench: Harness, number: i
     assert await bench.store.record(wanted) is None
 
 
-async def test_a_second_write_replaces_all_but_the_time_of_creation(bench: Harness) -> None:
+async def test_a_second_write_replaces_everything_except_the_creation_time(bench: Harness) -> None:
     created = bench.clock.now()
     await write(bench.store, put("k", b"1", {"a": 1, "b": 1}, ttl=micros(60), etag="e1"))
     bench.clock.turn(seconds=1)
@@ -101,7 +101,7 @@ async def test_a_ttl_is_exact(bench: Harness) -> None:
     assert (record.value, record.create_time) == (b"2", bench.clock.now())
 
 
-async def test_a_refreshing_read_starts_the_ttl_again(bench: Harness) -> None:
+async def test_a_refreshing_read_restarts_the_ttl(bench: Harness) -> None:
     await bench.do(create())
     names = [name("k", scope=scope) for scope in (IN_SESSION, OF_USER)]
     for wanted in names:
@@ -120,7 +120,7 @@ async def test_a_refreshing_read_starts_the_ttl_again(bench: Harness) -> None:
         assert await bench.store.record(wanted, refresh_ttl=True) is None
 
 
-async def test_the_sweeper_deletes_what_has_expired_and_nothing_else(bench: Harness) -> None:
+async def test_the_sweeper_deletes_only_expired_records(bench: Harness) -> None:
     await write(
         bench.store,
         *(put(f"k{number}", labels={"a": number}, ttl=micros(number + 1)) for number in range(5)),
@@ -132,7 +132,7 @@ async def test_the_sweeper_deletes_what_has_expired_and_nothing_else(bench: Harn
     assert await listed(bench.store, query(filter={"a": 0})) == ["forever"]
 
 
-async def test_scopes_and_tenants_do_not_see_each_other(bench: Harness) -> None:
+async def test_scopes_and_tenants_are_isolated(bench: Harness) -> None:
     await bench.do(create())
     scopes = [IN_SESSION, OF_USER, OF_TENANT, Scope("other"), Scope("default", user_id="s")]
     for number, scope in enumerate(scopes):
@@ -186,7 +186,7 @@ async def fill(bench: Harness) -> list[RecordName]:
 
 @pytest.mark.parametrize("few", [0, 5_000], ids=["in order", "one by one"])
 @pytest.mark.parametrize("order", ["key", "key desc", "time", "time desc"])
-async def test_pages_of_any_size_hold_what_was_asked_for_in_its_order(
+async def test_pages_of_any_size_have_the_requested_records_in_order(
     bench: Harness, monkeypatch: pytest.MonkeyPatch, order: str, few: int
 ) -> None:
     monkeypatch.setattr(record_lists, "FEW", few)
@@ -235,7 +235,7 @@ async def test_pages_of_any_size_hold_what_was_asked_for_in_its_order(
                 assert await all_of(bench.store, asked) == expected
 
 
-async def test_a_page_stops_where_an_answer_is_full(bench: Harness) -> None:
+async def test_a_page_ends_when_the_response_is_full(bench: Harness) -> None:
     values = {f"k{number}": bytes([number]) * 1_000_000 for number in range(5)}
     await write(bench.store, *(put(key, value) for key, value in values.items()))
     page = await bench.store.records(query())
@@ -246,7 +246,7 @@ async def test_a_page_stops_where_an_answer_is_full(bench: Harness) -> None:
     assert keys.next is None
 
 
-async def test_collections_are_listed_once_in_their_order(bench: Harness) -> None:
+async def test_collections_are_listed_once_and_in_order(bench: Harness) -> None:
     await fill(bench)
     await write(bench.store, put(name("k", "gone", scope=IN_SESSION), ttl=micros(1)))
     bench.clock.turn(seconds=1)
@@ -270,7 +270,7 @@ async def test_collections_are_listed_once_in_their_order(bench: Harness) -> Non
     assert await collections(scope=OF_USER) == []
 
 
-async def test_a_session_that_the_clock_has_erased_has_no_records(bench: Harness) -> None:
+async def test_a_session_erased_by_its_ttl_has_no_records(bench: Harness) -> None:
     from sessions_server.domain.models import ExpiryAction, StorageOptions
 
     fleeting = StorageOptions(ttl=micros(60), expiry_action=ExpiryAction.DELETE)
@@ -285,5 +285,5 @@ async def test_a_session_that_the_clock_has_erased_has_no_records(bench: Harness
     assert (await bench.store.collections(CollectionQuery(IN_SESSION))).paths == ()
 
 
-def test_the_session_of_the_harness_is_that_of_the_scope() -> None:
+def test_the_harness_session_is_that_of_the_scope() -> None:
     assert IN_SESSION.session == KEY == SessionKey("default", "s")

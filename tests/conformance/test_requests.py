@@ -46,7 +46,7 @@ REPEATED: dict[str, c.Commit] = {
 
 @pytest.mark.parametrize("command", REPEATED.values(), ids=REPEATED.keys())
 @pytest.mark.parametrize("encrypted", [False, True], ids=["plain", "encrypted"])
-async def test_a_repeated_request_has_one_effect_and_the_first_answer(
+async def test_a_repeated_request_has_one_effect_and_the_first_response(
     bench: Harness, cells: Cells, command: c.Commit, encrypted: bool
 ) -> None:
     await bench.apply(create(data_key=cells.new_key(*KEY) if encrypted else None), add("a", "b"))
@@ -57,7 +57,7 @@ async def test_a_repeated_request_has_one_effect_and_the_first_answer(
     assert (await bench.store.heads([KEY]))[KEY] == head
 
 
-async def test_a_repeated_create_answers_the_session_as_it_was(bench: Harness) -> None:
+async def test_a_repeated_create_returns_the_session_as_created(bench: Harness) -> None:
     first = await bench.do(create(request="r"))
     await bench.apply(add("a"), move(c.Verb.START))
     assert await bench.do(create(request="r")) == seen(first)
@@ -86,7 +86,7 @@ async def test_a_request_id_used_for_something_else_is_refused(bench: Harness, s
     assert await bench.contents() == ["a"]
 
 
-async def test_a_request_id_is_judged_anew_after_a_day(bench: Harness) -> None:
+async def test_a_request_id_is_new_again_after_a_day(bench: Harness) -> None:
     await bench.apply(create(), add("a", request=stamp("r")))
     bench.clock.turn(seconds=DAY)
     await bench.do(add("b", request=stamp("r")))
@@ -110,9 +110,7 @@ async def test_a_refused_command_does_not_use_up_its_request_id(bench: Harness) 
     assert await bench.contents() == ["a"]
 
 
-async def test_an_answer_recorded_at_the_end_of_a_session_outlives_its_key(
-    bench: Harness, cells: Cells
-) -> None:
+async def test_the_stored_response_to_ending_a_session_outlives_its_key(bench: Harness, cells: Cells) -> None:
     ended = move(c.Verb.END, request="r")
     await bench.do(create(storage=TEMPORARY, data_key=cells.new_key(*KEY)))
     first = await bench.do(ended)
@@ -124,9 +122,7 @@ def delete(request: str) -> c.Commit:
     return c.delete(key=KEY, request=stamp(request, method="DeleteSession"))
 
 
-async def test_a_late_repeat_of_a_deletion_deletes_nothing_that_was_created_since(
-    bench: Harness, cells: Cells
-) -> None:
+async def test_a_late_repeat_of_a_deletion_deletes_no_later_session(bench: Harness, cells: Cells) -> None:
     await bench.apply(create(), delete("first"), create(data_key=cells.new_key(*KEY)), add("a"))
     await bench.apply(delete("second"), create())
     for request in ("first", "second", "first"):
@@ -152,7 +148,7 @@ OF_A_DELETED_SESSION: dict[str, c.Commit] = {
 
 @pytest.mark.parametrize("created_again", [False, True])
 @pytest.mark.parametrize("command", OF_A_DELETED_SESSION.values(), ids=OF_A_DELETED_SESSION.keys())
-async def test_a_late_repeat_neither_revives_a_deleted_session_nor_acts_on_the_next_one(
+async def test_a_late_repeat_neither_restores_a_deleted_session_nor_affects_the_next(
     bench: Harness, command: c.Commit, created_again: bool
 ) -> None:
     await bench.apply(*([] if command.create else [create()]), command, delete("d"))
@@ -167,7 +163,7 @@ async def test_a_late_repeat_neither_revives_a_deleted_session_nor_acts_on_the_n
         assert (await bench.store.session(KEY)).state == "created"
 
 
-async def test_a_receipt_counts_in_its_log_after_a_failover_of_the_database(bench: Harness) -> None:
+async def test_a_receipt_is_valid_in_its_log_after_a_failover(bench: Harness) -> None:
     await bench.do(create())
     message = add("a", request=stamp("r"))
     first = await bench.do(message)
@@ -178,7 +174,7 @@ async def test_a_receipt_counts_in_its_log_after_a_failover_of_the_database(benc
 
 
 @pytest.mark.parametrize("encrypted", [False, True], ids=["plain", "encrypted"])
-async def test_a_receipt_counts_in_its_own_log_only(bench: Harness, cells: Cells, encrypted: bool) -> None:
+async def test_a_receipt_is_valid_only_in_its_own_log(bench: Harness, cells: Cells, encrypted: bool) -> None:
     message = add("a", request=stamp("r"))
     for count in range(2):
         await bench.do(create(data_key=cells.new_key(*KEY) if encrypted else None))
@@ -192,7 +188,7 @@ async def test_a_receipt_counts_in_its_own_log_only(bench: Harness, cells: Cells
             await bench.do(message)
 
 
-async def test_a_late_repeat_of_an_end_leaves_the_session_that_was_created_since(bench: Harness) -> None:
+async def test_a_late_repeat_of_an_end_leaves_a_later_session_unchanged(bench: Harness) -> None:
     end = move(c.Verb.END, request="r")
     await bench.apply(create(storage=TEMPORARY._replace(encryption=False)), end, create(), add("a"))
     ended = await bench.do(end)

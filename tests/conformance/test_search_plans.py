@@ -144,7 +144,7 @@ def rows_looked_at(plan: dict[str, Any]) -> float:
     return float(own * plan["Actual Loops"]) + sum(map(rows_looked_at, plan.get("Plans", ())))
 
 
-async def test_postgresql_looks_at_no_more_rows_than_a_page_needs(
+async def test_postgresql_examines_no_more_rows_than_a_page_needs(
     postgres_url: str, opener: Opener, clock: HandClock
 ) -> None:
     store = opener(postgres_url)

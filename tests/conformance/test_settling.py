@@ -161,7 +161,7 @@ async def test_a_session_whose_write_failed_is_expired(bench: Harness, runner: O
 
 
 @pytest.mark.parametrize("read", READS)
-async def test_a_session_that_was_put_off_in_time_does_not_seem_erased(
+async def test_a_session_whose_ttl_was_extended_in_time_does_not_seem_erased(
     bench: Harness, runner: OnSqlite | OnPostgres, read: str
 ) -> None:
     await bench.do(TO_BE_ERASED)

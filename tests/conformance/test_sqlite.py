@@ -79,9 +79,7 @@ async def test_a_second_process_on_the_same_file_is_refused_and_says_why(
     assert await asyncio.to_thread(opened_elsewhere, file_url) == ""
 
 
-async def test_a_database_is_there_again_after_a_restart(
-    file_url: str, opener: Opener, clock: HandClock
-) -> None:
+async def test_a_database_survives_a_restart(file_url: str, opener: Opener, clock: HandClock) -> None:
     store = opener(file_url)
     await store.start()
     made = await Harness(store, clock).do(create())
@@ -121,7 +119,7 @@ async def test_a_folder_that_does_not_exist_is_refused_with_a_sentence(
     await store.close()
 
 
-async def test_a_file_that_is_no_database_is_left_as_it_is(tmp_path: Path, opener: Opener) -> None:
+async def test_a_file_that_is_not_a_database_is_left_unchanged(tmp_path: Path, opener: Opener) -> None:
     path = tmp_path / "sessions.db"
     path.write_bytes(b"something else entirely " * 100)
     store = opener(f"sqlite+aiosqlite:///{path}")
@@ -193,7 +191,7 @@ async def test_a_reading_connection_can_neither_write_nor_checkpoint(
 @pytest.mark.parametrize(
     ("name", "value"), [("journal_mode", "wal"), ("synchronous", 2), ("secure_delete", 1)], ids=str
 )
-async def test_what_was_acknowledged_is_durable_and_what_was_erased_is_overwritten(
+async def test_acknowledged_writes_are_durable_and_erased_content_is_overwritten(
     on_file: SqliteRunner, bench_on_file: Harness, name: str, value: object
 ) -> None:
     assert await pragma(on_file, name) == value
@@ -220,7 +218,7 @@ async def pragma(runner: SqliteRunner, text: str) -> object:
     return await runner.write(lambda connection: connection.exec_driver_sql(f"PRAGMA {text}").scalar())
 
 
-async def test_a_message_writes_the_pages_that_it_changes_and_no_others(
+async def test_a_message_writes_only_the_pages_it_changes(
     file_url: str, opener: Opener, clock: HandClock, tmp_path: Path
 ) -> None:
     store = opener(file_url)
@@ -273,7 +271,7 @@ def times_open(path: Path) -> int:
     return opened.count(path)
 
 
-async def test_only_sqlite_itself_writes_to_the_file_where_scrubbing_of_pages_is_off(
+async def test_only_sqlite_writes_to_the_file_if_scrubbing_is_off(
     tmp_path: Path, clock: HandClock, cells: Cells
 ) -> None:
     path = tmp_path / "sessions.db"

@@ -77,9 +77,7 @@ async def write_beyond_the_limit(bench: Harness, name: str) -> None:
         await bench.do(add(f"{name} {number} {'x' * MESSAGE_BYTES}"))
 
 
-async def test_searches_that_overlap_give_way_and_reads_do_not_wait_for_them(
-    bench: Harness, tmp_path: Path
-) -> None:
+async def test_overlapping_searches_yield_and_reads_do_not_wait(bench: Harness, tmp_path: Path) -> None:
     runner, log = runner_of(bench), tmp_path / "sessions.db-wal"
     began, may_end = threading.Event(), threading.Event()
 
@@ -110,9 +108,7 @@ def open_reading(path: Path) -> sqlite3.Connection:
     return connection
 
 
-async def test_another_program_that_reads_for_long_keeps_no_search_waiting(
-    bench: Harness, tmp_path: Path
-) -> None:
+async def test_another_programs_long_read_delays_no_search(bench: Harness, tmp_path: Path) -> None:
     runner = runner_of(bench)
     outside = open_reading(tmp_path / "sessions.db")
     try:

@@ -79,7 +79,7 @@ def some_operation(random: Random, expected: Expected, number: int) -> list[Oper
 
 @pytest.mark.parametrize("most", [0, 15])
 @pytest.mark.parametrize("seed", range(3))
-async def test_a_history_is_left_as_a_list_would_be(bench: Harness, most: int, seed: int) -> None:
+async def test_the_history_equals_a_list_model(bench: Harness, most: int, seed: int) -> None:
     random, expected = Random(seed), Expected(most)
     await bench.do(create(config=SessionConfig(max_messages=most, overflow=Overflow.TRUNCATE_OLDEST)))
     for number in range(ROUNDS):

@@ -49,14 +49,14 @@ from tests.support import commits as c
 from tests.support.commits import Answer, answer
 
 
-async def test_a_created_session_is_read_back_as_it_was_answered(bench: Harness) -> None:
+async def test_a_created_session_is_read_back_as_returned(bench: Harness) -> None:
     metadata: JsonObject = {"device": {"os": "ios"}, "n": 1, "f": 1.5, "tags": ["a", None, True], "ü": "𝄞"}
     made = await bench.do(create(metadata=metadata, config=SessionConfig(max_messages=3, context_window=2)))
     assert isinstance(made, Session)
     assert (await bench.store.session(KEY))._replace(log_id=made.log_id) == made
 
 
-async def test_events_are_numbered_without_holes_across_commands_and_transactions(bench: Harness) -> None:
+async def test_events_are_numbered_without_gaps_across_commands_and_transactions(bench: Harness) -> None:
     await bench.apply(
         create(), add("a", "b"), create(OTHER), add("x", key=OTHER), set_context({"k": 1}), add("c")
     )
@@ -115,7 +115,7 @@ async def test_a_refused_command_leaves_its_batch_untouched(bench: Harness) -> N
     assert (await bench.store.session(KEY)).last_sequence == 2
 
 
-async def test_what_the_work_raises_rolls_everything_back(bench: Harness) -> None:
+async def test_an_exception_in_the_work_rolls_everything_back(bench: Harness) -> None:
     def work(transaction: Transaction) -> None:
         workspace = transaction.load([create()])
         workspace.apply(create())
@@ -129,7 +129,7 @@ async def test_what_the_work_raises_rolls_everything_back(bench: Harness) -> Non
     await bench.do(create())
 
 
-async def test_a_chosen_message_id_with_the_same_content_answers_the_stored_message(bench: Harness) -> None:
+async def test_a_chosen_message_id_with_the_same_content_returns_the_stored_message(bench: Harness) -> None:
     await bench.do(create())
     first = await bench.do(add_chosen("m", "a"))
     assert await bench.do(add_chosen("m", "a")) == first
@@ -138,14 +138,14 @@ async def test_a_chosen_message_id_with_the_same_content_answers_the_stored_mess
     assert await bench.contents() == ["a"]
 
 
-async def test_a_cleared_message_gives_its_id_back(bench: Harness) -> None:
+async def test_a_cleared_messages_id_is_free_again(bench: Harness) -> None:
     await bench.apply(create(), add_chosen("m", "a"))
     await bench.do(c.clear_history(key=KEY))
     await bench.do(add_chosen("m", "b"))
     assert await bench.contents() == ["b"]
 
 
-async def test_a_message_that_was_pushed_out_of_the_history_gives_its_id_back_within_a_batch_too(
+async def test_a_truncated_messages_id_is_free_again_within_a_batch_too(
     bench: Harness,
 ) -> None:
     await bench.apply(
@@ -155,7 +155,7 @@ async def test_a_message_that_was_pushed_out_of_the_history_gives_its_id_back_wi
     assert await bench.contents() == ["d", "e", "a"]
 
 
-async def test_an_update_of_a_batch_counts_for_the_messages_behind_it(bench: Harness) -> None:
+async def test_an_update_in_a_batch_applies_to_later_messages(bench: Harness) -> None:
     await bench.apply(create(), *(add_chosen(each, each) for each in "abc"))
     config = SessionConfig(max_messages=2)
     limited = c.update(
@@ -165,7 +165,7 @@ async def test_an_update_of_a_batch_counts_for_the_messages_behind_it(bench: Har
     assert await bench.contents() == ["b", "a"]
 
 
-async def test_a_log_goes_on_after_the_head_of_an_erased_session(bench: Harness) -> None:
+async def test_a_log_continues_after_the_head_of_an_erased_session(bench: Harness) -> None:
     await bench.apply(create(), add("a", "b"))
     await bench.do(c.delete(key=KEY))
     made = await bench.do(create())
@@ -179,7 +179,7 @@ async def test_a_log_goes_on_after_the_head_of_an_erased_session(bench: Harness)
     assert (await bench.store.heads([KEY]))[KEY] == 6
 
 
-async def test_a_session_erased_and_created_again_in_one_batch_begins_anew(bench: Harness) -> None:
+async def test_a_session_erased_and_recreated_in_one_batch_starts_empty(bench: Harness) -> None:
     await bench.apply(create(metadata={"old": 1}), add("old"), set_context({"old": 1}))
     await bench.apply(c.delete(key=KEY), create(metadata={"new": 1}), add("new"))
     assert (await bench.store.session(KEY)).metadata == {"new": 1}
@@ -196,7 +196,7 @@ async def test_a_session_created_and_erased_in_one_batch_leaves_its_head(bench: 
         await bench.store.session(KEY)
 
 
-async def test_loading_again_in_one_transaction_sees_what_was_saved(bench: Harness) -> None:
+async def test_loading_again_in_one_transaction_sees_saved_changes(bench: Harness) -> None:
     def commands() -> Iterator[c.Commit]:
         yield create(metadata={"a": 1})
         yield add("a", "b")
@@ -218,7 +218,7 @@ async def test_loading_again_in_one_transaction_sees_what_was_saved(bench: Harne
     assert (await bench.store.session(KEY)).last_sequence == 6
 
 
-async def test_a_workspace_can_not_be_saved_twice(bench: Harness) -> None:
+async def test_a_workspace_cannot_be_saved_twice(bench: Harness) -> None:
     def work(transaction: Transaction) -> None:
         workspace = transaction.load([create()])
         workspace.apply(create())
@@ -229,7 +229,7 @@ async def test_a_workspace_can_not_be_saved_twice(bench: Harness) -> None:
         await bench.store.transact(work)
 
 
-async def test_a_cancelled_caller_does_not_cut_its_transaction(bench: Harness) -> None:
+async def test_a_cancelled_caller_does_not_interrupt_its_transaction(bench: Harness) -> None:
     task = asyncio.create_task(bench.do(create()))
     await asyncio.sleep(0)  # the transaction has begun
     await asyncio.sleep(0)
@@ -241,7 +241,7 @@ async def test_a_cancelled_caller_does_not_cut_its_transaction(bench: Harness) -
             await asyncio.sleep(0)
 
 
-async def test_a_cancelled_read_leaves_the_store_as_it_was(bench: Harness) -> None:
+async def test_a_cancelled_read_leaves_the_store_usable(bench: Harness) -> None:
     await bench.do(create())
     for read in (
         bench.store.session(KEY),
@@ -315,21 +315,21 @@ async def test_one_command_a_transaction_keeps_the_order_of_many_writers(bench: 
     assert (await bench.store.session(KEY)).message_count == 40
 
 
-async def test_of_many_equal_moves_one_wins(bench: Harness) -> None:
+async def test_one_of_many_equal_moves_wins(bench: Harness) -> None:
     await bench.do(create())
     outcomes = await asyncio.gather(*(bench.apply(move(c.Verb.END)) for _ in range(16)))
     assert sum(isinstance(outcome, Session) for (outcome,) in outcomes) == 1
     assert sum(isinstance(outcome, InvalidState) for (outcome,) in outcomes) == 15
 
 
-async def test_of_many_creators_one_wins(bench: Harness) -> None:
+async def test_one_of_many_creators_wins(bench: Harness) -> None:
     outcomes = await asyncio.gather(*(bench.apply(create(), add(f"m{number}")) for number in range(12)))
     assert sum(isinstance(made, Session) for made, _ in outcomes) == 1
     assert sum(isinstance(made, SessionExists) for made, _ in outcomes) == 11
     assert (await bench.store.session(KEY)).last_sequence == 13
 
 
-async def test_tenants_do_not_meet(bench: Harness) -> None:
+async def test_tenants_are_isolated(bench: Harness) -> None:
     await bench.apply(create(), create(key("s", "b")), add("a"), add("b", key=key("s", "b")))
     await bench.do(c.delete(key=KEY))
     assert await bench.contents(key("s", "b")) == ["b"]

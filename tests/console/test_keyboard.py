@@ -28,7 +28,7 @@ def press(page: Page, name: str, then: str) -> None:
     expect(page.locator(".session-name .state")).to_have_text(then)
 
 
-def test_a_whole_life_by_keyboard_alone(page: Page) -> None:
+def test_a_session_can_be_managed_by_keyboard_alone(page: Page) -> None:
     page.goto("/")
     expect(page.get_by_role("heading", name="No sessions yet")).to_be_visible()
 
@@ -64,7 +64,7 @@ def test_a_whole_life_by_keyboard_alone(page: Page) -> None:
     expect(page.get_by_role("heading", name="No sessions yet")).to_be_visible()
 
 
-def test_the_list_and_the_lane_are_walked_with_the_same_keys(page: Page, client: Client) -> None:
+def test_the_list_and_the_event_lane_use_the_same_keys(page: Page, client: Client) -> None:
     for number in range(3):
         client.sessions.create(user_id="walker", session_id=f"walk-{number}")
     client.sessions.start("walk-1")

@@ -77,7 +77,7 @@ def test_a_message_grows_while_it_is_written(page: Page, client: Client) -> None
     expect(writing).to_have_count(0)
 
 
-def test_older_messages_come_as_the_reader_scrolls_back(page: Page, client: Client) -> None:
+def test_older_messages_are_loaded_when_scrolling_back(page: Page, client: Client) -> None:
     sessions = client.sessions
     sessions.create(user_id="u1", session_id="long")
     sessions.add_messages("long", messages=[{"role": "user", "content": f"Message {n}"} for n in range(500)])
@@ -128,7 +128,7 @@ def test_filters_include_and_exclude(page: Page, client: Client) -> None:
     assert sequences(page) == [3]
 
 
-def test_where_the_log_begins_is_marked(page: Page, client: Client) -> None:
+def test_the_start_of_the_log_is_marked(page: Page, client: Client) -> None:
     client.sessions.create(user_id="u1", session_id="again")
     client.sessions.delete("again")
     client.sessions.create(user_id="u1", session_id="again")
@@ -138,7 +138,7 @@ def test_where_the_log_begins_is_marked(page: Page, client: Client) -> None:
     assert sequences(page) == [3]
 
 
-def test_a_session_that_is_deleted_says_so_at_once(page: Page, client: Client) -> None:
+def test_a_deleted_session_is_shown_as_deleted_at_once(page: Page, client: Client) -> None:
     client.sessions.create(user_id="u1", session_id="gone")
     page.goto("/sessions/gone")
     expect(page.locator(".lane .line")).to_have_text("Live at 1")
@@ -147,7 +147,7 @@ def test_a_session_that_is_deleted_says_so_at_once(page: Page, client: Client) -
     expect(page.get_by_text("This session was deleted.")).to_be_visible()
 
 
-def test_a_restart_is_shown_honestly_and_loses_nothing(browser: Browser, tmp_path: Path) -> None:
+def test_a_restart_is_shown_and_loses_nothing(browser: Browser, tmp_path: Path) -> None:
     with start_server(tmp_path, http=True) as server, Client(server.address) as client:
         client.sessions.create(user_id="u1", session_id="s1")
         client.sessions.start("s1")
@@ -166,7 +166,7 @@ def test_a_restart_is_shown_honestly_and_loses_nothing(browser: Browser, tmp_pat
         context.close()
 
 
-def test_the_list_follows_by_itself_and_says_when_it_cannot(browser: Browser, tmp_path: Path) -> None:
+def test_the_list_updates_itself_and_says_when_it_cannot(browser: Browser, tmp_path: Path) -> None:
     with start_server(tmp_path, http=True) as server, Client(server.address) as client:
         context = browser.new_context(base_url=server.url)
         page = context.new_page()

@@ -45,7 +45,7 @@ def button(page: Page) -> Locator:
     return page.get_by_role("button", name="Keep looking")
 
 
-def test_empty_pages_are_passed_and_a_long_list_waits_for_the_reader(page: Page, client: Client) -> None:
+def test_empty_pages_are_skipped_and_a_long_list_waits_for_the_reader(page: Page, client: Client) -> None:
     page.goto(without("other"))
     titles = page.locator(".cell-title")
     expect(titles).to_have_text(["near"])
@@ -66,7 +66,7 @@ def test_an_empty_list_says_that_it_is_unfinished(page: Page) -> None:
     expect(page.locator(".cell-title")).to_have_text(["far"])
 
 
-def test_no_match_is_said_at_the_end_of_the_list(page: Page) -> None:
+def test_the_end_of_a_list_without_matches_says_so(page: Page) -> None:
     page.goto(without("other", "near", "far"))
     button(page).click()
     expect(page.get_by_role("heading", name="No session matches")).to_be_visible()

@@ -13,7 +13,7 @@ from tests.meta.tree import CONSOLE, ROOT, text_of
 SCRIPT_BYTES = 150_000
 
 
-def test_the_pure_parts_do_what_they_say() -> None:
+def test_the_pure_modules_pass_their_tests() -> None:
     """Diffs, pairing, filters, pages, the state machine, and wording."""
     build.install()
     build.npm("run", "--silent", "proto")

@@ -64,7 +64,7 @@ def test_the_first_event_is_compared_with_nothing(page: Page) -> None:
     expect(page.get_by_role("heading", name="The context is empty here")).to_be_visible()
 
 
-def test_a_position_that_is_not_there_says_so(page: Page) -> None:
+def test_a_missing_position_is_reported(page: Page) -> None:
     page.goto("/sessions/case?view=context&at=999")
     expect(page.get_by_role("heading", name="The session at this event cannot be shown")).to_be_visible()
     page.get_by_role("button", name="Back to now").last.click()

@@ -56,7 +56,7 @@ def test_a_refused_filter_says_why_at_its_place(page: Page, client: Client) -> N
     expect(page.get_by_role("row")).to_have_count(2)
 
 
-def test_a_context_that_changed_meanwhile_is_not_overwritten(page: Page, client: Client) -> None:
+def test_a_concurrently_changed_context_is_not_overwritten(page: Page, client: Client) -> None:
     client.sessions.create(user_id="u1", session_id="edited")
     client.sessions.set_context("edited", context={"step": 1})
     page.goto("/sessions/edited?view=context")
@@ -85,7 +85,7 @@ def test_deleting_asks_for_the_id(page: Page, client: Client) -> None:
     assert client.sessions.get("doomed").state == "created"
 
 
-def test_a_verb_that_is_impossible_says_why(page: Page, client: Client) -> None:
+def test_an_impossible_verb_says_why(page: Page, client: Client) -> None:
     client.sessions.create(user_id="u1", session_id="verbs")
     page.goto("/sessions/verbs")
     resume = page.get_by_role("button", name="Resume")
@@ -95,7 +95,7 @@ def test_a_verb_that_is_impossible_says_why(page: Page, client: Client) -> None:
     )
 
 
-def test_an_export_comes_in_again(page: Page, client: Client) -> None:
+def test_an_export_can_be_imported(page: Page, client: Client) -> None:
     client.sessions.create(user_id="u1", session_id="exported", metadata={"a": 1})
     client.sessions.add_message("exported", role="user", content="Grüße 😀")
     page.goto("/sessions/exported")
@@ -108,7 +108,7 @@ def test_an_export_comes_in_again(page: Page, client: Client) -> None:
     assert [message.content for message in client.sessions.get_history("exported")] == ["Grüße 😀"]
 
 
-def test_large_values_are_cut_until_they_are_asked_for(page: Page, client: Client) -> None:
+def test_large_values_are_shortened_until_requested(page: Page, client: Client) -> None:
     client.sessions.create(user_id="u1", session_id="large")
     client.sessions.add_message("large", role="user", content="x" * 5000)
     page.goto("/sessions/large")
@@ -134,7 +134,7 @@ def run(*command: str) -> str:
     return subprocess.run(command, env=env, check=True, capture_output=True, text=True).stdout
 
 
-def test_a_token_is_pasted_once_and_what_it_allows_is_shown(browser: Browser, tmp_path: Path) -> None:
+def test_a_token_is_pasted_once_and_its_access_is_shown(browser: Browser, tmp_path: Path) -> None:
     reader = new_token(tenant="acme", access=Access.READ, name="reader")
     tokens = tmp_path / "tokens.toml"
     tokens.write_text(reader.entry)

@@ -154,7 +154,7 @@ def test_one_scrape_has_the_metrics_of_both_workers(fleet: Fleet) -> None:
     assert len(re.findall(r"^process_resident_memory_bytes", metrics, re.MULTILINE)) == len(WORKERS)
 
 
-def test_what_supervises_the_workers_has_loaded_neither_grpc_nor_sqlalchemy(fleet: Fleet) -> None:
+def test_the_supervisor_has_loaded_neither_grpc_nor_sqlalchemy(fleet: Fleet) -> None:
     parent, *workers = fleet.processes()
     assert {each.pid for each in workers} == {fleet.process(worker).pid for worker in WORKERS}
     maps = Path(f"/proc/{parent.pid}/maps").read_text()
@@ -243,14 +243,14 @@ async def test_a_killed_worker_loses_nothing_that_it_acknowledged_and_comes_back
     assert f"worker {worker} was ended by SIGKILL; it is started again in" in fleet.server.log
 
 
-def test_no_other_server_takes_a_part_of_the_calls(fleet: Fleet) -> None:
+def test_no_other_server_receives_some_of_the_calls(fleet: Fleet) -> None:
     for env in ({}, fleet.settings):
         again = {**env, "SESSIONS_LISTEN": fleet.server.address, "SESSIONS_METRICS_LISTEN": ""}
         done = run_here("serve", folder=fleet.folder, env=again)
         assert sentence_of(done).startswith(f"The server cannot listen on {fleet.server.address}")
 
 
-async def test_a_stop_drains_both_and_a_killed_parent_leaves_nobody(fleet: Fleet) -> None:
+async def test_a_stop_drains_both_and_a_killed_parent_leaves_no_process(fleet: Fleet) -> None:
     server = fleet.server
     for number in (signal.SIGTERM, signal.SIGKILL):
         processes = fleet.processes()
@@ -271,7 +271,7 @@ async def test_a_stop_drains_both_and_a_killed_parent_leaves_nobody(fleet: Fleet
             server.start()
 
 
-async def test_a_worker_that_cannot_start_is_tried_again_until_none_serves(fleet: Fleet) -> None:
+async def test_a_worker_that_cannot_start_is_retried_until_none_serves(fleet: Fleet) -> None:
     starts = fleet.server.log.count("worker 1 serves as process")
     away = fleet.keyring.rename(fleet.folder / "away")
     fleet.process("1").kill()

@@ -111,7 +111,7 @@ def make_again(provider: Any) -> Any:
     return provider
 
 
-async def test_a_transcript_that_is_saved_again_adds_only_what_is_new(make: Any, name: str) -> None:
+async def test_saving_a_transcript_again_adds_only_new_messages(make: Any, name: str) -> None:
     provider = make()
     turns = [said(str(number), "user" if number % 2 == 0 else "assistant") for number in range(8)]
     await provider.save_messages(name, turns[:4])
@@ -124,7 +124,7 @@ async def test_a_transcript_that_is_saved_again_adds_only_what_is_new(make: Any,
     assert texts(await provider.get_messages(name)) == list("01234567")
 
 
-async def test_an_input_that_is_repeated_is_kept_twice(make: Any, name: str) -> None:
+async def test_a_repeated_input_is_kept_twice(make: Any, name: str) -> None:
     provider = make()
     for saved in (["a"], ["a"], ["a", "b"], ["b"], ["c", "a"]):
         await provider.save_messages(name, [said(text) for text in saved])
@@ -139,14 +139,14 @@ async def test_an_input_that_is_repeated_is_kept_twice(make: Any, name: str) -> 
     assert texts(await provider.get_messages(name)) == texts(await other.get_messages(name))
 
 
-async def test_a_session_without_an_id_is_one_and_the_same(make: Any) -> None:
+async def test_sessions_without_an_id_are_the_same(make: Any) -> None:
     provider, text = make(), str(uuid.uuid4())
     before = len(await provider.get_messages(None))
     await provider.save_messages(None, [said(text), said("answer", "assistant", message_id=text)])
     assert texts(await provider.get_messages(None))[before:] == [text, "answer"]
 
 
-async def test_what_a_compaction_excluded_is_skipped_on_demand(make: Any, name: str) -> None:
+async def test_messages_excluded_by_a_compaction_are_skipped_on_request(make: Any, name: str) -> None:
     provider = make(skip_excluded=True)
     excluded = said("old", additional_properties={"_excluded": True})
     await provider.save_messages(name, [excluded, said("new")])
@@ -161,7 +161,7 @@ async def test_a_thousand_messages_are_read_in_their_order(make: Any, name: str)
     assert texts(await provider.get_messages(name)) == numbers
 
 
-async def test_concurrent_savers_lose_and_double_nothing(make: Any, name: str) -> None:
+async def test_concurrent_savers_lose_and_repeat_nothing(make: Any, name: str) -> None:
     provider = make()
     turns = [[said(f"{number}"), said(f"{number}!", "assistant")] for number in range(12)]
     await asyncio.gather(*(provider.save_messages(name, turn) for turn in turns))
@@ -170,14 +170,14 @@ async def test_concurrent_savers_lose_and_double_nothing(make: Any, name: str) -
     assert all(found[place + 1] == f"{found[place]}!" for place in range(0, 24, 2))
 
 
-async def test_a_transcript_that_is_saved_by_many_at_once_is_there_once(make: Any, name: str) -> None:
+async def test_a_transcript_saved_concurrently_is_stored_once(make: Any, name: str) -> None:
     provider = make()
     turns = [said("question"), said("answer", "assistant"), said("thanks")]
     await asyncio.gather(*(provider.save_messages(name, turns) for _ in range(12)))
     assert texts(await provider.get_messages(name)) == ["question", "answer", "thanks"]
 
 
-async def test_providers_of_two_sources_have_histories_of_their_own(client: AsyncClient, name: str) -> None:
+async def test_providers_of_two_sources_have_separate_histories(client: AsyncClient, name: str) -> None:
     first, second = SessionsHistoryProvider(client=client), SessionsHistoryProvider("audit", client=client)
     await first.save_messages(name, [said("1")])
     await second.save_messages(name, [said("2")])
@@ -185,7 +185,7 @@ async def test_providers_of_two_sources_have_histories_of_their_own(client: Asyn
     assert texts(await second.get_messages(name)) == ["2"]
 
 
-async def test_messages_of_more_than_one_request_are_saved_together(client: AsyncClient) -> None:
+async def test_messages_larger_than_one_request_are_saved_together(client: AsyncClient) -> None:
     provider, name = SessionsHistoryProvider(client=client), str(uuid.uuid4())
     messages = [said("x" * 3_500_000), said("y" * 3_500_000, "assistant"), said("z")]
     await provider.save_messages(name, messages)
@@ -197,7 +197,7 @@ async def test_messages_of_more_than_one_request_are_saved_together(client: Asyn
     assert [record.name async for record in left] == []
 
 
-async def test_messages_that_are_cleared_while_they_are_read_are_left_out(
+async def test_messages_cleared_while_being_read_are_left_out(
     client: AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     provider, name, unpack = SessionsHistoryProvider(client=client), str(uuid.uuid4()), payloads.unpack
@@ -257,7 +257,9 @@ async def test_a_snapshot_needs_a_key_and_a_session_that_can_be_restored(store: 
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-async def test_what_could_not_be_restored_is_refused(client: AsyncClient, tmp_path: Path, name: str) -> None:
+async def test_values_that_could_not_be_restored_are_refused(
+    client: AsyncClient, tmp_path: Path, name: str
+) -> None:
     class Own(AgentSession):
         pass
 
@@ -275,7 +277,7 @@ async def test_what_could_not_be_restored_is_refused(client: AsyncClient, tmp_pa
         assert await store.get(name) is None
 
 
-async def test_a_large_snapshot_is_replaced_and_leaves_nothing(client: AsyncClient) -> None:
+async def test_replacing_a_large_snapshot_leaves_nothing_behind(client: AsyncClient) -> None:
     store, name = SessionsSessionStore(client), str(uuid.uuid4())
     provider = SessionsHistoryProvider(client=client)
     await provider.save_messages(name, [said("stays")])
@@ -297,7 +299,7 @@ async def test_a_large_snapshot_is_replaced_and_leaves_nothing(client: AsyncClie
     assert await store.get(name) is None
 
 
-async def test_a_large_snapshot_whose_parts_another_writer_deletes_is_written_again(
+async def test_a_large_snapshot_is_written_again_if_another_writer_deletes_its_parts(
     client: AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store, name, write = SessionsSessionStore(client), str(uuid.uuid4()), payloads.write_chunks

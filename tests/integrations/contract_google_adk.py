@@ -113,7 +113,7 @@ async def test_a_stale_session_is_refused_and_nothing_is_stored(service: Any, ap
     assert texts(await service.get_session(**name)) == ["1", "3"]
 
 
-async def test_a_session_object_without_a_marker_is_judged_by_its_last_event(
+async def test_a_session_object_without_a_marker_is_checked_by_its_last_event(
     tmp_path: Path, app: str
 ) -> None:
     own = DatabaseSessionService(f"sqlite+aiosqlite:///{tmp_path / 'adk.db'}")
@@ -172,7 +172,7 @@ async def test_concurrent_sessions_change_different_keys_of_shared_state(service
     assert found.state == {f"{kind}:{number}": number for kind in ("app", "user") for number in range(8)}
 
 
-async def test_of_two_writers_at_the_same_instant_one_is_refused(app: str) -> None:
+async def test_one_of_two_simultaneous_writers_is_refused(app: str) -> None:
     async with AsyncClient(os.environ["SESSIONS_TEST_ADDRESS"]) as client:
         service = SessionsSessionService(client)
         one = await service.create_session(app_name=app, user_id="u")
@@ -190,7 +190,7 @@ async def test_of_two_writers_at_the_same_instant_one_is_refused(app: str) -> No
         assert len(found.events) == 1
 
 
-async def test_a_session_that_is_deleted_while_it_is_read_is_not_there(
+async def test_a_session_deleted_while_being_read_is_missing(
     app: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with AsyncClient(os.environ["SESSIONS_TEST_ADDRESS"]) as client:

@@ -105,7 +105,7 @@ async def test_sessions_and_states_are_imported_once_and_continue(
     assert (session.state["last"], session.state["app:last"]) == ("here", "here")
 
 
-async def test_an_import_that_was_interrupted_shows_no_part_of_a_session_and_continues(
+async def test_an_interrupted_import_shows_no_partial_session_and_continues(
     client: AsyncClient, source: tuple[str, Any], app: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url, own = source

@@ -202,7 +202,7 @@ def test_a_run_is_deleted_from_all_its_threads() -> None:
     assert [each.checkpoint["channel_values"] for each in left] == [{"a": 2}] * len(names)
 
 
-async def test_of_racing_writes_of_one_task_all_readers_see_the_first() -> None:
+async def test_all_readers_see_the_first_of_racing_writes_of_a_task() -> None:
     async with AsyncClient(ADDRESS) as client:
         saver = AsyncSessionsSaver(client)
         checkpoint: Any = empty_checkpoint()
@@ -221,7 +221,7 @@ async def test_of_racing_writes_of_one_task_all_readers_see_the_first() -> None:
         assert len(set(seen.pop())) == 1
 
 
-def test_writes_come_in_the_order_of_their_tasks_and_stay_as_first_written(
+def test_writes_are_ordered_by_task_and_keep_their_first_value(
     saver: BaseCheckpointSaver[str],
 ) -> None:
     config = put(saver, place(str(uuid.uuid4())), {})
@@ -259,7 +259,7 @@ def test_the_newest_checkpoint_has_all_its_writes_and_no_others(
         assert [value for _, _, value in found.pending_writes or ()] == list(range(count))
 
 
-def test_a_channel_that_is_not_new_is_stored_all_the_same(saver: BaseCheckpointSaver[str]) -> None:
+def test_an_unchanged_channel_missing_from_the_store_is_stored(saver: BaseCheckpointSaver[str]) -> None:
     config = place(str(uuid.uuid4()))
     checkpoint = empty_checkpoint()
     checkpoint["channel_values"] = {"big": "x" * 100_000}
@@ -269,7 +269,7 @@ def test_a_channel_that_is_not_new_is_stored_all_the_same(saver: BaseCheckpointS
     assert found.checkpoint["channel_values"] == {"big": "x" * 100_000}
 
 
-def test_what_nothing_points_to_goes_with_its_checkpoints() -> None:
+def test_unreferenced_values_are_deleted_with_their_checkpoints() -> None:
     with Client(ADDRESS) as client:
         saver, thread, run = SessionsSaver(client), str(uuid.uuid4()), str(uuid.uuid4())
         first = put(saver, place(thread), {"old": "x" * 5_000_000, "both": "z" * 5_000}, run_id=run)
@@ -283,7 +283,7 @@ def test_what_nothing_points_to_goes_with_its_checkpoints() -> None:
 
 
 @pytest.mark.parametrize("count", [2, 700])
-def test_values_that_are_pruned_before_their_checkpoint_is_stored_are_written_again(
+def test_values_pruned_before_their_checkpoint_is_stored_are_written_again(
     monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
     thread = str(uuid.uuid4())
@@ -373,7 +373,7 @@ def test_an_asynchronous_saver_works_without_a_loop() -> None:
     assert saver.get_tuple({"configurable": {"thread_id": str(uuid.uuid4())}}) is None
 
 
-def test_a_step_of_the_example_whose_answer_is_in_the_history_already_takes_that_one() -> None:
+def test_a_repeated_step_of_the_example_reuses_the_stored_response() -> None:
     """As when the program was killed after the response was stored, and before the checkpoint was."""
     thread = str(uuid.uuid4())
     config: Any = {"configurable": {"thread_id": thread}}

@@ -114,7 +114,7 @@ def test_all_threads_of_a_file_are_imported_once_and_continue(
         assert graph_on(SessionsSaver(client)).get_state(configs[0]).values["said"][-1] == "yes"
 
 
-def test_an_import_that_was_interrupted_continues_where_it_was(
+def test_an_interrupted_import_continues_where_it_stopped(
     written: tuple[Path, list[dict[str, Any]]],
 ) -> None:
     file, configs = written
@@ -124,7 +124,7 @@ def test_an_import_that_was_interrupted_continues_where_it_was(
     assert_same(file, configs)
 
 
-def test_values_of_types_that_the_importing_program_does_not_know_are_kept(tmp_path: Path) -> None:
+def test_values_of_unknown_types_are_kept(tmp_path: Path) -> None:
     (tmp_path / "only_theirs.py").write_text(
         "from dataclasses import dataclass\n\n@dataclass\nclass Thing:\n    name: str\n", encoding="utf-8"
     )

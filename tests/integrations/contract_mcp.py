@@ -92,14 +92,14 @@ async def test_an_agent_makes_changes_and_reads_a_session(connect: Any) -> None:
         assert "There is no such session" in missing.content[0].text
 
 
-async def test_a_reader_is_offered_nothing_that_changes_anything() -> None:
+async def test_a_read_only_server_offers_no_tool_that_changes_anything() -> None:
     async with within_the_process(read_only=True) as client:
         assert {tool.name for tool in (await client.list_tools()).tools} == READING
         refused = await client.call_tool("create_session", {"user_id": "u"})
         assert refused.is_error
 
 
-async def test_large_results_are_cut_and_say_so() -> None:
+async def test_large_results_are_shortened_and_say_so() -> None:
     async with AsyncClient(ADDRESS) as sessions, Client(server(sessions)) as client:
         session = await sessions.sessions.create("u")
         await sessions.sessions.add_message(session.id, role="user", content="x" * 200_000)
@@ -114,7 +114,7 @@ async def session_of(sessions: AsyncClient) -> str:
 
 
 @pytest.mark.parametrize("connect", [over_stdio, over_http])
-async def test_who_listens_to_resources_is_told_when_one_has_changed(connect: Any) -> None:
+async def test_clients_that_listen_to_resources_are_notified_of_changes(connect: Any) -> None:
     async with AsyncClient(ADDRESS) as sessions, connect() as client:
         one, other = [await session_of(sessions) for _ in range(2)]
         whole, history = f"session://{one}", f"session://{one}/history"
@@ -150,7 +150,7 @@ async def test_clients_of_earlier_protocols_subscribe_to_each_resource(connect: 
         assert heard.empty()
 
 
-async def test_what_cannot_be_followed_is_refused_with_a_sentence() -> None:
+async def test_resources_that_cannot_be_followed_are_refused_with_a_sentence() -> None:
     async with within_the_process() as client:
         for uri, sentence in {
             "session://missing": "There is no such session",

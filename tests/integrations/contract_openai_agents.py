@@ -58,7 +58,7 @@ def same(found: Any, expected: Any) -> bool:
     return json.dumps(found) == json.dumps(expected)
 
 
-async def test_a_session_of_nobody_is_empty(session: Any) -> None:
+async def test_a_session_that_does_not_exist_is_empty(session: Any) -> None:
     assert await session.get_items() == []
     assert await session.pop_item() is None
     await session.clear_session()
@@ -76,7 +76,7 @@ async def test_items_come_back_as_they_were(session: Any) -> None:
     assert same(await session.get_items(-1), items)
 
 
-async def test_items_of_more_than_one_request_are_added_together(session: Any) -> None:
+async def test_items_larger_than_one_request_are_added_together(session: Any) -> None:
     items = [user("x" * 3_500_000), user("y" * 3_500_000), *(user("z" * 60_000) for _ in range(60))]
     await session.add_items(items)
     assert same(await session.get_items(), items)
@@ -84,14 +84,14 @@ async def test_items_of_more_than_one_request_are_added_together(session: Any) -
         assert same(await session.pop_item(), item)
 
 
-async def test_the_newest_is_popped_first(session: Any) -> None:
+async def test_the_newest_item_is_popped_first(session: Any) -> None:
     await session.add_items([user("1"), user("2"), user("3")])
     assert [await session.pop_item() for _ in range(4)] == [user("3"), user("2"), user("1"), None]
     await session.add_items([user("4")])
     assert await session.get_items() == [user("4")]
 
 
-async def test_a_cleared_session_goes_on_empty(session: Any) -> None:
+async def test_a_cleared_session_continues_empty(session: Any) -> None:
     await session.add_items([user("1"), IMAGE])
     await session.clear_session()
     assert await session.get_items() == []
@@ -99,7 +99,7 @@ async def test_a_cleared_session_goes_on_empty(session: Any) -> None:
     assert await session.get_items() == [user("2")]
 
 
-async def test_a_caller_that_is_cancelled_hears_of_it_when_its_change_is_done(session: Any) -> None:
+async def test_a_cancelled_change_completes_before_the_cancellation_takes_effect(session: Any) -> None:
     await session.add_items([user("1")])
     changes = {
         partial(session.add_items, [user("2"), user("3")]): ["1", "2", "3"],
@@ -139,7 +139,7 @@ async def test_concurrent_pops_take_each_item_once(client: AsyncClient) -> None:
     assert sorted(int(item["content"]) for item in popped if item) == list(range(20))
 
 
-async def test_compaction_replaces_the_end_or_nothing(client: AsyncClient) -> None:
+async def test_compaction_replaces_the_whole_end_or_nothing(client: AsyncClient) -> None:
     session = SessionsSession(str(uuid.uuid4()), client=client)
     await session.add_items([user(str(number)) for number in range(6)])
     snapshot = await session._get_compaction_snapshot(4)
@@ -156,9 +156,7 @@ async def test_compaction_replaces_the_end_or_nothing(client: AsyncClient) -> No
 
 
 @pytest.mark.parametrize("first", ["kept", "expired"])
-async def test_compaction_removes_the_oldest_items_only_as_far_as_they_are_expired(
-    session: Any, first: str
-) -> None:
+async def test_compaction_removes_only_expired_oldest_items(session: Any, first: str) -> None:
     texts = [first, *["expired"] * 5, "kept", "expired", "compacted"]
     await session.add_items([user(text) for text in texts])
 
@@ -193,7 +191,7 @@ async def test_a_cleared_or_popped_image_leaves_nothing_stored(client: AsyncClie
 
 @pytest.mark.parametrize("times", [1, 2])
 @pytest.mark.parametrize("kind", ["cleared", "deleted"])
-async def test_items_whose_parts_are_deleted_before_they_are_added_are_added_whole_or_not_at_all(
+async def test_items_whose_parts_are_deleted_meanwhile_are_added_whole_or_not_at_all(
     client: AsyncClient, monkeypatch: pytest.MonkeyPatch, kind: str, times: int
 ) -> None:
     session = SessionsSession(str(uuid.uuid4()), client=client)
@@ -227,7 +225,7 @@ def before_parts_are_read(monkeypatch: pytest.MonkeyPatch, happens: Callable[[],
     monkeypatch.setattr(payloads, "unpack", interrupted)
 
 
-async def test_items_that_are_removed_while_they_are_read_are_left_out(
+async def test_items_removed_while_being_read_are_left_out(
     client: AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = SessionsSession(str(uuid.uuid4()), client=client)
@@ -247,7 +245,7 @@ async def test_items_that_are_removed_while_they_are_read_are_left_out(
 
 
 @pytest.mark.parametrize("kind", ["cleared", "deleted"])
-async def test_an_item_that_is_popped_and_cleared_at_once_was_cleared(
+async def test_an_item_popped_and_cleared_at_once_counts_as_cleared(
     client: AsyncClient, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     session = SessionsSession(str(uuid.uuid4()), client=client)

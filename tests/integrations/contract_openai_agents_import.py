@@ -68,7 +68,7 @@ async def test_all_sessions_of_a_file_are_imported_once(
         kept.close()
 
 
-async def test_an_import_that_was_interrupted_continues_where_it_was(
+async def test_an_interrupted_import_continues_where_it_stopped(
     client: AsyncClient, written: tuple[Path, dict[str, list[Any]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file, held = written

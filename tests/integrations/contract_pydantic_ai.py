@@ -70,7 +70,7 @@ async def test_messages_come_back_as_they_were(store: Any, name: str) -> None:
     assert await loaded(store, f"{name} no") is None
 
 
-async def test_of_two_writers_one_is_refused(store: Any, name: str) -> None:
+async def test_one_of_two_writers_is_refused(store: Any, name: str) -> None:
     await saved(store, name, "1")
     copies = [await store.load(name) for _ in range(2)]
     for number, copy in enumerate(copies):
@@ -101,7 +101,7 @@ async def test_branches_and_forks_share_entries(store: Any, name: str) -> None:
     assert await loaded(store, f"{name} fork") == ["1", "forked"]
 
 
-async def test_what_is_deleted_is_gone_and_may_be_made_anew(store: Any, name: str) -> None:
+async def test_a_deleted_conversation_is_gone_and_can_be_created_again(store: Any, name: str) -> None:
     await saved(store, name, "1")
     (entry,) = await store.load_entries(name)
     await store.delete(name)
@@ -112,7 +112,7 @@ async def test_what_is_deleted_is_gone_and_may_be_made_anew(store: Any, name: st
     assert await loaded(store, name) == ["2"]
 
 
-async def test_a_conversation_that_is_deleted_while_it_is_read_is_not_there(
+async def test_a_conversation_deleted_while_being_read_is_missing(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with AsyncClient(os.environ["SESSIONS_TEST_ADDRESS"]) as client:

@@ -15,11 +15,11 @@ TESTED = FRAMEWORKS if os.environ.get(EVERY) else COMMON
 
 # A separate test, so that a slow network counts against no contract.
 @pytest.mark.parametrize("framework", TESTED)
-def test_the_environment_of_the_framework_can_be_made(framework: str) -> None:
+def test_the_environment_of_the_framework_can_be_created(framework: str) -> None:
     assert environment_of(framework).is_file()
 
 
 @pytest.mark.parametrize("framework", TESTED)
-def test_the_adapter_keeps_the_contract_of_its_framework(framework: str, tmp_path: Path) -> None:
+def test_the_adapter_fulfils_the_contract_of_its_framework(framework: str, tmp_path: Path) -> None:
     ended = run_contract(framework, tmp_path)
     assert ended.returncode == 0, ended.stdout

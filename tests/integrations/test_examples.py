@@ -65,7 +65,7 @@ def run(framework: str, server: Server, model: str, *arguments: str) -> list[str
 
 
 @pytest.mark.parametrize("framework", TESTED)
-def test_an_agent_continues_when_the_server_is_killed_and_nothing_is_lost_or_doubled(
+def test_an_agent_continues_when_the_server_is_killed_and_nothing_is_lost_or_repeated(
     framework: str, tmp_path: Path
 ) -> None:
     with start_server(tmp_path) as server:
@@ -118,9 +118,7 @@ class Watcher:
 
 
 @pytest.mark.parametrize("framework", STREAMING)
-def test_an_answer_is_seen_to_grow_and_is_then_replaced_by_its_message(
-    framework: str, tmp_path: Path
-) -> None:
+def test_a_response_grows_and_is_then_replaced_by_its_message(framework: str, tmp_path: Path) -> None:
     name = f"chat {uuid.uuid4()}"
     with start_server(tmp_path) as server, Client(server.address) as client:
         session = client.sessions.create(user_id="u1", session_id=session_id_of(name))

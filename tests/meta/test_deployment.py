@@ -50,7 +50,7 @@ def test_a_linter_finds_nothing_in_the_dockerfile() -> None:
     run(BIN / "hadolint", DOCKERFILE)
 
 
-def test_what_the_image_is_built_from_is_enough_for_the_wheel(tmp_path: Path) -> None:
+def test_the_image_context_has_everything_for_the_wheel(tmp_path: Path) -> None:
     sources = re.findall(r"^COPY (?!--)(.*) \S+$", text_of(DOCKERFILE), re.MULTILINE)
     copied = " ".join(sources).split()
     sent = re.findall(r"^!(.*)$", text_of(DOCKERIGNORE), re.MULTILINE)
@@ -78,7 +78,7 @@ def test_the_image_has_every_optional_part_of_the_server() -> None:
     assert set(extras.split(",")) == PROJECT["optional-dependencies"].keys() - OF_CLIENTS
 
 
-def test_the_kubernetes_objects_fit_their_schemas() -> None:
+def test_the_kubernetes_objects_match_their_schemas() -> None:
     run(BIN / "kubernetes-validate", "--strict", "-k", "1.34", KUBERNETES)
     assert kubernetes_objects().keys() == {"Deployment", "Service", "PodDisruptionBudget"}
 
@@ -94,7 +94,7 @@ def test_a_composed_replica_has_time_to_drain() -> None:
     assert int(replica["stop_grace_period"].removesuffix("s")) > DRAIN_SECONDS
 
 
-def test_every_selector_meets_the_pods() -> None:
+def test_every_selector_matches_the_pods() -> None:
     objects = kubernetes_objects()
     labels = objects["Deployment"]["spec"]["template"]["metadata"]["labels"]
     assert objects["Deployment"]["spec"]["selector"]["matchLabels"] == labels
@@ -102,7 +102,7 @@ def test_every_selector_meets_the_pods() -> None:
     assert objects["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"] == labels
 
 
-def test_the_compose_file_builds_the_image_and_opens_no_port_to_other_machines() -> None:
+def test_the_compose_file_builds_the_image_and_exposes_no_port() -> None:
     services = yaml.safe_load(text_of(COMPOSE))["services"]
     build = services["sessions"]["build"]
     assert (ROOT / COMPOSE.parent / build["context"] / build["dockerfile"]).resolve() == ROOT / DOCKERFILE
@@ -112,12 +112,12 @@ def test_the_compose_file_builds_the_image_and_opens_no_port_to_other_machines()
 
 
 @pytest.mark.parametrize("path", [DOCKERFILE, COMPOSE, KUBERNETES], ids=str)
-def test_the_server_knows_every_setting_that_is_named(path: Path) -> None:
+def test_every_named_setting_exists(path: Path) -> None:
     named = set(re.findall(r"\bSESSIONS_([A-Z_]+)\b", text_of(path)))
     assert named
     assert {name.lower() for name in named} - Settings.model_fields.keys() == set()
 
 
 @pytest.mark.parametrize("path", [DOCKERFILE, KUBERNETES], ids=str)
-def test_the_image_bears_the_version_of_the_project(path: Path) -> None:
+def test_the_image_has_the_version_of_the_project(path: Path) -> None:
     assert set(re.findall(r"\bsessions:(\d+\.[\w.]+)", text_of(path))) == {PROJECT["version"]}

@@ -14,7 +14,7 @@ from tests.meta.tree import text_of
 
 
 @pytest.mark.parametrize("page", generate.TABLES)
-def test_the_page_lists_what_there_is(page: str) -> None:
+def test_the_page_lists_everything(page: str) -> None:
     text = text_of(Path("docs") / page)
     assert generate.render(page, text) == text
 
@@ -23,7 +23,7 @@ def test_every_framework_has_its_version_listed() -> None:
     assert set(generate.FRAMEWORKS) == set(FRAMEWORKS)
 
 
-def test_only_what_stands_between_the_markers_is_written() -> None:
+def test_only_the_text_between_the_markers_is_written() -> None:
     begin, end = "<!-- settings: begin, written by `make fix-docs` -->", "<!-- settings: end -->"
     written = generate.render("reference/settings.md", f"before\n{begin}\nwhat was here\n{end}\nafter\n")
     assert written.startswith(f"before\n{begin}\n")

@@ -29,7 +29,7 @@ def versions_in_headers(pattern: str) -> set[str]:
     return {version for source in sources for version in re.findall(pattern, source)}
 
 
-def test_generated_code_is_what_the_protos_give() -> None:
+def test_generated_code_matches_the_protos() -> None:
     check = [sys.executable, str(ROOT / "protos" / "generate.py"), "--check"]
     done = subprocess.run(check, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -54,9 +54,9 @@ def test_the_check_compares_whole_files(found: dict[str, bytes], wrong: list[str
     assert generate.differences({"a": b"1"}, found) == wrong
 
 
-def test_the_floor_of_protobuf_is_the_version_that_the_code_was_written_for() -> None:
+def test_the_minimum_protobuf_matches_the_generated_code() -> None:
     assert versions_in_headers(r"# Protobuf Python Version: (\S+)") == {floor_of("protobuf")}
 
 
-def test_the_floor_of_grpcio_is_the_version_that_the_code_was_written_for() -> None:
+def test_the_minimum_grpcio_matches_the_generated_code() -> None:
     assert versions_in_headers(r"GRPC_GENERATED_VERSION = '(\S+)'") == {floor_of("grpcio")}

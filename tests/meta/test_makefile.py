@@ -44,7 +44,7 @@ def test_verify_runs_every_check_and_all_tests() -> None:
     assert set(needed.split()) == {name for name in TARGETS if name.startswith("verify-")} | {"test"}
 
 
-def test_every_failing_check_names_its_cure() -> None:
+def test_every_failing_check_names_its_fix() -> None:
     recipes = re.findall(r"^(verify-[a-z]+):.*\n((?:\t.*\n)+)", MAKEFILE, re.MULTILINE)
     assert {name for name, _ in recipes} == {name for name in TARGETS if name.startswith("verify-")}
     assert [name for name, recipe in recipes if "$(call cure," not in recipe] == []

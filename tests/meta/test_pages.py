@@ -14,7 +14,7 @@ PAGES = ("docs/getting-started.md", "docs/guide.md")
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_the_programs_of_a_page_print_what_it_says(page: str, tmp_path: Path) -> None:
+def test_the_programs_of_a_page_print_what_it_shows(page: str, tmp_path: Path) -> None:
     shown = 0
     with Newcomer(tmp_path, page) as newcomer:
         for block, following in pairwise([*blocks(text_of(Path(page))), Block("", "", 0)]):

@@ -25,7 +25,7 @@ def test_the_server_is_started_before_it_is_called() -> None:
     assert started < called
 
 
-def test_the_readmes_blocks_do_what_it_says(tmp_path: Path) -> None:
+def test_the_readmes_blocks_work_as_shown(tmp_path: Path) -> None:
     assert README
     with Newcomer(tmp_path) as newcomer:
         for block, following in pairwise([*README, Block("", "", 0)]):
@@ -38,7 +38,7 @@ def test_the_readmes_blocks_do_what_it_says(tmp_path: Path) -> None:
         assert newcomer.address != DEFAULT_ADDRESS, "no block of README.md starts a server"
 
 
-def test_blocks_are_found_with_their_word_and_line() -> None:
+def test_blocks_are_found_with_their_language_and_line() -> None:
     markdown = "# T\n\n```bash\nmake\n```\n\n1. item\n\n   ~~~python\n   if x:\n       y\n   ~~~\n\n````\n```\n````\n"
     assert list(blocks(markdown)) == [
         Block("bash", "make\n", 3),
@@ -71,12 +71,12 @@ def test_a_script_is_done_when_its_server_listens_and_later_blocks_call_that(tmp
         assert newcomer.paste(Block("python", code, 2)) == "127.0.0.1:7 http://127.0.0.1:8\n"
 
 
-def test_what_a_script_writes_does_not_land_in_the_tree(tmp_path: Path) -> None:
+def test_files_written_by_a_script_do_not_end_up_in_the_tree(tmp_path: Path) -> None:
     with Newcomer(tmp_path) as newcomer:
         newcomer.paste(Block("bash", "test -f Makefile\necho x > written.txt\n", 1))
     assert (tmp_path / "project" / "written.txt").exists()
 
 
-def test_an_ellipsis_stands_for_any_text() -> None:
+def test_an_ellipsis_matches_any_text() -> None:
     assert prints("id: …\nstate: active\n", "id: 17\nstate: active\n")
     assert not prints("id: …\nstate: active\n", "id: 17\nstate: paused\n")

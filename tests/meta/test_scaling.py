@@ -49,7 +49,7 @@ def distributed() -> list[tuple[str, str, str | None]]:
     return [(match["table"], match["column"], match["beside"]) for match in matches if match]
 
 
-def test_every_table_is_distributed_by_session_and_beside_the_others() -> None:
+def test_every_table_is_distributed_by_session_and_co_located() -> None:
     (first, column, beside), *others = distributed()
     assert (column, beside) == ("session_id", None)
     assert all(other[1:] == (column, first) for other in others)
@@ -73,7 +73,7 @@ def reckon(path: Path, *options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
-def test_the_reckoning_follows_from_what_was_measured(tmp_path: Path) -> None:
+def test_the_estimate_follows_from_the_measurements(tmp_path: Path) -> None:
     path = tmp_path / "results.json"
     path.write_text(json.dumps(RESULTS))
     done = reckon(path, "--sessions", "600000", "--messages", "1", "--reads", "2", "--watchers", "0.5")
@@ -100,7 +100,7 @@ def test_the_reckoning_follows_from_what_was_measured(tmp_path: Path) -> None:
     }
 
 
-def test_the_page_shows_what_the_command_prints_for_its_measurements(tmp_path: Path) -> None:
+def test_the_page_shows_the_commands_output_for_its_measurements(tmp_path: Path) -> None:
     (shown,) = (block.text for block in blocks(PAGE) if block.word == "text")
     title, *lines = shown.splitlines()
     values = {what: value for what, value, _ in (re.split(r"  +", line, maxsplit=2) for line in lines)}
@@ -123,7 +123,7 @@ def test_the_page_shows_what_the_command_prints_for_its_measurements(tmp_path: P
     assert reckon(path).stdout.splitlines() == shown.splitlines()
 
 
-def test_a_measurement_that_is_missing_is_named_with_its_cure(tmp_path: Path) -> None:
+def test_a_missing_measurement_is_named_with_its_fix(tmp_path: Path) -> None:
     path = tmp_path / "results.json"
     path.write_text(json.dumps({**RESULTS, "numbers": {"memory": {}}}))
     done = reckon(path)

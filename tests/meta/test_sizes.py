@@ -14,7 +14,7 @@ def test_a_body_is_counted_without_its_docstring_and_with_what_is_nested() -> No
     assert list(sizes.bodies(source)) == [("outer", 4), ("inner", 1)]
 
 
-def test_what_is_too_long_is_named() -> None:
+def test_overlong_code_is_named() -> None:
     file = sizes.Size("server", sizes.FILE_LINES, "server/a.py")
     function = sizes.Size("server", sizes.BODY_LINES, "server/a.py:run")
     assert [sentence.split()[0] for sentence in sizes.too_long([file], [function])] == [
@@ -24,5 +24,5 @@ def test_what_is_too_long_is_named() -> None:
     ]
 
 
-def test_nine_functions_in_ten_lie_at_or_below_the_percentile() -> None:
+def test_nine_functions_in_ten_are_at_or_below_the_percentile() -> None:
     assert sizes.percentile_90([sizes.Size("x", lines, "") for lines in range(1, 11)]) == 9

@@ -31,7 +31,7 @@ def places(pattern: str, paths: list[Path]) -> list[str]:
         pytest.param(r"(^|[^\w.])/(?:work|farm|root|home|Users)/", id="paths of one machine"),
     ],
 )
-def test_no_file_holds(pattern: str) -> None:
+def test_no_file_contains(pattern: str) -> None:
     assert places(pattern, written_by_hand()) == []
 
 

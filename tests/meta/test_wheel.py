@@ -102,25 +102,25 @@ def test_the_extra_all_names_every_extra_that_is_not_a_frameworks() -> None:
     assert named == extras.keys() - {framework.replace("_", "-") for framework in FRAMEWORKS}
 
 
-def test_the_wheel_holds_the_packages_and_nothing_else(wheel: Path) -> None:
+def test_the_wheel_contains_the_packages_and_nothing_else(wheel: Path) -> None:
     with ZipFile(wheel) as archive:
         tops = {name.split("/")[0] for name in archive.namelist()}
     assert {top for top in tops if not top.endswith(".dist-info")} == PACKAGES
 
 
-def test_every_package_says_that_it_is_typed(wheel: Path) -> None:
+def test_every_package_is_marked_as_typed(wheel: Path) -> None:
     with ZipFile(wheel) as archive:
         assert {f"{package}/py.typed" for package in PACKAGES} <= set(archive.namelist())
 
 
-def test_the_wheel_holds_every_module_of_the_checkout(wheel: Path) -> None:
+def test_the_wheel_contains_every_module_of_the_checkout(wheel: Path) -> None:
     sources = (f"{root}/{package}/*" for package in PACKAGES for root in ("generated", "client", "server"))
     expected = {path.relative_to(path.parts[0]).as_posix() for path in project_files(*sources)}
     with ZipFile(wheel) as archive:
         assert expected - set(archive.namelist()) == set()
 
 
-def test_tools_that_judge_wheels_find_nothing(wheel: Path) -> None:
+def test_wheel_checkers_find_no_problem(wheel: Path) -> None:
     run(BIN / "twine", "check", "--strict", wheel, cwd=wheel.parent)
     # W004: alembic's migration files have numeric names, and are loaded without being imported.
     tops = ",".join(sorted(PACKAGES))
@@ -163,7 +163,7 @@ def test_the_client_imports_with_the_base_dependencies_alone(python: Path) -> No
     run(python, "-W", "error", "-c", "import sessions_client", cwd=python.parent)
 
 
-def test_what_needs_an_extra_says_which(python: Path) -> None:
+def test_imports_that_need_an_extra_name_it(python: Path) -> None:
     done = subprocess.run(
         [python, "-c", "import sessions_tasks"], capture_output=True, text=True, check=False
     )
@@ -172,7 +172,7 @@ def test_what_needs_an_extra_says_which(python: Path) -> None:
     )
 
 
-def test_the_base_dependencies_bring_nothing_of_the_servers(python: Path) -> None:
+def test_the_base_dependencies_include_none_of_the_servers(python: Path) -> None:
     listed = run(UV, "pip", "list", "--format", "freeze", "--python", python, cwd=python.parent).lower()
     installed = {line.partition("==")[0] for line in listed.split()}
     assert installed & {"sqlalchemy", "pydantic", "typer", "cryptography", "orjson"} == set()

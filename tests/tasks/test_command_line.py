@@ -100,7 +100,7 @@ def test_a_failure_is_a_sentence_and_a_document_for_json(tmp_path: Path, task: P
 
 
 @pytest.mark.parametrize("pair", ["content", "=x", ":=1", "n:=[1"])
-def test_an_input_that_is_none_is_told(task: Path, pair: str) -> None:
+def test_an_invalid_input_is_reported(task: Path, pair: str) -> None:
     done = invoke("run", task, "--input", pair)
     assert done.exit_code == 2
     assert "--input" in done.stderr
@@ -204,7 +204,7 @@ def test_an_interrupt_that_another_thread_receives_ends_a_run(
             process.kill()
 
 
-def test_a_run_that_was_killed_is_continued_from_the_command_line(
+def test_a_killed_run_is_continued_from_the_command_line(
     tmp_path: Path, server: Server, session: Session, client: Client
 ) -> None:
     wait = '- wait: {session_id: "{{ inputs.session_id }}", event_types: state_change, after_sequence: 0}\n'

@@ -86,7 +86,7 @@ async def state_of(client: AsyncClient, session_id: str, user_id: str) -> Json:
     }
 
 
-async def test_a_run_that_is_killed_at_any_call_continues_and_does_nothing_twice(
+async def test_a_run_killed_at_any_call_continues_and_does_nothing_twice(
     runs: Runs, model: ModelServer, observer: AsyncClient
 ) -> None:
     async def new() -> tuple[str, Json]:
@@ -127,7 +127,7 @@ async def test_a_run_that_is_killed_at_any_call_continues_and_does_nothing_twice
     sys.stdout.write(f"{kills} kills at {whole['calls']} calls, 0 doubled effects\n")
 
 
-async def test_a_run_that_is_killed_after_each_call_comes_to_its_end(
+async def test_a_run_killed_after_each_call_completes(
     runs: Runs, model: ModelServer, observer: AsyncClient
 ) -> None:
     session = await observer.sessions.create(user_id="task")
@@ -153,7 +153,7 @@ main:
 """
 
 
-async def test_a_finished_run_gives_its_output_again_and_does_nothing(
+async def test_a_finished_run_returns_its_output_again_and_does_nothing(
     run: RunTask, session: Session, observer: AsyncClient
 ) -> None:
     run_id, inputs = uuid.uuid4().hex, {"session_id": session.id, "content": "é" * 80_000, "fails": False}
@@ -168,7 +168,7 @@ async def test_a_finished_run_gives_its_output_again_and_does_nothing(
     assert journal.metadata == {"task": "task", "run_id": run_id}
 
 
-async def test_a_step_that_failed_is_tried_again_and_those_before_it_are_not(
+async def test_a_failed_step_is_retried_and_earlier_ones_are_not(
     run: RunTask, session: Session, observer: AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = "env: [READY]\n" + ADD.replace("inputs.fails", "env.READY == 'no'")
@@ -195,14 +195,14 @@ async def test_a_run_id_belongs_to_one_task_and_its_inputs(run: RunTask, session
         await run(ADD, inputs, run_id="a b")
 
 
-async def test_an_output_that_cannot_be_kept_fails_its_step(run: RunTask) -> None:
+async def test_an_output_that_cannot_be_stored_fails_its_step(run: RunTask) -> None:
     text = "main:\n- evaluate: \"{{ 'x' * 3500000 }}\"\n"
     assert len(await run(text)) == 3_500_000
     with pytest.raises(StepFailed, match="larger than 3 MB, which a run with an id cannot keep"):
         await run(text, run_id=uuid.uuid4().hex)
 
 
-async def test_two_processes_with_one_run_id_have_one_effect_of_each_step(
+async def test_each_step_of_two_processes_with_one_run_id_takes_effect_once(
     server: Server, session: Session, observer: AsyncClient
 ) -> None:
     run_id, inputs = uuid.uuid4().hex, {"session_id": session.id, "content": "x", "fails": False}

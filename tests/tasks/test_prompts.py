@@ -26,7 +26,7 @@ main:
 """
 
 
-async def test_the_answer_is_the_output_and_is_streamed(run: RunTask, model: ModelServer) -> None:
+async def test_the_response_is_the_output_and_is_streamed(run: RunTask, model: ModelServer) -> None:
     model.script = [says("It ", "works.")]
     seen: list[Progress] = []
     text = "main:\n- prompt:\n  - {role: user, content: 'n is {{ inputs.n }}', name: u}\n  settings: {temperature: 0}\n"
@@ -55,7 +55,7 @@ async def test_the_model_is_that_of_the_step_then_of_the_call_then_of_the_enviro
         await run("main:\n- log: x\n- prompt: x\n")
 
 
-async def test_the_model_calls_tools_until_it_stops_and_all_of_it_is_stored(
+async def test_the_model_calls_tools_until_it_stops_and_everything_is_stored(
     run: RunTask, model: ModelServer, session: Session, observer: AsyncClient
 ) -> None:
     await observer.sessions.add_message(session.id, role="user", content="Hello")
@@ -101,7 +101,7 @@ async def test_the_next_prompt_sees_what_was_stored_as_it_was_said(
     ]
 
 
-async def test_a_window_does_not_begin_with_an_answer_whose_call_is_left_out(
+async def test_a_window_does_not_start_with_an_orphaned_tool_result(
     run: RunTask, model: ModelServer, observer: AsyncClient
 ) -> None:
     session = await observer.sessions.create(user_id="u1", config={"context_window": 2})
@@ -123,7 +123,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("mistake", MISTAKES.values(), ids=MISTAKES)
-async def test_a_mistake_of_the_model_is_told_to_it(
+async def test_the_model_is_told_of_its_mistakes(
     run: RunTask, model: ModelServer, mistake: tuple[str, str, str]
 ) -> None:
     name, arguments, said = mistake
@@ -134,7 +134,7 @@ async def test_a_mistake_of_the_model_is_told_to_it(
     assert said in json.loads(answer["content"])["error"]
 
 
-async def test_only_the_tools_that_are_named_are_offered(run: RunTask, model: ModelServer) -> None:
+async def test_only_the_named_tools_are_offered(run: RunTask, model: ModelServer) -> None:
     model.script = [calls(("delete", '{"session_id": "x"}')), says("a")]
     await run("main:\n- prompt: x\n  tools: [get]\n")
     assert [each["function"]["name"] for each in model.requests[0]["tools"]] == ["get"]
@@ -158,7 +158,7 @@ async def test_a_model_that_does_not_stop_calling_is_stopped(run: RunTask, model
     ],
     ids=["too many requests", "unavailable", "cut before the first word", "cut in the middle"],
 )
-async def test_a_fault_of_the_service_is_overcome_and_nothing_is_said_twice(
+async def test_a_transient_fault_of_the_service_is_retried_and_nothing_is_repeated(
     run: RunTask, model: ModelServer, session: Session, observer: AsyncClient, faults: list[Reply]
 ) -> None:
     model.script = [*faults, says("It works.")]
@@ -182,7 +182,7 @@ FAILURES: dict[str, tuple[list[Reply], str]] = {
 
 
 @pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES)
-async def test_what_cannot_be_overcome_fails_the_step_and_stores_nothing(
+async def test_a_lasting_fault_fails_the_step_and_stores_nothing(
     run: RunTask,
     model: ModelServer,
     session: Session,
@@ -196,7 +196,7 @@ async def test_what_cannot_be_overcome_fails_the_step_and_stores_nothing(
     assert await observer.sessions.get_history(session.id) == []
 
 
-async def test_a_service_that_is_not_there_is_named(
+async def test_an_unreachable_service_is_named(
     run: RunTask, model: ModelServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("OPENAI_API_KEY")
@@ -204,7 +204,7 @@ async def test_a_service_that_is_not_there_is_named(
         await run(ASK, {"query": "q"})
 
 
-async def test_settings_hold_templates_too(run: RunTask, model: ModelServer) -> None:
+async def test_settings_may_contain_templates(run: RunTask, model: ModelServer) -> None:
     model.script = [says("a")]
     schema: dict[str, Any] = {
         "type": "json_schema",

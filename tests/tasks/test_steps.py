@@ -38,7 +38,7 @@ async def test_a_failed_step_says_where_and_why(observer: AsyncClient, case: Cas
     assert message == where + raised.value.message
 
 
-async def test_a_run_that_never_ends_is_ended(run: RunTask) -> None:
+async def test_an_endless_run_is_stopped(run: RunTask) -> None:
     inner = "{foreach: {in: [1, 2, 3, 4, 5], do: {if: true, then: {evaluate: 1}}}}"
     text = f"main:\n- foreach: {{in: range(10000), do: {inner}}}\n"
     with pytest.raises(StepFailed, match="100,000 steps, which is the limit"):
@@ -69,7 +69,7 @@ async def test_only_named_variables_are_seen(run: RunTask, monkeypatch: pytest.M
         await run("env: [NOT_SET]\nmain:\n- log: x\n")
 
 
-async def test_progress_tells_each_step(run: RunTask) -> None:
+async def test_progress_reports_each_step(run: RunTask) -> None:
     seen: list[Progress] = []
     await run("main:\n- log: 'n is {{ inputs.n }}'\n- evaluate: 1\n", {"n": 2}, on_progress=seen.append)
     assert [(each.kind, each.key, each.step, each.text) for each in seen] == [
@@ -81,7 +81,7 @@ async def test_progress_tells_each_step(run: RunTask) -> None:
     ]
 
 
-async def test_a_wait_ends_with_the_event_that_is_waited_for(
+async def test_a_wait_ends_with_the_awaited_event(
     run: RunTask, session: Session, observer: AsyncClient
 ) -> None:
     text = """
@@ -101,7 +101,7 @@ main:
     assert len(await observer.sessions.get_history(session.id)) == 3
 
 
-async def test_a_wait_without_a_position_begins_now(run: RunTask, session: Session) -> None:
+async def test_a_wait_without_a_position_starts_now(run: RunTask, session: Session) -> None:
     text = """
 main:
 - parallel:

@@ -42,9 +42,7 @@ METADATA = {
 
 @pytest.mark.parametrize("metadata", METADATA.values(), ids=METADATA.keys())
 @pytest.mark.parametrize("search", [False, True], ids=["list", "search"])
-def test_pages_of_sessions_are_cut_where_they_grow_large(
-    caller: Caller, metadata: Struct, search: bool
-) -> None:
+def test_large_pages_of_sessions_are_shortened(caller: Caller, metadata: Struct, search: bool) -> None:
     user = f"large-{caller.new_id()}"
     count = min(5 * MIB // metadata.ByteSize() + 1, 70)
     made = [caller.new_id(user_id=user, metadata=metadata) for _ in range(count)]
@@ -64,7 +62,7 @@ def test_pages_of_sessions_are_cut_where_they_grow_large(
     assert found == made
 
 
-def test_a_context_of_many_numbers_is_refused_before_nobody_can_read_it(caller: Caller) -> None:
+def test_a_context_with_too_many_numbers_to_be_read_is_refused(caller: Caller) -> None:
     session = caller.new_id()
     caller.SetContext(session_id=session, context=zeros(300_000))
     more = pb.ContextChange(path="more", set=list_value(40_000))
@@ -76,7 +74,7 @@ def test_a_context_of_many_numbers_is_refused_before_nobody_can_read_it(caller: 
     assert caller.context(f"{session}-copy").data == zeros(300_000)
 
 
-def test_a_history_of_many_numbers_is_read_and_moved_in_parts(caller: Caller) -> None:
+def test_a_history_of_many_numbers_is_read_and_exported_in_parts(caller: Caller) -> None:
     session = caller.new_id()
     for _ in range(4):
         caller.AddMessage(session_id=session, message=pb.Message(role="tool", data=zeros(130_000)))
@@ -95,7 +93,7 @@ def test_a_history_of_many_numbers_is_read_and_moved_in_parts(caller: Caller) ->
     assert copy.message_count == 4
 
 
-def test_messages_are_added_only_if_their_answer_can_be_read(caller: Caller) -> None:
+def test_messages_are_added_only_if_the_response_can_be_read(caller: Caller) -> None:
     session = caller.new_id()
     refusal = refused(caller.AddMessages, thousand_messages(session, size=4_172_038))
     assert (refusal.code, refusal.reason) == ("RESOURCE_EXHAUSTED", "LIMIT_EXCEEDED")

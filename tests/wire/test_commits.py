@@ -87,7 +87,7 @@ def test_a_commit_is_refused_for(caller: Caller, fields: dict[str, Any], at_faul
     )
 
 
-def test_as_many_operations_as_a_commit_may_have_are_done(caller: Caller) -> None:
+def test_a_commit_of_the_maximum_size_works(caller: Caller) -> None:
     session = caller.new_id()
     response = caller.Commit(session_id=session, operations=[append(str(n)) for n in range(4000)])
     sequences = [result.appended.sequence for result in response.results]
@@ -100,7 +100,7 @@ def test_a_read_has_1_to_100_reads(caller: Caller, count: int) -> None:
     assert refused(caller.Read, reads=[READ] * count).fields == ["reads"]
 
 
-def test_a_credential_that_only_reads_may_read_but_neither_commit_nor_restart_a_ttl(guarded: Server) -> None:
+def test_a_read_only_credential_may_neither_commit_nor_restart_a_ttl(guarded: Server) -> None:
     with Caller(guarded, READER) as reader:
         assert reader.Read(reads=[READ]).results[0].WhichOneof("result") is None
         assert refused(reader.Commit, session_id="s").code == "PERMISSION_DENIED"
@@ -138,7 +138,7 @@ def commits_to(session: str, texts: Iterable[str]) -> list[commits_pb.CommitRequ
     ]
 
 
-def test_outcomes_bear_the_tags_of_their_commits_and_a_failure_ends_nothing(caller: Caller) -> None:
+def test_outcomes_have_the_tags_of_their_commits_and_a_failure_ends_nothing(caller: Caller) -> None:
     session = caller.new_id()
     good, bad = (
         commits_to(session, "ab"),
@@ -158,7 +158,7 @@ def test_outcomes_bear_the_tags_of_their_commits_and_a_failure_ends_nothing(call
     assert [each.content for each in caller.history(session)] == ["a", "b"]
 
 
-def test_commits_of_one_session_are_applied_and_answered_in_the_order_in_which_they_were_sent(
+def test_commits_of_one_session_are_applied_and_answered_in_the_order_sent(
     caller: Caller,
 ) -> None:
     sessions = [caller.new_id() for _ in range(4)]
@@ -174,7 +174,7 @@ def test_commits_of_one_session_are_applied_and_answered_in_the_order_in_which_t
         assert [each.content for each in caller.history(session, limit=50)] == texts
 
 
-def test_what_is_sent_again_with_its_request_id_happens_once(caller: Caller) -> None:
+def test_a_commit_repeated_with_its_request_id_happens_once(caller: Caller) -> None:
     session = caller.new_id()
     commits = commits_to(session, "abc")
     for _ in range(2):

@@ -46,7 +46,7 @@ def unchanged(caller: Caller, session: str) -> bool:
         pytest.param(Struct(fields={"a": Value()}), id="a value without a kind"),
     ],
 )
-def test_json_that_can_not_be_kept_is_refused(caller: Caller, session: str, context: Struct) -> None:
+def test_json_that_cannot_be_stored_is_refused(caller: Caller, session: str, context: Struct) -> None:
     assert refused(caller.SetContext, session_id=session, context=context).code == "INVALID_ARGUMENT"
     merge = pb.ContextChange(path="", merge=context)
     assert refused(caller.UpdateContext, session_id=session, changes=[merge]).code == "INVALID_ARGUMENT"
@@ -85,7 +85,7 @@ def size(part: bytes) -> bytes:
         pytest.param({"text": '\N{SNOWMAN}\N{GRINNING FACE}\u2028\ufeff"\\'}, id="odd texts"),
     ],
 )
-def test_what_is_accepted_comes_back_equal(caller: Caller, session: str, value: dict[str, Any]) -> None:
+def test_accepted_values_come_back_equal(caller: Caller, session: str, value: dict[str, Any]) -> None:
     caller.SetContext(session_id=session, context=struct(value))
     assert caller.context(session).data == struct(value)
 
@@ -95,14 +95,14 @@ def test_32_levels_are_accepted(caller: Caller, session: str) -> None:
     assert caller.context(session).data == nested(32)
 
 
-def test_a_change_that_makes_it_deeper_is_refused_by_its_own_name(caller: Caller, session: str) -> None:
+def test_a_change_that_nests_too_deep_is_refused_by_name(caller: Caller, session: str) -> None:
     caller.SetContext(session_id=session, context=struct({"a": {"b": {}}}))
     deeper = pb.ContextChange(path="a.b.c", set=Value(struct_value=nested(31)))
     refusal = refused(caller.UpdateContext, session_id=session, changes=[deeper])
     assert (refusal.code, refusal.fields) == ("INVALID_ARGUMENT", ["changes"])
 
 
-def test_a_context_has_1_mib_and_no_byte_more(caller: Caller, session: str) -> None:
+def test_a_context_is_limited_to_1_mib(caller: Caller, session: str) -> None:
     fitting = "x" * (1_048_576 - len('{"a":""}'))
     refusal = refused(caller.SetContext, session_id=session, context=struct({"a": fitting + "x"}))
     assert (refusal.code, refusal.metadata) == ("RESOURCE_EXHAUSTED", {"field": "context"})
@@ -113,13 +113,13 @@ def test_a_context_has_1_mib_and_no_byte_more(caller: Caller, session: str) -> N
     assert caller.context(session).data == struct({"a": fitting})
 
 
-def test_a_context_that_is_too_large_is_refused_for_that_even_if_there_is_no_session(caller: Caller) -> None:
+def test_an_oversized_context_is_refused_for_its_size_even_without_a_session(caller: Caller) -> None:
     large = struct({"a": "x" * 1_048_577})
     assert refused(caller.SetContext, session_id="missing", context=large).code == "RESOURCE_EXHAUSTED"
 
 
 @pytest.mark.parametrize("path", ["", ".", "a..b", "/a/~2", "a" + ".a" * 4999])
-def test_a_path_that_is_none_is_refused(caller: Caller, session: str, path: str) -> None:
+def test_an_invalid_path_is_refused(caller: Caller, session: str, path: str) -> None:
     refusal = refused(caller.UpdateContext, session_id=session, changes=[set_change("ok"), set_change(path)])
     assert (refusal.code, refusal.fields) == ("INVALID_ARGUMENT", ["changes[1].path"])
     assert unchanged(caller, session)
@@ -149,9 +149,7 @@ def test_an_update_has_1_to_100_changes(caller: Caller, session: str, count: int
     ["1", "garbage", "9" * 21, "0", "x" * 5_000],
     ids=["old", "garbage", "digits", "zero", "long garbage"],
 )
-def test_a_stale_etag_and_one_of_garbage_are_told_the_current_one(
-    caller: Caller, session: str, etag: str
-) -> None:
+def test_a_stale_or_malformed_etag_reports_the_current_one(caller: Caller, session: str, etag: str) -> None:
     current = caller.context(session).etag
     for method, fields in (
         (caller.SetContext, {"context": struct({})}),
@@ -168,7 +166,7 @@ def test_an_etag_is_not_changed_by_messages(caller: Caller, session: str) -> Non
     assert caller.SetContext(session_id=session, etag=etag, context=struct({})).context.etag != etag
 
 
-def test_a_part_is_answered_without_the_whole(caller: Caller, session: str) -> None:
+def test_a_part_is_returned_without_the_whole(caller: Caller, session: str) -> None:
     part = caller.GetContext(session_id=session, path="items.0").context
     assert part.value.struct_value == struct({"n": 1})
     assert not part.HasField("data")
@@ -177,7 +175,7 @@ def test_a_part_is_answered_without_the_whole(caller: Caller, session: str) -> N
     assert not missing.HasField("value")
 
 
-def test_a_null_is_not_what_is_missing(caller: Caller, session: str) -> None:
+def test_a_null_differs_from_a_missing_value(caller: Caller, session: str) -> None:
     caller.UpdateContext(
         session_id=session,
         changes=[pb.ContextChange(path="", merge=Struct(fields={"z": Value(null_value=0)}))],  # type: ignore[arg-type]  # the stub wants the enum's own type

@@ -39,13 +39,13 @@ BAD: dict[str, Headers] = {
 }
 
 
-def test_every_credential_that_does_not_hold_gets_the_same_answer(guarded: Server) -> None:
+def test_every_invalid_credential_gets_the_same_error(guarded: Server) -> None:
     answers = {name: with_headers(guarded, headers) for name, headers in BAD.items()}
     assert {answer.code for answer in answers.values()} == {"UNAUTHENTICATED"}
     assert len({(answer.message, answer.details) for answer in answers.values()}) == 1
 
 
-def test_a_credential_that_is_not_ascii_gets_that_answer_too(guarded: Server) -> None:
+def test_a_non_ascii_credential_gets_that_error_too(guarded: Server) -> None:
     headers = [(b"authorization", "Bearer t\N{LATIN SMALL LETTER O WITH DIAERESIS}ken".encode())]
     with Http2(guarded.address) as raw:
         answer = raw.call(f"{SERVICE}GetSession".encode(), framed(b""), headers=headers)
@@ -76,7 +76,7 @@ def test_a_reader_may_read(writer: Caller, reader: Caller) -> None:
         "ClearHistory",
     ],
 )
-def test_a_reader_is_told_so_before_its_request_is_looked_at(reader: Caller, method: str) -> None:
+def test_a_reader_is_refused_before_its_request_is_validated(reader: Caller, method: str) -> None:
     assert refused(reader.raw, method, b"\xff").reason == "PERMISSION_DENIED"
 
 
@@ -106,7 +106,7 @@ def test_nothing_of_another_tenant_is_listed_or_can_be_written(writer: Caller, s
     assert writer.history(session) == []
 
 
-def test_a_tenant_that_is_named_in_metadata_is_ignored(guarded: Server, writer: Caller) -> None:
+def test_a_tenant_named_in_metadata_is_ignored(guarded: Server, writer: Caller) -> None:
     session = writer.new_id()
     request = pb.GetSessionRequest(session_id=session).SerializeToString()
     headers = [
@@ -119,7 +119,7 @@ def test_a_tenant_that_is_named_in_metadata_is_ignored(guarded: Server, writer: 
     assert answer.session.id == session
 
 
-def test_what_callers_send_can_not_forge_a_line_of_the_log(guarded: Server, writer: Caller) -> None:
+def test_callers_cannot_forge_a_log_line(guarded: Server, writer: Caller) -> None:
     session = writer.new_id()
     fields: dict[str, Any] = {"session_id": session, "request_id": "r\nforged\x1b[31m", "etag": "stale"}
     assert refused(writer.StartSession, **fields).reason == "ETAG_MISMATCH"

@@ -33,9 +33,7 @@ def outcome(call: Callable[[], Any]) -> str:
     ("column", "value"),
     [("metadata", "{"), ("state", "no state"), ("overflow", "neither"), ("expiry_action", "")],
 )
-def test_sound_sessions_are_read_and_written_beside_a_damaged_one(
-    tmp_path: Path, column: str, value: str
-) -> None:
+def test_intact_sessions_work_despite_a_damaged_one(tmp_path: Path, column: str, value: str) -> None:
     with start_server(tmp_path) as server:
         with Caller(server) as caller:
             damaged, sound = caller.session().id, caller.session().id
@@ -57,7 +55,7 @@ def test_sound_sessions_are_read_and_written_beside_a_damaged_one(
         assert found == {(True, "OK"), (False, "DATA_LOSS DATA_CORRUPTED")}
 
 
-def test_a_damaged_context_is_lost_for_its_session_alone(tmp_path: Path) -> None:
+def test_a_damaged_context_affects_only_its_session(tmp_path: Path) -> None:
     with start_server(tmp_path) as server:
         with Caller(server) as caller:
             damaged, sound = caller.session().id, caller.session().id

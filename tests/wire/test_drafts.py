@@ -110,7 +110,7 @@ def test_a_subscriber_who_did_not_ask_sees_no_draft(caller: Caller) -> None:
         assert watch.next().event.message.content == "Hello"
 
 
-def test_parts_have_a_text_each_and_only_the_content_is_stored(caller: Caller) -> None:
+def test_each_part_has_its_own_text_and_only_the_content_is_stored(caller: Caller) -> None:
     session = caller.new_id()
     with watching(caller, session) as watch:
         write(caller, session, "Hmm", part="reasoning")
@@ -120,7 +120,7 @@ def test_parts_have_a_text_each_and_only_the_content_is_stored(caller: Caller) -
     assert caller.CommitDraft(session_id=session, message_id="m").message.content == "Yes"
 
 
-def test_a_repeated_piece_is_passed_over_and_a_gap_writes_nothing(caller: Caller) -> None:
+def test_a_repeated_piece_is_ignored_and_a_gap_writes_nothing(caller: Caller) -> None:
     session = caller.new_id()
     position = write(caller, session, "Hello")
     assert write(caller, session, "Hello") == position
@@ -130,7 +130,7 @@ def test_a_repeated_piece_is_passed_over_and_a_gap_writes_nothing(caller: Caller
     assert caller.CommitDraft(session_id=session, message_id="m").message.content == "Hello world"
 
 
-def test_the_writer_hears_how_many_watch(caller: Caller) -> None:
+def test_the_writer_learns_the_number_of_viewers(caller: Caller) -> None:
     session = caller.new_id()
     response = caller.WriteDraft(session_id=session, message_id="m", role="r", text="a")
     assert response.watchers == 0
@@ -143,7 +143,7 @@ def test_the_writer_hears_how_many_watch(caller: Caller) -> None:
         assert response.watchers == 2
 
 
-def test_a_discarded_draft_ends_for_its_subscribers_and_can_be_begun_again(caller: Caller) -> None:
+def test_a_discarded_draft_ends_for_its_subscribers_and_can_be_started_again(caller: Caller) -> None:
     session = caller.new_id()
     with watching(caller, session) as watch:
         write(caller, session, "Hello")
@@ -157,7 +157,7 @@ def test_a_discarded_draft_ends_for_its_subscribers_and_can_be_begun_again(calle
 
 
 @pytest.mark.parametrize("verb", ["PauseSession", "EndSession", "ArchiveSession"])
-def test_a_session_that_takes_no_messages_ends_its_drafts(caller: Caller, verb: str) -> None:
+def test_a_session_that_accepts_no_messages_ends_its_drafts(caller: Caller, verb: str) -> None:
     session = caller.new_id()
     caller.StartSession(session_id=session)
     with watching(caller, session, event_types=[pb.EVENT_TYPE_MESSAGE]) as watch:
@@ -193,7 +193,7 @@ def test_the_message_of_another_writer_ends_the_draft(caller: Caller) -> None:
         assert watch.next().draft.message_id == "n"
 
 
-def test_a_commit_takes_the_other_fields_and_can_be_repeated(caller: Caller) -> None:
+def test_a_commit_sets_the_other_fields_and_can_be_repeated(caller: Caller) -> None:
     session = caller.new_id()
     write(caller, session, "Hello", name="ada")
     fields = {
@@ -309,7 +309,7 @@ def test_a_read_only_token_watches_and_does_not_write(
         watch.text("Hello")
 
 
-def test_writers_at_once_write_every_piece_once(caller: Caller) -> None:
+def test_concurrent_writers_write_every_piece_once(caller: Caller) -> None:
     session, text = caller.new_id(), "".join(chr(97 + number % 26) for number in range(400))
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(lambda end: write(caller, session, text[:end]), range(1, len(text) + 1)))
@@ -327,7 +327,7 @@ def timed(tmp_path: Path, clock: SharedClock) -> Iterator[Server]:
         yield server
 
 
-def test_a_silent_writers_draft_is_abandoned_or_committed_as_it_chose(
+def test_a_silent_writers_draft_is_abandoned_or_committed_as_configured(
     timed: Server, clock: SharedClock
 ) -> None:
     with Caller(timed) as caller:
@@ -348,7 +348,7 @@ def test_a_silent_writers_draft_is_abandoned_or_committed_as_it_chose(
         assert stored.metadata["interrupted"] is True
 
 
-def test_an_expired_session_takes_no_piece_from_that_instant_on(timed: Server, clock: SharedClock) -> None:
+def test_an_expired_session_accepts_no_piece(timed: Server, clock: SharedClock) -> None:
     with Caller(timed) as caller:
         session = caller.new_id(config={"timeout": {"seconds": 10}})
         with watching(caller, session) as watch:
@@ -360,7 +360,7 @@ def test_an_expired_session_takes_no_piece_from_that_instant_on(timed: Server, c
         assert DISCARDED in [each.draft.state for each in states]
 
 
-def test_the_memory_for_drafts_is_bounded_and_comes_back(timed: Server) -> None:
+def test_the_memory_for_drafts_is_bounded_and_released(timed: Server) -> None:
     with Caller(timed) as caller:
         sessions = [caller.new_id() for _ in range(5)]
         for session in sessions[:4]:

@@ -30,7 +30,7 @@ def test_a_request_with_faults_lists_them_all(caller: Caller) -> None:
     assert sorted(refusal.fields) == ["config.max_messages", "user_id"]
 
 
-def test_bytes_that_are_no_request(caller: Caller) -> None:
+def test_malformed_request_bytes(caller: Caller) -> None:
     refusal = refused(caller.raw, "GetSession", b"\xff")
     show(refusal, "INVALID_ARGUMENT", "MALFORMED_REQUEST")
 
@@ -41,7 +41,7 @@ def test_no_credential(guarded: Server) -> None:
         show(refusal, "UNAUTHENTICATED", "UNAUTHENTICATED")
 
 
-def test_a_credential_that_does_not_suffice(reader: Caller) -> None:
+def test_an_insufficient_credential(reader: Caller) -> None:
     refusal = refused(reader.CreateSession)
     show(refusal, "PERMISSION_DENIED", "PERMISSION_DENIED")
 
@@ -51,13 +51,13 @@ def test_no_session(caller: Caller) -> None:
     show(refusal, "NOT_FOUND", "SESSION_NOT_FOUND")
 
 
-def test_an_id_that_is_taken(caller: Caller) -> None:
+def test_a_taken_session_id(caller: Caller) -> None:
     taken = caller.new_id()
     refusal = refused(caller.CreateSession, user_id="u", session_id=taken)
     show(refusal, "ALREADY_EXISTS", "SESSION_ALREADY_EXISTS")
 
 
-def test_a_message_id_that_is_taken(caller: Caller) -> None:
+def test_a_taken_message_id(caller: Caller) -> None:
     session = caller.new_id()
     caller.AddMessage(session_id=session, message=message("one", id="m"))
     refusal = refused(caller.AddMessage, session_id=session, message=message("other", id="m"))
@@ -78,13 +78,13 @@ def test_a_path_that_does_not_fit(caller: Caller) -> None:
     show(refusal, "FAILED_PRECONDITION", "PATH_CONFLICT", change="1")
 
 
-def test_an_etag_that_is_stale(caller: Caller) -> None:
+def test_a_stale_etag(caller: Caller) -> None:
     session = caller.session()
     refusal = refused(caller.StartSession, session_id=session.id, etag="stale")
     show(refusal, "ABORTED", "ETAG_MISMATCH", current_etag=session.etag)
 
 
-def test_a_request_id_that_was_used(caller: Caller) -> None:
+def test_a_reused_request_id(caller: Caller) -> None:
     session = caller.new_id()
     caller.StartSession(session_id=session, request_id="r")
     refusal = refused(caller.PauseSession, session_id=session, request_id="r")
@@ -98,12 +98,12 @@ def test_a_position_of_another_log(caller: Caller) -> None:
     show(refusal, "OUT_OF_RANGE", "LOG_REPLACED", log_id=log_id)
 
 
-def test_a_draft_that_is_not_there(caller: Caller) -> None:
+def test_a_missing_draft(caller: Caller) -> None:
     refusal = refused(caller.CommitDraft, session_id=caller.new_id(), message_id="m")
     show(refusal, "NOT_FOUND", "DRAFT_NOT_FOUND")
 
 
-def test_a_record_that_is_not_there(caller: Caller) -> None:
+def test_a_missing_record(caller: Caller) -> None:
     name = records_pb.RecordName(scope=records_pb.Scope(tenant=True), collection=["c"], key="missing")
     refusal = refused(caller.GetRecord, name=name)
     show(refusal, "NOT_FOUND", "RECORD_NOT_FOUND")
@@ -114,12 +114,12 @@ def test_a_position_beyond_the_end(caller: Caller) -> None:
     show(refusal, "OUT_OF_RANGE", "CURSOR_AHEAD", last_sequence="1")
 
 
-def test_too_much_of_something(caller: Caller) -> None:
+def test_an_exceeded_limit(caller: Caller) -> None:
     refusal = refused(caller.AddMessage, session_id=caller.new_id(), message=message("x" * 262_145))
     show(refusal, "RESOURCE_EXHAUSTED", "LIMIT_EXCEEDED", field="message.content")
 
 
-def test_a_history_that_rejects_more(caller: Caller) -> None:
+def test_a_full_history(caller: Caller) -> None:
     session = caller.new_id(config={"max_messages": 1, "overflow": pb.OVERFLOW_REJECT})
     caller.AddMessage(session_id=session, message=message())
     refusal = refused(caller.AddMessage, session_id=session, message=message())
@@ -142,7 +142,7 @@ def test_encryption_without_a_keyring(caller: Caller) -> None:
     show(refusal, "FAILED_PRECONDITION", "ENCRYPTION_NOT_CONFIGURED")
 
 
-def test_a_method_that_is_not_known(caller: Caller) -> None:
+def test_an_unknown_method(caller: Caller) -> None:
     refusal = refused(caller.raw, "Nothing", b"")
     show(refusal, "UNIMPLEMENTED", "UNIMPLEMENTED")
 
@@ -214,7 +214,7 @@ def test_a_key_that_the_keyring_lacks(encrypted: tuple[Server, Caller, Path]) ->
         show(refusal, "FAILED_PRECONDITION", "KEY_NOT_AVAILABLE", key_id="1")
 
 
-def test_a_key_that_is_another_than_its_name_says(encrypted: tuple[Server, Caller, Path]) -> None:
+def test_a_key_that_does_not_match_its_id(encrypted: tuple[Server, Caller, Path]) -> None:
     server, caller, keyring = encrypted
     session = secret_session(caller)
     write_keyring(keyring, key_id=1, secret="C" * 42 + "A=")

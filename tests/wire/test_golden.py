@@ -107,7 +107,7 @@ CONVERSATIONS: Final[tuple[Callable[[Transcript, str], None], ...]] = (
 
 
 @pytest.mark.parametrize("conversation", CONVERSATIONS, ids=lambda each: each.__name__)
-def test_a_conversation_is_what_it_was(
+def test_a_conversation_matches_its_transcript(
     caller: Caller, conversation: Callable[[Transcript, str], Any]
 ) -> None:
     wire = Transcript(caller)

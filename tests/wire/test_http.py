@@ -64,7 +64,7 @@ def test_the_same_call_as_protobuf(web: Web) -> None:
     assert pb.GetSessionResponse.FromString(answer.body).session.id == session
 
 
-def test_reads_go_by_get_and_writes_do_not(web: Web) -> None:
+def test_get_works_for_reads_only(web: Web) -> None:
     session = new_id(web)
     answer = web.get(path_of("GetSession") + query_of({"sessionId": session}))
     assert answer.json["session"]["id"] == session
@@ -83,7 +83,7 @@ def test_an_error_has_its_http_status_and_the_details_of_grpc(web: Web) -> None:
     assert "message.role" in {violation["field"] for violation in bad["fieldViolations"]}
 
 
-def test_json_that_is_no_request_is_told_so(web: Web) -> None:
+def test_malformed_json_is_reported(web: Web) -> None:
     for body in (b"{", b'{"nothing": 1}', b'{"sessionId": 5}', b"[]", b'{"sessionId": "\xff"}'):
         answer = web.send("POST", path_of("GetSession"), body, JSON)
         assert (answer.status, answer.reason) == (400, "MALFORMED_REQUEST"), body
@@ -104,7 +104,7 @@ def test_a_whole_session_moves_as_json_lines(web: Web) -> None:
     assert imported.json["session"]["messageCount"] == "3"
 
 
-def test_a_stream_of_json_lines_is_refused_with_its_status_before_and_by_its_last_line_after(
+def test_json_lines_are_refused_by_status_at_first_and_by_the_last_line_later(
     web: Web,
 ) -> None:
     refused = web.send("POST", path_of("ExportSession"), b'{"sessionId": "none"}', JSON)
@@ -121,7 +121,7 @@ def test_a_deadline_ends_a_call(web: Web) -> None:
 
 
 @pytest.mark.parametrize("token", ["", "unknown", EXPIRED], ids=["none", "unknown", "expired"])
-def test_a_stranger_is_refused_before_the_request_is_read(guarded_url: str, token: str) -> None:
+def test_an_unknown_caller_is_refused_before_the_request_is_read(guarded_url: str, token: str) -> None:
     web = Web(guarded_url, token=token)
     for path in (path_of("GetSession"), path_of("CreateSession")):
         answer = web.send("POST", path, b"\xff", JSON)
@@ -149,7 +149,7 @@ def services() -> list[ServiceDescriptor]:
 
 
 @pytest.mark.parametrize("service", services(), ids=lambda service: str(service.name))
-def test_what_grpc_serves_http_serves(served: Server, web: Web, service: ServiceDescriptor) -> None:
+def test_http_serves_every_grpc_method(served: Server, web: Web, service: ServiceDescriptor) -> None:
     with grpc.insecure_channel(served.address) as channel:
         for method in service.methods:
             path = f"{service.full_name}/{method.name}"

@@ -95,7 +95,7 @@ def wait_for(page: Page, count: int) -> list[int]:
     return [int(number) for number in page.evaluate("seen")]
 
 
-def test_an_event_source_goes_on_over_kills_and_stops_without_hole_or_duplicate(
+def test_an_event_source_resumes_after_kills_and_stops_without_gap_or_duplicate(
     page: Page, tmp_path: Path
 ) -> None:
     with start_server(tmp_path, http=True) as server:
@@ -129,7 +129,7 @@ def open_streams(metrics: Web) -> float:
     return float(found[0].rpartition(" ")[2]) if found else 0.0
 
 
-def test_a_tab_that_is_closed_ends_its_subscription(browser: Browser, tmp_path: Path) -> None:
+def test_closing_a_tab_ends_its_subscription(browser: Browser, tmp_path: Path) -> None:
     listen = f"{HOST}:{free_port()}"
     with start_server(tmp_path, http=True, env={"SESSIONS_METRICS_LISTEN": listen}) as server:
         session = new_session(Web(server.url))

@@ -43,7 +43,7 @@ def say(web: Web, session: str, content: str) -> None:
     web.done("AddMessage", {"sessionId": session, "message": {"role": "user", "content": content}})
 
 
-def test_drafts_are_events_of_their_own_without_an_id(web: Web) -> None:
+def test_drafts_are_separate_events_without_an_id(web: Web) -> None:
     session = session_with(web, 0)
     piece = {"sessionId": session, "messageId": "m-1", "role": "assistant", "text": "Hel"}
     position = web.done("sessions.v1.DraftService/WriteDraft", piece)["position"]
@@ -90,7 +90,7 @@ def test_each_event_has_its_sequence_as_id_its_type_as_name_and_itself_as_data(w
     assert json.loads(message["data"])["message"]["content"] == "0"
 
 
-def test_without_a_position_only_what_comes_is_sent_and_checkpoints_move_the_id(web: Web) -> None:
+def test_without_a_position_only_new_events_are_sent_and_checkpoints_advance_the_id(web: Web) -> None:
     session = session_with(web, 2)
     with web.lines(events(session, "?event_types=deleted,state_change")) as lines:
         blocks = lines.blocks()
@@ -101,14 +101,14 @@ def test_without_a_position_only_what_comes_is_sent_and_checkpoints_move_the_id(
         assert next(block for block in blocks if "event" in block)["event"] == "state_change"
 
 
-def test_the_last_event_id_is_what_a_stream_continues_after(web: Web) -> None:
+def test_a_stream_continues_after_the_last_event_id(web: Web) -> None:
     session = session_with(web, 3)
     with web.lines(events(session, "?after_sequence=0"), last_event_id="3") as lines:
         blocks = lines.blocks()
         assert [next(blocks)["id"], next(blocks)["id"]] == ["3", "4"]
 
 
-def test_a_stream_ends_after_the_deletion_and_is_refused_before_it_begins_where_there_is_none(
+def test_a_stream_ends_after_the_deletion_and_is_refused_without_a_session(
     web: Web,
 ) -> None:
     session = session_with(web, 0)
@@ -120,7 +120,7 @@ def test_a_stream_ends_after_the_deletion_and_is_refused_before_it_begins_where_
     assert (ahead.status, ahead.reason) == (400, "CURSOR_AHEAD")
 
 
-def test_a_stream_that_is_resumed_by_its_id_over_kills_has_no_hole_and_no_duplicate(tmp_path: Path) -> None:
+def test_a_stream_resumed_by_id_after_kills_has_no_gap_and_no_duplicate(tmp_path: Path) -> None:
     with start_server(tmp_path, http=True) as server:
         web = Web(server.url)
         session = session_with(web, 3)
@@ -135,7 +135,7 @@ def test_a_stream_that_is_resumed_by_its_id_over_kills_has_no_hole_and_no_duplic
         assert seen == [1, 2, 3, 4, 5, 6]
 
 
-def test_a_reader_catches_up_and_knows_where_it_is(web: Web) -> None:
+def test_a_reader_catches_up_and_knows_its_position(web: Web) -> None:
     session = session_with(web, 2)
     caught_up = durable(web, session, "?offset=-1")
     assert sequences(caught_up) == [1, 2, 3]
@@ -149,7 +149,7 @@ def test_a_reader_catches_up_and_knows_where_it_is(web: Web) -> None:
     assert (sequences(now), now.headers["stream-next-offset"]) == ([], offset(3))
 
 
-def test_the_same_content_is_not_sent_twice_and_erased_content_is_other_content(web: Web) -> None:
+def test_unchanged_content_is_not_sent_twice_and_erasure_changes_it(web: Web) -> None:
     session = session_with(web, 1)
     first = durable(web, session, "?offset=-1")
     again = durable(web, session, "?offset=-1", if_none_match=first.headers["etag"])
@@ -158,7 +158,7 @@ def test_the_same_content_is_not_sent_twice_and_erased_content_is_other_content(
     assert durable(web, session, "?offset=-1", if_none_match=first.headers["etag"]).status == 200
 
 
-def test_a_large_log_comes_in_pieces(web: Web) -> None:
+def test_a_large_log_is_sent_in_pieces(web: Web) -> None:
     session = session_with(web, 0)
     for number in range(8):
         say(web, session, f"{number}" * 200_000)
@@ -169,14 +169,14 @@ def test_a_large_log_comes_in_pieces(web: Web) -> None:
     assert rest.headers["stream-up-to-date"] == "true"
 
 
-def test_head_tells_the_end_of_the_log(web: Web) -> None:
+def test_head_returns_the_end_of_the_log(web: Web) -> None:
     answer = web.send("HEAD", events(session_with(web, 2)))
     assert (answer.status, answer.headers["stream-next-offset"]) == (200, offset(3))
     assert answer.headers["content-type"] == "application/json"
     assert web.send("HEAD", events("none")).status == 404
 
 
-def test_a_long_poll_ends_with_the_first_event_or_after_its_time(web: Web) -> None:
+def test_a_long_poll_ends_with_the_first_event_or_its_timeout(web: Web) -> None:
     session = session_with(web, 0)
     nothing = durable(web, session, f"?offset={offset(1)}&live=long-poll&timeout=0&cursor=7")
     assert (nothing.status, nothing.body) == (204, b"")
@@ -219,7 +219,7 @@ def test_after_the_deletion_the_rest_is_read_and_the_stream_is_closed(web: Web) 
     assert (gone.status, reason_of(gone.json)) == (404, "SESSION_NOT_FOUND")
 
 
-def test_what_was_compacted_is_gone(tmp_path: Path) -> None:
+def test_compacted_events_are_gone(tmp_path: Path) -> None:
     env = {"SESSIONS_EVENTS_KEPT": "0", "SESSIONS_SWEEP_INTERVAL": "0.05"}
     with start_server(tmp_path, http=True, env=env) as server:
         web = Web(server.url)

@@ -93,7 +93,7 @@ def test_each_has_its_status_and_its_reason(served: Server, web: Web, case: Case
     assert "Traceback" not in served.log, served.log[served.log.index("Traceback") :][-3000:]
 
 
-def test_an_envelope_that_is_none_ends_the_stream_with_its_reason(web: Web) -> None:
+def test_an_invalid_envelope_ends_the_stream_with_its_reason(web: Web) -> None:
     for body in (b"{}", b"\0\0\0\0\x09{}", b"\x80\0\0\0\x02{}", b"\0\xff\xff\xff\xff", b""):
         answer = web.send("POST", path_of("Subscribe"), body, CONNECT_JSON)
         assert answer.status == 200
@@ -102,7 +102,7 @@ def test_an_envelope_that_is_none_ends_the_stream_with_its_reason(web: Web) -> N
         assert any("reason" in each.get("debug", {}) for each in error["details"]), error
 
 
-def test_a_compressed_body_is_bounded_by_what_it_unpacks_to(served: Server, web: Web) -> None:
+def test_a_compressed_body_is_limited_by_its_uncompressed_size(served: Server, web: Web) -> None:
     bomb = gzip.compress(b"\0" * 200 * MEBIBYTE)
     before = memory_bytes(served.pid)
     answer = web.send("POST", path_of("GetSession"), bomb, {**PROTO, "content-encoding": "gzip"})
@@ -115,14 +115,14 @@ def set_context(web: Web, values: bytes) -> Answer:
     return web.send("POST", path_of("SetContext"), body, JSON)
 
 
-def test_json_of_millions_of_values_is_refused_and_long_texts_are_not(web: Web) -> None:
+def test_json_of_millions_of_values_is_refused_and_long_strings_are_not(web: Web) -> None:
     refused = set_context(web, b"[" + b"1," * 1_900_000 + b"1]")
     assert (refused.status, refused.reason) == (429, "LIMIT_EXCEEDED")
     text = json.dumps(",[{" * 60_000 + chr(34)).encode()
     assert set_context(web, text).reason == "SESSION_NOT_FOUND"
 
 
-def test_a_name_of_the_operators_and_an_address_are_taken(web: Web) -> None:
+def test_configured_names_and_addresses_are_accepted(web: Web) -> None:
     for host in ("sessions.example:8080", "SESSIONS.example", "localhost", "127.0.0.1:1", "[::1]:8080"):
         assert web.send("POST", path_of("ListSessions"), b"{}", {**JSON, "host": host}).status == 200
 
@@ -143,7 +143,7 @@ def test_a_page_of_an_allowed_site_and_of_the_server_itself_may_call(web: Web) -
     assert link.status == 200
 
 
-def test_every_answer_tells_browsers_to_keep_to_it(web: Web) -> None:
+def test_every_response_has_security_headers(web: Web) -> None:
     for path in ("/openapi.json", "/nothing", "/v1/caller"):
         headers = web.get(path).headers
         assert headers["x-content-type-options"] == "nosniff"

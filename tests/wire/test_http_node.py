@@ -69,7 +69,7 @@ def stop_and_start(server: Server) -> None:
 @pytest.mark.parametrize(
     ("live", "restart"), [("sse", stop_and_start), ("long-poll", Server.restart)], ids=["sse", "long-poll"]
 )
-def test_the_durable_streams_client_tails_a_session_over_a_restart(
+def test_the_durable_streams_client_follows_a_session_across_a_restart(
     packages: Path, tmp_path: Path, live: str, restart: Callable[[Server], None]
 ) -> None:
     with start_server(tmp_path, http=True) as server:

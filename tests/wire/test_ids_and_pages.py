@@ -45,7 +45,7 @@ BAD_IDS = [
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_a_session_id_that_is_none_is_refused_by(
+def test_an_invalid_session_id_is_refused_by(
     caller: Caller, method: str, fields: dict[str, Any], text: str
 ) -> None:
     refusal = refused(getattr(caller, method), session_id=text, **fields)
@@ -54,12 +54,12 @@ def test_a_session_id_that_is_none_is_refused_by(
 
 
 @pytest.mark.parametrize("text", BAD_IDS[1:])
-def test_an_id_that_is_none_can_not_be_chosen(caller: Caller, text: str) -> None:
+def test_an_invalid_id_cannot_be_chosen(caller: Caller, text: str) -> None:
     refusal = refused(caller.CreateSession, user_id="u", session_id=text)
     assert (refusal.code, refusal.fields) == ("INVALID_ARGUMENT", ["session_id"])
 
 
-def test_a_chosen_id_is_created_once_and_the_same_request_gets_its_first_answer(caller: Caller) -> None:
+def test_a_chosen_id_is_created_once_and_a_repeat_gets_the_first_response(caller: Caller) -> None:
     fields = {"user_id": "u", "session_id": "chosen", "request_id": "r-1"}
     first = caller.session(**fields)
     caller.StartSession(session_id="chosen")
@@ -68,7 +68,7 @@ def test_a_chosen_id_is_created_once_and_the_same_request_gets_its_first_answer(
     assert caller.session(user_id="u", session_id="chosen", if_exists=pb.IF_EXISTS_RETURN).state == 2
 
 
-def test_an_existing_session_is_returned_though_no_new_one_could_be_encrypted(caller: Caller) -> None:
+def test_an_existing_session_is_returned_even_if_no_new_one_could_be_encrypted(caller: Caller) -> None:
     session = caller.session()
     wanted = {"storage_options": {"encryption": True}, "if_exists": pb.IF_EXISTS_RETURN}
     assert caller.session(session_id=session.id, **wanted) == session
@@ -150,15 +150,13 @@ def test_a_token_belongs_to_its_query(
     assert refused(caller.ListSessions, **{**query, **change, "page_token": token}).fields == ["page_token"]
 
 
-def test_a_token_of_a_list_is_none_of_a_search(caller: Caller, paged: tuple[dict[str, Any], str]) -> None:
+def test_a_list_token_is_not_a_search_token(caller: Caller, paged: tuple[dict[str, Any], str]) -> None:
     query, token = paged
     refusal = refused(caller.SearchSessions, **query, page_token=token, metadata_filter=struct({"a": 1}))
     assert refusal.fields == ["page_token"]
 
 
-def test_a_token_that_was_cut_or_flipped_is_refused(
-    caller: Caller, paged: tuple[dict[str, Any], str]
-) -> None:
+def test_a_damaged_token_is_refused(caller: Caller, paged: tuple[dict[str, Any], str]) -> None:
     query, token = paged
     raw = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
     flips = [raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1 :] for at in range(len(raw))]
@@ -167,9 +165,7 @@ def test_a_token_that_was_cut_or_flipped_is_refused(
         assert refused(caller.ListSessions, **query, page_token=bad).fields == ["page_token"]
 
 
-def test_a_token_that_is_spelled_in_another_way_is_refused(
-    caller: Caller, paged: tuple[dict[str, Any], str]
-) -> None:
+def test_a_token_in_another_spelling_is_refused(caller: Caller, paged: tuple[dict[str, Any], str]) -> None:
     query, token = paged
     user = query["user_id"]
     while len(token) % 4 == 0:  # its last character then has no unused bits
@@ -192,14 +188,14 @@ def test_a_token_that_is_spelled_in_another_way_is_refused(
         pytest.param(Duration(seconds=1, nanos=-1), id="mixed signs"),
     ],
 )
-def test_a_span_that_is_none_is_refused(caller: Caller, span: Duration) -> None:
+def test_an_invalid_duration_is_refused_on_the_wire(caller: Caller, span: Duration) -> None:
     refusal = refused(
         caller.CreateSession, user_id="u", config={"timeout": span}, storage_options={"ttl": span}
     )
     assert sorted(refusal.fields) == ["config.timeout", "storage_options.ttl"]
 
 
-def test_the_defaults_are_made_plain_in_the_answer(caller: Caller) -> None:
+def test_the_response_shows_the_defaults(caller: Caller) -> None:
     permanent = caller.session()
     assert permanent.config.overflow == pb.OVERFLOW_TRUNCATE_OLDEST
     assert permanent.storage_options.persistence == pb.PERSISTENCE_PERMANENT

@@ -74,7 +74,7 @@ def together(server: Server, count: int, method: str, **fields: Any) -> list[Any
         return list(threads.map(call, range(count)))
 
 
-def test_of_64_ends_at_once_one_wins(server: Server, caller: Caller, session: str) -> None:
+def test_one_of_64_concurrent_ends_wins(server: Server, caller: Caller, session: str) -> None:
     answers = together(server, 64, "EndSession", session_id=session)
     assert (
         sorted(str(answer) for answer in answers if isinstance(answer, str)) == ["FAILED_PRECONDITION"] * 63
@@ -92,7 +92,7 @@ def test_the_same_request_id_32_times_at_once_has_one_effect(
     assert [each.content for each in caller.history(session)] == ["once"]
 
 
-def test_a_request_id_outlives_the_death_of_the_server(tmp_path: Any) -> None:
+def test_a_request_id_survives_a_kill_of_the_server(tmp_path: Any) -> None:
     with start_server(tmp_path) as server:
         with Caller(server) as caller:
             session = caller.new_id()
@@ -112,7 +112,7 @@ def test_a_request_id_outlives_the_death_of_the_server(tmp_path: Any) -> None:
         pytest.param("StartSession", {}, id="a method without a payload"),
     ],
 )
-def test_a_request_id_is_good_for_one_request(
+def test_a_request_id_cannot_be_reused_for_another_request(
     caller: Caller, session: str, method: str, fields: dict[str, Any]
 ) -> None:
     caller.AddMessage(session_id=session, message=message("once"), request_id="r-1")
@@ -121,7 +121,7 @@ def test_a_request_id_is_good_for_one_request(
     assert [each.content for each in caller.history(session)] == ["once"]
 
 
-def test_a_request_id_whose_first_attempt_was_refused_is_judged_anew(caller: Caller, session: str) -> None:
+def test_a_request_id_can_be_used_again_after_a_refusal(caller: Caller, session: str) -> None:
     refused(caller.AddMessage, session_id=session, message=message(role=""), request_id="r-1")
     refused(caller.PauseSession, session_id=session, request_id="r-1")
     caller.AddMessage(session_id=session, message=message("good"), request_id="r-1")
@@ -156,9 +156,7 @@ def test_an_update_changes_what_its_mask_names_and_nothing_else(caller: Caller) 
 
 
 @pytest.mark.parametrize("paths", [["state"], ["storage_options.encryption"], ["*"], ["metadata", "nothing"]])
-def test_a_mask_that_names_what_can_not_be_changed_is_refused(
-    caller: Caller, session: str, paths: list[str]
-) -> None:
+def test_a_mask_naming_unchangeable_fields_is_refused(caller: Caller, session: str, paths: list[str]) -> None:
     refusal = refused(caller.UpdateSession, session_id=session, update_mask={"paths": paths})
     assert (refusal.code, refusal.fields) == ("INVALID_ARGUMENT", ["update_mask"])
 

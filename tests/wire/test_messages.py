@@ -26,7 +26,7 @@ def session(caller: Caller) -> str:
         pytest.param({"timestamp": Timestamp(seconds=2**60)}, ".timestamp", id="a time out of range"),
     ],
 )
-def test_one_bad_message_keeps_its_whole_batch_out(
+def test_one_bad_message_refuses_its_whole_batch(
     caller: Caller, session: str, fields: dict[str, Any], field: str
 ) -> None:
     bad = message(**fields)
@@ -53,7 +53,7 @@ def test_a_batch_has_1_to_1000_messages(caller: Caller, session: str, count: int
         pytest.param({"metadata": struct({"a": "x" * 65_536})}, "message.metadata", id="metadata"),
     ],
 )
-def test_what_is_too_large_is_refused_for_its_size(
+def test_oversized_values_are_refused_for_their_size(
     caller: Caller, session: str, fields: dict[str, Any], field: str
 ) -> None:
     refusal = refused(caller.AddMessage, session_id=session, message=message(**fields))
@@ -61,7 +61,7 @@ def test_what_is_too_large_is_refused_for_its_size(
     assert caller.history(session) == []
 
 
-def test_a_message_comes_back_as_it_was_said(caller: Caller, session: str) -> None:
+def test_a_message_comes_back_as_it_was_added(caller: Caller, session: str) -> None:
     said = message(
         "a\0b \N{SNOWMAN}",
         id="m-1",
@@ -80,7 +80,7 @@ def test_a_message_comes_back_as_it_was_said(caller: Caller, session: str) -> No
     assert stored == said
 
 
-def test_what_only_the_server_says_of_a_message_is_ignored(caller: Caller, session: str) -> None:
+def test_server_set_fields_of_a_message_are_ignored(caller: Caller, session: str) -> None:
     forged = message(sequence=77, create_time=Timestamp(seconds=1))
     stored = caller.AddMessage(session_id=session, message=forged).message
     assert stored.sequence == 2
@@ -100,7 +100,7 @@ def test_absent_data_is_not_empty_data(caller: Caller, session: str) -> None:
     assert [each.HasField("data") for each in caller.history(session)] == [False, True]
 
 
-def test_history_pages_in_both_directions(caller: Caller, session: str) -> None:
+def test_a_history_pages_in_both_directions(caller: Caller, session: str) -> None:
     caller.AddMessages(session_id=session, messages=[message(f"m{n}") for n in range(10)])
 
     def page(**fields: Any) -> tuple[list[str], bool]:
@@ -115,7 +115,7 @@ def test_history_pages_in_both_directions(caller: Caller, session: str) -> None:
     assert page(after_sequence=2, before_sequence=5) == (["m1", "m2"], False)
 
 
-def test_what_was_cleared_can_not_be_read_again(caller: Caller, session: str) -> None:
+def test_cleared_messages_cannot_be_read_again(caller: Caller, session: str) -> None:
     caller.AddMessage(session_id=session, message=message("private", id="m"))
     assert caller.ClearHistory(session_id=session).cleared_count == 1
     events = caller.log(session)

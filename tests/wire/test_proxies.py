@@ -43,7 +43,7 @@ def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         yield Place(server, client, address)
 
 
-def test_more_streams_than_a_connection_carries_hold_up_no_call(place: Place) -> None:
+def test_more_streams_than_a_connection_allows_delay_no_call(place: Place) -> None:
     sessions = place.client.sessions
     session = sessions.create("u")
     subscriptions = [sessions.subscribe(session.id) for _ in range(STREAMS)]
@@ -53,7 +53,7 @@ def test_more_streams_than_a_connection_carries_hold_up_no_call(place: Place) ->
         subscription.close()
 
 
-def test_a_large_request_and_its_answer_pass(place: Place) -> None:
+def test_a_large_request_and_its_response_pass(place: Place) -> None:
     sessions = place.client.sessions
     session = sessions.create("u")
     messages: list[Any] = [{"role": "user", "content": "x" * 250_000} for _ in range(14)]
@@ -70,7 +70,7 @@ def test_an_error_with_many_violations_passes_as_it_is(place: Place) -> None:
     assert len(caught.value.violations) >= 5
 
 
-def test_a_server_that_dies_is_told_as_unavailable_and_found_again(place: Place) -> None:
+def test_a_dead_server_is_unavailable_and_found_again(place: Place) -> None:
     sessions = place.client.sessions
     session = sessions.create("u")
     with sessions.subscribe(session.id) as subscription:
@@ -85,7 +85,7 @@ def test_a_server_that_dies_is_told_as_unavailable_and_found_again(place: Place)
         assert event.data.content == "y"
 
 
-def test_the_doctor_finds_that_all_passes(place: Place, tmp_path: Path) -> None:
+def test_the_doctor_finds_no_problem(place: Place, tmp_path: Path) -> None:
     found = proxy_findings(place.address, tmp_path)
     assert [grade for grade, _ in found] == ["ok"] * 3, found
 

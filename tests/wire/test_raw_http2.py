@@ -71,7 +71,7 @@ def test_a_compressed_request_is_read(server: Server, session: str) -> None:
         assert raw.call(GET, framed(gzip.compress(message), compressed=True), headers=GZIP).code == 0
 
 
-def test_a_bomb_does_not_go_off(server: Server, caller: Caller) -> None:
+def test_a_decompression_bomb_is_refused(server: Server, caller: Caller) -> None:
     packed = bomb(1024 * MIB)
     before = memory_bytes(server.pid)
     with Http2(server.address) as raw:
@@ -90,7 +90,7 @@ def test_unknown_fields_are_not_kept(server: Server, caller: Caller) -> None:
     assert caller.GetSession(session_id=answer.session.id).ByteSize() < 1000
 
 
-def test_calls_that_never_say_anything_hold_nobody_up(server: Server, caller: Caller) -> None:
+def test_silent_calls_delay_no_other(server: Server, caller: Caller) -> None:
     with Http2(server.address) as raw:
         for _ in range(300):
             raw.open(GET)
@@ -108,9 +108,7 @@ def test_many_calls_at_once_are_all_answered(server: Server, session: str) -> No
         assert {raw.answer(stream).code for stream in streams} == {0}
 
 
-def test_streams_that_are_opened_and_reset_leave_nothing_behind(
-    server: Server, caller: Caller, session: str
-) -> None:
+def test_opened_and_reset_streams_leave_nothing_behind(server: Server, caller: Caller, session: str) -> None:
     subscribe = f"{SERVICE}Subscribe".encode()
     body = framed(pb.SubscribeRequest(session_id=session).SerializeToString())
     before = memory_bytes(server.pid)
@@ -127,7 +125,9 @@ def test_streams_that_are_opened_and_reset_leave_nothing_behind(
     assert memory_bytes(server.pid) - before < 64 * MIB
 
 
-def test_a_flood_of_pings_hurts_only_its_own_connection(server: Server, caller: Caller, session: str) -> None:
+def test_a_flood_of_pings_affects_only_its_own_connection(
+    server: Server, caller: Caller, session: str
+) -> None:
     before = memory_bytes(server.pid)
     with Http2(server.address) as raw:
         for _ in range(5_000):
@@ -136,7 +136,7 @@ def test_a_flood_of_pings_hurts_only_its_own_connection(server: Server, caller: 
     assert memory_bytes(server.pid) - before < 64 * MIB
 
 
-def test_the_end_of_the_frameworks_loop_does_not_end_the_service(tmp_path: Path) -> None:
+def test_a_failed_grpc_loop_does_not_end_the_service(tmp_path: Path) -> None:
     with (
         start_server(tmp_path, program=["-m", "tests.support.loop_end"]) as server,
         Caller(server) as caller,

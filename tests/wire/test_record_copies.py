@@ -47,7 +47,7 @@ def test_a_fork_over_the_wire(records: Records, caller: Caller) -> None:
         assert refused(caller.ForkSession, **fields).reason == reason
 
 
-def test_an_export_holds_the_sessions_records_and_an_import_restores_them(
+def test_an_export_contains_the_sessions_records_and_an_import_restores_them(
     records: Records, caller: Caller
 ) -> None:
     session_id = caller.new_id()

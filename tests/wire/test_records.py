@@ -51,7 +51,7 @@ def test_a_record_comes_back_as_it_was_written(records: Records) -> None:
     assert found == wanted
 
 
-def test_the_server_makes_an_etag_that_changes_with_every_write(records: Records) -> None:
+def test_the_server_generates_an_etag_that_changes_with_every_write(records: Records) -> None:
     first, second = (records.put(records.name(), b"v").put.etag for _ in range(2))
     assert first
     assert second not in ("", first)
@@ -80,7 +80,7 @@ def test_conditions_on_records_hold_or_refuse_the_whole_commit(records: Records)
     assert records.get(records.name()).value == b"2"
 
 
-def test_if_absent_keeps_what_is_there(records: Records) -> None:
+def test_if_absent_keeps_an_existing_record(records: Records) -> None:
     assert not records.put(records.name(), b"1", etag="e1", if_absent=True).put.kept
     kept = records.put(records.name(), b"2", if_absent=True).put
     assert (kept.kept, kept.etag) == (True, "e1")
@@ -110,7 +110,7 @@ def test_one_commit_writes_a_session_and_records_of_every_scope(records: Records
     assert records.get(records.name(user_id=user)).value == b"v"
 
 
-def test_records_of_a_session_that_takes_no_content_are_refused(records: Records, caller: Caller) -> None:
+def test_records_of_a_session_that_accepts_no_content_are_refused(records: Records, caller: Caller) -> None:
     session_id = caller.new_id()
     caller.EndSession(session_id=session_id)
     refusal = refused(records.put, records.name(session_id=session_id))
@@ -118,7 +118,7 @@ def test_records_of_a_session_that_takes_no_content_are_refused(records: Records
     assert refused(records.put, records.name(session_id="missing")).reason == "SESSION_NOT_FOUND"
 
 
-def test_lists_are_pages_with_filters_bounds_and_orders(records: Records) -> None:
+def test_lists_have_pages_filters_bounds_and_orders(records: Records) -> None:
     records.commit(
         *(
             records.putting(
@@ -160,7 +160,7 @@ def test_a_subtree_and_its_collections(records: Records) -> None:
     assert rest.next_page_token == ""
 
 
-def test_a_prefix_deletes_records_and_tells_how_many(records: Records) -> None:
+def test_a_prefix_deletes_records_and_returns_their_number(records: Records) -> None:
     records.commit(*(records.putting(records.name(key)) for key in ("a1", "a2", "b")))
     results = records.commit(
         records.deleting(records.name("a"), prefix=True),
@@ -171,7 +171,7 @@ def test_a_prefix_deletes_records_and_tells_how_many(records: Records) -> None:
     assert records.keys() == []
 
 
-def test_a_page_is_below_the_largest_answer(records: Records) -> None:
+def test_a_page_is_below_the_largest_response(records: Records) -> None:
     for number in range(5):
         records.put(records.name(f"k{number}"), b"v" * MIB)
     page = records.page()
@@ -257,7 +257,7 @@ def test_another_tenants_records_are_invisible(guarded: Server, writer: Caller, 
         assert listed.records == []
 
 
-def test_a_token_that_may_read_does_not_restart_ttls(reader: Caller, writer: Caller) -> None:
+def test_a_read_only_token_does_not_restart_ttls(reader: Caller, writer: Caller) -> None:
     own, others = Records(writer), Records(reader)
     others.collection = own.collection
     own.put(own.name(), ttl=Duration(seconds=60))

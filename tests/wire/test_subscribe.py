@@ -42,7 +42,7 @@ def test_a_subscription_is_refused_for(
     assert (refusal.code, refusal.fields) == ("INVALID_ARGUMENT", [field])
 
 
-def test_the_first_response_tells_the_position_and_then_every_event_comes_once(
+def test_the_first_response_has_the_position_and_every_event_follows_once(
     caller: Caller, session: str
 ) -> None:
     stream = caller.Subscribe(session_id=session)
@@ -63,7 +63,7 @@ def test_the_first_response_tells_the_position_and_then_every_event_comes_once(
     stream.cancel()
 
 
-def test_only_the_wanted_types_come_and_the_end(caller: Caller, session: str) -> None:
+def test_only_the_requested_types_and_the_end_are_sent(caller: Caller, session: str) -> None:
     wanted = [pb.EVENT_TYPE_MESSAGE]
     stream = caller.Subscribe(session_id=session, event_types=wanted, after_sequence=0)
     assert next(stream).checkpoint.sequence == 0
@@ -96,7 +96,7 @@ def test_every_type_of_event_has_its_data(caller: Caller, session: str) -> None:
     ]
 
 
-def test_a_stream_of_a_deleted_session_ends_well(caller: Caller, session: str) -> None:
+def test_a_stream_of_a_deleted_session_ends_with_ok(caller: Caller, session: str) -> None:
     stream = caller.Subscribe(session_id=session)
     next(stream)
     caller.DeleteSession(session_id=session)
@@ -104,7 +104,7 @@ def test_a_stream_of_a_deleted_session_ends_well(caller: Caller, session: str) -
     assert stream.code() is grpc.StatusCode.OK
 
 
-def test_a_reader_that_reads_nothing_costs_bounded_memory_and_stops_no_writer(
+def test_a_stalled_reader_takes_bounded_memory_and_stops_no_writer(
     server: Server, caller: Caller, session: str
 ) -> None:
     before = memory_bytes(server.pid)
@@ -117,7 +117,7 @@ def test_a_reader_that_reads_nothing_costs_bounded_memory_and_stops_no_writer(
     assert grown < 100 * 1024 * 1024
 
 
-def test_subscriptions_that_come_and_go_leave_nothing(tmp_path: Path) -> None:
+def test_ended_subscriptions_leave_nothing(tmp_path: Path) -> None:
     metrics = free_address()
     with (
         start_server(tmp_path, env={"SESSIONS_METRICS_LISTEN": metrics}) as server,

@@ -52,7 +52,7 @@ def ended(stream: Any) -> Refusal:
         pytest.param(4, 4, 5, id="the head: from now"),
     ],
 )
-def test_a_stream_begins_where_it_is_asked_to(
+def test_a_stream_starts_at_the_requested_position(
     caller: Caller, position: int | None, begins: int, first: int
 ) -> None:
     session = caller.new_id()
@@ -64,14 +64,14 @@ def test_a_stream_begins_where_it_is_asked_to(
     stream.cancel()
 
 
-def test_a_position_beyond_the_head_is_refused_and_the_head_is_told(caller: Caller) -> None:
+def test_a_position_after_the_head_is_refused_with_the_head(caller: Caller) -> None:
     session = caller.new_id()
     refusal = refused(caller.Subscribe, session_id=session, after_sequence=2)
     assert (refusal.code, refusal.reason) == ("OUT_OF_RANGE", "CURSOR_AHEAD")
     assert refusal.metadata == {"last_sequence": "1"}
 
 
-def test_a_session_that_is_not_there_or_not_there_any_more_can_not_be_subscribed_to(caller: Caller) -> None:
+def test_a_missing_or_deleted_session_cannot_be_subscribed_to(caller: Caller) -> None:
     deleted = caller.new_id()
     caller.DeleteSession(session_id=deleted)
     refusals = [refused(caller.Subscribe, session_id=session) for session in ("never-was", deleted)]
@@ -79,7 +79,7 @@ def test_a_session_that_is_not_there_or_not_there_any_more_can_not_be_subscribed
     assert (refusals[0].code, refusals[0].reason) == ("NOT_FOUND", "SESSION_NOT_FOUND")
 
 
-def test_whoever_resumes_after_the_deletion_is_told_of_it(caller: Caller) -> None:
+def test_resuming_after_the_deletion_shows_the_deletion(caller: Caller) -> None:
     session = caller.new_id()
     add(caller, session, count=3)
     caller.DeleteSession(session_id=session)
@@ -88,7 +88,7 @@ def test_whoever_resumes_after_the_deletion_is_told_of_it(caller: Caller) -> Non
     assert (last.event.type, last.event.sequence) == (pb.EVENT_TYPE_DELETED, 5)
 
 
-def test_after_some_quiet_a_checkpoint_tells_how_far_the_stream_has_come(teller: Caller) -> None:
+def test_a_quiet_stream_sends_checkpoints_with_its_position(teller: Caller) -> None:
     session = teller.new_id()
     stream = teller.Subscribe(session_id=session, event_types=[pb.EVENT_TYPE_UPDATED])
     assert [next(stream).checkpoint.sequence for _ in range(3)] == [1, 1, 1]
@@ -100,7 +100,7 @@ def test_after_some_quiet_a_checkpoint_tells_how_far_the_stream_has_come(teller:
         each.cancel()
 
 
-def test_checkpoints_come_too_when_all_that_happens_is_filtered_out(teller: Caller) -> None:
+def test_checkpoints_are_sent_even_if_every_event_is_filtered_out(teller: Caller) -> None:
     session, stop = teller.new_id(), threading.Event()
 
     def write() -> None:
@@ -124,7 +124,7 @@ def checkpoint_beyond(stream: Any, position: int) -> int:
     return found
 
 
-def test_a_temporary_session_that_ends_takes_its_streams_with_it(caller: Caller) -> None:
+def test_ending_a_temporary_session_ends_its_streams(caller: Caller) -> None:
     session = caller.new_id(storage_options={"persistence": pb.PERSISTENCE_TEMPORARY})
     stream = caller.Subscribe(session_id=session)
     caller.EndSession(session_id=session)
@@ -132,7 +132,7 @@ def test_a_temporary_session_that_ends_takes_its_streams_with_it(caller: Caller)
     assert stream.code() is grpc.StatusCode.OK
 
 
-def test_a_draining_server_ends_its_streams_and_then_itself(tmp_path: Path) -> None:
+def test_a_draining_server_ends_its_streams_and_exits(tmp_path: Path) -> None:
     with start_server(tmp_path) as server, Caller(server) as caller:
         streams = [caller.Subscribe(session_id=caller.new_id()) for _ in range(20)]
         for stream in streams:
@@ -203,7 +203,7 @@ def test_a_stream_ends_when_its_token_is_revoked(long: Caller, tmp_path: Path) -
     assert (refusal.code, refusal.reason) == ("UNAUTHENTICATED", "UNAUTHENTICATED")
 
 
-def test_streams_are_limited_for_each_caller_and_in_all(short: Caller, long: Caller) -> None:
+def test_streams_are_limited_per_caller_and_in_total(short: Caller, long: Caller) -> None:
     session = long.new_id()
     streams = [long.Subscribe(session_id=session) for _ in range(3)]
     for stream in streams:

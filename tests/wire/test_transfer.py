@@ -40,7 +40,7 @@ def test_an_export_is_a_header_a_context_messages_and_a_footer(caller: Caller, s
     assert (footer.message_count, footer.record_count, len(footer.sha256)) == (250, 5, 32)
 
 
-def test_an_import_recreates_what_was_exported(caller: Caller, source: str) -> None:
+def test_an_import_recreates_the_exported_session(caller: Caller, source: str) -> None:
     imported = caller.import_(f"{source}-copy", caller.export(source))
     original = caller.GetSession(session_id=source).session
     assert (imported.user_id, imported.metadata, imported.config) == (
@@ -73,7 +73,7 @@ def test_an_import_can_be_repeated_safely(caller: Caller, source: str) -> None:
     assert len(caller.history(first.id, limit=1000)) == 250
 
 
-def test_an_import_into_a_session_replaces_it_unless_that_is_to_fail(
+def test_an_import_into_an_existing_session_replaces_it_or_fails(
     caller: Caller, source: str, target: str
 ) -> None:
     records = caller.export(source)
@@ -116,7 +116,7 @@ ALTERATIONS: dict[str, Callable[[Records], Records]] = {
 
 
 @pytest.mark.parametrize("alteration", ALTERATIONS.values(), ids=ALTERATIONS)
-def test_an_import_that_was_altered_changes_nothing(
+def test_an_altered_import_changes_nothing(
     caller: Caller, source: str, target: str, alteration: Callable[[Records], Records]
 ) -> None:
     before = caller.GetSession(session_id=target)
@@ -162,9 +162,7 @@ async def test_a_refusal_reaches_a_client_that_is_still_sending(
                 await client.sessions.import_(f"{source}-refused", session_data=data)
 
 
-def test_a_caller_that_goes_away_in_the_middle_has_changed_nothing(
-    caller: Caller, source: str, target: str
-) -> None:
+def test_a_caller_that_leaves_midway_has_changed_nothing(caller: Caller, source: str, target: str) -> None:
     records = caller.export(source)
 
     def cut() -> object:

@@ -60,7 +60,7 @@ async def cut_all(postgres: Postgres, name: str) -> None:
     )
 
 
-async def test_connections_that_were_made_while_nothing_could_be_written_do_not_stay(
+async def test_read_only_connections_are_replaced(
     postgres_server: Postgres, name: str, bench: Harness
 ) -> None:
     await postgres_server.execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
@@ -80,7 +80,7 @@ async def test_connections_that_were_made_while_nothing_could_be_written_do_not_
     assert await bench.contents() == ["taken"]
 
 
-async def test_statements_that_were_prepared_for_other_columns_are_prepared_again(
+async def test_stale_prepared_statements_are_prepared_again(
     postgres_server: Postgres, name: str, bench: Harness
 ) -> None:
     await bench.do(add("before"))
@@ -92,7 +92,7 @@ async def test_statements_that_were_prepared_for_other_columns_are_prepared_agai
     assert (await bench.store.session(KEY)).message_count == 2
 
 
-async def test_a_database_that_keeps_silent_is_told_by_a_ping_in_its_own_time(
+async def test_a_ping_detects_a_silent_database_within_its_timeout(
     monkeypatch: pytest.MonkeyPatch, postgres_server: Postgres, bench: Harness
 ) -> None:
     await bench.store.ping()
@@ -104,7 +104,7 @@ async def test_a_database_that_keeps_silent_is_told_by_a_ping_in_its_own_time(
     await bench.store.ping()
 
 
-async def test_a_ping_has_its_place_while_all_connections_are_busy(
+async def test_a_ping_gets_a_connection_while_all_others_are_busy(
     postgres_server: Postgres, name: str
 ) -> None:
     backend = parse_url(postgres_server.url(name))
@@ -152,7 +152,7 @@ async def test_a_pooler_in_transaction_mode_is_named_in_one_line_and_health_says
         assert "Traceback" not in server.log
 
 
-async def test_a_database_that_cannot_hold_every_text_is_refused(postgres_server: Postgres) -> None:
+async def test_a_database_without_utf_8_is_refused(postgres_server: Postgres) -> None:
     await postgres_server.execute("CREATE DATABASE latin ENCODING 'LATIN1' TEMPLATE template0")
     with pytest.raises(StoreRefused) as refusal:
         async with running(parse_url(postgres_server.url("latin"))):
@@ -164,7 +164,7 @@ async def test_a_database_that_cannot_hold_every_text_is_refused(postgres_server
 
 
 @pytest.mark.parametrize("lacking", ["INSERT", "UPDATE", "DELETE"])
-async def test_a_role_without_a_right_to_write_is_refused(
+async def test_a_role_without_write_access_is_refused(
     postgres_server: Postgres, name: str, bench: Harness, lacking: str
 ) -> None:
     role = f"reader_{lacking.lower()}"
@@ -189,7 +189,7 @@ async def test_a_role_without_a_right_to_write_is_refused(
 
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+asyncpg"])
-async def test_a_url_of_postgresql_is_understood_as_it_is_written_elsewhere(
+async def test_common_forms_of_postgresql_urls_are_accepted(
     postgres_server: Postgres, name: str, scheme: str
 ) -> None:
     url = f"{scheme}://postgres@{HOST}:{postgres_server.port}/{name}?sslmode=prefer"

@@ -50,7 +50,7 @@ async def said(bench: Harness, backend: SqliteBackend) -> str | None:
     return backend.explain(refusal.value)
 
 
-async def test_a_file_that_another_program_has_locked_cannot_be_written_to(
+async def test_a_file_locked_by_another_program_cannot_be_written(
     bench: Harness, backend: SqliteBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sessions_server.storage.sqlite.runner._PING_LOCK_SECONDS", 0.01)
@@ -65,7 +65,7 @@ async def test_a_file_that_another_program_has_locked_cannot_be_written_to(
     await bench.store.ping()
 
 
-async def test_nothing_is_written_to_a_file_that_was_removed(bench: Harness, backend: SqliteBackend) -> None:
+async def test_nothing_is_written_to_a_removed_file(bench: Harness, backend: SqliteBackend) -> None:
     assert backend.path is not None
     kept = backend.path.rename(backend.path.with_name("kept"))
     assert await said(bench, backend) == (
@@ -78,7 +78,7 @@ async def test_nothing_is_written_to_a_file_that_was_removed(bench: Harness, bac
     assert await bench.contents() == []
 
 
-async def test_nothing_is_written_to_a_file_that_was_replaced(bench: Harness, backend: SqliteBackend) -> None:
+async def test_nothing_is_written_to_a_replaced_file(bench: Harness, backend: SqliteBackend) -> None:
     assert backend.path is not None
     kept = backend.path.rename(backend.path.with_name("kept"))
     shutil.copy(kept, backend.path)
@@ -91,7 +91,7 @@ async def test_nothing_is_written_to_a_file_that_was_replaced(bench: Harness, ba
     await bench.store.ping()
 
 
-async def test_after_a_write_that_failed_health_tries_one(
+async def test_after_a_failed_write_health_tries_another(
     bench: Harness, backend: SqliteBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """For a file that cannot grow, as with a quota, although the disk has space."""

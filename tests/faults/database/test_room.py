@@ -58,7 +58,7 @@ def as_made_by_an_earlier_release(path: Path) -> None:
         database.execute("PRAGMA journal_mode = WAL")
 
 
-async def test_a_file_shrinks_in_bounded_steps_and_keeps_some_room_for_what_comes_next(
+async def test_a_file_shrinks_in_bounded_steps_and_keeps_some_free_space(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "sessions.db"
@@ -75,7 +75,7 @@ async def test_a_file_shrinks_in_bounded_steps_and_keeps_some_room_for_what_come
         assert list(database.execute("PRAGMA integrity_check")) == [("ok",)]
 
 
-async def test_the_command_shrinks_a_file_of_an_earlier_release_which_then_does_so_by_itself(
+async def test_vacuum_shrinks_an_earlier_releases_file_which_then_shrinks_itself(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "sessions.db"
@@ -93,7 +93,7 @@ async def test_the_command_shrinks_a_file_of_an_earlier_release_which_then_does_
     assert size_of(path) < size / 4
 
 
-def test_a_running_server_gives_room_back(tmp_path: Path) -> None:
+def test_a_running_server_returns_free_space(tmp_path: Path) -> None:
     path = tmp_path / "sessions.db"
     env = {"SESSIONS_DATABASE_URL": sqlite_url(tmp_path), "SESSIONS_SWEEP_INTERVAL": "0.01"}
     with start_server(tmp_path, env=env) as server, Client(server.address) as client:
@@ -121,6 +121,6 @@ def test_a_running_server_gives_room_back(tmp_path: Path) -> None:
         ("sqlite+aiosqlite:///none.db", "There is no database at sqlite+aiosqlite:///none.db; name one with"),
     ],
 )
-def test_where_there_is_nothing_to_do_the_command_says_so(tmp_path: Path, url: str, sentence: str) -> None:
+def test_vacuum_reports_when_there_is_nothing_to_do(tmp_path: Path, url: str, sentence: str) -> None:
     said = sentence_of(run_here("vacuum", folder=tmp_path, env={"SESSIONS_DATABASE_URL": url}))
     assert said.startswith(sentence)

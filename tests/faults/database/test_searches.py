@@ -62,7 +62,7 @@ def stub(server: Server) -> Iterator[Any]:
         yield sessions_pb2_grpc.SessionServiceStub(channel)
 
 
-def test_reads_are_answered_while_callers_give_searches_up(server: Server, stub: Any) -> None:
+def test_reads_are_answered_while_callers_cancel_searches(server: Server, stub: Any) -> None:
     reads = 0
     for _ in range(3):
         searches = [
@@ -87,7 +87,7 @@ def test_reads_are_answered_while_callers_give_searches_up(server: Server, stub:
     assert len(found.sessions) == 0
 
 
-def test_the_server_ends_within_its_grace_while_searches_run(server: Server, stub: Any) -> None:
+def test_the_server_stops_within_its_grace_while_searches_run(server: Server, stub: Any) -> None:
     searches = [
         stub.SearchSessions.future(pb.SearchSessionsRequest(metadata_filter=slow())) for _ in range(WAITING)
     ]

@@ -139,7 +139,7 @@ def alive(fleet: Fleet, killed: Server) -> list[Server]:
 
 
 @pytest.mark.parametrize("replicas", ["nats"], indirect=True)  # the transport makes no difference
-async def test_watchers_are_told_that_a_draft_is_abandoned_when_its_writer_and_owner_are_killed(
+async def test_watchers_see_a_draft_abandoned_when_its_writer_and_owner_are_killed(
     fleet: Fleet,
 ) -> None:
     texts = {"m-1": "begun and never ended"}
@@ -181,7 +181,7 @@ with Client({addresses!r}) as client, client.sessions.draft({session_id!r}, mess
 
 
 @pytest.mark.parametrize("replicas", ["postgres"], indirect=True)
-async def test_the_draft_of_a_killed_writer_becomes_the_message_that_it_chose(fleet: Fleet) -> None:
+async def test_a_killed_writers_draft_is_committed_as_configured(fleet: Fleet) -> None:
     texts = {"m-1": text_of(2, 5)}
     async with AsyncClient(fleet.addresses) as client:
         session = await client.sessions.create("u")
@@ -196,7 +196,7 @@ async def test_the_draft_of_a_killed_writer_becomes_the_message_that_it_chose(fl
 
 
 @pytest.mark.parametrize("encryption", [False, True])
-async def test_nothing_of_an_encrypted_session_is_in_clear_between_replicas(
+async def test_encrypted_content_is_never_in_clear_between_replicas(
     fleet: Fleet, *, encryption: bool
 ) -> None:
     canary = "a canary in a cage" if encryption else "a canary in the open"
@@ -216,7 +216,7 @@ async def test_nothing_of_an_encrypted_session_is_in_clear_between_replicas(
     assert any(canary.encode() in packet for packet in found) is not encryption
 
 
-async def test_a_draft_continues_when_what_carries_it_breaks(fleet: Fleet, postgres_server: Postgres) -> None:
+async def test_a_draft_survives_a_failure_of_the_transport(fleet: Fleet, postgres_server: Postgres) -> None:
     texts = {"m-1": text_of(3, 40)}
     tokens = tokens_of(texts["m-1"])
     async with AsyncClient(fleet.addresses) as client:

@@ -34,7 +34,7 @@ async def stub(server: Server) -> AsyncIterator[pb_grpc.SessionServiceAsyncStub]
         yield stub
 
 
-async def test_the_same_request_many_times_at_once_has_one_effect_and_one_answer(
+async def test_concurrent_repetitions_have_one_effect_and_one_response(
     server: Server, stub: pb_grpc.SessionServiceAsyncStub
 ) -> None:
     [session_id] = await started_sessions(server, 1)
@@ -49,7 +49,7 @@ async def test_the_same_request_many_times_at_once_has_one_effect_and_one_answer
         assert (await client.sessions.get(session_id)).last_sequence == message.sequence
 
 
-async def test_of_many_that_end_a_session_at_once_one_wins_and_there_is_one_event(
+async def test_one_of_many_concurrent_ends_wins_with_one_event(
     server: Server, stub: pb_grpc.SessionServiceAsyncStub
 ) -> None:
     [session_id] = await started_sessions(server, 1)
@@ -74,7 +74,7 @@ async def end(stub: pb_grpc.SessionServiceAsyncStub, session_id: str) -> grpc.St
     return grpc.StatusCode.OK
 
 
-async def test_many_writers_on_a_few_sessions_leave_no_hole_in_any_sequence(
+async def test_many_writers_on_a_few_sessions_leave_no_gap_in_any_sequence(
     server: Server, stub: pb_grpc.SessionServiceAsyncStub
 ) -> None:
     load = Load(await started_sessions(server, SESSIONS))

@@ -50,7 +50,7 @@ def ballast(server: Server, disk: Path) -> Path:
     return ballast
 
 
-async def test_on_a_full_disk_writes_are_refused_reads_go_on_and_space_makes_all_well(
+async def test_on_a_full_disk_writes_fail_reads_work_and_free_space_restores_writes(
     server: Server, ballast: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     session_ids = await started_sessions(server, SESSIONS)
@@ -73,7 +73,7 @@ async def test_on_a_full_disk_writes_are_refused_reads_go_on_and_space_makes_all
 
 
 @pytest.mark.usefixtures("ballast")
-async def test_a_server_whose_disk_is_full_stops_as_on_any_other(server: Server) -> None:
+async def test_a_server_with_a_full_disk_stops_normally(server: Server) -> None:
     session_ids = await started_sessions(server, SESSIONS)
     async with stub_of(server) as stub:
         load = Load(session_ids)
@@ -100,7 +100,7 @@ def test_a_server_starts_on_a_full_disk_and_serves_reads(tmp_path: Path, disk: P
 
 
 @pytest.mark.parametrize("is_new", [True, False], ids=["a new database", "a database that was closed"])
-def test_a_start_without_any_room_names_the_disk(tmp_path: Path, disk: Path, is_new: bool) -> None:
+def test_a_start_without_any_space_names_the_disk(tmp_path: Path, disk: Path, is_new: bool) -> None:
     before = tmp_path / "before"
     before.mkdir()
     if not is_new:

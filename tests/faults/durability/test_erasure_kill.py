@@ -27,7 +27,7 @@ def traces(folder: Path) -> int:
     return sum(path.read_bytes().count(CANARY.encode()) for path in folder.glob("sessions.db*"))
 
 
-async def test_what_was_hidden_when_the_server_was_killed_is_erased_after_a_start(tmp_path: Path) -> None:
+async def test_rows_hidden_before_a_kill_are_erased_after_the_restart(tmp_path: Path) -> None:
     database = tmp_path / "sessions.db"
     with start_server(tmp_path) as server:
         with Client(server.address) as client:

@@ -35,7 +35,7 @@ async def write_until(
         return await asyncio.to_thread(server.wait)
 
 
-async def test_what_was_acknowledged_survives_kill_9_and_a_repeat_has_one_effect_and_one_answer(
+async def test_acknowledged_writes_survive_kill_9_and_repeats_have_one_effect(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with start_server(tmp_path) as server:
@@ -61,7 +61,7 @@ async def test_what_was_acknowledged_survives_kill_9_and_a_repeat_has_one_effect
         assert in_doubt > 0
 
 
-async def test_a_server_that_is_told_to_stop_under_load_keeps_its_word_and_leaves_within_the_grace(
+async def test_a_server_stopped_under_load_loses_nothing_and_exits_within_its_grace(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # A grace far longer than the wait for the process shows that the process exits before its grace ends.

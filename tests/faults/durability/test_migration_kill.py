@@ -47,7 +47,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return postgres.url(asyncio.run(postgres.fresh_database()))
 
 
-def test_a_migration_that_is_killed_is_done_by_the_next_start(url: str, tmp_path: Path) -> None:
+def test_a_killed_migration_is_completed_by_the_next_start(url: str, tmp_path: Path) -> None:
     keyring = tmp_path / "keyring"
     made = create_keyring(keyring, now=datetime(2026, 1, 1, tzinfo=UTC))
     settings = {

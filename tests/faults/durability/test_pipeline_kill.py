@@ -57,7 +57,7 @@ async def kill_under_load(server: Server, writers: Writers) -> None:
     writers.stopping = True
 
 
-async def test_a_pipeline_loses_doubles_and_reorders_nothing_when_its_server_is_killed(
+async def test_a_pipeline_loses_repeats_and_reorders_nothing_when_its_server_is_killed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     writers = Writers()
@@ -79,7 +79,7 @@ async def test_a_pipeline_loses_doubles_and_reorders_nothing_when_its_server_is_
     show(capsys, f"pipeline: {KILLS} kills, {writers.count} messages, none lost, doubled or out of order")
 
 
-async def test_commits_that_were_submitted_together_stay_in_their_order_when_the_server_is_killed(
+async def test_commits_submitted_together_stay_in_order_when_the_server_is_killed(
     tmp_path: Path,
 ) -> None:
     """Commits are submitted without waiting, so only the pipeline keeps their order."""

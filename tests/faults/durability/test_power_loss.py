@@ -109,7 +109,7 @@ def report(name: str, figures: Figures, capsys: pytest.CaptureFixture[str]) -> N
     )
 
 
-def test_no_acknowledged_commit_is_lost_with_the_power(capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_acknowledged_commit_is_lost_in_a_power_failure(capsys: pytest.CaptureFixture[str]) -> None:
     figures = simulate(WRITER_PRAGMAS)
     report("synchronous FULL", figures, capsys)
     assert figures.acknowledged > LOSSES

@@ -91,7 +91,7 @@ class Writer:
         return done
 
 
-async def test_kill_9_leaves_no_commit_in_part(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_kill_9_leaves_no_partial_commit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with start_server(tmp_path) as server:
         writers = [Writer(session_id) for session_id in await started_sessions(server, WRITERS)]
         done = 0

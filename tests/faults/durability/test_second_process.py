@@ -62,7 +62,7 @@ def test_a_second_process_on_the_same_file_refuses_to_start_and_says_why(tmp_pat
         assert client.sessions.add_message(session.id, role="user", content="hello").sequence == 2
 
 
-def test_a_file_with_a_second_name_is_not_opened(tmp_path: Path) -> None:
+def test_a_hard_linked_file_is_not_opened(tmp_path: Path) -> None:
     database, other = tmp_path / "sessions.db", tmp_path / "other.db"
     with start_server(tmp_path) as server, Client(server.address) as client:
         client.sessions.create("u1")
@@ -71,7 +71,7 @@ def test_a_file_with_a_second_name_is_not_opened(tmp_path: Path) -> None:
         assert sentence.startswith(f"The database {other} has a second name (a hard link)")
 
 
-def test_the_next_process_may_have_the_file_as_soon_as_the_first_is_dead(tmp_path: Path) -> None:
+def test_the_next_process_can_use_the_file_as_soon_as_the_first_is_dead(tmp_path: Path) -> None:
     with start_server(tmp_path) as first:
         with Client(first.address) as client:
             session = client.sessions.create("u1")

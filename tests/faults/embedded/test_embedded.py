@@ -129,7 +129,7 @@ def kill_a_starter(database: Path) -> None:
     starter.kill()
 
 
-def test_whoever_is_killed_nothing_is_lost_and_nobody_stays(database: Path) -> None:
+def test_kills_lose_nothing_and_leave_no_process(database: Path) -> None:
     chance = random.Random(0)
     users = [User(database, f"u{number}") for number in range(3)]
     assert {user.hear() for user in users} == {"ready"}
@@ -156,7 +156,7 @@ def test_whoever_is_killed_nothing_is_lost_and_nobody_stays(database: Path) -> N
     assert set(added) <= set(contents(database))
 
 
-def test_a_starter_that_is_killed_leaves_a_server_to_the_next(database: Path) -> None:
+def test_a_killed_starter_leaves_a_server_for_the_next(database: Path) -> None:
     starter = User(database, "first")
     while not servers(database):
         os.sched_yield()
@@ -167,7 +167,7 @@ def test_a_starter_that_is_killed_leaves_a_server_to_the_next(database: Path) ->
     second.end()
 
 
-def test_a_server_leaves_after_the_last_of_its_users(database: Path) -> None:
+def test_a_server_exits_after_its_last_user(database: Path) -> None:
     with Client(database) as client:
         client.ping()
         (process,) = servers(database)
@@ -176,7 +176,7 @@ def test_a_server_leaves_after_the_last_of_its_users(database: Path) -> None:
         assert left.execute("SELECT count(*) FROM sessions").fetchone() == (0,)
 
 
-def test_a_subscription_goes_on_when_the_server_is_killed(database: Path) -> None:
+def test_a_subscription_resumes_when_the_server_is_killed(database: Path) -> None:
     with Client(database, timeout=120) as client:
         session = client.sessions.create(user_id="u1")
         with client.sessions.subscribe(session.id, after_sequence=0) as events:
@@ -193,21 +193,21 @@ async def test_an_asynchronous_client_opens_files_too(database: Path) -> None:
         assert (await two.sessions.get(session.id)).id == session.id
 
 
-def test_a_client_in_memory_begins_empty_each_time() -> None:
+def test_an_in_memory_client_starts_empty_each_time() -> None:
     for _ in range(MEMORIES):
         with Client(":memory:") as client:
             assert list(client.sessions.list()) == []
             client.sessions.create(user_id="u1")
 
 
-async def test_clients_in_memory_share_nothing() -> None:
+async def test_in_memory_clients_share_nothing() -> None:
     async with AsyncClient(":memory:") as one, AsyncClient(":memory:") as two:
         session, _ = await asyncio.gather(one.sessions.create(user_id="u1"), two.ping())
         assert [each.id async for each in one.sessions.list()] == [session.id]
         assert [each.id async for each in two.sessions.list()] == []
 
 
-def test_a_program_that_closes_no_client_ends_in_silence(tmp_path: Path) -> None:
+def test_a_program_that_closes_no_client_exits_silently(tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(
         "from sessions_client import Client\n"
@@ -222,7 +222,7 @@ def test_a_program_that_closes_no_client_ends_in_silence(tmp_path: Path) -> None
     assert (done.returncode, done.stdout, done.stderr) == (0, "created\n", "")
 
 
-def test_a_file_that_a_server_has_is_refused_with_its_process(tmp_path: Path) -> None:
+def test_a_file_used_by_a_server_is_refused_with_its_process(tmp_path: Path) -> None:
     with start_server(tmp_path) as server, Client(tmp_path / "sessions.db") as client:
         with pytest.raises(Unavailable) as refused:
             client.ping()
@@ -233,7 +233,7 @@ def holder(server: Server) -> str:
     return f"Another process ({server.pid}) uses the database"
 
 
-def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_missing_folder_is_reported(tmp_path: Path) -> None:
     with (
         Client(tmp_path / "nowhere" / "chat.db") as client,
         pytest.raises(Unavailable, match="its folder exists"),
@@ -241,7 +241,9 @@ def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
         client.ping()
 
 
-def test_another_version_is_told_who_serves_the_file(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_version_is_told_which_process_serves_the_file(
+    database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with Client(database) as client:
         client.ping()
         (process,) = servers(database)

@@ -112,7 +112,7 @@ def refuse_some(caller: Caller, session: str, known: str) -> None:
             continue
 
 
-def test_of_ten_thousand_canaries_in_encrypted_sessions_none_is_found(
+def test_none_of_ten_thousand_encrypted_canaries_is_found(
     place: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:
     secret, plain = Canaries(random.Random(1)), Canaries(random.Random(2))
@@ -141,7 +141,7 @@ def test_of_ten_thousand_canaries_in_encrypted_sessions_none_is_found(
     [(True, True), (True, False), (False, False)],
     ids=["encrypted", "not encrypted, for what it goes into may be", "without a keyring, where all is found"],
 )
-def test_an_import_on_its_way_in_lies_on_the_disk_encrypted_wherever_there_is_a_keyring(
+def test_a_spooled_import_is_encrypted_on_the_disk_if_there_is_a_keyring(
     place: Place, tmp_path: Path, has_keyring: bool, encrypted: bool
 ) -> None:
     session = place.caller.new_id(storage_options={"encryption": encrypted})

@@ -115,7 +115,7 @@ async def read_until(client: AsyncClient, ids: list[str], done: asyncio.Event) -
     return rounds
 
 
-async def test_a_running_server_brings_all_sessions_under_a_new_key(
+async def test_a_running_server_rewraps_all_sessions_with_a_new_key(
     tmp_path: Path, keyring: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     env = {"SESSIONS_KEYRING": str(keyring), "SESSIONS_SWEEP_INTERVAL": "0.1"}
@@ -151,7 +151,7 @@ async def check_the_old_key_can_go(server: Server, keyring: Path, ids: list[str]
         await check_all_can_be_read(client, ids)
 
 
-async def test_the_command_line_does_it_beside_servers_on_postgresql(
+async def test_the_command_line_rewraps_while_servers_run_on_postgresql(
     tmp_path: Path, keyring: Path, postgres: Postgres
 ) -> None:
     database = await postgres.fresh_database()
@@ -176,7 +176,7 @@ async def test_the_command_line_does_it_beside_servers_on_postgresql(
         await check_the_old_key_can_go(server, keyring, ids)
 
 
-async def test_the_command_line_does_it_on_sqlite_once_the_server_is_stopped(
+async def test_the_command_line_rewraps_on_sqlite_once_the_server_is_stopped(
     tmp_path: Path, keyring: Path
 ) -> None:
     env = {"SESSIONS_KEYRING": str(keyring), "SESSIONS_DATABASE_URL": sqlite_url(tmp_path)}
@@ -194,9 +194,7 @@ async def test_the_command_line_does_it_on_sqlite_once_the_server_is_stopped(
         await check_the_old_key_can_go(server, keyring, ids)
 
 
-async def test_a_session_whose_key_is_missing_is_left_and_said_and_keeps_no_other_from_it(
-    tmp_path: Path, keyring: Path
-) -> None:
+async def test_a_session_with_a_missing_key_is_skipped_and_reported(tmp_path: Path, keyring: Path) -> None:
     env = {"SESSIONS_KEYRING": str(keyring), "SESSIONS_DATABASE_URL": sqlite_url(tmp_path)}
     with start_server(tmp_path, env=env) as server:
         async with AsyncClient(server.address) as client:
@@ -224,7 +222,7 @@ async def test_a_session_whose_key_is_missing_is_left_and_said_and_keeps_no_othe
             await check_all_can_be_read(client, [*lost, *kept])
 
 
-async def test_a_server_without_any_keyring_says_so_when_it_starts(tmp_path: Path, keyring: Path) -> None:
+async def test_a_server_without_a_keyring_reports_it_at_startup(tmp_path: Path, keyring: Path) -> None:
     env = {"SESSIONS_DATABASE_URL": sqlite_url(tmp_path)}
     with start_server(tmp_path, env={**env, "SESSIONS_KEYRING": str(keyring)}) as server:
         async with AsyncClient(server.address) as client:
@@ -240,7 +238,7 @@ async def test_a_server_without_any_keyring_says_so_when_it_starts(tmp_path: Pat
     assert "the server has no keyring" in error
 
 
-async def test_another_keyring_with_the_same_numbers_is_noticed_by_the_command_and_by_a_server_that_starts(
+async def test_another_keyring_with_the_same_numbers_is_detected_by_the_command_and_at_startup(
     tmp_path: Path, keyring: Path
 ) -> None:
     right = {"SESSIONS_KEYRING": str(keyring), "SESSIONS_DATABASE_URL": sqlite_url(tmp_path)}

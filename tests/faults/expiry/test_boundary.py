@@ -105,7 +105,7 @@ def test_there_is_a_probe_for_every_method() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("probe", PROBES)
-def test_data_is_there_up_to_the_last_microsecond_and_gone_at_the_next(
+def test_data_exists_up_to_the_last_microsecond_and_is_gone_at_the_next(
     caller: Caller, clock: SharedClock, kind: str, probe: str
 ) -> None:
     before, after = filled(caller, kind), filled(caller, kind)
@@ -117,9 +117,7 @@ def test_data_is_there_up_to_the_last_microsecond_and_gone_at_the_next(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_id_is_free_for_a_session_that_knows_nothing_of_it(
-    caller: Caller, clock: SharedClock, kind: str
-) -> None:
+def test_the_id_is_free_for_an_independent_session(caller: Caller, clock: SharedClock, kind: str) -> None:
     old = filled(caller, kind)
     again = {"session_id": old.id, "if_exists": pb.IF_EXISTS_RETURN}
     clock.turn(seconds=SPAN_SECONDS, micros=-1)
@@ -144,7 +142,7 @@ def test_an_import_finds_nothing_to_replace(caller: Caller, clock: SharedClock, 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("method", ["ListSessions", "SearchSessions"])
-def test_lists_leave_it_out_at_that_microsecond(
+def test_lists_omit_it_from_that_microsecond(
     caller: Caller, clock: SharedClock, kind: str, method: str
 ) -> None:
     session = caller.session(user_id=f"{kind} {method}", metadata=struct({"a": 1}), **KINDS[kind])
@@ -158,7 +156,7 @@ def test_lists_leave_it_out_at_that_microsecond(
 
 
 @pytest.mark.parametrize("kind", ["temporary", "to be deleted"])
-def test_a_subscription_shows_nothing_of_it_though_others_have_just_seen_it(
+def test_a_subscription_shows_nothing_of_an_expired_session(
     caller: Caller, clock: SharedClock, kind: str
 ) -> None:
     session = filled(caller, kind)

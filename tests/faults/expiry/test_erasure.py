@@ -134,7 +134,7 @@ async def test_erased_content_leaves_the_files_of_a_running_server(
     assert (left, place.found(kept)) == (0, CANARIES)
 
 
-async def test_erased_content_leaves_the_files_though_the_server_is_killed_at_once(place: Place) -> None:
+async def test_erased_content_leaves_the_files_even_if_the_server_is_killed(place: Place) -> None:
     ways = {name: erase for name, erase in {**HISTORY, **WHOLE}.items() if name != "ttl"}
     canaries = {name: fill(place, name, **TEMPORARY) for name in ways}
     for name, erase in ways.items():
@@ -150,7 +150,7 @@ async def test_erased_content_leaves_the_files_though_the_server_is_killed_at_on
     assert await eventually(look, lambda found: found == 0) == 0
 
 
-async def test_with_an_encrypted_session_goes_its_data_key(tmp_path: Path) -> None:
+async def test_the_data_key_of_an_erased_session_is_erased(tmp_path: Path) -> None:
     create_keyring(tmp_path / "keyring", now=datetime.now(UTC))
     folder = tmp_path / "server"
     folder.mkdir()
@@ -169,7 +169,7 @@ async def test_with_an_encrypted_session_goes_its_data_key(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-async def test_what_was_erased_here_and_there_leaves_no_copy_behind(
+async def test_scattered_erasures_leave_no_copy_behind(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], seed: int
 ) -> None:
     """SQLite leaves copies of rows that it moves between pages; see `storage/sqlite/gaps.py`."""

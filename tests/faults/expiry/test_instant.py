@@ -62,7 +62,7 @@ async def create(it: Specimen, stub: pb_grpc.SessionServiceAsyncStub) -> None:
         await getattr(stub, verb)(getattr(pb, f"{verb}Request")(session_id=it.id))
 
 
-async def test_nothing_is_returned_and_nothing_written_from_its_expiry_on(
+async def test_expired_sessions_are_neither_returned_nor_written(
     server: Server, clock: SharedClock, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rng = random.Random(SEED)

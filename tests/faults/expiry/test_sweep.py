@@ -116,7 +116,7 @@ async def sweep(replicas: list[Replica]) -> int:
     return steps
 
 
-async def test_each_expiry_is_one_event_whoever_sweeps_and_how_often(
+async def test_each_expiry_is_one_event_however_many_sweepers_run(
     replicas: list[Replica], clock: HandClock, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rng = random.Random(7)
@@ -155,7 +155,7 @@ async def check_logs(replica: Replica, made: dict[SessionKey, tuple[StorageOptio
             assert [seen(event) for event in page.events] == expected
 
 
-async def test_what_can_not_be_recorded_does_not_keep_the_rest_from_it(
+async def test_an_expiry_that_cannot_be_recorded_does_not_block_others(
     tmp_path: Path, clock: HandClock
 ) -> None:
     now = datetime(2026, 1, 1, tzinfo=UTC)
@@ -185,9 +185,7 @@ async def test_what_can_not_be_recorded_does_not_keep_the_rest_from_it(
         assert (await replica.store.log(key(0), Sequence(0), 9)).head == 2
 
 
-async def test_what_can_not_be_recorded_is_set_aside_and_asked_for_rarely(
-    tmp_path: Path, clock: HandClock
-) -> None:
+async def test_an_expiry_that_cannot_be_recorded_is_retried_rarely(tmp_path: Path, clock: HandClock) -> None:
     now = datetime(2026, 1, 1, tzinfo=UTC)
     create_keyring(tmp_path / "keyring", now=now)
     current: list[Keyring] = [load_keyring(tmp_path / "keyring")]

@@ -94,7 +94,7 @@ async def test_a_planned_switchover_loses_nothing_and_no_stream_notices(
     assert load.verdict == Verdict(lost=0, holes=0, told=0)
 
 
-async def test_of_a_primary_that_falls_silent_and_comes_back_nothing_is_lost(
+async def test_a_primary_that_hangs_and_returns_loses_nothing(
     pair: Pair, addresses: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The standby was synchronous. The returning server still considers itself the primary and accepts writes."""
@@ -114,7 +114,7 @@ async def test_of_a_primary_that_falls_silent_and_comes_back_nothing_is_lost(
     assert load.verdict == Verdict(lost=0, holes=0, told=0)
 
 
-async def test_of_a_primary_that_is_killed_nothing_is_lost_where_the_standby_was_synchronous(
+async def test_killing_a_primary_with_a_synchronous_standby_loses_nothing(
     pair: Pair, addresses: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     await pair.begin(synchronous=True)
@@ -127,7 +127,7 @@ async def test_of_a_primary_that_is_killed_nothing_is_lost_where_the_standby_was
     assert load.verdict == Verdict(lost=0, holes=0, told=0)
 
 
-async def test_streams_are_told_what_an_asynchronous_standby_never_had(
+async def test_streams_learn_which_events_an_asynchronous_standby_lost(
     pair: Pair, addresses: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     await pair.begin(synchronous=False)
@@ -148,7 +148,7 @@ async def test_streams_are_told_what_an_asynchronous_standby_never_had(
     assert load.verdict.told == len(load.followers)
 
 
-async def test_a_primary_that_goes_on_beside_the_promoted_one_is_left(
+async def test_an_old_primary_that_keeps_running_is_abandoned(
     pair: Pair, addresses: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It was not fenced, so it accepts writes until the replicas have seen the new primary."""
@@ -165,7 +165,7 @@ async def test_a_primary_that_goes_on_beside_the_promoted_one_is_left(
     assert load.verdict.holes == 0
 
 
-async def test_a_commit_that_waits_for_a_standby_is_not_given_up_and_health_says_so(
+async def test_a_commit_waiting_for_a_standby_is_not_abandoned_and_health_reports_it(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sessions_server.storage.postgres.runner._COMMAND_SECONDS", 0.1)
@@ -191,7 +191,7 @@ async def test_a_commit_that_waits_for_a_standby_is_not_given_up_and_health_says
         assert (await store.session(KEY)).last_sequence == 1
 
 
-async def test_writes_wait_for_the_disk_whatever_a_promoted_standby_is_set_to(pair: Pair) -> None:
+async def test_writes_wait_for_the_disk_whatever_the_promoted_standbys_settings(pair: Pair) -> None:
     await pair.primary.execute("ALTER SYSTEM SET synchronous_commit = off")
     await pair.primary.execute("SELECT pg_reload_conf()")
     backend = parse_url(pair.url)

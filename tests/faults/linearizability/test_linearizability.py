@@ -97,7 +97,7 @@ NOTHING = (("delete", "k", None),)
         "a read beside the write",
     ],
 )
-def test_the_checker_finds_what_cannot_be(calls: list[Write | Look], fault: str) -> None:
+def test_the_checker_detects_impossible_histories(calls: list[Write | Look], fault: str) -> None:
     found = faults_of(History(calls), first=1)
     assert bool(found) == bool(fault)
     assert all(fault in each for each in found)

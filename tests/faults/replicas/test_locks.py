@@ -83,7 +83,7 @@ async def locked(postgres: Postgres, database: str, *sessions: SessionKey) -> As
         await connection.close()
 
 
-async def test_only_who_writes_to_a_locked_session_waits_for_it(
+async def test_only_writers_to_a_locked_session_wait(
     postgres_server: Postgres, database: str, replica: Replica
 ) -> None:
     async with locked(postgres_server, database, LOCKED):
@@ -98,7 +98,7 @@ async def test_only_who_writes_to_a_locked_session_waits_for_it(
         assert await replica.texts(each) == [f"{turn}" for turn in range(20)]
 
 
-async def test_more_locked_sessions_than_there_are_lanes_all_get_their_turn(
+async def test_more_locked_sessions_than_lanes_are_all_written(
     postgres_server: Postgres, database: str, replica: Replica
 ) -> None:
     some = FREE[: LANES + 2]
@@ -111,7 +111,7 @@ async def test_more_locked_sessions_than_there_are_lanes_all_get_their_turn(
         assert await replica.texts(each) == ["a", "b"]
 
 
-async def test_what_was_taken_is_answered_before_the_writer_ends(
+async def test_accepted_commits_are_answered_before_the_writer_ends(
     postgres_server: Postgres, database: str, replica: Replica
 ) -> None:
     async with locked(postgres_server, database, LOCKED):
@@ -124,7 +124,7 @@ async def test_what_was_taken_is_answered_before_the_writer_ends(
     assert await replica.texts(LOCKED) == ["a", "b", "c"]
 
 
-async def test_a_session_that_stays_locked_is_given_up(
+async def test_a_write_to_a_session_that_stays_locked_fails(
     postgres_server: Postgres, database: str, replica: Replica
 ) -> None:
     async with locked(postgres_server, database, LOCKED):
@@ -135,7 +135,7 @@ async def test_a_session_that_stays_locked_is_given_up(
     assert await replica.texts(LOCKED) == ["b"]
 
 
-async def test_sessions_are_created_beside_a_locked_one(
+async def test_sessions_can_be_created_while_another_is_locked(
     postgres_server: Postgres, database: str, replica: Replica
 ) -> None:
     async with locked(postgres_server, database, LOCKED):
@@ -147,7 +147,7 @@ async def test_sessions_are_created_beside_a_locked_one(
     await waiting
 
 
-async def test_an_id_that_another_transaction_is_creating_for_long_holds_up_nobody_else(
+async def test_a_slow_creation_of_an_id_delays_no_other_session(
     postgres_server: Postgres, database: str, replica: Replica
 ) -> None:
     connection = await asyncpg.connect(
@@ -163,7 +163,7 @@ async def test_an_id_that_another_transaction_is_creating_for_long_holds_up_nobo
     await connection.close()
 
 
-async def test_readers_of_an_expired_session_that_stays_locked_leave_the_rest_alone(
+async def test_readers_of_a_locked_expired_session_do_not_affect_others(
     postgres_server: Postgres, database: str, replica: Replica
 ) -> None:
     brief = SessionConfig(timeout=Micros(SECOND))

@@ -81,7 +81,7 @@ class Calls:
                 return
 
 
-async def test_while_the_database_is_away_calls_are_refused_and_streams_go_on_without_a_hole(
+async def test_while_the_database_is_down_calls_fail_and_streams_resume_without_a_gap(
     postgres: Postgres, servers: list[Server]
 ) -> None:
     pids = [server.pid for server in servers]
@@ -119,7 +119,7 @@ async def test_while_the_database_is_away_calls_are_refused_and_streams_go_on_wi
     assert [server.pid for server in servers] == pids
 
 
-async def test_a_database_that_keeps_silent_is_given_up_and_found_again(
+async def test_a_silent_database_is_abandoned_and_found_again(
     postgres: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sessions_server.storage.postgres.runner._COMMAND_SECONDS", 0.5)
@@ -175,7 +175,7 @@ async def ousted(
 
 
 @pytest.mark.parametrize("away", ["READ ONLY", "NO CONNECTIONS", "NO RIGHT"])
-async def test_whatever_keeps_the_database_from_being_used_the_server_waits_for_its_return(
+async def test_the_server_waits_for_an_unusable_database_to_return(
     postgres: Postgres, tmp_path: Path, away: str
 ) -> None:
     """During a failover all hosts are read-only, and `read-write` rejects them."""
@@ -203,9 +203,7 @@ async def test_whatever_keeps_the_database_from_being_used_the_server_waits_for_
         assert "Traceback" not in log
 
 
-async def test_a_server_is_stopped_while_its_database_keeps_silent(
-    postgres: Postgres, tmp_path: Path
-) -> None:
+async def test_a_server_stops_while_its_database_is_silent(postgres: Postgres, tmp_path: Path) -> None:
     url = postgres.url(await postgres.fresh_database())
     env = {**UNSAFE, "SESSIONS_DATABASE_URL": url, "SESSIONS_DRAIN_GRACE": "1"}
     server = await asyncio.to_thread(start_server, tmp_path, env=env)
@@ -224,9 +222,7 @@ async def test_a_server_is_stopped_while_its_database_keeps_silent(
     assert "Traceback" not in server.log
 
 
-def test_a_server_is_stopped_while_it_waits_for_another_ones_migration(
-    postgres: Postgres, tmp_path: Path
-) -> None:
+def test_a_server_stops_while_waiting_for_anothers_migration(postgres: Postgres, tmp_path: Path) -> None:
     name = asyncio.run(postgres.fresh_database())
     with migrating(postgres, name):
         env = {**UNSAFE, "SESSIONS_DATABASE_URL": postgres.url(name), "SESSIONS_LISTEN": f"{HOST}:0"}

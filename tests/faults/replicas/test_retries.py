@@ -77,7 +77,7 @@ async def stored(client: AsyncClient) -> list[Message]:
     return [message for history in histories for message in history]
 
 
-async def test_a_request_has_one_effect_and_one_answer_however_its_commits_end(
+async def test_a_request_has_one_effect_and_one_response_however_its_commits_end(
     postgres_server: Postgres, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     scissors = Scissors()

@@ -27,7 +27,7 @@ def postgres() -> Iterator[Postgres]:
 
 
 @pytest.mark.parametrize("percent", [0, 50, 100])
-def test_nothing_is_lost_doubled_or_missing(
+def test_nothing_is_lost_repeated_or_missing(
     postgres: Postgres, percent: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     url = postgres.url(asyncio.run(postgres.fresh_database()))
@@ -79,12 +79,12 @@ A, B, C = message(1, "a"), message(2, "b"), message(3, "c")
     ],
     ids=["no fault", "lost", "altered", "doubled", "missed", "other than the log", "twice", "out of order"],
 )
-def test_the_verdict_finds_each_fault(log: list[Event], received: list[Event], expected: Verdict) -> None:
+def test_the_verdict_detects_each_fault(log: list[Event], received: list[Event], expected: Verdict) -> None:
     acknowledged = [Write("s", at, content) for at, content in enumerate("abc", start=1)]
     reader = Reader("s", replica=0, received=received)
     assert judge(Outcome(acknowledged, [reader], {"s": log}, {"s": 0})) == expected
 
 
-def test_the_verdict_finds_holes_and_wrong_counters() -> None:
+def test_the_verdict_detects_gaps_and_wrong_counters() -> None:
     outcome = Outcome([Write("s", 1, "a"), Write("s", 3, "c")], [], {"s": [A, C]}, {"s": 2})
     assert judge(outcome) == Verdict(holes=1, duplicates=2)

@@ -84,7 +84,7 @@ async def test_notify_wakes_the_other_replicas_subscribers(listening: list[Serve
         await watched.exchange()
 
 
-async def test_a_lost_listening_connection_is_made_anew_and_everyone_looks_into_the_log(
+async def test_a_lost_listening_connection_is_reopened_and_every_stream_reads_the_log(
     listening: list[Server], postgres_server: Postgres, database: str
 ) -> None:
     async with pair(listening) as watched:
@@ -98,7 +98,7 @@ async def test_a_lost_listening_connection_is_made_anew_and_everyone_looks_into_
             await watched.exchange()
 
 
-async def test_wakeups_pass_a_pooler_in_session_mode_also_when_it_is_restarted(
+async def test_wakeups_work_through_a_session_mode_pooler_and_its_restarts(
     postgres_server: Postgres, database: str, tmp_path: Path
 ) -> None:
     with (
@@ -130,7 +130,7 @@ def over_nats(
         yield servers
 
 
-async def test_nats_wakes_the_other_replicas_subscribers_and_may_come_later(
+async def test_nats_wakes_the_other_replicas_subscribers_and_may_start_later(
     over_nats: list[Server], nats: NatsServer, postgres_server: Postgres, database: str
 ) -> None:
     async with pair(over_nats) as watched:
@@ -142,7 +142,7 @@ async def test_nats_wakes_the_other_replicas_subscribers_and_may_come_later(
     assert await postgres_server.fetch(f"SELECT pid {OF_WAKEUPS.format(database=database)}") == []
 
 
-async def test_what_was_written_while_nats_was_down_is_heard_when_it_is_back(
+async def test_writes_made_while_nats_was_down_arrive_when_it_is_back(
     over_nats: list[Server], nats: NatsServer
 ) -> None:
     nats.start()
@@ -156,7 +156,7 @@ async def test_what_was_written_while_nats_was_down_is_heard_when_it_is_back(
             assert [await watched.hear() for _ in range(3)] == written
 
 
-def test_a_server_refuses_a_way_of_waking_that_it_does_not_know(
+def test_a_server_refuses_an_unknown_kind_of_wakeups(
     postgres_server: Postgres, database: str, tmp_path: Path
 ) -> None:
     env = {"SESSIONS_DATABASE_URL": postgres_server.url(database), "SESSIONS_WAKEUPS": "redis://127.0.0.1"}

@@ -68,7 +68,7 @@ async def add(client: AsyncClient, session: Session, *, count: int, size: int = 
     await client.sessions.add_messages(session.id, messages=messages)
 
 
-async def test_what_is_older_than_the_retention_and_no_history_goes(
+async def test_events_past_the_retention_outside_the_history_are_removed(
     client: AsyncClient, clock: SharedClock
 ) -> None:
     session = await client.sessions.create("u")
@@ -98,7 +98,7 @@ async def test_the_history_stays_however_old_it_is(client: AsyncClient, clock: S
     assert await read_after(client, session.id, 10) == [11]
 
 
-async def test_every_position_is_refused_or_answered_in_full(
+async def test_every_position_is_refused_or_served_completely(
     client: AsyncClient, clock: SharedClock, capsys: pytest.CaptureFixture[str]
 ) -> None:
     session = await client.sessions.create("u")
@@ -128,7 +128,7 @@ async def test_a_live_subscriber_does_not_notice(client: AsyncClient, clock: Sha
         assert (await anext(subscription)).sequence == 7
 
 
-async def test_a_stalled_stream_that_it_overtakes_is_refused_and_told_where_the_log_begins(
+async def test_a_stalled_stream_overtaken_by_compaction_ends_with_the_oldest_position(
     server: Server, client: AsyncClient, clock: SharedClock, capsys: pytest.CaptureFixture[str]
 ) -> None:
     session = await client.sessions.create("u")

@@ -19,7 +19,7 @@ def hasty(folder: Path, **options: int) -> Server:
     return start_server(folder, program=["-m", "tests.faults.subscriptions.hasty_server", json.dumps(named)])
 
 
-async def test_who_is_cut_off_for_the_age_of_a_connection_misses_nothing(tmp_path: Path) -> None:
+async def test_a_client_cut_off_by_connection_age_misses_nothing(tmp_path: Path) -> None:
     with hasty(tmp_path, max_connection_age_ms=200, max_connection_age_grace_ms=100) as server:
         port = int(server.address.rpartition(":")[2])
         async with (

@@ -61,7 +61,7 @@ async def write(client: AsyncClient, session: str, readers: Crowd, *, written: i
     return Times(statistics.median(writes) * 1000, statistics.median(deliveries) * 1000)
 
 
-async def test_one_of_a_thousand_that_does_not_read_costs_the_others_nothing(
+async def test_one_stalled_reader_of_a_thousand_does_not_affect_the_others(
     server: Server, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async with AsyncClient(server.address) as client:
@@ -92,7 +92,7 @@ async def test_one_of_a_thousand_that_does_not_read_costs_the_others_nothing(
     assert grown < MEMORY
 
 
-async def test_a_thousand_that_begin_at_once_are_all_served_and_single_calls_between_them(
+async def test_a_thousand_simultaneous_subscribers_are_served_along_with_single_calls(
     server: Server, capsys: pytest.CaptureFixture[str]
 ) -> None:
     reads = 0

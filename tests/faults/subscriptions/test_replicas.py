@@ -106,7 +106,7 @@ async def replica(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Replica]:
 CLEAR = c.clear_history(key=KEY)
 
 
-async def test_an_event_of_another_replica_is_shown_in_its_place(replica: Replica) -> None:
+async def test_an_event_of_another_replica_is_shown_in_order(replica: Replica) -> None:
     async with replica.reader(after=None) as reader:
         reader.goes_on.set()
         await replica.writes(add("two"))
@@ -118,7 +118,7 @@ async def test_an_event_of_another_replica_is_shown_in_its_place(replica: Replic
         assert reader.shown() == [(2, "two"), (3, "three"), (4, "four"), (5, "five")]
 
 
-async def test_what_another_replica_clears_while_a_stream_stands_still_comes_without_content(
+async def test_messages_cleared_by_another_replica_reach_a_stalled_stream_without_content(
     replica: Replica,
 ) -> None:
     await replica.writes(add("two", "three", "four"))
@@ -130,7 +130,7 @@ async def test_what_another_replica_clears_while_a_stream_stands_still_comes_wit
         assert reader.shown() == [(2, "two"), (3, None), (4, None), (5, None)]
 
 
-async def test_what_another_replica_has_cleared_is_not_at_hand_for_a_new_stream_although_no_hint_came(
+async def test_a_new_stream_shows_nothing_cleared_by_another_replica_even_without_a_hint(
     replica: Replica,
 ) -> None:
     async with replica.reader(after=None):
@@ -151,7 +151,7 @@ async def test_lost_hints_send_every_stream_to_the_log(replica: Replica) -> None
         assert reader.shown() == [(2, "two")]
 
 
-async def test_the_session_is_watched_before_anything_is_read_and_no_longer_than_the_stream(
+async def test_the_session_is_watched_before_the_first_read_and_until_the_stream_ends(
     replica: Replica,
 ) -> None:
     async with replica.reader():
@@ -170,7 +170,7 @@ async def test_a_deletion_by_another_replica_ends_the_stream(replica: Replica) -
 CROWD = 1000
 
 
-async def test_of_a_thousand_that_begin_at_once_few_are_shown_events_and_live_ones_and_reads_do_not_wait(
+async def test_starting_a_thousand_streams_does_not_delay_live_ones_or_reads(
     replica: Replica,
 ) -> None:
     """Each stalls at its first event, so that all would be in memory at once."""

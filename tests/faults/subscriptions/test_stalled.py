@@ -56,7 +56,7 @@ def sequences(events: list[pb.Event]) -> list[int]:
     return [event.sequence for event in events]
 
 
-async def test_what_it_has_not_read_is_not_kept_in_memory_and_comes_in_order(
+async def test_unread_events_are_not_kept_in_memory_and_arrive_in_order(
     server: Server, client: AsyncClient, capsys: pytest.CaptureFixture[str]
 ) -> None:
     session = await client.sessions.create("u")
@@ -78,7 +78,7 @@ async def test_what_it_has_not_read_is_not_kept_in_memory_and_comes_in_order(
     assert grown < 32 * MIB, "the reader is behind by three times as much"
 
 
-async def test_large_messages_do_not_fill_the_memory_either(
+async def test_large_messages_do_not_fill_memory_either(
     server: Server, client: AsyncClient, capsys: pytest.CaptureFixture[str]
 ) -> None:
     session = await client.sessions.create("u")
@@ -100,7 +100,7 @@ async def test_large_messages_do_not_fill_the_memory_either(
     assert more < 160 * MIB, "all of it for each of them would be 360 MiB"
 
 
-async def test_a_clear_that_overtakes_it_leaves_it_events_without_content(
+async def test_after_a_clear_it_receives_events_without_content(
     server: Server, client: AsyncClient, capsys: pytest.CaptureFixture[str]
 ) -> None:
     session = await client.sessions.create("u")
@@ -117,7 +117,7 @@ async def test_a_clear_that_overtakes_it_leaves_it_events_without_content(
     assert all(bool(event.message.content) != event.erased for event in events[1:-1])
 
 
-async def test_a_truncation_that_overtakes_it_leaves_it_events_without_content(
+async def test_after_a_truncation_it_receives_events_without_content(
     server: Server, client: AsyncClient
 ) -> None:
     session = await client.sessions.create("u", config={"max_messages": 100})
@@ -132,7 +132,7 @@ async def test_a_truncation_that_overtakes_it_leaves_it_events_without_content(
     assert with_content(events[-100:]) == 100
 
 
-async def test_an_import_that_overtakes_it_leaves_it_events_without_content(
+async def test_after_an_import_it_receives_events_without_content(
     server: Server, client: AsyncClient
 ) -> None:
     session = await client.sessions.create("u")
@@ -148,9 +148,7 @@ async def test_an_import_that_overtakes_it_leaves_it_events_without_content(
     assert with_content(events) <= (WINDOW + KEPT_BY_GRPC) // 4096
 
 
-async def test_a_deletion_that_overtakes_it_is_the_next_that_it_is_shown(
-    server: Server, client: AsyncClient
-) -> None:
+async def test_after_a_deletion_it_receives_only_the_deletion(server: Server, client: AsyncClient) -> None:
     session = await client.sessions.create("u")
     async with shut_stream(server.port, from_the_start(session)) as stalled:
         await add(client, session, count=1000, size=4096)

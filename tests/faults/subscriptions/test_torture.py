@@ -63,7 +63,7 @@ def verdict(outcome: Outcome) -> Verdict:
     return outcome.verdict
 
 
-def test_the_storm_was_one(
+def test_the_load_was_heavy_enough(
     outcome: Outcome, resumptions: Resumptions, capsys: pytest.CaptureFixture[str]
 ) -> None:
     events = [event for log in outcome.logs.values() for event in log]
@@ -120,11 +120,11 @@ def calm_outcome(folder: Path, *, fault: str | None = None) -> Outcome:
     return outcome
 
 
-def test_without_a_fault_the_harness_reports_none(tmp_path: Path) -> None:
+def test_the_harness_reports_no_fault_of_the_real_server(tmp_path: Path) -> None:
     assert calm_outcome(tmp_path).verdict == Verdict()
 
 
-def test_a_server_that_registers_after_reading_is_found_out(
+def test_a_server_that_registers_after_reading_is_detected(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     outcome = calm_outcome(tmp_path, fault=REGISTERS_AFTER_READING)
@@ -133,7 +133,7 @@ def test_a_server_that_registers_after_reading_is_found_out(
     assert all(missing), "every reader missed what fell into its gap"
 
 
-def test_a_server_whose_position_moves_before_the_write_is_found_out(
+def test_a_server_that_advances_before_writing_is_detected(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     outcome = calm_outcome(tmp_path, fault=MOVES_BEFORE_WRITING)

@@ -144,7 +144,7 @@ async def test_all_sessions_move_from_sqlite_to_postgresql_and_back(
     )
 
 
-async def test_the_commands_take_no_connection_for_wake_ups(
+async def test_the_commands_open_no_connection_for_wake_ups(
     tmp_path: Path, keyring: Path, postgres: Postgres
 ) -> None:
     """Servers of the database find changes by polling, and nobody is watching here."""
@@ -194,7 +194,7 @@ async def to_its_end(stream: AsyncIterable[object]) -> None:
         pass
 
 
-async def test_a_subscriber_goes_on_behind_the_position_that_it_had_or_is_told_that_it_can_not(
+async def test_a_subscriber_continues_after_its_position_or_learns_that_it_cannot(
     tmp_path: Path, keyring: Path
 ) -> None:
     source, target = (database(tmp_path, name, keyring) for name in ("source", "target"))

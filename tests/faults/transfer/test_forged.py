@@ -74,7 +74,7 @@ def forged(records: list[pb.ExportRecord], forge: Forge) -> list[pb.ExportRecord
         (too_much_metadata, "RESOURCE_EXHAUSTED"),
     ],
 )
-def test_a_forged_session_is_refused_and_lists_go_on(
+def test_a_forged_session_is_refused_and_lists_still_work(
     caller: Caller, server: Server, forge: Forge, code: str
 ) -> None:
     session = caller.session(storage_options={"ttl": {"seconds": 10 * YEAR}})
@@ -92,7 +92,7 @@ def encrypted(header: Header, messages: MessagesRecord) -> tuple[Header, Message
     return replace(header, session=session._replace(storage=storage)), messages
 
 
-def test_the_export_of_an_encrypted_session_needs_a_keyring_only_to_make_a_new_one(caller: Caller) -> None:
+def test_importing_an_encrypted_session_needs_a_keyring_only_to_create_one(caller: Caller) -> None:
     session = caller.new_id()
     caller.AddMessages(session_id=session, messages=[message("a"), message("b")])
     stream = forged(caller.export(session), encrypted)

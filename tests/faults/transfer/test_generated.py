@@ -55,7 +55,7 @@ def server(tmp_path: Path, clock: SharedClock) -> Iterator[Server]:
         yield server
 
 
-async def test_a_thousand_generated_sessions_go_out_and_in_and_are_equal(
+async def test_a_thousand_generated_sessions_survive_export_and_import(
     server: Server, clock: SharedClock, capsys: pytest.CaptureFixture[str]
 ) -> None:
     states: Counter[str] = Counter()
@@ -139,7 +139,7 @@ async def refusal(stub: Stub, session_id: str, records: Records) -> str:
             return "OK"
 
 
-async def test_no_altered_stream_comes_in_not_even_in_part(
+async def test_no_part_of_an_altered_stream_is_imported(
     server: Server, clock: SharedClock, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rng = random.Random(42)

@@ -61,7 +61,7 @@ async def texts(stub: Stub, session_id: str, after: int) -> list[str]:
     return [message.content for message in (await stub.GetHistory(query)).messages]
 
 
-async def test_a_large_session_needs_little_memory_on_its_way_out_and_in(
+async def test_a_large_session_is_exported_and_imported_in_little_memory(
     server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     footers: list[pb.ExportFooter] = []

@@ -53,7 +53,7 @@ async def calling(address: str, method: str) -> Answered:
     return await asyncio.to_thread(call, calls, callers=CALLERS, seconds=0.2)
 
 
-async def test_every_call_has_a_request_id_of_its_own(served: tuple[str, Recorder]) -> None:
+async def test_every_call_has_its_own_request_id(served: tuple[str, Recorder]) -> None:
     address, recorder = served
     answered = await calling(address, "Add")
     assert len(recorder.request_ids) == len(set(recorder.request_ids)) == answered.succeeded >= CALLERS

@@ -65,7 +65,7 @@ async def test_every_event_is_counted_once_for_every_stream(address: str, publis
             await listening.until(streams * (1 + published))
 
 
-async def test_whoever_listens_hears_each_message_as_it_was_sent(address: str, publish: Publish) -> None:
+async def test_listeners_receive_each_message_as_sent(address: str, publish: Publish) -> None:
     heard: list[bytes] = []
     with crowd(heard=heard.append) as listening:
         await listening.subscribe(address, f"{SERVICE}/Subscribe", requests(1))
@@ -74,7 +74,7 @@ async def test_whoever_listens_hears_each_message_as_it_was_sent(address: str, p
     assert heard == [b"", STREAM_EVENT]
 
 
-async def test_a_message_that_comes_in_many_frames_counts_once(address: str) -> None:
+async def test_a_message_split_into_many_frames_counts_once(address: str) -> None:
     heard: list[bytes] = []
     with crowd(heard=heard.append) as listening:
         await listening.subscribe(address, "streams/Large", requests(1))

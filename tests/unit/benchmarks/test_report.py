@@ -38,11 +38,11 @@ def test_the_sides_take_turns_in_going_first() -> None:
     ("measured", "at_least", "met"),
     [(0.7, True, True), (0.6, True, True), (0.5, True, False), (0.7, False, False), (0.6, False, True)],
 )
-def test_a_bound_is_met_on_the_side_that_is_asked(measured: float, at_least: bool, met: bool) -> None:
+def test_a_bound_is_checked_on_the_requested_side(measured: float, at_least: bool, met: bool) -> None:
     assert finding(measured, at_least=at_least).met is met
 
 
-def test_the_file_begins_with_the_ratios_and_holds_every_number(tmp_path: Path) -> None:
+def test_the_file_starts_with_the_ratios_and_has_every_number(tmp_path: Path) -> None:
     file = tmp_path / "results.json"
     write(file, [finding(0.5, at_least=True)], [Failure("other", "It broke.")], h2load="1", seconds=2)
     written = json.loads(file.read_text(encoding="utf-8"))

@@ -111,15 +111,13 @@ async def test_a_refusal_is_raised_at_once(
     assert len(server.calls) == 1
 
 
-async def test_a_limit_with_a_time_to_come_back_is_waited_for(
-    client: AsyncClient, server: ScriptedServer
-) -> None:
+async def test_a_limit_with_a_retry_delay_is_retried(client: AsyncClient, server: ScriptedServer) -> None:
     busy = Failure(grpc.StatusCode.RESOURCE_EXHAUSTED, reason="TOO_MANY_STREAMS", retry_after=0.01)
     server.on("GetSession", busy, pb.GetSessionResponse(session=SESSION))
     assert (await client.sessions.get("s")).id == "s"
 
 
-async def test_a_service_that_stays_away_is_unavailable_when_the_time_is_over(
+async def test_a_service_that_stays_down_is_unavailable_at_the_deadline(
     client: AsyncClient, server: ScriptedServer
 ) -> None:
     server.on("GetSession", Failure(grpc.StatusCode.UNAVAILABLE, "Shutting down.", reason="SHUTTING_DOWN"))
@@ -128,7 +126,7 @@ async def test_a_service_that_stays_away_is_unavailable_when_the_time_is_over(
     assert len(server.calls) > 1
 
 
-async def test_nobody_listening_is_unavailable_too(flavour: str, server: ScriptedServer) -> None:
+async def test_a_closed_port_is_unavailable_too(flavour: str, server: ScriptedServer) -> None:
     server.stop()
     client = open_client(flavour, server.address, timeout=0.5)
     with pytest.raises(Unavailable):
@@ -167,7 +165,7 @@ async def test_no_answer_in_time_is_deadline_exceeded(client: AsyncClient, serve
     assert len(server.calls) == 1
 
 
-async def test_a_call_is_answered_by_the_server_that_comes_back(
+async def test_a_call_is_answered_once_the_server_returns(
     client: AsyncClient, server: ScriptedServer
 ) -> None:
     server.on("GetSession", pb.GetSessionResponse(session=SESSION))
@@ -179,7 +177,7 @@ async def test_a_call_is_answered_by_the_server_that_comes_back(
     comeback.join()
 
 
-async def test_token_and_metadata_go_along_with_every_call(flavour: str, server: ScriptedServer) -> None:
+async def test_token_and_metadata_are_sent_with_every_call(flavour: str, server: ScriptedServer) -> None:
     server.on("GetSession", pb.GetSessionResponse(session=SESSION))
     tokens = iter(["one", "two"])
     client = open_client(flavour, server.address, token=lambda: next(tokens), metadata={"x-team": "a"})
@@ -223,12 +221,14 @@ async def test_bad_input_is_refused_before_anything_is_sent(
         "an export",
     ],
 )
-async def test_what_is_no_list_is_refused_by_name(call: Any, field: str, client: AsyncClient) -> None:
+async def test_a_value_that_is_not_a_list_is_refused_by_name(
+    call: Any, field: str, client: AsyncClient
+) -> None:
     with pytest.raises(InvalidArgument, match=f"{field}: must be a"):
         await call(client.sessions)
 
 
-async def test_a_request_that_no_server_takes_is_not_sent(
+async def test_a_request_too_large_for_any_server_is_not_sent(
     client: AsyncClient, server: ScriptedServer
 ) -> None:
     context = {"text": "x" * (4 * 1024 * 1024)}
@@ -246,7 +246,7 @@ async def test_a_request_that_no_server_takes_is_not_sent(
     assert server.calls == []
 
 
-async def test_a_very_long_timeout_is_no_reason_to_fail(client: AsyncClient, server: ScriptedServer) -> None:
+async def test_a_very_long_timeout_works(client: AsyncClient, server: ScriptedServer) -> None:
     server.on("GetSession", pb.GetSessionResponse(session=SESSION))
     assert (await client.sessions.get("s", timeout=1e10)).id == "s"
 
@@ -258,7 +258,7 @@ async def test_a_closed_client_says_so(client: AsyncClient) -> None:
     await client.close()
 
 
-async def test_an_export_that_breaks_off_is_begun_again(client: AsyncClient, server: ScriptedServer) -> None:
+async def test_an_interrupted_export_is_started_again(client: AsyncClient, server: ScriptedServer) -> None:
     header = pb.ExportRecord(header=pb.ExportHeader(version=1, session=SESSION))
     footer = pb.ExportRecord(footer=pb.ExportFooter(record_count=1))
 

@@ -93,7 +93,7 @@ def secure_server(certificates: tuple[Certificate, Certificate]) -> Iterator[Scr
     server.stop()
 
 
-async def test_tls_with_files_of_ones_own(
+async def test_tls_with_custom_files(
     flavour: str, secure_server: ScriptedServer, certificates: tuple[Certificate, Certificate], tmp_path: Path
 ) -> None:
     mine, clients = certificates
@@ -108,7 +108,7 @@ async def test_tls_with_files_of_ones_own(
     await client.close()
 
 
-async def test_a_server_that_is_not_who_it_should_be_gets_no_call(
+async def test_a_server_with_the_wrong_certificate_gets_no_call(
     flavour: str, secure_server: ScriptedServer, certificates: tuple[Certificate, Certificate]
 ) -> None:
     client = open_client(flavour, secure_server.address, tls=certificates[1].pem, timeout=0.5)
@@ -118,7 +118,7 @@ async def test_a_server_that_is_not_who_it_should_be_gets_no_call(
     await client.close()
 
 
-async def test_servers_of_a_list_show_the_name_that_their_addresses_share(flavour: str) -> None:
+async def test_servers_of_a_list_are_verified_by_their_common_name(flavour: str) -> None:
     mine = self_signed("localhost")
     servers = [ScriptedServer(credentials=grpc.ssl_server_credentials([mine])) for _ in range(2)]
     for one in servers:
@@ -131,7 +131,7 @@ async def test_servers_of_a_list_show_the_name_that_their_addresses_share(flavou
         one.stop()
 
 
-def test_an_asynchronous_client_may_be_made_outside_the_loop_and_used_in_several(
+def test_an_asynchronous_client_can_be_created_outside_a_loop_and_used_in_several(
     server: ScriptedServer,
 ) -> None:
     server.on("GetSession", ANSWER)

@@ -47,7 +47,7 @@ async def _get(call: Any) -> Any:
 
 
 @pytest.mark.parametrize("method", CALLS)
-async def test_a_call_that_runs_says_that_the_client_was_closed(
+async def test_a_running_call_reports_that_the_client_was_closed(
     method: str, client: AsyncClient, server: ScriptedServer
 ) -> None:
     step = Hanging()
@@ -60,7 +60,7 @@ async def test_a_call_that_runs_says_that_the_client_was_closed(
 
 
 @pytest.mark.parametrize("method", CALLS)
-async def test_a_call_that_waits_for_its_next_attempt_says_it_too(
+async def test_a_call_waiting_for_its_next_attempt_reports_it_too(
     method: str, client: AsyncClient, server: ScriptedServer
 ) -> None:
     refused = threading.Event()
@@ -78,7 +78,7 @@ async def test_a_call_that_waits_for_its_next_attempt_says_it_too(
     assert len(server.calls) == 1
 
 
-async def test_a_task_that_is_cancelled_while_the_client_closes_stays_cancelled(
+async def test_a_task_cancelled_while_the_client_closes_stays_cancelled(
     server: ScriptedServer,
 ) -> None:
     step = Hanging()
@@ -173,7 +173,7 @@ async def test_an_asynchronous_callback_cannot_wait_for_itself(server: ScriptedS
             await subscription.wait()
 
 
-async def test_while_it_is_closed_calls_go_on_and_no_subscription_begins(server: ScriptedServer) -> None:
+async def test_while_closing_calls_continue_and_no_subscription_starts(server: ScriptedServer) -> None:
     server.on("Subscribe", Stream(checkpoint(3), message_event(4)))
     server.on("GetSession", pb.GetSessionResponse(session=pb.Session(id="s")))
     client = AsyncClient(server.address)
@@ -198,7 +198,7 @@ async def test_while_it_is_closed_calls_go_on_and_no_subscription_begins(server:
     assert answers == ["s"]
 
 
-async def test_a_close_that_is_cut_short_closes_it(server: ScriptedServer) -> None:
+async def test_a_cancelled_close_still_closes_the_client(server: ScriptedServer) -> None:
     server.on("Subscribe", Stream(checkpoint(3), message_event(4)))
     client = AsyncClient(server.address)
     running = asyncio.Event()

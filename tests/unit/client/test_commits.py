@@ -73,7 +73,7 @@ READS = {
     ],
     ids=["operations", "conditions", "reads"],
 )
-def test_every_kind_of_part_can_be_made(wire: Any, parts: dict[str, Any]) -> None:
+def test_every_kind_of_part_can_be_created(wire: Any, parts: dict[str, Any]) -> None:
     (choice,) = wire.DESCRIPTOR.oneofs
     assert set(parts) == {field.name for field in choice.fields}
     for kind, part in parts.items():
@@ -81,7 +81,7 @@ def test_every_kind_of_part_can_be_made(wire: Any, parts: dict[str, Any]) -> Non
         assert repr(part) == f"{type(part).__name__}({kind})"
 
 
-def test_a_commit_holds_its_parts_in_their_order() -> None:
+def test_a_commit_has_its_parts_in_order() -> None:
     create = ops.new_session("u", metadata={"a": 1}, config={"max_messages": 3}, if_exists="return")
     request = convert.commit_request(
         "s",
@@ -103,7 +103,7 @@ def test_a_commit_without_a_request_id_gets_one() -> None:
     assert convert.commit_request(None, []).request_id
 
 
-def test_a_part_of_another_kind_is_refused_by_its_place() -> None:
+def test_a_part_of_the_wrong_kind_is_refused_by_position() -> None:
     with pytest.raises(InvalidArgument) as refusal:
         convert.commit_request("s", [OPERATIONS["append"], CONDITIONS["record"]])  # type: ignore[list-item]
     assert [violation.field for violation in refusal.value.violations] == ["operations[1]"]
@@ -126,7 +126,7 @@ def test_a_part_of_another_kind_is_refused_by_its_place() -> None:
     ],
     ids=map(str, range(11)),
 )
-def test_bad_parts_are_refused_when_they_are_made(make: Any) -> None:
+def test_bad_parts_are_refused_when_created(make: Any) -> None:
     with pytest.raises(InvalidArgument):
         make()
 

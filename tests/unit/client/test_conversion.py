@@ -89,7 +89,7 @@ def test_the_nested_fields_of_a_session_arrive() -> None:
     assert session.metadata == {"k": "v"}
 
 
-def test_a_session_that_says_nothing_of_its_options_has_the_defaults() -> None:
+def test_a_session_without_options_has_the_defaults() -> None:
     session = _sessions.read_session(pb.Session(id="s", user_id="u"))
     assert session.config == SessionConfig(overflow="truncate_oldest")
     assert session.storage_options == StorageOptions(expiry_action="retain")
@@ -114,7 +114,7 @@ def test_a_context_is_a_dict_with_an_etag() -> None:
     assert not context.has_value
 
 
-def test_a_null_at_a_path_is_told_from_a_missing_value() -> None:
+def test_a_null_at_a_path_differs_from_a_missing_value() -> None:
     wire = pb.Context()
     assert not _context.read_context(wire).has_value
     wire.value.null_value = 0  # type: ignore[assignment]  # protobuf's NullValue has a single value
@@ -175,7 +175,7 @@ def test_options_may_be_the_models_themselves() -> None:
         ),
     ],
 )
-def test_an_unknown_option_is_refused_with_those_that_there_are(given: Any, field: str, allowed: str) -> None:
+def test_an_unknown_option_is_refused_with_the_known_ones(given: Any, field: str, allowed: str) -> None:
     with pytest.raises(InvalidArgument, match=allowed) as caught:
         _sessions.create_request("u1", **CREATE | given)
     assert [violation.field for violation in caught.value.violations] == [field]
@@ -290,7 +290,7 @@ def test_typed_changes_and_plain_dicts_mean_the_same() -> None:
         ("a", "changes[0]"),
     ],
 )
-def test_a_change_that_makes_no_sense_is_refused_by_name(change: Any, field: str) -> None:
+def test_a_meaningless_change_is_refused_by_name(change: Any, field: str) -> None:
     with pytest.raises(InvalidArgument) as caught:
         change_request([change])
     assert [violation.field for violation in caught.value.violations] == [field]
@@ -336,7 +336,7 @@ def test_a_message_that_was_read_can_be_added_elsewhere() -> None:
         ("hello", "message"),
     ],
 )
-def test_a_message_that_makes_no_sense_is_refused_by_name(message: Any, field: str) -> None:
+def test_a_meaningless_message_is_refused_by_name(message: Any, field: str) -> None:
     with pytest.raises(InvalidArgument) as caught:
         add_message(message)
     assert [violation.field for violation in caught.value.violations] == [field]
@@ -391,5 +391,5 @@ def test_an_event_of_a_later_version_is_unknown_and_without_data() -> None:
     assert (event.sequence, event.type, event.data) == (3, "unknown", None)
 
 
-def test_an_answer_of_a_later_version_is_no_event() -> None:
+def test_a_response_of_a_later_version_is_not_an_event() -> None:
     assert _events.read_response(pb.SubscribeResponse(), "s", DraftTexts()) is None

@@ -38,7 +38,7 @@ def failure(
     return grpc.aio.AioRpcError(code, grpc.aio.Metadata(), grpc.aio.Metadata(packed), text)
 
 
-def test_an_error_carries_the_servers_sentence_reason_and_facts() -> None:
+def test_an_error_has_the_servers_sentence_reason_and_metadata() -> None:
     error = _errors.error_from(failure(grpc.StatusCode.OUT_OF_RANGE, "Too far.", INFO))
     assert isinstance(error, OutOfRange)
     assert str(error) == "Too far."
@@ -58,7 +58,7 @@ def test_every_violation_arrives() -> None:
     assert error.violations == (Violation("a", "x"), Violation("b", "y"))
 
 
-def test_the_servers_wish_to_wait_arrives_in_seconds() -> None:
+def test_the_servers_retry_delay_arrives_in_seconds() -> None:
     retry = error_details_pb2.RetryInfo(retry_delay=duration_pb2.Duration(seconds=1, nanos=500_000_000))
     assert _errors.error_from(failure(grpc.StatusCode.UNAVAILABLE, "Later.", retry)).retry_after == 1.5
 
@@ -99,7 +99,7 @@ def test_details_that_are_garbage_do_not_hide_the_error() -> None:
     assert str(error) == "Gone."
 
 
-def test_an_error_without_a_text_says_at_least_its_code() -> None:
+def test_an_error_without_a_message_shows_its_code() -> None:
     assert "INTERNAL" in str(_errors.error_from(failure(grpc.StatusCode.INTERNAL, None)))
 
 
@@ -120,7 +120,7 @@ def test_a_missed_deadline_says_what_to_do() -> None:
     ],
     ids=str,
 )
-def test_a_connection_that_broke_under_a_call_is_unavailable(code: grpc.StatusCode, text: str) -> None:
+def test_a_connection_broken_during_a_call_is_unavailable(code: grpc.StatusCode, text: str) -> None:
     error = _errors.error_from(failure(code, text))
     assert isinstance(error, Unavailable)
     assert "connection broke" in str(error)
@@ -130,7 +130,7 @@ def test_a_connection_that_broke_under_a_call_is_unavailable(code: grpc.StatusCo
     assert str(of_the_service) == text
 
 
-def test_input_that_is_refused_here_reads_like_the_servers_refusal() -> None:
+def test_input_refused_by_the_client_reads_like_the_servers_refusal() -> None:
     error = _errors.refused("config.timeout", "must be positive.")
     assert isinstance(error, InvalidArgument)
     assert isinstance(error, ValueError)

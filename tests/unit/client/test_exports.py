@@ -158,7 +158,7 @@ def test_the_public_names_are_these_and_no_others() -> None:
         _ = sessions_client.Nobody  # type: ignore[attr-defined]  # that is the test
 
 
-def test_everything_public_explains_itself() -> None:
+def test_everything_public_has_a_docstring() -> None:
     for name in set(PUBLIC) - {"Change", "EventData"}:
         assert inspect.getdoc(getattr(sessions_client, name)), name
     for name in METHODS:

@@ -41,7 +41,7 @@ def sent(commits: InFlight[str]) -> list[str]:
     return names
 
 
-def test_commits_go_out_in_their_order_and_once() -> None:
+def test_commits_are_sent_once_and_in_order() -> None:
     commits = filled(3)
     assert sent(commits) == ["0", "1", "2"]
     assert commits.next_request() is None
@@ -49,7 +49,7 @@ def test_commits_go_out_in_their_order_and_once() -> None:
     assert sent(commits) == ["3"]
 
 
-def test_what_has_no_outcome_goes_out_again_in_its_order_before_what_is_new() -> None:
+def test_commits_without_an_outcome_are_sent_again_in_order_before_new_ones() -> None:
     commits = filled(4)
     assert sent(commits) == ["0", "1", "2", "3"]
     assert commits.pop(2) is not None
@@ -58,27 +58,27 @@ def test_what_has_no_outcome_goes_out_again_in_its_order_before_what_is_new() ->
     assert sent(commits) == ["0", "2", "3", "4"]
 
 
-def test_an_outcome_that_comes_twice_or_too_late_finds_nothing() -> None:
+def test_a_repeated_or_late_outcome_is_ignored() -> None:
     commits = filled(1)
     assert commits.pop(1) is not None
     assert commits.pop(1) is None
     assert commits.pop(99) is None
 
 
-def test_what_nobody_waits_for_any_more_is_not_sent() -> None:
+def test_abandoned_commits_are_not_sent() -> None:
     commits = filled(2)
     commits.pop(1)
     assert sent(commits) == ["1"]
 
 
-def test_there_is_room_for_so_many_commits() -> None:
+def test_the_number_of_commits_is_bounded() -> None:
     commits = filled(MOST_COMMITS)
     assert not commits.has_room(flight())
     commits.pop(1)
     assert commits.has_room(flight())
 
 
-def test_there_is_room_for_so_many_bytes() -> None:
+def test_the_size_of_commits_is_bounded() -> None:
     commits = filled(3, payload=MOST_BYTES // 3 - 500)
     assert commits.has_room(flight(payload=500))
     assert not commits.has_room(flight(payload=2000))
@@ -86,7 +86,7 @@ def test_there_is_room_for_so_many_bytes() -> None:
     assert commits.has_room(flight(payload=2000))
 
 
-def test_a_request_is_full_at_so_many_commits_or_bytes() -> None:
+def test_a_request_is_full_at_a_number_of_commits_or_bytes() -> None:
     request = filled(BATCH_COMMITS + 1).next_request()
     assert request is not None
     assert len(request.commits) == BATCH_COMMITS
@@ -98,7 +98,7 @@ def test_a_request_is_full_at_so_many_commits_or_bytes() -> None:
     assert len(request.commits) == 1
 
 
-def test_a_commit_that_no_server_takes_is_refused_before_it_harms_others() -> None:
+def test_a_commit_too_large_for_any_server_is_refused_before_sending() -> None:
     commits: InFlight[str] = InFlight()
     for less in range(0, 100, 5):
         with contextlib.suppress(ResourceExhausted):

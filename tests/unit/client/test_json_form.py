@@ -79,7 +79,7 @@ def test_an_events_data_has_the_name_of_its_type(kind: EventType, data: Any, for
     }
 
 
-def test_containers_say_what_they_know_besides() -> None:
+def test_containers_include_their_attributes() -> None:
     assert Context({"a": 1}, etag="4").to_dict() == {"data": {"a": 1}, "etag": "4", "update_time": None}
     assert Context(etag="4", value=None, has_value=True).to_dict()["value"] is None
     assert History([MESSAGE], has_more=True).to_dict() == {"messages": [MESSAGE.to_dict()], "has_more": True}

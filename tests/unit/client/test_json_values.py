@@ -51,7 +51,7 @@ def refusal(data: Any) -> InvalidArgument:
 
 
 @given(st.dictionaries(texts, values, max_size=5))
-def test_what_goes_out_comes_back_equal(data: dict[str, Any]) -> None:
+def test_values_come_back_equal(data: dict[str, Any]) -> None:
     assert through_the_wire(data) == data
 
 
@@ -103,7 +103,7 @@ def test_subclasses_of_json_types_are_their_json_type() -> None:
         pytest.param({"\udfff": 1}, "surrogate", id="a key with half a surrogate pair"),
     ],
 )
-def test_what_json_cannot_hold_is_refused_with_its_path(value: object, words: str) -> None:
+def test_values_that_json_cannot_hold_are_refused_with_their_path(value: object, words: str) -> None:
     error = refusal({"user_input": {"items": ["fine", {"x": value}]}})
     assert words in str(error)
     assert error.violations[0].field.startswith("context.user_input.items.1.x")

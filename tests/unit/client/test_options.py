@@ -42,7 +42,7 @@ def options(target: Any, tls: Any = False) -> dict[str, Any]:
         ("unix:/run/sessions.sock", "unix:/run/sessions.sock"),
     ],
 )
-def test_one_address_is_taken_as_it_is_and_several_become_a_list(given: Any, address: str) -> None:
+def test_one_address_is_used_as_it_is_and_several_become_a_list(given: Any, address: str) -> None:
     assert target_of(given, False).address == address
 
 
@@ -83,12 +83,12 @@ def test_calls_go_round_robin_where_there_may_be_several_servers(given: Any, spr
         "grpc://localhost:50051",
     ],
 )
-def test_an_address_that_leads_nowhere_is_refused(given: Any) -> None:
+def test_an_invalid_address_is_refused(given: Any) -> None:
     with pytest.raises(InvalidArgument, match="target"):
         target_of(given, False)
 
 
-def test_a_web_address_is_answered_with_what_to_write() -> None:
+def test_a_web_address_is_refused_with_the_right_form() -> None:
     with pytest.raises(InvalidArgument, match=r"write host and port alone.* `tls=True`"):
         target_of("https://localhost:50051", False)
 
@@ -107,7 +107,7 @@ def test_a_web_address_is_answered_with_what_to_write() -> None:
     ],
     ids=["yes", "nothing said", "path", "Path", "bytes", "text", "CA and name", "pair"],
 )
-def test_tls_takes_yes_a_ca_or_all_of_it(tls: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tls_accepts_true_a_ca_or_a_tls(tls: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "ca.pem").write_bytes(PEM)
     assert target_of("localhost:1", tls).tls is not None
@@ -136,7 +136,7 @@ def test_tls_takes_yes_a_ca_or_all_of_it(tls: Any, tmp_path: Path, monkeypatch: 
     ],
     ids=itertools.count(),
 )
-def test_tls_that_is_none_is_refused(tls: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_tls_is_refused(tls: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InvalidArgument, match="tls"):
         target_of("localhost:1", tls)
@@ -150,7 +150,7 @@ def test_tls_that_is_none_is_refused(tls: Any, tmp_path: Path, monkeypatch: pyte
         (["[::1]:1", "[::1]:2"], "::1"),
     ],
 )
-def test_the_servers_of_a_list_are_known_by_the_host_that_they_share(addresses: list[str], name: str) -> None:
+def test_the_servers_of_a_list_are_verified_by_their_common_host(addresses: list[str], name: str) -> None:
     assert options(addresses, True)["grpc.ssl_target_name_override"] == name
     assert options(addresses, TLS(server_name="x"))["grpc.ssl_target_name_override"] == "x"
     assert "grpc.ssl_target_name_override" not in options(addresses)
@@ -175,7 +175,7 @@ def test_the_key_is_not_shown() -> None:
     assert "secret" not in repr(TLS(cert=b"cert", key=b"secret"))
 
 
-def test_metadata_of_a_function_is_asked_for_with_each_call() -> None:
+def test_a_metadata_function_is_called_for_each_call() -> None:
     traces: Iterator[Any] = iter([{"traceparent": "one"}, [("traceparent", "two")], {"Traceparent": "three"}])
     metadata = call_metadata("t0k3n", lambda: next(traces))
     assert metadata() == (("traceparent", "one"), ("authorization", "Bearer t0k3n"))
@@ -186,12 +186,12 @@ def test_metadata_of_a_function_is_asked_for_with_each_call() -> None:
         call_metadata("t0k3n", lambda: {"authorization": "Bearer other"})()
 
 
-def test_a_token_becomes_a_bearer_credential_beside_the_metadata() -> None:
+def test_a_token_becomes_a_bearer_credential_in_addition_to_the_metadata() -> None:
     pairs = call_metadata("t0k3n", {"x-team": "a"})()
     assert pairs == (("x-team", "a"), ("authorization", "Bearer t0k3n"))
 
 
-def test_a_token_source_is_asked_each_time() -> None:
+def test_a_token_source_is_called_each_time() -> None:
     tokens = iter(["one", "two"])
     metadata = call_metadata(lambda: next(tokens), None)
     assert [metadata()[0][1], metadata()[0][1]] == ["Bearer one", "Bearer two"]
@@ -249,14 +249,14 @@ async def _asynchronous_token() -> str:
         (_asynchronous_token, "must be a plain function"),
     ],
 )
-def test_a_token_source_that_answers_no_token_is_refused_by_the_call(source: Any, sentence: str) -> None:
+def test_a_token_source_that_returns_no_token_fails_the_call(source: Any, sentence: str) -> None:
     metadata = call_metadata(source, None)
     with pytest.raises(InvalidArgument, match=sentence):
         metadata()
 
 
 @pytest.mark.parametrize("client", [Client, AsyncClient])
-def test_a_constructor_refuses_what_cannot_be_right(client: Any) -> None:
+def test_the_constructor_refuses_invalid_options(client: Any) -> None:
     with pytest.raises(InvalidArgument, match="timeout"):
         client("localhost:1", timeout=-1)
     with pytest.raises(InvalidArgument, match="target"):
@@ -279,7 +279,7 @@ def test_a_constructor_refuses_what_cannot_be_right(client: Any) -> None:
         ("127.0.0.1:50051", True, True),
     ],
 )
-def test_a_proxy_of_the_environment_is_used_where_it_makes_sense(
+def test_a_proxy_from_the_environment_is_used_where_it_makes_sense(
     target: Any, proxy: bool | None, uses_proxy: bool
 ) -> None:
     made = target_of(target, False, proxy=proxy)
@@ -287,6 +287,6 @@ def test_a_proxy_of_the_environment_is_used_where_it_makes_sense(
     assert dict(made.options).get("grpc.enable_http_proxy") == (None if uses_proxy else 0)
 
 
-def test_proxy_is_yes_or_no() -> None:
+def test_proxy_is_true_or_false() -> None:
     with pytest.raises(InvalidArgument, match=r"proxy: must be True, False or None\."):
         target_of("localhost:1", False, proxy="http://proxy")  # type: ignore[arg-type]  # that is the test

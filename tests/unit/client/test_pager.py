@@ -28,7 +28,7 @@ def listing(server: ScriptedServer) -> None:
     server.on("SearchSessions", answer(pb.SearchSessionsResponse))
 
 
-async def test_iterating_brings_all_pages_the_empty_ones_included(client: AsyncClient) -> None:
+async def test_iterating_fetches_all_pages_including_empty_ones(client: AsyncClient) -> None:
     assert [session.id async for session in client.sessions.list()] == ["a", "b", "c"]
     assert [session.id async for session in client.sessions.search(metadata_filter={})] == ["a", "b", "c"]
 
@@ -39,12 +39,12 @@ async def test_a_page_is_fetched_when_it_is_reached(client: AsyncClient, server:
     assert len(server.calls) == 1
 
 
-async def test_pages_can_be_had_one_by_one(client: AsyncClient) -> None:
+async def test_pages_can_be_fetched_one_by_one(client: AsyncClient) -> None:
     pages = [[session.id for session in page] async for page in client.sessions.list().pages()]
     assert pages == [["a", "b"], [], ["c"]]
 
 
-async def test_a_listing_goes_on_where_another_stopped(client: AsyncClient) -> None:
+async def test_a_listing_continues_where_another_stopped(client: AsyncClient) -> None:
     assert [session.id async for session in client.sessions.list(page_token="3")] == ["c"]
 
 

@@ -140,7 +140,7 @@ async def test_a_refused_write_raises_what_the_single_call_raises_and_the_others
     assert not isinstance(last, BaseException)
 
 
-async def test_nothing_is_lost_doubled_or_reordered_when_streams_break(
+async def test_nothing_is_lost_repeated_or_reordered_when_streams_break(
     client: AsyncClient, commits: CommitServer
 ) -> None:
     commits.break_after = [1, 7, 2, 30, 1]
@@ -165,7 +165,7 @@ async def test_leaving_the_block_waits_for_every_outcome(commits: CommitServer) 
     assert commits.histories["s"] == [str(n) for n in range(100)]
 
 
-async def test_many_commits_travel_in_one_request(commits: CommitServer) -> None:
+async def test_many_commits_share_one_request(commits: CommitServer) -> None:
     commits.answers.clear()
     async with AsyncClient(commits.address) as client, client.pipeline() as p:
         tasks = [asyncio.create_task(p.add_message("s", role="user", content=str(n))) for n in range(500)]
@@ -176,7 +176,7 @@ async def test_many_commits_travel_in_one_request(commits: CommitServer) -> None
     assert commits.streams == 1
 
 
-async def test_so_many_are_under_way_and_the_next_waits_for_room(commits: CommitServer) -> None:
+async def test_a_full_pipeline_makes_the_next_write_wait(commits: CommitServer) -> None:
     commits.answers.clear()
     async with AsyncClient(commits.address) as client, client.pipeline() as p:
         tasks = [
@@ -193,7 +193,7 @@ async def test_so_many_are_under_way_and_the_next_waits_for_room(commits: Commit
     assert commits.histories["s"] == [str(n) for n in range(MOST_COMMITS + 10)]
 
 
-async def test_a_write_whose_time_is_over_says_that_it_may_have_happened(
+async def test_a_timed_out_write_reports_that_it_may_have_happened(
     client: AsyncClient, commits: CommitServer
 ) -> None:
     commits.answers.clear()
@@ -207,7 +207,7 @@ async def test_a_write_whose_time_is_over_says_that_it_may_have_happened(
     assert commits.histories["s"] == ["a", "b"]
 
 
-async def test_a_server_that_stays_away_is_named_when_the_time_is_over(
+async def test_a_server_that_stays_down_is_named_at_the_deadline(
     client: AsyncClient, commits: CommitServer
 ) -> None:
     commits.begin = [LOST.abort] * 1000
@@ -216,7 +216,7 @@ async def test_a_server_that_stays_away_is_named_when_the_time_is_over(
             await p.add_message("s", role="user", content="a", timeout=0.5)
 
 
-async def test_a_refused_stream_fails_the_writes_under_way_and_the_next_write_opens_another(
+async def test_a_refused_stream_fails_writes_in_flight_and_the_next_write_opens_another(
     client: AsyncClient, commits: CommitServer
 ) -> None:
     refusal = Failure(grpc.StatusCode.UNAUTHENTICATED, reason="UNAUTHENTICATED")
@@ -235,7 +235,7 @@ async def test_a_closed_pipeline_says_so(client: AsyncClient, commits: CommitSer
     assert commits.streams == 0
 
 
-async def test_the_end_of_the_client_is_the_end_of_its_pipelines(commits: CommitServer) -> None:
+async def test_closing_the_client_closes_its_pipelines(commits: CommitServer) -> None:
     commits.answers.clear()
     client = AsyncClient(commits.address)
     p = client.pipeline()

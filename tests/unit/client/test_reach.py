@@ -34,14 +34,14 @@ async def failure_of(flavour: str, target: Any, **options: Any) -> SessionsError
     return caught.value
 
 
-async def test_an_address_where_nothing_listens_is_told_long_before_the_deadline(flavour: str) -> None:
+async def test_a_closed_port_is_reported_long_before_the_deadline(flavour: str) -> None:
     address = f"127.0.0.1:{free_port()}"
     error = await failure_of(flavour, address, connect_timeout=0.2)
     assert isinstance(error, Unavailable)
     assert str(error) == f"Nothing listens at {address}. Start the server, or check the address."
 
 
-async def test_a_subscription_is_told_so_too(flavour: str) -> None:
+async def test_a_subscription_reports_it_too(flavour: str) -> None:
     client = open_client(flavour, f"127.0.0.1:{free_port()}", connect_timeout=0.2, timeout=3600)
     with pytest.raises(Unavailable, match="Nothing listens at"):
         async with client.sessions.subscribe("s"):
@@ -49,26 +49,26 @@ async def test_a_subscription_is_told_so_too(flavour: str) -> None:
     await client.close()
 
 
-async def test_an_address_that_says_nothing_is_told_too(flavour: str) -> None:
+async def test_a_silent_address_is_reported_too(flavour: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         error = await failure_of(flavour, f"127.0.0.1:{silent.getsockname()[1]}", connect_timeout=0.2)
     assert "No server answered at" in str(error)
     assert "connect_timeout=" in str(error)
 
 
-async def test_a_name_without_an_address_is_told_by_name(flavour: str) -> None:
+async def test_an_unresolvable_name_is_reported_by_name(flavour: str) -> None:
     error = await failure_of(flavour, "no-such-host.invalid:1", connect_timeout=0.2, proxy=False)
     assert str(error) == "The host name in no-such-host.invalid:1 has no address. Check the name."
 
 
-async def test_a_proxy_of_the_environment_is_named(flavour: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_proxy_from_the_environment_is_named(flavour: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
     error = await failure_of(flavour, "sessions.example:50051", connect_timeout=0.2)
     assert "`http_proxy`" in str(error)
     assert "proxy=False" in str(error)
 
 
-async def test_a_proxy_of_the_environment_does_not_keep_the_loopback_nor_lists_from_their_servers(
+async def test_a_proxy_from_the_environment_is_not_used_for_the_loopback_or_lists(
     flavour: str, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
@@ -95,7 +95,7 @@ async def test_a_client_that_was_connected_waits_for_its_server(flavour: str, se
 
 
 @pytest.mark.parametrize("connect_timeout", [0, -1, "3", None])
-async def test_a_connect_timeout_is_a_span(connect_timeout: Any) -> None:
+async def test_a_connect_timeout_is_a_duration(connect_timeout: Any) -> None:
     with pytest.raises(InvalidArgument, match="connect_timeout"):
         open_client("sync", "127.0.0.1:1", connect_timeout=connect_timeout)
 
@@ -149,7 +149,7 @@ ROWS: dict[str, tuple[Callable[[], grpc.ServerCredentials | None], Any, str]] = 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 @pytest.mark.parametrize("row", ROWS)
-async def test_what_is_wrong_with_tls_is_told_at_once_and_by_name(row: str, host: str, flavour: str) -> None:
+async def test_tls_problems_are_reported_at_once_and_by_name(row: str, host: str, flavour: str) -> None:
     credentials, options, sentence = ROWS[row]
     with serving(credentials()) as server:
         address = f"{host}:{server.address.rpartition(':')[2]}"
@@ -195,7 +195,7 @@ async def test_what_is_wrong_with_tls_is_told_at_once_and_by_name(row: str, host
         ),
     ],
 )
-def test_an_answer_of_a_proxy_names_the_proxy(
+def test_a_proxys_response_names_the_proxy(
     code: grpc.StatusCode, text: str, expected: str, sentence: str
 ) -> None:
     empty = grpc.aio.Metadata()
@@ -217,7 +217,7 @@ def test_an_answer_of_a_proxy_names_the_proxy(
         ([Failure(grpc.StatusCode.UNAUTHENTICATED, reason="UNAUTHENTICATED")], False),
     ],
 )
-async def test_a_write_that_failed_says_whether_it_may_have_happened(
+async def test_a_failed_write_reports_whether_it_may_have_happened(
     failures: list[Failure], may_have_happened: bool, flavour: str, server: ScriptedServer
 ) -> None:
     server.on("StartSession", *failures)
@@ -236,7 +236,7 @@ async def test_a_write_that_failed_says_whether_it_may_have_happened(
     await client.close()
 
 
-async def test_a_write_that_never_left_did_not_happen(flavour: str) -> None:
+async def test_a_write_that_was_never_sent_did_not_happen(flavour: str) -> None:
     client = open_client(flavour, f"127.0.0.1:{free_port()}", connect_timeout=0.1)
     with pytest.raises(Unavailable) as caught:
         await client.sessions.start("s", request_id="mine")

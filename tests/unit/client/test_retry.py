@@ -68,23 +68,23 @@ def test_the_jitter_is_full(attempt: int, chance: float) -> None:
         f"{value.code} {value.reason or value}" if isinstance(value, SessionsError) else str(value)
     ),
 )
-def test_only_what_may_pass_is_tried_again(failed: SessionsError, again: bool) -> None:
+def test_only_transient_errors_are_retried(failed: SessionsError, again: bool) -> None:
     assert (delay(failed) is not None) is again
 
 
-def test_the_servers_wish_to_wait_is_a_minimum() -> None:
+def test_the_servers_retry_delay_is_a_minimum() -> None:
     assert delay(error(Code.UNAVAILABLE, retry_after=2.0)) == 2.0
     assert delay(error(Code.UNAVAILABLE, retry_after=0.01)) == 0.1
 
 
-def test_a_wait_takes_half_of_what_is_left_at_most() -> None:
+def test_a_delay_is_at_most_half_of_the_time_left() -> None:
     assert delay(error(Code.UNAVAILABLE), remaining=0.1) == 0.05
     assert delay(error(Code.UNAVAILABLE), remaining=0.2) == 0.1
     assert delay(error(Code.UNAVAILABLE), attempt=20, remaining=6.0) == 3.0
     assert delay(error(Code.UNAVAILABLE), remaining=0.019) is None
 
 
-def test_a_time_to_come_back_beyond_the_deadline_ends_it_at_once() -> None:
+def test_a_retry_delay_beyond_the_deadline_ends_the_attempts_at_once() -> None:
     assert delay(error(Code.UNAVAILABLE, retry_after=29.0)) == 29.0
     assert delay(error(Code.UNAVAILABLE, retry_after=30.0)) is None
 
@@ -100,7 +100,7 @@ def test_the_attempts_go_on_until_the_deadline(timeout: float, chance: Random) -
     assert left < 0.02
 
 
-def test_an_attempt_that_the_deadline_left_no_time_for_does_not_hide_the_failure_before() -> None:
+def test_a_squeezed_last_attempt_does_not_hide_the_earlier_failure() -> None:
     before, cut = error(Code.UNAVAILABLE), error(Code.DEADLINE_EXCEEDED)
     assert error_to_raise(cut, before=before, had=0.1) is before
     assert error_to_raise(cut, before=before, had=5.0) is cut
@@ -109,7 +109,7 @@ def test_an_attempt_that_the_deadline_left_no_time_for_does_not_hide_the_failure
     assert error_to_raise(final, before=before, had=0.1) is final
 
 
-def test_a_stream_is_opened_again_for_as_long_as_it_takes_but_not_after_a_final_error() -> None:
+def test_a_stream_is_reopened_indefinitely_but_not_after_a_final_error() -> None:
     for code in (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED):
         assert delay_before_new_stream(error(code), attempt=10**6, backoff=LONGEST) == 5.0
     crowded = error(Code.RESOURCE_EXHAUSTED, reason="TOO_MANY_STREAMS")
@@ -118,7 +118,7 @@ def test_a_stream_is_opened_again_for_as_long_as_it_takes_but_not_after_a_final_
         assert delay_before_new_stream(error(code, reason="X"), attempt=0, backoff=LONGEST) is None
 
 
-def test_a_stream_whose_token_expired_is_opened_once_more() -> None:
+def test_a_stream_with_an_expired_token_is_reopened_once() -> None:
     expired = error(Code.UNAUTHENTICATED, reason="UNAUTHENTICATED")
     assert delay_before_new_stream(expired, attempt=0, backoff=LONGEST) == 0.1
     assert delay_before_new_stream(expired, attempt=1, backoff=LONGEST) is None
@@ -135,6 +135,6 @@ def test_a_timeout_that_is_too_long_for_a_clock_is_a_year(span: Any) -> None:
 
 
 @pytest.mark.parametrize("span", [0, -1, math.nan, math.inf, True, "30", timedelta(0)])
-def test_a_timeout_that_is_no_time_is_refused(span: Any) -> None:
+def test_an_invalid_timeout_is_refused(span: Any) -> None:
     with pytest.raises(InvalidArgument, match="timeout: must be"):
         seconds_of(span, name="timeout")

@@ -35,7 +35,7 @@ def test_a_datetime_comes_back_as_the_same_instant_in_utc(moment: datetime) -> N
         ("9999-12-31T23:59:59.999999999Z", 253402300799, 999999999),
     ],
 )
-def test_an_rfc_3339_text_is_read_to_the_nanosecond(text: str, seconds: int, nanos: int) -> None:
+def test_an_rfc_3339_string_is_read_to_the_nanosecond(text: str, seconds: int, nanos: int) -> None:
     assert scalars.timestamp(text, field="t") == timestamp_pb2.Timestamp(seconds=seconds, nanos=nanos)
 
 
@@ -53,7 +53,7 @@ def test_an_rfc_3339_text_is_read_to_the_nanosecond(text: str, seconds: int, nan
         (1704067200, "not int"),
     ],
 )
-def test_a_time_that_is_ambiguous_or_no_time_is_refused(value: object, words: str) -> None:
+def test_an_ambiguous_or_invalid_time_is_refused(value: object, words: str) -> None:
     with pytest.raises(InvalidArgument, match=words):
         scalars.timestamp(value, field="message.timestamp")
 
@@ -66,23 +66,23 @@ def test_a_timedelta_comes_back_equal(span: timedelta) -> None:
 @pytest.mark.parametrize(
     ("value", "seconds", "nanos"), [(3600, 3600, 0), (0.5, 0, 500_000_000), (-1.5, -1, -500_000_000)]
 )
-def test_a_span_may_be_given_in_seconds(value: float, seconds: int, nanos: int) -> None:
+def test_a_duration_may_be_given_in_seconds(value: float, seconds: int, nanos: int) -> None:
     assert scalars.duration(value, field="ttl") == duration_pb2.Duration(seconds=seconds, nanos=nanos)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1e12, True, "3600", timedelta.max])
-def test_what_is_no_span_of_time_is_refused(value: object) -> None:
+def test_an_invalid_duration_is_refused(value: object) -> None:
     with pytest.raises(InvalidArgument, match="ttl"):
         scalars.duration(value, field="ttl")
 
 
 @pytest.mark.parametrize("value", [5, b"x", ["a"]])
-def test_a_text_must_be_a_string(value: object) -> None:
+def test_a_string_field_takes_only_strings(value: object) -> None:
     with pytest.raises(InvalidArgument, match="session_id: must be a string"):
         scalars.text(value, field="session_id")
 
 
-def test_a_text_must_be_unicode() -> None:
+def test_a_string_must_be_valid_unicode() -> None:
     with pytest.raises(InvalidArgument, match="surrogate"):
         scalars.text("\ud800", field="user_id")
 
@@ -130,7 +130,7 @@ def test_a_value_of_a_later_version_is_unknown() -> None:
 
 
 @pytest.mark.parametrize("value", ["unknown", "Active", "", None, 2, ["active"]])
-def test_a_name_that_an_enum_does_not_have_is_refused_with_those_it_has(value: object) -> None:
+def test_an_unknown_enum_name_is_refused_with_the_known_ones(value: object) -> None:
     with pytest.raises(
         InvalidArgument, match="must be one of created, active, paused, ended, expired, archived"
     ):

@@ -43,7 +43,7 @@ def records() -> list[pb.ExportRecord]:
     return [header, context, *batches, kept, footer]
 
 
-def test_an_export_shows_what_it_holds() -> None:
+def test_an_export_shows_its_content() -> None:
     data = SessionData(records())
     assert data.version == 1
     assert data.session.state == "ended"
@@ -58,7 +58,7 @@ def test_an_export_shows_what_it_holds() -> None:
     [str, str.encode, lambda text: bytearray(text.encode()), json.loads],
     ids=["text", "bytes", "bytearray", "dict"],
 )
-def test_its_json_brings_back_every_bit(form: Any) -> None:
+def test_its_json_restores_every_bit(form: Any) -> None:
     data = SessionData(records())
     back = SessionData.from_json(form(data.to_json(indent=2)))
     assert back == data
@@ -66,13 +66,13 @@ def test_its_json_brings_back_every_bit(form: Any) -> None:
     assert [record.SerializeToString(deterministic=True) for record in records_of(back)] == originals
 
 
-def test_a_value_that_a_later_server_gave_an_enum_survives() -> None:
+def test_an_enum_value_of_a_later_server_survives() -> None:
     originals = records()
     originals[0].header.session.config.overflow = 77  # type: ignore[assignment]  # not a value of today's enum
     assert SessionData.from_json(SessionData(originals).to_json()) == SessionData(originals)
 
 
-def test_an_import_sends_the_records_as_they_were_and_says_once_where_they_go() -> None:
+def test_an_import_sends_the_records_unchanged_and_the_target_once() -> None:
     requests = import_requests("target", records=records(), if_exists="fail", request_id="r")
     assert [request.record for request in requests] == records()
     assert (requests[0].session_id, requests[0].if_exists, requests[0].request_id) == (
@@ -121,6 +121,6 @@ def altered(**changes: Any) -> dict[str, Any]:
         pytest.param(altered(messages={"messages": {}}), "must be a list", id="an object for a list"),
     ],
 )
-def test_what_is_no_export_is_refused(given: Any, words: str) -> None:
+def test_anything_that_is_not_an_export_is_refused(given: Any, words: str) -> None:
     with pytest.raises(InvalidArgument, match=words):
         session_data_of(given)

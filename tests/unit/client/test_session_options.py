@@ -66,19 +66,19 @@ def test_an_update_with_an_object_changes_what_was_given(given: Any, paths: list
     assert mask(**given) == paths
 
 
-def test_a_dict_that_names_what_is_fixed_is_refused() -> None:
+def test_a_dict_with_fixed_options_is_refused() -> None:
     with pytest.raises(InvalidArgument, match="fixed when the session is created") as caught:
         mask(storage_options={"persistence": "permanent", "encryption": True, "ttl": 60})
     fields = [violation.field for violation in caught.value.violations]
     assert fields == ["storage_options.persistence", "storage_options.encryption"]
 
 
-def test_an_object_of_which_nothing_can_be_changed_is_refused() -> None:
+def test_an_object_without_changeable_options_is_refused() -> None:
     with pytest.raises(InvalidArgument, match="names nothing to change"):
         mask(storage_options=StorageOptions(encryption=True))
 
 
-def test_objects_that_say_nothing_say_the_defaults() -> None:
+def test_empty_option_objects_mean_the_defaults() -> None:
     create: dict[str, Any] = {"metadata": None, "session_id": None, "if_exists": None, "request_id": "r"}
     request = _sessions.create_request(
         "u", config=SessionConfig(), storage_options=StorageOptions(), **create
@@ -87,14 +87,14 @@ def test_objects_that_say_nothing_say_the_defaults() -> None:
     assert request.storage_options == pb.StorageOptions(persistence=pb.PERSISTENCE_PERMANENT)
 
 
-def test_a_session_that_was_read_says_all_of_its_options() -> None:
+def test_a_session_that_was_read_has_all_options_set() -> None:
     assert READ.config.overflow is Overflow.TRUNCATE_OLDEST
     assert READ.storage_options.persistence is Persistence.PERMANENT
     assert READ.storage_options.expiry_action is ExpiryAction.RETAIN
 
 
 @pytest.mark.parametrize("span", [3600, 3600.0, timedelta(hours=1)])
-def test_spans_are_seconds_or_timedeltas_and_become_timedeltas(span: Any) -> None:
+def test_durations_are_seconds_or_timedeltas_and_become_timedeltas(span: Any) -> None:
     assert SessionConfig(timeout=span).timeout == timedelta(hours=1)
     assert StorageOptions(ttl=span).ttl == timedelta(hours=1)
 
@@ -106,7 +106,7 @@ def test_names_become_members() -> None:
 
 
 @pytest.mark.parametrize("span", [float("nan"), float("inf"), 1e300])
-def test_a_span_that_is_none_is_refused_where_it_is_written(span: float) -> None:
+def test_an_invalid_duration_is_refused_by_the_constructor(span: float) -> None:
     with pytest.raises(InvalidArgument, match="timeout: must be a finite number"):
         SessionConfig(timeout=span)
     with pytest.raises(InvalidArgument, match="ttl: must be a finite number"):
@@ -121,7 +121,7 @@ def test_a_span_that_is_none_is_refused_where_it_is_written(span: float) -> None
         ({"storage_options": StorageOptions(ttl=True, expiry_action="x")}, "storage_options.ttl"),  # type: ignore[arg-type]  # that is the test
     ],
 )
-def test_what_cannot_be_is_refused_with_its_path_by_the_request(given: Any, field: str) -> None:
+def test_invalid_options_are_refused_with_their_path_by_the_request(given: Any, field: str) -> None:
     with pytest.raises(InvalidArgument) as caught:
         mask(**given)
     assert caught.value.violations[0].field == field
@@ -152,7 +152,7 @@ def test_sessions_and_messages_can_be_kept_in_sets() -> None:
     assert {message: 1}[copy.copy(message)] == 1
 
 
-def test_what_was_not_given_is_not_given_in_copies_either() -> None:
+def test_unset_options_stay_unset_in_copies() -> None:
     config = SessionConfig(timeout=3)
     assert dataclasses.asdict(config).keys() == {"timeout", "max_messages", "context_window", "overflow"}
     assert SessionConfig(**dataclasses.asdict(config)) == config

@@ -63,7 +63,7 @@ async def test_awaiting_it_establishes_it_too(client: AsyncClient, server: Scrip
     assert [event.sequence async for event in subscription] == [4]
 
 
-async def test_iterating_it_straight_away_establishes_it(client: AsyncClient, server: ScriptedServer) -> None:
+async def test_iterating_it_immediately_establishes_it(client: AsyncClient, server: ScriptedServer) -> None:
     server.on("Subscribe", finished(checkpoint(3), message_event(4)))
     assert [event.sequence async for event in client.sessions.subscribe("s")] == [4]
 
@@ -90,7 +90,7 @@ async def test_it_ends_after_the_deletion_of_the_session(client: AsyncClient, se
     ],
     ids=lambda failure: f"{failure.code.name} {failure.reason or failure.message}",
 )
-async def test_a_broken_stream_goes_on_after_the_last_event(
+async def test_a_broken_stream_resumes_after_the_last_event(
     failure: Failure, client: AsyncClient, server: ScriptedServer
 ) -> None:
     server.on(
@@ -103,7 +103,7 @@ async def test_a_broken_stream_goes_on_after_the_last_event(
     assert positions(server) == [None, 4]
 
 
-async def test_a_broken_stream_goes_on_after_the_last_checkpoint(
+async def test_a_broken_stream_resumes_after_the_last_checkpoint(
     client: AsyncClient, server: ScriptedServer
 ) -> None:
     server.on(
@@ -116,7 +116,7 @@ async def test_a_broken_stream_goes_on_after_the_last_checkpoint(
     assert positions(server) == [2, 90]
 
 
-async def test_what_a_new_stream_repeats_is_not_handed_over_again(
+async def test_events_repeated_by_a_new_stream_are_not_delivered_again(
     client: AsyncClient, server: ScriptedServer
 ) -> None:
     server.on(
@@ -139,7 +139,7 @@ async def test_it_waits_for_a_server_that_restarts(client: AsyncClient, server: 
         comeback.join()
 
 
-async def test_a_silent_stream_is_taken_for_dead(
+async def test_a_silent_stream_counts_as_dead(
     client: AsyncClient, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sessions_client._follow.MAX_SILENCE_SECONDS", 0.3)
@@ -185,7 +185,7 @@ async def test_compaction_in_mid_stream_is_raised_and_never_skipped(
         assert subscription.closed
 
 
-async def test_a_service_that_stays_away_cannot_be_subscribed_to(
+async def test_subscribing_to_a_service_that_stays_down_fails(
     client: AsyncClient, server: ScriptedServer
 ) -> None:
     server.on("Subscribe", LOST)
@@ -194,9 +194,7 @@ async def test_a_service_that_stays_away_cannot_be_subscribed_to(
     assert len(server.calls) > 1
 
 
-async def test_a_service_that_says_nothing_cannot_be_subscribed_to(
-    client: AsyncClient, server: ScriptedServer
-) -> None:
+async def test_subscribing_to_a_silent_service_fails(client: AsyncClient, server: ScriptedServer) -> None:
     server.on("Subscribe", Stream())
     with pytest.raises(DeadlineExceeded, match="silent"):
         _ = await client.sessions.subscribe("s", timeout=0.3)
@@ -221,7 +219,7 @@ async def test_bad_input_is_refused_before_anything_is_sent(
     assert server.calls == []
 
 
-async def test_two_cannot_read_it_at_once(client: AsyncClient, server: ScriptedServer) -> None:
+async def test_concurrent_reads_are_refused(client: AsyncClient, server: ScriptedServer) -> None:
     stream = Stream(checkpoint(3))
     server.on("Subscribe", stream)
     subscription = await client.sessions.subscribe("s")
@@ -235,7 +233,7 @@ async def test_two_cannot_read_it_at_once(client: AsyncClient, server: ScriptedS
     await subscription.close()
 
 
-async def test_closing_it_wakes_a_reader_that_waits(client: AsyncClient, server: ScriptedServer) -> None:
+async def test_closing_it_wakes_a_waiting_reader(client: AsyncClient, server: ScriptedServer) -> None:
     waiting = Stream(checkpoint(3))
     server.on("Subscribe", waiting)
     subscription = await client.sessions.subscribe("s")
@@ -257,7 +255,7 @@ async def test_closing_it_ends_the_pause_before_a_new_stream(
     assert await reader is None
 
 
-async def test_a_new_stream_has_a_fresh_token_and_waits_for_one(flavour: str, server: ScriptedServer) -> None:
+async def test_a_new_stream_has_a_new_token_and_waits_for_one(flavour: str, server: ScriptedServer) -> None:
     tokens: list[str | Exception] = ["first", OSError("nobody gives tokens now"), "second"]
 
     def token() -> str:
@@ -283,7 +281,7 @@ async def test_a_new_stream_has_a_fresh_token_and_waits_for_one(flavour: str, se
     await client.close()
 
 
-async def test_nothing_is_asked_of_a_session_that_is_seen_to_be_deleted(
+async def test_no_stream_is_opened_after_the_session_was_deleted(
     client: AsyncClient, server: ScriptedServer
 ) -> None:
     server.on("Subscribe", finished(checkpoint(3), deleted_event(4), failure=LOST))
@@ -293,7 +291,7 @@ async def test_nothing_is_asked_of_a_session_that_is_seen_to_be_deleted(
     assert len(server.calls) == 1
 
 
-async def test_a_stream_that_nobody_holds_any_more_is_ended(server: ScriptedServer) -> None:
+async def test_an_unreferenced_stream_is_ended(server: ScriptedServer) -> None:
     ended = threading.Event()
 
     def live(request: Any, context: grpc.ServicerContext) -> Any:
@@ -312,7 +310,7 @@ class Interrupted(Exception):  # as KeyboardInterrupt
     """Raised by a signal handler."""
 
 
-def test_what_a_signal_cuts_comes_again(server: ScriptedServer) -> None:
+def test_an_event_interrupted_by_a_signal_is_delivered_again(server: ScriptedServer) -> None:
     def log(request: Any, context: grpc.ServicerContext) -> Any:
         yield checkpoint(request.after_sequence)
         yield from map(message_event, itertools.count(request.after_sequence + 1))

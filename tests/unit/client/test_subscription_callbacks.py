@@ -66,7 +66,7 @@ async def test_a_callback_gets_every_event_in_order(client: AsyncClient, server:
     await subscription.close()
 
 
-async def test_a_coroutine_callback_is_done_with_one_event_before_the_next(
+async def test_a_coroutine_callback_finishes_one_event_before_the_next(
     client: AsyncClient, server: ScriptedServer
 ) -> None:
     running, seen = 0, []
@@ -133,7 +133,7 @@ async def test_a_callback_that_ends_with_a_cancellation_ends_the_delivery_with_a
 
 
 @pytest.mark.parametrize("flavour", ["sync"])
-async def test_a_callback_in_a_thread_that_wants_to_end_the_program_is_heard(
+async def test_a_systemexit_in_a_threads_callback_is_reported(
     client: AsyncClient, server: ScriptedServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     def callback(event: Event) -> None:
@@ -147,7 +147,7 @@ async def test_a_callback_in_a_thread_that_wants_to_end_the_program_is_heard(
     assert "has ended with an error" in caplog.text
 
 
-def test_a_callback_in_an_event_loop_that_wants_to_end_the_program_does(server: ScriptedServer) -> None:
+def test_a_systemexit_in_an_event_loops_callback_ends_the_program(server: ScriptedServer) -> None:
     program = f"""
 import asyncio, sys
 from sessions_client import AsyncClient
@@ -172,7 +172,7 @@ async def _caught(call: Any) -> BaseException | None:
     return None
 
 
-async def test_a_worker_that_is_cancelled_with_its_loop_has_not_failed(
+async def test_a_worker_cancelled_with_its_loop_has_not_failed(
     server: ScriptedServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     stream = Stream(checkpoint(3), message_event(4))
@@ -216,7 +216,7 @@ async def test_an_error_of_the_callback_is_raised_when_the_block_is_left(
             await receiver.failed()
 
 
-async def test_an_error_of_the_block_goes_before_the_callbacks(
+async def test_an_error_of_the_block_takes_precedence_over_the_callbacks(
     client: AsyncClient, server: ScriptedServer
 ) -> None:
     async def block(receiver: Receiver) -> None:
@@ -229,9 +229,7 @@ async def test_an_error_of_the_block_goes_before_the_callbacks(
         await block(Receiver(fails_at=4))
 
 
-async def test_an_error_of_the_stream_reaches_whoever_waits_for_the_callback(
-    client: AsyncClient, server: ScriptedServer
-) -> None:
+async def test_an_error_of_the_stream_is_raised_by_wait(client: AsyncClient, server: ScriptedServer) -> None:
     compacted = Failure(grpc.StatusCode.OUT_OF_RANGE, reason="EVENTS_COMPACTED")
     server.on("Subscribe", finished(checkpoint(3), failure=compacted))
     subscription = await client.sessions.subscribe("s", callback=Receiver())
@@ -239,9 +237,7 @@ async def test_an_error_of_the_stream_reaches_whoever_waits_for_the_callback(
         await subscription.wait()
 
 
-async def test_closing_it_waits_for_the_callback_that_runs(
-    client: AsyncClient, server: ScriptedServer
-) -> None:
+async def test_closing_it_waits_for_a_running_callback(client: AsyncClient, server: ScriptedServer) -> None:
     begun, go_on, done = threading.Event(), threading.Event(), []
 
     async def callback(event: Event) -> None:
@@ -266,7 +262,7 @@ async def _close(subscription: Any) -> None:
     await subscription.close()
 
 
-async def test_a_subscription_with_a_callback_is_not_iterated(
+async def test_a_subscription_with_a_callback_cannot_be_iterated(
     client: AsyncClient, server: ScriptedServer
 ) -> None:
     server.on("Subscribe", Stream(checkpoint(3)), Stream(checkpoint(3)))
@@ -309,16 +305,14 @@ async def test_an_asynchronous_callback_may_close_its_own_subscription(server: S
     assert seen == [4]
 
 
-async def test_waiting_for_a_subscription_that_was_closed_returns(
-    client: AsyncClient, server: ScriptedServer
-) -> None:
+async def test_waiting_for_a_closed_subscription_returns(client: AsyncClient, server: ScriptedServer) -> None:
     server.on("Subscribe", Stream(checkpoint(3)))
     subscription = await client.sessions.subscribe("s", callback=Receiver())
     await subscription.close()
     await subscription.wait()
 
 
-async def test_waiting_for_a_subscription_that_was_closed_before_it_began_returns(
+async def test_waiting_for_a_subscription_closed_before_it_started_returns(
     server: ScriptedServer,
 ) -> None:
     async with AsyncClient(server.address) as client:
@@ -337,14 +331,14 @@ async def test_closing_the_client_ends_its_subscriptions(flavour: str, server: S
     await subscription.wait()
 
 
-async def test_a_callback_whose_subscription_was_never_entered_is_warned_of(server: ScriptedServer) -> None:
+async def test_a_callback_subscription_that_was_never_entered_gives_a_warning(server: ScriptedServer) -> None:
     async with AsyncClient(server.address) as client:
         with pytest.warns(RuntimeWarning, match="never awaited"):
             client.sessions.subscribe("s", callback=Receiver())  # type: ignore[unused-awaitable]  # that is the test
     assert server.calls == []
 
 
-async def test_a_subscription_that_could_not_begin_in_time_is_not_warned_of(server: ScriptedServer) -> None:
+async def test_a_subscription_that_could_not_start_in_time_gives_no_warning(server: ScriptedServer) -> None:
     server.on("Subscribe", Stream())
     async with AsyncClient(server.address) as client:
         with warnings.catch_warnings(record=True) as warned:
@@ -364,7 +358,7 @@ async def _out_of_time(client: AsyncClient) -> weakref.ref[Any]:
     return weakref.ref(subscription)
 
 
-def test_a_program_ends_though_its_subscription_was_not_closed(server: ScriptedServer) -> None:
+def test_a_program_exits_although_its_subscription_was_not_closed(server: ScriptedServer) -> None:
     server.on("Subscribe", Stream(checkpoint(3), message_event(4)))
     program = (
         "import threading\n"

@@ -30,7 +30,7 @@ def positions(server: ScriptedServer) -> list[int | None]:
     return [request.after_sequence if request.HasField("after_sequence") else None for request in requests]
 
 
-async def test_a_reader_that_was_cancelled_keeps_its_stream_and_loses_nothing(server: ScriptedServer) -> None:
+async def test_a_cancelled_reader_keeps_its_stream_and_loses_nothing(server: ScriptedServer) -> None:
     stream = Stream(checkpoint(3), message_event(4))
     server.on("Subscribe", stream)
     async with AsyncClient(server.address) as client, client.sessions.subscribe("s") as subscription:
@@ -47,7 +47,7 @@ async def test_a_reader_that_was_cancelled_keeps_its_stream_and_loses_nothing(se
     assert positions(server) == [None]
 
 
-async def test_reads_that_are_given_up_again_and_again_reach_a_rare_event(server: ScriptedServer) -> None:
+async def test_repeatedly_abandoned_reads_reach_a_rare_event(server: ScriptedServer) -> None:
     """Every endpoint that sends keep-alives reads like this. A regression test: reads used to go back over the
     checkpoints, to the start."""
     server.on(
@@ -66,7 +66,7 @@ async def test_reads_that_are_given_up_again_and_again_reach_a_rare_event(server
     assert positions(server) == [0]
 
 
-async def test_next_waits_no_longer_than_it_is_told(client: AsyncClient, server: ScriptedServer) -> None:
+async def test_next_waits_no_longer_than_its_timeout(client: AsyncClient, server: ScriptedServer) -> None:
     stream = Stream(checkpoint(3))
     server.on("Subscribe", stream)
     subscription = await client.sessions.subscribe("s")
@@ -92,7 +92,7 @@ async def test_next_and_iteration_take_turns(client: AsyncClient, server: Script
     await subscription.close()
 
 
-async def test_next_waits_for_a_new_stream_no_longer_than_it_is_told(
+async def test_next_waits_for_a_new_stream_no_longer_than_its_timeout(
     client: AsyncClient, server: ScriptedServer
 ) -> None:
     later = Failure(grpc.StatusCode.UNAVAILABLE, reason="SHUTTING_DOWN", retry_after=600)
@@ -108,7 +108,7 @@ async def test_next_waits_for_a_new_stream_no_longer_than_it_is_told(
 @pytest.mark.parametrize(
     ("until", "seen"), [(3, []), (4, [4]), (5, [4]), (6, [4, 6]), (2**62, [4, 6, 8])], ids=str
 )
-async def test_it_ends_where_it_is_told(
+async def test_it_ends_at_the_requested_position(
     until: int, seen: list[int], client: AsyncClient, server: ScriptedServer
 ) -> None:
     responses = (checkpoint(3), message_event(4), checkpoint(5), message_event(6), deleted_event(8))
@@ -118,7 +118,7 @@ async def test_it_ends_where_it_is_told(
     assert subscription.closed
 
 
-async def test_it_ends_before_an_event_after_the_last_wanted_position(
+async def test_it_ends_before_an_event_after_the_last_requested_position(
     client: AsyncClient, server: ScriptedServer
 ) -> None:
     server.on("Subscribe", Stream(checkpoint(3), message_event(4), message_event(9)))
@@ -126,7 +126,7 @@ async def test_it_ends_before_an_event_after_the_last_wanted_position(
     assert [event.sequence async for event in subscription] == [4]
 
 
-async def test_it_shows_how_it_is_connected(client: AsyncClient, server: ScriptedServer) -> None:
+async def test_it_shows_its_connection_state(client: AsyncClient, server: ScriptedServer) -> None:
     told: list[StreamStatus] = []
     server.on("Subscribe", finished(checkpoint(3), failure=LOST), finished(checkpoint(3), deleted_event(4)))
     subscription = await client.sessions.subscribe("s", on_connection=told.append)
@@ -138,7 +138,7 @@ async def test_it_shows_how_it_is_connected(client: AsyncClient, server: Scripte
     assert subscription.connection == told[-1]
 
 
-async def test_a_listener_that_fails_is_logged_and_harms_nobody(
+async def test_a_failing_listener_is_logged_and_has_no_other_effect(
     client: AsyncClient, server: ScriptedServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(status: StreamStatus) -> None:

@@ -20,7 +20,7 @@ def errors_in(path: Path) -> set[tuple[int, str]]:
     return {(int(line), kind) for line, kind in found}
 
 
-def test_programs_that_use_the_client_rightly_are_accepted() -> None:
+def test_correct_programs_are_accepted() -> None:
     assert errors_in(CASES) == set()
 
 

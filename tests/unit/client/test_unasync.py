@@ -60,9 +60,7 @@ def test_the_synchronous_client_is_derived_from_the_asynchronous_one() -> None:
         ("not_async_at_all = AsynchronousThing\n", "not_async_at_all = AsynchronousThing\n"),
     ],
 )
-def test_words_are_replaced_where_they_stand_for_themselves(
-    unasync: ModuleType, source: str, derived: str
-) -> None:
+def test_only_whole_words_are_replaced(unasync: ModuleType, source: str, derived: str) -> None:
     assert unasync.replace_words(source) == derived
 
 
@@ -75,7 +73,7 @@ def test_a_current_package_has_no_differences(unasync: ModuleType) -> None:
     assert unasync.differences(unasync.wanted()) == []
 
 
-def test_each_kind_of_difference_is_found(unasync: ModuleType) -> None:
+def test_each_kind_of_difference_is_detected(unasync: ModuleType) -> None:
     thing = unasync.DERIVED / "_thing.py"
     for content in (thing.read_text() + "\n", thing.read_text()[:-1], ""):
         thing.write_text(content)
@@ -86,7 +84,7 @@ def test_each_kind_of_difference_is_found(unasync: ModuleType) -> None:
     assert "_old.py has no source" in unasync.differences(unasync.wanted())
 
 
-def test_writing_mends_all_differences_and_leaves_the_backend_alone(unasync: ModuleType) -> None:
+def test_writing_fixes_all_differences_and_leaves_the_backend_alone(unasync: ModuleType) -> None:
     (unasync.DERIVED / "_thing.py").write_text("changed")
     (unasync.DERIVED / "_old.py").write_text("")
     (unasync.DERIVED / "_backend.py").write_text("by hand")

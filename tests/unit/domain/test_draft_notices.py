@@ -16,7 +16,7 @@ NOTICES: list[Notice] = [
 ]
 
 
-def test_notices_come_out_as_they_went_in() -> None:
+def test_notices_survive_encoding() -> None:
     assert decode(encode(NOTICES)) == NOTICES
 
 
@@ -33,6 +33,6 @@ def test_notices_come_out_as_they_went_in() -> None:
         b'[["ended", "m", 1, "r", "unheard of"]]',
     ],
 )
-def test_a_packet_that_no_replica_sends_is_refused(packet: bytes) -> None:
+def test_an_invalid_packet_is_refused(packet: bytes) -> None:
     with pytest.raises(ValueError, match="A packet about drafts is a list of notices"):
         decode(packet)

@@ -31,7 +31,7 @@ def write(target: Draft, part: str, position: int, text: str) -> int:
     return target.size(part)
 
 
-def test_a_repeated_piece_is_passed_over() -> None:
+def test_a_repeated_piece_is_ignored() -> None:
     made = draft()
     assert write(made, CONTENT, 0, "Hello") == 5
     assert write(made, CONTENT, 0, "Hello") == 5
@@ -39,14 +39,14 @@ def test_a_repeated_piece_is_passed_over() -> None:
     assert made.content() == "Hello world"
 
 
-def test_after_a_gap_nothing_is_written_and_the_writer_is_told_where_to_continue() -> None:
+def test_after_a_gap_nothing_is_written_and_the_writer_learns_where_to_continue() -> None:
     made = draft()
     write(made, CONTENT, 0, "Hello")
     assert write(made, CONTENT, 9, "!") == 5
     assert made.content() == "Hello"
 
 
-def test_parts_have_a_text_each_and_only_the_first_becomes_the_content() -> None:
+def test_each_part_has_its_own_text_and_only_the_first_becomes_the_content() -> None:
     made = draft()
     write(made, "reasoning", 0, "Hmm")
     write(made, CONTENT, 0, "Yes")
@@ -54,7 +54,7 @@ def test_parts_have_a_text_each_and_only_the_first_becomes_the_content() -> None
     assert made.content() == "Yes"
 
 
-def test_there_is_room_for_a_number_of_parts_and_of_bytes() -> None:
+def test_the_number_of_parts_and_bytes_is_bounded() -> None:
     made = draft()
     for number in range(MAX_PARTS):
         assert made.has_room(str(number), 2)
@@ -65,7 +65,7 @@ def test_there_is_room_for_a_number_of_parts_and_of_bytes() -> None:
     assert not made.has_room("0", MAX_DRAFT_BYTES - made.size_bytes + 1)
 
 
-def test_viewers_who_are_at_the_same_place_share_a_piece() -> None:
+def test_viewers_at_the_same_position_share_a_piece() -> None:
     made = draft()
     write(made, CONTENT, 0, "Hello")
     (first,), (second,) = made.pieces({}), made.pieces({})
@@ -83,7 +83,7 @@ def test_the_size_counts_bytes() -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_whatever_viewers_see_is_a_prefix_and_the_rest_follows(seed: int) -> None:
+def test_viewers_see_a_prefix_and_then_the_rest(seed: int) -> None:
     chance = random.Random(seed)
     made = draft()
     viewers: list[tuple[dict[str, int], list[str]]] = [({}, [""]) for _ in range(5)]
@@ -100,7 +100,7 @@ def test_whatever_viewers_see_is_a_prefix_and_the_rest_follows(seed: int) -> Non
         assert text[0] == made.content()
 
 
-def test_an_end_is_told_with_its_state() -> None:
+def test_an_end_is_reported_with_its_state() -> None:
     made = draft("m7")
     write(made, CONTENT, 0, "Hello")
     made.state = DraftState.ABANDONED

@@ -54,7 +54,7 @@ def test_a_retained_session_is_expired_at_the_end_of_its_ttl(state: State) -> No
     assert (seen.state, seen.expiry_reason) == (State.EXPIRED, StateReason.TTL)
 
 
-def test_an_ended_session_is_retained_as_it_is() -> None:
+def test_an_ended_session_is_retained_unchanged() -> None:
     assert next_due(ttl(60, state=State.ENDED)) is None
 
 
@@ -66,7 +66,7 @@ def test_a_session_can_be_archived_by_its_ttl_from_every_state(state: State) -> 
 
 
 @pytest.mark.parametrize("state", list(State))
-def test_a_session_that_is_to_be_deleted_is_gone_from_every_state(state: State) -> None:
+def test_a_session_deleted_by_its_ttl_is_gone_from_every_state(state: State) -> None:
     doomed = ttl(60, ExpiryAction.DELETE, state=state)
     assert view(doomed, after(60, -1)) == doomed
     assert view(doomed, after(60)) is None
@@ -79,7 +79,7 @@ def test_a_temporary_session_is_gone_at_the_end_of_its_ttl() -> None:
     assert [(event.sequence, event.type) for event in lapsed.events] == [(8, EventType.DELETED)]
 
 
-def test_two_expiries_that_are_due_at_once_happen_in_their_order() -> None:
+def test_two_expiries_due_at_once_happen_in_order() -> None:
     storage = StorageOptions(ttl=Micros(60 * SECOND), expiry_action=ExpiryAction.ARCHIVE)
     lapsed = lapse(session(config=IDLE, storage=storage), after(3600))
     changes = [event.data for event in lapsed.events]

@@ -39,7 +39,7 @@ def test_an_operator_in_the_wrong_place_is_refused(raw: JsonObject) -> None:
     assert sentence.endswith(".")
 
 
-def test_every_misplaced_operator_is_named_and_what_is_right_beside_it_is_not() -> None:
+def test_every_misplaced_operator_is_named_and_valid_conditions_are_not() -> None:
     with pytest.raises(InvalidRequest) as caught:
         parse_filter({"$or": [1], "a": 1, "b": {"c": {"$gt": 1}}, "d": {"$gt": 1}})
     assert len(caught.value.violations) == 2
@@ -57,5 +57,5 @@ LITERALS: dict[str, tuple[JsonObject, Condition]] = {
 
 
 @pytest.mark.parametrize(("raw", "condition"), LITERALS.values(), ids=LITERALS.keys())
-def test_what_begins_with_a_dollar_is_taken_as_it_is_in(raw: JsonObject, condition: Condition) -> None:
+def test_values_starting_with_a_dollar_are_literal_in(raw: JsonObject, condition: Condition) -> None:
     assert parse_filter(raw) == (condition,)

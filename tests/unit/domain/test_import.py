@@ -11,7 +11,7 @@ from tests.support import commits as c
 from tests.unit.domain.build import KEY, do, session, workspace
 
 
-def test_an_import_replaces_content_and_keeps_the_sequence_going() -> None:
+def test_an_import_replaces_content_and_continues_the_sequence() -> None:
     space = workspace(session(last_sequence=5, message_count=2, state=State.ACTIVE))
     exported = session(metadata={"from": "export"}, state=State.ENDED, last_sequence=90)
     do(space, c.import_session(key=KEY, exported=exported, context={"k": 1}, message_count=1))

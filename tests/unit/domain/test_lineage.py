@@ -36,7 +36,7 @@ PLACES = {
 
 
 @pytest.mark.parametrize("case", PLACES.values(), ids=PLACES)
-def test_logs_differ_from_where_they_part(case: Case) -> None:
+def test_logs_differ_from_where_they_diverge(case: Case) -> None:
     assert differ_from(case.one, case.other) == differ_from(case.other, case.one) == case.differ
 
 
@@ -55,7 +55,7 @@ class Server(NamedTuple):
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(1, 3)), max_size=12))
-def test_no_position_is_taken_for_another_after_any_failovers(steps: list[tuple[int, int, int]]) -> None:
+def test_no_position_is_confused_with_another_after_any_failovers(steps: list[tuple[int, int, int]]) -> None:
     """Each failover goes to an earlier server's copy without its last events, and writes some events."""
     servers = [Server((0,), grown("a" * 32, f"{0:08x}", Sequence(1)))]
     for epoch, (back, lost, written) in enumerate(steps, 1):

@@ -93,7 +93,7 @@ def test_a_formatted_path_reads_back_as_itself(parts: list[str]) -> None:
         ),
     ],
 )
-def test_an_operation_leaves(before: JsonObject, made: Change, after: JsonObject) -> None:
+def test_the_result_of_an_operation(before: JsonObject, made: Change, after: JsonObject) -> None:
     kept = copy.deepcopy(before)
     assert apply(before, [made]) == after
     assert before == kept, "the object before is not touched"
@@ -124,7 +124,7 @@ def test_an_operation_that_does_not_fit_is_refused_and_named(made: Change) -> No
 
 
 @given(objects, st.lists(st.text(max_size=3), min_size=1, max_size=4), values)
-def test_what_was_set_is_found_and_what_was_removed_is_not(
+def test_set_values_are_found_and_removed_ones_are_not(
     data: JsonObject, parts: list[str], value: Json
 ) -> None:
     path = tuple(parts)

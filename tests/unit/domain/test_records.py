@@ -53,7 +53,7 @@ def test_a_put_creates_a_record_with_the_times_of_the_commit() -> None:
     assert after.changes == (RecordChange(name("a"), "e1", deleted=False),)
 
 
-def test_a_put_replaces_all_but_the_time_of_creation() -> None:
+def test_a_put_replaces_everything_except_the_creation_time() -> None:
     after, _ = stored(name("a")).put(put("a", "e2")._replace(time=Micros(3)), NOW)
     record = after.writes[name("a")]
     assert record is not None
@@ -61,7 +61,7 @@ def test_a_put_replaces_all_but_the_time_of_creation() -> None:
     assert record.expire_time is None
 
 
-def test_if_absent_keeps_what_is_there() -> None:
+def test_if_absent_keeps_an_existing_record() -> None:
     before = stored(name("a"))
     assert before.put(put("a", "e2", if_absent=True), NOW) == (before, RecordWritten("a", kept=True))
     once, first = before.put(put("b", "e1", if_absent=True), NOW)
@@ -69,14 +69,14 @@ def test_if_absent_keeps_what_is_there() -> None:
     assert once.put(put("b", "e2", if_absent=True), NOW) == (once, RecordWritten("e1", kept=True))
 
 
-def test_an_operation_leaves_the_records_before_it_as_they_were() -> None:
+def test_an_operation_does_not_modify_earlier_records() -> None:
     before = stored(name("a"))
     before.put(put("a", "e2"), NOW)
     before.delete(DeleteRecord(name("a")), LIMITS)
     assert before == stored(name("a"))
 
 
-def test_the_last_of_several_writes_of_a_record_is_what_a_commit_comes_to() -> None:
+def test_a_commit_reports_the_last_of_several_writes_of_a_record() -> None:
     records, _ = stored(name("a")).put(put("a", "e2"), NOW)
     records, first = records.delete(DeleteRecord(name("a")), LIMITS)
     records, second = records.delete(DeleteRecord(name("a")), LIMITS)
@@ -85,7 +85,7 @@ def test_the_last_of_several_writes_of_a_record_is_what_a_commit_comes_to() -> N
     assert records.writes == {name("a"): None}
 
 
-def test_a_record_that_came_and_went_within_a_commit_is_not_a_change() -> None:
+def test_a_record_created_and_deleted_within_a_commit_is_not_a_change() -> None:
     records, _ = Records().put(put("a", "e1"), NOW)
     records, result = records.delete(DeleteRecord(name("a")), LIMITS)
     assert result == RecordsDeleted(1)
@@ -126,7 +126,7 @@ def test_a_prefix_of_too_many_records_is_refused() -> None:
         (RecordState.UNCHANGED, "b", "a", ""),
     ],
 )
-def test_a_condition_that_fails_tells_the_etag_that_is_there(
+def test_a_failed_condition_reports_the_current_etag(
     state: RecordState, etag: str, of_stored: str | None, of_missing: str | None
 ) -> None:
     records = stored(name("a"))
@@ -134,7 +134,7 @@ def test_a_condition_that_fails_tells_the_etag_that_is_there(
     assert records.refuses(RecordIs(name("b"), state, etag)) == of_missing
 
 
-def test_operations_and_conditions_say_what_has_to_be_read() -> None:
+def test_operations_and_conditions_declare_what_must_be_read() -> None:
     needs = Needs()
     put("a", "e").need(needs)
     DeleteRecord(name("b")).need(needs)
@@ -144,7 +144,7 @@ def test_operations_and_conditions_say_what_has_to_be_read() -> None:
     assert needs.prefixes == {name("p")}
 
 
-def test_an_erased_session_takes_its_records_with_it() -> None:
+def test_erasing_a_session_erases_its_records() -> None:
     shared = name("u", scope=Scope("t", user_id="u"))
     records, _ = stored(name("a"), shared).put(put("b", "e1"), NOW)
     records, _ = records.delete(DeleteRecord(shared), LIMITS)

@@ -12,6 +12,6 @@ from sessions_server.domain.plain import is_sound
     ("seconds", "sound"),
     [(5, True), (-5, True), (2**63, False), (-(2**63), False), ("5", False), (True, False)],
 )
-def test_a_claimed_time_may_lie_before_1970(seconds: int, sound: bool) -> None:
+def test_a_claimed_time_may_be_before_1970(seconds: int, sound: bool) -> None:
     body = MessageBody(role="user", timestamp=ClaimedTime(seconds, 0))
     assert is_sound(Message("m", Sequence(1), Micros(1), body), Message) is sound

@@ -63,7 +63,7 @@ def current(space: Workspace) -> Session:
     return found
 
 
-def test_a_session_begins_with_its_first_event() -> None:
+def test_a_session_starts_with_its_first_event() -> None:
     space = workspace()
     made = do(space, create())
     assert isinstance(made, Session)
@@ -71,7 +71,7 @@ def test_a_session_begins_with_its_first_event() -> None:
     assert types(space) == [EventType.CREATED]
 
 
-def test_an_id_that_is_taken_is_refused_or_answered_as_asked() -> None:
+def test_a_taken_id_is_refused_or_returned_as_requested() -> None:
     space = workspace(session())
     with pytest.raises(SessionExists):
         do(space, create())
@@ -112,7 +112,7 @@ def test_content_is_written_only_while_a_session_is_created_or_active(
         do(workspace(session(state=state)), command)
 
 
-def test_a_command_on_nothing_is_not_found() -> None:
+def test_a_command_on_a_missing_session_is_not_found() -> None:
     for command in (
         add("a"),
         c.move(key=KEY, verb=c.Verb.END),
@@ -123,7 +123,7 @@ def test_a_command_on_nothing_is_not_found() -> None:
             do(workspace(), command)
 
 
-def test_messages_take_the_next_sequences_and_leave_the_etag() -> None:
+def test_messages_get_the_next_sequences_and_keep_the_etag() -> None:
     space = workspace(session(last_sequence=4, revision=3))
     do(space, add("a", "b"))
     assert sequences(space) == [5, 6]
@@ -161,7 +161,7 @@ def body(**given: Any) -> MessageBody:
         (body(timestamp=None), False),
     ],
 )
-def test_a_message_is_the_same_when_it_says_the_same(given: MessageBody, is_same: bool) -> None:
+def test_messages_with_the_same_content_are_the_same(given: MessageBody, is_same: bool) -> None:
     space = workspace(session())
     first = do(space, c.add_messages(key=KEY, drafts=(MessageDraft("m", body(), chosen=True),)))
     again = c.add_messages(key=KEY, drafts=(MessageDraft("m", given, chosen=True),))
@@ -172,7 +172,7 @@ def test_a_message_is_the_same_when_it_says_the_same(given: MessageBody, is_same
         do(space, again)
 
 
-def test_the_id_of_a_message_that_has_left_the_history_is_free() -> None:
+def test_the_id_of_a_removed_message_is_free() -> None:
     space = workspace(session(config=SessionConfig(max_messages=2)))
     do(space, add("a", "b"))
     do(space, add("c"))
@@ -190,7 +190,7 @@ def test_the_oldest_messages_leave_a_full_history() -> None:
     assert current(space).message_count == 2
 
 
-def test_a_full_history_that_rejects_stays_as_it_was() -> None:
+def test_a_full_history_that_rejects_is_unchanged() -> None:
     config = SessionConfig(max_messages=2, overflow=Overflow.REJECT)
     space = workspace(session(config=config, message_count=1))
     with pytest.raises(HistoryFull):
@@ -210,7 +210,7 @@ def test_a_clear_forgets_what_was_dropped_before_it() -> None:
     assert types(space) == [EventType.MESSAGE, EventType.HISTORY_CLEARED]
 
 
-def test_a_context_has_an_etag_of_its_own() -> None:
+def test_a_context_has_its_own_etag() -> None:
     space = workspace(session())
     first = do(space, c.set_context(key=KEY, data={"a": 1}))
     assert isinstance(first, Context)
@@ -233,7 +233,7 @@ def test_a_context_event_names_the_changed_paths() -> None:
     assert space.slots[KEY].published[0].data == ContextChange(("a.b", "plain", "/with.dot"), changes)
 
 
-def test_a_context_that_grows_too_large_is_kept_as_it_was() -> None:
+def test_a_change_that_makes_a_context_too_large_has_no_effect() -> None:
     space = workspace(session(), limits=Limits(context_bytes=20))
     do(space, c.set_context(key=KEY, data={"a": "x" * 10}))
     with pytest.raises(LimitExceeded):
@@ -262,7 +262,7 @@ def update(**given: Any) -> c.Commit:
     return c.update(key=KEY, **{"paths": (), **nothing, **given})
 
 
-def test_an_update_that_ends_a_session_by_its_own_answer_says_so() -> None:
+def test_an_update_that_expires_the_session_returns_it_expired() -> None:
     space = workspace(session(), now=Micros(T0 + 10 * SECOND))
     idle = update(paths=("config.timeout",), config=SessionConfig(timeout=Micros(5 * SECOND)))
     assert isinstance(expired := do(space, idle), Session)
@@ -270,7 +270,7 @@ def test_an_update_that_ends_a_session_by_its_own_answer_says_so() -> None:
     assert types(space) == [EventType.UPDATED, EventType.STATE_CHANGE]
 
 
-def test_an_update_that_deletes_a_session_answers_how_it_was() -> None:
+def test_an_update_that_deletes_a_session_returns_its_last_state() -> None:
     space = workspace(session(), now=Micros(T0 + 10 * SECOND))
     storage = StorageOptions(ttl=Micros(5 * SECOND), expiry_action=ExpiryAction.DELETE)
     paths = ("storage_options.ttl", "storage_options.expiry_action")
@@ -290,7 +290,7 @@ def test_nothing_changes_after_the_end_of_the_ttl(state: State) -> None:
         do(space, update(paths=("metadata.a",), metadata={"a": 2}))
 
 
-def test_a_temporary_session_may_be_told_what_it_does_anyway() -> None:
+def test_a_temporary_session_accepts_its_own_expiry_action() -> None:
     storage = StorageOptions(
         Persistence.TEMPORARY, ttl=Micros(60 * SECOND), expiry_action=ExpiryAction.DELETE
     )
@@ -318,7 +318,7 @@ def test_a_stale_etag_of_the_session_is_refused() -> None:
         assert caught.value.metadata == {"current_etag": "2"}
 
 
-def test_a_repeated_request_has_one_effect_and_the_first_answer() -> None:
+def test_a_repeated_request_has_one_effect_and_the_first_response() -> None:
     space = workspace(session())
     first = do(space, add("a", request=stamp("r")))
     do(space, add("b"))
@@ -327,7 +327,7 @@ def test_a_repeated_request_has_one_effect_and_the_first_answer() -> None:
 
 
 @pytest.mark.parametrize("other", [stamp("r", payload=b"q"), stamp("r", method="N")])
-def test_a_request_id_serves_one_request(other: c.RequestStamp) -> None:
+def test_a_request_id_is_valid_for_one_request(other: c.RequestStamp) -> None:
     space = workspace(session())
     do(space, add("a", request=stamp("r")))
     with pytest.raises(RequestIdReused):
@@ -341,7 +341,7 @@ def test_a_refused_request_leaves_its_id_free() -> None:
     assert isinstance(do(space, c.move(key=KEY, verb=c.Verb.START, request=stamp("r"))), Session)
 
 
-def test_a_deleted_session_leaves_the_position_of_its_head_and_the_deletions_request() -> None:
+def test_a_deleted_session_leaves_its_head_and_the_deletions_request() -> None:
     space = workspace(session(last_sequence=8))
     do(space, add("a", request=stamp("earlier")))
     do(space, c.delete(key=KEY, request=stamp("r")))
@@ -369,7 +369,7 @@ def test_a_temporary_session_is_erased_when_it_ends() -> None:
         do(space, add("a"))
 
 
-def test_an_expiry_that_is_due_is_recorded_before_the_command_is_judged() -> None:
+def test_a_due_expiry_is_recorded_before_the_command_is_decided() -> None:
     idle = session(config=SessionConfig(timeout=Micros(10 * SECOND)))
     space = workspace(idle, now=Micros(T0 + 10 * SECOND))
     with pytest.raises(InvalidState):
@@ -381,7 +381,7 @@ def test_an_expiry_that_is_due_is_recorded_before_the_command_is_judged() -> Non
     assert sequences(space) == [2, 3]
 
 
-def test_a_refused_command_leaves_the_session_to_the_next() -> None:
+def test_a_refused_command_leaves_the_session_for_the_next() -> None:
     space = workspace(session())
     with pytest.raises(DomainError):
         do(space, c.update_context(key=KEY, changes=(Change("a.b", ("a", "b"), Set(1)),), etag="nonsense"))

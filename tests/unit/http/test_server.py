@@ -67,7 +67,7 @@ async def until_closed(reader: asyncio.StreamReader) -> bytes:
         return await reader.read()
 
 
-async def test_a_caller_that_hangs_up_ends_its_call() -> None:
+async def test_a_disconnected_caller_ends_its_call() -> None:
     held = Held()
     async with serving(GetSession=held.unary) as server:
         async with server.connection() as (_, writer):
@@ -77,7 +77,7 @@ async def test_a_caller_that_hangs_up_ends_its_call() -> None:
 
 
 @pytest.mark.parametrize("more", ["\r\n", "accept: text/event-stream\r\n\r\n"])
-async def test_a_reader_of_events_that_hangs_up_ends_its_subscription(more: str) -> None:
+async def test_a_disconnected_reader_of_events_ends_its_subscription(more: str) -> None:
     held = Held()
     async with serving(Subscribe=held.stream) as server:
         async with server.connection() as (reader, writer):
@@ -96,7 +96,7 @@ async def test_a_deadline_ends_the_method() -> None:
         assert held.ended.is_set()
 
 
-async def test_an_unexpected_error_shows_nothing_of_itself(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_unexpected_error_reveals_nothing(caplog: pytest.LogCaptureFixture) -> None:
     async with serving(GetSession=fail, Subscribe=fail, ExportSession=fail) as server:
         answers = [
             await server.call("GetSession"),
@@ -108,7 +108,7 @@ async def test_an_unexpected_error_shows_nothing_of_itself(caplog: pytest.LogCap
         assert SECRET.encode() not in answer.body
 
 
-async def test_a_head_that_does_not_come_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_missing_head_closes_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(protocols, "HEAD_SECONDS", 0.01)
     async with serving() as server:
         for sent in (b"", b"POST / HTTP/1.1\r\nhost: a"):
@@ -117,7 +117,7 @@ async def test_a_head_that_does_not_come_is_given_up(monkeypatch: pytest.MonkeyP
                 assert await until_closed(reader) == b""
 
 
-async def test_a_second_head_that_does_not_come_is_given_up_too(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_missing_second_head_closes_the_connection_too(monkeypatch: pytest.MonkeyPatch) -> None:
     async with serving() as server, server.connection() as (reader, writer):
         writer.write(request_of("GetSession"))
         await reader.readuntil(b"\r\n0\r\n\r\n")
@@ -126,7 +126,7 @@ async def test_a_second_head_that_does_not_come_is_given_up_too(monkeypatch: pyt
         assert await until_closed(reader) == b""
 
 
-async def test_a_body_that_does_not_come_is_refused_and_its_connection_closed(
+async def test_a_missing_body_is_refused_and_its_connection_closed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(application, "CHUNK_SECONDS", 0.01)
@@ -147,7 +147,7 @@ async def test_bytes_in_flight_count_before_the_body_is_read() -> None:
         assert (await first.readline()).startswith(b"HTTP/1.1 200 ")
 
 
-async def test_the_end_tells_every_stream_and_does_not_wait_for_the_grace() -> None:
+async def test_shutdown_ends_every_stream_without_waiting_for_the_grace() -> None:
     held = Held()
     served = serving(Subscribe=held.stream, grace_seconds=3600)
     async with served as server, server.connection() as (reader, writer):
@@ -168,7 +168,7 @@ async def stopping(server: Serving, accept: str) -> tuple[int, bytes]:
     return answer.status, answer.body
 
 
-async def test_an_event_source_is_told_to_come_again_where_others_get_the_status() -> None:
+async def test_an_event_source_is_told_to_reconnect_where_others_get_the_status() -> None:
     async with serving() as server:
         status, body = await stopping(server, "text/event-stream")
         assert (status, body.partition(b"\n")[0]) == (200, b"retry: 1000")
@@ -176,7 +176,7 @@ async def test_an_event_source_is_told_to_come_again_where_others_get_the_status
         assert (status, reason_of(json.loads(body))) == (503, "SHUTTING_DOWN")
 
 
-async def test_a_port_that_is_taken_is_refused_with_a_sentence() -> None:
+async def test_a_port_in_use_is_refused_with_a_sentence() -> None:
     async with serving() as server:
         second = HttpServer(server.server.address, calls=make_calls(Doorkeeper(), Metrics()))
         with pytest.raises(SetupError, match="give SESSIONS_HTTP_LISTEN a free"):

@@ -115,7 +115,7 @@ async def get(_: object, __: Caller) -> pb.GetSessionResponse:
 
 
 @pytest.mark.parametrize("kind", ["application/proto", "application/grpc"])
-async def test_http2_is_spoken_and_grpc_over_it(files: Tls, authority: Authority, kind: str) -> None:
+async def test_http2_works_and_grpc_over_it(files: Tls, authority: Authority, kind: str) -> None:
     body = b"" if kind == "application/proto" else b"\0" * 5
     served = serving(tls=files, GetSession=get)
     async with served as server, connected(server, authority, "h2", "http/1.1") as (reader, writer):
@@ -137,7 +137,7 @@ async def test_a_client_without_http2_is_served_too(files: Tls, authority: Autho
     assert server.server.url.startswith("https://")
 
 
-async def test_a_reader_that_gives_no_credit_is_waited_for(files: Tls, authority: Authority) -> None:
+async def test_a_reader_without_window_updates_is_waited_for(files: Tls, authority: Authority) -> None:
     written = 0
 
     async def flood(_: object, __: Caller, write: Write) -> None:
@@ -160,9 +160,7 @@ async def test_a_reader_that_gives_no_credit_is_waited_for(files: Tls, authority
         assert 6 <= written < 100
 
 
-async def test_files_that_change_are_taken_up_and_broken_ones_are_left(
-    tmp_path: Path, authority: Authority
-) -> None:
+async def test_changed_files_are_loaded_and_broken_ones_ignored(tmp_path: Path, authority: Authority) -> None:
     served = serving(tls=written(tmp_path, authority), GetSession=get)
     async with served as server:
         (tmp_path / "cert.pem").write_bytes(b"broken")
@@ -174,7 +172,7 @@ async def test_files_that_change_are_taken_up_and_broken_ones_are_left(
             assert agreed(writer) == "h2"
 
 
-async def test_a_client_without_a_certificate_is_kept_out_where_one_is_demanded(
+async def test_a_client_without_a_required_certificate_is_rejected(
     tmp_path: Path, authority: Authority
 ) -> None:
     answered = b""
@@ -186,7 +184,7 @@ async def test_a_client_without_a_certificate_is_kept_out_where_one_is_demanded(
     assert answered == b""
 
 
-async def test_files_that_do_not_belong_together_are_refused_with_a_sentence(tmp_path: Path) -> None:
+async def test_mismatched_files_are_refused_with_a_sentence(tmp_path: Path) -> None:
     files = written(tmp_path, Authority())
     files.key.write_bytes(Authority().issue().key)
     with pytest.raises(SetupError, match="SESSIONS_TLS_KEY"):

@@ -51,7 +51,7 @@ def test_a_new_feed_sends_readers_to_the_log() -> None:
     assert at_hand(Feed(), 0) is None
 
 
-def test_readers_get_what_comes_after_their_position() -> None:
+def test_readers_get_the_events_after_their_position() -> None:
     feed = Feed()
     publish(feed, events(5, 8))
     assert at_hand(feed, 4) == [5, 6, 7, 8]
@@ -80,7 +80,7 @@ def test_paths_count_as_content(changed: type[ContextChange | Updated]) -> None:
     assert at_hand(feed, 16) is None
 
 
-def test_what_a_ring_holds_is_measured_with_the_json_of_its_messages() -> None:
+def test_the_size_of_a_ring_includes_the_json_of_its_messages() -> None:
     feed = Feed()
     for at in range(1, 21):
         body = MessageBody("user", data={"picture": "x" * 200_000})
@@ -90,7 +90,7 @@ def test_what_a_ring_holds_is_measured_with_the_json_of_its_messages() -> None:
     assert at_hand(feed, 16) == [17, 18, 19, 20]
 
 
-def test_readers_learn_what_they_hold_too_long() -> None:
+def test_readers_learn_which_content_is_out_of_date() -> None:
     feed = Feed()
     publish(feed, events(1, 4))
     publish(feed, events(5, 5), erased_through=3)
@@ -103,7 +103,7 @@ def test_readers_learn_what_they_hold_too_long() -> None:
     assert feed.foreign == 2
 
 
-def test_content_that_was_erased_is_not_at_hand_any_more() -> None:
+def test_erased_content_is_no_longer_cached() -> None:
     feed = Feed()
     publish(feed, events(1, 4))
     publish(feed, events(5, 5), erased_through=3)
@@ -111,7 +111,7 @@ def test_content_that_was_erased_is_not_at_hand_any_more() -> None:
     assert at_hand(feed, 3) == [4, 5]
 
 
-def test_events_of_another_replica_leave_no_hole() -> None:
+def test_events_of_another_replica_leave_no_gap() -> None:
     feed = Feed()
     publish(feed, events(1, 2))
     publish(feed, events(5, 6))
@@ -130,7 +130,7 @@ def test_a_hint_ahead_of_the_ring_sends_readers_to_the_log() -> None:
     assert feed.version > before
 
 
-async def test_a_change_between_reading_and_waiting_is_not_slept_through() -> None:
+async def test_a_change_between_reading_and_waiting_is_not_missed() -> None:
     feed = Feed()
     seen = feed.version
     publish(feed, events(1, 1))
@@ -146,7 +146,7 @@ async def test_every_waiter_is_woken() -> None:
         publish(feed, events(1, 1))
 
 
-async def test_a_waiter_gives_up_after_its_time() -> None:
+async def test_a_waiter_gives_up_after_its_timeout() -> None:
     await Feed().changed(0, 0.001)
 
 
@@ -160,14 +160,14 @@ def test_a_session_is_forgotten_with_its_last_watcher() -> None:
 
 
 @pytest.mark.parametrize("made", [events(1, 1), []])
-def test_what_became_durable_wakes_the_sessions_watchers_only(made: list[Event]) -> None:
+def test_a_durable_commit_wakes_only_the_sessions_watchers(made: list[Event]) -> None:
     hub, other = Hub(), SessionKey("default", "other")
     with hub.watch(KEY) as feed, hub.watch(other) as quiet:
         hub.publish([Published(KEY, made, Sequence(1), Sequence(0))])
         assert (feed.version, quiet.version) == (1, 0)
 
 
-def test_a_log_that_went_back_is_not_at_hand() -> None:
+def test_a_rolled_back_log_is_not_cached() -> None:
     feed = Feed()
     publish(feed, events(5, 8))
     publish(feed, events(6, 7, "others"))
@@ -180,7 +180,7 @@ def test_a_log_that_went_back_is_not_at_hand() -> None:
     assert feed.foreign == 1
 
 
-def test_what_a_read_finds_tells_that_the_log_went_back() -> None:
+def test_a_read_detects_that_the_log_was_rolled_back() -> None:
     feed = Feed()
     publish(feed, events(1, 8))
     feed.compare(Sequence(5), feed.version - 1)
@@ -193,7 +193,7 @@ def test_what_a_read_finds_tells_that_the_log_went_back() -> None:
     assert at_hand(feed, 5) == [6]
 
 
-def test_events_of_one_log_are_not_at_hand_in_another() -> None:
+def test_events_of_one_log_are_not_served_for_another() -> None:
     feed = Feed()
     publish(feed, events(1, 3), log_id="a")
     assert at_hand(feed, 2, "a") == [3]
@@ -204,7 +204,7 @@ def test_events_of_one_log_are_not_at_hand_in_another() -> None:
     assert at_hand(feed, 3, "a.4-5f0c9a31") == [4]
 
 
-def test_after_a_failover_everyone_asks_the_log() -> None:
+def test_after_a_failover_all_readers_read_the_log() -> None:
     hub = Hub()
     with hub.watch(KEY) as feed:
         feed.publish(Published(KEY, events(1, 3), Sequence(3), Sequence(0)))

@@ -40,7 +40,7 @@ def test_a_packet_of_the_longest_ids_fits_into_a_notification() -> None:
 @pytest.mark.parametrize(
     "packet", [b"", b"\xff", b'{"t":1}', b"1", b"[1]", b'[["t","s"]]', b'[["t","s","1"]]', b'[["t","s",1,2]]']
 )
-def test_what_no_replica_sends_is_refused(packet: bytes) -> None:
+def test_invalid_packets_are_refused(packet: bytes) -> None:
     with pytest.raises(ValueError, match="a list of tenants, sessions and positions"):
         read_packet(packet)
 
@@ -93,7 +93,7 @@ async def running(
         await task
 
 
-async def test_what_is_published_while_a_hint_is_on_its_way_goes_together_with_the_newest_heads() -> None:
+async def test_hints_published_during_a_send_are_combined_with_the_newest_heads() -> None:
     wire = Wire()
     async with running(Hub(), wire) as wakeups:
         for head in range(1, 6):
@@ -109,7 +109,7 @@ async def test_what_is_published_while_a_hint_is_on_its_way_goes_together_with_t
     assert second == [hints(a=5, b=5)]
 
 
-async def test_a_packet_that_is_none_is_ignored_and_the_next_one_wakes() -> None:
+async def test_an_invalid_packet_is_ignored_and_the_next_one_wakes() -> None:
     hub, wire = Hub(), Wire()
     async with running(hub, wire):
         with hub.watch(KEY) as feed:
@@ -119,7 +119,7 @@ async def test_a_packet_that_is_none_is_ignored_and_the_next_one_wakes() -> None
             assert feed.version == 1
 
 
-async def test_whatever_befalls_a_poll_the_next_one_finds_what_is_new() -> None:
+async def test_after_a_failed_poll_the_next_one_finds_new_events() -> None:
     hub, store = Hub(), Heads(Unavailable("away"), RuntimeError("odd"), hints(s=3))
     async with running(hub, Wire(), store, poll_seconds=0.001):
         with hub.watch(KEY) as feed:
@@ -128,7 +128,7 @@ async def test_whatever_befalls_a_poll_the_next_one_finds_what_is_new() -> None:
     assert len(store.asked) >= 3
 
 
-async def test_a_poll_finds_that_a_log_went_back_and_nothing_is_at_hand_any_more() -> None:
+async def test_a_poll_detects_a_rolled_back_log_and_empties_the_cache() -> None:
     hub, store = Hub(), Heads(hints(s=3), hints(s=1))
     with hub.watch(KEY) as feed:
         event = Event(KEY, Sequence(3), EventType.CREATED, Micros(0), "", None)
@@ -140,7 +140,7 @@ async def test_a_poll_finds_that_a_log_went_back_and_nothing_is_at_hand_any_more
         assert feed.head == 1
 
 
-async def test_a_poll_asks_for_many_sessions_in_portions() -> None:
+async def test_a_poll_asks_for_many_sessions_in_batches() -> None:
     hub, store = Hub(), Heads({})
     with ExitStack() as watched:
         for number in range(HEADS_AT_ONCE + 1):
@@ -177,7 +177,7 @@ class Broken(Wire):
             raise AssertionError("nobody expected this")
 
 
-async def test_a_channel_that_raises_what_nobody_expected_is_used_again(
+async def test_a_channel_is_used_again_after_an_unexpected_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("sessions_server.log.wakeups.LISTEN_AGAIN_SECONDS", 0.001)
@@ -248,6 +248,6 @@ async def test_a_client_of_nats_may_fail_in_any_way(monkeypatch: pytest.MonkeyPa
         "nats://[::1",
     ],
 )
-def test_only_addresses_of_nats_are_taken(url: str) -> None:
+def test_only_nats_addresses_are_accepted(url: str) -> None:
     with pytest.raises(SetupError, match="such as nats://"):
         NatsChannel(url)

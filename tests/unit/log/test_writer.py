@@ -92,7 +92,7 @@ def add(name: str, text: str) -> c.Commit:
     return c.add_messages(key=key(name), drafts=(MessageDraft(text, MessageBody("user", text), chosen=True),))
 
 
-async def test_sixty_four_writers_leave_no_hole_and_commit_in_sequence_order(log: Running) -> None:
+async def test_sixty_four_writers_leave_no_gap_and_commit_in_sequence_order(log: Running) -> None:
     names = [f"s{number}" for number in range(8)]
     await asyncio.gather(*(log.writer.submit(create(name)) for name in names))
     log.published.clear()
@@ -115,7 +115,7 @@ async def test_sixty_four_writers_leave_no_hole_and_commit_in_sequence_order(log
     assert len(log.published) < total, "commands were committed together"
 
 
-async def test_a_command_that_is_refused_takes_no_other_with_it(log: Running) -> None:
+async def test_a_refused_command_does_not_affect_others(log: Running) -> None:
     await log.writer.submit(create("s"))
     outcomes = await asyncio.gather(
         log.writer.submit(add("s", "a")),
@@ -153,7 +153,7 @@ async def test_a_command_that_breaks_its_transaction_fails_alone(log: Running, t
     ]
 
 
-async def test_a_caller_that_goes_away_in_mid_commit_harms_nobody(log: Running) -> None:
+async def test_a_caller_that_leaves_in_mid_commit_affects_no_other(log: Running) -> None:
     await log.writer.submit(create("s"))
     calls = [asyncio.create_task(log.writer.submit(add("s", f"m{number}"))) for number in range(200)]
     chosen = random.sample(range(200), 100)
@@ -171,7 +171,7 @@ async def test_a_caller_that_goes_away_in_mid_commit_harms_nobody(log: Running) 
     assert answered >= {f"m{number}" for number in range(200)} - {f"m{number}" for number in chosen}
 
 
-async def test_what_was_acknowledged_is_there_after_a_new_start(tmp_path: Path) -> None:
+async def test_acknowledged_writes_survive_a_restart(tmp_path: Path) -> None:
     async with running(tmp_path) as first:
         await first.writer.submit(create("s"))
         await asyncio.gather(*(first.writer.submit(add("s", f"m{number}")) for number in range(50)))
@@ -202,7 +202,7 @@ async def test_a_session_is_replaced_as_a_whole_or_not_at_all(log: Running) -> N
     assert (told.events, told.head, told.erased_through) == ([], 5, 2), "watchers read the rest from the log"
 
 
-async def test_a_writer_that_is_closed_finishes_what_it_took_and_takes_no_more(tmp_path: Path) -> None:
+async def test_a_closed_writer_finishes_accepted_commits_and_accepts_no_more(tmp_path: Path) -> None:
     async with running(tmp_path) as log:
         await log.writer.submit(create("s"))
         calls = [asyncio.create_task(log.writer.submit(add("s", f"m{number}"))) for number in range(100)]

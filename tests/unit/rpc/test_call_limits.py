@@ -59,7 +59,7 @@ async def take_all(requests: AsyncIterator[object], __: Caller) -> pb.ImportSess
     return pb.ImportSessionResponse()
 
 
-async def test_large_requests_beyond_the_bytes_in_flight_are_refused_for_now_and_small_ones_are_not() -> None:
+async def test_large_requests_beyond_the_limit_are_refused_temporarily_and_small_ones_are_not() -> None:
     gate = Gate()
     limits = CallLimits(bytes_in_flight=Bounds(3 * len(LARGE), len(LARGE)))
     async with serving(limits=limits, AddMessage=gate) as server:
@@ -77,18 +77,18 @@ async def test_large_requests_beyond_the_bytes_in_flight_are_refused_for_now_and
         await server.call("AddMessage", LARGE)
 
 
-async def test_an_import_that_stands_still_is_given_up() -> None:
+async def test_an_idle_import_is_ended() -> None:
     async with serving(limits=CallLimits(idle_seconds=0.01), ImportSession=take_all) as server:
         assert await imported(server, b"", then=60) == "LIMIT_EXCEEDED"
 
 
-async def test_an_import_has_so_many_bytes_and_no_more() -> None:
+async def test_the_size_of_an_import_is_bounded() -> None:
     one = pb.ImportSessionRequest(session_id="s").SerializeToString()
     async with serving(limits=CallLimits(import_bytes=2 * len(one)), ImportSession=take_all) as server:
         assert await imported(server, one, one, one) == "LIMIT_EXCEEDED"
 
 
-async def test_an_export_whose_reader_stands_still_is_given_up() -> None:
+async def test_an_export_with_a_stalled_reader_is_ended() -> None:
     given_up = asyncio.Event()
 
     async def export(_: object, __: Caller, write: Write) -> None:
@@ -105,7 +105,7 @@ async def test_an_export_whose_reader_stands_still_is_given_up() -> None:
         call.cancel()
 
 
-async def test_transfers_and_subscriptions_do_not_take_each_others_places() -> None:
+async def test_transfers_and_subscriptions_have_separate_limits() -> None:
     opened = asyncio.Event()
 
     async def stay(*_: object) -> None:
@@ -130,7 +130,7 @@ def session_id_of(method: Any) -> Any:
     return pb.SubscribeRequest() if b"Subscribe" in method._method else pb.ExportSessionRequest()
 
 
-async def test_a_method_that_streams_both_ways_answers_while_it_is_asked() -> None:
+async def test_a_bidirectional_method_responds_while_receiving() -> None:
     async def echo(requests: AsyncIterator[Any], _: Caller, write: Write) -> None:
         async for request in requests:
             outcome = commits_pb2.CommitOutcome(tag=request.commits[0].tag)
@@ -153,7 +153,7 @@ async def test_a_method_that_streams_both_ways_answers_while_it_is_asked() -> No
 @pytest.mark.parametrize(
     ("size", "in_loop"), [(OFF_LOOP_BYTES - 100, True), (OFF_LOOP_BYTES, False)], ids=["small", "large"]
 )
-async def test_a_large_request_is_converted_beside_the_loop(size: int, in_loop: bool) -> None:
+async def test_a_large_request_is_converted_in_a_thread(size: int, in_loop: bool) -> None:
     def convert(request: pb.AddMessageRequest, /, *, tenant: str, limits: Limits) -> tuple[str, int]:
         return tenant, threading.get_ident()
 

@@ -63,19 +63,19 @@ def test_an_update_has_1_to_100_changes(count: int) -> None:
     assert violations(content.read_update_context, request) == ["changes"]
 
 
-def test_the_place_of_a_bad_change_is_named() -> None:
+def test_the_index_of_a_bad_change_is_named() -> None:
     good, bad = pb.ContextChange(path="a", remove=True), pb.ContextChange(path="a..b", remove=True)
     request = pb.UpdateContextRequest(session_id="s-1", changes=[good, good, good, bad])
     assert violations(content.read_update_context, request) == ["changes[3].path"]
 
 
 @pytest.mark.parametrize("path", [pytest.param(path, id=name) for name, path in BAD_PATHS.items()])
-def test_a_path_that_is_none_is_refused_when_reading_too(path: str) -> None:
+def test_an_invalid_path_is_refused_when_reading_too(path: str) -> None:
     assert violations(content.read_get_context, pb.GetContextRequest(session_id="s-1", path=path)) == ["path"]
 
 
 @pytest.mark.parametrize("key", ["__proto__", "$", "a')) DROP TABLE", "{1,2}", "a\0b"])
-def test_odd_keys_are_plain_keys_in_a_context(key: str) -> None:
+def test_unusual_keys_are_plain_keys_in_a_context(key: str) -> None:
     operation = operation_of(content.read_update_context, change(path=key, set=text_value("x")))
     assert operation.changes[0].path == (key,)
 
@@ -233,19 +233,19 @@ def test_an_absent_position_is_not_the_position_0() -> None:
         ),
     ],
 )
-def test_what_is_too_large_is_refused_for_its_size(
+def test_oversized_values_are_refused_for_their_size(
     read: Callable[..., Any], request_: Any, field: str
 ) -> None:
     assert too_large(read, request_) == field
 
 
-def test_what_is_just_not_too_large_is_accepted() -> None:
+def test_values_at_the_size_limit_are_accepted() -> None:
     assert accepted(content.read_add_message, add(content="x" * 262_144))
     context = struct(a="x" * (1_048_576 - len('{"a":""}')))
     assert accepted(content.read_set_context, pb.SetContextRequest(session_id="s", context=context))
 
 
-def test_a_size_is_told_before_anything_else_is() -> None:
+def test_size_violations_are_reported_first() -> None:
     request = add(content="x" * 262_145, role="", name="x" * 257)
     request.session_id = "no id"
     assert too_large(content.read_add_message, request) == "message.content"
@@ -258,7 +258,7 @@ def test_the_limits_are_those_of_the_deployment() -> None:
     assert violations(content.read_add_messages, two, limits=limits) == ["messages"]
 
 
-def test_messages_whose_answer_would_not_fit_are_refused() -> None:
+def test_messages_whose_response_would_not_fit_are_refused() -> None:
     def read(size: int) -> pb.AddMessagesRequest:
         request = pb.AddMessagesRequest(session_id="s-1", messages=[wire_message()] * 1_000)
         request.messages[0].content = "x" * (size - request.ByteSize())
@@ -270,7 +270,7 @@ def test_messages_whose_answer_would_not_fit_are_refused() -> None:
 
 
 @pytest.mark.parametrize("keys", [0, 1, 1_000])
-def test_changed_paths_that_fit_into_no_event_are_refused(keys: int) -> None:
+def test_changed_paths_too_large_for_an_event_are_refused(keys: int) -> None:
     limits = replace(LIMITS, wire_bytes=100_000)
     merge = struct(**{f"k{number}": 1 for number in range(keys)})
     longest = 50_000 // max(1, keys) - 10
@@ -279,12 +279,12 @@ def test_changed_paths_that_fit_into_no_event_are_refused(keys: int) -> None:
     assert too_large(content.read_update_context, request, limits=limits) == "changes"
 
 
-def test_an_update_mask_that_fits_into_no_event_is_refused() -> None:
+def test_an_update_mask_too_large_for_an_event_is_refused() -> None:
     limits = replace(LIMITS, wire_bytes=1_000)
     accepted(sessions.read_update, update("metadata." + "a" * 900), limits=limits)
     assert too_large(sessions.read_update, update("metadata." + "a" * 1_000), limits=limits) == "update_mask"
 
 
-def test_any_text_may_be_given_as_an_etag() -> None:
+def test_any_string_is_accepted_as_an_etag() -> None:
     request = pb.SetContextRequest(session_id="s-1", etag="x" * 5_000)
     assert accepted(content.read_set_context, request).conditions == (ContextEtag("x" * 5_000),)

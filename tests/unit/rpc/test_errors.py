@@ -37,18 +37,18 @@ def bad_request_of(error: DomainError) -> error_details_pb2.BadRequest:
     return details
 
 
-def test_the_reasons_are_those_of_the_wire() -> None:
+def test_the_reasons_match_the_wire() -> None:
     names = errors_pb2.ErrorReason.DESCRIPTOR.values_by_name
     wire = {name.removeprefix("ERROR_REASON_") for name in names}
     assert {reason.value for reason in Reason} == wire - {"UNSPECIFIED"}
 
 
-def test_every_reason_has_a_code_and_none_is_an_unknown_one() -> None:
+def test_every_reason_has_a_code_other_than_unknown() -> None:
     assert set(CODES) == set(Reason)
     assert not {grpc.StatusCode.UNKNOWN, grpc.StatusCode.OK, grpc.StatusCode.CANCELLED} & set(CODES.values())
 
 
-def test_a_refusal_says_the_same_in_its_status_and_in_its_details() -> None:
+def test_a_refusals_status_and_details_agree() -> None:
     error = EtagMismatch("18")
     code, message, _ = refusal(error)
     status = status_of(error)
@@ -84,7 +84,7 @@ TEXTS = {"plain": "Give less. ", "beyond ASCII": "\N{SNOWMAN}", "percents": "%"}
 
 
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
-def test_an_error_stays_below_what_proxies_let_through_however_much_is_wrong(text: str) -> None:
+def test_an_error_never_exceeds_the_header_limit_of_proxies(text: str) -> None:
     error = InvalidRequest(Violation(f"field[{n}]", text * 20) for n in range(1000))
     assert header_bytes(error) < HEADERS_BYTES
     assert bad_request_of(error).field_violations
@@ -92,19 +92,19 @@ def test_an_error_stays_below_what_proxies_let_through_however_much_is_wrong(tex
     assert header_bytes(DomainError(text * 1000, **facts)) < HEADERS_BYTES
 
 
-def test_thirteen_violations_stay_whole_or_are_left_out_from_the_last() -> None:
+def test_excess_violations_are_dropped_whole_from_the_end() -> None:
     error = InvalidRequest(Violation(f"messages[{n}].content", "Must be a string.") for n in range(13))
     violations = bad_request_of(error).field_violations
     assert [(each.field, each.description) for each in violations] == list(error.violations)
     assert header_bytes(error) < HEADERS_BYTES
 
 
-def test_a_missing_session_and_a_foreign_one_look_alike_to_the_last_byte() -> None:
+def test_missing_and_foreign_sessions_give_identical_errors() -> None:
     assert refusal(SessionNotFound()) == refusal(SessionNotFound())
 
 
 @pytest.mark.parametrize("text", ["short", "x" * 64, "\N{SNOWMAN}" * 64, "\N{GRINNING FACE}" * 64])
-def test_a_text_is_clipped_between_characters(text: str) -> None:
+def test_strings_are_clipped_between_characters(text: str) -> None:
     clipped = clip(text, 64)
     assert len(clipped.encode()) <= 64
     assert text.startswith(clipped.removesuffix("…"))
@@ -118,5 +118,5 @@ def test_an_unexpected_error_shows_nothing_but_a_request_id() -> None:
     assert "r-1" in error.message
 
 
-def test_what_was_cut_off_beneath_a_call_is_worth_repeating() -> None:
+def test_a_cancelled_dependency_makes_the_call_retryable() -> None:
     assert isinstance(as_domain_error(asyncio.CancelledError(), request_id=""), Unavailable)

@@ -128,20 +128,20 @@ def test_every_field_of_a_session_is_filled() -> None:
     assert list(unset(target)) == []
 
 
-def test_every_field_of_a_context_is_filled_but_the_value_that_nobody_asked_for() -> None:
+def test_every_field_of_a_context_is_filled_except_an_unrequested_value() -> None:
     target = pb.Context()
     put_context(target, full_context())
     assert list(unset(target)) == ["value"]
 
 
-def test_a_part_of_a_context_comes_without_the_whole() -> None:
+def test_a_part_of_a_context_is_returned_without_the_whole() -> None:
     target = pb.Context()
     put_context_part(target, full_context(), None)
     assert list(unset(target)) == ["data"]
     assert target.value == Value(null_value=0)  # type: ignore[arg-type]  # the stub wants the enum's own type
 
 
-def test_what_is_missing_in_a_context_is_absent_and_not_null() -> None:
+def test_a_missing_context_value_is_absent_and_not_null() -> None:
     target = pb.Context()
     put_context_part(target, full_context(), MISSING)
     assert not target.HasField("value")
@@ -154,13 +154,13 @@ def test_every_field_of_a_message_is_filled() -> None:
 
 
 @pytest.mark.parametrize("kind", EventType)
-def test_every_field_of_an_event_is_filled_but_the_mark_of_erasure(kind: EventType) -> None:
+def test_every_field_of_an_event_is_filled_except_erased(kind: EventType) -> None:
     event = wire_event(kind, EVENTS[kind])
     assert sorted(unset(event)) == NOT_SET.get(kind, ["erased"])
     assert event.WhichOneof("data") == kind.value
 
 
-def test_every_kind_of_change_is_told() -> None:
+def test_every_kind_of_change_is_included() -> None:
     told = wire_event(EventType.CONTEXT_CHANGE, EVENTS[EventType.CONTEXT_CHANGE]).context_change.changes
     assert [change.WhichOneof("operation") for change in told] == [
         "set",
@@ -174,7 +174,7 @@ def test_every_kind_of_change_is_told() -> None:
 @pytest.mark.parametrize(
     "changes", [None, (Change("a", ("a",), context.Set("x" * 65_536)),)], ids=["erased", "large"]
 )
-def test_changes_that_are_erased_or_too_large_are_left_out_and_that_is_said(
+def test_erased_or_large_changes_are_omitted_and_marked(
     changes: tuple[Change, ...] | None,
 ) -> None:
     told = wire_event(EventType.CONTEXT_CHANGE, ContextChange(("a",), changes)).context_change
@@ -189,7 +189,7 @@ def test_a_session_that_is_too_large_is_left_out_of_its_event() -> None:
     )
 
 
-def test_changes_are_told_only_to_subscriptions_that_asked() -> None:
+def test_changes_are_sent_only_on_request() -> None:
     event = Event(
         SessionKey(TENANT, "s-1"),
         Sequence(4),
@@ -294,19 +294,19 @@ def test_every_kind_of_result_of_a_read_is_filled() -> None:
         assert list(unset(result)) == (["context.value"] if result.HasField("context") else [])
 
 
-def test_a_part_of_a_context_that_was_read_comes_without_the_whole() -> None:
+def test_a_part_of_a_context_is_read_without_the_whole() -> None:
     target = commits_pb.ReadResult()
     put_read(target, ReadContext(KEY, ("a",)), ContextRead(full_context(), 1))
     assert list(unset(target)) == ["context.data"]
 
 
-def test_what_does_not_exist_is_an_empty_result() -> None:
+def test_a_missing_object_is_an_empty_result() -> None:
     target = commits_pb.ReadResult()
     put_read(target, ReadSession(KEY), None)
     assert target.WhichOneof("result") is None
 
 
-def test_reads_that_do_not_fit_beside_the_results_are_left_out_and_that_is_said() -> None:
+def test_reads_that_do_not_fit_are_omitted_and_marked() -> None:
     large = full_message()._replace(body=MessageBody("user", "x" * 3_000_000))
     small = full_message()
     commit = Commit(key=KEY, reads=(ReadMessage(KEY, "a"), ReadMessage(KEY, "b"), ReadMessage(KEY, "c")))

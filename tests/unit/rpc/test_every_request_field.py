@@ -340,7 +340,7 @@ BESIDE = ("request_id", "page_token")
 """Fields covered by the tests of stamps and pages."""
 
 
-def test_no_field_of_a_request_is_left_out_of_these_cases() -> None:
+def test_the_cases_cover_every_field_of_a_request() -> None:
     tried = {
         holder.DESCRIPTOR.fields_by_name[name].full_name
         for request, _, _ in REQUESTS
@@ -366,9 +366,7 @@ def test_no_field_of_a_request_is_left_out_of_these_cases() -> None:
         if "request_id" in request.DESCRIPTOR.fields_by_name
     ],
 )
-def test_a_stamp_tells_the_request_its_method_and_its_id_apart(
-    request_: WireMessage, read: Callable[..., Any]
-) -> None:
+def test_a_stamp_distinguishes_request_method_and_id(request_: WireMessage, read: Callable[..., Any]) -> None:
     def stamp(**changes: str) -> Any:
         changed = type(request_).FromString(request_.SerializeToString())
         for name, value in changes.items():

@@ -36,11 +36,11 @@ def read(given: pb.ExportRecord) -> ExportRecord:
 
 
 @pytest.mark.parametrize("record", RECORDS[1:], ids=lambda record: type(record).__name__)
-def test_a_record_comes_back_as_it_went_out(record: ExportRecord) -> None:
+def test_an_exported_record_comes_back_unchanged(record: ExportRecord) -> None:
     assert read(wire(record)) == record
 
 
-def test_a_header_comes_back_with_all_that_a_caller_may_see_of_the_session() -> None:
+def test_a_header_comes_back_with_every_visible_field() -> None:
     seen = full_session()._replace(history_start=Sequence(0), log_start=Sequence(0), data_key=None)
     assert read(wire(HEADER)) == replace(HEADER, session=seen)
 
@@ -63,7 +63,7 @@ def meaning(record: ExportRecord) -> ExportRecord:
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda record: type(record).__name__)
-def test_every_bit_that_is_flipped_is_refused_or_changes_what_the_digest_sees(record: ExportRecord) -> None:
+def test_every_flipped_bit_is_refused_or_changes_the_digest(record: ExportRecord) -> None:
     whole = meaning(record)
     unnoticed = []
     for raw in flipped(wire(record).SerializeToString()):
@@ -99,7 +99,7 @@ def clear(record: pb.ExportRecord, path: str) -> None:
         "header",
     ],
 )
-def test_a_header_that_lacks_something_is_refused(path: str) -> None:
+def test_an_incomplete_header_is_refused(path: str) -> None:
     record = wire(HEADER)
     clear(record, path)
     with pytest.raises(InvalidRequest):
@@ -107,7 +107,7 @@ def test_a_header_that_lacks_something_is_refused(path: str) -> None:
 
 
 @pytest.mark.parametrize("seconds", [10**13, 10**15, 2**63 - 1, -(2**63)])
-def test_an_export_made_at_no_time_is_refused(seconds: int) -> None:
+def test_an_export_without_a_time_is_refused(seconds: int) -> None:
     record = wire(HEADER)
     record.header.export_time.seconds = seconds
     with pytest.raises(InvalidRequest) as caught:
@@ -141,7 +141,7 @@ def test_a_record_with_fields_that_this_server_does_not_know_is_refused() -> Non
         read(pb.ExportRecord.FromString(raw))
 
 
-def test_a_time_that_is_finer_than_the_server_keeps_is_refused() -> None:
+def test_a_time_finer_than_a_microsecond_is_refused() -> None:
     record = wire(MESSAGES)
     record.messages.messages[0].create_time.nanos += 1
     with pytest.raises(InvalidRequest):
@@ -170,7 +170,7 @@ def request(record: ExportRecord | None = None, **fields: Any) -> pb.ImportSessi
     return pb.ImportSessionRequest(record=wire(record) if record else None, **fields)
 
 
-async def test_what_concerns_the_whole_import_stands_in_the_first_request() -> None:
+async def test_the_options_of_an_import_are_in_the_first_request() -> None:
     first = request(HEADER, session_id="s-2", request_id="r-1")
     first.if_exists = pb.IF_EXISTS_FAIL
     read, records = await read_all(first, request(CONTEXT), request(FOOTER))

@@ -43,7 +43,7 @@ READS = {
 CHECKPOINT = pb.SubscribeResponse(checkpoint=pb.Checkpoint(sequence=1)).SerializeToString()
 
 
-def test_what_its_proto_says_has_no_side_effects_only_reads() -> None:
+def test_methods_without_side_effects_need_only_read_access() -> None:
     reads = {method.name for method in SERVICE.methods if needed_access(method) is Access.READ}
     assert reads == READS
 
@@ -57,20 +57,20 @@ async def refused(
 
 
 @pytest.mark.parametrize("method", sorted(method.name for method in SERVICE.methods))
-async def test_no_method_answers_a_stranger(method: str) -> None:
+async def test_no_method_accepts_an_unknown_caller(method: str) -> None:
     async with serving() as server:
         error = await refused(server, method, b"\xff", who="stranger")
     assert (error.code(), reason_of(error)) == (grpc.StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED")
 
 
 @pytest.mark.parametrize("method", sorted({method.name for method in SERVICE.methods} - READS))
-async def test_a_reader_may_not_write_whatever_it_says(method: str) -> None:
+async def test_a_reader_may_never_write(method: str) -> None:
     async with serving() as server:
         error = await refused(server, method, b"\xff", who=READER)
     assert (error.code(), reason_of(error)) == (grpc.StatusCode.PERMISSION_DENIED, "PERMISSION_DENIED")
 
 
-async def test_two_credentials_are_none() -> None:
+async def test_two_credentials_count_as_none() -> None:
     async with serving() as server:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await server.stub.GetSession(pb.GetSessionRequest(), metadata=authorization(WRITER, WRITER))
@@ -87,7 +87,7 @@ async def test_two_credentials_are_none() -> None:
     ],
 )
 @pytest.mark.parametrize("method", ["GetSession", "CreateSession", "Subscribe"])
-async def test_bytes_that_are_no_request_are_refused_as_such(method: str, raw: bytes) -> None:
+async def test_malformed_bytes_are_refused_as_such(method: str, raw: bytes) -> None:
     async with serving() as server:
         error = await refused(server, method, raw)
     assert (error.code(), reason_of(error)) == (grpc.StatusCode.INVALID_ARGUMENT, "MALFORMED_REQUEST")
@@ -102,7 +102,7 @@ async def test_a_request_beyond_4_mib_is_refused_for_its_size() -> None:
     assert dict(info_of(error).metadata) == {"field": "request"}
 
 
-async def test_an_unexpected_error_shows_nothing_and_is_logged_beside_the_same_request_id() -> None:
+async def test_an_unexpected_error_reveals_nothing_and_is_logged_with_the_request_id() -> None:
     async def fail(*_: object) -> None:
         raise ValueError("postgresql://user:secret@db")
 
@@ -121,7 +121,7 @@ async def test_an_unexpected_error_shows_nothing_and_is_logged_beside_the_same_r
     assert lines[0]["request_id"] == "r-1"
 
 
-async def test_something_cut_off_beneath_a_call_does_not_leave_its_caller_without_an_answer() -> None:
+async def test_a_cancelled_dependency_still_gives_the_caller_a_response() -> None:
     async def cut_off(*_: object) -> None:
         cut: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         cut.cancel()
@@ -151,7 +151,7 @@ async def test_a_call_that_its_caller_cancels_is_cancelled_within() -> None:
 
 
 @pytest.mark.parametrize("path", [f"/{SERVICE.full_name}/Nothing", "/no.such.Service/Method", "/"])
-async def test_a_method_that_nobody_knows_is_unimplemented_with_a_reason(path: str) -> None:
+async def test_an_unknown_method_is_unimplemented_with_a_reason(path: str) -> None:
     async with serving() as server:
         for kind in (server.channel.unary_unary, server.channel.unary_stream):
             call: Any = kind(path)
@@ -162,7 +162,7 @@ async def test_a_method_that_nobody_knows_is_unimplemented_with_a_reason(path: s
             assert reason_of(caught.value) == "UNIMPLEMENTED"
 
 
-async def test_a_method_is_told_who_calls_and_what_is_asked() -> None:
+async def test_a_method_receives_the_caller_and_the_request() -> None:
     seen: list[object] = []
 
     async def get(request: pb.GetSessionRequest, caller: Caller) -> pb.GetSessionResponse:
@@ -182,7 +182,7 @@ async def subscribe(_: pb.SubscribeRequest, __: Caller, write: Write) -> None:
     await asyncio.Event().wait()
 
 
-async def test_a_stream_that_breaks_says_why_after_what_it_has_sent() -> None:
+async def test_a_failing_stream_says_why_after_its_responses() -> None:
     async def break_off(_: pb.SubscribeRequest, __: Caller, write: Write) -> None:
         await write(CHECKPOINT)
         raise EventsCompacted("Gone.", oldest_sequence="7")
@@ -196,7 +196,7 @@ async def test_a_stream_that_breaks_says_why_after_what_it_has_sent() -> None:
     assert dict(info_of(caught.value).metadata) == {"oldest_sequence": "7"}
 
 
-async def test_a_stream_that_is_ended_from_outside_says_why() -> None:
+async def test_a_stream_ended_from_outside_says_why() -> None:
     async with serving(Subscribe=subscribe) as server:
         call = server.stub.Subscribe(pb.SubscribeRequest(), metadata=authorization(READER))
         await call.read()
@@ -207,7 +207,7 @@ async def test_a_stream_that_is_ended_from_outside_says_why() -> None:
     assert reason_of(caught.value) == "UNAUTHENTICATED"
 
 
-async def test_a_stream_that_is_ended_during_its_first_response_says_why_after_it() -> None:
+async def test_a_stream_ended_during_its_first_response_says_why_afterwards() -> None:
     async def subscribe_and_be_ended(_: pb.SubscribeRequest, __: Caller, write: Write) -> None:
         asyncio.get_running_loop().call_soon(server.calls.streams.end_all)
         await write(pb.SubscribeResponse().SerializeToString())
@@ -236,7 +236,7 @@ async def test_the_open_streams_are_counted_and_bounded() -> None:
         assert server.metrics.registry.get_sample_value("sessions_rpc_open_streams", gauge) == 0
 
 
-async def test_the_requests_of_a_client_stream_come_one_by_one_and_a_bad_one_is_refused() -> None:
+async def test_client_stream_requests_arrive_one_by_one_and_a_bad_one_is_refused() -> None:
     async def count(requests: AsyncIterator[pb.ImportSessionRequest], _: Caller) -> pb.ImportSessionResponse:
         number = len([request async for request in requests])
         return pb.ImportSessionResponse(session=pb.Session(message_count=number))
@@ -270,12 +270,12 @@ async def test_each_call_has_one_line_of_log_without_its_content(caplog: pytest.
     assert "private" not in str(line)
 
 
-async def test_a_call_that_went_well_is_not_logged_unless_wanted(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_successful_call_is_logged_only_at_debug_level(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "sessions_server.rpc.calls")
     assert await lines_of("GetSession", b"") == []
 
 
-async def test_a_refusal_is_logged_as_an_event_and_a_fault_as_a_warning(
+async def test_a_refusal_is_logged_at_info_level_and_a_fault_as_a_warning(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO, "sessions_server.rpc.calls")
@@ -292,7 +292,7 @@ async def test_a_refusal_is_logged_as_an_event_and_a_fault_as_a_warning(
     assert (fault["code"], fault["log_level"]) == ("UNAVAILABLE", "warning")
 
 
-async def test_a_path_that_nobody_knows_is_escaped_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_unknown_path_is_escaped_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "sessions_server.rpc.calls")
     (line,) = await lines_of("No\N{SNOWMAN}" + "x" * 500, b"")
     assert str(line["path"]).isascii()

@@ -38,7 +38,7 @@ messages = st.builds(
 
 
 @given(st.lists(messages, max_size=3), st.booleans())
-def test_the_bytes_of_a_page_are_those_of_its_response(found: list[Message], has_more: bool) -> None:
+def test_the_bytes_of_a_page_equal_its_response(found: list[Message], has_more: bool) -> None:
     page = HistoryPage(tuple(found), has_more)
     expected = pb.GetHistoryResponse()
     put_history(expected, page)
@@ -46,7 +46,7 @@ def test_the_bytes_of_a_page_are_those_of_its_response(found: list[Message], has
     assert read.SerializeToString(deterministic=True) == expected.SerializeToString(deterministic=True)
 
 
-def test_a_page_that_several_callers_share_is_encoded_once_and_then_forgotten() -> None:
+def test_a_page_shared_by_callers_is_encoded_once_and_then_dropped() -> None:
     page = HistoryPage((Message("m", Sequence(1), Micros(1), MessageBody("user", "Hello")),), has_more=False)
     assert encode_history(page) is encode_history(page)
     count = len(_ENCODED)

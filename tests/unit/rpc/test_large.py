@@ -112,7 +112,7 @@ async def use(core: Core, sessions: SessionServicer, session_id: str, values: in
     )
 
 
-async def test_large_answers_are_converted_beside_the_loop(
+async def test_large_responses_are_converted_in_a_thread(
     core: Core, sessions: SessionServicer, threads: dict[str, set[int]]
 ) -> None:
     here = threading.get_ident()

@@ -18,7 +18,7 @@ def free_address() -> str:
         return f"127.0.0.1:{probe.getsockname()[1]}"
 
 
-def test_what_was_counted_can_be_fetched() -> None:
+def test_counted_values_can_be_scraped() -> None:
     metrics, address = Metrics(), free_address()
     metrics.handled("GetSession", "OK")
     metrics.took("GetSession", 0.003)
@@ -28,7 +28,7 @@ def test_what_was_counted_can_be_fetched() -> None:
     assert 'sessions_rpc_seconds_bucket{le="0.005",method="GetSession"} 1.0' in text
 
 
-def test_the_searches_of_the_moment_can_be_fetched() -> None:
+def test_current_searches_can_be_scraped() -> None:
     metrics, address, lane = Metrics(), free_address(), Lane()
     metrics.show_searches(lane)
     lane.running, lane.waiting = 2, 7
@@ -44,7 +44,7 @@ def test_without_an_address_nothing_listens() -> None:
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:not-a-port", "127.0.0.1:99999999", "256.0.0.1:1"])
-def test_an_address_that_can_not_be_used_is_refused_with_a_sentence(address: str) -> None:
+def test_an_unusable_address_is_refused_with_a_sentence(address: str) -> None:
     with (
         pytest.raises(SetupError, match="give a free address and port"),
         serve_metrics(address, Metrics().registry),
@@ -52,7 +52,7 @@ def test_an_address_that_can_not_be_used_is_refused_with_a_sentence(address: str
         pass
 
 
-def test_a_port_that_is_taken_is_refused_with_a_sentence() -> None:
+def test_a_port_in_use_is_refused_with_a_sentence() -> None:
     address = free_address()
     with (
         serve_metrics(address, Metrics().registry),

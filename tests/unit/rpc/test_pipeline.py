@@ -99,7 +99,7 @@ async def until_sent(stream: Stream, count: int) -> None:
     await settle()
 
 
-async def test_no_more_commits_are_read_than_may_be_under_way() -> None:
+async def test_reading_pauses_at_the_limit_of_commits() -> None:
     stream = Stream()
     running = stream.run(moves(MOST_COMMITS + 500))
     await until_sent(stream, MOST_COMMITS)
@@ -115,7 +115,7 @@ async def test_no_more_commits_are_read_than_may_be_under_way() -> None:
     assert stream.tags == list(range(MOST_COMMITS + 500))
 
 
-async def test_commits_whose_outcomes_nobody_reads_are_under_way_still() -> None:
+async def test_commits_with_unread_outcomes_still_count() -> None:
     stream = Stream()
     stream.reads.clear()
     running = stream.run(moves(MOST_COMMITS + 1), per_request=1000)
@@ -129,7 +129,7 @@ async def test_commits_whose_outcomes_nobody_reads_are_under_way_still() -> None
     await running
 
 
-async def test_no_more_bytes_are_read_than_may_be_under_way_but_for_one_large_commit() -> None:
+async def test_reading_pauses_at_the_limit_of_bytes_except_for_one_large_commit() -> None:
     stream = Stream()
     third = MOST_BYTES // 3
     running = stream.run([large(third), large(third), large(third), large(third)])
@@ -144,7 +144,7 @@ async def test_no_more_bytes_are_read_than_may_be_under_way_but_for_one_large_co
     assert stream.tags == [0, 1, 2, 3]
 
 
-async def test_outcomes_that_come_together_travel_together() -> None:
+async def test_simultaneous_outcomes_share_a_response() -> None:
     stream = Stream()
     running = stream.run(moves(100), per_request=100)
     await until_sent(stream, 100)
@@ -153,7 +153,7 @@ async def test_outcomes_that_come_together_travel_together() -> None:
     assert len(stream.responses) == 1
 
 
-async def test_a_stream_that_is_cut_cuts_no_commit() -> None:
+async def test_a_cut_stream_cancels_no_commit() -> None:
     stream = Stream()
     running = stream.run(moves(3))
     await until_sent(stream, 3)
@@ -162,7 +162,7 @@ async def test_a_stream_that_is_cut_cuts_no_commit() -> None:
     assert not any(result.cancelled() for _, result in stream.sessions.sent)
 
 
-async def test_a_caller_that_cannot_be_written_to_ends_the_stream() -> None:
+async def test_an_unwritable_caller_ends_the_stream() -> None:
     stream = Stream()
 
     async def gone(raw: bytes) -> None:
@@ -176,7 +176,7 @@ async def test_a_caller_that_cannot_be_written_to_ends_the_stream() -> None:
         await running
 
 
-async def test_a_commit_that_fails_is_an_outcome() -> None:
+async def test_a_failed_commit_is_an_outcome() -> None:
     stream = Stream()
     running = stream.run(moves(2))
     await until_sent(stream, 2)

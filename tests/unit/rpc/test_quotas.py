@@ -17,7 +17,7 @@ def quota(in_all: int, per_caller: int) -> Quota:
     )
 
 
-def test_what_would_go_over_a_bound_is_refused_by_its_own_sentence() -> None:
+def test_exceeding_a_bound_is_refused_with_its_own_sentence() -> None:
     held = quota(in_all=10, per_caller=6)
     with held.hold(ANN, 6):
         with pytest.raises(Unavailable, match="Too much of one"), held.hold(ANN, 1):
@@ -26,7 +26,7 @@ def test_what_would_go_over_a_bound_is_refused_by_its_own_sentence() -> None:
             pass
 
 
-def test_what_is_given_back_can_be_held_again_and_nothing_is_remembered() -> None:
+def test_released_amounts_can_be_taken_again_and_leave_no_trace() -> None:
     held = quota(in_all=1, per_caller=1)
     for caller in (ANN, BEN, ANN):
         with held.hold(caller):
@@ -36,7 +36,7 @@ def test_what_is_given_back_can_be_held_again_and_nothing_is_remembered() -> Non
     assert held.held == 0
 
 
-def test_two_credentials_of_one_name_do_not_share_a_bound() -> None:
+def test_two_credentials_with_one_name_have_separate_bounds() -> None:
     held = quota(in_all=10, per_caller=1)
     one, other = (Caller("acme", subject="backend", credential=each) for each in ("1", "2"))
     with held.hold(one), held.hold(other), pytest.raises(Unavailable), held.hold(one):

@@ -28,9 +28,7 @@ def made(value: JsonObject) -> Struct:
 
 
 @given(st.lists(objects, min_size=1, max_size=8), st.lists(st.integers(0, 7), max_size=30))
-def test_an_object_is_the_same_struct_however_often_it_was_asked_for(
-    values: list[JsonObject], order: list[int]
-) -> None:
+def test_repeated_conversions_give_equal_structs(values: list[JsonObject], order: list[int]) -> None:
     structs = RecentStructs(generation_bytes=100)
     for index in order:
         value, message = values[index % len(values)], pb.Message()
@@ -41,7 +39,7 @@ def test_an_object_is_the_same_struct_however_often_it_was_asked_for(
         )
 
 
-def test_an_object_is_converted_once_as_long_as_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_used_object_is_converted_once(monkeypatch: pytest.MonkeyPatch) -> None:
     converted: list[JsonObject] = []
 
     def counted(struct: Struct, value: JsonObject) -> None:
@@ -59,7 +57,7 @@ def test_an_object_is_converted_once_as_long_as_it_is_asked_for(monkeypatch: pyt
         assert len(converted) == 102 + number
 
 
-def test_what_is_kept_is_bounded() -> None:
+def test_the_cache_is_bounded() -> None:
     structs = RecentStructs(generation_bytes=1_000)
     for number in range(1_000):
         structs.put(Struct(), {"number": str(number)})

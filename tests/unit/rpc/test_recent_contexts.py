@@ -79,7 +79,7 @@ def test_only_what_has_changed_is_converted(monkeypatch: pytest.MonkeyPatch) -> 
     assert 2 < len(calls) < 12, "and again before appended values outgrow it"
 
 
-def test_no_more_is_kept_than_there_is_room_for() -> None:
+def test_the_cache_size_is_bounded() -> None:
     size = len(converted(WHOLE).SerializeToString())
     recent = RecentContextStructs(most_bytes=2 * size)
     for number in range(4):

@@ -57,7 +57,7 @@ async def test_every_kind_of_symbol_is_found_in_both_versions(service: str, symb
 
 
 @pytest.mark.parametrize("service", [ALPHA, STABLE])
-async def test_what_is_not_there_is_not_found_and_the_stream_goes_on(service: str) -> None:
+async def test_missing_symbols_are_not_found_and_the_stream_continues(service: str) -> None:
     async with reflected(service, WRITER) as call:
         for symbol in ("sessions.v1.Nothing", "sessions.v1.SessionService.Nothing", ""):
             answer = await ask(call, file_containing_symbol=symbol)
@@ -68,7 +68,7 @@ async def test_what_is_not_there_is_not_found_and_the_stream_goes_on(service: st
 
 
 @pytest.mark.parametrize("service", [ALPHA, STABLE])
-async def test_it_asks_for_a_token_where_tokens_are_needed(service: str) -> None:
+async def test_it_requires_a_token_if_calls_do(service: str) -> None:
     async with reflected(service, "stranger") as call:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await ask(call, list_services="")

@@ -115,13 +115,13 @@ async def test_port_0_becomes_a_free_port() -> None:
         await client.get()
 
 
-async def test_a_port_that_is_taken_is_refused_with_a_sentence() -> None:
+async def test_a_port_in_use_is_refused_with_a_sentence() -> None:
     async with running() as first:
         with pytest.raises(SetupError, match="give a free address and port"):
             await make_server(first.address).start()
 
 
-async def test_health_speaks_for_the_whole_and_for_the_service() -> None:
+async def test_health_covers_the_server_and_the_service() -> None:
     async with running() as server, client_of(server) as client:
         names = ("", *(service.full_name for service in SERVICES))
         assert {await client.healthy(name) for name in names} == {SERVING}
@@ -137,7 +137,7 @@ async def test_health_lists_the_services() -> None:
         assert set(listed.statuses) == {"", *(service.full_name for service in SERVICES)}
 
 
-async def test_health_does_not_know_what_is_not_served() -> None:
+async def test_health_rejects_unknown_services() -> None:
     async with running() as server, client_of(server) as client:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await client.healthy("no.such.Service")
@@ -146,7 +146,7 @@ async def test_health_does_not_know_what_is_not_served() -> None:
         assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
 
 
-async def test_who_watches_health_sees_every_change_and_then_the_end() -> None:
+async def test_a_health_watcher_sees_every_change_and_then_the_end() -> None:
     async with running() as server, client_of(server) as client:
         watch = client.health.Watch(health_pb2.HealthCheckRequest())
         seen = [(await watch.read()).status]
@@ -159,7 +159,7 @@ async def test_who_watches_health_sees_every_change_and_then_the_end() -> None:
         assert await watch.read() is grpc.aio.EOF
 
 
-async def test_health_is_watched_by_so_many_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_number_of_health_watches_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(health, "WATCHES", 1)
     async with running() as server, client_of(server) as client:
         first = client.health.Watch(health_pb2.HealthCheckRequest())
@@ -184,7 +184,7 @@ async def test_reflection_names_every_service() -> None:
     }
 
 
-async def test_the_end_tells_every_stream_and_does_not_wait_for_the_grace() -> None:
+async def test_shutdown_ends_every_stream_without_waiting_for_the_grace() -> None:
     loop = asyncio.get_running_loop()
     async with running(grace_seconds=3600) as server, client_of(server) as client:
         calls = [client.subscribe() for _ in range(3)]
@@ -226,7 +226,7 @@ async def test_a_reader_that_reads_nothing_does_not_outlive_the_grace() -> None:
             await server.stop(0.2)
 
 
-async def test_the_end_of_the_frameworks_loop_stops_the_service_for_no_longer_than_a_retry() -> None:
+async def test_a_failed_grpc_loop_interrupts_the_service_for_at_most_a_retry() -> None:
     async with running() as server, client_of(server) as client:
         address = server.address
         watch = client.subscribe()
@@ -247,7 +247,7 @@ async def test_the_end_of_the_frameworks_loop_stops_the_service_for_no_longer_th
         assert await client.healthy() == SERVING
 
 
-async def test_callers_do_not_notice_the_end_of_the_frameworks_loop() -> None:
+async def test_callers_do_not_notice_a_failed_grpc_loop() -> None:
     loop = asyncio.get_running_loop()
     ends, calls = 2, 40
 

@@ -54,7 +54,7 @@ def opened(streams: Streams, *callers: Caller) -> Iterator[None]:
         yield
 
 
-async def test_a_credential_may_have_so_many_streams_and_no_more() -> None:
+async def test_the_streams_of_a_credential_are_bounded() -> None:
     streams = Streams(StreamBounds(Bounds(in_all=10, per_caller=2)))
     with opened(streams, ANN, ANN, BEN):
         with pytest.raises(TooManyStreams), opened(streams, ANN):
@@ -63,7 +63,7 @@ async def test_a_credential_may_have_so_many_streams_and_no_more() -> None:
             assert len(streams) == 4
 
 
-async def test_the_server_takes_so_many_streams_and_no_more() -> None:
+async def test_the_streams_of_the_server_are_bounded() -> None:
     streams = Streams(StreamBounds(Bounds(in_all=2, per_caller=2)))
     with opened(streams, ANN, BEN), pytest.raises(TooManyStreams), opened(streams, BEN):
         pass
@@ -77,7 +77,7 @@ async def test_a_stream_that_ends_makes_room_for_another() -> None:
     assert len(streams) == 0
 
 
-async def test_at_the_end_every_stream_is_told_that_the_server_stops() -> None:
+async def test_at_shutdown_every_stream_learns_that_the_server_stops() -> None:
     streams = Streams(StreamBounds())
     held = [await Held(streams, caller).opened() for caller in (ANN, BEN)]
     streams.end_all()
@@ -86,7 +86,7 @@ async def test_at_the_end_every_stream_is_told_that_the_server_stops() -> None:
     assert len(streams) == 0
 
 
-async def test_a_stream_outlives_its_credential_only_until_it_is_judged_again() -> None:
+async def test_a_stream_outlives_its_credential_only_until_the_next_check() -> None:
     streams = Streams(StreamBounds())
     good, bad = await Held(streams).opened(), await Held(streams, recheck=ended).opened()
     streams.recheck()
@@ -96,7 +96,7 @@ async def test_a_stream_outlives_its_credential_only_until_it_is_judged_again() 
     good.task.cancel()
 
 
-async def test_credentials_are_judged_again_by_themselves() -> None:
+async def test_credentials_are_checked_periodically() -> None:
     streams = Streams(StreamBounds(), recheck_seconds=0)
     watching = asyncio.create_task(streams.run())
     with pytest.raises(Unauthenticated):
@@ -113,7 +113,7 @@ async def test_a_stream_whose_caller_cancels_is_simply_cancelled() -> None:
     assert len(streams) == 0
 
 
-async def test_the_first_reason_to_end_a_stream_is_the_one_that_it_is_told() -> None:
+async def test_a_stream_reports_the_first_reason_for_its_end() -> None:
     streams = Streams(StreamBounds())
     held = await Held(streams, recheck=ended).opened()
     streams.recheck()
@@ -122,7 +122,7 @@ async def test_the_first_reason_to_end_a_stream_is_the_one_that_it_is_told() -> 
         await held.task
 
 
-async def test_a_stream_that_has_been_open_for_long_is_told_to_come_again() -> None:
+async def test_a_stream_at_its_maximum_age_is_told_to_reconnect() -> None:
     streams = Streams(StreamBounds(), longest_seconds=0)
     held = await Held(streams).opened()
     transfer = await Held(streams, transfer=True).opened()
@@ -141,7 +141,7 @@ async def test_a_stream_that_has_been_open_for_long_is_told_to_come_again() -> N
         await held.task
 
 
-async def test_streams_that_began_together_do_not_age_together(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_streams_that_started_together_do_not_expire_together(monkeypatch: pytest.MonkeyPatch) -> None:
     loop = asyncio.get_running_loop()
     began = loop.time()
     monkeypatch.setattr(loop, "time", lambda: began)

@@ -63,14 +63,14 @@ async def test_a_certificate_makes_the_server_speak_tls(tmp_path: Path) -> None:
             assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
-async def test_an_authority_for_clients_keeps_those_out_that_it_has_not_signed(tmp_path: Path) -> None:
+async def test_clients_not_signed_by_the_authority_are_rejected(tmp_path: Path) -> None:
     async with running(tls=files(tmp_path, client_ca=OURS.certificate)) as server:
         assert not await is_refused(server, OURS.certificate, OURS.issue("client"))
         assert await is_refused(server, OURS.certificate)
         assert await is_refused(server, OURS.certificate, THEIRS.issue("client"))
 
 
-async def test_files_that_change_are_used_without_a_restart(tmp_path: Path) -> None:
+async def test_changed_files_are_used_without_a_restart(tmp_path: Path) -> None:
     async with running(tls=files(tmp_path)) as server:
         assert await is_refused(server, THEIRS.certificate)
         files(tmp_path, THEIRS.issue())
@@ -78,7 +78,7 @@ async def test_files_that_change_are_used_without_a_restart(tmp_path: Path) -> N
         assert await is_refused(server, OURS.certificate)
 
 
-async def test_an_authority_for_clients_that_changes_is_used_without_a_restart(tmp_path: Path) -> None:
+async def test_a_changed_client_authority_is_used_without_a_restart(tmp_path: Path) -> None:
     ours, theirs = OURS.issue("client"), THEIRS.issue("client")
     async with running(tls=files(tmp_path, client_ca=OURS.certificate)) as server:
         assert not await is_refused(server, OURS.certificate, ours)
@@ -87,7 +87,7 @@ async def test_an_authority_for_clients_that_changes_is_used_without_a_restart(t
         assert not await is_refused(server, OURS.certificate, theirs)
 
 
-async def test_changed_files_that_cannot_be_used_are_logged_and_left(
+async def test_unusable_changed_files_are_logged_and_ignored(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with running(tls=files(tmp_path)) as server:
@@ -149,16 +149,14 @@ FAULTS: dict[str, tuple[Callable[[], Pair], str]] = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_file_that_cannot_be_used_is_named_at_the_start_with_its_setting(
-    fault: str, tmp_path: Path
-) -> None:
+def test_an_unusable_file_is_named_at_startup_with_its_setting(fault: str, tmp_path: Path) -> None:
     make, sentence = FAULTS[fault]
     tls = files(tmp_path, make())
     with pytest.raises(SetupError, match=sentence):
         read_tls(tls.certificate, tls.key, None)
 
 
-def test_a_reversed_chain_is_told(tmp_path: Path) -> None:
+def test_a_reversed_chain_is_reported(tmp_path: Path) -> None:
     pair = INTERMEDIATE.issue()
     tls = files(tmp_path, Pair(INTERMEDIATE.certificate + pair.certificate, pair.key))
     with pytest.raises(
@@ -168,7 +166,7 @@ def test_a_reversed_chain_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [damaged(OURS.certificate), PAIR.key], ids=["damaged", "a key"])
-def test_an_authority_that_cannot_be_used_is_told(content: bytes, tmp_path: Path) -> None:
+def test_an_unusable_authority_is_reported(content: bytes, tmp_path: Path) -> None:
     tls = files(tmp_path, client_ca=content)
     with pytest.raises(SetupError, match="SESSIONS_TLS_CLIENT_CA: "):
         read_tls(tls.certificate, tls.key, tls.client_ca)
@@ -186,6 +184,6 @@ GOOD = {
 
 
 @pytest.mark.parametrize("kind", GOOD)
-async def test_the_kinds_of_keys_that_are_taken_are_served(kind: str, tmp_path: Path) -> None:
+async def test_every_accepted_kind_of_key_is_served(kind: str, tmp_path: Path) -> None:
     async with running(tls=files(tmp_path, GOOD[kind]())) as server:
         assert not await is_refused(server, OURS.certificate)

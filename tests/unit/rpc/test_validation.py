@@ -49,12 +49,12 @@ from tests.unit.rpc.reading import (
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_a_session_id_that_is_none_is_refused(request_type: Any, read: Callable[..., Any], text: str) -> None:
+def test_an_invalid_session_id_is_refused(request_type: Any, read: Callable[..., Any], text: str) -> None:
     assert violations(read, request_type(session_id=text)) == ["session_id"]
 
 
 @pytest.mark.parametrize("text", [pytest.param(text, id=name) for name, text in BAD_IDS.items()])
-def test_an_id_that_a_caller_chooses_has_to_be_one(text: str) -> None:
+def test_a_chosen_id_must_be_valid(text: str) -> None:
     assert violations(sessions.read_create, create(session_id=text)) == ["session_id"]
     assert violations(content.read_add_message, add(id=text)) == ["message.id"]
 
@@ -108,7 +108,7 @@ def test_a_creation_is_refused_for(request_: pb.CreateSessionRequest, fields: li
     assert violations(sessions.read_create, request_) == fields
 
 
-def test_a_creation_is_told_everything_that_is_wrong_with_it() -> None:
+def test_a_creation_reports_every_violation() -> None:
     request = create(
         user_id="",
         session_id="a b",
@@ -129,13 +129,13 @@ def test_a_creation_is_told_everything_that_is_wrong_with_it() -> None:
 
 
 @pytest.mark.parametrize("span", [pytest.param(span, id=name) for name, span in BAD_SPANS.items()])
-def test_a_span_that_is_malformed_or_out_of_range_is_refused(span: Duration) -> None:
+def test_a_malformed_or_out_of_range_duration_is_refused(span: Duration) -> None:
     request = create(config={"timeout": span}, storage_options={"ttl": span})
     assert violations(sessions.read_create, request) == ["config.timeout", "storage_options.ttl"]
 
 
 @pytest.mark.parametrize("seconds", [1, 315_360_000])
-def test_a_span_may_have_1_second_to_10_years(seconds: int) -> None:
+def test_a_duration_may_be_1_second_to_10_years(seconds: int) -> None:
     request = create(storage_options={"ttl": Duration(seconds=seconds)})
     assert accepted(sessions.read_create, request).create.storage.ttl == seconds * 1_000_000
 
@@ -174,7 +174,7 @@ def test_an_update_is_refused_for(request_: pb.UpdateSessionRequest, fields: lis
     assert violations(sessions.read_update, request_) == fields
 
 
-def test_what_the_mask_does_not_name_is_ignored() -> None:
+def test_fields_outside_the_mask_are_ignored() -> None:
     request = update("metadata.a", metadata=struct(a=1, b=float("nan")), config={"max_messages": -1})
     command = operation_of(sessions.read_update, request)
     assert (command.paths, command.metadata) == (("metadata.a",), {"a": 1})
@@ -196,7 +196,7 @@ def test_an_update_without_a_mask_changes_what_is_populated() -> None:
     )
 
 
-def test_a_path_that_is_named_twice_counts_once() -> None:
+def test_a_repeated_path_counts_once() -> None:
     assert operation_of(sessions.read_update, update("config", "metadata", "config")).paths == (
         "config",
         "metadata",
@@ -237,7 +237,7 @@ def test_a_list_is_refused_for(fields: dict[str, Any], at_fault: list[str]) -> N
         pytest.param(struct(**{f"k{n}": n for n in range(33)}), id="too many conditions"),
     ],
 )
-def test_a_filter_that_is_none_is_refused(wanted: Struct) -> None:
+def test_an_invalid_filter_is_refused(wanted: Struct) -> None:
     assert violations(lists.read_search, pb.SearchSessionsRequest(metadata_filter=wanted)) == [
         "metadata_filter"
     ]
@@ -250,7 +250,7 @@ def test_a_page_has_100_sessions_by_default_and_1000_at_most() -> None:
     assert sizes == [100, 7, 1000]
 
 
-def test_temporary_data_gets_a_ttl_of_a_day_and_is_deleted_then() -> None:
+def test_temporary_data_gets_a_ttl_of_a_day_and_is_then_deleted() -> None:
     storage = accepted(
         sessions.read_create, create(storage_options={"persistence": pb.PERSISTENCE_TEMPORARY})
     ).create.storage

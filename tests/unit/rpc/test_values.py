@@ -51,28 +51,28 @@ def test_every_accepted_object_comes_back_equal(value: JsonObject) -> None:
 
 
 @given(st.dictionaries(st.text(), values, max_size=5))
-def test_what_a_struct_takes_is_known_without_making_it(value: JsonObject) -> None:
+def test_the_size_of_a_struct_is_known_without_building_it(value: JsonObject) -> None:
     struct = Struct()
     put_object(struct, value)
     assert struct_bytes(value) == struct.ByteSize() <= GROWTH * len(dumps(value))
 
 
 @pytest.mark.parametrize("count", [0, 1, 11, 12, 127, 128, 1_488, 1_489, 16_384, 200_000])
-def test_lists_and_texts_of_every_length_are_measured_exactly(count: int) -> None:
+def test_lists_and_strings_of_every_length_are_measured_exactly(count: int) -> None:
     for value in (cast("JsonObject", {"l": [0] * count}), cast("JsonObject", {"é" * count: "é" * count})):
         struct = Struct()
         put_object(struct, value)
         assert struct_bytes(value) == struct.ByteSize() <= GROWTH * len(dumps(value))
 
 
-def test_the_largest_message_fits_into_an_answer() -> None:
+def test_the_largest_message_fits_into_a_response() -> None:
     limits, numbers = Limits(), cast("JsonObject", {"l": [0] * 100_000})
     growth = struct_bytes(numbers) / len(dumps(numbers))
     values = growth * (limits.data_bytes + limits.metadata_bytes)
     assert limits.content_bytes + values < limits.wire_bytes < limits.answer_bytes
 
 
-def test_a_negative_zero_stays_negative_but_where_databases_search() -> None:
+def test_a_negative_zero_is_kept_except_where_databases_search() -> None:
     kept = through_the_wire({"n": -0.0, "p": 0.0})
     assert (repr(kept["n"]), repr(kept["p"])) == ("-0.0", "0")
     searched = read_struct(numbered(-0.0), Refuse(pytest.fail, searched=True))
@@ -89,11 +89,11 @@ def test_integral_numbers_come_back_as_int_and_others_as_float() -> None:
     }
 
 
-def test_an_empty_object_and_an_empty_list_stay_what_they_are() -> None:
+def test_an_empty_object_and_an_empty_list_are_preserved() -> None:
     assert through_the_wire({"o": {}, "l": []}) == {"o": {}, "l": []}
 
 
-def test_texts_may_hold_nul_where_it_is_allowed() -> None:
+def test_strings_may_contain_nul_where_allowed() -> None:
     value: JsonObject = {"a\0b": "c\0d"}
     assert through_the_wire(value) == value
 
@@ -102,7 +102,7 @@ def test_texts_may_hold_nul_where_it_is_allowed() -> None:
     "number",
     [math.nan, math.inf, -math.inf, 2.0**53, -(2.0**53), 1e300],
 )
-def test_a_number_that_a_double_can_not_hold_exactly_is_refused(number: float) -> None:
+def test_a_number_that_a_double_cannot_hold_exactly_is_refused(number: float) -> None:
     (sentence,) = refused(numbered(number))
     assert "as a string" in sentence
 
@@ -141,7 +141,7 @@ def test_a_null_that_its_enum_does_not_have_is_refused() -> None:
         pytest.param({"a": ["x\0"]}, id="in a list"),
     ],
 )
-def test_texts_that_databases_search_may_not_hold_nul(value: dict[str, Any]) -> None:
+def test_searchable_strings_may_not_contain_nul(value: dict[str, Any]) -> None:
     struct = Struct()
     put_object(struct, value)
     assert any("U+0000" in sentence for sentence in refused(struct, searched=True))
@@ -153,7 +153,7 @@ def test_an_object_is_present_on_the_wire_even_if_it_is_empty() -> None:
     assert value.HasField("struct_value")
 
 
-def test_conversion_does_not_touch_what_it_is_given() -> None:
+def test_conversion_does_not_modify_its_input() -> None:
     before = repr(FULL_OBJECT)
     put_object(Struct(), FULL_OBJECT)
     assert repr(FULL_OBJECT) == before

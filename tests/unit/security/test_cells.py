@@ -74,7 +74,7 @@ places = st.builds(Cell, texts, texts, texts, texts)
 
 
 @given(cell=places, plaintext=st.binary(max_size=200))
-def test_what_was_sealed_opens_equal_and_is_not_in_the_ciphertext(cell: Cell, plaintext: bytes) -> None:
+def test_sealed_values_open_equal_and_are_not_in_the_ciphertext(cell: Cell, plaintext: bytes) -> None:
     box = cells()
     wrapped = box.new_key(cell.tenant, cell.session_id)
 
@@ -84,7 +84,7 @@ def test_what_was_sealed_opens_equal_and_is_not_in_the_ciphertext(cell: Cell, pl
     assert len(plaintext) < 4 or plaintext not in sealed
 
 
-def test_what_the_first_release_stored_stays_readable() -> None:
+def test_data_of_the_first_release_stays_readable() -> None:
     assert cells().open(STORED_KEY, CELL, STORED_VALUE) == b"kept"
 
 
@@ -105,7 +105,7 @@ def test_the_same_value_is_sealed_differently_each_time() -> None:
     assert len({box.seal(wrapped, CELL, PLAINTEXT) for _ in range(100)}) == 100
 
 
-def test_each_data_key_is_its_own() -> None:
+def test_data_keys_are_unique() -> None:
     box = cells()
 
     assert len({box.new_key(CELL.tenant, CELL.session_id) for _ in range(100)}) == 100
@@ -135,7 +135,7 @@ def test_two_swapped_cells_of_one_session_are_refused(one: tuple[str, str], othe
 
 
 @given(joined=st.text(min_size=1, max_size=8), cuts=st.lists(st.integers(0, 8), min_size=6, max_size=6))
-def test_parts_that_run_together_to_the_same_text_are_different_places(joined: str, cuts: list[int]) -> None:
+def test_places_with_the_same_concatenation_are_different(joined: str, cuts: list[int]) -> None:
     one, other = (
         Cell(joined[:a], joined[a:b], joined[b:c], joined[c:])
         for a, b, c in (sorted(cuts[:3]), sorted(cuts[3:]))
@@ -150,7 +150,7 @@ def test_parts_that_run_together_to_the_same_text_are_different_places(joined: s
 
 
 @pytest.mark.parametrize("moved", [CELL._replace(tenant="other"), CELL._replace(session_id="s2")])
-def test_a_data_key_that_was_moved_to_another_session_is_refused_though_it_is_cached(moved: Cell) -> None:
+def test_a_data_key_moved_to_another_session_is_refused_even_if_cached(moved: Cell) -> None:
     box = cells()
     wrapped = box.new_key(CELL.tenant, CELL.session_id)
     sealed = box.seal(wrapped, CELL, PLAINTEXT)
@@ -161,7 +161,7 @@ def test_a_data_key_that_was_moved_to_another_session_is_refused_though_it_is_ca
         box.seal(wrapped, moved, PLAINTEXT)
 
 
-def test_nothing_of_a_deleted_session_opens_in_one_created_again_under_its_id() -> None:
+def test_cells_of_a_deleted_session_do_not_open_in_a_recreated_one() -> None:
     box = cells()
     before, after = (box.new_key(CELL.tenant, CELL.session_id) for _ in range(2))
 
@@ -190,7 +190,7 @@ def test_every_bit_of_a_wrapped_key_counts() -> None:
             box.open(flipped(wrapped, bit), CELL, sealed)
 
 
-def test_a_wrapped_key_that_names_another_key_of_the_ring_is_refused() -> None:
+def test_a_wrapped_key_naming_another_key_of_the_keyring_is_refused() -> None:
     box = cells(keyring(b"a", b"a"))
     wrapped = box.new_key(CELL.tenant, CELL.session_id)
     sealed = box.seal(wrapped, CELL, PLAINTEXT)
@@ -201,7 +201,7 @@ def test_a_wrapped_key_that_names_another_key_of_the_ring_is_refused() -> None:
 
 
 @given(garbage=st.binary(max_size=100))
-def test_garbage_is_refused_wherever_it_stands(garbage: bytes) -> None:
+def test_garbage_is_refused_everywhere(garbage: bytes) -> None:
     box = cells()
     wrapped = box.new_key(CELL.tenant, CELL.session_id)
     sealed = box.seal(wrapped, CELL, PLAINTEXT)
@@ -215,7 +215,7 @@ def test_garbage_is_refused_wherever_it_stands(garbage: bytes) -> None:
 
 
 @given(data=st.data())
-def test_a_value_that_is_cut_or_lengthened_is_refused(data: st.DataObject) -> None:
+def test_a_shortened_or_lengthened_value_is_refused(data: st.DataObject) -> None:
     box = cells()
     wrapped = box.new_key(CELL.tenant, CELL.session_id)
     sealed = box.seal(wrapped, CELL, PLAINTEXT)
@@ -231,7 +231,7 @@ def test_a_value_that_is_cut_or_lengthened_is_refused(data: st.DataObject) -> No
 
 
 @given(plaintexts=st.lists(st.binary(max_size=50), min_size=1, max_size=5))
-def test_cells_stay_readable_through_a_rewrap_without_being_touched(plaintexts: list[bytes]) -> None:
+def test_cells_stay_readable_and_unchanged_through_a_rewrap(plaintexts: list[bytes]) -> None:
     rows = [CELL._replace(row=str(row)) for row in range(len(plaintexts))]
     before = cells(OLD)
     wrapped = before.new_key(CELL.tenant, CELL.session_id)
@@ -248,7 +248,7 @@ def test_cells_stay_readable_through_a_rewrap_without_being_touched(plaintexts: 
     assert after.open(rewrapped, CELL, after.seal(rewrapped, CELL, PLAINTEXT)) == PLAINTEXT
 
 
-def test_what_is_sealed_after_a_rewrap_opens_with_the_former_wrap_too() -> None:
+def test_values_sealed_after_a_rewrap_open_with_the_previous_wrap_too() -> None:
     box = cells(ROTATED)
     wrapped = cells(OLD).new_key(CELL.tenant, CELL.session_id)
     rewrapped = box.rewrap(CELL.tenant, CELL.session_id, wrapped)
@@ -257,14 +257,14 @@ def test_what_is_sealed_after_a_rewrap_opens_with_the_former_wrap_too() -> None:
     assert box.open(wrapped, CELL, box.seal(rewrapped, CELL, PLAINTEXT)) == PLAINTEXT
 
 
-def test_a_key_that_is_wrapped_by_the_current_key_is_not_rewrapped() -> None:
+def test_a_key_wrapped_by_the_current_key_is_not_rewrapped() -> None:
     box = cells(ROTATED)
     wrapped = box.new_key(CELL.tenant, CELL.session_id)
 
     assert box.rewrap(CELL.tenant, CELL.session_id, wrapped) is None
 
 
-def test_a_key_of_another_keyring_does_not_pass_for_current_because_their_numbers_are_equal() -> None:
+def test_another_keyrings_key_with_the_current_number_is_not_current() -> None:
     wrapped = cells(OLD).new_key(CELL.tenant, CELL.session_id)
     assert FOREIGN.current == OLD.current
 
@@ -301,7 +301,7 @@ def test_a_keyring_with_other_keys_under_the_same_ids_is_data_corrupted() -> Non
         assert caught.value.reason is Reason.DATA_CORRUPTED
 
 
-def test_errors_show_neither_the_place_nor_the_content() -> None:
+def test_errors_reveal_neither_the_place_nor_the_content() -> None:
     wrapped = cells(OLD).new_key(CELL.tenant, CELL.session_id)
     sealed = cells(OLD).seal(wrapped, CELL, PLAINTEXT)
     errors: list[DomainError] = []
@@ -318,7 +318,7 @@ def test_errors_show_neither_the_place_nor_the_content() -> None:
     assert not [text for text in ("acme", "s1", "secret") if text in shown]
 
 
-def test_a_key_that_leaves_the_keyring_is_not_served_from_the_cache() -> None:
+def test_a_removed_key_is_not_served_from_the_cache() -> None:
     ring = OLD
     box = KeyringCells(lambda: ring)
     wrapped = box.new_key(CELL.tenant, CELL.session_id)
@@ -357,7 +357,7 @@ def test_threads_share_one_instance() -> None:
         list(pool.map(work, range(8)))
 
 
-def test_without_a_keyring_no_encrypted_session_is_made() -> None:
+def test_without_a_keyring_no_encrypted_session_is_created() -> None:
     with pytest.raises(EncryptionNotConfigured, match="SESSIONS_KEYRING") as caught:
         NoKeyring().new_key("acme", "s1")
 
@@ -393,6 +393,6 @@ def test_a_server_with_the_setting_uses_the_file(tmp_path: Path) -> None:
     assert restarted.open(wrapped, CELL, sealed) == restarted.open(rewrapped, CELL, sealed) == PLAINTEXT
 
 
-def test_a_server_with_a_keyring_that_can_not_be_used_does_not_start(tmp_path: Path) -> None:
+def test_a_server_with_an_unusable_keyring_does_not_start(tmp_path: Path) -> None:
     with pytest.raises(SetupError):
         open_cells(tmp_path / "missing.json")

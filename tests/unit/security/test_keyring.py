@@ -114,7 +114,7 @@ def test_rotation_adds_a_current_key_and_keeps_the_old_one(path: Path) -> None:
     assert load_keyring(path).cipher(1).decrypt(NONCE, sealed, None) == b"text"
 
 
-def test_rotation_never_gives_an_id_again(path: Path) -> None:
+def test_rotation_never_reuses_an_id(path: Path) -> None:
     write(path, json.dumps(document(keys=[key(id=7), key(id=3)], current=3)))
 
     assert rotate_keyring(path, now=NOW).current == 8
@@ -159,7 +159,7 @@ def test_rotating_a_missing_keyring_says_how_to_make_one(path: Path) -> None:
         rotate_keyring(path, now=NOW)
 
 
-def test_rotation_leaves_the_file_to_its_owner(path: Path) -> None:
+def test_rotation_keeps_the_files_owner(path: Path) -> None:
     # Only root can change the owner; for other users, the owner is the one who rotates.
     owner = (12345, 12346) if os.geteuid() == 0 else (os.geteuid(), os.getegid())
     create_keyring(path, now=NOW)
@@ -175,27 +175,27 @@ def test_a_missing_keyring_says_how_to_make_one(path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o644, 0o666])
-def test_a_file_that_others_may_read_is_refused_with_the_cure(path: Path, mode: int) -> None:
+def test_a_file_readable_by_others_is_refused_with_the_fix(path: Path, mode: int) -> None:
     write(path, json.dumps(document()), mode=mode)
 
     assert f"chmod 600 {path}" in refusal(path)
 
 
 @pytest.mark.parametrize("mode", [0o620, 0o602])
-def test_a_file_that_others_may_write_is_refused_with_the_cure(path: Path, mode: int) -> None:
+def test_a_file_writable_by_others_is_refused_with_the_fix(path: Path, mode: int) -> None:
     write(path, json.dumps(document()), mode=mode)
 
     assert f"chmod go-w {path}" in refusal(path)
 
 
-def test_rotation_refuses_a_file_that_others_may_read(path: Path) -> None:
+def test_rotation_refuses_a_file_readable_by_others(path: Path) -> None:
     write(path, json.dumps(document()), mode=0o644)
 
     with pytest.raises(SetupError, match="chmod 600"):
         rotate_keyring(path, now=NOW)
 
 
-def test_a_folder_or_a_pipe_is_no_keyring(tmp_path: Path) -> None:
+def test_a_folder_or_a_pipe_is_not_a_keyring(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe, mode=0o600)
 
@@ -255,7 +255,7 @@ def test_key_material_is_never_shown(path: Path) -> None:
     assert repr(base64.b64decode(secret)) not in shown
 
 
-def test_a_key_that_is_not_there_is_named_in_the_error() -> None:
+def test_a_missing_key_is_named_in_the_error() -> None:
     with pytest.raises(KeyNotAvailable, match="lacks key 9") as caught:
         Keyring([], current=1).cipher(9)
 
@@ -269,7 +269,9 @@ def test_a_key_that_is_not_there_is_named_in_the_error() -> None:
         timezones=st.sampled_from([UTC, timezone(timedelta(hours=14)), timezone(-timedelta(hours=12))])
     )
 )
-def test_every_creation_time_comes_back(created: datetime, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_every_creation_time_is_preserved(
+    created: datetime, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     path = tmp_path_factory.mktemp("keyring") / "keyring.json"
 
     create_keyring(path, now=created)

@@ -84,7 +84,7 @@ def test_a_token_gives_its_callers_tenant_access_and_name(authenticator: Authent
     )
 
 
-def test_a_caller_without_a_name_is_known_by_the_start_of_its_hash(authenticator: Authenticator) -> None:
+def test_a_caller_without_a_name_is_named_by_the_start_of_its_hash(authenticator: Authenticator) -> None:
     caller = authenticator.authenticate([f"Bearer {READER}"], now=NOW)
 
     assert caller.subject == f"token-{digest(READER)[:12]}"
@@ -128,7 +128,7 @@ REFUSED: dict[str, list[str | bytes]] = {
 
 @pytest.mark.parametrize("headers", REFUSED.values(), ids=REFUSED.keys())
 @pytest.mark.parametrize("needed", Access)
-def test_every_credential_that_does_not_hold_gets_the_same_answer(
+def test_every_invalid_credential_gets_the_same_error(
     authenticator: Authenticator, headers: list[str | bytes], needed: Access
 ) -> None:
     with pytest.raises(Unauthenticated) as usual:
@@ -141,14 +141,14 @@ def test_every_credential_that_does_not_hold_gets_the_same_answer(
 
 
 @given(headers=st.lists(st.text(max_size=30) | st.binary(max_size=30), max_size=3))
-def test_no_header_whatever_breaks_the_check(headers: list[str | bytes]) -> None:
+def test_no_header_breaks_the_check(headers: list[str | bytes]) -> None:
     nobody = TokenAuthenticator(lambda: TokenTable([]))
 
     with pytest.raises(Unauthenticated):
         nobody.authenticate(headers, now=NOW)
 
 
-def test_a_token_holds_until_the_very_instant_of_its_end(authenticator: Authenticator) -> None:
+def test_a_token_is_valid_until_the_exact_time_of_its_expiry(authenticator: Authenticator) -> None:
     before = Micros(ENDS_AT - 1)
 
     caller = authenticator.authenticate([f"Bearer {ENDING}"], now=before)
@@ -197,12 +197,12 @@ def test_an_empty_file_revokes_every_token(path: Path) -> None:
         authenticator.authenticate([f"Bearer {WRITER}"], now=NOW)
 
 
-def test_a_server_with_a_tokens_file_that_can_not_be_used_does_not_start(tmp_path: Path) -> None:
+def test_a_server_with_an_unusable_tokens_file_does_not_start(tmp_path: Path) -> None:
     with pytest.raises(SetupError, match="sessions-server token new"):
         open_authenticator(tmp_path / "missing.toml")
 
 
-def test_tokens_whose_hashes_begin_alike_are_told_apart(path: Path) -> None:
+def test_tokens_with_similar_hashes_are_distinguished(path: Path) -> None:
     alike = digest(WRITER)[:32] + "0" * 32
     write(path, entry(tenant="wrong").replace(digest(WRITER), alike) + entry(tenant="right"))
 
@@ -215,7 +215,7 @@ def test_a_hash_may_be_written_in_capitals(path: Path) -> None:
     assert open_authenticator(path).authenticate([f"Bearer {WRITER}"], now=NOW).tenant == "acme"
 
 
-def test_a_file_that_an_editor_began_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
+def test_a_file_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
     path = tmp_path / "tokens.toml"
     path.write_bytes(b"\xef\xbb\xbf" + entry().encode())
     path.chmod(0o600)
@@ -256,21 +256,21 @@ def test_a_malformed_file_is_refused_with_a_sentence_that_shows_no_token(
     assert WRITER not in shown
 
 
-def test_every_problem_of_a_file_is_told_at_once(path: Path) -> None:
+def test_every_problem_of_a_file_is_reported_at_once(path: Path) -> None:
     shown = refusal(write(path, entry(access="all") + entry(READER, tenant="")))
 
     assert "entry 1: access" in shown
     assert "entry 2: tenant" in shown
 
 
-def test_a_file_that_others_may_read_is_used_because_it_holds_no_token(path: Path) -> None:
+def test_a_file_readable_by_others_is_used_since_it_has_no_token(path: Path) -> None:
     path.chmod(0o644)
 
     assert open_authenticator(path).authenticate([f"Bearer {WRITER}"], now=NOW).tenant == "acme"
 
 
 @pytest.mark.parametrize("mode", [0o620, 0o602, 0o666])
-def test_a_file_that_others_may_change_is_refused_with_the_cure(path: Path, mode: int) -> None:
+def test_a_file_that_others_may_change_is_refused_with_the_fix(path: Path, mode: int) -> None:
     path.chmod(mode)
 
     assert f"`chmod go-w {path}`" in refusal(path)
@@ -306,7 +306,7 @@ def test_new_tokens_are_different() -> None:
     assert len({new_token(tenant="acme", access=Access.READ).token for _ in range(100)}) == 100
 
 
-def test_a_token_that_its_file_would_refuse_is_not_made() -> None:
+def test_a_token_that_its_file_would_refuse_is_not_created() -> None:
     with pytest.raises(SetupError, match="No token was made: tenant must be") as caught:
         new_token(tenant="a b", access=Access.READ, name="\n", expires=ENDS.replace(tzinfo=None))
 

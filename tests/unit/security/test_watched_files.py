@@ -68,7 +68,7 @@ def test_a_changed_file_is_read_again_after_a_second(path: Path, timer: Timer) -
     assert watched.value() == "second"
 
 
-def test_a_file_of_the_same_size_that_was_renamed_over_it_is_read(path: Path, timer: Timer) -> None:
+def test_a_renamed_file_of_the_same_size_is_read(path: Path, timer: Timer) -> None:
     watched = WatchedFile(path, load=load, monotonic=timer)
     before = path.stat()
     rename_over(path, "other")
@@ -78,7 +78,7 @@ def test_a_file_of_the_same_size_that_was_renamed_over_it_is_read(path: Path, ti
     assert watched.value() == "other"
 
 
-def test_a_link_that_points_to_another_file_is_read(path: Path, tmp_path: Path, timer: Timer) -> None:
+def test_a_link_to_another_file_is_read(path: Path, tmp_path: Path, timer: Timer) -> None:
     (tmp_path / "target").write_text("target")
     link = tmp_path / "link"
     link.symlink_to(path)
@@ -106,7 +106,7 @@ def test_an_unchanged_file_is_not_read_again(path: Path, timer: Timer) -> None:
 
 
 @pytest.mark.parametrize(("change", "problem"), [("broken", "mend it"), (None, "is gone")])
-def test_a_version_that_can_not_be_used_is_logged_once_and_the_former_stays(
+def test_an_unusable_version_is_logged_once_and_the_previous_stays(
     path: Path, timer: Timer, caplog: pytest.LogCaptureFixture, change: str | None, problem: str
 ) -> None:
     watched = WatchedFile(path, load=load, monotonic=timer)
@@ -129,7 +129,7 @@ def test_a_version_that_can_not_be_used_is_logged_once_and_the_former_stays(
 
 
 @pytest.mark.parametrize("shortage", [errno.EMFILE, errno.EIO])
-def test_a_version_that_could_not_be_read_for_a_moment_is_read_as_soon_as_it_can_be(
+def test_a_temporarily_unreadable_version_is_read_as_soon_as_possible(
     path: Path,
     timer: Timer,
     caplog: pytest.LogCaptureFixture,
@@ -154,14 +154,14 @@ def test_a_version_that_could_not_be_read_for_a_moment_is_read_as_soon_as_it_can
     assert watched.value() == "second"
 
 
-def test_a_file_that_can_not_be_used_at_the_start_is_an_error(path: Path, timer: Timer) -> None:
+def test_an_unusable_file_at_startup_is_an_error(path: Path, timer: Timer) -> None:
     path.write_text("broken")
 
     with pytest.raises(SetupError, match="mend it"):
         WatchedFile(path, load=load, monotonic=timer)
 
 
-def test_nobody_waits_while_another_thread_reads_the_file_again(path: Path, timer: Timer) -> None:
+def test_no_thread_waits_while_another_reloads_the_file(path: Path, timer: Timer) -> None:
     reading, go_on = threading.Event(), threading.Event()
 
     def slow(path: Path) -> str:
@@ -186,7 +186,7 @@ def test_nobody_waits_while_another_thread_reads_the_file_again(path: Path, time
     assert watched.value() == "second"
 
 
-def test_a_change_that_fails_leaves_the_file_and_its_folder_as_they_were(path: Path) -> None:
+def test_a_failed_change_leaves_the_file_and_its_folder_unchanged(path: Path) -> None:
     path.chmod(0o600)
 
     def fail(content: bytes) -> bytes:
@@ -199,7 +199,7 @@ def test_a_change_that_fails_leaves_the_file_and_its_folder_as_they_were(path: P
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_a_reader_sees_the_old_content_until_the_new_is_whole(path: Path) -> None:
+def test_a_reader_sees_the_old_content_until_the_new_is_complete(path: Path) -> None:
     path.chmod(0o600)
     seen: list[str] = []
 
@@ -212,7 +212,7 @@ def test_a_reader_sees_the_old_content_until_the_new_is_whole(path: Path) -> Non
     assert (seen, path.read_text()) == (["first"], "FIRST")
 
 
-def test_only_one_of_two_writers_at_once_gets_through(path: Path) -> None:
+def test_only_one_of_two_concurrent_writers_succeeds(path: Path) -> None:
     path.chmod(0o600)
 
     def change(content: bytes) -> bytes:

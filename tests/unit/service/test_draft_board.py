@@ -29,7 +29,7 @@ def board_with(text: str) -> tuple[DraftBoard, Draft]:
     return board, draft
 
 
-async def test_a_viewer_that_has_read_further_than_the_board_waits_for_it() -> None:
+async def test_a_viewer_ahead_of_the_board_waits_for_it() -> None:
     board, _ = board_with("Hello")
     board.position = Sequence(4)
     screen = Screen()
@@ -42,7 +42,7 @@ async def test_a_viewer_that_has_read_further_than_the_board_waits_for_it() -> N
         assert screen.texts == ["Hello"]
 
 
-async def test_a_message_that_the_board_has_not_read_yet_is_followed_by_no_piece() -> None:
+async def test_no_piece_follows_a_message_that_the_board_has_not_read() -> None:
     board, draft = board_with("Hel")
     screen = Screen()
     with board.view(screen.show, 0.0) as viewer:
@@ -88,7 +88,7 @@ async def test_each_interval_has_its_own_pace() -> None:
         assert (eager.is_due, patient.is_due) == (True, False)
 
 
-async def test_an_ending_is_told_to_those_who_saw_the_draft() -> None:
+async def test_an_ending_is_sent_to_viewers_that_saw_the_draft() -> None:
     board, draft = board_with("Hello")
     saw, late = Screen(), Screen()
     with board.view(saw.show, 0.0) as viewer, board.view(late.show, 0.0) as other:

@@ -186,9 +186,7 @@ async def replicas(air: Air, count: int = 2) -> AsyncIterator[list[Replica]]:
 
 
 @pytest.mark.parametrize("loss", [0.0, 0.3])
-async def test_a_copy_comes_to_the_whole_text_whatever_is_lost(
-    loss: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_copy_becomes_complete_whatever_is_lost(loss: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(draft_exchange, "BEAT_SECONDS", 0.01)
     monkeypatch.setattr(draft_link, "UNWANTED_BEAT_SECONDS", 0.01)
     async with replicas(Air(loss)) as (owner, other), other.viewer() as screen:
@@ -203,7 +201,7 @@ async def test_a_copy_comes_to_the_whole_text_whatever_is_lost(
         assert screen.states == []
 
 
-async def test_nothing_is_carried_while_nobody_watches_elsewhere() -> None:
+async def test_nothing_is_sent_without_viewers_elsewhere() -> None:
     air = Air()
     async with replicas(air) as (owner, _), owner.viewer() as screen:
         await owner.write("Hello")
@@ -212,7 +210,7 @@ async def test_nothing_is_carried_while_nobody_watches_elsewhere() -> None:
         assert not [packet for packet in air.packets if b"Hello" in packet]
 
 
-async def test_the_writer_hears_how_many_watch_on_all_replicas() -> None:
+async def test_the_writer_learns_the_number_of_viewers_on_all_replicas() -> None:
     async with replicas(Air(), 3) as (owner, second, third), second.viewer() as screen, third.viewer():
         position = await owner.write("Hello")
         await screen.sees("Hello")
@@ -222,7 +220,7 @@ async def test_the_writer_hears_how_many_watch_on_all_replicas() -> None:
         await owner.hears_of(2, position)
 
 
-async def test_a_replica_that_is_written_to_takes_the_draft_over() -> None:
+async def test_a_replica_that_receives_a_write_takes_over_the_draft() -> None:
     async with replicas(Air(), 3) as (first, second, third), third.viewer() as screen:
         position = await first.write("Hello")
         await screen.sees("Hello")
@@ -273,7 +271,7 @@ async def test_a_message_of_any_replica_ends_the_draft_on_all(monkeypatch: pytes
         assert (other.boards.count(), screen.text, screen.states) == (0, "Hel", [])
 
 
-async def test_drafts_outlive_an_outage_of_the_database(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_drafts_survive_a_database_outage(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(draft_boards, "RETRY_SECONDS", 0.01)
     follow, outages, is_back = Subscriptions.follow, iter(range(2)), asyncio.Event()
 
@@ -295,7 +293,7 @@ async def test_drafts_outlive_an_outage_of_the_database(monkeypatch: pytest.Monk
         assert screen.states == []
 
 
-async def test_a_late_packet_begins_no_copy_of_a_message_that_is_stored() -> None:
+async def test_a_late_packet_starts_no_copy_of_a_stored_message() -> None:
     air = Air()
     async with replicas(air) as (owner, other):
         async with other.viewer() as screen:
@@ -312,7 +310,7 @@ async def test_a_late_packet_begins_no_copy_of_a_message_that_is_stored() -> Non
             assert (other.boards.count(), newcomer.text) == (0, "")
 
 
-async def test_nothing_is_left_of_drafts_that_have_ended() -> None:
+async def test_ended_drafts_leave_nothing() -> None:
     async with replicas(Air()) as (owner, other), other.viewer():
         for number in range(200):
             opening = DraftOpening(f"m-{number}", "assistant", "", Abandon.DISCARD, Micros(60_000_000))

@@ -55,7 +55,7 @@ async def append_large() -> None:
     indirect=["failing"],
 )
 @pytest.mark.usefixtures("failing")
-async def test_a_folder_that_cannot_keep_an_import_refuses_it_by_the_right_reason(
+async def test_an_unusable_folder_refuses_an_import_for_the_right_reason(
     error: type[DomainError],
 ) -> None:
     with pytest.raises(error) as caught:
@@ -64,6 +64,6 @@ async def test_a_folder_that_cannot_keep_an_import_refuses_it_by_the_right_reaso
 
 
 @pytest.mark.usefixtures("no_folder")
-async def test_a_folder_that_is_gone_refuses_an_import_for_now() -> None:
+async def test_a_missing_folder_refuses_an_import_temporarily() -> None:
     with pytest.raises(Unavailable):
         await append_large()

@@ -51,7 +51,7 @@ class Taker:
         await settled()
 
 
-async def test_turns_are_given_in_order_and_never_more_than_there_are() -> None:
+async def test_turns_are_given_in_order_and_within_the_limit() -> None:
     taker = Taker(Turns(2, longest_seconds=FOREVER))
     for number in range(5):
         await taker.ask(number)
@@ -75,7 +75,7 @@ async def test_turns_are_given_in_order_and_never_more_than_there_are() -> None:
         await taker.end(number)
 
 
-async def test_a_turn_that_takes_too_long_is_given_to_the_next_and_ends_once() -> None:
+async def test_an_overlong_turn_passes_to_the_next_and_ends_once() -> None:
     taker = Taker(Turns(1, longest_seconds=0.001))
     for number in range(2):
         await taker.ask(number)
@@ -91,7 +91,7 @@ async def test_a_turn_that_takes_too_long_is_given_to_the_next_and_ends_once() -
         await short.end(number)
 
 
-async def test_one_who_waits_does_something_now_and_then_and_what_fails_there_ends_the_wait() -> None:
+async def test_a_waiter_runs_periodic_work_whose_failure_ends_the_wait() -> None:
     turns = Turns(1, longest_seconds=FOREVER)
     done: list[None] = []
 

@@ -96,9 +96,7 @@ MEANINGS: dict[str, tuple[Exception, type[Exception]]] = {
 
 
 @pytest.mark.parametrize(("error", "meaning"), MEANINGS.values(), ids=MEANINGS.keys())
-def test_an_error_of_the_database_is_raised_in_the_domains_words(
-    error: Exception, meaning: type[Exception]
-) -> None:
+def test_a_database_error_is_raised_as_a_domain_error(error: Exception, meaning: type[Exception]) -> None:
     with pytest.raises(meaning) as raised, translated(error):
         raise error
     assert "secret" not in str(raised.value)
@@ -115,7 +113,7 @@ def test_an_error_of_the_database_is_raised_in_the_domains_words(
     ],
     ids=["the domain's own", "a mistake", "wrong SQL on SQLite", "wrong SQL on PostgreSQL"],
 )
-def test_what_is_no_refusal_is_raised_as_it_is(error: Exception) -> None:
+def test_other_errors_are_raised_unchanged(error: Exception) -> None:
     with pytest.raises(type(error)) as raised, translated(error):
         raise error
     assert raised.value is error
@@ -126,13 +124,13 @@ def test_what_is_no_refusal_is_raised_as_it_is(error: Exception) -> None:
     [wrapped(PostgresError("55000")), wrapped(PostgresError("42501")), TypeError("sslmode"), ValueError()],
     ids=["takes no connections", "no right to connect", "an option that is not known", "anything else"],
 )
-def test_whatever_hinders_a_connection_is_to_be_tried_again(error: Exception) -> None:
+def test_every_connection_failure_is_retryable(error: Exception) -> None:
     with pytest.raises(Unavailable) as raised, reaching():
         raise error
     assert raised.value.__cause__ is error
 
 
-def test_a_full_disk_is_said_also_while_connecting() -> None:
+def test_a_full_disk_is_reported_while_connecting_too() -> None:
     with pytest.raises(StorageFull), reaching():
         raise wrapped(PostgresError("53100"))
 
@@ -148,11 +146,11 @@ def test_a_full_disk_is_said_also_while_connecting() -> None:
     ],
     ids=["serialization", "deadlock", "created twice", "a message id twice", "shut down"],
 )
-def test_a_transaction_is_run_again_only_when_another_came_first(error: PostgresError, again: bool) -> None:
+def test_a_transaction_is_retried_only_after_losing_a_race(error: PostgresError, again: bool) -> None:
     assert lost_to_another(wrapped(error)) is again
 
 
-def test_a_lost_connection_is_known_as_such() -> None:
+def test_a_lost_connection_is_recognized() -> None:
     assert connection_lost(wrapped(PostgresError("08006"), lost=True))
     assert not connection_lost(wrapped(PostgresError("40001")))
     assert not connection_lost(ValueError())

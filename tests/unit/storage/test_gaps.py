@@ -66,9 +66,7 @@ def content(database: sqlite3.Connection) -> list[object]:
 
 
 @pytest.mark.parametrize("page_size", [512, 4096, 65_536])
-def test_deleted_rows_of_which_copies_stay_in_the_file_are_gone_from_it(
-    tmp_path: Path, gaps: Gaps, page_size: int
-) -> None:
+def test_leftover_copies_of_deleted_rows_are_cleared(tmp_path: Path, gaps: Gaps, page_size: int) -> None:
     path = tmp_path / "database"
     database, gone = filled(path, page_size=page_size, seed=1)
     with closing(database):
@@ -85,9 +83,7 @@ def test_deleted_rows_of_which_copies_stay_in_the_file_are_gone_from_it(
         assert content(again) == before
 
 
-def test_a_round_is_gone_through_in_bounded_steps_and_begun_anew_when_more_was_erased(
-    tmp_path: Path, gaps: Gaps
-) -> None:
+def test_a_round_takes_bounded_steps_and_restarts_after_more_erasures(tmp_path: Path, gaps: Gaps) -> None:
     path = tmp_path / "database"
     database, gone = filled(path, page_size=512, seed=2)
     with closing(database):
@@ -112,9 +108,7 @@ def test_a_file_without_pages_is_done_at_once(gaps: Gaps) -> None:
 
 
 @pytest.mark.parametrize("page_size", [512, 4096])
-def test_of_a_file_that_shrinks_the_maps_of_its_pages_are_left_alone(
-    tmp_path: Path, gaps: Gaps, page_size: int
-) -> None:
+def test_page_maps_of_a_shrinking_file_are_left_alone(tmp_path: Path, gaps: Gaps, page_size: int) -> None:
     path = tmp_path / "database"
     with closing(sqlite3.connect(path)) as made:
         made.execute(f"PRAGMA page_size = {page_size}")
@@ -138,7 +132,7 @@ def test_of_a_file_that_shrinks_the_maps_of_its_pages_are_left_alone(
     assert left_of(path, gone) == 0
 
 
-def test_maps_are_where_the_file_format_has_them() -> None:
+def test_page_maps_are_where_the_file_format_says() -> None:
     """The numbers are from the file format's description, and of the one page that is never used."""
     assert [number for number in range(1, 400) if _is_map(number, 512)] == [2, 105, 208, 311]
     lock_page = 2**30 // 1024 + 1
@@ -149,9 +143,7 @@ def test_maps_are_where_the_file_format_has_them() -> None:
     ("version", "known"),
     [((3, 34, 1), False), ((3, 35, 0), True), ((3, 54, 1), True), ((3, 99, 0), False), ((4, 35, 0), False)],
 )
-def test_files_of_versions_that_are_not_known_are_not_written_to(
-    version: tuple[int, int, int], known: bool
-) -> None:
+def test_files_of_unknown_versions_are_not_written(version: tuple[int, int, int], known: bool) -> None:
     assert Gaps.are_known(version) is known
 
 
@@ -159,7 +151,7 @@ def test_this_version_of_sqlite_is_known() -> None:
     assert Gaps.are_known()
 
 
-def test_pages_of_the_newest_version_are_laid_out_as_those_of_this_one(tmp_path: Path) -> None:
+def test_pages_of_the_newest_version_have_the_known_layout(tmp_path: Path) -> None:
     path = tmp_path / "database"
     path.touch()
     assert Gaps.are_known(tuple(map(int, apsw.sqlite_lib_version().split("."))))

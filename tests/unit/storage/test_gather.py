@@ -34,13 +34,13 @@ def source() -> Source:
     return Source()
 
 
-async def test_questions_of_one_moment_share_a_read(source: Source) -> None:
+async def test_concurrent_questions_share_a_read(source: Source) -> None:
     gather = Gather(source.read)
     assert await asyncio.gather(*map(gather.ask, "abc")) == [1, 1, 1]
     assert source.batches == [["a", "b", "c"]]
 
 
-async def test_a_question_never_joins_a_read_that_began_before_it(source: Source) -> None:
+async def test_a_question_never_joins_an_earlier_read(source: Source) -> None:
     gather = Gather(source.read)
     source.free.clear()
     first = asyncio.create_task(gather.ask("a"))
@@ -61,14 +61,14 @@ async def test_each_question_gets_its_own_error(source: Source) -> None:
     assert isinstance(wrong, ValueError)
 
 
-async def test_a_read_that_fails_fails_its_questions_and_no_later_one(source: Source) -> None:
+async def test_a_failed_read_fails_only_its_own_questions(source: Source) -> None:
     gather = Gather(source.read)
     outcomes = await asyncio.gather(gather.ask("a"), gather.ask("broken"), return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [ConnectionError, ConnectionError]
     assert await gather.ask("a") == 2
 
 
-async def test_a_caller_that_goes_away_takes_nobody_with_it(source: Source) -> None:
+async def test_a_caller_that_leaves_affects_no_other(source: Source) -> None:
     gather = Gather(source.read)
     source.free.clear()
     tasks = [asyncio.create_task(gather.ask(question)) for question in "abc"]
@@ -79,7 +79,7 @@ async def test_a_caller_that_goes_away_takes_nobody_with_it(source: Source) -> N
     assert [outcomes[0], type(outcomes[1]), outcomes[2]] == [1, asyncio.CancelledError, 1]
 
 
-async def test_closing_waits_for_the_read_that_is_under_way(source: Source) -> None:
+async def test_closing_waits_for_a_running_read(source: Source) -> None:
     gather = Gather(source.read)
     source.free.clear()
     asked = asyncio.create_task(gather.ask("a"))

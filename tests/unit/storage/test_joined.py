@@ -43,7 +43,7 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-async def test_equal_questions_that_wait_share_a_read() -> None:
+async def test_equal_waiting_questions_share_a_read() -> None:
     reader = Reader()
     asked = ask(reader, "a", "a", "b", "a")
     reader.turn.set()
@@ -52,7 +52,7 @@ async def test_equal_questions_that_wait_share_a_read() -> None:
     assert await reader.joined.ask("a") == "a 3"
 
 
-async def test_a_question_never_joins_a_read_that_has_begun() -> None:
+async def test_a_question_never_joins_a_running_read() -> None:
     reader = Reader()
     reader.turn.set()
     [first] = ask(reader, "a")
@@ -64,7 +64,7 @@ async def test_a_question_never_joins_a_read_that_has_begun() -> None:
     assert (await first, await second) == ("a 1", "a 2")
 
 
-async def test_a_read_ends_when_all_who_asked_have_left() -> None:
+async def test_a_read_ends_when_all_its_callers_have_left() -> None:
     reader = Reader()
     first, second = ask(reader, "a", "a")
     await settle()
@@ -79,7 +79,7 @@ async def test_a_read_ends_when_all_who_asked_have_left() -> None:
     assert await reader.joined.ask("a") == "a 1"
 
 
-async def test_everyone_who_asked_gets_the_error() -> None:
+async def test_every_caller_gets_the_error() -> None:
     reader = Reader()
     asked = ask(reader, "bad", "bad")
     reader.turn.set()

@@ -75,7 +75,7 @@ def test_each_cause_has_its_sentence_on_sqlite(code: int, sentence: str) -> None
     assert "secret" not in said
 
 
-def test_what_says_so_itself_or_was_not_expected_has_none() -> None:
+def test_self_explanatory_and_unexpected_errors_have_no_sentence() -> None:
     assert explain(URL, StorageFull("full")) is None
     assert explain(URL, RuntimeError()) is None
     assert explain("sqlite+aiosqlite:///sessions.db", Unavailable("closed")) is None

@@ -28,7 +28,7 @@ def is_between(text: str, low: str, high: str) -> bool:
 
 
 @given(PATH, PATH)
-def test_encodings_are_reversible_and_in_the_order_of_the_paths(
+def test_encodings_are_reversible_and_ordered_like_the_paths(
     one: tuple[str, ...], other: tuple[str, ...]
 ) -> None:
     assert decode(encode(one)) == one
@@ -36,16 +36,14 @@ def test_encodings_are_reversible_and_in_the_order_of_the_paths(
 
 
 @given(PATH, PATH)
-def test_the_collections_within_another_are_those_within_its_bounds(
-    outer: tuple[str, ...], path: tuple[str, ...]
-) -> None:
+def test_nested_collections_are_within_the_bounds(outer: tuple[str, ...], path: tuple[str, ...]) -> None:
     assert is_exact(outer)
     assert is_between(stored_collection(path).short, *within(outer)) is (path[: len(outer)] == outer)
     assert is_between(stored_collection(outer + path).short, *within(outer))
 
 
 @given(LONG, LONG)
-def test_what_is_too_long_is_cut_and_stays_unique(one: tuple[str, ...], other: tuple[str, ...]) -> None:
+def test_overlong_paths_are_shortened_and_stay_unique(one: tuple[str, ...], other: tuple[str, ...]) -> None:
     stored = stored_collection(one)
     assert len(stored.short.encode()) <= 384
     assert path_of(*stored) == one
@@ -55,7 +53,7 @@ def test_what_is_too_long_is_cut_and_stays_unique(one: tuple[str, ...], other: t
 
 
 @given(TEXT, TEXT)
-def test_bounds_hold_the_strings_that_begin_with_the_prefix(prefix: str, text: str) -> None:
+def test_bounds_contain_exactly_the_strings_with_the_prefix(prefix: str, text: str) -> None:
     low, high = beginning_with(prefix)
     assert is_between(text, low, high) is text.startswith(prefix)
     assert is_between(prefix + text, low, high)
@@ -67,5 +65,5 @@ def test_keys_are_bounded_from_both_sides(prefix: str, after: str, before: str, 
     assert is_between(text, *between(prefix, after, before)) is wanted
 
 
-def test_hashes_tell_where_a_collection_ends_and_a_key_begins() -> None:
+def test_hashes_depend_on_where_a_collection_ends_and_a_key_begins() -> None:
     assert name_hash("a", "bc") != name_hash("ab", "c")

@@ -51,14 +51,14 @@ def is_candidate(stored: set[Term], found: Candidates) -> bool:
 @example(metadata={"a": "a" * 65}, condition=Condition(("a",), Operator.LT, "a" * 65 + "b"))
 @example(metadata={"a": -0.0}, condition=Condition(("a",), Operator.EQ, 0))
 @example(metadata={"a": {"b": {"": 1}}}, condition=Condition(("a",), Operator.CONTAINS, {"b": {"": 1}}))
-def test_all_that_matches_is_among_the_candidates(metadata: JsonObject, condition: Condition) -> None:
+def test_every_match_is_among_the_candidates(metadata: JsonObject, condition: Condition) -> None:
     if satisfies(metadata, condition):
         stored = terms(metadata)
         assert all(is_candidate(stored, found) for found in candidates(condition))
 
 
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**53), 2**53), min_size=2))
-def test_terms_of_numbers_are_in_the_order_of_the_numbers(numbers: list[float]) -> None:
+def test_terms_of_numbers_are_ordered_like_the_numbers(numbers: list[float]) -> None:
     by_term = sorted(numbers, key=lambda number: next(iter(terms({"a": number}))).term)
     assert by_term == sorted(numbers)
 
@@ -84,7 +84,7 @@ def test_metadata_is_indexed_by_path_and_value(metadata: JsonObject, expected: s
     assert terms(metadata) == expected
 
 
-def test_candidates_are_in_order_of_creation_only_when_they_share_one_term() -> None:
+def test_candidates_are_in_creation_order_only_if_they_share_one_term() -> None:
     (exact,) = candidates(Condition(("a",), Operator.EQ, 1))
     (several,) = candidates(Condition(("a",), Operator.IN, [1, 2]))
     assert exact.one_term is not None

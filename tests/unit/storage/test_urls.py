@@ -28,7 +28,7 @@ def test_a_sqlite_url_names_a_file_or_memory(url: str, path: Path | None) -> Non
     assert parse_url(url) == SqliteBackend(path)
 
 
-def test_a_postgresql_url_is_taken_as_it_is() -> None:
+def test_a_postgresql_url_is_used_as_it_is() -> None:
     backend = parse_url("postgresql+asyncpg://user:secret@host:5433/name")
     assert isinstance(backend, PostgresBackend)
     assert (backend.url.host, backend.url.database) == ("host", "name")
@@ -45,7 +45,7 @@ def test_a_postgresql_url_is_taken_as_it_is() -> None:
     ],
     ids=["nothing", "a path", "another database", "another SQLite driver", "another PostgreSQL driver"],
 )
-def test_any_other_url_is_refused_with_what_to_give_and_without_repeating_it(url: str) -> None:
+def test_any_other_url_is_refused_with_advice_and_without_repeating_it(url: str) -> None:
     with pytest.raises(
         StoreRefused, match=r"sqlite\+aiosqlite:///sessions.db or postgresql\+asyncpg://"
     ) as refusal:

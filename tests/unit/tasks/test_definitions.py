@@ -37,7 +37,7 @@ def published(format: str) -> TypeAdapter[Any]:
 
 
 @pytest.mark.parametrize("format", SCHEMAS)
-def test_each_definition_is_of_the_form_that_the_provider_publishes(format: Any) -> None:
+def test_each_definition_has_the_form_published_by_the_provider(format: Any) -> None:
     definitions, form = tool_definitions(format), published(format)
     assert len(definitions) == len(OPERATIONS)
     for each in definitions:
@@ -67,12 +67,12 @@ def test_the_table_has_every_operation_of_the_guide_and_each_is_a_method_of_the_
     assert len(TOOLS) == len(OPERATIONS)
 
 
-def test_tools_can_be_chosen() -> None:
+def test_tools_can_be_selected() -> None:
     chosen = tool_definitions("anthropic", tools=["get_history", "add_message"])
     assert [each["name"] for each in chosen] == ["get_history", "add_message"]
 
 
-def test_hints_tell_what_a_tool_may_do() -> None:
+def test_hints_describe_what_a_tool_may_do() -> None:
     hints = {each["name"]: each["annotations"] for each in tool_definitions("mcp")}
     assert hints["get_session"]["readOnlyHint"]
     assert not hints["add_message"]["readOnlyHint"]
@@ -80,7 +80,7 @@ def test_hints_tell_what_a_tool_may_do() -> None:
     assert erasing == ["delete_session", "set_context", "clear_history", "import_session"]
 
 
-def test_what_is_not_known_is_told() -> None:
+def test_unknown_names_are_reported() -> None:
     with pytest.raises(ValueError, match=r"There is no tool `get`\. The tools are get_session"):
         tool_definitions(tools=["get"])
     with pytest.raises(

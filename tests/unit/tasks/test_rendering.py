@@ -70,7 +70,9 @@ async def test_an_expression_needs_no_braces(renderer: Renderer) -> None:
         ("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}!", "it nests too deeply."),
     ],
 )
-async def test_what_cannot_be_rendered_is_told(renderer: Renderer, value: str, message: str) -> None:
+async def test_templates_that_cannot_be_rendered_are_reported(
+    renderer: Renderer, value: str, message: str
+) -> None:
     with pytest.raises(StepProblem) as raised:
         await renderer.render(value, NAMES)
     assert str(raised.value).startswith("A template cannot be rendered: ")
@@ -85,7 +87,7 @@ async def test_what_cannot_be_rendered_is_told(renderer: Renderer, value: str, m
         "{{ 10 ** (10 ** 10) }}",
     ],
 )
-async def test_a_template_that_does_not_end_is_stopped_and_the_next_one_is_rendered(
+async def test_an_endless_template_is_stopped_and_the_next_one_is_rendered(
     renderer: Renderer, value: str
 ) -> None:
     with pytest.raises(StepProblem, match="more than 2 seconds of processor time"):
@@ -93,7 +95,7 @@ async def test_a_template_that_does_not_end_is_stopped_and_the_next_one_is_rende
     assert await renderer.render("{{ _.count }}", NAMES) == 2
 
 
-async def test_what_a_run_makes_in_all_is_bounded(renderer: Renderer) -> None:
+async def test_the_total_output_of_a_run_is_bounded(renderer: Renderer) -> None:
     renderer._bytes_left = 3_000
     assert await renderer.render("{{ 'x' * 2000 }}", NAMES) == "x" * 2000
     with pytest.raises(StepProblem, match="The templates of the run made more than 1024 MiB"):

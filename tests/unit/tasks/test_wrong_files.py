@@ -57,12 +57,12 @@ WRONG = {
 }
 
 
-def test_there_are_enough() -> None:
+def test_there_are_enough_cases() -> None:
     assert len(WRONG) >= 60
 
 
 @pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
-def test_a_wrong_file_is_told_everything_that_is_wrong_and_where(wrong: Case) -> None:
+def test_a_wrong_file_lists_every_problem_with_its_location(wrong: Case) -> None:
     with pytest.raises(InvalidTask) as raised:
         load_task(wrong.text)
     lines = str(raised.value).split("\n")
@@ -87,6 +87,6 @@ def test_a_file_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
         load_task(str(path))
 
 
-def test_a_file_that_is_not_there_is_an_error_of_the_system(tmp_path: Path) -> None:
+def test_a_missing_file_raises_the_systems_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         load_task(tmp_path / "none.yaml")

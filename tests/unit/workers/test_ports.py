@@ -18,7 +18,7 @@ def listen(address: str, *, shared: bool) -> socket.socket:
     return socket.create_server((host, int(port)), reuse_port=shared)
 
 
-def test_a_free_port_is_chosen_once_for_all_workers_and_for_nobody_else() -> None:
+def test_a_free_port_is_chosen_once_and_only_for_the_workers() -> None:
     with shared_ports(Settings(listen=FREE, http_listen=FREE)) as given:
         assert len({FREE, given.listen, given.http_listen}) == 3
         for address in (given.listen, given.http_listen):
@@ -30,7 +30,7 @@ def test_a_free_port_is_chosen_once_for_all_workers_and_for_nobody_else() -> Non
         assert again == Settings(listen=given.listen)
 
 
-def test_an_address_that_cannot_be_had_is_refused_with_its_setting() -> None:
+def test_an_unavailable_address_is_refused_with_its_setting() -> None:
     with listen(FREE, shared=True) as other:
         taken = f"127.0.0.1:{other.getsockname()[1]}"
         for given, setting in (

@@ -20,7 +20,7 @@ _stop_with_the_parent(socket.socket(fileno=0), grace_seconds=-{worker.KILL_SECON
 """
 
 
-def test_settings_arrive_as_they_were_given() -> None:
+def test_settings_arrive_unchanged() -> None:
     given = Settings(
         database_url="postgresql://u:p%40ss@h/d",
         keyring=Path("keyring.json"),
