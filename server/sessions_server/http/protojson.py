@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import re
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import orjson
 from google.protobuf.json_format import MessageToDict, Parse, ParseError
@@ -59,7 +59,7 @@ async def to_json(response: bytes, kind: type[Message]) -> bytes:
 
 
 def shown(message: Message) -> bytes:
-    return dumped(_fields(MessageToDict(message), message.DESCRIPTOR))
+    return dumped(_fields(MessageToDict(message), cast("Descriptor", message.DESCRIPTOR)))
 
 
 def _fields(value: Any, kind: Descriptor) -> Any:
