@@ -3,7 +3,8 @@
 
 PYTHON ?= $(shell for each in python3 python3.14 python3.13 python3.12 python3.11 python; do \
 	$$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$each && break; done)
-# The real place of the project, also where a test sees it through links.
+# The real place of the project, also where a test sees it through links: programs are installed with the path of their
+# interpreter in them.
 ROOT := $(dir $(realpath $(firstword $(MAKEFILE_LIST))))
 BIN := .venv/bin
 READY := .venv/.ready
@@ -25,8 +26,8 @@ setup: $(READY) ## Make .venv with all that is needed to run, test and change th
 $(READY): pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is needed: install it, or name it with PYTHON=…"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --editable '$(ROOT)[all]' --group dev
+	$(ROOT)$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(ROOT)$(BIN)/python -m pip install --quiet --editable '$(ROOT)[all]' --group dev
 	@touch $@
 
 run: $(READY) ## Start the server on 127.0.0.1:50051, and HTTP on 8080, with an embedded database in this folder.
