@@ -6,7 +6,10 @@ import stat
 from pathlib import Path
 
 import pytest
+from typer.core import TyperGroup
+from typer.main import get_command
 
+from sessions_cli.app import COMMANDS, command_line
 from sessions_cli.exits import Failed
 from sessions_cli.profiles import Profile, Profiles, chosen_profile, read_profiles, write_profiles
 from sessions_cli.values import json_value
@@ -58,6 +61,18 @@ def test_a_token_in_the_environment_overrides_the_profiles_file(
     write_profiles(file, Profiles("work", {"work": Profile(token_file="/nowhere")}))
     monkeypatch.setenv("SESSIONS_TOKEN", "secret")
     assert chosen_profile(None, address=None).bearer_token() == "secret"
+
+
+def test_no_option_takes_a_token() -> None:
+    options: set[str] = set()
+    for name in COMMANDS:
+        found = get_command(command_line([name]))
+        assert isinstance(found, TyperGroup)
+        command = found.commands[name]
+        below = list(command.commands.values()) if isinstance(command, TyperGroup) else [command]
+        options |= {option for each in below for parameter in each.params for option in parameter.opts}
+    assert "--token-file" in options
+    assert "--token" not in options
 
 
 @pytest.mark.parametrize(
