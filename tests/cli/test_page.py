@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
-import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,11 +15,7 @@ BLOCKS = list(blocks(text_of(Path("docs/cli.md"))))
 
 
 def test_every_block_prints_what_the_page_says(shell: Shell, tmp_path: Path) -> None:
-    program = tmp_path / "bin" / "sessions"
-    program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m sessions_cli "$@"\n')
-    program.chmod(0o755)
-    env = {**shell.env, "PATH": os.pathsep.join([str(program.parent), os.environ["PATH"]])}
+    env = shell.on_path()
     shown = 0
     for block, following in pairwise([*BLOCKS, Block("", "", 0)]):
         if block.word == "bash":

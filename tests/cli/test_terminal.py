@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
 import os
 import re
+import shutil
+import socket
+import subprocess
+import tempfile
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
-from tests.support.terminals import Shell, masked
+import pytest
+
+from sessions_client._embedded import START_SECONDS, SharedFile
+from tests.support.ports import HOST
+from tests.support.terminals import PROGRAM, Shell, masked
 
 Create = Callable[..., str]
+Opened = tuple[str, AbstractContextManager[object]]
 SCREENS = Path(__file__).parent / "screens"
 
 
@@ -54,16 +66,24 @@ def test_a_chat_shows_what_others_say_and_adds_what_is_typed(shell: Shell, user:
     assert "Hello there" in shell.run("history", id_).stdout
 
 
-def test_deleting_asks_for_the_id(shell: Shell, create: Create) -> None:
+@pytest.mark.parametrize(("verb", "left"), [("delete", []), ("archive", ["archived"])])
+def test_what_cannot_be_undone_asks_for_the_id(
+    shell: Shell, create: Create, verb: str, left: list[str]
+) -> None:
     id_ = create()
-    with shell.terminal("delete", id_) as terminal:
+    with shell.terminal(verb, id_) as terminal:
         terminal.wait_for("Type the session's id").type("something else\n")
         assert terminal.end() == 1
-    assert shell.run("get", id_).returncode == 0
-    with shell.terminal("delete", id_) as terminal:
+    assert states(shell, id_) == ["created"]
+    with shell.terminal(verb, id_) as terminal:
         terminal.wait_for("Type the session's id").type(f"{id_}\n")
         assert terminal.end() == 0
-    assert shell.run("get", id_).returncode == 3
+    assert states(shell, id_) == left
+
+
+def states(shell: Shell, id_: str) -> list[str]:
+    """The session's state; nothing if there is no session."""
+    return [json.loads(line)["state"] for line in shell.run("get", id_).stdout.splitlines()]
 
 
 def editor(folder: Path, *commands: str) -> str:
@@ -110,10 +130,12 @@ def test_a_mistake_in_the_editor_is_told_and_can_be_mended(
 
 def test_without_colours_there_are_none(shell: Shell, create: Create) -> None:
     id_ = create()
-    shell.run("say", id_, "Sunny, 21 degrees.")
-    with shell.terminal("history", id_, env={"NO_COLOR": "1"}) as terminal:
-        assert terminal.end() == 0
-        assert "Sunny" in terminal.text
+    shell.run("context", "set", id_, '{"task": "new"}')
+    for env, colours in ({}, {"cyan", "green", "red"}), ({"NO_COLOR": "1"}, {"default"}):
+        with shell.terminal("context", "diff", id_, "1", env=env) as terminal:
+            assert terminal.end() == 0
+            assert '"task": "new"' in terminal.text
+            assert terminal.colours == colours
 
 
 def test_completion_asks_the_server_and_keeps_quiet_without_one(
@@ -128,4 +150,54 @@ def test_completion_asks_the_server_and_keeps_quiet_without_one(
     assert shell.run(env=asked).stdout.split() == [id_]
     away = {**asked, "SESSIONS_ADDRESS": "127.0.0.1:1"}
     done = shell.run(env=away)
+    assert (done.stdout.strip(), done.stderr) == ("", "")
+
+
+def test_bash_completes_ids(shell: Shell, user: str, create: Create) -> None:
+    id_ = create("--id", f"{user}-complete-me")
+    typed = f"""
+source <(sessions completion bash)
+COMP_WORDS=(sessions get {user}-comp) COMP_CWORD=2
+_sessions_completion sessions
+printf '%s\\n' "${{COMPREPLY[@]}}"
+"""
+    bash = shutil.which("bash") or "bash"
+    done = subprocess.run(
+        [bash, "-euc", typed], env=shell.on_path(), capture_output=True, text=True, check=False
+    )
+    assert (done.stdout.split(), done.stderr) == ([id_], "")
+
+
+def silent(_folder: Path) -> Opened:
+    """A server that takes connections and says nothing."""
+    server = socket.create_server((HOST, 0))
+    return f"{HOST}:{server.getsockname()[1]}", server
+
+
+def starting(folder: Path) -> Opened:
+    """A database file whose server never finishes its start."""
+    gate = SharedFile(folder / "chat.db")._gate.open("w")
+    fcntl.flock(gate, fcntl.LOCK_EX)
+    return str(folder / "chat.db"), gate
+
+
+@pytest.mark.parametrize("target", [silent, starting])
+def test_completion_never_hangs(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    target: Callable[[Path], Opened],
+) -> None:
+    with tempfile.TemporaryDirectory(prefix="s-") as folder:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", folder)
+        address, opened = target(tmp_path)
+        asked = {"_SESSIONS_COMPLETE": "complete_bash", "COMP_WORDS": "sessions get x", "COMP_CWORD": "2"}
+        with opened:
+            done = subprocess.run(
+                PROGRAM,
+                env={**Shell(tmp_path, address).env, **asked},
+                capture_output=True,
+                text=True,
+                timeout=START_SECONDS / 2,
+                check=False,
+            )
     assert (done.stdout.strip(), done.stderr) == ("", "")

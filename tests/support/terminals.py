@@ -55,6 +55,14 @@ class Shell:
             check=False,
         )
 
+    def on_path(self) -> dict[str, str]:
+        """The environment of a shell that finds `sessions`."""
+        program = self.folder / "bin" / "sessions"
+        program.parent.mkdir()
+        program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m sessions_cli "$@"\n')
+        program.chmod(0o755)
+        return {**self.env, "PATH": os.pathsep.join([str(program.parent), os.environ["PATH"]])}
+
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Starts a command on pipes."""
         pipe = subprocess.PIPE
@@ -120,6 +128,12 @@ class Terminal:
     def text(self) -> str:
         """The screen without trailing blanks."""
         return "\n".join(line.rstrip() for line in self._screen.display).strip("\n")
+
+    @property
+    def colours(self) -> set[str]:
+        """The colours of what is on the screen."""
+        lines = self._screen.buffer.values()
+        return {cell.fg for line in lines for cell in line.values() if cell.data.strip()}
 
     def _feed(self, output: object) -> None:
         if isinstance(output, bytes):  # otherwise the end, or nothing
