@@ -47,8 +47,8 @@ def adapters(plan: Plan) -> list[Finding]:
         ),
         Finding(
             "adapter_get_tuple",
-            "get_tuple at 1,000 checkpoints, two calls, beside one GetSession",
-            4,
+            "get_tuple at 1,000 checkpoints, which is one call, beside GetSession",
+            2.5,
             _ratio(langgraph, "our get", "GetSession"),
             at_least=False,
             numbers=_numbers(langgraph),
