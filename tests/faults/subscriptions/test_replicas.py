@@ -167,6 +167,22 @@ async def test_a_deletion_by_another_replica_ends_the_stream(replica: Replica) -
         assert [event.type for event in reader.events] == [EventType.DELETED]
 
 
+@pytest.mark.parametrize("after", [None, 0], ids=["from now on", "from the start"])
+async def test_a_deletion_is_shown_although_the_id_is_created_again_at_once(
+    replica: Replica, after: int | None
+) -> None:
+    """What the log has by then begins after the position: the end of the first session is not in it."""
+    async with replica.reader(after=after) as reader:
+        reader.goes_on.set()
+        if after == 0:
+            await reader.has_through(1)
+        await replica.log.apply(c.delete(key=KEY), create(), add("of another session"))
+        replica.hub.hint(KEY, replica.log.published[-1].head)
+        await reader.has_through(2)
+        assert [event.type for event in reader.events][-1:] == [EventType.DELETED]
+        assert reader.shown()[-1] == (2, None)
+
+
 CROWD = 1000
 
 
