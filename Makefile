@@ -82,7 +82,7 @@ fix-format: $(READY) ## Format Python code.
 verify-lint: $(READY) ## Check Python code for common faults.
 	@$(BIN)/ruff check --quiet . $(call cure,run \`make fix-lint\`; mend by hand what it leaves.)
 
-fix-lint: $(READY) ## Mend the faults that can be mended safely.
+fix-lint: $(READY) ## Fix the faults that can be fixed safely.
 	@$(BIN)/ruff check --quiet --fix .
 
 verify-types: $(READY) ## Check types, strictly.
@@ -107,7 +107,7 @@ release-protos: $(READY) ## Record the protos as released, which must not break 
 	@if test -f $(RELEASED); then $(MAKE) --no-print-directory verify-breaking; fi
 	@$(BIN)/buf build protos --exclude-source-info --output $(RELEASED)
 
-verify-generated: $(READY) ## Check that generated/ and the description of the HTTP API are what protos/ gives.
+verify-generated: $(READY) ## Check that generated/ and the description of the HTTP API match protos/.
 	@$(BIN)/python protos/generate.py --check $(call cure,run \`make fix-generated\`.)
 	@$(BIN)/python protos/openapi.py --check $(call cure,run \`make fix-generated\`.)
 
@@ -115,16 +115,16 @@ fix-generated: $(READY) ## Write generated/ and the description of the HTTP API 
 	@$(BIN)/python protos/generate.py
 	@$(BIN)/python protos/openapi.py
 
-verify-sync: $(READY) ## Check that the synchronous client is what the asynchronous one gives.
+verify-sync: $(READY) ## Check that the synchronous client matches the asynchronous one.
 	@$(BIN)/python client/unasync.py --check $(call cure,run \`make fix-sync\`.)
 
-fix-sync: $(READY) ## Write the synchronous client anew from the asynchronous one.
+fix-sync: $(READY) ## Generate the synchronous client from the asynchronous one.
 	@$(BIN)/python client/unasync.py
 
 docs: $(READY) ## Build the documentation site into .cache/site.
 	@NO_MKDOCS_2_WARNING=1 PYTHONPATH=. $(BIN)/mkdocs build --quiet $(call cure,mend what is named above.)
 
-verify-console: $(READY) ## Check that the built console is what its sources give; needs Node.js.
+verify-console: $(READY) ## Check that the built console matches its sources; needs Node.js.
 	@$(BIN)/python client/console/build.py --check $(call cure,run \`make fix-console\`.)
 
 fix-console: $(READY) ## Build the console from its sources; needs Node.js.

@@ -1,1 +1,1 @@
-"""Measures the server beside a bare gRPC echo and beside its peers, in one run on one machine."""
+"""Measures the server relative to a bare gRPC echo and to comparable libraries, in one run on one machine."""

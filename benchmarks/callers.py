@@ -1,7 +1,7 @@
-"""Callers that repeat one unary call, each on a stream of its own, and send a fresh request id with every write.
+"""Callers that repeat one unary call, each on its own stream, with a new request id for every write.
 
-h2load sends one body only, and so could not do this. It runs in a process of its own; a call that is under way when the
-time is over is waited for, so what was answered and what is stored are the same number.
+h2load can only repeat one fixed body. This runs in a separate process, and waits for calls in flight at the end, so
+that the numbers of answered and of stored messages are equal.
 """
 
 from __future__ import annotations
@@ -24,20 +24,21 @@ from benchmarks.messages import FRAME_BYTES, framed
 from benchmarks.processes import ROOT, environment
 
 REQUEST_ID: Final = str(uuid.UUID(int=0))
-"""Stands in a request where each call gets an id of its own."""
+"""A placeholder in a request, replaced by a new id for each call."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answered:
     rate: float
-    """Answers in a second."""
+    """Responses per second."""
     succeeded: int
     p50_micros: float
     p99_micros: float
 
 
 def call(calls: Sequence[Call], *, callers: int, seconds: float, connections: int = CONNECTIONS) -> Answered:
-    """Repeats the calls, all of one method, by that many callers at once. Raises BenchmarkError when one is refused."""
+    """Repeats the calls, all of one method, with this many concurrent callers. Raises BenchmarkError if one is
+    refused."""
     first = calls[0]
     task = {
         "address": first.address,

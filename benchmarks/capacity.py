@@ -1,6 +1,6 @@
-"""Reckons how many servers, databases and connections a number of active sessions takes.
+"""Estimates how many servers, databases and connections a number of active sessions needs.
 
-Invariant: every number of the answer follows from an option, a setting's default, or what `make bench` has measured.
+Invariant: every number in the result follows from an option, a default setting, or a measurement by `make bench`.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ from sessions_server.storage.lane import SEARCHES
 RESULTS: Final = Path(__file__).resolve().parent / "results.json"
 
 WAKEUP_CONNECTIONS: Final = 2
-"""Beside its pool a replica has one connection that listens, and one that tells."""
+"""In addition to its pool, a replica has one connection that listens and one that notifies."""
 
 HEALTH_CONNECTIONS: Final = 1
-"""And one that asks whether the database takes writes."""
+"""And one that checks whether the database accepts writes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Demand:
     sessions: int
     messages: float
-    """Added to each session in a minute."""
+    """Per session and minute."""
     reads: float
-    """Of each session's history in a minute."""
+    """Reads of a session's history per minute."""
     watchers: float
-    """Open subscriptions of each session."""
+    """Open subscriptions per session."""
     busy: float
-    """Which part of the measured rates is planned with. The rest is for peaks, and for replicas that are replaced."""
+    """The fraction of the measured rates to plan with. The rest is for peaks, and for replicas being replaced."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What one server did, with all that it needs on the same machine."""
+    """The performance of one server with everything it needs on the same machine."""
 
     cores: int
     adds: float
@@ -53,7 +53,7 @@ class Measured:
 
     @classmethod
     def load(cls, path: Path) -> Measured:
-        """Ends the program with what to do when something was not measured."""
+        """Exits with advice if a measurement is missing."""
         if not path.exists():
             sys.exit(f"There is no {path.name}; run `make bench`.")
         results: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""Measures what a caller waits for while a thousand subscriptions of one session catch up on it at once.
+"""Measures how long a caller waits while a thousand subscriptions of one session catch up at once.
 
 Run by hand: `.venv/bin/python -m benchmarks.catching_up --subscribers 1000 --history 300`; with `--tree` against the
 server of another checkout.
@@ -24,7 +24,7 @@ ALONE_SECONDS = 1.0
 
 
 async def reads(address: str, session: str, over: asyncio.Event) -> list[float]:
-    """How long each GetSession took, one after another, until it is over."""
+    """How long each GetSession took, one after another, until `over` is set."""
     request, seconds = pb.GetSessionRequest(session_id=session), []
     async with grpc.aio.insecure_channel(address) as channel:
         stub = pb_grpc.SessionServiceStub(channel)
@@ -47,7 +47,7 @@ async def measure(server: Ours, subscribers: int, history: int) -> str:
         reading = asyncio.create_task(reads(server.address, other, over))
         request = pb.SubscribeRequest(session_id=session, after_sequence=0)
         await followers.subscribe(server.address, f"{SERVICE}/Subscribe", [request] * subscribers)
-        await followers.until(subscribers * (history + 2))  # a checkpoint each, and the events
+        await followers.until(subscribers * (history + 2))  # one checkpoint each, and the events
         took = time.perf_counter() - began
         over.set()
         seconds = await reading

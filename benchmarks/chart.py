@@ -1,6 +1,6 @@
-"""Draws a run's ratios as a picture for the README: a bar for each, beside the mark of what is asked.
+"""Draws a run's ratios as a chart for the README: a bar for each, next to the mark of the required ratio.
 
-Bars are scaled so that the mark is at the same place for all of them; where less is better the bar shows asked over
+Bars are scaled so that the mark is at the same place for all; where less is better, the bar shows required over
 measured, so longer is always better.
 """
 
@@ -17,7 +17,7 @@ WIDTH: Final = 860
 ROW: Final = 30
 LEFT: Final = 420
 MARK: Final = 190
-"""How far right of LEFT a bar ends that is exactly what is asked."""
+"""Where a bar ends that exactly meets its requirement, relative to LEFT."""
 LONGEST: Final = 360
 
 STYLE: Final = """

@@ -1,7 +1,7 @@
-"""`make bench-compare REV=…`: the server of another commit beside this tree's, in turn, with their ratios and spread.
+"""`make bench-compare REV=…`: compares another commit's server with this tree's, with ratios and their spread.
 
-Both servers stay up for the whole run and are put under the same load in alternation, so what disturbs the machine
-disturbs both. The other commit is checked out under .cache/ and runs with this tree's installed packages.
+Both servers run the whole time and are put under the same load alternately, so that disturbances of the machine affect
+both. The other commit is checked out under .cache/ and uses this tree's installed packages.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def git(*arguments: str | Path) -> str:
 
 @contextmanager
 def checkout(revision: str) -> Iterator[Path]:
-    """The tree of another commit, for as long as the block lasts."""
+    """The tree of another commit while the context lasts."""
     commit = git("rev-parse", "--verify", f"{revision}^{{commit}}")
     folder = CHECKOUTS / commit[:12]
     git("worktree", "add", "--force", "--detach", folder, commit)
@@ -44,7 +44,7 @@ def checkout(revision: str) -> Iterator[Path]:
 
 
 def sides(before: Ours, after: Ours, *, rounds: int, seconds: float) -> dict[str, tuple[Rounds, Rounds]]:
-    """For each kind of call: the rates, and the server's CPU time for an answer in µs."""
+    """For each kind of call: the rates, and the server's CPU time per response in µs."""
     from benchmarks.report import Rounds, alternate
     from benchmarks.rules_calls import costed
 
@@ -61,7 +61,7 @@ def sides(before: Ours, after: Ours, *, rounds: int, seconds: float) -> dict[str
 
 
 def kinds(seconds: float) -> dict[str, Callable[[Ours], Callable[[], Done]]]:
-    """What is compared: each prepares a server, and returns a load of this length on it."""
+    """The compared loads: each prepares a server, and returns a function that applies the load for a time."""
     from benchmarks import python_pipeline
     from benchmarks.load import CALLERS, load
 

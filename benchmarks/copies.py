@@ -1,7 +1,6 @@
-"""Many sessions, copied row by row within a SQLite file, faster than a server could create them.
+"""Copies many sessions row by row within a SQLite file, faster than a server could create them.
 
-A copy differs from its pattern in its id and in its times only. So this knows no table; the columns' names say all it
-needs.
+A copy differs from its pattern only in ids and times, so this depends on the names of columns and not on tables.
 """
 
 from __future__ import annotations
@@ -16,13 +15,13 @@ if TYPE_CHECKING:
 class Copy(NamedTuple):
     session_id: str
     pattern: str
-    """The session that it is a copy of, of the same tenant."""
+    """The session that is copied, of the same tenant."""
     shift: int
-    """How much later its times are, in microseconds."""
+    """The offset of its times, in microseconds."""
 
 
 def copy_sessions(database: sqlite3.Connection, copies: Iterable[Copy]) -> None:
-    """Makes the copies in every table. No server has the file open."""
+    """Creates the copies in every table. No server may have the file open."""
     database.execute(
         "CREATE TEMP TABLE copies (number INTEGER PRIMARY KEY, session_id TEXT, pattern TEXT, shift INTEGER)"
     )
@@ -52,8 +51,8 @@ def _value(column: str) -> str:
 
 
 async def copy_sessions_in_postgres(url: str, copies: Iterable[Copy]) -> None:
-    """The same in PostgreSQL; the planner knows the new sizes afterwards."""
-    import asyncpg  # needs the extra [postgres]
+    """The same in PostgreSQL; updates the planner's statistics afterwards."""
+    import asyncpg  # from the extra [postgres]
 
     database = await asyncpg.connect(url)
     try:

@@ -1,4 +1,4 @@
-"""Many subscribers at once, which only count what they receive, so that a thousand of them cost the machine little."""
+"""Many concurrent subscribers that only count messages, so that a thousand of them use little CPU time."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message as Proto
 
 WAVE: Final = 400
-"""So many streams are opened at once. gRPC's own server turns some away when a thousand calls wait to be begun."""
+"""How many streams are opened at once. gRPC's server rejects some when a thousand calls are waiting."""
 
 Hear = Callable[[bytes], None]
 
 
 class Crowd:
-    """Counts the messages of all its streams; `heard` is told each of them, if it is given."""
+    """Counts the messages of all its streams; passes each to `heard` if given."""
 
     def __init__(self, *, heard: Hear | None = None) -> None:
         self.received = 0
@@ -52,7 +52,7 @@ class Crowd:
             await self.until(wanted)
 
     async def until(self, received: int) -> None:
-        """Returns when so many messages were received in all. Raises BenchmarkError when a stream ends."""
+        """Returns when this many messages were received in total. Raises BenchmarkError if a stream ends."""
         if self._ended is not None:
             raise self._ended
         if self.received < received:

@@ -1,6 +1,6 @@
-"""The framework's own limit: gRPC servers that do nothing, in a process of their own, to measure ours beside.
+"""The limit set by gRPC itself: servers that do nothing, in a separate process, to compare ours with.
 
-They are made as ours is: generic handlers only, uvloop where it is installed, no interceptor, the same options.
+They are built like ours: only generic handlers, uvloop if installed, no interceptor, the same options.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ HISTORIES = {(count, data): history(count, data=data) for count in (10, 100) for
 
 
 class RawStream:
-    """Sends one event, serialised beforehand, to every open stream for each call of `publish`."""
+    """Sends one pre-serialized event to every open stream for each call of `publish`."""
 
     def __init__(self) -> None:
         self._published = 0

@@ -1,4 +1,4 @@
-"""Environments of their own for other people's libraries, whose pins conflict with ours and with each other's."""
+"""Separate environments for third-party libraries whose pins conflict with ours and with each other's."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def python_of(home: Path, pins: Path) -> Path:
-    """The interpreter of an environment that has exactly the pinned versions; made anew when these change."""
+    """The interpreter of an environment with exactly the pinned versions; created again when the pins change."""
     python, mark = home / "bin" / "python", home / "pins.txt"
     wanted = pins.read_text(encoding="utf-8")
     if not mark.is_file() or mark.read_text(encoding="utf-8") != wanted:

@@ -1,4 +1,4 @@
-"""Fills a SQLite database with many sessions: a few are created by the server itself, and then copied."""
+"""Fills a SQLite database with many sessions: the server creates a few, which are then copied."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from sessions_proto.v1 import sessions_pb2 as pb
 
 DEVICES: Final = ("web", "ios", "android")
 RARE: Final = 100
-"""So many sessions, in every database, have `vip` in their metadata."""
+"""In every database, this many sessions have `vip` in their metadata."""
 
 _APART_MICROS: Final = 1_000
 
 
 def fill(folder: Path, *, sessions: int) -> None:
-    """Makes the database of a server that is started on this folder."""
+    """Fills the database of a server that is started on this folder."""
     with sessions_server(folder) as process, connected(process) as server:
         patterns = {
             (device, vip): server.stub.CreateSession(_pattern(device, vip)).session.id

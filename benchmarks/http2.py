@@ -1,7 +1,7 @@
-"""As much HTTP/2 as a gRPC server asks of a well-behaved client, at little cost to the machine that is measured.
+"""A minimal HTTP/2 client for gRPC servers that uses little CPU time of the measured machine.
 
-A receive window that never closes, a send window that is respected, answers to pings and settings. Header fields are
-sent in full once for each connection and as references afterwards, as real clients do.
+It never closes its receive window, respects the send window, and answers pings and settings. Header fields are sent in
+full once per connection and as references afterwards, as real clients do.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _FIRST_DYNAMIC_INDEX: Final = 62
 
 
 class Connection(asyncio.Protocol):
-    """One connection that sends requests of one method. Subclasses hear what comes back."""
+    """One connection that sends requests of one method. Subclasses handle the responses."""
 
     def __init__(self, address: str, method: str) -> None:
         fields = {
@@ -44,13 +44,13 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     def data(self, stream: int, payload: bytes) -> None:
-        """Hears a part of an answer's body."""
+        """Handles part of a response's body."""
 
     def ended(self, stream: int) -> None:
-        """Hears that the server has ended a stream in good order."""
+        """Handles the orderly end of a stream."""
 
     def broke(self, what: str) -> None:
-        """Hears that a stream or the connection broke."""
+        """Handles a broken stream or connection."""
 
     def request(self, body: bytes) -> int:
         """Opens a stream with a framed request; returns its number. `flush` sends it."""
@@ -62,13 +62,13 @@ class Connection(asyncio.Protocol):
         return stream
 
     def flush(self) -> None:
-        """Sends what was asked since the last time, in one piece."""
+        """Sends everything queued since the last time, in one write."""
         if self._transport is not None and self._output:
             self._transport.write(b"".join(self._output))
             self._output.clear()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's own transports do not derive from it
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's transports do not inherit from it
         settings = struct.pack(">HI", _INITIAL_WINDOW, _LARGEST_WINDOW)
         window = struct.pack(">I", _LARGEST_WINDOW - _FIRST_WINDOW)
         preface = _PREFACE + _frame(SETTINGS, 0, 0, settings) + _frame(WINDOW, 0, 0, window)
@@ -117,5 +117,5 @@ def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
 
 
 def _literal(name: bytes, value: bytes) -> bytes:
-    """A field that the server remembers; both parts are shorter than the 127 bytes that a length byte can say."""
+    """A field that the server remembers; both parts are shorter than 127 bytes, the limit of a one-byte length."""
     return bytes((0x40, len(name))) + name + bytes((len(value),)) + value

@@ -1,8 +1,8 @@
-"""Puts a server under load with h2load, which speaks gRPC when it is given framed requests and costs little itself.
+"""Puts a server under load with h2load, which can send framed gRPC requests and uses little CPU time itself.
 
-h2load sends one body only, so a load on several sessions is one h2load process, with one connection, for each session.
-It counts answers of HTTP and not of gRPC, whose status stands in the trailers; but a refused call is answered without
-data, so the number of bytes received tells them apart.
+h2load repeats a single body, so a load on several sessions takes one h2load process with one connection per session. It
+counts HTTP responses, whereas the gRPC status is in the trailers; but a refused call has no data, so the number of
+received bytes reveals refusals.
 """
 
 from __future__ import annotations
@@ -34,30 +34,30 @@ _INSTALL: Final = ("apt-get", "install", "--yes", "--quiet", "nghttp2-client")
 
 
 class BenchmarkError(Exception):
-    """The measurement would mean nothing; the message says why."""
+    """The measurement would be meaningless; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call, to be repeated."""
+    """A call to repeat."""
 
     address: str
     method: str
     """Such as `sessions.v1.SessionService/AddMessage`."""
     request: Proto
     answer_bytes: int
-    """The fewest bytes that an answer has. A call that is refused has none."""
+    """The minimum size of a response. A refused call has no data."""
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
     rate: float
-    """Answers in a second."""
+    """Responses per second."""
     succeeded: int
 
 
 def prepare() -> str:
-    """Makes sure that h2load is there; answers its version."""
+    """Checks that h2load is installed; returns its version."""
     if shutil.which("h2load") is None and os.geteuid() == 0 and shutil.which("apt-get"):
         subprocess.run(["apt-get", "update", "--quiet"], check=False, capture_output=True)
         subprocess.run(_INSTALL, check=False, capture_output=True)
@@ -69,7 +69,7 @@ def prepare() -> str:
 
 
 def load(calls: Sequence[Call], *, seconds: float, streams: int = STREAMS) -> Load:
-    """The calls at the same time: a connection for each, on which so many callers repeat it."""
+    """Runs the calls concurrently: one connection each, with this many callers on it."""
     with tempfile.TemporaryDirectory() as folder:
         running = [
             _start(call, folder=Path(folder), name=str(index), seconds=seconds, streams=streams)
@@ -80,7 +80,7 @@ def load(calls: Sequence[Call], *, seconds: float, streams: int = STREAMS) -> Lo
 
 
 def load_connect(call: Call, *, seconds: float) -> Load:
-    """The call over Connect in protobuf and HTTP/1.1: a connection for each of 64 callers."""
+    """Runs the call over Connect in protobuf and HTTP/1.1, with one connection for each of 64 callers."""
     with tempfile.TemporaryDirectory() as folder:
         body = Path(folder) / "body.bin"
         body.write_bytes(call.request.SerializeToString())
@@ -90,7 +90,7 @@ def load_connect(call: Call, *, seconds: float) -> Load:
 
 
 def median_micros(call: Call, *, seconds: float) -> float:
-    """How long one caller waits for an answer, at the median."""
+    """The median response time for a single caller."""
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
         _result(call, _start(call, folder=Path(folder), name="0", seconds=seconds, streams=1, log=log))

@@ -1,4 +1,4 @@
-"""What the measurements send: always the same message of 308 bytes, and the frames in which gRPC carries it."""
+"""The messages that measurements send: always the same 308 bytes, and gRPC's frames for them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def add_message(session_id: str) -> pb.AddMessageRequest:
 
 
 def message_with_data() -> pb.Message:
-    """A message in a provider's own form, as an agent stores a tool call. No two have equal data."""
+    """A message in a provider's own form, such as a stored tool call. No two have equal data."""
     made = message()
     arguments = {"city": "Berlin", "days": 3, "units": "metric", "details": ["wind", "rain", "sun"]}
     function = {"name": "get_weather", "arguments": arguments}
@@ -52,7 +52,7 @@ def add_messages(session_id: str, *, count: int = BATCH, data: bool = False) -> 
 
 
 def history(count: int, *, data: bool = False) -> pb.GetHistoryResponse:
-    """The answer of GetHistory, with what the server adds to each message."""
+    """The response of GetHistory, with what the server adds to each message."""
     answer = pb.GetHistoryResponse(has_more=True)
     for sequence in range(1_000, 1_000 + count):
         stored = answer.messages.add()

@@ -1,4 +1,4 @@
-"""Our server as the measurements use it: fills sessions, and names the calls that h2load repeats on them."""
+"""Our server in the measurements: fills sessions, and defines the calls that h2load repeats on them."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ class Ours:
         return self.process.address
 
     def session(self, *, history: int = 0, data: bool = False) -> str:
-        """The id of a new session whose history has so many messages."""
+        """The id of a new session with this many messages."""
         made = self.stub.CreateSession(pb.CreateSessionRequest(user_id="benchmark")).session.id
         self.fill(made, history, data=data)
         return made
 
     def fill(self, session_id: str, history: int, *, data: bool = False) -> None:
-        """Adds that many messages."""
+        """Adds this many messages."""
         for first in range(0, history, LARGEST_BATCH):
             count = min(LARGEST_BATCH, history - first)
             self.stub.AddMessages(messages.add_messages(session_id, count=count, data=data))
 
     def sessions(self, count: int = CONNECTIONS, *, history: int = 0, data: bool = False) -> list[str]:
-        """By default one for each connection of h2load."""
+        """One per connection of h2load by default."""
         return [self.session(history=history, data=data) for _ in range(count)]
 
     def fork(self, session_id: str) -> pb.Session:
@@ -49,7 +49,7 @@ class Ours:
         return self.stub.ForkSession(request).session
 
     def export_and_import(self, session_id: str) -> pb.Session:
-        """A copy of the session under another id, by way of its export."""
+        """Copies the session to another id by export and import."""
         exported = [
             pb.ImportSessionRequest(record=response.record)
             for response in self.stub.ExportSession(pb.ExportSessionRequest(session_id=session_id))
@@ -92,7 +92,7 @@ class Ours:
         callers: int = CALLERS,
         connections: int = CONNECTIONS,
     ) -> Answered:
-        """Adds messages to all of them at once, and compares what was answered with what is stored."""
+        """Adds messages to all sessions concurrently, and compares the numbers of responses and of stored messages."""
         before = self.message_count(session_ids)
         made = self.add_message if batch == 1 else self.add_messages
         done = call(
@@ -118,7 +118,7 @@ def echo(address: str) -> Call:
 
 
 def echo_history(address: str, count: int, *, data: bool = False) -> Call:
-    """An echo that answers a history of that many messages."""
+    """An echo that returns a history of this many messages."""
     request = pb.GetHistoryRequest(session_id="0190f2c4-7a6b-7c3d-8e2f-000000000000", limit=count)
     method = messages.ECHO_DATA if data else messages.ECHO_HISTORY
     return Call(

@@ -1,4 +1,4 @@
-"""How long a run takes care: the one place where --quick makes a difference."""
+"""How thorough a run is: the only place where --quick makes a difference."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Final
 @dataclass(frozen=True, slots=True)
 class Plan:
     rounds: int
-    """How often the two sides take turns."""
+    """How often the two sides alternate."""
     seconds: float
-    """How long a side is under load in each round."""
+    """How long each side is under load per round."""
     repeats: int
-    """How many single observations are made, where they are counted."""
+    """The number of single observations, where they are counted."""
 
 
 FULL: Final = Plan(rounds=5, seconds=3.0, repeats=1_000)

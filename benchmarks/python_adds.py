@@ -1,4 +1,4 @@
-"""Adds messages with the asynchronous Python client, through a database file or a server, and prints how fast.
+"""Adds messages with the asynchronous Python client, through a database file or a server, and prints the rates.
 
 python -m benchmarks.python_adds TARGET SECONDS
 """
@@ -18,11 +18,12 @@ from sessions_client import AsyncClient
 
 
 async def measure(target: str, seconds: float) -> dict[str, float]:
-    """Messages that 64 callers on four sessions add in a second, and the median of one caller's calls in µs."""
+    """The rate of 64 callers on four sessions in messages per second, and the median time of a single caller's calls in
+    µs."""
     async with AsyncClient(target) as client:
         made = [await client.sessions.create(user_id="u1") for _ in range(SESSIONS)]
         adding: Final = _Adding(client, [session.id for session in made])
-        await adding.run(callers=CALLERS, seconds=seconds / 2)  # warms both ends up
+        await adding.run(callers=CALLERS, seconds=seconds / 2)  # warms up both ends
         took = await adding.run(callers=1, seconds=seconds)
         many = await adding.run(callers=CALLERS, seconds=seconds)
     return {"p50_micros": statistics.median(took) * 1e6, "rate": len(many) / seconds}
@@ -34,7 +35,7 @@ class _Adding:
         self._sessions = sessions
 
     async def run(self, *, callers: int, seconds: float) -> list[float]:
-        """How long each call took, in seconds."""
+        """The duration of each call, in seconds."""
         end = time.perf_counter() + seconds
         took: list[float] = []
 

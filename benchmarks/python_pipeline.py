@@ -1,4 +1,4 @@
-"""Adds messages with the asynchronous Python client through one pipeline, and prints how fast.
+"""Adds messages with the asynchronous Python client through one pipeline, and prints the rate.
 
 python -m benchmarks.python_pipeline TARGET SECONDS SESSION...
 """
@@ -21,18 +21,18 @@ from benchmarks.text import CONTENT, ROLE
 from sessions_client import AsyncClient
 
 UNDER_WAY: Final = 512
-"""How many adds wait for their outcome at any time."""
+"""How many adds are in flight at any time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Added:
     rate: float
-    """Messages in a second."""
+    """Messages per second."""
     succeeded: int
 
 
 def pipeline(address: str, sessions: Sequence[str], *, seconds: float) -> Added:
-    """Adds messages in a process of its own, always 512 at a time. Raises BenchmarkError when one is refused."""
+    """Adds messages in a separate process, always 512 at a time. Raises BenchmarkError if one is refused."""
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.python_pipeline", address, str(seconds), *sessions],
         capture_output=True,

@@ -1,4 +1,4 @@
-"""What a run found: each figure that is asked for beside the figure that was measured, as a table and as a file."""
+"""The results of a run: each required figure with its measurement, as a table and as a file."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PACKAGES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One figure that is asked for."""
+    """One required figure and its measurement."""
 
     name: str
     what: str
@@ -44,11 +44,11 @@ class Finding:
     unit: str = "x"
     """`x` for ratios."""
     numbers: Mapping[str, Any] = field(default_factory=dict)
-    """Every number behind it, by name with its unit."""
+    """Every underlying number, by name with its unit."""
 
     @property
     def title(self) -> str:
-        """Its name, as people read it."""
+        """Its name for people."""
         return self.name.replace("_", " ")
 
     def shown(self, value: float) -> str:
@@ -62,7 +62,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A measurement that came to nothing, which does not keep the others from being measured."""
+    """A failed measurement; the others are still made."""
 
     name: str
     why: str
@@ -70,7 +70,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Rounds:
-    """Two sides measured in turn, so that what disturbs the machine disturbs both."""
+    """Two sides measured alternately, so that disturbances of the machine affect both."""
 
     first: list[float] = field(default_factory=list)
     second: list[float] = field(default_factory=list)

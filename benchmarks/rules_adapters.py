@@ -22,7 +22,7 @@ REPEATS: Final = 10
 
 
 def adapters(plan: Plan) -> list[Finding]:
-    """Adapters of agent frameworks, at 1,000 items, beside the frameworks' own stores."""
+    """Adapters of agent frameworks, at 1,000 items, relative to the frameworks' own stores."""
     openai = _milliseconds(plan, "openai_agents")
     adk = _milliseconds(plan, "google_adk")
     langgraph = _milliseconds(plan, "langgraph")

@@ -1,4 +1,4 @@
-"""Measures single calls with 64 callers beside a bare gRPC echo: durable adds, batches of them, and reads."""
+"""Measures single calls with 64 callers relative to a bare gRPC echo: durable adds, batches of them, and reads."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sessions_proto.v1 import sessions_pb2 as pb
 
 
 class Done(Protocol):
-    """What a load came to."""
+    """The result of a load."""
 
     @property
     def rate(self) -> float: ...
@@ -40,7 +40,7 @@ def ours(database_url: str | None = None, *, workers: int = 1) -> Iterator[Ours]
 
 
 def costed(server: Server, run: Callable[[], Done], micros: list[float]) -> float:
-    """The rate of a load, and in `micros` what an answer cost the server in CPU time."""
+    """The rate of a load; adds the server's CPU time per response to `micros`."""
     before = server.cpu_seconds()
     done = run()
     micros.append((server.cpu_seconds() - before) / done.succeeded * 1_000_000)
@@ -128,7 +128,7 @@ def pipeline(plan: Plan) -> list[Finding]:
 
 
 def written(plan: Plan) -> list[Finding]:
-    """What a durable add of 300 bytes has the operating system write."""
+    """The bytes that the operating system writes for a durable add of 300 bytes."""
     with ours() as server:
         sessions = server.sessions(CALLERS)
         server.load_adds(sessions, seconds=plan.seconds)
@@ -147,7 +147,7 @@ def written(plan: Plan) -> list[Finding]:
 
 
 def add_messages(plan: Plan) -> list[Finding]:
-    """Durable adds in batches of 50, beside single ones."""
+    """Durable adds in batches of 50, relative to single ones."""
     with ours() as server:
         single, batched = server.sessions(CALLERS), server.sessions(CALLERS)
         found = _measured(
@@ -173,7 +173,7 @@ def get_context(plan: Plan) -> list[Finding]:
 
 
 def get_history(plan: Plan) -> list[Finding]:
-    """Reads of ten messages of a hundred, and of a hundred messages with data."""
+    """Reads of ten of a hundred messages, and of a hundred messages with data."""
 
     def ten(address: str) -> Call:
         return echo_history(address, 10)
@@ -214,7 +214,7 @@ def _reads(
 
 
 def _filled(server: Ours, *, data: bool) -> Sequence[str]:
-    """Sessions as a program would leave them: a small context and a hundred messages."""
+    """Sessions as programs leave them: a small context and a hundred messages."""
     context = struct_pb2.Struct()
     context.update({"user_input": {"query": "three offers", "page": 2}, "theme": "dark", "steps": [1, 2, 3]})
     made = server.sessions()
@@ -225,7 +225,7 @@ def _filled(server: Ours, *, data: bool) -> Sequence[str]:
 
 
 def _measured(plan: Plan, first: Callable[[], float], second: Callable[[], float]) -> Rounds:
-    """The rounds that count, after one that warms both sides up."""
+    """The measured rounds, after one that warms up both sides."""
     alternate(first, second, rounds=1)
     return alternate(first, second, rounds=plan.rounds)
 

@@ -1,4 +1,4 @@
-"""Measures the console: how soon a long log is open in it, beside a bare read of its stream in the same browser."""
+"""Measures how soon the console shows a long log, relative to a bare read of its stream in the same browser."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 EVENTS: Final = 10_000
 PAGE: Final = 1_000
 
-# Reads the stream as any program in a page would, and counts its frames without a look into them.
+# Reads the stream as any program in a page would, and counts its frames without parsing them.
 BARE: Final = """async ([request, wanted]) => {
   const started = performance.now();
   const body = Uint8Array.from(atob(request), (character) => character.charCodeAt(0));
@@ -47,7 +47,7 @@ BARE: Final = """async ([request, wanted]) => {
 
 
 def console(plan: Plan) -> list[Finding]:
-    """A session of ten thousand events, open and live in the console."""
+    """A session of ten thousand events, opened in the console until it is live."""
     with scratch() as folder, start_server(folder, http=True) as server, running_browser() as browser:
         with Client(server.address) as client:
             _fill(client)
@@ -77,7 +77,7 @@ def _bare(page: Page) -> float:
 
 
 def _console(page: Page) -> float:
-    """From the start of the navigation until the lane says that it is live at the last event."""
+    """From the start of the navigation until the event lane reports that it is live at the last event."""
     page.goto("/sessions/s1")
     page.get_by_text(f"at {EVENTS:,}", exact=True).wait_for()
     page.locator(".lane .is-live").wait_for()

@@ -1,4 +1,4 @@
-"""Measures drafts: what many watchers of one cost, with pieces paced and unpaced, and how soon one sees a token."""
+"""Measures drafts: the cost of many watchers of one, with pieces paced and unpaced, and the latency of a token."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ class Writer:
         self._position = (await self._stub.WriteDraft(request)).position
 
     async def commit(self) -> None:
-        """The next token begins another draft."""
+        """The next token starts another draft."""
         request = drafts_pb.CommitDraftRequest(session_id=self._session_id, message_id=f"m-{self._number}")
         await self._stub.CommitDraft(request)
         self._number, self._position = self._number + 1, 0
 
     async def discard(self) -> None:
-        """The next token begins another draft."""
+        """The next token starts another draft."""
         request = drafts_pb.WriteDraftRequest(
             session_id=self._session_id, message_id=f"m-{self._number}", discard=True
         )
@@ -73,14 +73,14 @@ def subscribe(session_id: str, *, paced: bool) -> pb.SubscribeRequest:
 
 @dataclass(frozen=True, slots=True)
 class _Shares:
-    """Of a core, while tokens come."""
+    """Fractions of a core while tokens are sent."""
 
     paced: list[float] = field(default_factory=list)
     unpaced: list[float] = field(default_factory=list)
 
 
 def drafts(plan: Plan) -> list[Finding]:
-    """200 watchers of a draft at 60 tokens a second, with pieces paced and unpaced."""
+    """200 watchers of a draft at 60 tokens per second, with pieces paced and unpaced."""
     with ours() as server:
         found = asyncio.run(_shares(plan, server))
     paced, unpaced = statistics.median(found.paced), statistics.median(found.unpaced)
@@ -119,7 +119,7 @@ async def _share(writer: Writer, server: Ours, *, seconds: float) -> float:
 
 
 def drafts_memory(plan: Plan) -> list[Finding]:
-    """What is left in memory of drafts that have ended."""
+    """The memory left by drafts that have ended."""
     count = plan.repeats * DRAFTS_PER_REPEAT
     with ours() as server:
         before, after = asyncio.run(_memory(server, count))
@@ -130,8 +130,8 @@ def drafts_memory(plan: Plan) -> list[Finding]:
 
 
 async def _memory(server: Ours, count: int) -> tuple[int, int]:
-    """When half as many drafts have warmed the server up, and after this many more. They are discarded: the caches of
-    the database grow with what is stored."""
+    """The memory after half as many drafts have warmed up the server, and after this many more. They are discarded,
+    because the database's caches grow with what is stored."""
     sessions = [server.session() for _ in range(WRITERS)]
 
     async def write(session_id: str, drafts: int) -> None:
@@ -151,7 +151,7 @@ async def _memory(server: Ours, count: int) -> tuple[int, int]:
 
 
 def drafts_receipt(plan: Plan) -> list[Finding]:
-    """How soon the only watcher of a draft sees a token, unpaced."""
+    """The latency of an unpaced token for a draft's only watcher."""
     with ours() as server, echo_server() as bare:
         echoes, receipts = asyncio.run(_receipts(plan, server, bare.address))
     echo = statistics.median(echoes)
@@ -162,7 +162,7 @@ def drafts_receipt(plan: Plan) -> list[Finding]:
 
 
 async def _receipts(plan: Plan, server: Ours, bare: str) -> tuple[list[float], list[float]]:
-    """The seconds of an echo, and those from the sending of a token to its coming."""
+    """The durations of an echo, and from sending a token to receiving it, in seconds."""
     session, echoes, receipts = server.session(), list[float](), list[float]()
     request = messages.add_message(session)
     async with (

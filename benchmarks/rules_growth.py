@@ -1,4 +1,4 @@
-"""Measures that what a call costs does not grow with what is stored: long histories, and many sessions."""
+"""Measures that the cost of a call does not grow with the stored data: long histories, and many sessions."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ LONG: Final = 100_000
 FEW: Final = 10_000
 MANY: Final = 1_000_000
 PAGES_BEFORE: Final = 20
-"""A page in the middle of a list comes after so many."""
+"""How many pages come before a page in the middle of a list."""
 
 
 def growth_messages(plan: Plan) -> list[Finding]:
     """Adding to a history and reading its end, in a session of 10 messages and in one of 100,000."""
-    seconds = plan.seconds / 3  # so that the short history stays short beside the long one
+    seconds = plan.seconds / 3  # keeps the short history short compared with the long one
     with ours() as server:
         long = server.session(history=LONG)
         read_short, read_long = server.get_history(server.session(history=SHORT)), server.get_history(long)
@@ -73,7 +73,7 @@ def _seconds(copy: Callable[[], pb.Session], count: int) -> float:
 
 
 def growth_pages(plan: Plan) -> list[Finding]:
-    """Pages of List and Search among 10,000 sessions and among a million."""
+    """Pages of List and Search among 10,000 and among a million sessions."""
     with _filled(FEW) as few, _filled(MANY) as many:
         lists = {
             "first page": _list_page,
@@ -101,7 +101,7 @@ def _filled(sessions: int) -> Iterator[Ours]:
 def _pages(
     plan: Plan, name: str, rpc: str, pages: dict[str, Callable[[Ours], Call]], few: Ours, many: Ours
 ) -> Finding:
-    """The kind of page counts that grows most."""
+    """The kind of page that grows most counts."""
     found = {kind: _page_rounds(plan, call(few), call(many)) for kind, call in pages.items()}
     numbers = {
         f"{kind}: p50 in µs with {sessions:,}": side

@@ -1,4 +1,4 @@
-"""Measures a call over HTTP beside the same call over gRPC: what each costs the one server that answers both."""
+"""Measures a call over HTTP relative to the same call over gRPC: the cost of each for the server that answers both."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def get_session_connect(plan: Plan) -> list[Finding]:
 
 
 def _cost(server: Server, run: Callable[[], Load], rates: list[float]) -> float:
-    """What an answer cost the server in CPU time, in µs; in `rates` how many it gave a second."""
+    """The server's CPU time per response, in µs; adds the responses per second to `rates`."""
     before = server.cpu_seconds()
     done = run()
     rates.append(done.rate)

@@ -1,4 +1,4 @@
-"""Measures what a program on one machine gets: a database file without a server, and how soon programs are there."""
+"""Measures local programs: adds through a database file without a server, and startup times."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from benchmarks.report import Finding, Rounds, alternate
 from benchmarks.rules_peers import ENVIRONMENTS, PEERS, PINS, rates
 
 STARTS: Final = 9
-"""How often a program is started; the quickest counts, since only disturbances add to it."""
+"""How often a program is started; the fastest start counts, since disturbances only add time."""
 
 
 def embedded(plan: Plan) -> list[Finding]:
-    """Adds through a database file: 64 tasks beside the OpenAI SDK's SQLite session, one beside a server."""
+    """Adds through a database file: 64 tasks relative to the OpenAI SDK's SQLite session, and one relative to a
+    server."""
     [peer] = (each for each in PEERS if each.program == "openai_sqlite")
     python = python_of(ENVIRONMENTS / peer.environment, PINS / f"{peer.environment}.txt")
     beside, alone = Rounds(), Rounds()
@@ -51,7 +52,7 @@ def embedded(plan: Plan) -> list[Finding]:
 
 
 def starts(_plan: Plan) -> list[Finding]:
-    """How soon the command line and the client are there, in processor time."""
+    """The CPU time until the command line and the client are ready."""
     help_ = alternate(lambda: _cpu("-c", "import typer"), _help, rounds=STARTS)
     loaded = alternate(
         lambda: _cpu("-c", "from sessions_client import *"),
@@ -110,7 +111,7 @@ def _help() -> float:
 
 
 def _cpu(*arguments: str) -> float:
-    """The processor time of a Python program from its start to its end, in seconds."""
+    """The CPU time of a Python program, in seconds."""
     with subprocess.Popen(
         [sys.executable, *arguments], cwd=ROOT, env=environment(), stdout=subprocess.DEVNULL
     ) as process:

@@ -1,6 +1,6 @@
-"""Measures the libraries that keep conversations in process, each in an environment of its own with pinned versions.
+"""Measures in-process libraries that store conversations, each in a separate environment with pinned versions.
 
-They pay for no network and answer their own process only, so what they are compared with is the harder task.
+They need no network and serve only their own process, so the server that they are compared with has the harder task.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Peer:
     program: str
     """Its module in `benchmarks.peers`."""
     environment: str
-    """Where it runs, and the file of pinned versions that makes it."""
+    """Its environment, which is the name of its file of pinned versions."""
     what: str
     asked: float
 
@@ -41,7 +41,7 @@ PEERS: Final = (
 
 
 def peers(plan: Plan) -> list[Finding]:
-    """Four libraries that store a message on SQLite in process, beside our durable adds."""
+    """Four in-process libraries that store a message on SQLite, relative to our durable adds."""
     pythons = {
         peer.environment: python_of(ENVIRONMENTS / peer.environment, PINS / f"{peer.environment}.txt")
         for peer in PEERS
@@ -53,7 +53,7 @@ def peers(plan: Plan) -> list[Finding]:
 
 
 def _beside(plan: Plan, server: Ours, sessions: list[str], peer: Peer, python: Path) -> Finding:
-    """Both in turn, each with 64 callers on four sessions."""
+    """Both alternately, each with 64 callers on four sessions."""
     own: list[float] = []
     together: list[float] = []
     alone: list[float] = []
@@ -74,7 +74,7 @@ def _beside(plan: Plan, server: Ours, sessions: list[str], peer: Peer, python: P
 
 
 def rates(peer: Peer, python: Path, *, seconds: float) -> dict[str, float]:
-    """The messages that a peer adds in a second, by the number of callers."""
+    """How many messages per second a library adds, by number of callers."""
     with scratch() as folder:
         done = subprocess.run(
             [python, "-W", "ignore", "-m", f"benchmarks.peers.{peer.program}", folder, str(seconds)],

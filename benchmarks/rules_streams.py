@@ -1,4 +1,4 @@
-"""Measures what subscribers see: how fast a write reaches a thousand of them, how soon one, and what one costs."""
+"""Measures subscriptions: how fast a write reaches a thousand subscribers, the latency for one, and its cost."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from sessions_proto.v1 import sessions_pb2 as pb
 
 SUBSCRIBERS: Final = 1_000
 WRITES_PER_SECOND: Final = 20
-"""For how many writes a second of the plan is reckoned; they follow each other as fast as all have received."""
+"""The number of writes planned per second; each starts when all have received the previous one."""
 IDLE_SUBSCRIBERS: Final = 2_000
 MOST_BYTES: Final = 21_000
 STARTS: Final = 5
@@ -33,7 +33,7 @@ Caller = Callable[[pb.AddMessageRequest], Awaitable[bytes]]
 
 
 def fan_out(plan: Plan) -> list[Finding]:
-    """One write to a thousand subscribers, beside a bare stream server."""
+    """One write to a thousand subscribers, relative to a bare stream server."""
     with ours() as server, echo_server() as bare:
         found, cost = asyncio.run(_fan_out(plan, server, bare))
     what = f"one AddMessage to {SUBSCRIBERS:,} subscribers, beside a bare stream"
@@ -47,7 +47,7 @@ def fan_out(plan: Plan) -> list[Finding]:
 
 
 async def _fan_out(plan: Plan, server: Ours, bare: Server) -> tuple[Rounds, Rounds]:
-    """The events in a second, and what each cost its server."""
+    """The events per second, and the cost of each for its server."""
     session = server.session()
     add, subscribe = messages.add_message(session), pb.SubscribeRequest(session_id=session)
     writes = max(int(plan.seconds * WRITES_PER_SECOND), 1)
@@ -73,7 +73,7 @@ async def _fan_out(plan: Plan, server: Ours, bare: Server) -> tuple[Rounds, Roun
 async def _fanned_out(
     listening: Crowd, publish: Publish, *, writes: int, process: Server
 ) -> tuple[float, float]:
-    """The events in a second, and the CPU time of each in µs."""
+    """The events per second, and the CPU time per event in µs."""
     before, spent = listening.received, process.cpu_seconds()
     started = time.perf_counter()
     for number in range(1, writes + 1):
@@ -90,7 +90,7 @@ class _Receipts:
 
 
 def receipt(plan: Plan) -> list[Finding]:
-    """How soon the only subscriber of a quiet server receives a write."""
+    """The latency of a write for the only subscriber of a quiet server."""
     with ours() as server, echo_server() as bare:
         found = asyncio.run(_receipts(plan, server, bare.address))
     echo = statistics.median(found.echo_seconds) * 1_000
@@ -101,7 +101,7 @@ def receipt(plan: Plan) -> list[Finding]:
 
 
 async def _receipts(plan: Plan, server: Ours, bare: str) -> _Receipts:
-    """The event's time is set before its commit, so what is measured has the commit in it."""
+    """The event's time is set before its commit, so the latency includes the commit."""
     session = server.session()
     add, subscribe = messages.add_message(session), pb.SubscribeRequest(session_id=session)
     found = _Receipts([], [])
@@ -130,7 +130,7 @@ async def _receipts(plan: Plan, server: Ours, bare: str) -> _Receipts:
 
 
 def _caller(channel: grpc.aio.Channel, method: str) -> Caller:
-    """Calls the method and does not look at its answer."""
+    """Calls the method and ignores its response."""
     call: grpc.aio.UnaryUnaryMultiCallable[pb.AddMessageRequest, bytes] = channel.unary_unary(
         f"/{method}", pb.AddMessageRequest.SerializeToString
     )
@@ -138,7 +138,7 @@ def _caller(channel: grpc.aio.Channel, method: str) -> Caller:
 
 
 def memory(plan: Plan) -> list[Finding]:
-    """What an idle subscriber costs in memory."""
+    """The memory of an idle subscriber."""
     with scratch() as folder, sessions_server(folder) as process, connected(process) as server:
         before, after = asyncio.run(_memory(server, process))
     each = (after - before) / IDLE_SUBSCRIBERS / 1_000
@@ -158,7 +158,7 @@ async def _memory(server: Ours, process: Server) -> tuple[int, int]:
 
 
 def start(plan: Plan) -> list[Finding]:
-    """How long a server takes from its start on an empty folder to its first answer."""
+    """The time from starting a server on an empty folder to its first response."""
     seconds = [_start() for _ in range(STARTS)]
     what = "start of the server on an empty folder to its first answer"
     measured = statistics.median(seconds)

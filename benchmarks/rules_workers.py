@@ -1,4 +1,4 @@
-"""Measures two workers behind one address beside a single one, on one PostgreSQL."""
+"""Measures two workers behind one address relative to a single one, on one PostgreSQL."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from benchmarks.report import Finding, Rounds, alternate
 from benchmarks.rules_calls import costed, ours
 
 CALLERS: Final = 2 * CALLERS_EACH
-"""As many for each of two workers as the other measurements have: a transaction then holds as many commits."""
+"""As many per worker as in the other measurements, so that a transaction has as many commits."""
 
 TO_SPARE: Final = 1.0
-"""How many cores must be idle while one worker is under load, so that a second one could be faster."""
+"""How many cores must be idle with one worker under load, so that a second one can be faster."""
 
 
 def workers(plan: Plan) -> list[Finding]:
-    """Durable adds on PostgreSQL by two workers, beside one."""
+    """Durable adds on PostgreSQL by two workers, relative to one."""
     idle: list[float] = []
     cost = Rounds()
     with postgres_url() as url, ours(url) as one, ours(url, workers=2) as two:
         sessions = {server: server.sessions(CALLERS) for server in (one, two)}
 
         def adds(server: Ours, micros: list[float]) -> float:
-            # Linux assigns connections to workers, so each caller has its own, as many programs would have.
+            # Linux distributes connections over workers, so each caller has its own, like separate programs.
             return costed(
                 server.process,
                 lambda: server.load_adds(sessions[server], seconds=plan.seconds, connections=CALLERS),

@@ -1,6 +1,6 @@
-"""`make bench`: measures what is promised about speed, and fails when a promise is not kept.
+"""`make bench`: measures the promised performance, and fails if a promise is not kept.
 
-All bounds stand in the measurements, as ratios to what else ran on this machine within the same minutes.
+The bounds are defined with the measurements, as ratios to something else that ran on this machine within minutes.
 """
 
 from __future__ import annotations
@@ -85,12 +85,12 @@ def parse(known: dict[str, Callable[[Plan], list[Finding]]]) -> argparse.Namespa
 
 
 def main() -> int | str:
-    """Answers the exit code, or the sentence that says why nothing could be measured."""
+    """Returns the exit code, or a sentence that says why nothing could be measured."""
     from rich.console import Console
 
     from benchmarks import chart, load, plan, report
 
-    # So that a run which is stopped takes its servers and its databases with it.
+    # So that an interrupted run stops its servers and databases.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
     known = measurements()
     options = parse(known)
@@ -107,11 +107,11 @@ def main() -> int | str:
             with console.status(f"measuring {name}"):
                 findings += known[name](plan.QUICK if options.quick else plan.FULL)
             console.print(f"measured {name} ({time.monotonic() - started:.0f} s)")
-        except Exception as error:  # whatever broke it, the others are worth measuring
+        except Exception as error:  # the other measurements are still worth making
             failures.append(report.Failure(name, f"{type(error).__name__}: {error}"))
             console.print(f"{name} failed ({time.monotonic() - started:.0f} s)")
     report.show(console, findings, failures)
-    # A part of a run, or a hasty one, does not replace the results of a whole one.
+    # A partial or quick run does not overwrite the results of a full one.
     output = options.output or (None if options.only or options.quick else RESULTS)
     if output is not None:
         report.write(output, findings, failures, h2load=h2load, seconds=time.monotonic() - started)
@@ -120,6 +120,6 @@ def main() -> int | str:
 
 
 if __name__ == "__main__":
-    # Run as a file, Python looks for modules beside it only.
+    # When run as a file, Python only looks for modules next to it.
     sys.path[:0] = [str(ROOT / source) for source in ("generated", ".")]
     sys.exit(main())

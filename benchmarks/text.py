@@ -1,4 +1,5 @@
-"""The text that every measurement stores, here and in the peers' environments, where nothing of ours is installed."""
+"""The text that every measurement stores, also in the libraries' environments, where none of our packages is
+installed."""
 
 from __future__ import annotations
 
@@ -12,4 +13,4 @@ _TEXT: Final = (
 )
 
 CONTENT: Final = (_TEXT * 2)[:299]
-"""With its role and as protobuf, a message of 308 bytes."""
+"""With its role and as protobuf, this makes a message of 308 bytes."""

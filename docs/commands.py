@@ -1,4 +1,4 @@
-"""Renders what `--help` says of every command line, so that the page is what the programs themselves say."""
+"""Renders the `--help` output of every command line, so that the page always matches the programs."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from sessions_server.__main__ import cli as server
 from sessions_tasks.__main__ import cli as tasks
 
 WIDTH: Final = "80"
-"""Columns of the terminal that the help is made for."""
+"""The width of the terminal for which help is rendered."""
 
 Program = Callable[[Sequence[str]], typer.Typer]
-"""The command line that takes these arguments."""
+"""Returns the command line for these arguments."""
 
 PROGRAMS: Final[dict[str, Program]] = {
     "sessions": command_line,
@@ -29,7 +29,7 @@ PROGRAMS: Final[dict[str, Program]] = {
 
 
 def commands_page() -> str:
-    """Returns the page of all programs, each with its commands."""
+    """Returns the page of all programs with their commands."""
     lines = ["# Command lines", "", "What `--help` says of each program and each of its commands.", ""]
     for name, program in PROGRAMS.items():
         lines += [f"## {name}", ""]
@@ -41,7 +41,7 @@ def commands_page() -> str:
 
 
 def _paths(program: str) -> Iterator[tuple[str, ...]]:
-    """The words of each command of a program, groups before what is in them."""
+    """The words of each command of a program, groups before their commands."""
     if program == "sessions":
         for name, entry in COMMANDS.items():
             yield (name,)

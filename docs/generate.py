@@ -1,7 +1,7 @@
-"""Writes the tables and pictures of the docs that are made from something else, or checks them with --check.
+"""Writes the derived tables and pictures of the docs, or checks them with --check.
 
-Invariant: what is between the markers of a page is a function of the settings, or of the frameworks' pins, alone, and a
-picture is a function of its text, the file beside it that ends in `.d2`.
+Invariant: the text between a page's markers depends only on the settings or on the frameworks' pins, and a picture only
+on its source, the file next to it that ends in `.d2`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 DOCS: Final = Path(__file__).resolve().parent
 PINS: Final = DOCS.parent / "tests" / "integrations"
 PICTURES: Final = tuple(sorted(DOCS.glob("images/*.d2")))
-"""The texts that pictures are drawn from, in the language of https://d2lang.com."""
+"""The sources of the pictures, in the language of https://d2lang.com."""
 
 LOOK: Final = ("--theme=0", "--dark-theme=200", "--pad=16", "--scale=0.75")
 FRAMEWORKS: Final = {
@@ -33,11 +33,11 @@ FRAMEWORKS: Final = {
     "pydantic_ai": ("pydantic-ai", "pydantic-ai-slim"),
     "mcp": ("Model Context Protocol", "mcp"),
 }
-"""The name and the package of each framework, by the file of its pins."""
+"""The name and the package of each framework, by its file of pins."""
 
 
 def settings() -> str:
-    """The settings in the order of their definition, one row each."""
+    """The settings in order of definition, one row each."""
     prefix = Settings.model_config.get("env_prefix", "")
     rows = ["| Variable | Default | Meaning |", "|---|---|---|"]
     for name, field in Settings.model_fields.items():
@@ -62,7 +62,7 @@ def default_of(field: FieldInfo) -> str:
 
 
 def versions() -> str:
-    """The version of each framework that the adapters are tested with."""
+    """The tested version of each framework."""
     rows = []
     for file, (name, package) in FRAMEWORKS.items():
         pins = dict(line.split("==") for line in (PINS / f"{file}.txt").read_text("utf-8").split())
@@ -74,11 +74,11 @@ TABLES: Final[dict[str, tuple[str, Callable[[], str]]]] = {
     "reference/settings.md": ("settings", settings),
     "integrations.md": ("versions", versions),
 }
-"""Of each page the name of its markers, and what is between them."""
+"""For each page, the name of its markers, and the text between them."""
 
 
 def render(page: str, text: str) -> str:
-    """The page with its table as it should be."""
+    """The page with an up-to-date table."""
     name, table = TABLES[page]
     begin, end = f"<!-- {name}: begin, written by `make fix-docs` -->", f"<!-- {name}: end -->"
     before, found, rest = text.partition(begin)
@@ -89,7 +89,7 @@ def render(page: str, text: str) -> str:
 
 
 def drawn(text: Path) -> bytes:
-    """The picture of a text, as SVG that follows the reader's light or dark scheme."""
+    """The picture of a source, as SVG that follows the reader's light or dark scheme."""
     command: list[str | Path] = [Path(sys.executable).with_name("d2"), *LOOK, text, "-"]
     done = subprocess.run(command, capture_output=True, check=False)
     if done.returncode != 0:
@@ -98,7 +98,7 @@ def drawn(text: Path) -> bytes:
 
 
 def main(arguments: list[str]) -> str | None:
-    """Returns None when all is well, else the sentence that says what to do."""
+    """Returns None on success, else a sentence that says what to do."""
     if arguments not in ([], ["--check"]):
         return "usage: python docs/generate.py [--check]"
     for page in TABLES:

@@ -1,6 +1,6 @@
 """Renders the protos' comments as Markdown: one page for the RPCs and messages, one for the error reasons.
 
-Invariant: the pages are a function of protos/ alone, so what a caller reads in the docs is what the protos say.
+Invariant: the pages depend only on protos/, so the docs always match the protos.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 PACKAGE: Final = ".sessions.v1."
 ERRORS: Final = "sessions/v1/errors.proto"
 
-# The field numbers of descriptor.proto, of which a comment's path is made.
+# The field numbers in descriptor.proto from which a comment's path is made.
 _MESSAGES, _ENUMS, _SERVICES, _PARTS, _PACKAGE = 4, 5, 6, 2, 2
 
 Comments = dict[tuple[int, ...], str]

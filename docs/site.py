@@ -1,7 +1,7 @@
-"""Hooks of the documentation site: pages that are derived from elsewhere, and links out of the docs folder.
+"""Hooks of the documentation site: derived pages, and links out of the docs folder.
 
-The pages in docs/ link to each other and to other files of the repository, and work where the repository is read. The
-site has some of these files as pages; links to the others become plain text there.
+The pages in docs/ link to each other and to other files of the repository, so that they work when read in the
+repository. Some of these files are pages of the site; links to the others become plain text there.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ ROOT_PAGES: Final = {
     "CONTRIBUTING.md": "contributing.md",
     "SECURITY.md": "security.md",
 }
-"""Files of the repository's root, and the pages of the site that they are."""
+"""Files in the repository's root, and their pages on the site."""
 
 _LINK: Final = re.compile(r"\[([^\]]+)\]\(([^)\s]+)\)")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Adds the pages that are derived: from the protos, the command lines and the files of the root."""
+    """Adds the derived pages: from the protos, the command lines and the files in the root."""
     protos = read_protos()
     derived = {
         "reference/rpcs.md": rpc_page(protos),
@@ -49,7 +49,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Has links lead to the site's pages, and makes plain text of those to files that the site does not have."""
+    """Makes links lead to the site's pages, and turns links to files outside the site into plain text."""
     name = page.file.src_uri
     source = next((file for file, root_page in ROOT_PAGES.items() if root_page == name), f"docs/{name}")
 
@@ -67,7 +67,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def page_of(file: str) -> str | None:
-    """The page or picture of the site that a file of the repository is; None where it has none."""
+    """The site's page or picture for a file of the repository; None if it has none."""
     if file in ROOT_PAGES:
         return ROOT_PAGES[file]
     inside = file.removeprefix("docs/")

@@ -1,4 +1,4 @@
-"""Shows an answer while it is written: one task writes it token by token, another prints what it sees.
+"""Shows a response while it is being written: one task writes it token by token, another prints what it sees.
 
 Start a server first: `make run`.
 """

@@ -1,4 +1,4 @@
-"""The smallest program: one conversation, from its start to its end.
+"""The smallest program: one conversation from start to end.
 
 make run                                      # in one terminal
 .venv/bin/python examples/quickstart.py       # in another

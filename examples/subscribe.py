@@ -3,8 +3,8 @@
     make run                                                          # in one terminal
     .venv/bin/python examples/subscribe.py SESSION_ID position.txt    # in another
 
-The client itself survives a broken connection and a restart of the server. The position in the file is for the case
-that this program is stopped: started again, it shows every event that came meanwhile.
+The client itself survives broken connections and restarts of the server. The file keeps the position across restarts of
+this program, which then shows every event since it stopped.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def follow(client: Client, session_id: str, position: Path) -> None:
 
 
 def keep(position: Path, sequence: int) -> None:
-    """Replaces the file whole: one that was half written would be of no use after a crash."""
+    """Replaces the file atomically: a half-written one would be useless after a crash."""
     fresh = position.with_name(position.name + ".new")
     fresh.write_text(str(sequence))
     fresh.replace(position)

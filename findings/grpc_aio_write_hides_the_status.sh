@@ -3,7 +3,7 @@
 #
 # One would expect the error of a failed `call.write` to carry the status that the server sent, as every other error of
 # a call does and as in the synchronous interface. It says INTERNAL, "Internal error from Core". Only awaiting the call
-# itself tells the real status, here FAILED_PRECONDITION, and in a few calls of a hundred not even that. It matters
+# itself returns the real status, here FAILED_PRECONDITION, and in a few calls of a hundred not even that. It matters
 # wherever the code decides what happens next: an upload that is refused for its size, its token or a quota looks like a
 # bug of the server, and is repeated or reported as one. After a failed write, ask the call and not the exception.
 set -euo pipefail
@@ -28,7 +28,7 @@ async def refuse(requests, context):
 
 
 async def fails(work):
-    """The code of the error that the work raises."""
+    """The code of the error raised by the work."""
     try:
         await work
     except grpc.RpcError as error:

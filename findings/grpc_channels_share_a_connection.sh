@@ -33,7 +33,7 @@ async def echo(request, context):
 
 
 async def call_beside_streams(options):
-    """What a call on one channel comes to while another one has as many streams open as a connection may have."""
+    """The result of a call on one channel while another has the maximum number of streams of a connection open."""
     server = grpc.aio.server(options=[("grpc.max_concurrent_streams", LIMIT)])
     methods = {
         "Quiet": grpc.unary_stream_rpc_method_handler(quiet),

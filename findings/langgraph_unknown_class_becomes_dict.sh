@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# LangGraph: a program that lacks the class of a value turns it into a dict, for every program that comes after.
+# LangGraph: a program that lacks the class of a value turns it into a dict for every later program.
 #
 # One would expect an error when a checkpoint holds an object whose module cannot be imported, or that the value stays
 # as it is stored. Instead the saver returns the object's fields as a dict. A maintenance script or another service
 # that continues the thread (`update_state` on any other channel is enough) stores that dict in the next checkpoint,
 # and the program that owns the class gets a dict as well from then on: `state["order"].number` fails far from the
-# cause. A log line is all that tells, and for a pydantic model not even that. A program that copies or edits threads
+# cause. Only a log line reports it, and for a pydantic model not even that. A program that copies or edits threads
 # needs the owner's modules, or `JsonPlusSerializer(__unpack_ext_hook__=ormsgpack.Ext)`, which keeps such values as
 # they are stored.
 set -euo pipefail

@@ -16,7 +16,7 @@ import sys
 
 
 def freed(name, run):
-    """How many of the 100 pages that are asked for come back."""
+    """How many of the 100 requested pages are freed."""
     connection = sqlite3.connect(f"{name}.db", isolation_level=None)
     connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
     connection.execute("CREATE TABLE items (value TEXT)")

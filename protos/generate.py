@@ -1,7 +1,7 @@
-"""Writes the Python code for protos/ into generated/, or checks with --check that exactly that stands there.
+"""Writes the Python code for protos/ into generated/; with --check, verifies that it is up to date.
 
-Invariant: generated/ is a function of protos/ alone. The generator runs in an environment of its own, pinned
-by requirements.txt, so neither the caller's Python packages nor today's date change a byte.
+Invariant: generated/ depends only on protos/. The generator runs in a separate environment pinned by requirements.txt,
+so neither the caller's Python packages nor the date affect the output.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ PACKAGES = {
     "sessions_proto": "The generated code of the `sessions` protocol, one package for each version.",
     "sessions_proto/v1": "Messages and stubs of the protobuf package `sessions.v1`.",
 }
-# The import root has a name that no file of a user's project shadows, as `sessions` would be by their `sessions.py`.
-# The protobuf package keeps its name, since that is what travels.
+# The import root is a name that no file in a user's project shadows, as their `sessions.py` would shadow `sessions`.
+# The protobuf package keeps its name, which is part of the wire format.
 IMPORT_ROOT = re.compile(r"(?<=from )sessions(?=\.v1 import )|(?<=')sessions(?=\.v1\.\w+_pb2')")
 
 
 def environment() -> Path:
-    """Returns the pinned environment's Python; it is made again whenever requirements.txt has changed."""
+    """Returns the pinned environment's Python; creates it again whenever requirements.txt has changed."""
     python = ENVIRONMENT / ("Scripts" if sys.platform == "win32" else "bin") / "python"
     stamp = ENVIRONMENT / "requirements.txt"
     wanted = REQUIREMENTS.read_text(encoding="utf-8")
@@ -57,7 +57,7 @@ def protoc(python: Path, target: Path) -> None:
 
 
 def generate(target: Path) -> None:
-    """Fills an empty folder with everything that belongs into generated/."""
+    """Fills an empty folder with everything that belongs in generated/."""
     protoc(environment(), target)
     (target / "sessions").rename(target / "sessions_proto")
     for package, docstring in PACKAGES.items():
@@ -70,7 +70,7 @@ def generate(target: Path) -> None:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Maps every file below a folder to its bytes. What Python caches there is not part of the code."""
+    """Maps every file below a folder to its bytes, ignoring Python's caches."""
     files = (path for path in sorted(folder.rglob("*")) if path.is_file() and "__pycache__" not in path.parts)
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
@@ -85,7 +85,7 @@ def differences(expected: dict[str, bytes], found: dict[str, bytes]) -> list[str
 
 
 def write(expected: dict[str, bytes]) -> None:
-    """Makes generated/ hold exactly the expected files; files that are already right keep their times."""
+    """Makes generated/ contain exactly the expected files; unchanged files keep their times."""
     found = contents(GENERATED)
     for name in found.keys() - expected.keys():
         (GENERATED / name).unlink()
@@ -97,7 +97,7 @@ def write(expected: dict[str, bytes]) -> None:
 
 
 def main(arguments: list[str]) -> str | None:
-    """Returns None when all is well, else the sentence that says what to do."""
+    """Returns None on success, else a sentence that says what to do."""
     if arguments not in ([], ["--check"]):
         return "usage: python protos/generate.py [--check]"
     with tempfile.TemporaryDirectory() as folder:

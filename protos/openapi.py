@@ -1,7 +1,7 @@
-"""Writes the description of the HTTP API from protos/, or checks with --check that it is what protos/ gives.
+"""Writes the description of the HTTP API from protos/; with --check, verifies that it is up to date.
 
-Paths, schemas and their texts come from the protos and their comments; only what HTTP has beside the methods (the
-events of a session, and the caller) is described here.
+Paths, schemas and their texts come from the protos and their comments; only what HTTP adds to the methods (the events
+of a session, and the caller) is described here.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ KNOWN: Final[dict[str, Json]] = {
     ".google.protobuf.Struct": {"type": "object", "additionalProperties": True},
     ".google.protobuf.Value": {},
 }
-# Where descriptor.proto has its lists of services, messages, enums, and of what is in them.
+# The field numbers in descriptor.proto of services, messages, enums, and their members.
 MESSAGES, ENUMS, SERVICES = 4, 5, 6
 FIELDS, NESTED, NESTED_ENUMS, METHODS, VALUES = 2, 3, 4, 2, 2
 
 
 class File:
-    """One proto file: its descriptor, and the comments by their places in it."""
+    """One proto file: its descriptor, and its comments by path."""
 
     def __init__(self, descriptor: Json) -> None:
         self.descriptor = descriptor

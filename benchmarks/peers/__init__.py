@@ -1,1 +1,1 @@
-"""The peers that are measured, each by a program that runs in an environment of its own; see the .txt files."""
+"""The libraries that ours is compared with, each run in a separate environment; see the .txt files."""

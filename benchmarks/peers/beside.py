@@ -1,4 +1,4 @@
-"""Runs an adapter and the framework's own store in turn, in the framework's environment; prints how long each takes."""
+"""Runs an adapter and the framework's own store alternately, in the framework's environment; prints their times."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
 LARGE = 1_000
-"""How many items, checkpoints or sessions there are when an operation is measured."""
+"""How many items, checkpoints or sessions exist when an operation is measured."""
 
 Operations: TypeAlias = Mapping[str, Callable[[], Awaitable[object]]]
 
@@ -23,8 +23,8 @@ Operations: TypeAlias = Mapping[str, Callable[[], Awaitable[object]]]
 def measure(prepare: Callable[[Path, str], AbstractAsyncContextManager[Operations]]) -> None:
     """Prints the median milliseconds of each operation in each round, as JSON.
 
-    Takes the folder for databases, the server's address, the number of rounds and of operations in each from the
-    command line.
+    The command line has the folder for databases, the server's address, the number of rounds, and the number of
+    operations per round.
     """
     folder, address, rounds, repeats = sys.argv[1:]
     asyncio.run(_measure(prepare, Path(folder), address, int(rounds), int(repeats)))

@@ -1,4 +1,4 @@
-"""Runs one peer's way of adding a message, over and over, in its own process and without a network between."""
+"""Repeats a library's way of adding a message, in its own process and without a network."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ Add: TypeAlias = Callable[[int], Awaitable[object]]
 
 
 def measure(peer: Callable[[Path], AbstractAsyncContextManager[Add]]) -> None:
-    """Prints the messages that one caller and that 64 callers on four sessions add in a second, as JSON.
+    """Prints how many messages per second one caller and 64 callers on four sessions add, as JSON.
 
-    Takes the folder for the database and the seconds of each measurement from the command line.
+    The command line has the folder for the database and the duration of each measurement in seconds.
     """
     folder, seconds = Path(sys.argv[1]), float(sys.argv[2])
     asyncio.run(_measure(peer, folder, seconds))

@@ -1,1 +1,1 @@
-"""What only shows at size. Each module is run by hand, as its first lines say, and prints its figures."""
+"""Effects that only show at size. Each module is run by hand, as its docstring says, and prints its figures."""

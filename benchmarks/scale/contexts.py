@@ -1,4 +1,4 @@
-"""Measures what a change of a context costs the server, with few keys and with many: a change is one increment.
+"""Measures the server's cost of a context change with few and with many keys; a change is one increment.
 
 Run by hand: `.venv/bin/python -m benchmarks.scale.contexts`.
 """
@@ -26,7 +26,7 @@ CHANGE: Final = Change("key5", ("key5",), Increment(1))
 
 
 async def cost(core: Core, keys: int) -> float:
-    """The median of the CPU time that a change takes, in seconds."""
+    """The median CPU time of a change, in seconds."""
     key = SessionKey("default", f"with-{keys}")
     created = NewSession(user_id="u", metadata={}, config=SessionConfig(), storage=StorageOptions())
     whole = SetContext({f"key{number}": number for number in range(keys)})

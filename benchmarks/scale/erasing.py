@@ -1,7 +1,7 @@
 """Measures how long calls that erase a whole history take, and how long others' adds wait meanwhile.
 
-Run by hand: `.venv/bin/python -m benchmarks.scale.erasing --messages 1000 200000`. The others are one caller who adds
-to a small session, from before the call until the server has erased everything.
+Run by hand: `.venv/bin/python -m benchmarks.scale.erasing --messages 1000 200000`. The others are a single caller that
+adds to a small session, from before the call until the server has erased everything.
 """
 
 from __future__ import annotations

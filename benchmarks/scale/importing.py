@@ -1,8 +1,8 @@
 """Measures how long others' adds wait while a session of many messages is imported.
 
-Run by hand: `.venv/bin/python -m benchmarks.scale.importing --messages 1000 50000`. The others are one caller who adds
-to a small session. An add's time is given by the clock, and as the CPU time that the process used meanwhile. With
-`--replace` the session exists, so that the import replaces it.
+Run by hand: `.venv/bin/python -m benchmarks.scale.importing --messages 1000 50000`. The others are a single caller that
+adds to a small session. The time of an add is given as wall-clock time, and as the CPU time that the process used
+meanwhile. With `--replace` the session exists, so that the import replaces it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from sessions_server.settings import Settings
 
 
 class Wait(NamedTuple):
-    """What one add takes, in seconds."""
+    """The duration of an add, in seconds."""
 
     elapsed: float
     cpu: float

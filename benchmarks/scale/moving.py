@@ -1,4 +1,4 @@
-"""Measures `sessions-server import`: sessions a second as it brings them in, many together, and one by one beside it.
+"""Measures `sessions-server import` in sessions per second: many together, and one by one for comparison.
 
 Run by hand: `.venv/bin/python -m benchmarks.scale.moving --sessions 20000`.
 """
@@ -42,14 +42,14 @@ async def export(folder: Path, dump: Path) -> None:
 
 
 class Cost(NamedTuple):
-    """What it takes to bring in one session, in seconds."""
+    """The cost of importing one session, in seconds."""
 
     elapsed: float
     cpu: float
 
 
 async def cost(way: Way, dump: Path, database: Path, sessions: int) -> Cost:
-    """Into a new database."""
+    """Imports into a new database."""
     async with running_core(_settings(database)) as core:
         with open_to_read(dump, core.cells) as reader:
             start, cpu = time.perf_counter(), time.process_time()

@@ -1,9 +1,9 @@
 """Measures one page of each kind of list and search among few and among many sessions.
 
 Run by hand: `.venv/bin/python -m benchmarks.scale.searches --sessions 10000 200000`, with `--postgres` on PostgreSQL,
-and with `--tree` with the server of another checkout. Half of the sessions are of one user; of some databases as many
-have expired without it being recorded yet. The milliseconds are those that a call costs the server's process, and those
-that it takes.
+and with `--tree` with the server of another checkout. Half of the sessions belong to one user; in some databases half
+have expired without that being recorded yet. The figures are the CPU time of the server's process per call, and the
+call's duration, in milliseconds.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def patterns(server: Ours, *, timeout: bool) -> list[str]:
 
 @contextmanager
 def serving(folder: Path, url: str, tree: Path) -> Iterator[Ours]:
-    """Without a sweep: what expires meanwhile stays as it is recorded."""
+    """Without a sweep, so that expiries are not recorded meanwhile."""
     arguments = ["--listen", "127.0.0.1:0", "--database-url", url, "--sweep-interval", "86400"]
     with (
         program(["sessions_server", "serve", *arguments], log=folder / "server.log", root=tree) as process,
@@ -107,7 +107,7 @@ def fill(folder: Path, url: str, tree: Path, sessions: int, *, timeout: bool) ->
 
 
 def cost(server: Ours, asked: dict[str, Any]) -> Cost | None:
-    """None when a page took too long."""
+    """None if a page took too long."""
     method: Any = server.stub.SearchSessions if "metadata_filter" in asked else server.stub.ListSessions
     kind: Any = pb.SearchSessionsRequest if "metadata_filter" in asked else pb.ListSessionsRequest
     request, seconds = kind(page_size=PAGE, **asked), []

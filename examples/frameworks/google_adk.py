@@ -1,4 +1,4 @@
-"""An agent of Google ADK whose sessions, events and states are kept by the session service.
+"""An agent of Google ADK whose sessions, events and states are stored by the session service.
 
 make run                                          # in one terminal
 python -m examples.frameworks.google_adk my-chat  # in another; the same id continues the conversation

@@ -1,6 +1,6 @@
 """A graph of LangGraph whose threads are sessions; each step is stored before the next one begins.
 
-The model's answers are messages of the session too, and are seen while they are written.
+The model's responses are also messages of the session, and visible while they are being written.
 
 make run                                         # in one terminal
 python -m examples.frameworks.langgraph my-chat  # in another; the same id continues the thread
@@ -36,7 +36,7 @@ def multiply(a: int, b: int) -> int:
 def graph_on(client: Client, url: str) -> CompiledStateGraph[MessagesState]:
     def call_model(state: MessagesState, config: RunnableConfig) -> dict[str, Any]:
         session_id = session_id_of(config["configurable"]["thread_id"])
-        # A step that runs a second time has the same id, and finds its answer.
+        # A repeated step has the same id, and so finds its stored response.
         answer_id = f"after-{state['messages'][-1].id}"
         try:
             with client.sessions.draft(session_id, message_id=answer_id) as draft:

@@ -21,7 +21,7 @@ ADDRESS = os.environ.get("SESSIONS_ADDRESS", "127.0.0.1:50051")
 
 
 async def called(client: Client, tool: str, **arguments: Any) -> Any:
-    """What a tool returns."""
+    """The result of a tool."""
     result: Any = await client.call_tool(tool, arguments)
     if result.is_error:
         raise RuntimeError(result.content[0].text)
@@ -29,7 +29,7 @@ async def called(client: Client, tool: str, **arguments: Any) -> Any:
 
 
 def answered(url: str, messages: list[dict[str, Any]]) -> str:
-    """The model's answer, after the tool that it asked for."""
+    """The model's final response, after running the tools that it calls."""
     message = ask(url, messages)
     if message["content"] is not None:
         return str(message["content"])

@@ -1,7 +1,7 @@
-"""A model that needs no key: it multiplies by calling a tool, and counts what the conversation that it is sent holds.
+"""A model that needs no key: it multiplies by calling a tool, and counts the turns of the conversation.
 
-It speaks chat completions as OpenAI does, and generateContent as Gemini does. The examples start it in their own
-process, or use the one that MODEL_URL names.
+It serves OpenAI's chat completions and Gemini's generateContent. The examples start it in their own process, or use the
+one named by MODEL_URL.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def model_url() -> Iterator[str]:
 
 
 def stream(url: str, messages: list[dict[str, Any]], show: Callable[[str], None]) -> dict[str, Any]:
-    """The model's next message, whose text is shown token by token."""
+    """The model's next message, streamed token by token."""
     message: dict[str, Any] = {"role": "assistant", "content": ""}
     with _requested(url, messages, stream=True) as response:
         for line in response:
@@ -44,7 +44,7 @@ def stream(url: str, messages: list[dict[str, Any]], show: Callable[[str], None]
 
 
 def ask(url: str, messages: list[dict[str, Any]]) -> dict[str, Any]:
-    """The model's next message, for frameworks that bring no client of their own."""
+    """The model's next message, for frameworks without their own client."""
     with _requested(url, messages, stream=False) as response:
         message: dict[str, Any] = json.loads(response.read())["choices"][0]["message"]
     return message
@@ -60,8 +60,8 @@ def _requested(url: str, messages: list[dict[str, Any]], *, stream: bool) -> Any
 def model_server(
     before_each: Callable[[], None] = lambda: None, after_token: Callable[[str], None] = lambda text: None
 ) -> Iterator[str]:
-    """Serves the model on a free port. Calls `before_each` before it answers a request, and `after_token` with the
-    text so far after each token that it streams."""
+    """Serves the model on a free port. Calls `before_each` before answering a request, and `after_token` with the text
+    so far after each streamed token."""
     with ThreadingHTTPServer(("127.0.0.1", 0), _Handler) as server:
         _Handler.before_each = staticmethod(before_each)
         _Handler.after_token = staticmethod(after_token)
@@ -94,7 +94,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def _stream(self, answer: dict[str, Any]) -> None:
-        """Sends a chat completion as server-sent events, a token each."""
+        """Sends a chat completion as server-sent events, one per token."""
         self.send_response(200)
         self.send_header("content-type", "text/event-stream")
         self.send_header("connection", "close")
@@ -112,7 +112,8 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _next(turns: list[tuple[str, str]]) -> str | dict[str, int]:
-    """What follows the turns, each a role and its text: a sentence, or the arguments of a call of `multiply`."""
+    """The model's next turn after these turns of role and text: a sentence, or the arguments of a call of
+    `multiply`."""
     role, text = turns[-1]
     if role == "tool":
         return f"It is {text}."
@@ -143,7 +144,7 @@ def _chat_completion(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _chunks(answer: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The chunks that a chat completion is streamed in."""
+    """The chunks of a streamed chat completion."""
     [choice] = answer["choices"]
     message = choice["message"]
     deltas = [{"content": token} for token in re.findall(r"\S+\s*", message["content"] or "")]
@@ -171,7 +172,7 @@ def _gemini(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _text(content: Any) -> str:
-    """The text of a message, which may be in parts."""
+    """The text of a message, which may consist of parts."""
     if isinstance(content, list):
         return "".join(part.get("text", "") for part in content)
     return content or ""

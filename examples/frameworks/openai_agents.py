@@ -1,4 +1,5 @@
-"""An agent of the OpenAI Agents SDK whose conversation is a session, and whose answers are seen while they are written.
+"""An agent of the OpenAI Agents SDK whose conversation is a session, and whose responses are visible as they are
+written.
 
 make run                                             # in one terminal
 python -m examples.frameworks.openai_agents my-chat  # in another; the same id continues the conversation
@@ -30,7 +31,7 @@ def multiply(a: int, b: int) -> int:
 
 
 class ShownModel(OpenAIChatCompletionsModel):
-    """Shows what the model writes to those who watch the session."""
+    """Shows subscribers of the session what the model is writing."""
 
     def __init__(self, session: SessionsSession, openai: AsyncOpenAI) -> None:
         super().__init__(model="scripted", openai_client=openai)
