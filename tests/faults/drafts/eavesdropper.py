@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import asyncpg
 from nats.aio.client import Client
 
+from sessions_server.storage.postgres.notify import CHANNEL
 from tests.support.ports import HOST
 
 if TYPE_CHECKING:
@@ -41,13 +43,28 @@ async def overheard(url: str, nats_port: int | None) -> AsyncIterator[Callable[[
         await client.close()
 
 
+@asynccontextmanager
+async def notified(url: str) -> AsyncIterator[asyncio.Queue[str]]:
+    """What replicas send each other with NOTIFY through the database at this URL."""
+    heard: asyncio.Queue[str] = asyncio.Queue()
+    async with _connected(url) as connection:
+        await connection.add_listener(CHANNEL, lambda *arguments: heard.put_nowait(arguments[-1]))
+        yield heard
+
+
 async def _packets(url: str) -> list[bytes]:
+    async with _connected(url) as connection:
+        rows = await connection.fetch("SELECT packet FROM draft_packets")
+        return [row["packet"] for row in rows]
+
+
+@asynccontextmanager
+async def _connected(url: str) -> AsyncIterator[Any]:
     parts = urlsplit(url)
     connection = await asyncpg.connect(
         user=parts.username, host=parts.hostname, port=parts.port, database=parts.path.lstrip("/"), ssl=False
     )
     try:
-        rows = await connection.fetch("SELECT packet FROM draft_packets")
-        return [row["packet"] for row in rows]
+        yield connection
     finally:
         await connection.close()

@@ -16,7 +16,7 @@ import pytest
 from sessions_client import AsyncClient
 from sessions_proto.v1 import sessions_pb2 as pb
 from sessions_server.security.keyring import create_keyring
-from tests.faults.drafts.eavesdropper import overheard
+from tests.faults.drafts.eavesdropper import notified, overheard
 from tests.faults.drafts.watching import Watcher, channels_for, text_of, tokens_of
 from tests.support.nats import NatsServer
 from tests.support.ports import HOST
@@ -214,6 +214,26 @@ async def test_encrypted_content_is_never_in_clear_between_replicas(
             found = await packets()
     assert found
     assert any(canary.encode() in packet for packet in found) is not encryption
+
+
+@pytest.mark.parametrize("replicas", ["postgres"], indirect=True)
+async def test_the_text_of_a_draft_is_never_in_a_notification(fleet: Fleet) -> None:
+    texts = {"m-1": "Hear a canary sing."}
+    async with AsyncClient(fleet.addresses) as client, notified(fleet.url) as heard:
+        session = await client.sessions.create("u")
+        async with watching(fleet.addresses, session.id, texts, count=3) as watchers:
+            async with client.sessions.draft(session.id, message_id="m-1") as draft:
+                await draft.write(texts["m-1"])
+                for watcher in watchers:
+                    await watcher.see_text("m-1", len(texts["m-1"]))
+            for watcher in watchers:
+                await watcher.see_messages("m-1")
+        packets = [await heard.get()]
+        while session.id not in packets[-1]:
+            packets.append(await heard.get())
+        while not heard.empty():
+            packets.append(heard.get_nowait())
+    assert [packet for packet in packets if "canary" in packet] == []
 
 
 async def test_a_draft_survives_a_failure_of_the_transport(fleet: Fleet, postgres_server: Postgres) -> None:
