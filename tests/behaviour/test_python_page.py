@@ -9,17 +9,23 @@ import pickle
 import signal
 import subprocess
 import sys
+import tempfile
+import textwrap
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sessions_client import AsyncClient, Client
+from tests.meta.readme import blocks
+from tests.meta.tree import text_of
 from tests.support.ports import HOST, free_port
-from tests.support.server import ROOT, SOURCES, Server, start_server
+from tests.support.server import SOURCES, Server, start_server
 
 CHILD_SECONDS = 60
+PAGE = text_of(Path("docs/python.md"))
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +118,22 @@ with asyncio.Runner() as runner:
     runner.run(client.close())
 in_child(lambda: asyncio.run(state(AsyncClient(address), session)))
 """
+
+
+DATABASE_FILE = """
+with Client(address) as client:
+    session = client.sessions.create("u").id
+    in_child(lambda: client.sessions.start(session).state)
+    print(client.sessions.pause(session).state)
+"""
+
+
+def test_a_forked_child_uses_the_database_file_of_its_parent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with tempfile.TemporaryDirectory(prefix="s-") as folder:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", folder)
+        assert program(DATABASE_FILE, str(tmp_path / "chat.db")).split() == ["active", "paused"]
 
 
 def test_an_asynchronous_client_reports_that_it_cannot_survive_a_fork(server: Server) -> None:
@@ -331,8 +353,21 @@ def test_without_asyncio_the_asynchronous_client_says_what_to_use() -> None:
         AsyncClient("127.0.0.1:1").sessions.get("s").send(None)
 
 
+async def test_the_pages_endpoint_sends_events_and_keeps_alive(server: Server) -> None:
+    [text] = [block.text for block in blocks(PAGE) if "keep-alive" in block.text]
+    body = textwrap.indent(text.replace("timeout=15", "timeout=0.1"), "    ")
+    names: dict[str, Any] = {}
+    exec(f"async def endpoint(client, session_id, last):\n{body}", names)
+    async with AsyncClient(server.address) as client:
+        session = await client.sessions.create("u")
+        lines = names["endpoint"](client, session.id, 0)
+        first, idle = await anext(lines), await anext(lines)
+        await lines.aclose()
+    assert first.startswith('id: 1\ndata: {"')
+    assert idle == ": keep-alive\n\n"
+
+
 def test_the_page_names_every_kind_of_program() -> None:
-    page = (ROOT / "docs" / "python.md").read_text()
     for word in (
         "gunicorn",
         "Celery",
@@ -342,7 +377,7 @@ def test_the_page_names_every_kind_of_program() -> None:
         "spawn",
         "GRPC_ENABLE_FORK_SUPPORT",
     ):
-        assert word in page, word
+        assert word in PAGE, word
 
 
 def test_both_clients_work_in_one_process(server: Server) -> None:
