@@ -233,10 +233,11 @@ def holder(server: Server) -> str:
     return f"Another process ({server.pid}) uses the database"
 
 
-def test_a_missing_folder_is_reported(tmp_path: Path) -> None:
+@pytest.mark.parametrize("folder", ["nowhere", "/proc"], ids=["missing", "takes no files"])
+def test_a_folder_that_cannot_be_used_is_reported(tmp_path: Path, folder: str) -> None:
     with (
-        Client(tmp_path / "nowhere" / "chat.db") as client,
-        pytest.raises(Unavailable, match="its folder exists"),
+        Client(tmp_path / folder / "chat.db") as client,
+        pytest.raises(Unavailable, match="its folder exists and can be written to"),
     ):
         client.ping()
 
