@@ -129,7 +129,11 @@ async def test_what_came_in_slices_is_what_comes_at_once(
     in_slices = Coming(bench, IN_SLICES, moved=moved, request="r")
     at_once = Coming(bench, AT_ONCE, moved=moved, request="r")
     await at_once.at_once()
-    session = await in_slices.all()
+    await in_slices.some(2)
+    bench.clock.turn(seconds=5)
+    for part in [*in_slices.slices()][2:]:
+        await in_slices.add(part)
+    session = (await in_slices.end())[0].session_after()
     stored = await rows_of(bench, IN_SLICES)
     assert stored == await rows_of(bench, AT_ONCE)
     assert len(stored["log"]) == 31
@@ -173,7 +177,10 @@ async def test_what_is_being_erased_cannot_be_continued(bench: Harness) -> None:
     assert await rows_of(bench, KEY) == {}
 
 
-async def test_a_step_of_the_erasure_is_small_whatever_had_come(bench: Harness) -> None:
+async def test_a_step_of_the_erasure_is_small_whatever_had_come(
+    bench: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sessions_server.storage.bases.EVENTS", 8)
     await Coming(bench, count=60, records=30).some(100)
     bench.clock.turn(seconds=LEASE_SECONDS)
     steps = []
@@ -232,9 +239,13 @@ async def test_of_two_imports_of_an_id_on_two_replicas_one_is_made(
             await store.start()
             stack.push_async_callback(store.close)
             comings.append(Coming(Harness(store, clock)))
-        outcomes = await asyncio.gather(*(each.all() for each in comings), return_exceptions=True)
-        refused = [each for each in outcomes if isinstance(each, ImportUnderWay)]
-        assert len(refused) == 1, outcomes
+        outcomes = await asyncio.gather(*(each.begin() for each in comings), return_exceptions=True)
+        refused = [isinstance(each, ImportUnderWay) for each in outcomes]
+        assert sorted(refused) == [False, True], outcomes
+        winner = comings[refused.index(False)]
+        for part in winner.slices():
+            await winner.add(part)
+        await winner.end()
         stored = await rows_of(comings[0].bench, KEY)
         assert (len(stored["log"]), len(stored["records"])) == (31, 10)
         assert "erasures" not in stored
