@@ -3,7 +3,8 @@
 Under load a read waits a moment for the callers that were just answered to ask again: a hop into a thread, or a round
 trip to a server, costs more than the reading of many rows. A question never joins a read that began before it was
 asked, so its answer has in it all that was acknowledged before. Equal questions of one read are asked once, and share
-one answer: a thousand subscribers of a session cost one read.
+one answer: a thousand subscribers of a session cost one read. A read that takes long, as of pages of large messages,
+holds up only those who asked with it: what was asked since is read beside it.
 """
 
 from __future__ import annotations
@@ -19,46 +20,89 @@ GATHER_SECONDS: Final = 0.004
 """How long a read waits for about as many questions as the one before answered, if that was more than one."""
 
 
+LONG_SECONDS: Final = 0.02
+"""A read that takes longer is not waited for by what was asked since."""
+
+BESIDE: Final = 2
+"""How many such reads go on beside the one that follows them."""
+
+
 class Gather(Generic[Question, Answer]):
     """`read` answers each question in its place, with an answer or with the exception to raise for it."""
 
-    def __init__(self, read: Callable[[list[Question]], Awaitable[Sequence[Answer | Exception]]]) -> None:
+    def __init__(
+        self,
+        read: Callable[[list[Question]], Awaitable[Sequence[Answer | Exception]]],
+        *,
+        beside: int = BESIDE,
+    ) -> None:
         self._read = read
+        self._beside = beside
         self._waiting: dict[Question, list[asyncio.Future[Answer]]] = {}
         self._asked = 0
         self._wanted = 1
         self._enough = asyncio.Event()
         self._serving: asyncio.Task[None] | None = None
+        """Reads what waits."""
+        self._since: float | None = None
+        """When its read began; None: it has not begun."""
+        self._long: set[asyncio.Task[None]] = set()
+        """Reads that take long, while others are served."""
+        self._timer: asyncio.TimerHandle | None = None
 
     async def ask(self, question: Question) -> Answer:
-        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Answer] = loop.create_future()
         self._waiting.setdefault(question, []).append(answer)
         self._asked += 1
         if self._asked >= self._wanted:
             self._enough.set()
         if self._serving is None:
             self._serving = asyncio.create_task(self._serve())
+        elif self._timer is None and self._beside:
+            self._timer = loop.call_later(LONG_SECONDS, self._overtake)
         return await answer
 
     async def close(self) -> None:
         """Waits for the reads that are under way."""
-        if self._serving is not None:
-            await self._serving
+        while reads := {*self._long, *([self._serving] if self._serving is not None else [])}:
+            await asyncio.wait(reads)
+
+    def _overtake(self) -> None:
+        """Has what waits read beside a read that takes long."""
+        self._timer, loop = None, asyncio.get_running_loop()
+        if self._serving is None or not self._waiting:
+            return
+        is_long = self._since is not None and loop.time() - self._since >= LONG_SECONDS
+        if is_long and len(self._long) < self._beside:
+            self._long.add(self._serving)
+            self._serving, self._since = asyncio.create_task(self._serve()), None
+        else:
+            self._timer = loop.call_later(LONG_SECONDS, self._overtake)
 
     async def _serve(self) -> None:
-        while self._waiting:
+        this = asyncio.current_task()
+        while self._waiting and self._serving is this:
             await self._gather()
             batch, self._waiting = self._waiting, {}
             self._wanted, self._asked = self._asked, 0
-            try:
-                answers: Sequence[Answer | Exception] = await self._read(list(batch))
-            except Exception as error:
-                answers = [error] * len(batch)
-            for askers, answer in zip(batch.values(), answers, strict=True):
-                for asker in askers:
-                    _answer(asker, answer)
+            self._since = asyncio.get_running_loop().time()
+            await self._answer(batch)
+            if self._serving is this:
+                self._since = None
         # Not a callback of the finished task: a question that comes before it ran would wait forever.
-        self._serving = None
+        if self._serving is this:
+            self._serving = None
+        self._long.discard(this)
+
+    async def _answer(self, batch: dict[Question, list[asyncio.Future[Answer]]]) -> None:
+        try:
+            answers: Sequence[Answer | Exception] = await self._read(list(batch))
+        except Exception as error:
+            answers = [error] * len(batch)
+        for askers, answer in zip(batch.values(), answers, strict=True):
+            for asker in askers:
+                _give(asker, answer)
 
     async def _gather(self) -> None:
         if self._asked < self._wanted:
@@ -68,7 +112,7 @@ class Gather(Generic[Question, Answer]):
             timer.cancel()
 
 
-def _answer(asker: asyncio.Future[Answer], answer: Answer | Exception) -> None:
+def _give(asker: asyncio.Future[Answer], answer: Answer | Exception) -> None:
     if asker.done():  # the caller went away
         return
     if isinstance(answer, Exception):

@@ -75,7 +75,7 @@ class Store:
         self._histories = Gather(partial(self._gathered, reading.read_histories, snapshot=True))
         self._logs = Gather(partial(self._gathered, read_log.read_logs, snapshot=True))
         self._past = PastReads(runner, self._rules)
-        self._settled = Gather(self._settle)
+        self._settled = Gather(self._settle, beside=0)
 
     @property
     def log_bytes(self) -> int:

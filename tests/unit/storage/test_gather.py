@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from sessions_server.storage.gather import Gather
+from sessions_server.storage import gather
+from sessions_server.storage.gather import BESIDE, Gather
 
 
 class Source:
@@ -90,3 +91,41 @@ async def test_closing_waits_for_a_running_read(source: Source) -> None:
     source.free.set()
     await closing
     assert await asked == 1
+
+
+async def test_what_is_asked_since_does_not_wait_for_a_long_read(
+    source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gather, "LONG_SECONDS", 0.0)
+    asked = Gather(source.read)
+    source.free.clear()
+    long = []
+    for number in range(1, BESIDE + 2):  # the last one has nobody after it
+        long.append(asyncio.create_task(asked.ask("long")))
+        while len(source.batches) < number:  # noqa: ASYNC110  # nobody tells
+            await asyncio.sleep(0)
+    waits = asyncio.create_task(asked.ask("a"))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert source.batches == [["long"]] * (BESIDE + 1), "so many are read at a time"
+    source.free.set()
+    assert await asyncio.gather(*long) == [1, 2, 3]
+    assert await waits == 4
+    assert await asked.ask("b") == 5
+    await asked.close()
+
+
+async def test_a_gathering_may_have_one_read_at_a_time(
+    source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gather, "LONG_SECONDS", 0.0)
+    asked = Gather(source.read, beside=0)
+    source.free.clear()
+    both = [asyncio.create_task(asked.ask("long"))]
+    await source.begun.wait()
+    both.append(asyncio.create_task(asked.ask("a")))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert source.batches == [["long"]]
+    source.free.set()
+    assert await asyncio.gather(*both) == [1, 2]
