@@ -5,7 +5,9 @@ JSON grows on the wire: as a Struct, a one-digit number takes 11 bytes instead o
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
+from types import NoneType
 from typing import TYPE_CHECKING, Final
 
 from sessions_server.domain.context import measure
@@ -15,6 +17,12 @@ from sessions_server.domain.limits import MAX_DEPTH, Limits
 
 if TYPE_CHECKING:
     from sessions_server.domain.models import Json, JsonObject, MessageBody
+
+_SIZES: Final[dict[type, int]] = {int: 9, float: 9, bool: 2, NoneType: 2}
+"""The sizes of values without content of their own."""
+
+_MANY: Final = 16
+"""So many items are counted by kind."""
 
 GROWTH: Final = 6
 """The maximum size of a Struct relative to its JSON."""
@@ -87,8 +95,22 @@ def _value_bytes(value: Json) -> int:
     if isinstance(value, dict):
         return _framed(struct_bytes(value))
     if isinstance(value, list):
-        return _framed(sum(_framed(_value_bytes(item)) for item in value))
-    return 2 if value is None or isinstance(value, bool) else 9
+        return _framed(_items_bytes(value))
+    return _SIZES[type(value)]
+
+
+def _items_bytes(items: list[Json]) -> int:
+    """The size of the items of a list. A context may have hundreds of thousands, of a few kinds and lengths."""
+    if len(items) < _MANY:
+        return sum(_framed(_value_bytes(item)) for item in items)
+    kinds = Counter(map(type, items))
+    size = sum(kinds.pop(kind, 0) * _framed(each) for kind, each in _SIZES.items())
+    if kinds.pop(str, 0):
+        lengths = Counter(map(len, map(str.encode, [item for item in items if isinstance(item, str)])))
+        size += sum(count * _framed(_framed(length)) for length, count in lengths.items())
+    if kinds:
+        size += sum(_framed(_value_bytes(item)) for item in items if isinstance(item, (dict, list)))
+    return size
 
 
 def _framed(size: int) -> int:

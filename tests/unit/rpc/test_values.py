@@ -65,6 +65,27 @@ def test_lists_and_strings_of_every_length_are_measured_exactly(count: int) -> N
         assert struct_bytes(value) == struct.ByteSize() <= GROWTH * len(dumps(value))
 
 
+def test_long_lists_of_every_kind_are_measured_exactly() -> None:
+    kinds: list[Any] = [
+        0,
+        -1.5,
+        True,
+        None,
+        "",
+        "é",
+        "x" * 200,
+        {"a": [None] * 20},
+        [],
+        [0] * 20,
+        [[0]] * 20,
+        {},
+    ]
+    for items in (kinds * 3, [kinds * 2] * 17, *([kind] * 40 for kind in kinds)):
+        struct, value = Struct(), cast("JsonObject", {"l": items})
+        put_object(struct, value)
+        assert struct_bytes(value) == struct.ByteSize()
+
+
 def test_the_largest_message_fits_into_a_response() -> None:
     limits, numbers = Limits(), cast("JsonObject", {"l": [0] * 100_000})
     growth = struct_bytes(numbers) / len(dumps(numbers))
