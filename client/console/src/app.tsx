@@ -1,4 +1,4 @@
-// The frame around every screen: where you are, who you are, and the dialogs that belong to no screen.
+// The frame around every screen: location, caller, and global dialogs.
 
 import { useEffect, useState } from "preact/hooks";
 import { caller, learnCaller } from "./api/caller";
@@ -53,7 +53,7 @@ export function App() {
   );
 }
 
-/** The tenant and what may be done, where the server asks for tokens. */
+/** The tenant and the token's access, if the server requires tokens. */
 function Who() {
   const who = caller.value;
   if (!who?.authenticated) return null;

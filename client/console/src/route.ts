@@ -1,4 +1,4 @@
-// Where the reader is: the path and the query of the page's address are the only place that knows.
+// Routing: the path and query of the page's URL are the only source of the current location.
 
 import { computed, signal } from "@preact/signals";
 
@@ -7,24 +7,24 @@ addEventListener("popstate", () => (address.value = location.pathname + location
 
 const parsed = computed(() => new URL(address.value, location.origin));
 
-/** The id of the session that is shown; null on the list. */
+/** The id of the displayed session; null on the list. */
 export const sessionId = computed(() => {
   const match = /^\/sessions\/([^/]+)$/.exec(parsed.value.pathname);
   return match?.[1] ? decodeURIComponent(match[1]) : null;
 });
 
-/** A parameter of the query; empty when it is not there. */
+/** A query parameter; empty if absent. */
 export function query(name: string): string {
   return parsed.value.searchParams.get(name) ?? "";
 }
 
-/** Goes to a path, as a link does. */
+/** Navigates to a path, like a link. */
 export function go(path: string): void {
   history.pushState(null, "", path);
   address.value = location.pathname + location.search;
 }
 
-/** Changes parameters of the query; an empty value removes its parameter. A `step` can be gone back to. */
+/** Changes query parameters; an empty value removes one. A `step` becomes a history entry. */
 export function setQuery(values: Record<string, string>, options: { step?: boolean } = {}): void {
   const url = new URL(parsed.value);
   for (const [name, value] of Object.entries(values)) {
@@ -41,10 +41,10 @@ export function sessionPath(id: string): string {
   return `/sessions/${encodeURIComponent(id)}`;
 }
 
-/** The list as it was filtered when the reader left it. */
+/** The list with the filters that it had when the user left it. */
 export const listPath = signal("/");
 
-/** Lets a plain click on a link stay in the page; other clicks are the browser's. */
+/** Handles plain clicks on a link within the page; the browser handles other clicks. */
 export function follow(event: MouseEvent): void {
   if (event.button !== 0 || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
   const link = event.currentTarget as HTMLAnchorElement;

@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 import { countChanges, cut, diff, equal, parseObject, stringify, tree, type Json, type Node } from "../src/lib/json";
 import { flatten } from "../src/lib/tree_rows";
 
-/** The places that differ, as `change pointer`. */
+/** The nodes that differ, as `change pointer`. */
 function changes(node: Node): string[] {
   return node.change ? [`${node.change} ${node.pointer}`] : (node.children ?? []).flatMap(changes);
 }

@@ -1,4 +1,4 @@
-// Who calls: the tenant and what the token allows, as the server says.
+// The caller: the tenant and the token's access, from the server.
 
 import { computed, signal } from "@preact/signals";
 import { token, tokenWanted } from "./client";
@@ -10,15 +10,15 @@ export interface Caller {
   authenticated: boolean;
 }
 
-/** Null until the server has answered, or when it refused. */
+/** Null until the server has responded, or if it refused. */
 export const caller = signal<Caller | null>(null);
 
-/** Why nothing can be written with this token; null when it can. */
+/** Why this token cannot write; null if it can. */
 export const whyReader = computed(() =>
   caller.value?.access === "read" ? "Your token can only read. Paste one that can write." : null,
 );
 
-/** Asks again who calls; to be done after the token has changed. */
+/** Asks again; to be called after the token has changed. */
 export async function learnCaller(): Promise<void> {
   try {
     const headers = token.value ? { authorization: `Bearer ${token.value}` } : undefined;
@@ -26,7 +26,7 @@ export async function learnCaller(): Promise<void> {
     caller.value = response.ok ? ((await response.json()) as Caller) : null;
     tokenWanted.value = response.status === 401;
   } catch {
-    // The server cannot be reached; whatever the page shows says so already.
+    // The server cannot be reached, which the page already shows.
     caller.value = null;
   }
 }

@@ -1,4 +1,4 @@
-// The service, called over Connect on the address that the console came from.
+// The service, called over Connect at the console's own origin.
 
 import { Code, ConnectError, createClient, type Interceptor } from "@connectrpc/connect";
 import { createConnectTransport } from "@connectrpc/connect-web";
@@ -7,7 +7,7 @@ import { SessionService } from "../proto/sessions/v1/sessions_pb";
 
 const TOKEN = "sessions.token";
 
-/** The bearer token, kept for as long as the tab lives; empty without one. */
+/** The bearer token, kept while the tab is open; empty without one. */
 export const token = signal(sessionStorage.getItem(TOKEN) ?? "");
 
 token.subscribe((value) => {
@@ -15,7 +15,7 @@ token.subscribe((value) => {
   else sessionStorage.removeItem(TOKEN);
 });
 
-/** Whether the server asks for a token that it was not given, or does not accept the one that it was. */
+/** Whether the server requires a token and has none, or has rejected it. */
 export const tokenWanted = signal(false);
 
 const authorize: Interceptor = (next) => async (request) => {
@@ -28,7 +28,7 @@ const authorize: Interceptor = (next) => async (request) => {
   }
 };
 
-/** How long an answer may take, in milliseconds; streams have no end. */
+/** The timeout of unary calls, in milliseconds; streams have none. */
 export const TIMEOUT = 15_000;
 
 export const sessions = createClient(

@@ -1,14 +1,14 @@
-// What a failed call tells its reader, and at which field.
+// The message of a failed call, and the field that it belongs to.
 
 import { Code, ConnectError } from "@connectrpc/connect";
 
 export interface Problem {
   /** What is wrong, then what to do. */
   message: string;
-  /** Of ErrorReason, such as `ETAG_MISMATCH`; empty when the call never reached the service. */
+  /** A name from ErrorReason, such as `ETAG_MISMATCH`; empty if the call never reached the service. */
   reason: string;
   metadata: Record<string, string>;
-  /** The sentence for each field of the request that was refused. */
+  /** The sentence for each invalid field of the request. */
   violations: Violation[];
   code: Code;
 }
@@ -40,7 +40,7 @@ export function toProblem(error: unknown): Problem {
   };
 }
 
-/** The sentences about one field and those below it, and null when there is none. */
+/** The sentences about one field and those below it; null if there are none. */
 export function violationAt(problem: Problem | null, ...fields: string[]): string | null {
   const found = problem?.violations.filter(({ field }) =>
     fields.some((name) => field === name || field.startsWith(`${name}.`) || field.startsWith(`${name}[`)),
@@ -53,7 +53,7 @@ export function capitalised(sentence: string): string {
   return sentence.charAt(0).toUpperCase() + sentence.slice(1);
 }
 
-/** Whether trying again later may help: the service was not reached, or it is stopping. */
+/** Whether retrying later may help: the service was not reached, or is stopping. */
 export function isPassing(problem: Problem): boolean {
   return problem.reason === ""
     ? problem.code !== Code.Unauthenticated && problem.code !== Code.PermissionDenied
@@ -66,7 +66,7 @@ function transportMessage(failure: ConnectError): string {
   return "The server cannot be reached. It may be restarting; the console tries again by itself.";
 }
 
-/** A detail as JSON, which the server gives beside its bytes. */
+/** A detail in the JSON form that the server adds to its bytes. */
 function detail<T>(failure: ConnectError, type: string): T | null {
   for (const each of failure.details) {
     if ("type" in each && each.type === type && each.debug) return each.debug as T;

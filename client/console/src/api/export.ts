@@ -8,7 +8,7 @@ import { isContainer, type Json } from "../lib/json";
 const FORMAT = "sessions.v1.export";
 const INTEGERS: readonly ScalarType[] = [ScalarType.INT64, ScalarType.UINT64, ScalarType.SINT64];
 
-/** Reads the whole export, which ends with an error where it is cut short, and hands it to the browser as a download. Returns how many records it has. */
+/** Reads the whole export, which fails if it is cut short, and offers it as a download. Returns the number of records. */
 export async function download(id: string): Promise<number> {
   const records: string[] = [];
   for await (const { record } of sessions.exportSession({ sessionId: id })) {
@@ -25,7 +25,7 @@ export async function download(id: string): Promise<number> {
   return records.length;
 }
 
-/** The file holds 64-bit integers as JSON integers, where ProtoJSON writes strings. All of them are below 2^53. */
+/** The file has 64-bit integers as JSON integers, where ProtoJSON writes strings. All of them are below 2^53. */
 function withIntegers(message: DescMessage, json: Json): Json {
   if (!isContainer(json) || Array.isArray(json) || message.typeName.startsWith("google.protobuf.")) return json;
   const fields = new Map(message.fields.map((field) => [field.name, field]));

@@ -1,4 +1,4 @@
-// One subscription that outlives its connections: it resumes after the last event that it delivered.
+// One subscription across connections: it resumes after the last delivered event.
 
 import { sessions } from "./client";
 import { isPassing, toProblem, type Problem } from "./errors";
@@ -7,17 +7,17 @@ import type { Draft, Event } from "../proto/sessions/v1/sessions_pb";
 export type Connection =
   | { kind: "connecting" }
   | { kind: "live" }
-  /** The connection was lost, or never came about; the next attempt is at `retryAt`, in milliseconds. */
+  /** The connection was lost or could not be made; the next attempt is at `retryAt`, in milliseconds. */
   | { kind: "reconnecting"; problem: Problem; retryAt: number }
-  /** Nothing follows: the session was deleted. */
+  /** The end: the session was deleted. */
   | { kind: "ended" }
-  /** The service refused, and asking again would not help. */
+  /** The service refused, and retrying would not help. */
   | { kind: "refused"; problem: Problem };
 
 export interface Watcher {
-  /** Events in their order, as many as came at once. */
+  /** Events in order, as many as arrived at once. */
   events(batch: Event[]): void;
-  /** Pieces of messages that are being written, as many as came at once. */
+  /** Pieces of messages being written, as many as arrived at once. */
   drafts(batch: Draft[]): void;
   /** Everything up to here was delivered. */
   position(sequence: bigint): void;
@@ -32,7 +32,7 @@ const LONGEST_DELAY = 8_000;
 /** Follows a session from a position until it is stopped. */
 export class Follower {
   private position: bigint;
-  /** The identity of the log that the position belongs to; empty: not known yet. */
+  /** The identity of the log that the position belongs to; empty if not known yet. */
   private logId = "";
   private running: AbortController | null = null;
   private wake: (() => void) | null = null;
@@ -52,14 +52,14 @@ export class Follower {
     void this.run(running.signal);
   }
 
-  /** Closes the connection; `start` resumes where it was. */
+  /** Closes the connection; `start` resumes from there. */
   stop(): void {
     this.running?.abort();
     this.running = null;
     this.wake?.();
   }
 
-  /** Does not wait for the next attempt. */
+  /** Retries immediately. */
   retry(): void {
     this.wake?.();
   }
@@ -72,7 +72,7 @@ export class Follower {
         const ended = await this.read(stopped, () => (delay = FIRST_DELAY));
         if (stopped.aborted) return;
         if (ended) return this.watcher.connection({ kind: "ended" });
-        await this.pause(FIRST_DELAY, stopped); // a stream that just ends is asked for again, and not in a hurry
+        await this.pause(FIRST_DELAY, stopped); // a stream that simply ends is reopened after a delay
       } catch (error) {
         if (stopped.aborted) return;
         const problem = toProblem(error);
@@ -105,7 +105,7 @@ export class Follower {
       for await (const { response } of sessions.subscribe(request, { signal: stopped })) {
         if (response.case === "event") {
           this.position = response.value.sequence;
-          // No piece follows the message that it became, in what is delivered neither.
+          // No piece may follow the message that its draft became, not even in pending deliveries.
           if (response.value.data.case === "message") drafts.flush();
           batch.add(response.value);
           if (response.value.data.case === "deleted") return true;
@@ -141,7 +141,7 @@ export class Follower {
   }
 }
 
-/** Hands items over once for each frame, so that ten thousand of them are drawn a few times only. */
+/** Delivers items once per frame, so that ten thousand of them are rendered only a few times. */
 class Batch<Item> {
   private waiting: Item[] = [];
   private frame = 0;

@@ -1,4 +1,4 @@
-// Events in words: the name of a kind, a line for the lane, and the text that its filter searches.
+// Events as text: the name of a kind, a line for the lane, and the text that its filter searches.
 
 import { toJson } from "@bufbuild/protobuf";
 import { EventSchema, EventType, StateChangeReason, type Event, type Message } from "../proto/sessions/v1/sessions_pb";
@@ -8,7 +8,7 @@ import { stateName } from "./lifecycle";
 import { dataOf } from "./messages";
 import { toolCalls } from "./pairing";
 
-/** The kinds in the order of the filter, by the names that the client's `event_types` takes. */
+/** The kinds in the filter's order, by the names that the client's `event_types` accepts. */
 export const KINDS = [
   "message",
   "context_change",
@@ -78,7 +78,7 @@ const REASONS: Partial<Record<StateChangeReason, string>> = {
   [StateChangeReason.TTL]: ", by the ttl",
 };
 
-/** Everything in the event that a reader may look for. */
+/** Everything in the event that the filter can search. */
 export function searchText(event: Event): string {
   const role = event.data.case === "message" ? `${event.data.value.role} ` : "";
   return `${event.sequence} ${kindOf(event)} ${role}${summary(event)} ${event.requestId}`;
@@ -95,7 +95,7 @@ export function touchesContext(event: Event): boolean {
   return kind === "contextChange" || kind === "created" || kind === "imported";
 }
 
-/** Whether the event took messages away, so that the history has to be read again. */
+/** Whether the event removed messages, so that the history must be read again. */
 export function removesMessages(event: Event): boolean {
   const kind = event.data.case;
   return (

@@ -1,14 +1,14 @@
-// Which events the lane shows: kinds that are included or excluded, and words that have to be there or must not.
+// Which events the lane shows: included or excluded kinds, and required or excluded words.
 
 export interface LaneFilter {
-  /** Shown kinds; empty: all. */
+  /** Shown kinds; empty for all. */
   include: readonly string[];
   exclude: readonly string[];
-  /** Words as typed; one that begins with `-` must not be there. */
+  /** Words as typed; one that starts with `-` must be absent. */
   words: string;
 }
 
-/** Reads `message,-updated` as the URL has it. */
+/** Parses `message,-updated` from the URL. */
 export function parseKinds(text: string): { include: string[]; exclude: string[] } {
   const names = text.split(",").filter((name) => name.length > 1);
   return {
@@ -21,7 +21,7 @@ export function writeKinds(filter: Pick<LaneFilter, "include" | "exclude">): str
   return [...filter.include, ...filter.exclude.map((name) => `-${name}`)].join(",");
 }
 
-/** The next of the three: as the others, shown alone with those alike, hidden. */
+/** The next of the three states: default, included, excluded. */
 export function cycleKind(
   filter: Pick<LaneFilter, "include" | "exclude">,
   kind: string,
@@ -34,7 +34,7 @@ export function cycleKind(
   return { include: [...filter.include, kind], exclude: [...filter.exclude] };
 }
 
-/** A test of one event: its kind, and a text that is made only when there are words to look for. */
+/** Tests one event by its kind and, only if there are words to look for, by its text. */
 export function matcher(filter: LaneFilter): (kind: string, text: () => string) => boolean {
   const words = filter.words.toLowerCase().split(/\s+/).filter((word) => word !== "" && word !== "-");
   const wanted = words.filter((word) => !word.startsWith("-"));

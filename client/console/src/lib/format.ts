@@ -1,4 +1,4 @@
-// Values as people read them. Pure, so that every form has a test.
+// Values formatted for people. Pure, so that every format has a test.
 
 import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
 
@@ -41,7 +41,7 @@ export function formatTime(time: Timestamp): string {
   return `${days.format(date)}, ${times.format(date)}`;
 }
 
-/** How long ago, in one unit: `now`, `12 s`, `5 min`, `3 h`, `2 d`; later than that the day. */
+/** How long ago, in one unit: `now`, `12 s`, `5 min`, `3 h`, `2 d`; beyond that the date. */
 export function formatAge(time: Timestamp, now: number): string {
   const age = now - toDate(time).getTime();
   if (age < 2 * SECOND) return "now";
@@ -52,7 +52,7 @@ export function formatAge(time: Timestamp, now: number): string {
   return days.format(toDate(time));
 }
 
-/** How long until then, in its two largest units: `in 1 h 20 min`; `over` when it lies in the past. */
+/** The time until then, in the two largest units: `in 1 h 20 min`; `over` if it is in the past. */
 export function formatUntil(time: Timestamp, now: number): string {
   const left = toDate(time).getTime() - now;
   return left <= 0 ? "over" : `in ${formatSpan(Math.ceil(left / SECOND))}`;

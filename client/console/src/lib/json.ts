@@ -1,22 +1,22 @@
-// JSON as a tree of rows, and what two trees differ in.
+// JSON as a tree of rows, and the differences of two trees.
 
 export type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
 
 export type Change = "added" | "removed" | "changed";
 
-/** One place of a tree: a value, or a container whose items are `children`. */
+/** A node of a tree: a value, or a container whose items are `children`. */
 export interface Node {
   /** The key in its parent: a name, an index, or null for the root. */
   key: string | number | null;
-  /** The RFC 6901 pointer, which is unique in the tree. */
+  /** The JSON Pointer, which is unique in the tree. */
   pointer: string;
   value: Json;
   children: Node[] | null;
-  /** How the place differs from before; null when it does not, or when something below it does. */
+  /** How the node differs from before; null if it does not, or if something below it does. */
   change: Change | null;
-  /** What was there before, when `change` is `changed`. */
+  /** The previous value, if `change` is `changed`. */
   before?: Json;
-  /** Whether this place or one below it differs. */
+  /** Whether this node or one below it differs. */
   touched: boolean;
 }
 
@@ -34,17 +34,17 @@ export function equal(left: Json | undefined, right: Json | undefined): boolean 
   );
 }
 
-/** The tree of a value alone. */
+/** The tree of a single value. */
 export function tree(value: Json): Node {
   return diff(value, value);
 }
 
-/** The tree of `after`, with what `before` had and `after` has not among it. */
+/** The tree of `after`, including the removed nodes of `before`. */
 export function diff(before: Json, after: Json): Node {
   return compare(null, "", before, after);
 }
 
-/** How many places were added, removed and changed. A container that came or went counts once. */
+/** How many nodes were added, removed and changed. An added or removed container counts once. */
 export function countChanges(node: Node): Record<Change, number> {
   const total = { added: 0, removed: 0, changed: 0 };
   const visit = (place: Node): void => {
@@ -82,7 +82,7 @@ function names(before: Json[] | { [key: string]: Json }, after: Json[] | { [key:
   return sorted([...new Set([...Object.keys(after), ...Object.keys(before)])], Array.isArray(after));
 }
 
-/** A Struct comes in any order, so that the names are sorted here; the indexes of a list by their number. */
+/** A Struct has no defined order, so names are sorted here, and list indexes numerically. */
 function sorted(keys: string[], isList: boolean): string[] {
   return isList ? keys.sort((a, b) => Number(a) - Number(b)) : keys.sort();
 }
@@ -96,7 +96,7 @@ function below(pointer: string, name: string): string {
   return `${pointer}/${name.replaceAll("~", "~0").replaceAll("/", "~1")}`;
 }
 
-/** Indented JSON whose keys are sorted, so that the same value always reads the same. */
+/** Indented JSON with sorted keys, so that equal values look equal. */
 export function stringify(value: Json): string {
   return JSON.stringify(
     value,
@@ -108,7 +108,7 @@ export function stringify(value: Json): string {
   );
 }
 
-/** What a user typed as a JSON object, or the sentence that says what is wrong with it. */
+/** The user's input as a JSON object, or a sentence that says what is wrong with it. */
 export function parseObject(text: string): { value: { [key: string]: Json } } | { problem: string } {
   if (text.trim() === "") return { value: {} };
   try {
@@ -120,7 +120,7 @@ export function parseObject(text: string): { value: { [key: string]: Json } } | 
   }
 }
 
-/** The first characters of a text that is longer than a reader wants at once, cut between characters. */
+/** The beginning of a long text, cut between characters. */
 export function cut(text: string, limit: number): { shown: string; rest: number } {
   if (text.length <= limit) return { shown: text, rest: 0 };
   const last = text.charCodeAt(limit - 1);

@@ -1,4 +1,4 @@
-// The state machine, as sessions.proto has it: which verb is possible, and if not, why not.
+// The state machine of sessions.proto: which verbs are possible, and if not, why not.
 
 import type { Session } from "../proto/sessions/v1/sessions_pb";
 import { Persistence, SessionState } from "../proto/sessions/v1/sessions_pb";
@@ -40,7 +40,7 @@ export function stateNamed(name: string): SessionState | undefined {
 
 type Facts = Pick<Session, "state" | "storageOptions" | "expireTime">;
 
-/** Why the verb is refused in this state, as a sentence; null when it is possible. */
+/** Why the verb is refused in this state, as a sentence; null if it is possible. */
 export function whyNot(verb: Verb, session: Facts, now: number): string | null {
   if (verb === "archive" && session.storageOptions?.persistence === Persistence.TEMPORARY)
     return "A temporary session cannot be archived: its data is erased when it ends.";
@@ -51,7 +51,7 @@ export function whyNot(verb: Verb, session: Facts, now: number): string | null {
   return `The session is ${stateName(session.state)}. Possible when it is ${listed(allowed)}.`;
 }
 
-/** Why messages and context cannot be written; null when they can. */
+/** Why messages and context cannot be written; null if they can. */
 export function whyReadOnly(session: Facts): string | null {
   if (session.state === CREATED || session.state === ACTIVE) return null;
   const cure =

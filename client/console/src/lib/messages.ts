@@ -1,4 +1,4 @@
-// What a message holds beside its text.
+// The content of a message besides its text.
 
 import type { Message } from "../proto/sessions/v1/sessions_pb";
 import { isContainer, type Json } from "./json";

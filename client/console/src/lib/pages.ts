@@ -1,4 +1,4 @@
-// A list that is read in pages while it changes: each page replaces what is known of the stretch that it covers.
+// A list that is read in pages while it changes: each page replaces the rows in the range that it covers.
 
 /** What a row is ordered by, so that two rows never compare equal. */
 export interface Ordered {
@@ -15,10 +15,10 @@ export function order(left: Ordered, right: Ordered, descending: boolean): numbe
 }
 
 /**
- * The rows after a page was read. `after` is the last row before the page, null where there is none; `from` is the first
- * row that the page had when it was read before; `last` tells that no page follows. A row that lies within the page's
- * stretch and is not on it is there no more. The stretch ends with the page's last row: an empty page that another
- * follows says nothing about any row.
+ * The rows after a page was read. `after` is the last row before the page, null if there is none; `from` is the first row
+ * that the page had when it was last read; `last` says that no page follows. A row within the page's range that is not on
+ * the page no longer exists. The range ends with the page's last row: an empty page with a next one says nothing about
+ * any row.
  */
 export function merge<T extends Ordered>(
   rows: readonly T[],

@@ -1,4 +1,4 @@
-// Tool calls and their results, found by the id that both bear, in each provider's own form.
+// Tool calls and their results, matched by id, in each provider's own form.
 
 import type { Json } from "./json";
 import { isContainer } from "./json";
@@ -6,7 +6,7 @@ import { isContainer } from "./json";
 export interface ToolCall {
   id: string;
   name: string;
-  /** The arguments: parsed when they are JSON, else the string as it is. */
+  /** The arguments: parsed if they are JSON, else the string unchanged. */
   input: Json;
 }
 
@@ -20,7 +20,7 @@ export interface Speech {
 export interface Paired<T extends Speech> {
   message: T;
   calls: { call: ToolCall; result: T | null }[];
-  /** Whether the call that this message answers is shown elsewhere, with this as its result. */
+  /** Whether the call that this message responds to is shown elsewhere, with this as its result. */
   folded: boolean;
 }
 
@@ -42,7 +42,7 @@ export function toolCalls(data: { [key: string]: Json } | undefined): ToolCall[]
   return [...openai, ...anthropic, ...google].filter((call): call is ToolCall => call !== null);
 }
 
-/** Puts each result with its call. A result without a call, and a call without a result, keep their places. */
+/** Moves each result to its call. A result without a call, and a call without a result, stay in place. */
 export function pair<T extends Speech>(messages: readonly T[]): Paired<T>[] {
   const open = new Map<string, { result: T | null }>();
   const rows = messages.map((message): Paired<T> => {

@@ -1,4 +1,4 @@
-// The call behind what is shown, for a terminal, a program and the command line. No token is ever part of it.
+// The call behind a view, for a terminal, a program and the command line. It never includes a token.
 
 import type { Json } from "./json";
 import { isContainer } from "./json";
@@ -122,14 +122,14 @@ function commandLine(call: Call): string {
   }
 }
 
-/** A word as a POSIX shell takes it literally. */
+/** A word quoted for a POSIX shell. */
 export function quoted(word: string): string {
   return /^[A-Za-z0-9_\-.:/~@]+$/.test(word) && !word.startsWith("-") && !word.startsWith("~")
     ? word
     : `'${word.replaceAll("'", `'\\''`)}'`;
 }
 
-/** A value as Python writes it. */
+/** A value as a Python literal. */
 export function literal(value: Json): string {
   if (value === null) return "None";
   if (value === true) return "True";

@@ -1,4 +1,4 @@
-// The rows of a tree that are open to the reader.
+// The visible rows of a tree.
 
 import type { Node } from "./json";
 
@@ -10,11 +10,11 @@ export interface Row {
   key: string;
 }
 
-/** Below this depth, containers are closed at first; and so are those with very many items. */
+/** Containers below this depth are collapsed at first, and so are those with very many items. */
 const OPEN_DEPTH = 4;
 const OPEN_ITEMS = 200;
 
-/** The rows in their order. `toggled` names the containers that the reader opened or closed. */
+/** The rows in order. `toggled` has the containers that the user expanded or collapsed. */
 export function flatten(
   root: Node,
   options: { toggled: ReadonlySet<string>; onlyChanges: boolean },

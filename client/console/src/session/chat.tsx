@@ -10,12 +10,12 @@ import type { Writing } from "./drafts";
 import { DraftRow, MessageRow } from "./message";
 
 const ROW = 72;
-/** How near to the end a reader is taken to follow it, in pixels. */
+/** How close to the end the view must be to follow it, in pixels. */
 const NEAR = 80;
 
 interface Props {
   history: History;
-  /** The messages that are being written, which come last. */
+  /** Messages being written, which come last. */
   writing: readonly Writing[];
   isPast: boolean;
 }

@@ -36,7 +36,7 @@ export function Composer({ sessionId, reason }: Props) {
       setProblem(null);
     } catch (error) {
       const found = toProblem(error);
-      // What the service refused leaves its id unused; a lost answer is asked for again with the same one.
+      // A refusal leaves the id unused; after a lost response the same id is sent again.
       if (found.reason) requestId.current = newRequestId();
       setProblem(found.violations[0]?.description ?? found.message);
     } finally {

@@ -1,4 +1,4 @@
-// How far the page is, and whether it moves: never more than what is known.
+// The state of the connection and the position of the page, never claiming more than is known.
 
 import { formatCount } from "../lib/format";
 import { now } from "../ui/clock";

@@ -1,4 +1,4 @@
-// The context as a tree: as it is now, or at an event with what that event changed.
+// The context as a tree: the current one, or at an event with its changes.
 
 import { useMemo, useState } from "preact/hooks";
 import { whyReader } from "../api/caller";

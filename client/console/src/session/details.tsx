@@ -1,4 +1,4 @@
-// Metadata, config and storage, and the session as it travels.
+// Metadata, config and storage, and the session as JSON.
 
 import { toJson } from "@bufbuild/protobuf";
 import { useMemo } from "preact/hooks";

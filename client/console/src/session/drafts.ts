@@ -1,9 +1,9 @@
-// The messages that are being written, as far as the stream has shown them.
+// Messages being written, as far as the stream has shown them.
 
 import { signal } from "@preact/signals";
 import { DraftState, type Draft } from "../proto/sessions/v1/sessions_pb";
 
-/** A message that is being written. */
+/** A message being written. */
 export interface Writing {
   id: string;
   role: string;
@@ -15,7 +15,7 @@ export interface Writing {
 export class Drafts {
   readonly writing = signal<readonly Writing[]>([]);
 
-  /** Joins pieces, in their order, to what came before. */
+  /** Appends pieces, in order. */
   add(pieces: Draft[]): void {
     const drafts = new Map(this.writing.value.map((draft) => [draft.id, draft]));
     for (const { messageId: id, role, name, part, from, text, state } of pieces) {
@@ -37,7 +37,7 @@ export class Drafts {
     }
   }
 
-  /** A new stream shows each draft from its beginning. */
+  /** A new stream shows each draft from the beginning. */
   clear(): void {
     if (this.writing.value.length > 0) this.writing.value = [];
   }

@@ -1,4 +1,4 @@
-// Edits the whole context. Its etag goes with it, so that nobody's change since is overwritten unseen.
+// Edits the whole context. Its etag is sent along, so that concurrent changes are not overwritten.
 
 import { useRef, useState } from "preact/hooks";
 import type { JsonObject } from "@bufbuild/protobuf";

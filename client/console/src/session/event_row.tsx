@@ -1,4 +1,4 @@
-// One event of the lane: a line, and when it is opened everything that it holds.
+// One event of the lane: a line that expands to all its data.
 
 import { formatClock, formatTime } from "../lib/format";
 import { eventJson, kindLabel, kindOf, summary } from "../lib/events";

@@ -1,4 +1,4 @@
-// The head of a session: what it is, what it can do next, and its facts in one line.
+// The header of a session: its identity, its possible actions, and its properties on one line.
 
 import type { ComponentChildren } from "preact";
 import { formatAge, formatCount, formatDuration, formatTime, formatUntil } from "../lib/format";

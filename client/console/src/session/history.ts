@@ -1,4 +1,4 @@
-// The messages of one session, now or as of an event, read a page at a time from the newest back.
+// The messages of one session, now or as of an event, read in pages from the newest backwards.
 
 import { signal } from "@preact/signals";
 import { sessions, TIMEOUT } from "../api/client";
@@ -14,16 +14,16 @@ export class History {
   readonly problem = signal<Problem | null>(null);
   private isLoading = false;
   private turn = 0;
-  /** What came live while a page was being read, which may not be on it. */
+  /** Live messages that arrived while a page was being read, which may lack them. */
   private early: Message[] | null = null;
 
-  /** `at` of 0 is the history as it is now. */
+  /** An `at` of 0 is the current history. */
   constructor(
     private readonly id: string,
     private readonly at: bigint,
   ) {}
 
-  /** Reads the newest page, in place of all that is held. */
+  /** Reads the newest page, replacing everything loaded. */
   async load(): Promise<void> {
     const turn = ++this.turn;
     this.early ??= [];
@@ -41,7 +41,7 @@ export class History {
     }
   }
 
-  /** Reads the page before the oldest message that is held. */
+  /** Reads the page before the oldest loaded message. */
   async loadOlder(): Promise<void> {
     const first = this.messages.value[0];
     if (!first || !this.hasMore.value || this.isLoading) return;
@@ -59,13 +59,13 @@ export class History {
     }
   }
 
-  /** Adds what came live. */
+  /** Adds live messages. */
   append(messages: Message[]): void {
     if (this.early) this.early.push(...messages);
     else if (messages.length > 0) this.messages.value = withLater(this.messages.value, messages);
   }
 
-  /** Drops the oldest of those that are held, where the server holds that many only. */
+  /** Drops the oldest loaded messages if the server keeps only this many. */
   trim(count: number): void {
     const extra = this.messages.value.length - count;
     if (!this.hasMore.value && extra > 0) this.messages.value = this.messages.value.slice(extra);

@@ -1,4 +1,4 @@
-// The event lane: the log, live, with what is filtered, how far it is, and where it begins.
+// The event lane: the live log, with its filter, its position, and where it begins.
 
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { formatCount } from "../lib/format";
@@ -76,7 +76,7 @@ export function Lane({ model }: { model: SessionModel }) {
     if (!at) return;
     const index = rows.findIndex(({ sequence }) => String(sequence) === at);
     if (index < 0) return;
-    // Once the row that opens has its height.
+    // Once the expanded row has its height.
     const frame = requestAnimationFrame(() => virtual.scrollToIndex(index, { align: "auto" }));
     return () => cancelAnimationFrame(frame);
   }, [at, version === 0]);
@@ -137,7 +137,7 @@ export function Lane({ model }: { model: SessionModel }) {
   );
 }
 
-/** The events that pass, and how many that would pass came since the lane was paused. */
+/** The events that pass the filter, and how many of these arrived since the lane was paused. */
 function visible(events: readonly Event[], filter: Parameters<typeof matcher>[0], pausedAt: bigint | null) {
   const passes = matcher(filter);
   const all = isEmpty(filter) ? events.slice() : events.filter((event) => passes(kindOf(event), () => searchText(event)));
@@ -148,7 +148,7 @@ function visible(events: readonly Event[], filter: Parameters<typeof matcher>[0]
 
 let counted: { first: Event; length: number; kinds: Set<string> } | null = null;
 
-/** The kinds that there are so far, in the filter's order; counts what has come since the last time only. */
+/** The kinds so far, in the filter's order; counts only new events since the last time. */
 function kindsOf(events: readonly Event[], _version: number): string[] {
   const first = events[0];
   if (!first) return [];
@@ -202,7 +202,7 @@ function LaneFilter({ search, kinds }: { search: { current: HTMLInputElement | n
   );
 }
 
-/** Where the held part of the log begins, and why. */
+/** Where the loaded part of the log begins, and why. */
 function Beginning({ model: { log } }: { model: SessionModel }) {
   const first = log.events[0]?.sequence ?? 0n;
   if (first === 0n) return null;

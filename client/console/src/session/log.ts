@@ -1,4 +1,4 @@
-// The events of one session that the page holds: read from the log, followed live, a window of the newest at first.
+// The loaded events of one session: read from the log and followed live, at first a window of the newest.
 
 import { signal } from "@preact/signals";
 import { sessions } from "../api/client";
@@ -7,24 +7,24 @@ import { toProblem, type Problem } from "../api/errors";
 import { Drafts } from "./drafts";
 import type { Event } from "../proto/sessions/v1/sessions_pb";
 
-/** How many events are read at first, and with each step further back. */
+/** How many events to read at first, and with each step back. */
 export const WINDOW = 10_000n;
 
 export class EventLog {
-  /** The events in their order; `version` moves when it has changed. */
+  /** The events in order; `version` increases when they change. */
   readonly events: Event[] = [];
   readonly version = signal(0);
   readonly connection = signal<Connection>({ kind: "connecting" });
   /** Everything up to here was delivered. */
   readonly position = signal(0n);
-  /** The highest sequence that is known of. */
+  /** The highest known sequence. */
   readonly head = signal(0n);
-  /** The oldest sequence that the server keeps, once it has said so; 0 before. */
+  /** The oldest sequence that the server keeps; 0 until known. */
   readonly oldestKept = signal(0n);
   readonly isReadingBack = signal(false);
   readonly drafts = new Drafts();
 
-  /** Everything after this is held. */
+  /** Everything after this is loaded. */
   private start = 0n;
   private follower: Follower | null = null;
 
@@ -33,7 +33,7 @@ export class EventLog {
     private readonly onEvents: (events: Event[]) => void,
   ) {}
 
-  /** Begins to follow; `head` is the session's last sequence as it was read. */
+  /** Starts following; `head` is the session's last sequence when it was read. */
   open(head: bigint): void {
     this.raiseHead(head);
     this.start = head > WINDOW ? head - WINDOW : 0n;
@@ -52,7 +52,7 @@ export class EventLog {
       },
       compacted: (oldest) => {
         this.oldestKept.value = oldest;
-        // What was held before the gap goes, so that what is held has none.
+        // Events before the gap are dropped, so that the loaded ones have none.
         this.events.length = 0;
         this.start = oldest - 1n;
       },
@@ -60,7 +60,7 @@ export class EventLog {
     if (!document.hidden) this.follower.start();
   }
 
-  /** Holds the stream only while the page is visible: a browser has few connections for each address. */
+  /** Keeps the stream open only while the page is visible: browsers have few connections per origin. */
   setVisible(isVisible: boolean): void {
     if (isVisible) this.follower?.start();
     else this.follower?.stop();
@@ -78,12 +78,12 @@ export class EventLog {
     if (sequence > this.head.value) this.head.value = sequence;
   }
 
-  /** Whether the log may have events before the first that is held. */
+  /** Whether the log may have events before the first loaded one. */
   get hasEarlier(): boolean {
     return this.start > 0n && this.start + 1n > this.oldestKept.value;
   }
 
-  /** Reads the events before the first that is held, a window of them. */
+  /** Reads a window of events before the first loaded one. */
   async readBack(): Promise<Problem | null> {
     if (!this.hasEarlier || this.isReadingBack.value) return null;
     this.isReadingBack.value = true;
@@ -104,12 +104,12 @@ export class EventLog {
     }
   }
 
-  /** The event of a sequence, if it is held. */
+  /** The event with a sequence, if loaded. */
   at(sequence: bigint): Event | null {
     return this.events[this.indexOf(sequence)] ?? null;
   }
 
-  /** Where the event of a sequence is among those that are held; sequences have no holes. */
+  /** The index of the event with a sequence among the loaded ones; sequences have no gaps. */
   indexOf(sequence: bigint): number {
     const first = this.events[0]?.sequence;
     return first === undefined || sequence < first ? -1 : Number(sequence - first);

@@ -47,7 +47,7 @@ export function MessageRow({ message, calls }: Props) {
   );
 }
 
-/** A message that is being written: its content so far, and what else is shown of it. */
+/** A message being written: its content so far, and its other parts. */
 export function DraftRow({ draft: { role, name, parts } }: { draft: Writing }) {
   const others = [...parts].filter(([part]) => part !== "");
   return (
@@ -78,7 +78,7 @@ function shadeOf(role: string): string {
   return `role-${KNOWN_ROLES.includes(role) ? role : "other"}`;
 }
 
-/** The message's place in the log, which opens its event, and its time. */
+/** The message's position in the log, which opens its event, and its time. */
 function MessagePlace({ message: { sequence, createTime } }: { message: Message }) {
   return (
     <span class="place">
@@ -127,7 +127,7 @@ function More({ label, value, isOpen = false }: { label: string; value: Json; is
   );
 }
 
-/** Whether the data is shown in full by the calls that were read from it. */
+/** Whether the tool calls parsed from the data show all of it. */
 function isCallsOnly(data: { [key: string]: Json }): boolean {
   return Object.keys(data).every((key) => key === "tool_calls");
 }

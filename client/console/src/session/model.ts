@@ -1,4 +1,4 @@
-// One session as the page shows it: what it is now, kept fresh by its events, and what it was at one of them.
+// One session as shown: its current state, kept up to date by its events, and its state at one of them.
 
 import { batch, computed, effect, signal } from "@preact/signals";
 import type { Context, Event, Session } from "../proto/sessions/v1/sessions_pb";
@@ -8,7 +8,7 @@ import { removesMessages, touchesContext } from "../lib/events";
 import { History } from "./history";
 import { EventLog } from "./log";
 
-/** How long several events may gather before the session is read again, in milliseconds. */
+/** How long to collect events before the session is read again, in milliseconds. */
 const SETTLE = 120;
 
 /** The session as of an event. */
@@ -16,7 +16,7 @@ export interface Past {
   at: bigint;
   session: Session | null;
   context: Context | null;
-  /** The context before the event; null where it is no longer kept. */
+  /** The context before the event; null if no longer kept. */
   before: Context | null;
   history: History;
   problem: Problem | null;
@@ -32,13 +32,13 @@ export class SessionModel {
   readonly history: History;
   readonly log: EventLog;
   readonly past = signal<Past | null>(null);
-  /** The session in view: as of an event, or now. */
+  /** The displayed session: as of an event, or now. */
   readonly shown = computed(() => this.past.value?.session ?? this.session.value);
 
   private settling = 0;
   private staleContext = false;
   private wanted = 0n;
-  /** The session's last event when it was first read; what follows is news to the history and the context. */
+  /** The session's last event when it was first read; later events are news to the history and the context. */
   private readAt = 0n;
   private readonly unwatch: () => void;
 
@@ -47,7 +47,7 @@ export class SessionModel {
     this.log = new EventLog(id, (events) => this.onEvents(events));
     const onVisibility = () => this.log.setVisible(!document.hidden);
     document.addEventListener("visibilitychange", onVisibility);
-    // After a time without a connection, what is shown may be old.
+    // After a time without a connection, the displayed data may be outdated.
     const unsubscribe = effect(() => {
       if (this.log.connection.value.kind === "live" && this.session.peek()) this.settle();
     });
@@ -64,7 +64,7 @@ export class SessionModel {
     this.log.close();
   }
 
-  /** Reads all that is shown at first; to be called again after a problem. */
+  /** Reads everything shown initially; to be called again after a problem. */
   async open(): Promise<void> {
     try {
       const { session } = await sessions.getSession({ sessionId: this.id }, { timeoutMs: TIMEOUT });
@@ -81,12 +81,12 @@ export class SessionModel {
     }
   }
 
-  /** Takes the session as a write returned it. */
+  /** Accepts the session returned by a write. */
   take(session: Session | undefined): void {
     if (session && session.lastSequence >= (this.session.peek()?.lastSequence ?? 0n)) this.session.value = session;
   }
 
-  /** Reads the context as it is now; null, with `contextProblem`, where it cannot be read. */
+  /** Reads the current context; null, with `contextProblem`, if it cannot be read. */
   async readContext(): Promise<Context | null> {
     try {
       const { context } = await sessions.getContext({ sessionId: this.id }, { timeoutMs: TIMEOUT });
@@ -99,7 +99,7 @@ export class SessionModel {
     }
   }
 
-  /** Shows the session as of an event; 0 shows it as it is now. */
+  /** Shows the session as of an event; 0 shows the current one. */
   async goTo(at: bigint): Promise<void> {
     this.wanted = at;
     if (at === 0n) {
@@ -160,7 +160,7 @@ export class SessionModel {
         await this.readContext();
       }
     } catch (error) {
-      // The lane's line tells of a lost connection; a session that is gone is told at once.
+      // The lane's connection line reports a lost connection; a deleted session is reported at once.
       const problem = toProblem(error);
       if (problem.reason === "SESSION_NOT_FOUND") this.isDeleted.value = true;
     }

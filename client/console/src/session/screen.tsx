@@ -76,7 +76,7 @@ function Body({ model }: { model: SessionModel }) {
   );
 }
 
-/** The lane has a column of its own where there is room for it. */
+/** The event lane has its own column if there is space. */
 function useNarrowSession(): boolean {
   return useNarrow("(max-width: 999px)");
 }

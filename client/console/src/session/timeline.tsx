@@ -1,4 +1,4 @@
-// The bar that moves the whole session through time: one event back, one on, or anywhere in between.
+// The timeline that moves the whole session through its events: one back, one forward, or to any.
 
 import { useEffect, useState } from "preact/hooks";
 import { formatClock, formatCount, formatPlural, formatTime } from "../lib/format";
@@ -8,7 +8,7 @@ import { Button } from "../ui/button";
 import { useKeys } from "../ui/keys";
 import type { SessionModel } from "./model";
 
-/** How long the slider rests before the session is read there, in milliseconds. */
+/** How long the slider must rest before the session is read there, in milliseconds. */
 const REST = 120;
 
 export function Timeline({ model }: { model: SessionModel }) {
@@ -91,7 +91,7 @@ export function Timeline({ model }: { model: SessionModel }) {
   );
 }
 
-/** A position of the URL; null for none, and for what is no number. */
+/** A position in the URL; null for none or an invalid number. */
 export function positionOf(text: string): bigint | null {
   return /^[1-9]\d{0,17}$/.test(text) ? BigInt(text) : null;
 }

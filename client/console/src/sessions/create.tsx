@@ -24,7 +24,7 @@ export function CreateDialog({ onClose }: { onClose: () => void }) {
   const [encryption, setEncryption] = useState("no");
   const [problem, setProblem] = useState<Problem | null>(null);
   const [isBusy, setBusy] = useState(false);
-  // One id for every attempt of this dialog, so that a lost answer does not create the session twice.
+  // One id for all attempts of this dialog, so that a lost response does not create the session twice.
   const [requestId, setRequestId] = useState(newRequestId);
 
   const parsed = parseObject(metadata);

@@ -1,4 +1,4 @@
-// The filters above the list. What the server has against one of them is shown under it.
+// The filters above the list. The server's error about one is shown below it.
 
 import { useEffect, useRef, useState } from "preact/hooks";
 import { violationAt, type Problem } from "../api/errors";
@@ -8,7 +8,7 @@ import { query, setQuery } from "../route";
 import { Icon } from "../ui/icons";
 import type { OrderBy } from "./model";
 
-/** How long a reader may pause in typing before the list follows, in milliseconds. */
+/** The pause in typing after which the list updates, in milliseconds. */
 const TYPING = 250;
 
 export const ORDERS: { value: OrderBy; label: string }[] = [
@@ -86,7 +86,7 @@ interface FilterTextProps {
   problem: string | null;
 }
 
-/** A text of the query that follows the reader's typing after a moment. */
+/** A text parameter of the query, updated a moment after typing. */
 function FilterText({ name, label, placeholder, hint, mono, problem }: FilterTextProps) {
   const current = query(name);
   const [text, setText] = useState(current);

@@ -1,5 +1,5 @@
-// The list of sessions under one query: read in pages as the reader scrolls, and read again while it is looked at. A page
-// may be empty, and another follow: the server looks at a bounded number of sessions for each.
+// The list of sessions for one query: read in pages while scrolling, and read again periodically while visible. A page may
+// be empty and still have a next one: the server examines a bounded number of sessions per page.
 
 import { signal } from "@preact/signals";
 import type { JsonObject } from "@bufbuild/protobuf";
@@ -26,18 +26,18 @@ interface Page {
   token: string;
   /** The last row before the page. */
   after: Row | null;
-  /** Its first row when it was last read. Null while there is none. */
+  /** Its first row when it was last read; null if there is none. */
   first: Row | null;
 }
 
 const PAGE = 200;
 const REFRESH = 2_000;
-/** How many pages are read in search of more rows before the reader is asked. */
+/** How many pages to read in search of more rows before asking the user. */
 const LOOKS = 10;
 
 export class SessionList {
   readonly rows = signal<readonly Row[]>([]);
-  /** Whether a first answer has come. */
+  /** Whether a first response has arrived. */
   readonly isReady = signal(false);
   readonly problem = signal<Problem | null>(null);
   readonly hasMore = signal(false);
@@ -48,10 +48,10 @@ export class SessionList {
 
   private pages: Page[] = [{ token: "", after: null, first: null }];
   private next: Page | null = null;
-  /** Whether LOOKS pages did not hold enough rows, so that it is for the reader to say whether to read further. */
+  /** Whether LOOKS pages did not have enough rows, so that the user decides whether to read on. */
   private isPaused = false;
   private timer = 0;
-  /** Whether asking again is useless: the reader went elsewhere, or the query was refused. */
+  /** Whether retrying is pointless: the user left, or the query was refused. */
   private stopped = false;
 
   constructor(private readonly query: Query) {
@@ -84,13 +84,13 @@ export class SessionList {
     }
   }
 
-  /** Reads further pages for at least one more row, when the reader asks for it. */
+  /** Reads further pages for at least one more row, at the user's request. */
   keepLooking(): void {
     this.isPaused = false;
     void this.fill(this.rows.value.length + 1);
   }
 
-  /** Reads the page again that holds the row, beside the first one, which shows what is new. */
+  /** Reads the page with this row again, and the first one, which shows new rows. */
   async refresh(visibleRow = 0): Promise<void> {
     clearTimeout(this.timer);
     if (!document.hidden) {
@@ -127,7 +127,7 @@ export class SessionList {
     else if (page === this.pages.at(-1)) this.setNext(next);
   }
 
-  /** Looks for all rows again: those of a page that is empty now are gone, or too far from where it begins. */
+  /** Reads all rows again: those of a page that is now empty are gone, or too far from its start. */
   private async restart(): Promise<void> {
     const first: Page = { token: "", after: null, first: null };
     this.pages = [first];
@@ -173,7 +173,7 @@ function toRow(session: Session, orderBy: OrderBy): Row {
   return { id: session.id, time: (time?.seconds ?? 0n) * 1_000_000_000n + BigInt(time?.nanos ?? 0), session };
 }
 
-/** What a person would call the session: a title in its metadata, or nothing. */
+/** The session's title, if its metadata has one. */
 export function titleOf(session: Session): string {
   for (const key of ["title", "name", "subject", "topic"]) {
     const value = session.metadata?.[key];

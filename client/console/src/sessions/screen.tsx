@@ -37,7 +37,7 @@ export function SessionsScreen() {
   });
 
   const rows = list.rows.value;
-  // By id, so that it stays on its session while others come and move.
+  // By id, so that it stays on its session while others appear and move.
   const cursor = cursorId ? rows.findIndex(({ id }) => id === cursorId) : -1;
   const move = (to: number) => setCursorId(rows[Math.max(0, Math.min(rows.length - 1, to))]?.id ?? "");
   useKeys([
@@ -81,7 +81,7 @@ export function SessionsScreen() {
   );
 }
 
-/** How much is shown, and how fresh it is. */
+/** How much is shown, and how current it is. */
 function ListLine({ list }: { list: SessionList }) {
   const problem = list.problem.value;
   const isPlaced = violationAt(problem, "user_id", "metadata_filter") !== null;
@@ -158,7 +158,7 @@ function Empty({ list, isFiltered, onCreate }: EmptyProps) {
   );
 }
 
-/** The metadata filter of the URL; one that is not JSON yet leaves the list as it was. */
+/** The metadata filter in the URL; incomplete JSON leaves the list unchanged. */
 function useFilter(): JsonObject | null {
   const text = query("metadata");
   const [valid, setValid] = useState<JsonObject | null>(() => readFilter(text) ?? null);

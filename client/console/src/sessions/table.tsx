@@ -10,13 +10,13 @@ import { StateBadge } from "../ui/state_badge";
 import { useVirtual } from "../ui/virtual";
 import { titleOf, type Row, type SessionList } from "./model";
 
-/** How many rows are known beyond those in view, if there are so many. */
+/** How many rows to load beyond those in view. */
 const AHEAD = 40;
 const COLUMNS = ["Session", "User", "State", "Messages", "Created", "Last activity"];
 
 interface Props {
   list: SessionList;
-  /** The index of the row that the keyboard is at; -1 for none. */
+  /** The index of the row selected by keyboard; -1 for none. */
   cursor: number;
   rowHeight: number;
   empty: ComponentChildren;
@@ -34,7 +34,7 @@ export function SessionTable({ list, cursor, rowHeight, empty }: Props) {
   const last = items.at(-1)?.index ?? 0;
   list.visibleRow = () => Math.floor(((items[0]?.index ?? 0) + last) / 2);
   useEffect(() => virtual.measure(), [rowHeight]);
-  // After each answer, so that what failed is tried again with the next one.
+  // After each response, so that a failed read is retried with the next one.
   useEffect(() => void list.fill(last + AHEAD), [last, list.readAt.value]);
   useEffect(() => {
     if (cursor >= 0) virtual.scrollToIndex(cursor);
@@ -84,7 +84,7 @@ export function SessionTable({ list, cursor, rowHeight, empty }: Props) {
   );
 }
 
-/** The button that continues a list whose last pages held too few rows. */
+/** The button that continues a list whose last pages had too few rows. */
 export function KeepLooking({ list }: { list: SessionList }) {
   const isLooking = list.isLooking.value;
   return (

@@ -1,4 +1,4 @@
-// Buttons. One that cannot be pressed now keeps its place and says why, to the pointer, the keyboard and the ear.
+// Buttons. A disabled one keeps its place and says why, to pointer, keyboard and screen reader users.
 
 import type { ComponentChildren } from "preact";
 import { useId } from "preact/hooks";
@@ -8,10 +8,10 @@ import { say } from "./toasts";
 export interface ButtonProps {
   children?: ComponentChildren;
   icon?: IconName;
-  /** The name, where there is an icon alone. */
+  /** The accessible name, if there is only an icon. */
   label?: string;
   kind?: "plain" | "primary" | "quiet" | "danger";
-  /** Why it cannot be pressed now. */
+  /** Why it is disabled. */
   reason?: string | null;
   busy?: boolean;
   submit?: boolean;

@@ -1,4 +1,4 @@
-// The time that ages and remaining spans are shown by; it moves once a second while the page is visible.
+// The clock for displayed ages and remaining times; it ticks once a second while the page is visible.
 
 import { signal } from "@preact/signals";
 

@@ -1,4 +1,4 @@
-// Copying: a value beside its button, and the call behind a view in three languages.
+// Copying: single values, and the call behind a view in three languages.
 
 import { useState } from "preact/hooks";
 import { token } from "../api/client";
@@ -17,7 +17,7 @@ async function copy(text: string, what: string): Promise<void> {
   }
 }
 
-/** An id or another short value, copied with a press. */
+/** An id or another short value, copied with one click. */
 export function Copyable({ text, what }: { text: string; what: string }) {
   return (
     <button type="button" class="copyable" data-tip={`Copy ${what}`} onClick={() => void copy(text, what)}>
@@ -41,7 +41,7 @@ const FORMS: { key: keyof Snippets; label: string; package?: string; note?: stri
   { key: "cli", label: "Command line", package: "'sessions[cli]'" },
 ];
 
-/** The button that shows how the data in view is had outside the console. */
+/** The button that shows how to get the displayed data outside the console. */
 export function CopyCall({ call }: { call: Call }) {
   const [isOpen, setOpen] = useState(false);
   return (

@@ -1,4 +1,4 @@
-// A dialog over the page: the browser keeps the focus in it, closes it with Escape and gives the focus back.
+// A modal dialog: the browser traps the focus, closes it with Escape and restores the focus.
 
 import type { ComponentChildren } from "preact";
 import { useEffect, useId, useRef } from "preact/hooks";
@@ -9,7 +9,7 @@ interface Props {
   children: ComponentChildren;
   wide?: boolean;
   onClose: () => void;
-  /** Makes the dialog a form that Enter, or Ctrl+Enter in a text, sends. */
+  /** Makes the dialog a form, submitted by Enter, or by Ctrl+Enter in a text area. */
   onSubmit?: () => void;
 }
 
@@ -47,7 +47,7 @@ export function Dialog({ title, children, wide = false, onClose, onSubmit }: Pro
   );
 }
 
-/** What is wrong with the whole of a form, above its buttons. */
+/** An error of the whole form, above its buttons. */
 export function FormProblem({ text }: { text: string | null }) {
   return text ? (
     <p class="problem" role="alert">

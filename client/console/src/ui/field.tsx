@@ -1,4 +1,4 @@
-// Labelled fields, each with its explanation and with what the server refused at its place.
+// Labelled fields, each with its explanation and the server's error.
 
 import { useId } from "preact/hooks";
 
@@ -59,7 +59,7 @@ export function TextField(props: TextProps) {
   );
 }
 
-/** A long text is read from its beginning, where the browser would put the caret at its end. */
+/** Puts the caret at the start of a long text; the browser would put it at the end. */
 function startAtTop(area: HTMLTextAreaElement | null): void {
   if (area && area.selectionEnd === area.value.length && area !== document.activeElement)
     area.setSelectionRange(0, 0);

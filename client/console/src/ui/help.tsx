@@ -1,4 +1,4 @@
-// The keys that work here.
+// Help: the keyboard shortcuts.
 
 import { Dialog } from "./dialog";
 import { keysNow } from "./keys";

@@ -1,4 +1,4 @@
-// JSON as a tree whose rows are drawn only near the window; what changed is marked at its place.
+// JSON as a tree with virtual rows; changes are marked in place.
 
 import { useMemo, useRef, useState } from "preact/hooks";
 import type { Node } from "../lib/json";
@@ -15,7 +15,7 @@ interface Props {
   root: Node;
   /** What the tree shows, for screen readers. */
   label: string;
-  /** Whether places that did not change are left out. */
+  /** Whether to hide unchanged values. */
   onlyChanges?: boolean;
 }
 

@@ -1,10 +1,10 @@
-// The keyboard: each screen says which keys it takes while it is shown; `?` lists them.
+// Keyboard shortcuts: each screen registers its keys while it is shown; `?` lists them.
 
 import { useEffect, useRef } from "preact/hooks";
 import { signal } from "@preact/signals";
 
 export interface Key {
-  /** As `KeyboardEvent.key` has it. */
+  /** A value of `KeyboardEvent.key`. */
   key: string;
   /** What it does, for the list. */
   label: string;
@@ -13,12 +13,12 @@ export interface Key {
 
 const scopes = signal<readonly { current: Key[] }[]>([]);
 
-/** The keys that are taken now, those of the newest part of the screen first. */
+/** The registered keys, those of the newest part of the screen first. */
 export function keysNow(): Key[] {
   return scopes.value.flatMap((scope) => scope.current);
 }
 
-/** Takes keys while the component is shown. */
+/** Registers keys while the component is shown. */
 export function useKeys(keys: Key[]): void {
   const scope = useRef(keys);
   scope.current = keys;
@@ -30,7 +30,7 @@ export function useKeys(keys: Key[]): void {
   }, []);
 }
 
-/** Whether the key belongs to what has the focus: text being typed, an open dialog, a control that Enter presses. */
+/** Whether the focused element handles the key: a text field, an open dialog, a control that Enter presses. */
 function isTaken(event: KeyboardEvent): boolean {
   const focus = event.target as HTMLElement;
   if (document.querySelector("dialog[open]")) return true;

@@ -1,4 +1,4 @@
-// A text of which at most 2 KB are shown until the reader asks for the rest.
+// A long text, of which at most 2 KB are shown until the user expands it.
 
 import { useState } from "preact/hooks";
 import { cut } from "../lib/json";

@@ -4,7 +4,7 @@ import { signal, type Signal } from "@preact/signals";
 
 const known = new Map<string, Signal<boolean>>();
 
-/** Whether the media query holds; by default the one below which there are no columns. */
+/** Whether the media query matches; by default the one below which there is a single column. */
 export function useNarrow(query = "(max-width: 719px)"): boolean {
   let matches = known.get(query);
   if (!matches) {

@@ -1,7 +1,7 @@
 import { stateName } from "../lib/lifecycle";
 import type { SessionState } from "../proto/sessions/v1/sessions_pb";
 
-/** A session's state, by word and colour. */
+/** A session's state as a word with a colour. */
 export function StateBadge({ state }: { state: SessionState }) {
   const name = stateName(state);
   return (

@@ -1,4 +1,4 @@
-// Short notices at the foot of the page, read aloud by screen readers.
+// Short notices at the bottom of the page, announced by screen readers.
 
 import { signal } from "@preact/signals";
 

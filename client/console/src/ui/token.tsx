@@ -1,4 +1,4 @@
-// Takes a bearer token, which the tab keeps until it is closed.
+// Asks for a bearer token, which the tab keeps until it is closed.
 
 import { useState } from "preact/hooks";
 import { token, tokenWanted } from "../api/client";

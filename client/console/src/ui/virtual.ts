@@ -1,4 +1,4 @@
-// Rows of a long list, of which only those near the window are in the document.
+// Virtual rows: of a long list only those near the viewport are in the document.
 
 import { useEffect, useLayoutEffect, useReducer, useRef } from "preact/hooks";
 import {
@@ -12,7 +12,7 @@ import {
 type Options = Pick<VirtualizerOptions<HTMLElement, HTMLElement>, "count" | "estimateSize" | "getItemKey"> &
   Partial<VirtualizerOptions<HTMLElement, HTMLElement>>;
 
-/** A virtualizer for the element of `scroller`, which redraws the component as it moves. */
+/** A virtualizer for the element of `scroller`, which renders the component again as it scrolls. */
 export function useVirtual(
   scroller: { current: HTMLElement | null },
   options: Options,
