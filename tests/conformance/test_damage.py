@@ -228,12 +228,12 @@ NOT_UTF_8: Final = "CAST(x'ff' AS TEXT)"
 OF_ANY_TYPE: Final = ("'x'", "x'ff'", "1.5", "-1", str(2**62), "NULL", NOT_UTF_8)
 """Values that SQLite accepts in any column."""
 OUT_OF_RANGE: Final = ("-1", str(2**62))
-NAMES: Final = {"tenant", "session_id", "request_id", "sequence"}
+NAMES: Final = {"tenant", "session_id", "request_id", "sequence", "user_id", "collection", "key"}
 
 
-def wrong_values(*, of_any_type: bool) -> Iterator[tuple[sa.Column[object], str]]:
+def wrong_values(*tables: sa.Table, of_any_type: bool) -> Iterator[tuple[sa.Column[object], str]]:
     """Each value that a column can store but never has, with the column."""
-    for table in (schema.sessions, schema.contexts, schema.log, schema.requests):
+    for table in tables:
         for column in table.c:
             is_number = isinstance(column.type, sa.BigInteger)
             for value in OF_ANY_TYPE if of_any_type else OUT_OF_RANGE if is_number else ():
@@ -241,9 +241,16 @@ def wrong_values(*, of_any_type: bool) -> Iterator[tuple[sa.Column[object], str]
                     yield column, value
 
 
-async def test_a_value_of_any_type_in_any_column_is_nobody_elses_error(bench: Harness, cells: Cells) -> None:
+def wrong_in(bench: Harness, *tables: sa.Table) -> dict[SessionKey, tuple[sa.Column[object], str]]:
+    """Each of them in a session of its own."""
     is_sqlite = bench.store._rules.backend.locks is None
-    wrong = {key(f"w{number:03}"): each for number, each in enumerate(wrong_values(of_any_type=is_sqlite))}
+    return {
+        key(f"w{number:03}"): each for number, each in enumerate(wrong_values(*tables, of_any_type=is_sqlite))
+    }
+
+
+async def test_a_value_of_any_type_in_any_column_is_nobody_elses_error(bench: Harness, cells: Cells) -> None:
+    wrong = wrong_in(bench, schema.sessions, schema.contexts, schema.log, schema.requests)
     transfers = Transfers(commits=bench, store=bench.store, cells=cells, clock=bench.clock)  # type: ignore[arg-type]
     keys = [*wrong, SOUND]
     await bench.apply(*(create(each, metadata={"a": 1}) for each in keys))
@@ -286,3 +293,35 @@ async def test_a_value_of_any_type_in_any_column_is_nobody_elses_error(bench: Ha
             error.add_note(f"{what}: {wrong[each]}")
             raise
     assert await met_by(bench, transfers, SOUND) == set()
+
+
+async def test_a_record_with_a_value_of_any_type_is_nobody_elses_error(bench: Harness) -> None:
+    wrong = wrong_in(bench, schema.records)
+    names = {each: name("k", scope=Scope(*each)) for each in (*wrong, SOUND)}
+    await bench.apply(*(create(each) for each in names))
+    await write(bench.store, *(put(each, b"v", {"l": 1}, ttl=Micros(1_000_000)) for each in names.values()))
+
+    def damage_all(connection: Connection) -> None:
+        for session, (column, value) in wrong.items():
+            where = f"session_id = '{session.session_id}'"
+            connection.exec_driver_sql(f"UPDATE records SET {column.name} = {value} WHERE {where}")
+
+    await bench.store._runner.write(damage_all)
+    everywhere = Scope("default")
+    for order, wanted in itertools.product(("key", "time", "time desc"), (None, {"l": {"$gte": 1}})):
+        asked = query(scope=everywhere, all_sessions=True, order=order, filter=wanted or {})
+        found = await all_of(bench.store, asked)
+        assert names[SOUND] in {record.name for record in found}, order
+    for each in (*wrong, SOUND):
+        for ask in (bench.store.record(names[each]), write(bench.store, put(names[each], b"w"))):
+            try:
+                await ask
+            except DomainError:
+                assert each in wrong
+            except Exception as error:
+                error.add_note(str(wrong.get(each)))
+                raise
+    bench.clock.turn(seconds=8 * DAY)
+    while await bench.store.sweep_records(9):
+        pass
+    assert await bench.store.record(names[SOUND]) is not None, "which was put again, without a ttl"

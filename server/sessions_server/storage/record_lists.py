@@ -162,7 +162,8 @@ class _Search:
 
     def _found(self, row: Row) -> _Found:
         tenant, session_id, user_id, collection, key, time, size, name_length, labels_length, _ = row
-        value = 0 if self._query.keys_only else size
+        # Of another type where the record is damaged, which is left out.
+        value = size if isinstance(size, int) and not self._query.keys_only else 0
         return _Found(
             StoredKey(tenant, session_id, user_id, collection, key),
             RecordPlace(time, collection, key, session_id),

@@ -22,6 +22,7 @@ from sessions_server.storage.record_rows import (
     RECORD_COLUMNS,
     RECORD_WIDTH,
     StoredKey,
+    has_passed,
     name_from_row,
     record_from_row,
     stored_key,
@@ -244,12 +245,15 @@ def _fetched(
 def _is_gone(row: Row, now: Micros) -> bool:
     """Whether the record has expired, or its session is erased."""
     expire_time, is_erased = row[RECORD_WIDTH - 2], row[RECORD_WIDTH]
-    return is_erased or (expire_time is not None and expire_time <= now)
+    return is_erased or has_passed(expire_time, now)
 
 
 def _record(row: Row, rules: Rules) -> Record:
     _, data_key, value = row[RECORD_WIDTH:]
     scope = name_from_row(row).scope
-    key = None if data_key is None else bytes(data_key)
-    content = Content(rules.cells, scope.session, key) if scope.session else shared_content(scope, key, rules)
-    return record_from_row(row, None if value is None else bytes(value), content)
+    content = (
+        Content(rules.cells, scope.session, data_key)
+        if scope.session
+        else shared_content(scope, data_key, rules)
+    )
+    return record_from_row(row, value, content)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from types import NoneType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sessions_server.domain.jsonbytes import loads_object
 from sessions_server.domain.records import Record, RecordHead, RecordName, Scope
 from sessions_server.storage.conditions import stored_json
 from sessions_server.storage.damage import UNREADABLE, damaged
+from sessions_server.storage.kinds import Kinds
 from sessions_server.storage.record_names import name_hash, path_of, stored_collection
 from sessions_server.storage.schema import json_text, records
 from sessions_server.storage.terms import Term
@@ -53,6 +55,9 @@ RECORD_COLUMNS: Final = (
 )
 RECORD_WIDTH: Final = len(RECORD_COLUMNS)
 
+_HEAD_KINDS: Final = Kinds(HEAD_COLUMNS)
+_RECORD_KINDS: Final = Kinds(RECORD_COLUMNS)
+
 
 class StoredKey(NamedTuple):
     """A record's name as its row has it."""
@@ -69,15 +74,19 @@ def stored_key(name: RecordName) -> StoredKey:
 
 
 def name_from_row(row: Row) -> RecordName:
-    """The name, from a row that begins with KEY_COLUMNS and `full_collection`."""
+    """The name, from a row that begins with KEY_COLUMNS and `full_collection`. Raises DataCorrupted."""
     tenant, session_id, user_id, collection, key, full = row[:6]
-    return RecordName(Scope(tenant, session_id, user_id), path_of(collection, full), key)
+    try:
+        return RecordName(Scope(tenant, session_id, user_id), path_of(collection, full), key)
+    except UNREADABLE as error:
+        raise damaged(Scope(*row[:3]).cell_key, error) from error
 
 
 def head_from_row(row: Row) -> RecordHead:
     """From a row of HEAD_COLUMNS. Raises DataCorrupted."""
     _, _, _, _, _, _, etag, create_time, labels, _ = row
     try:
+        _HEAD_KINDS.check(row)
         return RecordHead(etag, create_time, loads_object(labels))
     except UNREADABLE as error:
         raise damaged(Scope(*row[:3]).cell_key, error) from error
@@ -85,8 +94,12 @@ def head_from_row(row: Row) -> RecordHead:
 
 def is_expired(row: Row, now: Micros) -> bool:
     """Whether the record is gone, from a row of HEAD_COLUMNS."""
-    expire_time = row[-1]
-    return expire_time is not None and expire_time <= now
+    return has_passed(row[-1], now)
+
+
+def has_passed(time: object, now: Micros) -> bool:
+    """False for None, and for what is no time, of a damaged record."""
+    return isinstance(time, int) and time <= now
 
 
 def record_from_row(row: Row, value: bytes | None, content: Content) -> Record:
@@ -99,6 +112,9 @@ def record_from_row(row: Row, value: bytes | None, content: Content) -> Record:
 
 
 def _record_from_row(row: Row, value: bytes | None, content: Content) -> Record:
+    _RECORD_KINDS.check(row[:RECORD_WIDTH])
+    if not isinstance(value, (bytes, NoneType)):
+        raise TypeError("a value that is not bytes is stored here")
     name = name_from_row(row)
     value_type, labels, *times, sealed = row[6:RECORD_WIDTH]
     time, ttl, etag, create_time, update_time, expire_time = times
