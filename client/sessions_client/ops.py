@@ -15,7 +15,7 @@ Each function checks what it is given, as the single calls do, and raises `Inval
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from sessions_client._changes import Change
 from sessions_client._convert import (
@@ -31,6 +31,7 @@ from sessions_client._models import (
     ConfigInput,
     HistoryWindow,
     IfExists,
+    MessageDict,
     MessageInput,
     Span,
     StorageInput,
@@ -131,35 +132,12 @@ def new_session(
     return NewSession(wire)
 
 
-def append(
-    message: MessageInput | None = None,
-    *,
-    role: str | None = None,
-    content: str | None = None,
-    id: str | None = None,
-    name: str | None = None,
-    tool_call_id: str | None = None,
-    data: Mapping[str, Any] | None = None,
-    metadata: Mapping[str, Any] | None = None,
-    timestamp: datetime | str | None = None,
-    payload: bytes | None = None,
-    payload_type: str | None = None,
-) -> Operation:
-    """Adds a message to the end of the history; takes it whole or in parts, as `add_message` does."""
-    parts = {
-        "role": role,
-        "content": content,
-        "id": id,
-        "name": name,
-        "tool_call_id": tool_call_id,
-        "data": data,
-        "metadata": metadata,
-        "timestamp": timestamp,
-        "payload": payload,
-        "payload_type": payload_type,
-    }
+def append(message: MessageInput | None = None, **parts: Unpack[MessageDict]) -> Operation:
+    """Adds a message to the end of the history; takes it whole, or the keys of a `MessageDict` as arguments."""
     wire = pb.Operation()
-    messages_convert.fill_message(wire.append, messages_convert.one_message(message, parts), field="message")
+    messages_convert.fill_message(
+        wire.append, messages_convert.one_message(message, dict(parts)), field="message"
+    )
     return Operation(wire)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, NamedTuple, NewType, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, NewType, TypeAlias, get_type_hints
 
 if TYPE_CHECKING:
     from sessions_server.domain.context import Change
@@ -152,6 +152,17 @@ class MessageBody(NamedTuple):
     payload: bytes = b""
     """The provider's original form of the message, byte for byte."""
     payload_type: str = ""
+
+
+def _of_type(kind: type, hint: object) -> tuple[str, ...]:
+    """The fields of a named tuple that have this type."""
+    return tuple(name for name, found in get_type_hints(kind).items() if found == hint)
+
+
+# What handles all fields of a type alike goes by these, so that a new field needs no change there.
+BODY_TEXTS: Final = _of_type(MessageBody, str)
+BODY_BYTES: Final = _of_type(MessageBody, bytes)
+OPTIONAL_TIMES: Final = _of_type(Session, Micros | None)
 
 
 class MessageDraft(NamedTuple):

@@ -6,14 +6,15 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from sessions_server.domain.errors import Violation
+from sessions_server.domain.models import BODY_TEXTS
 
 if TYPE_CHECKING:
     from sessions_server.domain.limits import Limits
     from sessions_server.domain.models import MessageBody
 
 ROLE_CHARACTERS: Final = 64
-NAME_CHARACTERS: Final = 256
-TYPE_CHARACTERS: Final = 256
+TEXT_CHARACTERS: Final = 256
+"""The most characters of a text that has no limit of its own."""
 
 
 def body_faults(body: MessageBody) -> Iterator[Violation]:
@@ -22,7 +23,7 @@ def body_faults(body: MessageBody) -> Iterator[Violation]:
         yield Violation("role", f"Must be 1 to {ROLE_CHARACTERS} characters, such as `user`.")
     if body.payload_type and not body.payload:
         yield Violation("payload_type", "Must be empty without a payload.")
-    for field, most in _CHARACTERS:
+    for field, most in _CHARACTERS.items():
         if len(getattr(body, field)) > most:
             yield Violation(field, f"Must be at most {most:,} characters.")
 
@@ -37,9 +38,7 @@ def body_excess(body: MessageBody, limits: Limits) -> Iterator[Violation]:
         yield Violation("payload", f"Must be at most {limits.payload_bytes:,} bytes.")
 
 
-_CHARACTERS: Final = (
-    ("role", ROLE_CHARACTERS),
-    ("name", NAME_CHARACTERS),
-    ("tool_call_id", NAME_CHARACTERS),
-    ("payload_type", TYPE_CHARACTERS),
-)
+_CHARACTERS: Final = {
+    **{name: TEXT_CHARACTERS for name in BODY_TEXTS if name != "content"},
+    "role": ROLE_CHARACTERS,
+}

@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from sessions_server.domain.jsonbytes import dumps, loads
 from sessions_server.domain.models import (
+    BODY_BYTES,
+    BODY_TEXTS,
+    OPTIONAL_TIMES,
     SECOND,
     ClaimedTime,
     ExpiryAction,
@@ -59,7 +62,6 @@ DEFAULT_TENANT: Final = "default"
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _NANOS: Final = 10**9
-_TEXTS: Final = ("role", "content", "name", "tool_call_id", "payload_type")
 
 
 def kind_of(line: bytes) -> str:
@@ -141,9 +143,7 @@ def _session(session: Session) -> JsonObject:
         etag=str(session.revision),
         create_time=_time(session.create_time),
         update_time=_time(session.update_time),
-        start_time=_time(session.start_time),
-        end_time=_time(session.end_time),
-        archive_time=_time(session.archive_time),
+        **{name: _time(getattr(session, name)) for name in OPTIONAL_TIMES},
         expire_time=_time(session.expire_time),
     ) | {
         "metadata": session.metadata,
@@ -175,6 +175,7 @@ def _read_session(raw: dict[str, Any], moved: dict[str, Any]) -> Session:
     config, storage = raw["config"], raw["storage_options"]
     state = _read_name("SESSION_STATE_", raw["state"], State)
     update_time, origin = _read_time(raw["update_time"]), raw.get("forked_from")
+    times: dict[str, Any] = {name: _read_optional_time(raw.get(name)) for name in OPTIONAL_TIMES}
     reason = moved.get("expiry_reason", StateReason.IDLE_TIMEOUT if state is State.EXPIRED else None)
     session = Session(
         key=SessionKey(moved.get("tenant", DEFAULT_TENANT), raw["id"]),
@@ -201,11 +202,9 @@ def _read_session(raw: dict[str, Any], moved: dict[str, Any]) -> Session:
         create_time=_read_time(raw["create_time"]),
         update_time=update_time,
         active_time=_read_optional_time(moved.get("active_time")) or update_time,
-        start_time=_read_optional_time(raw.get("start_time")),
-        end_time=_read_optional_time(raw.get("end_time")),
-        archive_time=_read_optional_time(raw.get("archive_time")),
         expiry_reason=None if reason is None else StateReason(reason),
         forked_from=None if origin is None else ForkedFrom(origin["session_id"], origin["sequence"]),
+        **times,
     )
     _time(session.expire_time)  # which has to be a time too, or no list could show it
     return session
@@ -213,22 +212,23 @@ def _read_session(raw: dict[str, Any], moved: dict[str, Any]) -> Session:
 
 def _message(message: Message) -> JsonObject:
     body = message.body
-    texts = {name: text for name in _TEXTS if (text := getattr(body, name))}
+    texts = {name: text for name in BODY_TEXTS if (text := getattr(body, name))}
+    encoded = {name: _bytes(getattr(body, name)) for name in BODY_BYTES}
     objects = {name: value for name in ("data", "metadata") if (value := getattr(body, name)) is not None}
     return {
         "id": message.id,
         "sequence": message.sequence,
         **texts,
         **objects,
-        **_present(payload=_bytes(body.payload), timestamp=_claimed(body.timestamp)),
+        **_present(**encoded, timestamp=_claimed(body.timestamp)),
         "create_time": _time(message.create_time),
     }
 
 
 def _read_message(raw: dict[str, Any]) -> Message:
     id_, sequence, time = raw.pop("id"), raw.pop("sequence"), _read_time(raw.pop("create_time"))
-    if "payload" in raw:
-        raw["payload"] = b64decode(raw["payload"], validate=True)
+    for name in raw.keys() & BODY_BYTES:
+        raw[name] = b64decode(raw[name], validate=True)
     if "timestamp" in raw:
         raw["timestamp"] = _read_claimed(raw["timestamp"])
     return Message(id_, sequence, time, MessageBody(**raw))

@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 from sessions_proto.v1 import drafts_pb2 as drafts_pb, sessions_pb2 as pb
 from sessions_server.domain.drafts import Abandon, DraftOpening, DraftState, DraftWrite
 from sessions_server.domain.models import SECOND, Micros
-from sessions_server.domain.soundness import NAME_CHARACTERS, ROLE_CHARACTERS
+from sessions_server.domain.soundness import ROLE_CHARACTERS, TEXT_CHARACTERS
 from sessions_server.rpc.convert.check import Check
 from sessions_server.rpc.convert.common import read_key, read_stamp
 from sessions_server.rpc.convert.messages import read_fields
@@ -50,7 +50,7 @@ def read_write_draft(request: drafts_pb.WriteDraftRequest, *, tenant: str, limit
     opening = DraftOpening(
         check.id("message_id", request.message_id),
         check.text("role", request.role, ROLE_CHARACTERS),
-        check.text("name", request.name, NAME_CHARACTERS),
+        check.text("name", request.name, TEXT_CHARACTERS),
         on_abandon or Abandon.DISCARD,
         idle,
     )

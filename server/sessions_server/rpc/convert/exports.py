@@ -6,11 +6,12 @@ refused, even one that its digest does not cover.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final
 
 from sessions_proto.v1 import sessions_pb2 as pb
 from sessions_server.domain.errors import InvalidRequest, Violation
 from sessions_server.domain.models import (
+    OPTIONAL_TIMES,
     ForkedFrom,
     Message,
     Micros,
@@ -47,8 +48,6 @@ if TYPE_CHECKING:
 _ALTERED: Final = "This record is not as it was exported; send every record unchanged."
 _SEQUENCE_DIGITS: Final = 18
 """As many digits as always fit into 64 bits."""
-
-_OptionalTime: TypeAlias = Literal["start_time", "end_time", "archive_time"]
 
 
 def put_record(target: pb.ExportRecord, record: ExportRecord) -> None:
@@ -143,6 +142,7 @@ def _read_session(check: Check, given: pb.Session, tenant: str) -> Session:
         check.wrong(f"{field}.state", "Must be another state; a temporary session is erased when it ends.")
     update_time = _instant(check, f"{field}.update_time", given.update_time)
     check.creation(f"{field}.create_time", given.create_time)
+    times: dict[str, Any] = {name: _instant_of(check, field, given, name) for name in OPTIONAL_TIMES}
     return Session(
         key=SessionKey(tenant, check.id(f"{field}.id", given.id)),
         user_id=check.user_id(f"{field}.user_id", given.user_id),
@@ -158,12 +158,10 @@ def _read_session(check: Check, given: pb.Session, tenant: str) -> Session:
         create_time=read_time(given.create_time),
         update_time=update_time,
         active_time=update_time,
-        start_time=_instant_of(check, field, given, "start_time"),
-        end_time=_instant_of(check, field, given, "end_time"),
-        archive_time=_instant_of(check, field, given, "archive_time"),
         # The reason is not exported. If the ttl has expired, it has expired here as well.
         expiry_reason=StateReason.IDLE_TIMEOUT if state is State.EXPIRED else None,
         forked_from=_read_forked_from(check, f"{field}.forked_from", given),
+        **times,
     )
 
 
@@ -187,5 +185,5 @@ def _instant(check: Check, field: str, given: Timestamp) -> Micros:
     return read_time(given)
 
 
-def _instant_of(check: Check, field: str, session: pb.Session, name: _OptionalTime) -> Micros | None:
+def _instant_of(check: Check, field: str, session: Any, name: str) -> Micros | None:
     return _instant(check, f"{field}.{name}", getattr(session, name)) if session.HasField(name) else None

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from sessions_proto.v1 import sessions_pb2 as pb
-from sessions_server.domain.models import MessageBody, MessageDraft, Sequence
+from sessions_server.domain.models import BODY_BYTES, BODY_TEXTS, MessageBody, MessageDraft, Sequence
 from sessions_server.domain.ports import HistoryQuery
 from sessions_server.domain.soundness import body_excess, body_faults
 
 if TYPE_CHECKING:
     from sessions_server.rpc.convert.check import Check
 
+_PLAIN: Final = (*BODY_TEXTS, *BODY_BYTES)
 _WINDOWS: Final[dict[int, bool]] = {pb.HISTORY_WINDOW_EXACT: False, pb.HISTORY_WINDOW_WHOLE_TURNS: True}
 """Whether a window consists of whole turns."""
 
@@ -44,17 +45,8 @@ def read_fields(check: Check, field: str, given: pb.Message) -> MessageBody:
         check.metadata_size(f"{field}.metadata", metadata)
     if given.HasField("timestamp"):
         timestamp = check.time(f"{field}.timestamp", given.timestamp)
-    return MessageBody(
-        given.role,
-        given.content,
-        given.name,
-        given.tool_call_id,
-        data,
-        metadata,
-        timestamp,
-        given.payload,
-        given.payload_type,
-    )
+    plain = {name: getattr(given, name) for name in _PLAIN}
+    return MessageBody(data=data, metadata=metadata, timestamp=timestamp, **plain)
 
 
 def read_history_query(check: Check, given: pb.GetHistoryRequest, prefix: str = "") -> HistoryQuery:

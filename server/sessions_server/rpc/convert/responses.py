@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from sessions_server.domain.context import Missing
+from sessions_server.domain.models import BODY_BYTES, BODY_TEXTS, OPTIONAL_TIMES, MessageBody
 from sessions_server.rpc.convert.options import put_config, put_storage
 from sessions_server.rpc.convert.recent import RecentStructs
 from sessions_server.rpc.convert.scalars import STATES, put_time
@@ -22,11 +23,13 @@ if TYPE_CHECKING:
         Json,
         JsonObject,
         Message,
-        MessageBody,
         Session,
     )
     from sessions_server.domain.ports import HistoryPage
 
+
+_PLAIN: Final = tuple((name, MessageBody._fields.index(name)) for name in (*BODY_TEXTS, *BODY_BYTES))
+"""The texts and bytes of a message, with their places in its body."""
 
 STRUCTS: Final = RecentStructs()
 """Those of messages."""
@@ -47,12 +50,9 @@ def put_session(target: pb.Session, session: Session) -> None:
     target.etag = str(session.revision)
     put_time(target.create_time, session.create_time)
     put_time(target.update_time, session.update_time)
-    if session.start_time is not None:
-        put_time(target.start_time, session.start_time)
-    if session.end_time is not None:
-        put_time(target.end_time, session.end_time)
-    if session.archive_time is not None:
-        put_time(target.archive_time, session.archive_time)
+    for name in OPTIONAL_TIMES:
+        if (time := getattr(session, name)) is not None:
+            put_time(getattr(target, name), time)
     if (expire_time := session.expire_time) is not None:
         put_time(target.expire_time, expire_time)
     if session.forked_from is not None:
@@ -99,21 +99,15 @@ def put_message(target: pb.Message, message: Message, put_json: PutJson = _put_s
 
 
 def _put_body(target: pb.Message, body: MessageBody, put_json: PutJson) -> None:
-    target.role = body.role
-    target.content = body.content
-    if body.name:
-        target.name = body.name
-    if body.tool_call_id:
-        target.tool_call_id = body.tool_call_id
+    for name, place in _PLAIN:
+        if value := body[place]:
+            setattr(target, name, value)
     if body.data is not None:
         put_json(target, "data", body.data)
     if body.metadata is not None:
         put_json(target, "metadata", body.metadata)
     if body.timestamp is not None:
         target.timestamp.seconds, target.timestamp.nanos = body.timestamp
-    if body.payload:
-        target.payload = body.payload
-        target.payload_type = body.payload_type
 
 
 def put_messages(target: RepeatedCompositeFieldContainer[pb.Message], messages: Iterable[Message]) -> None:
