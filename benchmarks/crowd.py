@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 WAVE: Final = 400
 """How many streams are opened at once. gRPC's server rejects some when a thousand calls are waiting."""
 
-Hear = Callable[[bytes], None]
+OnMessage = Callable[[bytes], None]
 
 
 class Crowd:
-    """Counts the messages of all its streams; passes each to `heard` if given."""
+    """Counts the messages of all its streams; passes each to `on_message` if given."""
 
-    def __init__(self, *, heard: Hear | None = None) -> None:
+    def __init__(self, *, on_message: OnMessage | None = None) -> None:
         self.received = 0
-        self._heard = heard
+        self._on_message = on_message
         self._wanted = 0
         self._reached: asyncio.Future[None] | None = None
         self._ended: BenchmarkError | None = None
@@ -63,10 +63,10 @@ class Crowd:
         for transport in self._transports:
             transport.abort()
 
-    def hear(self, message: bytes) -> None:
+    def receive(self, message: bytes) -> None:
         self.received += 1
-        if self._heard is not None:
-            self._heard(message)
+        if self._on_message is not None:
+            self._on_message(message)
         if self.received == self._wanted and self._reached is not None and not self._reached.done():
             self._reached.set_result(None)
 
@@ -77,8 +77,8 @@ class Crowd:
 
 
 @contextmanager
-def crowd(*, heard: Hear | None = None) -> Iterator[Crowd]:
-    made = Crowd(heard=heard)
+def crowd(*, on_message: OnMessage | None = None) -> Iterator[Crowd]:
+    made = Crowd(on_message=on_message)
     try:
         yield made
     finally:
@@ -97,7 +97,7 @@ class _Listener(Connection):
             after = FRAME_BYTES + int.from_bytes(payload[1:FRAME_BYTES], "big")
             if len(payload) < after:
                 break
-            self._owner.hear(payload[FRAME_BYTES:after])
+            self._owner.receive(payload[FRAME_BYTES:after])
             payload = payload[after:]
         if payload:
             self._partial[stream] = payload

@@ -106,7 +106,7 @@ async def _receipts(plan: Plan, server: Ours, bare: str) -> _Receipts:
     add, subscribe = messages.add_message(session), pb.SubscribeRequest(session_id=session)
     found = _Receipts([], [])
 
-    def heard(message: bytes) -> None:
+    def on_message(message: bytes) -> None:
         arrived = time.time()
         response = pb.SubscribeResponse.FromString(message)
         if response.HasField("event"):
@@ -117,7 +117,7 @@ async def _receipts(plan: Plan, server: Ours, bare: str) -> _Receipts:
         grpc.aio.insecure_channel(server.address) as channel,
     ):
         echo, write = _caller(bare_channel, f"{BARE}/Echo"), _caller(channel, f"{SERVICE}/AddMessage")
-        with crowd(heard=heard) as listening:
+        with crowd(on_message=on_message) as listening:
             await listening.subscribe(server.address, f"{SERVICE}/Subscribe", [subscribe])
             for _ in range(plan.repeats):
                 started = time.perf_counter()

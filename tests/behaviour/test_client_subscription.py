@@ -107,12 +107,12 @@ async def test_the_content_of_a_cleared_message_is_not_delivered(
 
 
 async def test_a_callback_receives_everything_in_order(client: AsyncClient, session: Session) -> None:
-    heard: list[int] = []
+    received: list[int] = []
     done = threading.Event()
 
     async def callback(event: Event) -> None:
         await asyncio.sleep(0)
-        heard.append(event.sequence)
+        received.append(event.sequence)
         if event.sequence == 51:
             done.set()
 
@@ -122,7 +122,7 @@ async def test_a_callback_receives_everything_in_order(client: AsyncClient, sess
     )
     assert await asyncio.to_thread(done.wait, 30)
     await subscription.close()
-    assert heard == list(range(2, 52))
+    assert received == list(range(2, 52))
 
 
 @pytest.fixture
@@ -147,11 +147,11 @@ async def test_a_server_restart_loses_and_repeats_no_event(flavour: str, mortal:
 
 
 async def test_a_callback_survives_a_restart(flavour: str, mortal: Server) -> None:
-    heard: list[int] = []
+    received: list[int] = []
     heard_two, done = threading.Event(), threading.Event()
 
     def callback(event: Event) -> None:
-        heard.append(event.sequence)
+        received.append(event.sequence)
         if event.sequence == 3:
             heard_two.set()
         if event.type == "deleted":
@@ -169,7 +169,7 @@ async def test_a_callback_survives_a_restart(flavour: str, mortal: Server) -> No
     await client.sessions.delete(session.id)
     assert await asyncio.to_thread(done.wait, 30)
     await subscription.wait()
-    assert heard == [2, 3, 4]
+    assert received == [2, 3, 4]
     await client.close()
 
 

@@ -219,9 +219,9 @@ async def test_a_session_is_exported_imported_archived_and_deleted(
     assert names["session_data"].context == CONTEXT
     assert [message.content for message in names["session_data"].messages] == ["Hello"]
     # The deletion erases what the observer had not received yet.
-    *heard, last = (event.type for event in seen)
+    *delivered, last = (event.type for event in seen)
     assert last == "deleted"
-    assert heard == ["imported", "message", "state_change"][: len(heard)]
+    assert delivered == ["imported", "message", "state_change"][: len(delivered)]
     assert all(event.data.state == "archived" for event in seen if isinstance(event.data, StateChangeData))
     with pytest.raises(NotFound):
         await observer.sessions.get(session.id)

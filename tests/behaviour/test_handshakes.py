@@ -37,9 +37,9 @@ def lines(server: Server) -> list[str]:
     """The log lines about handshakes. Checks that every line has our format."""
     entries = [json.loads(line) for line in server.log.splitlines()]
     assert all({"timestamp", "level", "event"} <= entry.keys() for entry in entries)
-    told = [entry for entry in entries if entry["event"].startswith(FAILED)]
-    assert {entry["level"] for entry in told} <= {"warning"}
-    return [entry["event"].removeprefix(FAILED) for entry in told]
+    failures = [entry for entry in entries if entry["event"].startswith(FAILED)]
+    assert {entry["level"] for entry in failures} <= {"warning"}
+    return [entry["event"].removeprefix(FAILED) for entry in failures]
 
 
 def plain(port: int, _: Path) -> None:
@@ -126,9 +126,9 @@ def test_a_failed_handshake_is_one_line_with_its_cause(
         pass
     # A second failure with a known cause shows that the first one logged nothing else.
     plain(port, tmp_path)
-    while len(told := lines(server)[len(before) :]) < 2:
+    while len(failures := lines(server)[len(before) :]) < 2:
         pass
-    assert told == [cause, ROWS["plaintext"][1]]
+    assert failures == [cause, ROWS["plaintext"][1]]
 
 
 def test_successful_handshakes_and_silent_connections_are_not_logged(server: Server, tmp_path: Path) -> None:
@@ -139,9 +139,9 @@ def test_successful_handshakes_and_silent_connections_are_not_logged(server: Ser
     with socket.create_connection((HOST, server.port)):
         pass
     plain(server.port, tmp_path)
-    while len(told := lines(server)[len(before) :]) < 1:
+    while len(failures := lines(server)[len(before) :]) < 1:
         pass
-    assert told == [ROWS["plaintext"][1]]
+    assert failures == [ROWS["plaintext"][1]]
 
 
 def test_the_log_is_complete_when_the_server_stops(server: Server, tmp_path: Path) -> None:

@@ -76,8 +76,8 @@ WITH_SUBSCRIPTIONS = """
 with Client(address) as client:
     session = client.sessions.create("u").id
     events = client.sessions.subscribe(session, after_sequence=0)
-    heard = []
-    background = client.sessions.subscribe(session, callback=heard.append)
+    received = []
+    background = client.sessions.subscribe(session, callback=received.append)
     print(next(events).type)
     in_child(lambda: client.sessions.get(session).state)
     in_child(lambda: next(client.sessions.subscribe(session, after_sequence=0)).type)

@@ -15,7 +15,7 @@ from sessions_client import AsyncClient, Event, EventType, MessageDict, Session
 MESSAGES = 200
 
 
-class Heard:
+class Received:
     """Collects what a callback receives. May be called from another thread."""
 
     def __init__(self, *, last: int = 0, fails_at: int = 0) -> None:
@@ -53,12 +53,12 @@ class Heard:
             self._done.set()
 
 
-def as_plain(heard: Heard) -> Callable[[Event], object]:
-    return heard.plain
+def as_plain(received: Received) -> Callable[[Event], object]:
+    return received.plain
 
 
-def as_coroutine(heard: Heard) -> Callable[[Event], object]:
-    return heard.coroutine
+def as_coroutine(received: Received) -> Callable[[Event], object]:
+    return received.coroutine
 
 
 kinds_of_callback = pytest.mark.parametrize("callback", [as_plain, as_coroutine], ids=["plain", "coroutine"])
@@ -71,14 +71,14 @@ async def add(client: AsyncClient, session: Session, count: int) -> None:
 
 @kinds_of_callback
 async def test_a_callback_gets_every_event_in_order_one_at_a_time(
-    client: AsyncClient, session: Session, callback: Callable[[Heard], Callable[[Event], object]]
+    client: AsyncClient, session: Session, callback: Callable[[Received], Callable[[Event], object]]
 ) -> None:
-    heard = Heard(last=MESSAGES + 1)
-    subscription = await client.sessions.subscribe(session.id, callback=callback(heard))
+    received = Received(last=MESSAGES + 1)
+    subscription = await client.sessions.subscribe(session.id, callback=callback(received))
     for _ in range(4):
         await add(client, session, MESSAGES // 4)
-    assert await heard.all() == list(range(2, MESSAGES + 2))
-    assert heard.most_at_once == 1
+    assert await received.all() == list(range(2, MESSAGES + 2))
+    assert received.most_at_once == 1
     await subscription.close()
 
 
@@ -86,20 +86,20 @@ async def test_a_callback_gets_every_event_in_order_one_at_a_time(
 async def test_a_callback_error_is_logged_and_raised_and_loses_no_event(
     client: AsyncClient,
     session: Session,
-    callback: Callable[[Heard], Callable[[Event], object]],
+    callback: Callable[[Received], Callable[[Event], object]],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     await add(client, session, 9)
-    heard = Heard(fails_at=6)
-    subscription = await client.sessions.subscribe(session.id, callback=callback(heard), after_sequence=1)
+    received = Received(fails_at=6)
+    subscription = await client.sessions.subscribe(session.id, callback=callback(received), after_sequence=1)
     with pytest.raises(ValueError, match="event 6 is too much"):
         await subscription.wait()
     assert subscription.closed
     assert [(record.name, record.levelno) for record in caplog.records] == [
         ("sessions_client", logging.ERROR)
     ]
-    assert heard.sequences == [2, 3, 4, 5]
-    resumed = Heard(last=10)
+    assert received.sequences == [2, 3, 4, 5]
+    resumed = Received(last=10)
     async with client.sessions.subscribe(
         session.id, callback=callback(resumed), after_sequence=subscription.position
     ):
@@ -107,10 +107,10 @@ async def test_a_callback_error_is_logged_and_raised_and_loses_no_event(
 
 
 async def test_close_raises_the_callbacks_error_once(client: AsyncClient, session: Session) -> None:
-    heard = Heard(fails_at=2)
-    subscription = await client.sessions.subscribe(session.id, callback=heard.plain)
+    received = Received(fails_at=2)
+    subscription = await client.sessions.subscribe(session.id, callback=received.plain)
     await add(client, session, 1)
-    await heard.all()
+    await received.all()
     with pytest.raises(ValueError, match="event 2 is too much"):
         await subscription.close()
     await subscription.close()
@@ -119,13 +119,13 @@ async def test_close_raises_the_callbacks_error_once(client: AsyncClient, sessio
 async def test_nothing_is_delivered_after_close_and_the_position_allows_resuming(
     client: AsyncClient, session: Session
 ) -> None:
-    heard = Heard(last=3)
-    subscription = await client.sessions.subscribe(session.id, callback=heard.plain)
+    received = Received(last=3)
+    subscription = await client.sessions.subscribe(session.id, callback=received.plain)
     await add(client, session, 2)
-    assert await heard.all() == [2, 3]
+    assert await received.all() == [2, 3]
     await subscription.close()
     await add(client, session, 2)
-    assert (heard.sequences, subscription.position) == ([2, 3], 3)
+    assert (received.sequences, subscription.position) == ([2, 3], 3)
     async with client.sessions.subscribe(session.id, after_sequence=subscription.position) as resumed:
         assert [(await anext(resumed)).sequence for _ in range(2)] == [4, 5]
 
@@ -143,14 +143,14 @@ async def sequences(events: AsyncIterator[Event]) -> list[int]:
 
 async def test_a_slow_subscriber_delays_no_other(client: AsyncClient, session: Session) -> None:
     released = threading.Event()
-    slow, quick = Heard(last=MESSAGES + 1), Heard(last=MESSAGES + 1)
+    slow, quick = Received(last=MESSAGES + 1), Received(last=MESSAGES + 1)
 
-    async def wait_and_hear(event: Event) -> None:
+    async def wait_and_receive(event: Event) -> None:
         await asyncio.to_thread(released.wait, 60)
         await slow.coroutine(event)
 
     async with (
-        client.sessions.subscribe(session.id, callback=wait_and_hear),
+        client.sessions.subscribe(session.id, callback=wait_and_receive),
         client.sessions.subscribe(session.id, callback=quick.plain),
     ):
         await add(client, session, MESSAGES)

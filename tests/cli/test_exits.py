@@ -93,8 +93,8 @@ def test_a_closed_pipe_ends_quietly(shell: Shell, user: str, create: Create) -> 
 def test_every_summary_is_the_first_line_of_its_command() -> None:
     for name, entry in COMMANDS.items():
         found = load(entry)
-        told = getattr(getattr(found, "info", None), "help", None) or found.__doc__ or ""
-        assert told.splitlines()[0] == entry.summary, name
+        help_text = getattr(getattr(found, "info", None), "help", None) or found.__doc__ or ""
+        assert help_text.splitlines()[0] == entry.summary, name
 
 
 def test_the_help_of_every_command_is_there(shell: Shell) -> None:

@@ -95,8 +95,8 @@ def test_an_interruption_says_how_to_continue(shell: Shell, create: Create) -> N
     tail.send_signal(signal.SIGINT)
     _, said = tail.communicate()
     assert tail.returncode == 130
-    told, _, command = said.strip().splitlines()[-1].partition(": sessions ")
-    assert told == "Continue with"
+    prefix, _, command = said.strip().splitlines()[-1].partition(": sessions ")
+    assert prefix == "Continue with"
     assert command.startswith(f"tail {id_} --after 1 --log-id ")
     shell.run("say", id_, "Hello")
     done = shell.run(*command.split(), "--until-now")

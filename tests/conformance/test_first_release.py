@@ -168,7 +168,7 @@ async def check(bench: Harness, session: SessionKey, number: int) -> None:
         c.set_context(key=session, data={}, request=stamp("context", method="SetContext"))
     )
     assert isinstance(repeated, Context)
-    assert repeated.data == {"n": number}, "what stood in the kept answer is not told again"
+    assert repeated.data == {"n": number}, "the stored response is not returned again"
     await bench.do(set_context({"n": -1}, key=session))
     assert (await bench.store.context(session, Sequence(4))).data == {"n": number}
     assert (await bench.store.context(session, Sequence(5))).data == {"n": -1}

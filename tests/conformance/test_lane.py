@@ -211,7 +211,7 @@ async def test_what_is_read_of_the_past_is_a_search(
 
 
 async def test_a_crowd_that_asks_for_the_same_past_is_answered(bench: Harness) -> None:
-    """As subscribers do that are all told of an update."""
+    """As when many subscribers are notified of an update."""
     await bench.do(set_context({"n": 1}))
     asked = (bench.store.session(KEY, Sequence(1)) for _ in range(3 * MOST_WAITING))
     assert {session.last_sequence for session in await asyncio.gather(*asked)} == {1}

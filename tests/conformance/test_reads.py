@@ -139,16 +139,16 @@ class Shown:
     """Collects what a follower receives."""
 
     def __init__(self, *, last: int = 0) -> None:
-        self.told: list[tuple[int, EventType | None]] = []
+        self.items: list[tuple[int, EventType | None]] = []
         self._last = last
 
     async def event(self, event: Event) -> None:
-        self.told.append((event.sequence, event.type))
+        self.items.append((event.sequence, event.type))
         if event.sequence == self._last:
             raise Enough
 
     async def checkpoint(self, position: Sequence, log_id: str) -> None:
-        self.told.append((position, None))
+        self.items.append((position, None))
 
 
 async def follow(
@@ -167,7 +167,7 @@ async def test_a_compacted_position_is_refused_before_any_response(bench: Harnes
     shown = Shown()
     with pytest.raises(EventsCompacted) as caught:
         await follow(bench, shown, after)
-    assert (shown.told, caught.value.metadata) == ([], {"oldest_sequence": "4"})
+    assert (shown.items, caught.value.metadata) == ([], {"oldest_sequence": "4"})
 
 
 async def test_a_follower_receives_its_position_and_then_later_events(bench: Harness) -> None:
@@ -175,7 +175,7 @@ async def test_a_follower_receives_its_position_and_then_later_events(bench: Har
     shown = Shown(last=15)
     with pytest.raises(Enough):
         await follow(bench, shown, 13)
-    assert shown.told == [(13, None), (14, EventType.MESSAGE), (15, EventType.MESSAGE)]
+    assert shown.items == [(13, None), (14, EventType.MESSAGE), (15, EventType.MESSAGE)]
 
 
 async def test_a_follower_of_rare_events_receives_checkpoints_up_to_the_head(
@@ -186,9 +186,9 @@ async def test_a_follower_of_rare_events_receives_checkpoints_up_to_the_head(
     await bench.apply(create(), *(set_context({"k": n}) for n in range(11)), add("a"), set_context({}))
     shown = Shown()
     following = asyncio.create_task(follow(bench, shown, 0, frozenset({EventType.MESSAGE}), quiet=3600))
-    while len(shown.told) < 4:  # noqa: ASYNC110  # nobody tells
+    while len(shown.items) < 4:  # noqa: ASYNC110  # there is no signal
         await asyncio.sleep(0)
-    assert shown.told == [(0, None), (10, None), (13, EventType.MESSAGE), (14, None)]
+    assert shown.items == [(0, None), (10, None), (13, EventType.MESSAGE), (14, None)]
     following.cancel()
 
 
@@ -216,7 +216,7 @@ async def test_no_position_reveals_that_an_erased_session_existed(
             await follow(bench, Shown(), after)
     shown = Shown()
     await follow(bench, shown, 1)
-    assert shown.told == [(1, None), (2, EventType.DELETED)]
+    assert shown.items == [(1, None), (2, EventType.DELETED)]
 
 
 async def test_heads_of_existing_and_erased_sessions_are_known(bench: Harness) -> None:

@@ -282,7 +282,7 @@ async def test_only_sqlite_writes_to_the_file_if_scrubbing_is_off(
         options=RunOptions(clock=clock, scrub_seconds=0.001, clears_gaps=False),
     )
     await store.start()
-    assert times_open(path) == 1, "beside SQLite nobody has the file open"
+    assert times_open(path) == 1, "only SQLite has the file open"
     harness = Harness(store, clock)
     await harness.do(create())
     await harness.do(add("a canary"))

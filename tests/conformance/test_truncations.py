@@ -89,8 +89,8 @@ async def test_the_history_equals_a_list_model(bench: Harness, most: int, seed: 
             removed.append([expected.apply(each) for each in operations])
             commits.append(Commit(key=KEY, operations=tuple(operations)))
         done = await bench.commit(*commits)
-        told = [each.count for each in done.results if isinstance(each, Removed)]
-        assert told == [each for each in removed[-1] if each is not None]
+        counts = [each.count for each in done.results if isinstance(each, Removed)]
+        assert counts == [each for each in removed[-1] if each is not None]
         page = await bench.store.history(KEY, HistoryQuery(1_000))
         assert [(each.sequence, each.id) for each in page.messages] == expected.messages
         session = await bench.store.session(KEY)

@@ -60,7 +60,7 @@ def over_stdio(**options: Any) -> Client:
     )
 
 
-async def told(client: Client, tool: str, **arguments: Any) -> Any:
+async def call_tool(client: Client, tool: str, **arguments: Any) -> Any:
     result: Any = await client.call_tool(tool, arguments)
     assert not result.is_error, result.content
     return json.loads(result.content[0].text)
@@ -70,23 +70,23 @@ async def told(client: Client, tool: str, **arguments: Any) -> Any:
 async def test_an_agent_makes_changes_and_reads_a_session(connect: Any) -> None:
     user = f"u {uuid.uuid4()}"
     async with connect() as client:
-        made = await told(client, "create_session", user_id=user, metadata={"device": "tv"})
+        made = await call_tool(client, "create_session", user_id=user, metadata={"device": "tv"})
         session_id = made["id"]
-        await told(client, "move_session", session_id=session_id, verb="start")
-        await told(client, "add_message", session_id=session_id, role="user", content="hi é")
-        await told(client, "update_context", session_id=session_id, values={"cart.total": 12})
-        assert (await told(client, "get_context", session_id=session_id, path="cart"))["value"] == {
+        await call_tool(client, "move_session", session_id=session_id, verb="start")
+        await call_tool(client, "add_message", session_id=session_id, role="user", content="hi é")
+        await call_tool(client, "update_context", session_id=session_id, values={"cart.total": 12})
+        assert (await call_tool(client, "get_context", session_id=session_id, path="cart"))["value"] == {
             "total": 12
         }
-        history = await told(client, "get_history", session_id=session_id, limit=5)
+        history = await call_tool(client, "get_history", session_id=session_id, limit=5)
         assert [each["content"] for each in history["messages"]] == ["hi é"]
-        found = await told(client, "find_sessions", user_id=user, metadata_filter={"device": "tv"})
+        found = await call_tool(client, "find_sessions", user_id=user, metadata_filter={"device": "tv"})
         assert [each["id"] for each in found["sessions"]] == [session_id]
         resource = await client.read_resource(f"session://{session_id}")
         assert json.loads(resource.contents[0].text)["user_id"] == user
         resource = await client.read_resource(f"session://{session_id}/history")
         assert json.loads(resource.contents[0].text)["messages"][0]["content"] == "hi é"
-        await told(client, "delete_session", session_id=session_id)
+        await call_tool(client, "delete_session", session_id=session_id)
         missing = await client.call_tool("get_session", {"session_id": session_id})
         assert missing.is_error
         assert "There is no such session" in missing.content[0].text
@@ -130,24 +130,24 @@ async def test_clients_that_listen_to_resources_are_notified_of_changes(connect:
 
 @pytest.mark.parametrize("connect", [over_stdio, over_http])
 async def test_clients_of_earlier_protocols_subscribe_to_each_resource(connect: Any) -> None:
-    heard: asyncio.Queue[str] = asyncio.Queue()
+    received: asyncio.Queue[str] = asyncio.Queue()
 
-    async def hear(message: Any) -> None:
+    async def receive(message: Any) -> None:
         if isinstance(message, ResourceUpdatedNotification):
-            heard.put_nowait(message.params.uri)
+            received.put_nowait(message.params.uri)
 
-    async with AsyncClient(ADDRESS) as sessions, connect(mode="legacy", message_handler=hear) as client:
+    async with AsyncClient(ADDRESS) as sessions, connect(mode="legacy", message_handler=receive) as client:
         one, other = [f"session://{await session_of(sessions)}" for _ in range(2)]
         for uri in (f"{one}/history", f"{one}/history", other):
             await client.session.subscribe_resource(uri)
         await sessions.sessions.set_context(one.removeprefix("session://"), context={"n": 1})
         await sessions.sessions.add_message(one.removeprefix("session://"), role="user", content="hi")
-        assert await heard.get() == f"{one}/history"
+        assert await received.get() == f"{one}/history"
         await client.session.unsubscribe_resource(f"{one}/history")
         await sessions.sessions.add_message(one.removeprefix("session://"), role="user", content="unheard")
         await sessions.sessions.start(other.removeprefix("session://"))
-        assert await heard.get() == other
-        assert heard.empty()
+        assert await received.get() == other
+        assert received.empty()
 
 
 async def test_resources_that_cannot_be_followed_are_refused_with_a_sentence() -> None:

@@ -3,12 +3,12 @@
 The word after the fence determines how a block is used:
 
 - `bash`: a script, run from the project's root. One that starts a server may end there: it is done when the server
-  says `listening on` and `HTTP on`, and the server goes on until the last block.
-- `python`: statements for one interpreter that all these blocks share; `await` may stand at the top level.
+  says `listening on` and `HTTP on`, and the server runs until the last block.
+- `python`: statements for one interpreter that all these blocks share; `await` is allowed at the top level.
 - `text`, behind a `python` block: what that block prints, where `…` stands for any text.
 
 Every other word, such as `console` or `yaml`, is for reading only. The server listens on a free port and keeps its
-database in a temporary folder; where a block names a default address, that port stands in the block that is run.
+database in a temporary folder; where a block names a default address, it is replaced by that port when the block is run.
 """
 
 from __future__ import annotations

@@ -101,14 +101,14 @@ def _talk(client: Client, id_: str, role: str) -> None:
     for message in client.sessions.get_history(id_):
         _show(message)
 
-    def heard(event: Any) -> None:
+    def show(event: Any) -> None:
         if event.type == "message" and not event.erased and event.request_id not in own:
             _show(event.data)
         elif event.type == "state_change":
             typer.echo(f"(the session is {event.data.state} now)", err=True)
 
     own: set[str] = set()
-    with client.sessions.subscribe(id_, callback=heard, after_sequence=session.last_sequence):
+    with client.sessions.subscribe(id_, callback=show, after_sequence=session.last_sequence):
         for number, line in enumerate(sys.stdin):
             if text := line.rstrip("\n"):
                 request_id = f"chat-{id(own)}-{time.time_ns()}-{number}"

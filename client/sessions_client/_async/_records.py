@@ -1,4 +1,4 @@
-"""`client.records`: small values that an application keeps beside its sessions."""
+"""`client.records`: small values that an application stores next to its sessions."""
 
 from __future__ import annotations
 

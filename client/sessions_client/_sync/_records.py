@@ -1,6 +1,6 @@
 # Derived from sessions_client/_async/_records.py by client/unasync.py. Change that file, then run:
 #     python client/unasync.py
-"""`client.records`: small values that an application keeps beside its sessions."""
+"""`client.records`: small values that an application stores next to its sessions."""
 
 from __future__ import annotations
 

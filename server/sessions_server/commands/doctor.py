@@ -42,7 +42,7 @@ def doctor(
     """Checks what a server needs, and changes nothing.
 
     Settings, database, keyring, TLS and clock, and with --through the proxy in front of a running server. A line that
-    begins with `note` is worth a look, one with FAIL has to be mended. Exits with 1 if there is one.
+    begins with `note` is worth a look, one with FAIL must be fixed. Exits with 1 if there is one.
     """
     examination = _Examination(settings, through)
     failed = False

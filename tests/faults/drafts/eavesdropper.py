@@ -25,13 +25,13 @@ async def overheard(url: str, nats_port: int | None) -> AsyncIterator[Callable[[
     if nats_port is None:
         yield lambda: _packets(url)
         return
-    heard: list[bytes] = []
+    received: list[bytes] = []
 
     async def take(message: Msg) -> None:
-        heard.append(message.data)
+        received.append(message.data)
 
     async def so_far() -> list[bytes]:
-        return heard
+        return received
 
     client = Client()
     await client.connect(f"nats://{HOST}:{nats_port}")
@@ -46,10 +46,10 @@ async def overheard(url: str, nats_port: int | None) -> AsyncIterator[Callable[[
 @asynccontextmanager
 async def notified(url: str) -> AsyncIterator[asyncio.Queue[str]]:
     """What replicas send each other with NOTIFY through the database at this URL."""
-    heard: asyncio.Queue[str] = asyncio.Queue()
+    received: asyncio.Queue[str] = asyncio.Queue()
     async with _connected(url) as connection:
-        await connection.add_listener(CHANNEL, lambda *arguments: heard.put_nowait(arguments[-1]))
-        yield heard
+        await connection.add_listener(CHANNEL, lambda *arguments: received.put_nowait(arguments[-1]))
+        yield received
 
 
 async def _packets(url: str) -> list[bytes]:

@@ -219,7 +219,7 @@ async def test_encrypted_content_is_never_in_clear_between_replicas(
 @pytest.mark.parametrize("replicas", ["postgres"], indirect=True)
 async def test_the_text_of_a_draft_is_never_in_a_notification(fleet: Fleet) -> None:
     texts = {"m-1": "Hear a canary sing."}
-    async with AsyncClient(fleet.addresses) as client, notified(fleet.url) as heard:
+    async with AsyncClient(fleet.addresses) as client, notified(fleet.url) as received:
         session = await client.sessions.create("u")
         async with watching(fleet.addresses, session.id, texts, count=3) as watchers:
             async with client.sessions.draft(session.id, message_id="m-1") as draft:
@@ -228,11 +228,11 @@ async def test_the_text_of_a_draft_is_never_in_a_notification(fleet: Fleet) -> N
                     await watcher.see_text("m-1", len(texts["m-1"]))
             for watcher in watchers:
                 await watcher.see_messages("m-1")
-        packets = [await heard.get()]
+        packets = [await received.get()]
         while session.id not in packets[-1]:
-            packets.append(await heard.get())
-        while not heard.empty():
-            packets.append(heard.get_nowait())
+            packets.append(await received.get())
+        while not received.empty():
+            packets.append(received.get_nowait())
     assert [packet for packet in packets if "canary" in packet] == []
 
 

@@ -59,7 +59,7 @@ class Watcher:
         self.messages: dict[str, str] = {}
         self.wrong: list[str] = []
         self.established = asyncio.Event()
-        self.told = asyncio.Event()
+        self.news = asyncio.Event()
         """Set whenever something has arrived."""
 
     async def watch(self) -> None:
@@ -81,8 +81,8 @@ class Watcher:
 
     async def _until(self, is_met: Any) -> None:
         while not is_met():
-            self.told.clear()
-            await self.told.wait()
+            self.news.clear()
+            await self.news.wait()
 
     async def _watch_once(self, stub: Any) -> None:
         request = pb.SubscribeRequest(session_id=self._session_id, include_drafts=True)
@@ -94,7 +94,7 @@ class Watcher:
         try:
             async for response in call:
                 self._take(response, places)
-                self.told.set()
+                self.news.set()
                 if self._pause:
                     await asyncio.sleep(self._pause)
         finally:

@@ -57,7 +57,7 @@ def numbered(number: int) -> Commit:
     )
 
 
-async def write(path: str, begin: int, told: int) -> None:
+async def write(path: str, begin: int, acknowledgements: int) -> None:
     """Writes commits in sequence, and prints each acknowledged one, until the process is killed."""
     store = opened(path)
     await store.start()
@@ -72,22 +72,22 @@ async def write(path: str, begin: int, told: int) -> None:
             return_existing=True,
         )
         await writer.submit(Commit(key=KEY, create=new))
-    os.write(told, b"start\n")
+    os.write(acknowledgements, b"start\n")
     number = begin
     while not running.done():
         number += 1
         await writer.submit(numbered(number))
-        os.write(told, f"{number}\n".encode())
+        os.write(acknowledgements, f"{number}\n".encode())
 
 
 def killed_while_writing(path: str, begin: int) -> int:
     """The number of the last commit acknowledged before the kill."""
-    read, told = os.pipe()
+    read, acknowledgements = os.pipe()
     child = os.fork()
     if not child:
-        asyncio.run(write(path, begin, told))
+        asyncio.run(write(path, begin, acknowledgements))
         os._exit(1)
-    os.close(told)
+    os.close(acknowledgements)
     with os.fdopen(read, "rb") as lines:
         if lines.readline() != b"start\n":
             raise RuntimeError("the writer did not start")

@@ -84,6 +84,4 @@ async def test_many_writers_on_a_few_sessions_leave_no_gap_in_any_sequence(
     for writer in range(WRITERS):
         own = [a.answer for a in load.acknowledged if a.request.request_id.startswith(f"{writer}-")]
         sequences = [message.sequence for message in own if message is not None]
-        assert sequences == sorted(sequences), (
-            "a writer's own messages stand in the order in which it wrote them"
-        )
+        assert sequences == sorted(sequences), "a writer's messages are in the order in which it wrote them"

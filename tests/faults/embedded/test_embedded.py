@@ -70,7 +70,7 @@ class User:
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(program, stdin=pipe, stdout=pipe, text=True)
 
-    def hear(self) -> str:
+    def read_line(self) -> str:
         """The next line it prints. If it hangs, it is killed and there is none."""
         assert self.process.stdout is not None
         guard = threading.Timer(HUNG_SECONDS, self.process.kill)
@@ -87,7 +87,7 @@ class User:
 
     def add(self) -> str:
         self.ask()
-        return self.hear()
+        return self.read_line()
 
     def end(self) -> None:
         with self.process:  # closes its pipes, and waits for it
@@ -107,7 +107,7 @@ def contents(database: Path) -> list[str]:
 
 def test_programs_that_open_a_file_at_once_share_one_server(database: Path) -> None:
     users = [User(database, f"u{number}") for number in range(OPENERS)]
-    assert [user.hear() for user in users] == ["ready"] * OPENERS
+    assert [user.read_line() for user in users] == ["ready"] * OPENERS
     assert len(servers(database)) == 1
     added = [user.add() for user in users for _ in range(3)]
     for user in users:
@@ -132,7 +132,7 @@ def kill_a_starter(database: Path) -> None:
 def test_kills_lose_nothing_and_leave_no_process(database: Path) -> None:
     chance = random.Random(0)
     users = [User(database, f"u{number}") for number in range(3)]
-    assert {user.hear() for user in users} == {"ready"}
+    assert {user.read_line() for user in users} == {"ready"}
     added: list[str] = []
     for number in range(ROUNDS):
         match chance.choice(["server", "user", "both", "starter"]):
@@ -145,7 +145,7 @@ def test_kills_lose_nothing_and_leave_no_process(database: Path) -> None:
                 if victim == "both":
                     kill_all(database)
                 users.append(User(database, f"v{number}"))
-                assert users[-1].hear() == "ready"
+                assert users[-1].read_line() == "ready"
         answers = [user.add() for user in users]
         assert all(answers), "a user hung, or failed"
         added += answers
@@ -162,7 +162,7 @@ def test_a_killed_starter_leaves_a_server_for_the_next(database: Path) -> None:
         os.sched_yield()
     starter.kill()
     second = User(database, "second")
-    assert second.hear() == "ready"
+    assert second.read_line() == "ready"
     assert second.add() == "second-0"
     second.end()
 

@@ -23,8 +23,8 @@ WRITERS: Final = 4
 class Follower:
     session_id: str
     events: list[tuple[int, str]] = field(default_factory=list)
-    was_told: bool = False
-    """Whether it was told that its position is not in the log."""
+    was_notified: bool = False
+    """Whether it was notified that its position is not in the log."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Verdict:
     """Acknowledged messages that are missing from the log."""
     holes: int
     """Followers whose events differ from the log, since their start or their last restart."""
-    told: int
+    notified: int
 
 
 class Load:
@@ -89,7 +89,7 @@ class Load:
                 self._changed.notify_all()
 
     async def follow(self, client: AsyncClient, follower: Follower) -> None:
-        """Starts again when told that its position is not in the log."""
+        """Starts again when notified that its position is not in the log."""
         self.followers.append(follower)
         while True:
             follower.events.clear()
@@ -98,7 +98,7 @@ class Load:
             except OutOfRange as error:
                 if error.reason not in ("CURSOR_AHEAD", "LOG_REPLACED"):
                     raise
-                follower.was_told = True
+                follower.was_notified = True
 
     async def _follow(self, client: AsyncClient, follower: Follower) -> None:
         async with client.sessions.subscribe(follower.session_id, after_sequence=0) as events:
@@ -118,7 +118,7 @@ class Load:
         return Verdict(
             lost=sum(write not in there for write in self.acknowledged),
             holes=sum(each.events != logs[each.session_id] for each in self.followers),
-            told=sum(each.was_told for each in self.followers),
+            notified=sum(each.was_notified for each in self.followers),
         )
 
     async def _log(self, session_id: str) -> list[tuple[int, str]]:

@@ -91,7 +91,7 @@ async def test_a_planned_switchover_loses_nothing_and_no_stream_notices(
         await asyncio.to_thread(pair.standby.become_standby_of, pair.primary)
         await load.more(WRITES)
     report(capsys, "a planned switchover", load)
-    assert load.verdict == Verdict(lost=0, holes=0, told=0)
+    assert load.verdict == Verdict(lost=0, holes=0, notified=0)
 
 
 async def test_a_primary_that_hangs_and_returns_loses_nothing(
@@ -111,7 +111,7 @@ async def test_a_primary_that_hangs_and_returns_loses_nothing(
             await load.more(WRITES)
         assert await messages_in(pair.standby) == before, "the old primary was written to"
     report(capsys, "a primary that falls silent and comes back, its standby synchronous", load)
-    assert load.verdict == Verdict(lost=0, holes=0, told=0)
+    assert load.verdict == Verdict(lost=0, holes=0, notified=0)
 
 
 async def test_killing_a_primary_with_a_synchronous_standby_loses_nothing(
@@ -124,7 +124,7 @@ async def test_killing_a_primary_with_a_synchronous_standby_loses_nothing(
         await pair.promote()
         await load.more(WRITES)
     report(capsys, "a primary that is killed, its standby synchronous", load)
-    assert load.verdict == Verdict(lost=0, holes=0, told=0)
+    assert load.verdict == Verdict(lost=0, holes=0, notified=0)
 
 
 async def test_streams_learn_which_events_an_asynchronous_standby_lost(
@@ -143,9 +143,9 @@ async def test_streams_learn_which_events_an_asynchronous_standby_lost(
         await load.more(2 * WRITES)
     report(capsys, "a primary that is killed, its standby asynchronous", load)
     assert load.verdict is not None
-    assert load.verdict.lost > 0, "there was nothing to be told of"
+    assert load.verdict.lost > 0, "there was nothing to be notified of"
     assert load.verdict.holes == 0
-    assert load.verdict.told == len(load.followers)
+    assert load.verdict.notified == len(load.followers)
 
 
 async def test_an_old_primary_that_keeps_running_is_abandoned(
@@ -153,14 +153,14 @@ async def test_an_old_primary_that_keeps_running_is_abandoned(
 ) -> None:
     """It was not fenced, so it accepts writes until the replicas have seen the new primary."""
     await pair.begin(synchronous=False)
-    async with running_load(addresses, "beside") as load:
+    async with running_load(addresses, "old") as load:
         await load.more(WRITES)
         await pair.promote()
         await until_none(pair.standby, "pg_stat_activity WHERE application_name = 'sessions-server'")
         before = await messages_in(pair.standby)
         await load.more(WRITES)
         assert await messages_in(pair.standby) == before
-    report(capsys, "a primary that goes on beside the promoted one", load)
+    report(capsys, "a primary that keeps running after a promotion", load)
     assert load.verdict is not None
     assert load.verdict.holes == 0
 
@@ -267,7 +267,7 @@ def report(capsys: pytest.CaptureFixture[str], what: str, load: Load) -> None:
     show(
         capsys,
         f"{what}: {len(load.acknowledged)} messages acknowledged, {verdict.lost} lost; of {len(load.followers)} "
-        f"streams {verdict.holes} with a silent hole, {verdict.told} told",
+        f"streams {verdict.holes} with a silent hole, {verdict.notified} notified",
     )
 
 

@@ -97,7 +97,7 @@ async def test_while_the_database_is_down_calls_fail_and_streams_resume_without_
         ]
         for one in calls:
             await one.until_health_is(SERVING)
-        heard = 1
+        received = 1
         for mode in ("fast", "immediate"):
             await asyncio.to_thread(postgres.stop, mode)
             for one in calls:
@@ -112,10 +112,10 @@ async def test_while_the_database_is_down_calls_fail_and_streams_resume_without_
             for one in calls:
                 await one.until_health_is(SERVING)
             await clients[0].sessions.add_message(session.id, role="user", content="b")
-            heard += 2
+            received += 2
             for stream in streams:
-                assert await sequences(stream, 2) == [heard - 1, heard]
-        assert (await clients[0].sessions.get(session.id)).last_sequence == heard
+                assert await sequences(stream, 2) == [received - 1, received]
+        assert (await clients[0].sessions.get(session.id)).last_sequence == received
     assert [server.pid for server in servers] == pids
 
 

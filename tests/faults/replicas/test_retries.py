@@ -107,7 +107,7 @@ async def test_a_request_has_one_effect_and_one_response_however_its_commits_end
     show(
         capsys,
         f"{REQUESTS} requests, each {DUPLICATES} times over {REPLICAS} replicas; of {scissors.commits} commits "
-        f"{scissors.before} were cut before PostgreSQL heard of them and {scissors.after} before it answered: "
+        f"{scissors.before} were cut before PostgreSQL received them and {scissors.after} before it answered: "
         f"{len(effects)} effects, {len(contents)} different, requests with more than one answer {different}",
     )
     assert scissors.before > 0

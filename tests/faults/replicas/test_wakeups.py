@@ -40,14 +40,14 @@ class Pair:
         message = await self._writing.sessions.add_message(self._session_id, role="user", content="Hello")
         return message.sequence
 
-    async def hear(self) -> int:
+    async def receive(self) -> int:
         """The sequence of the next event on the other replica."""
         return (await anext(self._events)).sequence
 
     async def exchange(self, count: int = 10) -> None:
         """Writes and receives one event after another."""
         for _ in range(count):
-            assert await self.write() == await self.hear()
+            assert await self.write() == await self.receive()
 
 
 @asynccontextmanager
@@ -94,7 +94,7 @@ async def test_a_lost_listening_connection_is_reopened_and_every_stream_reads_th
                 f"SELECT pg_terminate_backend(pid, 5000) {OF_WAKEUPS.format(database=database)}"
             )
             assert len(cut) >= 2, "each replica listens, and one has sent"
-            assert await watched.write() == await watched.hear()  # nobody may have been listening
+            assert await watched.write() == await watched.receive()  # nobody may have been listening
             await watched.exchange()
 
 
@@ -108,7 +108,7 @@ async def test_wakeups_work_through_a_session_mode_pooler_and_its_restarts(
         async with pair(servers) as watched:
             await watched.exchange()
             pgbouncer.restart()
-            assert await watched.write() == await watched.hear()
+            assert await watched.write() == await watched.receive()
             await watched.exchange()
 
 
@@ -136,7 +136,7 @@ async def test_nats_wakes_the_other_replicas_subscribers_and_may_start_later(
     async with pair(over_nats) as watched:
         written = await watched.write()
         nats.start()
-        assert await watched.hear() == written
+        assert await watched.receive() == written
         await asyncio.to_thread(nats.wait_for_subscribers, 2)
         await watched.exchange()
     assert await postgres_server.fetch(f"SELECT pid {OF_WAKEUPS.format(database=database)}") == []
@@ -153,7 +153,7 @@ async def test_writes_made_while_nats_was_down_arrive_when_it_is_back(
             nats.kill()
             written = [await watched.write() for _ in range(3)]
             nats.start()
-            assert [await watched.hear() for _ in range(3)] == written
+            assert [await watched.receive() for _ in range(3)] == written
 
 
 def test_a_server_refuses_an_unknown_kind_of_wakeups(

@@ -49,12 +49,12 @@ class Inspected:
     async def counts(self) -> Counts:
         self._path.unlink(missing_ok=True)
         self.server.send(signal.SIGUSR1)
-        told = await eventually(self._told, lambda text: text is not None)
-        assert told is not None, "the server does not tell what it holds"
-        counts: Counts = json.loads(told)
+        report = await eventually(self._report, lambda text: text is not None)
+        assert report is not None, "the server does not tell what it holds"
+        counts: Counts = json.loads(report)
         return {**counts, "connections": connections(self.server)}
 
-    async def _told(self) -> str | None:
+    async def _report(self) -> str | None:
         return self._path.read_text() if self._path.exists() else None
 
 

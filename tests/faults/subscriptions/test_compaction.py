@@ -144,11 +144,13 @@ async def test_a_stalled_stream_overtaken_by_compaction_ends_with_the_oldest_pos
         shown = [
             response.event.sequence async for response in stalled.responses() if response.HasField("event")
         ]
-        told = oldest_sequence(stalled)
-    show(capsys, f"overtaken by compaction after event {shown[-1]}: told that the log begins at {told}")
+        reported = oldest_sequence(stalled)
+    show(
+        capsys, f"overtaken by compaction after event {shown[-1]}: reported that the log begins at {reported}"
+    )
     assert shown == list(range(1, len(shown) + 1))
     assert len(shown) < 2000
-    assert told == 2003
+    assert reported == 2003
 
 
 def oldest_sequence(stream: ShutStream) -> int:

@@ -101,12 +101,12 @@ def test_reliable(verdict: Verdict, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_resumable(verdict: Verdict, capsys: pytest.CaptureFixture[str]) -> None:
-    show(capsys, f"resumable: subscriptions that did not go on where the one before ended {verdict.torn}")
+    show(capsys, f"resumable: subscriptions that did not resume where the previous one ended {verdict.torn}")
     assert verdict.torn == 0
 
 
 def test_filtered(verdict: Verdict, capsys: pytest.CaptureFixture[str]) -> None:
-    show(capsys, f"filtered: events that nobody asked for {verdict.unwanted}")
+    show(capsys, f"filtered: events that were not requested {verdict.unwanted}")
     assert verdict.unwanted == 0
 
 

@@ -66,20 +66,20 @@ async def test_every_event_is_counted_once_for_every_stream(address: str, publis
 
 
 async def test_listeners_receive_each_message_as_sent(address: str, publish: Publish) -> None:
-    heard: list[bytes] = []
-    with crowd(heard=heard.append) as listening:
+    received: list[bytes] = []
+    with crowd(on_message=received.append) as listening:
         await listening.subscribe(address, f"{SERVICE}/Subscribe", requests(1))
         await publish()
         await listening.until(2)
-    assert heard == [b"", STREAM_EVENT]
+    assert received == [b"", STREAM_EVENT]
 
 
 async def test_a_message_split_into_many_frames_counts_once(address: str) -> None:
-    heard: list[bytes] = []
-    with crowd(heard=heard.append) as listening:
+    received: list[bytes] = []
+    with crowd(on_message=received.append) as listening:
         await listening.subscribe(address, "streams/Large", requests(1))
         await listening.until(3)
-    assert heard == [b"", LARGE, b"after"]
+    assert received == [b"", LARGE, b"after"]
 
 
 async def test_a_stream_that_ends_fails_the_measurement(address: str) -> None:

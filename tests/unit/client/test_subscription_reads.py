@@ -127,15 +127,15 @@ async def test_it_ends_before_an_event_after_the_last_requested_position(
 
 
 async def test_it_shows_its_connection_state(client: AsyncClient, server: ScriptedServer) -> None:
-    told: list[StreamStatus] = []
+    statuses: list[StreamStatus] = []
     server.on("Subscribe", finished(checkpoint(3), failure=LOST), finished(checkpoint(3), deleted_event(4)))
-    subscription = await client.sessions.subscribe("s", on_connection=told.append)
+    subscription = await client.sessions.subscribe("s", on_connection=statuses.append)
     assert subscription.connection.state == "live"
     assert [event.sequence async for event in subscription] == [4]
-    assert [status.state for status in told] == ["live", "reconnecting", "live", "ended"]
-    assert isinstance(told[1].error, Unavailable)
-    assert sorted(status.since for status in told) == [status.since for status in told]
-    assert subscription.connection == told[-1]
+    assert [status.state for status in statuses] == ["live", "reconnecting", "live", "ended"]
+    assert isinstance(statuses[1].error, Unavailable)
+    assert sorted(status.since for status in statuses) == [status.since for status in statuses]
+    assert subscription.connection == statuses[-1]
 
 
 async def test_a_failing_listener_is_logged_and_has_no_other_effect(

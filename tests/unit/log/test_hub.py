@@ -211,7 +211,7 @@ def test_after_a_failover_all_readers_read_the_log() -> None:
         seen = feed.version
         hub.distrust_all()
         assert (feed.foreign, at_hand(feed, 3)) == (1, None)
-        assert feed.version > seen, "nobody sleeps over it"
+        assert feed.version > seen, "no waiter misses it"
         feed.hint(Sequence(2))
         feed.publish(Published(KEY, events(3, 3), Sequence(3), Sequence(0)))
         assert (feed.foreign, at_hand(feed, 2)) == (2, [3])

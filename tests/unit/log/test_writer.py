@@ -198,8 +198,10 @@ async def test_a_session_is_replaced_as_a_whole_or_not_at_all(log: Running) -> N
     replaced = (await log.writer.import_(replacing(session, "a", "b"))).session_after()
     assert (replaced.message_count, replaced.last_sequence) == (2, 5)
     assert await log.store.session(key("s")) == replaced._replace(history_start=Sequence(3))
-    [told] = log.published
-    assert (told.events, told.head, told.erased_through) == ([], 5, 2), "watchers read the rest from the log"
+    [announced] = log.published
+    assert (announced.events, announced.head, announced.erased_through) == ([], 5, 2), (
+        "watchers read the rest from the log"
+    )
 
 
 async def test_a_closed_writer_finishes_accepted_commits_and_accepts_no_more(tmp_path: Path) -> None:

@@ -161,8 +161,8 @@ def test_every_field_of_an_event_is_filled_except_erased(kind: EventType) -> Non
 
 
 def test_every_kind_of_change_is_included() -> None:
-    told = wire_event(EventType.CONTEXT_CHANGE, EVENTS[EventType.CONTEXT_CHANGE]).context_change.changes
-    assert [change.WhichOneof("operation") for change in told] == [
+    encoded = wire_event(EventType.CONTEXT_CHANGE, EVENTS[EventType.CONTEXT_CHANGE]).context_change.changes
+    assert [change.WhichOneof("operation") for change in encoded] == [
         "set",
         "append",
         "increment",
@@ -177,9 +177,9 @@ def test_every_kind_of_change_is_included() -> None:
 def test_erased_or_large_changes_are_omitted_and_marked(
     changes: tuple[Change, ...] | None,
 ) -> None:
-    told = wire_event(EventType.CONTEXT_CHANGE, ContextChange(("a",), changes)).context_change
-    assert not told.changes
-    assert told.changes_omitted
+    encoded = wire_event(EventType.CONTEXT_CHANGE, ContextChange(("a",), changes)).context_change
+    assert not encoded.changes
+    assert encoded.changes_omitted
 
 
 def test_a_session_that_is_too_large_is_left_out_of_its_event() -> None:
@@ -198,8 +198,8 @@ def test_changes_are_sent_only_on_request() -> None:
         "",
         ContextChange(("a",), CHANGES),
     )
-    told = pb.SubscribeResponse.FromString(encode_event(event)).event.context_change
-    assert (list(told.paths), told.changes_omitted, len(told.changes)) == (["a"], False, 0)
+    encoded = pb.SubscribeResponse.FromString(encode_event(event)).event.context_change
+    assert (list(encoded.paths), encoded.changes_omitted, len(encoded.changes)) == (["a"], False, 0)
 
 
 def test_a_checkpoint_names_its_log() -> None:
