@@ -146,7 +146,7 @@ def test_a_truncated_or_altered_file_is_refused(place: Place, tmp_path: Path) ->
     for cut in (lines[:1], lines[:-1], [*lines[:-1], lines[-1][:-1]], [*lines, "more"]):
         with pytest.raises(InvalidArgument, match="is incomplete; export it again"):
             SessionData.from_json("".join(cut))
-    with pytest.raises(InvalidArgument, match="was altered since"):
+    with pytest.raises(InvalidArgument, match="was altered after the export"):
         SessionData.from_json(text.replace('"n":1.5', '"n":2.5'))
     with pytest.raises(InvalidArgument, match="holds 2 sessions"):
         SessionData.from_json(twice(lines))
