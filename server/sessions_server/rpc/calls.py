@@ -168,10 +168,18 @@ class Calls:
         self.arrived += 1
         return Call(method, headers, transport, time.perf_counter())
 
-    def check_credential(self, headers: Headers) -> None:
-        """Checks the credential of a request that is not an RPC. Raises Unauthenticated."""
+    @contextmanager
+    def foreign_stream(self, headers: Headers) -> Iterator[None]:
+        """Around a stream of another service: it needs a credential, counts as a subscription and ends with the server.
+        Raises ShuttingDown, Unauthenticated, TooManyStreams, and the reason for which it was ended from outside."""
+        self._check_running()
         given = [value for name, value in headers if name == "authorization"]
-        self._authenticator.authenticate(given, now=self._clock.now())
+
+        def authenticate() -> Caller:
+            return self._authenticator.authenticate(given, now=self._clock.now())
+
+        with self.streams.open(authenticate(), authenticate):
+            yield
 
     def admit(self, call: Call) -> Caller:
         """Admits a call by its headers alone, for a driver that reads the body afterwards. Raises Refused."""
@@ -261,9 +269,12 @@ class Calls:
                 response = await method.run(self._read(call, incoming), caller, *out)
         return b"" if response is None else response.SerializeToString()
 
-    def _admit(self, call: Call) -> Caller:
+    def _check_running(self) -> None:
         if self._stopping:
             raise ShuttingDown("The server is stopping; retry to reach another one.")
+
+    def _admit(self, call: Call) -> Caller:
+        self._check_running()
         call.caller = self._authenticate(call)
         return call.caller
 

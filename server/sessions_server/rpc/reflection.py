@@ -24,7 +24,7 @@ https://github.com/grpc/grpc/issues/27957"""
 
 
 class Reflection(grpc.GenericRpcHandler):
-    """Both versions of the service. If calls need a token, so does reflection."""
+    """Both versions of the service. Their streams need what subscriptions need."""
 
     def __init__(self, calls: Calls, services: Iterable[str]) -> None:
         self._calls = calls
@@ -43,14 +43,14 @@ class Reflection(grpc.GenericRpcHandler):
 
     async def _reflect(
         self, requests: AsyncIterator[reflection_pb2.ServerReflectionRequest], context: Any
-    ) -> AsyncIterator[reflection_pb2.ServerReflectionResponse]:
+    ) -> None:
         try:
-            self._calls.check_credential(context.invocation_metadata() or ())
+            with self._calls.foreign_stream(context.invocation_metadata() or ()):
+                async for response in self._servicer.ServerReflectionInfo(requests, context):
+                    await context.write(response)
         except DomainError as error:
             refused = refusal(error)
             await context.abort(refused.code, refused.message, ((DETAILS_KEY, refused.status),))
-        async for response in self._servicer.ServerReflectionInfo(requests, context):
-            yield response
 
 
 class _Pool:

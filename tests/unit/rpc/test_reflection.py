@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import pytest
 from google.protobuf import descriptor_pb2
-from grpc_reflection.v1alpha import reflection_pb2 as pb
+from grpc_reflection.v1alpha import reflection_pb2 as pb, reflection_pb2_grpc
 
+from sessions_server.rpc.calls import CallLimits
+from sessions_server.rpc.quotas import Bounds
 from sessions_server.rpc.reflection import ALPHA, STABLE
+from sessions_server.rpc.streams import StreamBounds
 from tests.unit.rpc.serving import WRITER, authorization, info_of
 from tests.unit.rpc.test_server import running
 
@@ -74,3 +78,20 @@ async def test_it_requires_a_token_if_calls_do(service: str) -> None:
             await ask(call, list_services="")
     assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
     assert info_of(caught.value).reason == "UNAUTHENTICATED"
+
+
+async def test_its_streams_are_counted_and_end_with_the_server() -> None:
+    limits = CallLimits(StreamBounds(subscriptions=Bounds(1, 1)))
+    async with running(limits=limits) as server, grpc.aio.insecure_channel(server.address) as channel:
+        stub: Any = reflection_pb2_grpc.ServerReflectionStub(cast("grpc.Channel", channel))
+        first = stub.ServerReflectionInfo(metadata=authorization(WRITER))
+        await ask(first, list_services="")
+        second = stub.ServerReflectionInfo(metadata=authorization(WRITER))
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await ask(second, list_services="")
+        assert info_of(caught.value).reason == "TOO_MANY_STREAMS"
+        async with asyncio.timeout(60):
+            await server.stop(3600)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await first.read()
+        assert info_of(caught.value).reason == "SHUTTING_DOWN"

@@ -18,6 +18,7 @@ from sessions_client._errors import error_from
 from sessions_proto.v1 import sessions_pb2 as pb, sessions_pb2_grpc
 from sessions_server.domain.errors import SetupError
 from sessions_server.rpc import health
+from sessions_server.rpc.calls import CallLimits
 from sessions_server.rpc.metrics import Metrics
 from sessions_server.rpc.server import RpcServer
 from sessions_server.rpc.tls import Tls
@@ -62,9 +63,13 @@ def make_server(bind: str = "127.0.0.1:0", *, tls: Tls | None = None, **methods:
 
 @asynccontextmanager
 async def running(
-    *, grace_seconds: float = 30.0, tls: Tls | None = None, **methods: Any
+    *,
+    grace_seconds: float = 30.0,
+    tls: Tls | None = None,
+    limits: CallLimits | None = None,
+    **methods: Any,
 ) -> AsyncIterator[RpcServer]:
-    server = make_server(tls=tls, **methods)
+    server = make_server(tls=tls, limits=limits, **methods)
     await server.start()
     try:
         yield server
