@@ -1,4 +1,4 @@
-"""What a server process and whatever starts it share: the addresses that it announces, and the signals that stop it."""
+"""Shared by server processes and whatever starts them: the announced addresses, and the signals that stop them."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import NamedTuple, TypeAlias
 
 
 class Addresses(NamedTuple):
-    """Where a server listens, with the ports that were really taken."""
+    """Where a server listens, with the ports that were actually bound."""
 
     rpc: str
     http: str = ""
-    """The URL of HTTP; empty if that is off."""
+    """The URL of HTTP; empty if it is off."""
     metrics: str = ""
     """Empty if they are off."""
 
 
 Ready: TypeAlias = Callable[[Addresses], None]
-"""Called once requests are served."""
+"""Called when the server is ready."""
 
 
 def stop_at_signals() -> asyncio.Event:

@@ -1,4 +1,4 @@
-"""The programs of docs/drafts.md, as they are on the page: one writes a draft, the other shows it."""
+"""The programs of docs/drafts.md, unchanged: one writes a draft, the other shows it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def run(block: Block, names: dict[str, Any]) -> None:
     await result
 
 
-async def test_what_one_program_writes_the_other_shows(tmp_path: Path) -> None:
+async def test_the_second_program_shows_what_the_first_writes(tmp_path: Path) -> None:
     shown: list[str] = []
     seen, stored = asyncio.Event(), asyncio.Event()
 

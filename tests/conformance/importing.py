@@ -1,4 +1,4 @@
-"""Brings a session in slice by slice, by hand, and looks at what is stored meanwhile."""
+"""Imports a session slice by slice, and inspects what is stored meanwhile."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ WITH_SESSIONS: Final = [table for table in metadata.tables.values() if "session_
 
 
 def exported(count: int, *, encryption: bool = False) -> Session:
-    """A session of another server, as an export has it."""
+    """A session of another server, as exported."""
     return Session(
         key=SessionKey("", "elsewhere"),
         user_id="u",
@@ -89,7 +89,7 @@ def records(key: SessionKey, first: int, count: int) -> tuple[Record, ...]:
 
 @dataclass
 class Coming:
-    """An import of so many messages and records, in slices of so many."""
+    """An import of this many messages and records, in slices of this many."""
 
     bench: Harness
     key: SessionKey = KEY
@@ -143,7 +143,7 @@ class Coming:
         await self.bench.store.transact(lambda tx: tx.give_up_import(self.held))
 
     async def some(self, slices: int) -> None:
-        """As many slices as that, and not the last."""
+        """This many slices, without the last one."""
         assert await self.begin() is not None
         for part, _ in zip(self.slices(), range(slices), strict=False):
             await self.add(part)
@@ -154,7 +154,7 @@ class Coming:
         return committed.session_after()
 
     async def at_once(self) -> None:
-        """The same slices, in one transaction."""
+        """The same slices in one transaction."""
 
         def work(tx: Transaction) -> None:
             parts = (
@@ -169,7 +169,7 @@ class Coming:
 
 
 async def rows_of(bench: Harness, key: SessionKey) -> dict[str, list[tuple[Any, ...]]]:
-    """All that is stored of a session, by tables, without its key."""
+    """Everything stored of a session, by table, without its key."""
 
     def read(connection: Connection) -> dict[str, list[tuple[Any, ...]]]:
         found = {}
@@ -189,8 +189,8 @@ async def rows_of(bench: Harness, key: SessionKey) -> dict[str, list[tuple[Any, 
 
 
 def _plain(value: Any, key: SessionKey) -> Any:
-    """PostgreSQL keeps the keys of metadata in an order of its own, and adds branches to the log's identity, of which
-    reads take the one that is in the session's row."""
+    """PostgreSQL keeps the keys of metadata in its own order, and adds branches to the log's identity, of which reads
+    use the one in the session's row."""
     if not isinstance(value, memoryview | bytes):
         return value
     plain = bytes(value).replace(key.session_id.encode(), b"*")
@@ -202,7 +202,7 @@ def _plain(value: Any, key: SessionKey) -> Any:
 
 
 async def erase_all(bench: Harness) -> int:
-    """How many rows that looked at."""
+    """Returns how many rows it examined."""
     total = 0
     while count := await bench.store.erase(7):
         total += count

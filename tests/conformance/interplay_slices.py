@@ -1,4 +1,4 @@
-"""An import that comes in slices, with anything else between them."""
+"""An import in slices, with arbitrary operations in between."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class HalfWay:
-    """An import of which a part is stored."""
+    """An import that is partly stored."""
 
     def __init__(self, at: SessionKey, exported: Modelled, staged: Staged, parts: list[Slice]) -> None:
         self.at = at
@@ -37,7 +37,7 @@ class HalfWay:
         exported: Modelled,
         data_key: bytes | None,
     ) -> HalfWay | None:
-        """None: nothing can be imported under the id now."""
+        """None if nothing can be imported with the id now."""
         header, context, *rest, footer = records
         assert isinstance(header, Header)
         assert isinstance(context, ContextRecord)
@@ -63,7 +63,7 @@ class HalfWay:
         return cls(at, exported, staged, parts)
 
     async def go_on(self, bench: Harness, rng: random.Random) -> tuple[bool, Session | None]:
-        """Whether that was all, and the session if it is there. Raises ImportCutShort."""
+        """Whether it is complete, and the session if it exists. Raises ImportCutShort."""
         staged = self._staged
         if rng.random() < 0.1:
             await bench.store.transact(lambda tx: tx.give_up_import(staged))

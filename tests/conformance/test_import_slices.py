@@ -1,4 +1,4 @@
-"""An import comes in slices that nobody sees before the last. Until then it is nothing but what is to be erased."""
+"""Imports in slices: nothing is visible before the last slice, and until then all rows count as rows to erase."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ async def check_unseen(bench: Harness, unseen: SessionKey = KEY) -> None:
 
 
 @pytest.mark.parametrize("encrypted", [False, True], ids=["plain", "encrypted"])
-async def test_nobody_sees_anything_before_the_last_slice(
+async def test_nothing_is_visible_before_the_last_slice(
     bench: Harness, cells: Cells, encrypted: bool
 ) -> None:
     data_key = cells.new_key(*KEY) if encrypted else None
@@ -119,7 +119,7 @@ async def test_nobody_sees_anything_before_the_last_slice(
 
 @pytest.mark.parametrize("before", ["nothing", "an erased session"])
 @pytest.mark.parametrize("moved", [False, True], ids=["imported", "moved"])
-async def test_what_came_in_slices_is_what_comes_at_once(
+async def test_an_import_in_slices_equals_one_in_a_single_transaction(
     bench: Harness, monkeypatch: pytest.MonkeyPatch, before: str, moved: bool
 ) -> None:
     monkeypatch.setattr("sessions_server.storage.bases.EVENTS", 8)
@@ -165,7 +165,7 @@ async def test_a_slice_is_renewed_until_the_lease_has_ended(bench: Harness) -> N
     assert (await Coming(bench).all()).last_sequence == 31
 
 
-async def test_what_is_being_erased_cannot_be_continued(bench: Harness) -> None:
+async def test_an_import_being_erased_cannot_be_continued(bench: Harness) -> None:
     coming = Coming(bench, records=0)
     await coming.some(3)
     bench.clock.turn(seconds=LEASE_SECONDS)
@@ -177,7 +177,7 @@ async def test_what_is_being_erased_cannot_be_continued(bench: Harness) -> None:
     assert await rows_of(bench, KEY) == {}
 
 
-async def test_a_step_of_the_erasure_is_small_whatever_had_come(
+async def test_erasure_steps_are_small_whatever_was_stored(
     bench: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sessions_server.storage.bases.EVENTS", 8)
@@ -190,7 +190,7 @@ async def test_a_step_of_the_erasure_is_small_whatever_had_come(
     assert await rows_of(bench, KEY) == {}
 
 
-async def test_an_import_that_is_given_up_is_erased_at_once(bench: Harness) -> None:
+async def test_an_abandoned_import_is_erased_at_once(bench: Harness) -> None:
     coming = Coming(bench)
     await coming.some(3)
     bench.store._to_erase.clear()
@@ -200,7 +200,7 @@ async def test_an_import_that_is_given_up_is_erased_at_once(bench: Harness) -> N
     assert await rows_of(bench, KEY) == {}
 
 
-async def test_nothing_else_is_created_under_the_id_meanwhile(bench: Harness) -> None:
+async def test_no_other_session_is_created_with_the_id_meanwhile(bench: Harness) -> None:
     coming = Coming(bench, request="r")
     await coming.some(2)
     await bench.do(create(OTHER))
@@ -228,10 +228,10 @@ async def test_nothing_else_is_created_under_the_id_meanwhile(bench: Harness) ->
         await bench.do(refused.whole.opening)
 
 
-async def test_of_two_imports_of_an_id_on_two_replicas_one_is_made(
+async def test_one_of_two_concurrent_imports_of_an_id_succeeds(
     postgres_url: str, opener: Opener, clock: HandClock
 ) -> None:
-    """SQLite has one server, whose writer does one thing after the other."""
+    """SQLite has a single server, whose writer does one thing after another."""
     async with AsyncExitStack() as stack:
         comings = []
         for _ in range(2):
@@ -252,7 +252,9 @@ async def test_of_two_imports_of_an_id_on_two_replicas_one_is_made(
     assert await deadlocks(postgres_url) == 0
 
 
-async def test_the_same_messages_come_back_while_the_deleted_ones_are_being_erased(bench: Harness) -> None:
+async def test_the_same_messages_can_be_imported_while_the_deleted_ones_are_being_erased(
+    bench: Harness,
+) -> None:
     many = 2 * FEW
     await Coming(bench, count=many, records=0, rows=100).all()
     await bench.do(c.delete(key=KEY))
@@ -276,7 +278,7 @@ async def test_the_same_messages_come_back_while_the_deleted_ones_are_being_eras
     assert "erasures" not in stored
 
 
-async def test_an_import_that_ends_early_leaves_an_older_erasure_as_it_was(bench: Harness) -> None:
+async def test_an_import_that_ends_early_leaves_an_older_erasure_unchanged(bench: Harness) -> None:
     many = 2 * FEW
     await Coming(bench, count=many, records=0, rows=100).all()
     await bench.do(c.delete(key=KEY))
@@ -290,7 +292,7 @@ async def test_an_import_that_ends_early_leaves_an_older_erasure_as_it_was(bench
     assert (await bench.store.session(KEY)).log_start == many + 3
 
 
-async def test_the_last_slice_has_the_key_ring_of_its_time(
+async def test_the_last_slice_uses_the_current_keyring(
     lasting_url: str, clock: HandClock, tmp_path: Path
 ) -> None:
     path, now = tmp_path / "keyring", datetime(2026, 1, 1, tzinfo=UTC)

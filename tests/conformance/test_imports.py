@@ -1,4 +1,4 @@
-"""What an import comes to through the service, in small slices of which nobody sees any before the last."""
+"""Imports through the service, in small slices, none of which is visible before the last."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ if TYPE_CHECKING:
     from sessions_server.domain.ports import Cells
 
 SECONDS = 30
-"""Far beyond what a commit takes."""
+"""Far longer than a commit takes."""
 
 
 def stream(
     count: int, *, twice: bool = False, records: int = 0, target: SessionKey = KEY
 ) -> list[ExportRecord]:
-    """What a client sends. With `twice` the last message has the id of the first."""
+    """The stream that a client sends. With `twice` the last message has the id of the first."""
     some = messages(1, count)
     if twice:
         some = (*some[:-1], some[-1]._replace(id=some[0].id))
@@ -115,7 +115,7 @@ async def test_other_commits_are_made_between_the_slices(importer: Importer) -> 
     assert await bench.contents(OTHER) == [f"before slice {number}" for number in range(4)]
 
 
-async def test_a_repeated_import_gets_the_first_answer(importer: Importer) -> None:
+async def test_a_repeated_import_gets_the_first_response(importer: Importer) -> None:
     first = await importer.run(stream(60, records=30), "r")
     await importer.bench.do(add("after"))
     again = await importer.run(stream(60, records=30), "r")
@@ -123,7 +123,7 @@ async def test_a_repeated_import_gets_the_first_answer(importer: Importer) -> No
     assert (await importer.bench.store.session(KEY)).message_count == 61
 
 
-async def test_a_message_id_that_comes_twice_leaves_nothing(importer: Importer) -> None:
+async def test_a_repeated_message_id_leaves_nothing(importer: Importer) -> None:
     with pytest.raises(InvalidRequest, match="Two messages bear the same id"):
         await importer.run(stream(100, twice=True))
     with pytest.raises(SessionNotFound):
@@ -133,7 +133,7 @@ async def test_a_message_id_that_comes_twice_leaves_nothing(importer: Importer) 
     assert (await importer.run(stream(100))).message_count == 100
 
 
-async def test_what_is_refused_is_refused_before_anything_is_stored(importer: Importer) -> None:
+async def test_a_refused_import_stores_nothing(importer: Importer) -> None:
     parts = stream(100)
     header = parts[0]
     assert isinstance(header, Header)
@@ -163,7 +163,7 @@ async def test_a_session_is_replaced_in_one_step(importer: Importer) -> None:
     assert len(await listed(bench.store, query(scope=Scope(*KEY)))) == 30
 
 
-async def test_a_caller_that_goes_away_leaves_what_is_erased_soon(importer: Importer) -> None:
+async def test_an_import_whose_caller_leaves_is_soon_erased(importer: Importer) -> None:
     bench, loop = importer.bench, asyncio.get_running_loop()
     reached, gone = asyncio.Event(), threading.Event()
     coming = Coming(bench)

@@ -190,7 +190,7 @@ PAST: Final[dict[str, Callable[[Store], Awaitable[object]]]] = {
 
 
 @pytest.mark.parametrize("what", PAST)
-async def test_what_is_read_of_the_past_is_a_search(
+async def test_reads_of_the_past_are_searches(
     bench: Harness, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is computed from the log, which may take seconds; reads of the present must not wait for it."""
@@ -210,7 +210,7 @@ async def test_what_is_read_of_the_past_is_a_search(
     assert await store.read([ReadContext(KEY)])
 
 
-async def test_a_crowd_that_asks_for_the_same_past_is_answered(bench: Harness) -> None:
+async def test_equal_reads_of_the_past_by_a_crowd_are_answered(bench: Harness) -> None:
     """As when many subscribers are notified of an update."""
     await bench.do(set_context({"n": 1}))
     asked = (bench.store.session(KEY, Sequence(1)) for _ in range(3 * MOST_WAITING))

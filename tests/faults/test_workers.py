@@ -1,6 +1,6 @@
-"""`serve --workers 2`: two processes behind one address, as callers see them, and what is left when one of them dies.
+"""`serve --workers 2`: two processes behind one address, as callers see them, and what remains when one is killed.
 
-These workers ask the database for news once an hour, so what one shows of the other's writes was brought by a wake-up.
+These workers poll the database once an hour, so whatever one shows of the other's writes was caused by a wake-up.
 """
 
 from __future__ import annotations
@@ -57,13 +57,13 @@ class Fleet:
         self.server = start_server(folder, env=self.settings, http=True)
 
     def process(self, worker: str) -> psutil.Process:
-        """The newest process of a worker that served."""
+        """The newest process of a worker that has served."""
         return psutil.Process(
             int(re.findall(rf"worker {worker} serves as process (\d+)", self.server.log)[-1])
         )
 
     def processes(self) -> list[psutil.Process]:
-        """All that belong to the server, the one that supervises first."""
+        """All processes of the server, the supervisor first."""
         parent = psutil.Process(self.server.pid)
         return [parent, *parent.children(recursive=True)]
 
@@ -75,7 +75,7 @@ class Fleet:
         return self._by_worker(r"sessions_serving")
 
     def calls(self, method: str) -> Counter[str]:
-        """How many each worker has answered."""
+        """The number of calls that each worker has answered."""
         return Counter(self._by_worker(rf'sessions_rpc_handled_total{{.*method="{method}".*'))
 
     def _by_worker(self, series: str) -> dict[str, float]:
@@ -84,7 +84,7 @@ class Fleet:
 
     @asynccontextmanager
     async def channels(self) -> AsyncIterator[dict[str, grpc.aio.Channel]]:
-        """A connection to each worker: as many are opened as it takes, since Linux chooses the worker."""
+        """One connection to each worker: opens as many as that takes, since Linux chooses the worker."""
         found: dict[str, grpc.aio.Channel] = {}
         while len(found) < len(WORKERS):
             options = (("grpc.use_local_subchannel_pool", 1), ("grpc.initial_reconnect_backoff_ms", 100))
@@ -100,7 +100,7 @@ class Fleet:
             await channel.close()
 
     async def worker_of(self, listing: Awaitable[object]) -> str:
-        """The worker that answers a ListSessions."""
+        """The worker that answers a ListSessions call."""
         before = self.calls("ListSessions")
         await listing
         await until(lambda: self.calls("ListSessions") - before)
@@ -108,12 +108,12 @@ class Fleet:
         return worker
 
     async def until_logged(self, text: str, count: int = 1) -> None:
-        """Returns once this is in the log as often."""
+        """Returns once the log has this text as many times."""
         await until(lambda: self.server.log.count(text) >= count)
 
 
 async def until(condition: Callable[[], object]) -> None:
-    while not condition():  # noqa: ASYNC110  # it is another process that makes it true
+    while not condition():  # noqa: ASYNC110  # another process makes it true
         await asyncio.sleep(0.02)
 
 
@@ -133,7 +133,7 @@ def running(tmp_path_factory: pytest.TempPathFactory, postgres_server: Postgres)
 
 @pytest.fixture
 def fleet(running: Fleet) -> Fleet:
-    """It is started again where a test has ended it."""
+    """Restarted if a test has ended it."""
     if not running.server.is_running:
         running.server.start()
     return running
@@ -195,7 +195,7 @@ async def test_a_draft_at_one_worker_is_seen_and_ended_at_the_other(fleet: Fleet
 async def watching(
     channels: dict[str, grpc.aio.Channel], texts: dict[str, str]
 ) -> AsyncIterator[tuple[str, list[Watcher]]]:
-    """A new session, with a watcher at each worker that moves to the other when its own dies."""
+    """A new session with a watcher at each worker, which moves to the other when its own is killed."""
     one, two = (channels[worker] for worker in WORKERS)
     created = await pb_grpc.SessionServiceStub(one).CreateSession(pb.CreateSessionRequest(user_id="u"))
     watchers = [Watcher(order, created.session.id, texts) for order in ([one, two], [two, one])]
@@ -208,7 +208,7 @@ async def watching(
     assert [wrong for watcher in watchers for wrong in watcher.wrong] == []
 
 
-async def test_a_killed_worker_loses_nothing_that_it_acknowledged_and_comes_back(fleet: Fleet) -> None:
+async def test_a_killed_worker_loses_no_acknowledged_write_and_is_restarted(fleet: Fleet) -> None:
     text = text_of(1, TOKENS)
     acknowledged: list[int] = []
     served = fleet.server.log.count("serves as process")
@@ -266,7 +266,7 @@ async def test_a_stop_drains_both_and_a_killed_parent_leaves_no_process(fleet: F
                 with pytest.raises(grpc.aio.AioRpcError, match="The server is stopping"):
                     await stream.read()
         assert server.wait() == (0 if number is signal.SIGTERM else -number)
-        psutil.wait_procs(processes)  # all end
+        psutil.wait_procs(processes)  # all exit
         if number is signal.SIGTERM:
             server.start()
 
@@ -302,7 +302,7 @@ async def test_a_worker_that_cannot_start_is_retried_until_none_serves(fleet: Fl
         ({"SESSIONS_WORKERS": "257"}, "--workers (SESSIONS_WORKERS) cannot be used"),
     ],
 )
-def test_settings_with_which_workers_cannot_serve_are_refused(
+def test_settings_unsuitable_for_workers_are_refused(
     tmp_path: Path, env: dict[str, str], sentence: str
 ) -> None:
     env = {"SESSIONS_WORKERS": "2", **env}
@@ -312,7 +312,7 @@ def test_settings_with_which_workers_cannot_serve_are_refused(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_a_worker_refuses_ends_the_server_and_is_said_once(
+def test_a_worker_that_refuses_to_start_ends_the_server_with_one_sentence(
     tmp_path: Path, postgres_server: Postgres
 ) -> None:
     url = postgres_server.url(asyncio.run(postgres_server.fresh_database()))

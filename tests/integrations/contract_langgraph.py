@@ -323,7 +323,7 @@ def test_a_copy_into_a_thread_that_exists() -> None:
         assert everything(saver, source)[0][0] in [found[0] for found in everything(saver, target)]
 
 
-def test_filters_name_values_within_others_by_their_path(saver: BaseCheckpointSaver[str]) -> None:
+def test_filters_name_nested_values_by_path(saver: BaseCheckpointSaver[str]) -> None:
     thread_id = str(uuid.uuid4())
     config = put(saver, place(thread_id), {}, user={"access-level": "nested", "1": {"x": 2}})
     put(saver, config, {}, user="another")

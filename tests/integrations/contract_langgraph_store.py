@@ -55,7 +55,7 @@ def test_items_of_a_store(store: BaseStore) -> None:
 
 
 @pytest.mark.parametrize("key", ["", "\0", "a\0b", "\x1b", "#x", "x" * 3_000, "é" * 600])
-def test_any_text_is_a_key(store: BaseStore, key: str) -> None:
+def test_any_string_is_a_key(store: BaseStore, key: str) -> None:
     root = str(uuid.uuid4())
     store.put((root,), key, {"n": 1})
     store.put((root,), "another", {"n": 2})
@@ -74,7 +74,7 @@ def test_many_items_in_one_batch(store: BaseStore) -> None:
     assert len(store.search((root,), filter={"n": {"$lt": 1_200}}, limit=1_000, offset=300)) == 900
 
 
-def test_items_are_found_after_pages_that_are_empty() -> None:
+def test_items_are_found_after_empty_pages() -> None:
     with Client(os.environ["SESSIONS_TEST_SHORT_PAGES_ADDRESS"]) as client:
         store = SessionsStore(client)
         for number in range(3):
@@ -85,7 +85,7 @@ def test_items_are_found_after_pages_that_are_empty() -> None:
         assert [item.key for item in store.search(("wanted",), filter={"n": 0})] == ["0"]
 
 
-def test_filters_name_values_within_others_by_their_path(store: BaseStore) -> None:
+def test_filters_name_nested_values_by_path(store: BaseStore) -> None:
     root = str(uuid.uuid4())
     store.put((root,), "one", {"user": {"access-level": "nested", "1": {"x": 2}}})
     store.put((root,), "two", {"user": "another"})
@@ -94,7 +94,7 @@ def test_filters_name_values_within_others_by_their_path(store: BaseStore) -> No
 
 
 @pytest.mark.parametrize("refreshes", [True, False])
-async def test_a_read_restarts_the_lifetime_of_what_it_returns_alone(refreshes: bool) -> None:
+async def test_a_read_restarts_only_the_lifetime_of_what_it_returns(refreshes: bool) -> None:
     root = str(uuid.uuid4())
     async with AsyncClient(ADDRESS) as client:
         config: Any = {"default_ttl": 5, **({"refresh_on_read": True} if refreshes else {})}

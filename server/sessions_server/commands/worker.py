@@ -1,7 +1,7 @@
-"""`sessions-server worker`: one of the processes behind `serve --workers`, which starts it; nobody types it.
+"""`sessions-server worker`: one of the processes of `serve --workers`, which starts it; not for interactive use.
 
-It gets its settings over a socket that the parent holds the other end of, says there where it listens, and stops when
-the parent closes that end or is gone.
+It receives its settings over a socket from the parent, reports its addresses there, and stops when the parent closes
+its end or exits.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from sessions_server.serving import Addresses
 from sessions_server.settings import Settings
 
 KILL_SECONDS: Final = 10.0
-"""How much longer than the grace a stop may take. A worker that hangs does not outlive its parent by more."""
+"""How much longer than the grace a stop may take. A hanging worker outlives its parent by no more than that."""
 
 
 def worker(
@@ -39,14 +39,14 @@ def worker(
     threading.Thread(target=_stop_with_the_parent, args=(connection, grace), daemon=True).start()
 
     def ready(addresses: Addresses) -> None:
-        with suppress(OSError):  # the parent is gone, and this process stops too
+        with suppress(OSError):  # the parent has exited, so this process stops too
             connection.sendall(json.dumps(addresses._asdict()).encode() + b"\n")
 
     run(serve(settings, ready=ready, worker=number))
 
 
 def _line(connection: socket.socket) -> bytes:
-    """What the parent sends. Exits if it is gone."""
+    """The line from the parent. Exits if the parent is gone."""
     line = b""
     while not line.endswith(b"\n"):
         if not (part := connection.recv(65_536)):
@@ -56,8 +56,8 @@ def _line(connection: socket.socket) -> bytes:
 
 
 def _stop_with_the_parent(connection: socket.socket, grace_seconds: float) -> None:
-    """Has this process drain once the parent closes its end, and kills it if it does not come to its end."""
-    with suppress(OSError):  # what was not read yet when the parent was killed makes its end an error
+    """Makes this process drain once the parent closes its end, and kills it if it does not exit in time."""
+    with suppress(OSError):  # unread data at the time of a kill makes the parent's end an error
         while connection.recv(1):
             continue
     os.kill(os.getpid(), signal.SIGTERM)

@@ -21,17 +21,17 @@ class Import:
     """A whole session to import."""
 
     opening: Commit
-    """Recreates or replaces the session, without its messages and records. Has the import's request id."""
+    """Recreates or replaces the session, without its messages and records. Has the request id of the import."""
     slices: Callable[[], Iterator[Slice]]
-    """Returns the messages and records in order, in slices small enough to store while other writers wait. Each call
+    """Returns the messages and records in order, in slices small enough that other writers do not wait long. Each call
     reads a file from its beginning."""
 
 
 class Staged(NamedTuple):
-    """An import that is partly stored, where nobody can see it."""
+    """An import that is partly stored and not yet visible."""
 
     opening: Commit
     facts: Facts
-    """As changed by what is stored. `now` stays the time at which the import began, and applies to all of it."""
+    """As changed by what is stored. `now` is the start time of the import and applies to all of it."""
     lease: Micros
-    """Until when nobody else touches the stored rows."""
+    """Until when only this import may touch the stored rows."""

@@ -1,5 +1,5 @@
-"""The server's own program, but by the clock in a file, with small slices of imports, and it kills itself in the fourth
-slice of one. The argument is the clock's file."""
+"""The server's program with the clock in a file and small import slices, which kills itself in the fourth slice of an
+import. The argument is the clock's file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A server that is killed in the midst of an import: nobody sees what had come, and it is erased after a start."""
+"""A server killed during an import: the stored part stays invisible, and is erased after the restart."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def exported() -> SessionData:
 
 
 async def rows(url: str) -> dict[str, int]:
-    """How many rows there are in each table that has some."""
+    """The number of rows in each table that has some."""
     engine = create_async_engine(url)
     try:
         async with engine.connect() as connection:
@@ -61,11 +61,11 @@ async def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 def traces(folder: Path) -> int:
-    """How often the canary is in SQLite's files."""
+    """How often the canary occurs in SQLite's files."""
     return sum(path.read_bytes().count(CANARY.encode()) for path in folder.glob("sessions.db*"))
 
 
-async def test_what_had_come_when_the_server_was_killed_is_unseen_and_erased(
+async def test_the_part_stored_before_a_kill_is_invisible_and_erased(
     database_url: str, tmp_path: Path
 ) -> None:
     clock, data = SharedClock(tmp_path / "clock"), await asyncio.to_thread(exported)

@@ -1,4 +1,4 @@
-"""A run of all measurements: what fails is a row that says so, and a part of a run replaces no results."""
+"""A run of all measurements: a failure becomes a row of the report, and a partial run replaces no results."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "results.json"
 
 
-def test_a_measurement_that_fails_is_a_row_and_the_others_are_measured(
+def test_a_failed_measurement_is_a_row_and_the_others_are_made(
     results: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["run.py"])
@@ -46,7 +46,7 @@ def test_a_measurement_that_fails_is_a_row_and_the_others_are_measured(
 
 
 @pytest.mark.parametrize("arguments", [["--only", "good"], ["--quick"]], ids=["a part", "a quick run"])
-def test_a_part_of_a_run_replaces_no_results(
+def test_a_partial_run_replaces_no_results(
     arguments: list[str], results: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["run.py", *arguments])

@@ -1,4 +1,4 @@
-"""The JSON of responses: fields in the order of the protos, and Structs in an order of their own."""
+"""The JSON of responses: fields in the order of the protos, and Structs in sorted order."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_keys_come_in_one_order_in_every_process() -> None:
     ]
 
 
-def test_whole_numbers_and_times_are_as_callers_write_them() -> None:
+def test_whole_numbers_and_times_have_the_callers_form() -> None:
     message = pb.Message(id="m", sequence=3)
     message.data.update({"whole": 1.0, "half": 0.5, "large": 2.0**60, "list": [2.0, None, True, "x"]})
     message.create_time.FromSeconds(0)

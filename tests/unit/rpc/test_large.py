@@ -1,4 +1,4 @@
-"""Answers with many values are converted beside the event loop, whichever method returns them."""
+"""Responses with many values are converted outside of the event loop, whichever method returns them."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def sessions(core: Core) -> SessionServicer:
 
 @pytest.fixture
 def threads(monkeypatch: pytest.MonkeyPatch) -> dict[str, set[int]]:
-    """In which threads each conversion ran."""
+    """The threads in which each conversion ran."""
     ran: dict[str, set[int]] = {}
 
     def watch(module: Any, name: str) -> None:
@@ -87,11 +87,11 @@ def threads(monkeypatch: pytest.MonkeyPatch) -> dict[str, set[int]]:
 
 
 async def write(_: bytes) -> None:
-    """To nobody."""
+    """Discards the response."""
 
 
 async def use(core: Core, sessions: SessionServicer, session_id: str, values: int) -> None:
-    """Every method that returns JSON of this size."""
+    """Calls every method that returns JSON of this size."""
     await sessions.CreateSession(pb.CreateSessionRequest(session_id=session_id, user_id="u"), CALLER)
     put = pb.SetContextRequest(session_id=session_id)
     put.context.update({"a": [0] * values})
@@ -125,5 +125,5 @@ async def test_large_responses_are_converted_in_a_thread(
     threads.clear()
     await use(core, sessions, "large", MANY)
     for name, ran in threads.items():
-        assert here not in ran or name in ("put_record", "encode_event"), name  # some of which are small
+        assert here not in ran or name in ("put_record", "encode_event"), name  # some of these are small
         assert ran != {here}, name

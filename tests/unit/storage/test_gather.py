@@ -93,16 +93,16 @@ async def test_closing_waits_for_a_running_read(source: Source) -> None:
     assert await asked == 1
 
 
-async def test_what_is_asked_since_does_not_wait_for_a_long_read(
+async def test_later_questions_do_not_wait_for_a_long_read(
     source: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gather, "LONG_SECONDS", 0.0)
     asked = Gather(source.read)
     source.free.clear()
     long = []
-    for number in range(1, BESIDE + 2):  # the last one has nobody after it
+    for number in range(1, BESIDE + 2):  # nothing follows the last one
         long.append(asyncio.create_task(asked.ask("long")))
-        while len(source.batches) < number:  # noqa: ASYNC110  # nobody tells
+        while len(source.batches) < number:  # noqa: ASYNC110  # there is no signal to wait for
             await asyncio.sleep(0)
     waits = asyncio.create_task(asked.ask("a"))
     for _ in range(20):
@@ -115,7 +115,7 @@ async def test_what_is_asked_since_does_not_wait_for_a_long_read(
     await asked.close()
 
 
-async def test_a_gathering_may_have_one_read_at_a_time(
+async def test_gathering_can_be_limited_to_one_read_at_a_time(
     source: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gather, "LONG_SECONDS", 0.0)

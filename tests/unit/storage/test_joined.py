@@ -1,4 +1,4 @@
-"""Equal questions share a read that has not begun, and no other."""
+"""Equal questions share a read that has not started, and no other."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sessions_server.storage.joined import Joined
 
 
 class Reader:
-    """Reads a question once it is let to, and answers how many it has begun."""
+    """Reads a question when allowed to, and returns how many reads have started."""
 
     def __init__(self) -> None:
         self.begun = self.cancelled = 0

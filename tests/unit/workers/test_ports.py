@@ -1,4 +1,4 @@
-"""The ports that workers share are held by the process that supervises them."""
+"""The ports that workers share are held by the supervisor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a worker gets from the process that supervises it: its settings, and its end."""
+"""What a worker receives from the supervisor: its settings, and its end."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """A page of a history as the bytes of its response.
 
-The response is filled with the bytes of each Struct instead of a tree of messages that would only be turned into bytes
-again: a Struct costs several times as much as all else of its message.
+The response contains the bytes of each Struct instead of a tree of messages that would only be serialized again: a
+Struct costs several times as much as the rest of its message.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _STRUCT: Final = ".google.protobuf.Struct"
 _MESSAGE: Final = f".{pb.Message.DESCRIPTOR.full_name}"
 
 _ENCODED: Final[dict[int, bytes]] = {}
-"""Beside each page, by its identity and as long as it exists: those who ask the same at the same time share one."""
+"""The encoded form of each page while the page is alive, keyed by identity: concurrent equal requests share one."""
 
 
 def encode_history(page: HistoryPage) -> bytes:
@@ -48,7 +48,7 @@ def _put_bytes(target: Any, field: str, value: JsonObject) -> None:
 
 
 def _response_class() -> type[Proto]:
-    """GetHistoryResponse, the same on the wire, with the bytes of a Struct where its messages have one."""
+    """A class equal to GetHistoryResponse on the wire, with the bytes of a Struct where its messages have one."""
     file = FileDescriptorProto(name=f"{_PACKAGE}.proto", package=_PACKAGE, syntax="proto3")
     file.dependency.append("google/protobuf/timestamp.proto")
     for copied in (pb.Message.DESCRIPTOR, pb.GetHistoryResponse.DESCRIPTOR):
@@ -56,7 +56,7 @@ def _response_class() -> type[Proto]:
         for field in message.field:
             if field.type_name == _STRUCT:
                 field.ClearField("type_name")
-                # Optional, since an empty Struct is not an absent one.
+                # Optional, since an empty Struct differs from an absent one.
                 field.type, field.proto3_optional = FieldDescriptorProto.TYPE_BYTES, True
                 field.oneof_index = len(message.oneof_decl)
                 message.oneof_decl.add(name=f"_{field.name}")

@@ -1,4 +1,4 @@
-"""Answers with many values are converted in a thread, as large requests are: in the event loop, others would wait."""
+"""Converts responses with many values in a thread, like large requests, so that they do not block the event loop."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MANY: Final = 4_000
-"""How many values of JSON are converted in the event loop; they take some milliseconds."""
+"""How many JSON values to convert in the event loop; they take a few milliseconds."""
 
 _CONTAINERS: Final = frozenset({dict, list})
 
 
 async def converted(convert: Callable[..., T], *arguments: Any, of: Iterable[object]) -> T:
-    """The result of `convert`, which runs in a thread if it converts many values; `of` has their JSON."""
+    """The result of `convert`, which runs in a thread if it converts many values; `of` is their JSON."""
     if are_many(of):
         return await beside_loop(convert, *arguments)
     return convert(*arguments)
 
 
 def are_many(values: Iterable[object]) -> bool:
-    """Whether there are MANY values or more within these. Looks at no more of them than that."""
+    """Whether these contain MANY values or more. Stops counting there."""
     left, waiting = MANY, [each for each in values if type(each) in _CONTAINERS]
     while waiting:
         container: Any = waiting.pop()
@@ -55,7 +55,7 @@ def metadata_of(sessions: Iterable[Session]) -> Iterator[object]:
 
 
 def json_of(found: Iterable[ReadResult]) -> Iterator[object]:
-    """The JSON in what was read."""
+    """The JSON in the results of reads."""
     for each in found:
         match each:
             case ContextRead(context, _):
@@ -67,7 +67,7 @@ def json_of(found: Iterable[ReadResult]) -> Iterator[object]:
 
 
 def json_of_committed(committed: Committed) -> Iterator[object]:
-    """The JSON in what a commit returns."""
+    """The JSON in the result of a commit."""
     for result in committed.results:
         if isinstance(result, Removed):
             yield from data_of(result.messages)
@@ -75,7 +75,7 @@ def json_of_committed(committed: Committed) -> Iterator[object]:
 
 
 def json_of_record(record: ExportRecord) -> Iterator[object]:
-    """The JSON in a part of an export."""
+    """The JSON in part of an export."""
     match record:
         case ContextRecord(data):
             yield data
