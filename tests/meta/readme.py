@@ -8,7 +8,7 @@ The word after the fence determines how a block is used:
 - `text`, behind a `python` block: what that block prints, where `…` stands for any text.
 
 Every other word, such as `console` or `yaml`, is for reading only. The server listens on a free port and keeps its
-database in a temporary folder; where a block names a default address, it is replaced by that port when the block is run.
+database in a temporary folder; a default address in a block is replaced by that port when the block is run.
 """
 
 from __future__ import annotations
