@@ -10,7 +10,17 @@ import pytest
 
 from sessions_server.domain.errors import EncryptionNotConfigured, KeyNotAvailable
 from sessions_server.domain.limits import Limits
-from sessions_server.domain.models import EventType, Sequence, SessionConfig, SessionKey
+from sessions_server.domain.models import (
+    SECOND,
+    EventType,
+    Message,
+    MessageBody,
+    Micros,
+    Sequence,
+    SessionConfig,
+    SessionKey,
+)
+from sessions_server.domain.ports import HistoryQuery
 from sessions_server.security.cells import KeyringCells
 from sessions_server.security.keyring import create_keyring, load_keyring, rotate_keyring
 from sessions_server.storage.backend import RunOptions
@@ -23,6 +33,7 @@ if TYPE_CHECKING:
     from tests.support.clock import HandClock
 
 DAY = 24 * 3600
+YEAR_9999 = Micros(253_000_000_000 * SECOND)
 
 
 async def compact(bench: Harness, limit: int = 10) -> None:
@@ -80,6 +91,29 @@ async def test_messages_of_the_history_stay_and_other_events_are_compacted(bench
     bench.clock.turn(seconds=30 * DAY)
     await compact(bench)
     assert await sequences(bench) == []
+
+
+async def test_a_message_of_the_future_keeps_no_event_from_compaction(bench: Harness) -> None:
+    """An import keeps when its messages were created; compaction goes by the server's own time."""
+    await bench.do(create())
+    message = Message("m", Sequence(2), YEAR_9999, MessageBody("user", "x"))
+    await bench.apply(
+        c.import_session(
+            key=OTHER, exported=await bench.store.session(KEY), context={}, message_count=1, log_id="l"
+        ),
+        c.import_messages(key=OTHER, messages=(message,)),
+    )
+    [found] = (await bench.store.history(OTHER, HistoryQuery(9))).messages
+    assert found.create_time == YEAR_9999
+    await bench.apply(*(set_context({"k": number}, key=OTHER) for number in range(3)))
+    bench.clock.turn(seconds=8 * DAY)
+    await compact(bench)
+    assert await sequences(bench, OTHER) == []
+    assert await bench.contents(OTHER) == ["x"]
+    await bench.do(c.clear_history(key=OTHER))
+    bench.clock.turn(seconds=8 * DAY)
+    await compact(bench)
+    assert await sequences(bench, OTHER) == []
 
 
 async def test_events_added_to_an_empty_log_are_compacted_later(bench: Harness) -> None:
