@@ -47,8 +47,10 @@ def endless(connection: Connection) -> None:
     connection.execute(sa.text(ENDLESS)).all()
 
 
-def search(bench: Harness, work: Callable[[Connection], Any] = endless) -> asyncio.Task[Any]:
-    return asyncio.create_task(bench.store._runner.search(work, field="metadata_filter"))
+def search(
+    bench: Harness, work: Callable[[Connection], Any] = endless, *, tenant: str = "default"
+) -> asyncio.Task[Any]:
+    return asyncio.create_task(bench.store._runner.search(work, tenant=tenant, field="metadata_filter"))
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -148,6 +150,27 @@ async def test_searches_beyond_the_waiting_limit_are_refused(bench: Harness) -> 
     await leave(*searches)
 
 
+async def test_no_tenants_searches_wait_for_all_of_anothers(bench: Harness) -> None:
+    """Each has its turn after one of every other that waits, and places of its own to wait in."""
+    order: list[str] = []
+    running = [search(bench) for _ in range(SEARCHES)]
+    await until(lambda: bench.store.lane.running == SEARCHES)
+    waiting = [search(bench, lambda _: order.append("a"), tenant="a") for _ in range(MOST_WAITING)]
+    await until(lambda: bench.store.lane.waiting == MOST_WAITING)
+    waiting += [search(bench, lambda _: order.append("b"), tenant="b") for _ in range(3)]
+    waiting += [search(bench, lambda _: order.append("c"), tenant="c") for _ in range(3)]
+    await until(lambda: bench.store.lane.waiting == MOST_WAITING + 6)
+    left = waiting[MOST_WAITING]
+    await leave(left)
+    waiting.remove(left)
+    await leave(running[0])
+    await asyncio.wait_for(asyncio.gather(*waiting), IN_TIME)
+    assert order == ["a", "b", "c", "a", "b", "c", "a", "c", *["a"] * (MOST_WAITING - 3)]
+    assert (bench.store.lane.waiting, bench.store.lane.running) == (0, SEARCHES - 1)
+    await leave(*running)
+    assert await bench.listed(list_of(metadata_filter={"a": 1})) == ["s"]
+
+
 FILTER: JsonObject = {"n": 1}
 SEARCHED: dict[str, ListQuery | RecordQuery] = {
     "sessions by metadata": list_of(metadata_filter=FILTER),
@@ -172,7 +195,8 @@ async def test_queries_that_may_examine_many_rows_are_searches(
     store = opener(file_url)
     await store.start()
     await write(store, put(name("k", "a"), labels={"n": 1}))
-    monkeypatch.setattr(lane, "MOST_WAITING", 0)  # no search is admitted now
+    monkeypatch.setattr(lane, "MOST_WAITING", 0)
+    monkeypatch.setattr(store.lane, "_free", 0)  # no search is admitted now
     read = store.records(asked) if isinstance(asked, RecordQuery) else store.sessions(asked)
     if asked in SEARCHED.values():
         with pytest.raises(Unavailable):
@@ -203,6 +227,7 @@ async def test_reads_of_the_past_are_searches(
     assert caught.value.message.startswith(("Reading the past took longer", "The search took longer"))
     assert caught.value.metadata["field"] in ("at_sequence", "reads")
     monkeypatch.setattr(lane, "MOST_WAITING", 0)
+    monkeypatch.setattr(store.lane, "_free", 0)
     with pytest.raises(Unavailable):
         await PAST[what](store)
     assert (await store.session(KEY)).last_sequence == 3

@@ -86,11 +86,11 @@ async def test_overlapping_searches_yield_and_reads_do_not_wait(bench: Harness, 
         began.set()
         may_end.wait()
 
-    first = asyncio.create_task(runner.search(search_long, field="filter"))
+    first = asyncio.create_task(runner.search(search_long, tenant="t", field="filter"))
     try:
         await asyncio.to_thread(began.wait)
         await write_beyond_the_limit(bench, "a")
-        second = asyncio.create_task(runner.search(read_rows, field="filter"))
+        second = asyncio.create_task(runner.search(read_rows, tenant="t", field="filter"))
         await bench.store.session(KEY)
         assert log.stat().st_size > LIMIT
         assert not second.done(), "it waits until the log is empty"
@@ -113,7 +113,7 @@ async def test_another_programs_long_read_delays_no_search(bench: Harness, tmp_p
     outside = open_reading(tmp_path / "sessions.db")
     try:
         await write_beyond_the_limit(bench, "a")
-        await asyncio.gather(*(runner.search(read_rows, field="filter") for _ in range(9)))
+        await asyncio.gather(*(runner.search(read_rows, tenant="t", field="filter") for _ in range(9)))
         assert bench.store.log_bytes > LIMIT
     finally:
         outside.close()

@@ -56,6 +56,16 @@ def session_of(read: Read) -> SessionKey | None:
     return None if isinstance(read, ReadRecord | ReadRecords) else read.key
 
 
+def tenant_of(read: Read) -> str:
+    match read:
+        case ReadRecord(name):
+            return name.scope.tenant
+        case ReadRecords(query):
+            return query.scope.tenant
+        case _:
+            return read.key.tenant
+
+
 def refreshes(read: Read) -> bool:
     """Whether the read restarts ttls, and so writes."""
     match read:

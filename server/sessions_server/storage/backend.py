@@ -186,10 +186,10 @@ class Runner(ABC):
         """Runs `work`, which only reads; with `snapshot`, all of its statements see the same state."""
 
     @abstractmethod
-    async def search(self, work: Callable[[Connection], T], *, field: str) -> T:
-        """Runs `work`, which reads one snapshot and may look at many rows, in the lane of searches. Cancelling it stops
-        the work. Raises LimitExceeded, which names the field of the request, when it takes too long; Unavailable when
-        too many searches wait."""
+    async def search(self, work: Callable[[Connection], T], *, tenant: str, field: str) -> T:
+        """Runs `work`, which reads one snapshot of a tenant's data and may look at many rows, in the lane of searches.
+        Cancelling it stops the work. Raises LimitExceeded, which names the field of the request, when it takes too
+        long; Unavailable when too many searches wait."""
 
     @abstractmethod
     async def shrink(self, pages: int) -> int:

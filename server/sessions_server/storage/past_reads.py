@@ -41,4 +41,4 @@ class PastReads:
                 raise found
             return found
 
-        return await self._runner.search(work, field="at_sequence")
+        return await self._runner.search(work, tenant=question.key.tenant, field="at_sequence")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from sessions_server.domain.errors import DomainError, SessionLocked, StorageFull, Unavailable
 from sessions_server.domain.models import Context, Micros, Sequence, Session, SessionKey
-from sessions_server.domain.reads import is_search, refreshes, session_of
+from sessions_server.domain.reads import is_search, refreshes, session_of, tenant_of
 from sessions_server.storage import draft_packets, maintenance, read as reading, read_log, record_reads
 from sessions_server.storage.backend import RunOptions
 from sessions_server.storage.compaction import compact
@@ -168,7 +168,8 @@ class Store:
         writes = any(map(refreshes, reads))
         if writes:
             return await self._write(read)
-        return await self._list(read, field="reads" if any(map(is_search, reads)) else "")
+        field = "reads" if any(map(is_search, reads)) else ""
+        return await self._list(read, tenant=tenant_of(reads[0]) if reads else "", field=field)
 
     async def _ask(self, key: SessionKey, ask: Callable[[bool], Awaitable[T]]) -> T:
         """What is seen to have expired has done so for good: a write that was decided before does not come to light
@@ -195,6 +196,7 @@ class Store:
         now = self._runner.now()
         return await self._list(
             lambda connection: find_sessions(connection, query, rules=self._rules, now=now),
+            tenant=query.tenant,
             field="" if not query.is_search else "metadata_filter" if query.conditions else "order_by",
         )
 
@@ -222,14 +224,13 @@ class Store:
 
     async def records(self, query: RecordQuery) -> RecordPage:
         rules, now = self._rules, self._runner.now()
-        field = "filter" if query.is_search else ""
+        lane = {"tenant": query.scope.tenant, "field": "filter" if query.is_search else ""}
         if not query.refresh_ttl:
             return await self._list(
-                lambda connection: record_reads.read_page(connection, query, rules=rules, now=now),
-                field=field,
+                lambda connection: record_reads.read_page(connection, query, rules=rules, now=now), **lane
             )
         page = await self._list(
-            lambda connection: record_reads.find_page(connection, query, rules=rules, now=now), field=field
+            lambda connection: record_reads.find_page(connection, query, rules=rules, now=now), **lane
         )
         return await self._write(
             lambda connection: record_reads.refresh_found(
@@ -240,7 +241,9 @@ class Store:
     async def collections(self, query: CollectionQuery) -> CollectionPage:
         now = self._runner.now()
         return await self._list(
-            lambda connection: find_collections(connection, query, now=now), field="prefix"
+            lambda connection: find_collections(connection, query, now=now),
+            tenant=query.scope.tenant,
+            field="prefix",
         )
 
     async def shared_scopes(self, after: Scope | None, limit: int) -> list[Scope]:
@@ -353,10 +356,10 @@ class Store:
     async def _read(self, work: Callable[[Connection], T], *, snapshot: bool = False) -> T:
         return await self._uncut(self._runner.read(work, snapshot=snapshot))
 
-    async def _list(self, work: Callable[[Connection], T], *, field: str) -> T:
+    async def _list(self, work: Callable[[Connection], T], *, tenant: str, field: str) -> T:
         """Reads one snapshot; in the lane of searches if the request has a field that says what to find."""
         if field:
-            return await self._runner.search(work, field=field)
+            return await self._runner.search(work, tenant=tenant, field=field)
         return await self._read(work, snapshot=True)
 
     async def _uncut(self, work: Coroutine[Any, Any, T]) -> T:

@@ -222,8 +222,8 @@ class PostgresRunner(Runner):
     async def read(self, work: Callable[[Connection], T], *, snapshot: bool) -> T:
         return await self._read(self._snapshot if snapshot else self._single, work)
 
-    async def search(self, work: Callable[[Connection], T], *, field: str) -> T:
-        async with self.lane.turn():
+    async def search(self, work: Callable[[Connection], T], *, tenant: str, field: str) -> T:
+        async with self.lane.turn(tenant):
             try:
                 async with asyncio.timeout(self.lane.seconds) as limit:
                     return await self._read(self._searches, work)

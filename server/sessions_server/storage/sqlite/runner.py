@@ -184,8 +184,8 @@ class SqliteRunner(Runner):
             return await self.write(work)
         return await self._hop(self._reading, lambda: self._read(work))
 
-    async def search(self, work: Callable[[Connection], T], *, field: str) -> T:
-        async with self.lane.turn():
+    async def search(self, work: Callable[[Connection], T], *, tenant: str, field: str) -> T:
+        async with self.lane.turn(tenant):
             search = Search(self.lane.seconds)
             try:
                 return await self._hop(self._searching, lambda: self._search(work, search))
