@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 from uuid import uuid4
 
@@ -22,6 +23,7 @@ from sessions_server.storage import schema
 from sessions_server.storage.lane import MOST_WAITING
 from tests.conformance.harness import Harness, add, create, key, list_of, set_context, stamp
 from tests.conformance.record_harness import all_of, name, put, query, write
+from tests.support import commits as c
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -293,6 +295,31 @@ async def test_a_value_of_any_type_in_any_column_is_nobody_elses_error(bench: Ha
             error.add_note(f"{what}: {wrong[each]}")
             raise
     assert await met_by(bench, transfers, SOUND) == set()
+
+
+async def test_a_damaged_tombstone_is_nobody_elses_error(bench: Harness) -> None:
+    wrong = {each: found for each, found in wrong_in(bench, schema.tombstones).items() if found[1] != "-1"}
+    await bench.apply(*(create(each) for each in (*wrong, SOUND)))
+    await bench.apply(*(c.delete(key=each) for each in wrong))
+
+    def damage_all(connection: Connection) -> None:
+        for session, (column, value) in wrong.items():
+            where = f"session_id = '{session.session_id}'"
+            connection.exec_driver_sql(f"UPDATE tombstones SET {column.name} = {value} WHERE {where}")
+
+    await bench.store._runner.write(damage_all)
+    asked = [*itertools.chain.from_iterable((each, SOUND) for each in wrong)]
+    read = (bench.store.log(each, Sequence(0), 9) for each in asked)
+    for each, outcome in zip(asked, await asyncio.gather(*read, return_exceptions=True), strict=True):
+        assert not isinstance(outcome, BaseException) or (
+            each in wrong and isinstance(outcome, DomainError)
+        ), (
+            wrong.get(each),
+            outcome,
+        )
+    for each in wrong:
+        with suppress(DomainError):
+            await bench.do(create(each))
 
 
 async def test_a_record_with_a_value_of_any_type_is_nobody_elses_error(bench: Harness) -> None:

@@ -270,6 +270,8 @@ class Loader:
         ):
             key = SessionKey(tenant, session_id)
             slot = slots[key]
+            if not isinstance(last, int):
+                raise damaged(key, TypeError("a position of another type is stored here"))
             if not what:
                 slot.facts = slot.facts._replace(last_sequence=Sequence(last))
                 loaded.tombstones.add(key)

@@ -107,12 +107,14 @@ def _log_page(
     key: SessionKey,
     after: Sequence,
     position: Position | None,
-    erased: LogPage | None,
+    erased: Outcome[LogPage] | None,
     rows: list[Any],
 ) -> LogPage:
     if position is None:
         if erased is None:
             raise SessionNotFound
+        if isinstance(erased, Exception):
+            raise erased
         return erased
     page = LogPage(
         (),
@@ -145,10 +147,12 @@ def _visible(row: Any, position: Position) -> Any:
     return (*row[:-2], payload, change)
 
 
-def _erased_heads(connection: Connection, keys: set[SessionKey]) -> dict[SessionKey, LogPage]:
+def _erased_heads(connection: Connection, keys: set[SessionKey]) -> dict[SessionKey, Outcome[LogPage]]:
     if not keys:
         return {}
-    return {
-        SessionKey(tenant, session_id): LogPage((), Sequence(last), Sequence(last + 1), Micros(delete_time))
-        for tenant, session_id, last, delete_time in _TOMBSTONES.rows(connection, keys=as_list(keys))
-    }
+    rows = _TOMBSTONES.rows(connection, keys=as_list(keys))
+    return {key: outcome(key, _erased_page, *row[2:]) for row in rows for key in [SessionKey(*row[:2])]}
+
+
+def _erased_page(last: int, delete_time: int) -> LogPage:
+    return LogPage((), Sequence(last), Sequence(last + 1), Micros(delete_time))
