@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, Final, cast
@@ -254,11 +254,13 @@ class _Subscriber:
         self._write = write
         self._encode = encode_event_with_changes if changes else encode_event
 
-    async def event(self, event: Event) -> None:
+    def event(self, event: Event) -> Awaitable[None]:
         if isinstance(event.data, Message) and not is_encoded(event):
-            await self._write(await converted(self._encode, event, of=[event.data.body.data]))
-        else:
-            await self._write(self._encode(event))
+            return self._convert(event, event.data)
+        return self._write(self._encode(event))
+
+    async def _convert(self, event: Event, message: Message) -> None:
+        await self._write(await converted(self._encode, event, of=[message.body.data]))
 
     async def checkpoint(self, position: Sequence, log_id: str) -> None:
         await self._write(encode_checkpoint(position, log_id))

@@ -7,10 +7,10 @@ A follower owns nothing but a cursor, and moves it after its sink has taken the 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Set as AbstractSet
+from collections.abc import Awaitable, Callable, Set as AbstractSet
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from sessions_server.domain.errors import (
     CursorAhead,
@@ -85,10 +85,10 @@ class Subscriptions:
         with self._hub.watch(key) as feed:  # before the first read, so that no wake-up is lost
             cursor = _Cursor(key, feed, sink, kinds, self._store if changes else None)
             cursor.log_id = log_id
-            first = await self._begin(cursor, after)
+            cursor.first = await self._begin(cursor, after)
             await cursor.checkpoint()
             with nullcontext() if drafts is None else drafts() as cursor.drafts:
-                await self._run(cursor, first)
+                await self._run(cursor)
 
     async def _begin(self, cursor: _Cursor, after: Sequence | None) -> _Batch | None:
         """Puts the cursor at its place, and finds what a position is refused for before the caller hears of success.
@@ -124,10 +124,8 @@ class Subscriptions:
     async def _next(self, cursor: _Cursor) -> _Batch:
         feed = cursor.feed
         seen, foreign, erasures = feed.version, feed.foreign, feed.erasures
-        events = feed.recent(cursor.position, cursor.log_id)
-        if events is None or (cursor.fleeting and not _has_end(events)):
-            events = cursor.read(await self._page(cursor, cursor.batch))
-        return _Batch(events, seen, foreign, erasures)
+        page = await self._page(cursor, cursor.batch)
+        return _Batch(cursor.read(page), seen, foreign, erasures)
 
     async def _page(self, cursor: _Cursor, limit: int) -> LogPage:
         seen = cursor.feed.version
@@ -137,15 +135,13 @@ class Subscriptions:
             cursor.feed.compare(page.head, seen)
         return page
 
-    async def _run(self, cursor: _Cursor, first: _Batch | None) -> None:
+    async def _run(self, cursor: _Cursor) -> None:
+        # A thousand followers may be woken by one event, so nothing here waits through more calls than it must.
         loop = asyncio.get_running_loop()
         quiet_since = loop.time()
         while not cursor.ended:
             async with self._turn(cursor):
-                # What came in since, as while the first checkpoint was sent, may have erased what was read before it.
-                is_current = first is not None and first.seen == cursor.feed.version
-                found = first if first is not None and is_current else await self._next(cursor)
-                first = None
+                found = cursor.at_hand() or await self._next(cursor)
                 if cursor.told != cursor.log_id:
                     await cursor.checkpoint()
                 shown = await cursor.show(found)
@@ -155,18 +151,22 @@ class Subscriptions:
             if quiet >= self._checkpoint_seconds and not cursor.ended:
                 await cursor.checkpoint()
                 quiet_since, quiet = loop.time(), 0.0
-            if not found.events and cursor.catching_up:
+            if not cursor.is_at_head(found):
+                continue
+            if cursor.catching_up:
                 cursor.catching_up = False
                 if cursor.skipped:
                     await cursor.checkpoint()
                     quiet_since, quiet = loop.time(), 0.0
-            if not found.events:
-                await cursor.rest(found.seen, self._checkpoint_seconds - quiet)
+            await cursor.rest(found.seen, self._checkpoint_seconds - quiet)
 
     def _turn(self, cursor: _Cursor) -> AbstractAsyncContextManager[None]:
         if cursor.feed.head - cursor.position <= NEAR:
-            return nullcontext()
+            return _AT_ONCE
         return self._turns.one(cursor.checkpoint, every_seconds=self._checkpoint_seconds)
+
+
+_AT_ONCE: Final = nullcontext()
 
 
 class _Batch(NamedTuple):
@@ -178,6 +178,8 @@ class _Batch(NamedTuple):
     """The feed's count of foreign writes at that version."""
     erasures: int
     """The feed's count of erasures at that version."""
+    is_last: bool = False
+    """Whether the log had no more at that version."""
 
 
 class _Cursor:
@@ -211,6 +213,8 @@ class _Cursor:
         self.skipped = 0
         """How many events were left out since the caller last heard of a position."""
         self.drafts: DraftView | None = None
+        self.first: _Batch | None = None
+        """What was read before the first checkpoint."""
 
     async def checkpoint(self) -> None:
         self.skipped, self.told = 0, self.log_id
@@ -227,6 +231,25 @@ class _Cursor:
         if differs is not None and self.position >= differs:
             raise LogReplaced(log_id)
         self.log_id = log_id or self.log_id
+
+    def at_hand(self) -> _Batch | None:
+        """What comes next, if it was read first and nothing came in since, or the feed has it; None: ask the log."""
+        first, self.first = self.first, None
+        feed = self.feed
+        # What came in since, as while the first checkpoint was sent, may have erased what was read before it.
+        if first is not None and first.seen == feed.version:
+            return first
+        events = feed.recent(self.position, self.log_id)
+        if events is None or (self.fleeting and not _has_end(events)):
+            return None
+        return _Batch(events, feed.version, feed.foreign, feed.erasures, is_last=True)
+
+    def is_at_head(self, shown: _Batch) -> bool:
+        """Whether nothing comes after what was shown, or was to be: then there is no need to look again."""
+        if not shown.events:
+            return True
+        is_all = shown.is_last and self.position == shown.events[-1].sequence
+        return is_all and not (self.fleeting or self.ended) and self.feed.version == shown.seen
 
     def check_head(self, page: LogPage) -> None:
         """Raises CursorAhead."""
@@ -252,13 +275,17 @@ class _Cursor:
         is_another = bool(self.log_id and page.log_id) and differ_from(self.log_id, page.log_id) == 0
         return is_another and page.log_start > self.position + 1
 
-    async def rest(self, seen: int, seconds: float) -> None:
+    def rest(self, seen: int, seconds: float) -> Awaitable[None]:
         """Returns when there may be more in the log than there was at this version, or after so long. Shows drafts
         meanwhile."""
-        feed, drafts, loop = self.feed, self.drafts, asyncio.get_running_loop()
-        if drafts is None:
-            await feed.changed(seen, seconds)
-            return
+        return (
+            self.feed.changed(seen, seconds)
+            if self.drafts is None
+            else self._watch(self.drafts, seen, seconds)
+        )
+
+    async def _watch(self, drafts: DraftView, seen: int, seconds: float) -> None:
+        feed, loop = self.feed, asyncio.get_running_loop()
         end = loop.time() + seconds
         while feed.version == seen and (left := end - loop.time()) > 0:
             if drafts.is_due:
@@ -284,7 +311,7 @@ class _Cursor:
         if self.drafts is not None and isinstance(event.data, Message):
             self.drafts.pass_message(event.data.id)
         if wanted:
-            await self.sink.event(await self._with_session(event))
+            await self.sink.event(event if self.past is None else await self._with_session(event))
         self.position = event.sequence
         self.skipped = 0 if wanted else self.skipped + 1
         if self.skipped == SKIPPED:
@@ -295,10 +322,11 @@ class _Cursor:
 
     async def _with_session(self, event: Event) -> Event:
         """An update with the session after it, where changes are asked for and it is still known, or found in time."""
-        if self.past is None or not isinstance(event.data, Updated):
+        past = self.past
+        if past is None or not isinstance(event.data, Updated):
             return event
         try:
-            session = await self.past.session(self.key, event.sequence)
+            session = await past.session(self.key, event.sequence)
         except (SessionNotFound, CursorAhead, EventsCompacted, LimitExceeded):
             return event
         return replace(event, data=replace(event.data, session=session))
