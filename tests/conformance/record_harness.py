@@ -63,7 +63,7 @@ async def write(
         def content_of(key: SessionKey) -> Content:
             return Content(rules.cells, key, data_key)
 
-        save_records(connection, before, after, content_of=content_of, rules=rules)
+        save_records(connection, before, after, content_of=content_of, position_of=lambda _: 0, rules=rules)
         return after
 
     return await store._write(work)

@@ -32,7 +32,7 @@ from sessions_server.domain.models import (
 )
 from sessions_server.domain.ports import Cell, Cells
 from sessions_server.domain.records import RecordName
-from sessions_server.domain.requests import Kept, decode_kept, encode_kept
+from sessions_server.domain.requests import Kept, StoredRequest, decode_kept, encode_kept
 from sessions_server.storage.damage import UNREADABLE, damaged
 from sessions_server.storage.kinds import Kinds
 from sessions_server.storage.schema import contexts, log
@@ -191,3 +191,11 @@ class Content:
 def _record_row(name: RecordName) -> str:
     """A record's place within its scope."""
     return dumps([[*name.collection], name.key]).decode()
+
+
+def keeping_of(request: StoredRequest, content: Content) -> Keeping:
+    if request.outlives:
+        return Keeping.OUTLIVING  # which may outlive any key
+    if request.kept is not None and request.kept.log_id:
+        return Keeping.RECEIPT
+    return Keeping.CLEAR if content.data_key is None else Keeping.SEALED

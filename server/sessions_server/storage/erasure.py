@@ -15,8 +15,10 @@ import sqlalchemy as sa
 
 from sessions_server.domain.errors import DataCorrupted
 from sessions_server.domain.models import EventType, SessionKey
+from sessions_server.domain.sizes import fitting
 from sessions_server.storage import spans
 from sessions_server.storage.content import Keeping
+from sessions_server.storage.hidden_records import erase_hidden
 from sessions_server.storage.schema import (
     bases,
     erasures,
@@ -67,7 +69,7 @@ class What(StrEnum):
     LOG = "log"
     """All rows of the log up to a position, of a session that was deleted."""
     RECORDS = "records"
-    """Those of a session that was deleted."""
+    """The records of a deleted session, or the hidden ones of any other."""
     ANSWERS = "answers"
     """What is kept for the request ids of a session that was deleted."""
     IMPORT = "import"
@@ -88,6 +90,8 @@ class Erasure(NamedTuple):
     position: int = 0
     lease: int | None = None
     """Until when to leave the rows alone; None if they can be erased now."""
+    after: str | None = None
+    """Of hidden records, after which one to continue; None: from the first."""
 
     @property
     def session(self) -> dict[str, str]:
@@ -151,7 +155,7 @@ _CLAIM: Final = Prepared(sa.select(*erasures.c).where(*_IS_ITEM).with_for_update
 _DONE: Final = Prepared(erasures.delete().where(*_IS_ITEM))
 
 _LOCK_SESSION: Final = Prepared(
-    sa.select(sessions.c.log_start, json_text(sessions.c.hidden))
+    sa.select(sessions.c.log_start, json_text(sessions.c.hidden), sessions.c.records_start)
     .where(*of_session(sessions))
     .with_for_update()
 )
@@ -278,12 +282,13 @@ def erase(connection: Connection, limit: int, *, now: Micros | None) -> int:
     return max(count, 1)
 
 
-def _locked(item: Erasure, log_start: int, hidden: str | bytes | None) -> _Locked | None:
-    """The session of an item; None where what it has hidden is damaged, so that nobody can say what to erase."""
+def _locked(item: Erasure, log_start: int, hidden: str | bytes | None, records_start: object) -> _Locked:
+    """The session of an item. Where it is damaged, nobody can say what to erase, and nothing is hidden."""
     try:
-        return _Locked(log_start, spans.decode(hidden, (item.tenant, item.session_id)))
+        found = spans.decode(hidden, (item.tenant, item.session_id))
     except DataCorrupted:
-        return None
+        found = ()
+    return _Locked(log_start, found, records_start if isinstance(records_start, int) else 0)
 
 
 class _Locked(NamedTuple):
@@ -291,6 +296,7 @@ class _Locked(NamedTuple):
 
     log_start: int
     hidden: Spans
+    records_start: int
 
 
 class _Progress(NamedTuple):
@@ -333,10 +339,14 @@ def _log(connection: Connection, item: Erasure, session: _Locked | None, limit: 
     return _Progress(count, None)
 
 
-def _records(connection: Connection, item: Erasure, _: _Locked | None, limit: int) -> _Progress:
+def _records(connection: Connection, item: Erasure, session: _Locked | None, limit: int) -> _Progress:
+    if session is not None:
+        start, after = session.records_start, item.after
+        count, after = erase_hidden(connection, item.session, start, after, limit, _STEP_BYTES)
+        return _Progress(count, None if after is None else item._replace(after=after))
     for columns, following, delete_through in _RECORD_TABLES:
         if rows := following.rows(connection, **item.session, count=limit):
-            count = _fitting(row[-1] for row in rows)
+            count = fitting((row[-1] for row in rows), _STEP_BYTES)
             last = {
                 f"last_{column.name}": value for column, value in zip(columns, rows[count - 1], strict=False)
             }
@@ -347,7 +357,7 @@ def _records(connection: Connection, item: Erasure, _: _Locked | None, limit: in
 
 def _answers(connection: Connection, item: Erasure, _: _Locked | None, limit: int) -> _Progress:
     rows = _NEXT_ANSWERS.rows(connection, **item.session, count=limit)
-    some = rows[: _fitting(size for _, size in rows)]
+    some = rows[: fitting((size for _, size in rows), _STEP_BYTES)]
     _ERASE_ANSWER.many(connection, [(b"", id_, *item.session.values()) for id_, _ in some])
     return _Progress(len(some), item if some else None)
 
@@ -380,16 +390,5 @@ def _in(item: Erasure, first: int, last: int) -> dict[str, Any]:
 
 def _reach(rows: Seq[Row], limit: int, last: int) -> tuple[int, int]:
     """How many of the next rows a step takes, and the position up to which it then has come."""
-    count = _fitting(size for _, size in rows)
+    count = fitting((size for _, size in rows), _STEP_BYTES)
     return count, rows[count - 1][0] if count < len(rows) or len(rows) == limit else last
-
-
-def _fitting(sizes: Iterable[int]) -> int:
-    """How many rows fit into a step: at least one, if there is one."""
-    total = count = 0
-    for size in sizes:
-        total += size
-        if count and total > _STEP_BYTES:
-            break
-        count += 1
-    return count

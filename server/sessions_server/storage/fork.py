@@ -109,8 +109,11 @@ _FREE_MESSAGE_IDS: Final = Prepared(
 )
 
 _KEY_NAMES: Final = tuple(column.name for column in KEY_COLUMNS)
-_LIVE: Final = sa.or_(records.c.expire_time.is_(None), records.c.expire_time > _NOW)
-_COPY_RECORDS: Final = _copy(records, _LIVE)
+_LIVE: Final = sa.and_(
+    sa.or_(records.c.expire_time.is_(None), records.c.expire_time > _NOW),
+    records.c.position >= sa.bindparam("records_start", type_=sa.BigInteger),
+)
+_COPY_RECORDS: Final = _copy(records, _LIVE, position=sa.literal_column("0"))
 _NEXT_RECORDS: Final = Prepared(
     sa.select(*(sa.cast(each, sa.Text) if each is records.c.labels else each for each in records.c))
     .where(
@@ -158,6 +161,8 @@ class _Source(NamedTuple):
     data_key: bytes | None
     parts: list[Span]
     """Where its messages are: all between that have left its history."""
+    records_start: Sequence
+    """Records before this position are hidden."""
 
 
 def _source(connection: Connection, fork: Fork, rules: Rules, now: Micros) -> _Source:
@@ -179,7 +184,8 @@ def _source(connection: Connection, fork: Fork, rules: Rules, now: Micros) -> _S
             raise SessionNotFound
         session = past
         count = sum(_COUNT_MESSAGES.rows(connection, **key, **part._asdict())[0][0] for part in parts)
-    return _Source(Origin(session, context, at, count, at == head), stored.data_key, parts)
+    origin = Origin(session, context, at, count, at == head)
+    return _Source(origin, stored.data_key, parts, upkeep(row).records_start)
 
 
 class _Copy:
@@ -202,6 +208,7 @@ class _Copy:
         self._after = after
         self._now = now
         self._key: dict[str, Any] = {**fork.source._asdict(), "now": now}
+        self._live: dict[str, Any] = {**self._key, "records_start": source.records_start}
 
     def make(self, created: Session) -> None:
         count = self._origin.message_count
@@ -212,10 +219,10 @@ class _Copy:
             set_counters(self._connection, created)
         if self._origin.is_head:
             if self._before.data_key is None:
-                _COPY_RECORDS.run(self._connection, **self._key, new_session_id=new_id)
+                _COPY_RECORDS.run(self._connection, **self._live, new_session_id=new_id)
             else:
                 self._seal_records()
-            _COPY_TERMS.run(self._connection, **self._key, new_session_id=new_id)
+            _COPY_TERMS.run(self._connection, **self._live, new_session_id=new_id)
 
     def _copy_messages(self, created: Sequence, request_id: str) -> None:
         self._free_message_ids()
@@ -269,16 +276,15 @@ class _Copy:
     def _seal_records(self) -> None:
         columns = {column.name: index for index, column in enumerate(records.c)}
         after = {"after_collection": "", "after_key": ""}
-        while rows := _NEXT_RECORDS.rows(self._connection, **self._key, **after):
+        while rows := _NEXT_RECORDS.rows(self._connection, **self._live, **after):
             values = []
             for row in rows:
                 full = row[columns["full_collection"]]
                 name = name_from_row((*row[:5], full))
                 moved = name._replace(scope=name.scope._replace(session_id=self._fork.key.session_id))
-                plain = self._before.record_value(name, bytes(row[-1]))
-                tenant, _, *rest = row[:-1]
-                values.append(
-                    (tenant, self._fork.key.session_id, *rest, self._after.record_cell(moved, plain))
-                )
+                tenant, _, *rest, value, _position = row
+                plain = self._before.record_value(name, bytes(value))
+                cell = self._after.record_cell(moved, plain)
+                values.append((tenant, self._fork.key.session_id, *rest, cell, 0))
             _ADD_RECORDS.many(self._connection, values)
             after = {"after_collection": rows[-1][3], "after_key": rows[-1][4]}

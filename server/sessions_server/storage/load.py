@@ -27,7 +27,13 @@ from sessions_server.storage.histories import load_histories
 from sessions_server.storage.kinds import Kinds
 from sessions_server.storage.past import snapshot_at
 from sessions_server.storage.records import load_records, lock_records
-from sessions_server.storage.rows import SESSION_COLUMNS, Upkeep, session_from_row, upkeep
+from sessions_server.storage.rows import (
+    SESSION_COLUMNS,
+    Upkeep,
+    records_start,
+    session_from_row,
+    upkeep,
+)
 from sessions_server.storage.schema import contexts, erasures, log, requests, sessions, tombstones
 from sessions_server.storage.statements import (
     WRITE_NOW,
@@ -164,7 +170,7 @@ class Loader:
         rows, busy = self._lock(keys, lock_wait)
         free = [commit for commit in commits if commit.key not in busy]
         needs = needs_of(free)
-        records = self._load_records(needs.values())
+        records = self._load_records(needs.values(), rows)
         self._given_now = self.now  # a transaction that loads again goes on judging by this instant
         loaded = Loaded(Workspace(self.now, self._limits, {}, frozenset(busy), records, records))
         for row in rows:
@@ -235,7 +241,7 @@ class Loader:
             self._now = max(row[-1] for row in rows)
         return rows
 
-    def _load_records(self, needs: Iterable[Needs]) -> Records:
+    def _load_records(self, needs: Iterable[Needs], rows: Iterable[Row]) -> Records:
         """Locks and reads the records that the commits need, whose locks come after those of all sessions."""
         names = {name for each in needs for name in each.records}
         prefixes = {name for each in needs for name in each.prefixes}
@@ -245,7 +251,8 @@ class Loader:
         locked_at = lock_records(self._connection, names, prefixes, locks=locks, now=given)
         if locked_at is not None and given is None:
             self._now = max(self.now, locked_at)
-        return load_records(self._connection, names, prefixes, rules=self._rules, now=self.now)
+        starts = {SessionKey(row[0], row[1]): records_start(row) for row in rows}
+        return load_records(self._connection, names, prefixes, rules=self._rules, now=self.now, starts=starts)
 
     def _take_session(self, loaded: Loaded, row: Row) -> None:
         session = session_from_row(row)

@@ -46,6 +46,12 @@ IS_ERASED: Final = sa.or_(
 )
 """Whether the clock has erased a session at the instant `now`."""
 
+IS_HIDDEN: Final = sa.case(
+    (sessions.c.records_start > 0, records.c.position < sessions.c.records_start), else_=sa.false()
+)
+"""Whether a record is hidden because an import has replaced its session. Unless one has, the position is not read: it
+is stored after the value."""
+
 _keys = listed("keys")
 _of_session = sa.and_(
     sessions.c.tenant == records.c.tenant,
@@ -64,6 +70,7 @@ def _fetch(value: ColumnElement[Any]) -> Prepared:
             sa.or_(
                 sa.func.coalesce(IS_ERASED, sa.false()),
                 sa.and_(sa.not_(_is_shared), sessions.c.session_id.is_(None)),
+                sa.func.coalesce(IS_HIDDEN, sa.false()),
             ),
             sa.func.coalesce(sessions.c.data_key, shared_keys.c.data_key),
             value,

@@ -124,15 +124,15 @@ def _record_from_row(row: Row, value: bytes | None, content: Content) -> Record:
     )
 
 
-def row_of(record: Record, content: Content) -> tuple[Any, ...]:
-    """In the order of the table's columns."""
+def row_of(record: Record, content: Content, position: int) -> tuple[Any, ...]:
+    """In the order of the table's columns; with the head of its session's log."""
     short, full = stored_collection(record.name.collection)
     return (
         *record.name.scope,
         *(short, record.name.key, record.time, record.expire_time, record.ttl),
         *(record.create_time, record.update_time, record.etag, record.value_type),
         *(len(record.value), int(content.data_key is not None), full, stored_json(record.labels)),
-        content.record_cell(record.name, record.value),
+        *(content.record_cell(record.name, record.value), position),
     )
 
 

@@ -7,13 +7,13 @@ that have no row yet as well. The rows are locked too, against the sweeper, whic
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence as Seq
+from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 
 from sessions_server.domain.errors import DataCorrupted
-from sessions_server.domain.models import Micros
+from sessions_server.domain.models import Micros, SessionKey
 from sessions_server.domain.records import Record, RecordHead, RecordName, Records
 from sessions_server.storage.record_names import beginning_with, name_hash
 from sessions_server.storage.record_rows import (
@@ -29,13 +29,20 @@ from sessions_server.storage.record_rows import (
 )
 from sessions_server.storage.schema import record_terms, records
 from sessions_server.storage.shared_keys import contents_for_writing, lock_number
-from sessions_server.storage.statements import Prepared, Upsert, as_list, is_listed, listed, read_clock
+from sessions_server.storage.statements import (
+    Prepared,
+    Upsert,
+    as_list,
+    is_listed,
+    item,
+    listed,
+    read_clock,
+)
 from sessions_server.storage.terms import Term, terms
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
-    from sessions_server.domain.models import SessionKey
     from sessions_server.storage.backend import Locks
     from sessions_server.storage.content import Content
     from sessions_server.storage.rules import Rules
@@ -43,6 +50,8 @@ if TYPE_CHECKING:
 
 _LOCKS_OF_TENANT: Final = 256
 """How many locks the names of a tenant's shared records share: PostgreSQL has room for a few thousand in all."""
+
+NO_STARTS: Final[Mapping[SessionKey, int]] = {}
 
 _keys = listed("keys")
 _FIND: Final = Prepared(
@@ -54,12 +63,20 @@ _FIND: Final = Prepared(
 )
 
 
+_START: Final = sa.bindparam("start", type_=sa.BigInteger)
+_HIDDEN: Final = Prepared(
+    sa.select(*KEY_COLUMNS)
+    .select_from(_keys)
+    .join(records, is_listed(_keys, *KEY_COLUMNS))
+    .where(records.c.position < item(_keys, len(KEY_COLUMNS), sa.BigInteger()))
+)
 _FIND_BELOW: Final = Prepared(
     sa.select(*HEAD_COLUMNS)
     .where(
         *(column == sa.bindparam(column.name) for column in KEY_COLUMNS[:-1]),
         records.c.key >= sa.bindparam("low"),
         records.c.key < sa.bindparam("high"),
+        sa.case((_START > 0, records.c.position >= _START), else_=sa.true()),
     )
     .order_by(*KEY_COLUMNS)
     .limit(sa.bindparam("count"))
@@ -147,17 +164,22 @@ def load_records(
     *,
     rules: Rules,
     now: Micros,
+    starts: Mapping[SessionKey, int] = NO_STARTS,
 ) -> Records:
     """The records with these names, and those of each prefix's collection whose keys begin so: of too many, one more
-    than may be deleted. What has expired is deleted. After `lock_records`."""
+    than may be deleted. What has expired is deleted, and what is hidden, before its session's position in `starts`.
+    After `lock_records`."""
     by_key = {stored_key(name): name for name in names}
     found = {
         by_key[StoredKey(*row[:5])]: row
         for row in (_FIND.rows(connection, keys=as_list(by_key)) if by_key else ())
     }
     for prefix in prefixes:
-        found |= {name_from_row(row): row for row in _rows_below(connection, prefix, rules)}
-    expired = {name: head_from_row(row) for name, row in found.items() if is_expired(row, now)}
+        found |= {name_from_row(row): row for row in _rows_below(connection, prefix, rules, starts)}
+    hidden = _hidden(connection, by_key, starts)
+    expired = {
+        name: head_from_row(row) for name, row in found.items() if name in hidden or is_expired(row, now)
+    }
     _delete(connection, expired)
     return Records({name: head_from_row(row) for name, row in found.items() if name not in expired})
 
@@ -167,12 +189,30 @@ def lock_rows(connection: Connection, names: Iterable[RecordName]) -> None:
     _FIND.rows(connection, keys=as_list(map(stored_key, names)))
 
 
-def _rows_below(connection: Connection, prefix: RecordName, rules: Rules) -> Iterable[Row]:
+def _hidden(
+    connection: Connection, by_key: Mapping[StoredKey, RecordName], starts: Mapping[SessionKey, int]
+) -> set[RecordName]:
+    """Those of the records that are before their session's start."""
+    asked = [
+        (*key, start)
+        for key, name in by_key.items()
+        if (session := name.scope.session) is not None and (start := starts.get(session, 0))
+    ]
+    return (
+        {by_key[StoredKey(*row)] for row in _HIDDEN.rows(connection, keys=as_list(asked))} if asked else set()
+    )
+
+
+def _rows_below(
+    connection: Connection, prefix: RecordName, rules: Rules, starts: Mapping[SessionKey, int]
+) -> Iterable[Row]:
     *collection, key = stored_key(prefix)
     low, high = beginning_with(key)
     of_collection = {column.name: value for column, value in zip(KEY_COLUMNS, collection, strict=False)}
     count = rules.limits.records_per_delete + 1
-    return _FIND_BELOW.rows(connection, **of_collection, low=low, high=high, count=count)
+    session = prefix.scope.session
+    start = 0 if session is None else starts.get(session, 0)
+    return _FIND_BELOW.rows(connection, **of_collection, low=low, high=high, start=start, count=count)
 
 
 def save_records(
@@ -181,6 +221,7 @@ def save_records(
     after: Records,
     *,
     content_of: Callable[[SessionKey], Content],
+    position_of: Callable[[SessionKey], int],
     rules: Rules,
 ) -> bool:
     """Writes what has changed since the records were loaded, in the order of their names. Returns whether content was
@@ -195,9 +236,9 @@ def save_records(
     _PUT.many(
         connection,
         [
-            row_of(
-                record, content_of(key) if (key := record.name.scope.session) else contents[record.name.scope]
-            )
+            row_of(record, content_of(key), position_of(key))
+            if (key := record.name.scope.session)
+            else row_of(record, contents[record.name.scope], 0)
             for record in put
         ],
     )
@@ -230,14 +271,19 @@ def sweep_records(connection: Connection, limit: int, *, now: Micros | None) -> 
     """Deletes at most this many records that have expired. Returns how many it deleted. Those that a writer has locked
     are left to the next time."""
     rows = _EXPIRED.rows(connection, until=read_clock(connection, now), count=limit)
-    expired: dict[RecordName, RecordHead] = {}
-    for row in rows:
+    delete_rows(connection, rows)
+    return len(rows)
+
+
+def delete_rows(connection: Connection, rows: Iterable[Seq[Any]]) -> None:
+    """Deletes records, given as rows of HEAD_COLUMNS."""
+    gone: dict[RecordName, RecordHead] = {}
+    for row in map(tuple, rows):
         try:
-            expired[name_from_row(row)] = head_from_row(row)
+            gone[name_from_row(row)] = head_from_row(row)
         except DataCorrupted:
             _delete_damaged(connection, row)
-    _delete(connection, expired)
-    return len(rows)
+    _delete(connection, gone)
 
 
 def _delete_damaged(connection: Connection, row: Row) -> None:

@@ -46,6 +46,7 @@ class Removal:
         self._room = FEW
         self._hidden: dict[SessionKey, Spans] = {}
         """What has become hidden, with what was before, by the sessions."""
+        self._records_start: dict[SessionKey, Sequence] = {}
         self._left: list[Erasure] = []
         self.is_content = False
         """Whether content was erased that may be in clear on the disk."""
@@ -96,12 +97,22 @@ class Removal:
         self._left.append(Erasure(*key, what, through, position))
 
     def erase_records(self, slots: Iterable[Slot]) -> Records:
-        """The records that are to be saved, without those of sessions that have many to be erased."""
+        """Returns the records to save, without those of sessions that have many to erase."""
         records = self._loaded.workspace.records
-        ended = {slot.key for slot in slots if slot.erased and slot.facts.session is None} & records.erased
-        many = with_many_records(self._connection, ended) if ended else set()
-        for key in many:
-            self._leave(key, What.RECORDS)
+        if not records.erased:
+            return records
+        # A session that is deleted and created again in one transaction has no position between the two.
+        slots = [
+            slot
+            for slot in slots
+            if slot.key in records.erased and slot.erased is (slot.facts.session is None)
+        ]
+        many = with_many_records(self._connection, [slot.key for slot in slots]) if slots else set()
+        for slot in slots:
+            if slot.key in many:
+                self._leave(slot.key, What.RECORDS)
+                if not slot.erased:
+                    self._records_start[slot.key] = Sequence(slot.loaded.last_sequence + 1)
         return replace(records, erased=records.erased - many) if many else records
 
     def clear(self, slots: Iterable[Slot]) -> None:
@@ -148,6 +159,11 @@ class Removal:
             return stored.hidden
         dead = self._loaded.dead_logs.get(slot.key)
         return () if dead is None else (Span(Sequence(0), dead),)
+
+    def records_start_in(self, slot: Slot) -> Sequence:
+        """The position before which the session's records are hidden."""
+        stored = None if slot.erased else self._loaded.stored.get(slot.key)
+        return self._records_start.get(slot.key, Sequence(0) if stored is None else stored.records_start)
 
 
 def _removed(slot: Slot, before: Session) -> Spans:

@@ -129,6 +129,8 @@ class Upkeep(NamedTuple):
     """The last transaction that wrote it."""
     hidden: Spans = ()
     """Where messages left the history that are still stored."""
+    records_start: Sequence = Sequence(0)
+    """Records that were written before this position are hidden and still stored."""
 
 
 def upkeep(row: Row) -> Upkeep:
@@ -137,7 +139,14 @@ def upkeep(row: Row) -> Upkeep:
         row[_COLUMN["replay_start"]],
         row[_COLUMN["tx"]],
         spans.decode(row[_COLUMN["hidden"]], row[:2]),
+        records_start(row),
     )
+
+
+def records_start(row: Row) -> Sequence:
+    """Records that were written before this position are hidden."""
+    found = row[_COLUMN["records_start"]]
+    return Sequence(found if isinstance(found, int) else 0)
 
 
 class Schedule(NamedTuple):
@@ -210,6 +219,7 @@ def stage_values(session: Session, upkeep: Upkeep) -> tuple[Any, ...]:
         upkeep.compact_time,
         upkeep.replay_start,
         spans.encode(upkeep.hidden),
+        upkeep.records_start,
     )
 
 
@@ -224,6 +234,7 @@ STAGE_COLUMNS: Final = (
     "compact_time",
     "replay_start",
     "hidden",
+    "records_start",
 )
 
 

@@ -22,7 +22,7 @@ from sessions_server.domain.workspace import Published, Slot
 from sessions_server.storage import rows
 from sessions_server.storage.bases import ADD_BASE, DROP_BASES, PUT_BASES, largest_context
 from sessions_server.storage.conditions import stored_json
-from sessions_server.storage.content import Content, Keeping
+from sessions_server.storage.content import Content, Keeping, keeping_of
 from sessions_server.storage.erasure import FREE_MESSAGE_IDS
 from sessions_server.storage.load import content_of
 from sessions_server.storage.records import save_records
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
     from sessions_server.domain.models import Context
-    from sessions_server.domain.requests import StoredRequest
     from sessions_server.storage.load import Loaded
     from sessions_server.storage.rules import Rules
 
@@ -186,6 +185,7 @@ class Saver:
                 workspace.loaded_records,
                 self.removal.erase_records(self._slots),
                 content_of=lambda key: self._content(workspace.slots[key]),
+                position_of=lambda key: workspace.slots[key].facts.last_sequence,
                 rules=self._rules,
             )
 
@@ -268,10 +268,11 @@ class Saver:
         self._writes.add(_ADD_EVENTS, values)
 
     def _upkeep(self, slot: Slot, stored: rows.Upkeep | None) -> rows.Upkeep:
+        hides = self.removal.hidden_in(slot), self.removal.records_start_in(slot)
         if stored is None:
             first = slot.log[0]
             begins = first.sequence if slot.base is None else slot.base.sequence
-            return rows.Upkeep(first.time, begins, self._tx, self.removal.hidden_in(slot))
+            return rows.Upkeep(first.time, begins, self._tx, *hides)
         due, start = stored.compact_time, stored.replay_start
         if due is None and slot.log:
             due = slot.log[0].time  # the log was empty
@@ -279,7 +280,7 @@ class Saver:
             start = slot.base.sequence
         elif start is None and slot.log:
             start = slot.loaded.last_sequence
-        return rows.Upkeep(due, start, max(self._tx, stored.tx), self.removal.hidden_in(slot))
+        return rows.Upkeep(due, start, max(self._tx, stored.tx), *hides)
 
     def _write_sessions(self) -> None:
         added: Values = []
@@ -345,7 +346,7 @@ class Saver:
             for request in slot.new_requests.values():
                 stamp, keeping, answer = request.stamp, Keeping.ERASED, b""
                 if request.kept is not None:
-                    keeping = _keeping(request, sealing)
+                    keeping = keeping_of(request, sealing)
                     in_clear = keeping is not Keeping.SEALED and sealing.data_key is not None
                     content = replace(sealing, data_key=None) if in_clear else sealing
                     answer = content.kept_cell(stamp.id, request.kept)
@@ -359,14 +360,6 @@ class Saver:
 
     def _content(self, slot: Slot) -> Content:
         return content_of(self._rules.cells, slot)
-
-
-def _keeping(request: StoredRequest, content: Content) -> Keeping:
-    if request.outlives:
-        return Keeping.OUTLIVING  # which may outlive any key
-    if request.kept is not None and request.kept.log_id:
-        return Keeping.RECEIPT
-    return Keeping.CLEAR if content.data_key is None else Keeping.SEALED
 
 
 def _history_start(slot: Slot, session: Session) -> Sequence:

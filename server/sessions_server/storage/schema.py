@@ -98,6 +98,8 @@ sessions = sa.Table(
     sa.Column("metadata", JSON, nullable=False),
     # Where messages left the history that are still stored, as a JSON list of first and last positions: see spans.py.
     sa.Column("hidden", TEXT),
+    # Records of the session that were written before this position are hidden: see hidden_records.py.
+    sa.Column("records_start", sa.BigInteger, nullable=False, server_default="0"),
     sa.PrimaryKeyConstraint("tenant", "session_id", name=SESSIONS_PK),
 )
 
@@ -252,6 +254,8 @@ erasures = sa.Table(
     sa.Column("position", sa.BigInteger, nullable=False),
     # Of an import, until when to leave its rows alone: see staging.py.
     sa.Column("lease", MICROS),
+    # Of hidden records, after which one to continue: its collection and key, as a JSON list.
+    sa.Column("after", TEXT),
     sa.PrimaryKeyConstraint("tenant", "session_id", "what", name=ERASURES_PK),
 )
 
@@ -295,8 +299,10 @@ records = sa.Table(
     # The whole encoded collection, where `collection` is cut.
     sa.Column("full_collection", TEXT),
     sa.Column("labels", JSON, nullable=False),
-    # Last, so that SQLite reads the rest of a row without it.
+    # After the others, so that SQLite reads these without it.
     sa.Column("value", sa.LargeBinary, nullable=False),
+    # Of a session's record, the head of its log when it was written. Read only where records may be hidden.
+    sa.Column("position", sa.BigInteger, nullable=False, server_default="0"),
     sa.PrimaryKeyConstraint("tenant", "session_id", "user_id", "collection", "key", name=RECORDS_PK),
 )
 
