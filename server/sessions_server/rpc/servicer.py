@@ -29,7 +29,7 @@ from sessions_server.rpc.convert.events import (
     is_encoded,
 )
 from sessions_server.rpc.convert.exports import put_record
-from sessions_server.rpc.convert.history import encode_history
+from sessions_server.rpc.convert.history import encode_history, is_history_encoded
 from sessions_server.rpc.convert.imports import read_import
 from sessions_server.rpc.convert.large import converted, data_of, json_of_record, metadata_of
 from sessions_server.rpc.convert.lists import read_list, read_search
@@ -207,6 +207,8 @@ class SessionServicer:
     async def GetHistory(self, request: pb.GetHistoryRequest, caller: Caller) -> bytes:
         wanted = await read(read_get_history, request, caller, self._limits)
         page = await self._sessions.history(*wanted)
+        if is_history_encoded(page):
+            return encode_history(page)
         return await converted(encode_history, page, of=data_of(page.messages))
 
     async def ClearHistory(self, request: pb.ClearHistoryRequest, caller: Caller) -> pb.ClearHistoryResponse:

@@ -39,8 +39,13 @@ def encode_history(page: HistoryPage) -> bytes:
             put_message(response.messages.add(), message, _put_bytes)
         response.has_more = page.has_more
         encoded = _ENCODED[id(page)] = response.SerializeToString()
-        finalize(page, _ENCODED.pop, id(page)).atexit = False
+        finalize(page, _ENCODED.pop, id(page), None).atexit = False
     return encoded
+
+
+def is_history_encoded(page: HistoryPage) -> bool:
+    """Whether `encode_history` has only to look the page up."""
+    return id(page) in _ENCODED
 
 
 def _put_bytes(target: Any, field: str, value: JsonObject) -> None:
