@@ -25,13 +25,14 @@ from langgraph.store.memory import InMemoryStore
 
 from examples.frameworks.langgraph import graph_on
 from examples.frameworks.model import model_server
-from sessions_client import AsyncClient, Client, RecordName, Scope, ops
+from sessions_client import AsyncClient, Client, Scope
 from sessions_client.integrations.langgraph import (
     AsyncSessionsSaver,
     AsyncSessionsStore,
     SessionsSaver,
     SessionsStore,
 )
+from tests.integrations.checkpoints import everything, place, put
 
 ADDRESS = os.environ["SESSIONS_TEST_ADDRESS"]
 
@@ -73,27 +74,6 @@ def saver(request: pytest.FixtureRequest) -> Iterator[BaseCheckpointSaver[str]]:
             yield SessionsSaver(stack.enter_context(Client(ADDRESS)))
         else:
             yield stack.enter_context(SqliteSaver.from_conn_string(":memory:"))
-
-
-def place(thread_id: str, namespace: str = "", checkpoint_id: str | None = None) -> Any:
-    found = {"thread_id": thread_id, "checkpoint_ns": namespace}
-    return {"configurable": found if checkpoint_id is None else {**found, "checkpoint_id": checkpoint_id}}
-
-
-def put(saver: BaseCheckpointSaver[str], config: Any, values: dict[str, Any], **metadata: Any) -> Any:
-    """Stores a checkpoint in which every channel is new."""
-    checkpoint = empty_checkpoint()
-    checkpoint["channel_values"] = values
-    checkpoint["channel_versions"] = {name: saver.get_next_version(None, None) for name in values}
-    whole: Any = {"source": "loop", "step": 0, "parents": {}, **metadata}
-    return saver.put(config, checkpoint, whole, checkpoint["channel_versions"])
-
-
-def everything(saver: BaseCheckpointSaver[str], thread_id: str) -> list[Any]:
-    return [
-        (found.checkpoint, found.metadata, found.parent_config, found.pending_writes)
-        for found in saver.list({"configurable": {"thread_id": thread_id}})
-    ]
 
 
 class State(TypedDict):
@@ -202,25 +182,6 @@ def test_a_run_is_deleted_from_all_its_threads() -> None:
     assert [each.checkpoint["channel_values"] for each in left] == [{"a": 2}] * len(names)
 
 
-async def test_all_readers_see_the_first_of_racing_writes_of_a_task() -> None:
-    async with AsyncClient(ADDRESS) as client:
-        saver = AsyncSessionsSaver(client)
-        checkpoint: Any = empty_checkpoint()
-        metadata: Any = {"source": "loop", "step": 0, "parents": {}}
-        config = await saver.aput(place(str(uuid.uuid4())), checkpoint, metadata, {})
-        seen = set()
-
-        async def write(number: int) -> None:
-            await saver.aput_writes(config, [("a", number), ("b", number)], "task")
-            found = await saver.aget_tuple(config)
-            assert found is not None
-            seen.add(tuple(value for _, _, value in found.pending_writes or ()))
-
-        await asyncio.gather(*map(write, range(16)))
-        assert len(seen) == 1
-        assert len(set(seen.pop())) == 1
-
-
 def test_writes_are_ordered_by_task_and_keep_their_first_value(
     saver: BaseCheckpointSaver[str],
 ) -> None:
@@ -280,35 +241,6 @@ def test_unreferenced_values_are_deleted_with_their_checkpoints() -> None:
         assert everything(saver, thread) == kept
         records = client.records.list(Scope(session_id=thread), subtree=True, keys_only=True)
         assert sorted(record.name.collection[1] for record in records) == ["blobs", "blobs", "checkpoints"]
-
-
-@pytest.mark.parametrize("count", [2, 700])
-def test_values_pruned_before_their_checkpoint_is_stored_are_written_again(
-    monkeypatch: pytest.MonkeyPatch, count: int
-) -> None:
-    thread = str(uuid.uuid4())
-    big = {f"{number:03}": f"{number:03}" * (1_400_000 // count) for number in range(count)}
-    with Client(ADDRESS) as client:
-        saver = SessionsSaver(client)
-        newest = put(saver, put(saver, place(thread), {}), {})
-        commit, calls = type(client.sessions).commit, iter(range(100))
-
-        def interrupted(self: Any, session_id: str, *operations: Any, **more: Any) -> Any:
-            found = commit(self, session_id, *operations, **more)
-            call = next(calls)
-            if call == 0:
-                saver.prune([thread])
-            if call == 2 and count > 100:  # Written again, of which as many as a commit has conditions stay.
-                gone = [each._wire.put.record.name.key for each in operations[100:]]
-                place_of_values = Scope(session_id=thread), ("langgraph", "blobs")
-                commit(self, thread, *(ops.delete(RecordName(*place_of_values, key)) for key in gone))
-            return found
-
-        monkeypatch.setattr(type(client.sessions), "commit", interrupted)
-        put(saver, newest, big)
-        found = saver.get_tuple(place(thread))
-    assert found is not None
-    assert found.checkpoint["channel_values"] == big
 
 
 def test_a_copy_into_a_thread_that_exists() -> None:

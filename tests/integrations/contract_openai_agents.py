@@ -213,6 +213,33 @@ async def test_items_whose_parts_are_deleted_meanwhile_are_added_whole_or_not_at
     assert same(await session.get_items(), items if times == 1 else [])
 
 
+class Died(BaseException):
+    """The end of a caller's process."""
+
+
+async def test_a_caller_that_dies_before_its_commit_has_added_nothing(
+    client: AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session, write = SessionsSession(str(uuid.uuid4()), client=client), payloads.write_chunks
+    await session.add_items([user("1")])
+
+    async def dies(*arguments: Any) -> None:
+        await write(*arguments)
+        raise Died
+
+    monkeypatch.setattr(payloads, "write_chunks", dies)
+    with pytest.raises(Died):
+        await session.add_items([user("x" * 3_500_000), user("2")])
+    monkeypatch.undo()
+    another = SessionsSession(session.session_id, client=client)
+    assert await another.get_items() == [user("1")]
+    await another.add_items([user("x" * 3_500_000)])
+    assert same(await another.get_items(), [user("1"), user("x" * 3_500_000)])
+    await another.clear_session()
+    scope = Scope(session_id=session.session_id)
+    assert [record.name async for record in client.records.list(scope, subtree=True, keys_only=True)] == []
+
+
 def before_parts_are_read(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], Awaitable[object]]) -> None:
     """Runs something between the next read of messages and the read of their parts."""
     unpack = payloads.unpack
