@@ -66,8 +66,10 @@ fix: fix-lint fix-format fix-proto fix-generated fix-sync fix-console fix-docs #
 
 # Without what needs tools or the newest grpcio-health-checking, which needs a newer protobuf than the oldest.
 OF_TOOLS := test_typing.py test_unasync.py
-OLDEST := tests/unit/client tests/unit/domain tests/unit/http tests/unit/log tests/unit/rpc tests/unit/security \
-	tests/unit/storage tests/conformance/test_reads.py tests/conformance/test_writes.py -k 'unit or memory' \
+OLDEST := $(addprefix tests/unit/,client domain http log rpc security service storage) \
+	$(addprefix tests/conformance/test_,postgres.py reads.py writes.py) \
+	$(addprefix tests/behaviour/test_client_,sessions.py subscription.py) \
+	-k 'unit or memory or sqlite or test_postgres' \
 	--deselect tests/unit/rpc/test_server.py::test_health_lists_the_services $(OF_TOOLS:%=--ignore tests/unit/client/%)
 
 # The last word of a failed check is its cure.
