@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from sessions_server.domain.replica_ports import Waiter
 
 MOST_OVER: Final = 64
-"""How many ended drafts of a session are remembered, so that a late notice does not begin them again."""
+"""How many ended drafts of a session to remember, so that a late notice does not start them again."""
 
 Show: TypeAlias = Callable[[Piece], Awaitable[None]]
-"""Where the pieces of a viewer go."""
+"""Sends a piece to a viewer."""
 
 
 class Viewer:
-    """One subscriber's place in the drafts of a session."""
+    """One subscriber's position in the drafts of a session."""
 
     def __init__(self, board: DraftBoard, pace: _Pace, show: Show) -> None:
         self._board = board
@@ -38,30 +38,31 @@ class Viewer:
 
     @property
     def waiting(self) -> set[Waiter]:
-        """Futures in it are woken when there may be something to show."""
+        """Futures in this set are woken when there may be something to show."""
         return self._pace.waiting
 
     @property
     def is_due(self) -> bool:
-        """Whether something may have changed since the last look."""
+        """Whether something may have changed since the last call of `show`."""
         return self._ticks != self._pace.ticks
 
     def pass_message(self, message_id: str) -> None:
-        """The viewer is shown a message, which ends its draft."""
+        """The viewer receives a message, which ends its draft."""
         self._seen.pop(message_id, None)
 
     async def show(self, position: Sequence) -> None:
-        """Shows what is new to a viewer that has all events up to this position.
+        """Sends what is new to a viewer that has received all events up to this position.
 
-        The ends of drafts come from the log. So drafts are shown only up to where the board has read it: a viewer that
-        has read further waits for the board."""
+        The ends of drafts come from the log, so drafts are shown only as far as the board has read it: a viewer ahead
+        of the board waits for it.
+        """
         self._ticks = self._pace.ticks
         for piece in [*self._endings(), *self._pieces(position)]:
             await self._show(piece)
         self._shown.set()
 
     async def caught_up(self) -> None:
-        """Returns when everything that has changed until now is shown."""
+        """Returns when everything that has changed so far has been shown."""
         if self.is_due:
             self._shown.clear()
             await self._shown.wait()
@@ -86,23 +87,23 @@ class Viewer:
 
 
 class DraftBoard:
-    """The drafts of one session, and who watches them."""
+    """The drafts of one session and their viewers."""
 
     def __init__(self, key: SessionKey) -> None:
         self.key = key
         self.drafts: dict[str, Draft] = {}
         self.viewers: set[Viewer] = set()
         self.position = Sequence(0)
-        """How far the log has been read for the ends of drafts."""
+        """The position up to which the log was read for the ends of drafts."""
         self.is_awaited = False
-        """Whether a viewer waits for the board to read further."""
+        """Whether a viewer is waiting for the board to read further."""
         self.follower: asyncio.Task[None] | None = None
         self._paces: dict[float, _Pace] = {}
         self._over: OrderedDict[str, None] = OrderedDict()
 
     @property
     def owned(self) -> list[Draft]:
-        """The drafts that this replica owns."""
+        """The drafts owned by this replica."""
         return [draft for draft in self.drafts.values() if not draft.is_copy]
 
     @property
@@ -111,7 +112,7 @@ class DraftBoard:
 
     @contextmanager
     def view(self, show: Show, interval_seconds: float) -> Iterator[Viewer]:
-        """A viewer, for as long as the context lasts."""
+        """A viewer while the context lasts."""
         pace = self._paces.get(interval_seconds)
         if pace is None:
             pace = self._paces[interval_seconds] = _Pace(interval_seconds)
@@ -128,7 +129,7 @@ class DraftBoard:
                 del self._paces[interval_seconds]
 
     def move_to(self, position: Sequence) -> None:
-        """The log has been read up to here."""
+        """The log has been read up to this position."""
         self.position = max(self.position, position)
         if self.is_awaited:
             self.is_awaited = False
@@ -143,7 +144,7 @@ class DraftBoard:
         self.wake()
 
     def note_over(self, message_id: str) -> None:
-        """The history has a message with this id."""
+        """The history has a message with this id, so its draft is over."""
         self._over[message_id] = None
         self._over.move_to_end(message_id)
         if len(self._over) > MOST_OVER:
@@ -153,7 +154,7 @@ class DraftBoard:
         return message_id in self._over
 
     def wake(self) -> None:
-        """Wakes the viewers, each group when its interval is over."""
+        """Wakes the viewers, each group at the end of its interval."""
         for pace in self._paces.values():
             pace.changed()
 
@@ -163,7 +164,7 @@ class DraftBoard:
 
 
 class _Pace:
-    """The viewers of one session that are woken together, at most once per interval."""
+    """Viewers of one session that are woken together, at most once per interval."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -172,7 +173,7 @@ class _Pace:
         self.viewers = 0
         self.waiting: set[Waiter] = set()
         self.ticks = 0
-        """Grows with every wake-up."""
+        """Increases with every wake-up."""
 
     def changed(self) -> None:
         loop = asyncio.get_running_loop()
@@ -190,7 +191,7 @@ class _Pace:
             self._timer = None
 
     def tick(self) -> None:
-        """Wakes them now."""
+        """Wakes all of them now."""
         self.close()
         self._last = asyncio.get_running_loop().time()
         self.ticks += 1

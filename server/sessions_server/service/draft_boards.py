@@ -1,6 +1,6 @@
-"""All drafts that this process holds, by session: those that it owns, and copies of those that other replicas own.
+"""All drafts held by this process, by session: its own, and copies of those owned by other replicas.
 
-While a session has drafts, its log is followed as a subscriber follows it: so a draft ends with its message or with the
+While a session has drafts, its log is followed as a subscriber would, so that a draft ends with its message or with the
 session, whichever replica wrote that.
 """
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 RETRY_SECONDS: Final = 1.0
-"""After how long a log that could not be read is read again."""
+"""The delay before a log that could not be read is read again."""
 
 Listener: TypeAlias = Callable[[DraftBoard], None]
 
@@ -38,15 +38,15 @@ class DraftBoards:
         self._boards: dict[SessionKey, DraftBoard] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self.bytes = 0
-        """Of all drafts."""
+        """The total size of all drafts."""
         self.listener: Listener = lambda board: None
-        """Told of every board whose drafts or viewers have changed."""
+        """Called with every board whose drafts or viewers have changed."""
 
     def __iter__(self) -> Iterator[DraftBoard]:
         return iter(list(self._boards.values()))
 
     def count(self) -> int:
-        """How many drafts there are."""
+        """The number of drafts."""
         return sum(len(board.drafts) for board in self._boards.values())
 
     def find(self, key: SessionKey) -> DraftBoard | None:
@@ -58,7 +58,7 @@ class DraftBoards:
 
     @contextmanager
     def view(self, key: SessionKey, show: Show, interval_seconds: float) -> Iterator[Viewer]:
-        """A viewer of a session's drafts, for as long as the context lasts."""
+        """A viewer of a session's drafts while the context lasts."""
         board = self._board(key)
         with board.view(show, interval_seconds) as viewer:
             self.listener(board)
@@ -66,7 +66,7 @@ class DraftBoards:
         self._changed(board)
 
     def add(self, key: SessionKey, draft: Draft, *, after: Sequence) -> DraftBoard:
-        """Adds a draft of a session whose log ends at `after`, in place of one with the same message id. Raises
+        """Adds a draft of a session whose log ends at `after`, replacing one with the same message id. Raises
         LimitExceeded."""
         board = self._board(key)
         try:
@@ -106,7 +106,7 @@ class DraftBoards:
             self.end(board, draft, state)
 
     async def close(self) -> None:
-        """Ends what follows logs."""
+        """Stops following logs."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -143,7 +143,7 @@ class DraftBoards:
 
     async def _follow(self, board: DraftBoard, after: Sequence) -> None:
         """Ends drafts with their messages, and all of them with the session or when its log cannot be read. Waits for a
-        database that is away."""
+        database that is down."""
         follower = _Follower(self, board)
         while True:
             try:
@@ -160,7 +160,7 @@ class DraftBoards:
 
 
 class _Follower:
-    """Reads a session's log for as long as it has drafts."""
+    """Reads a session's log while it has drafts."""
 
     def __init__(self, boards: DraftBoards, board: DraftBoard) -> None:
         self._boards = boards

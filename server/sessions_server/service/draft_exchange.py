@@ -1,11 +1,11 @@
-"""Shows the drafts of this replica to the viewers of other replicas, and theirs to the viewers here.
+"""Shows the drafts of this replica to viewers on other replicas, and theirs to viewers here.
 
-Every replica that has drafts or viewers of a session joins the session on a bus. A replica with viewers says so, and
-the owner of a draft then tells it what it tells a viewer of its own: each part from its beginning, then what comes. The
-viewers of a replica watch its copy.
+Every replica with drafts or viewers of a session joins that session on a bus. A replica with viewers announces them,
+and the owner of a draft then sends it what it sends to its own viewers: each part from the beginning, then additions.
+The viewers of a replica watch its copy.
 
-The bus may lose packets, so what is sent follows from the drafts and viewers as they are, never from single events: a
-copy with a gap asks for everything again, and one whose owner is silent is abandoned.
+The bus may lose packets, so what is sent depends on the state of drafts and viewers, never on single events: a copy
+with a gap requests everything again, and one whose owner is silent is abandoned.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 BEAT_SECONDS: Final = 1.0
-"""How often an owner says that its drafts are being written still."""
+"""How often an owner reports that its drafts are still being written."""
 
 SILENT_SECONDS: Final = 4.0
-"""After how long without a word of its owner a copy is abandoned."""
+"""A copy is abandoned when its owner was silent for this long."""
 
 MOST_COPIES: Final = 64
-"""Of one session."""
+"""Per session."""
 
 PACKET_CHARACTERS: Final = 32 * 1024
-"""About the most text in one packet: as JSON it takes at most six bytes a character."""
+"""The approximate maximum of text in one packet; JSON takes at most six bytes per character."""
 
 
 class DraftExchange:
@@ -61,7 +61,7 @@ class DraftExchange:
         cells: Cells,
         clock: Clock,
     ) -> None:
-        """`bus` is None where there can be no other replica."""
+        """`bus` is None if there can be no other replica."""
         self._boards = boards
         self._bus = bus
         self._store = store
@@ -69,10 +69,10 @@ class DraftExchange:
         self._clock = clock
         self._replica = new_replica_name()
         self._number = 0
-        """The greatest number of any origin that this replica has met."""
+        """The greatest number in any origin that this replica has seen."""
         self._links: dict[SessionKey, DraftLink] = {}
         self._due: dict[DraftLink, None] = {}
-        """The sessions about which there may be something to send."""
+        """The sessions that may have something to send."""
         self._stirred = asyncio.Event()
         self._sending = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -80,24 +80,24 @@ class DraftExchange:
             boards.listener = self._changed
 
     def new_origin(self) -> Origin:
-        """Greater than any that this replica has met."""
+        """Greater than every origin that this replica has seen."""
         self._number = max(self._number + 1, self._clock.now())
         return Origin(self._number, self._replica)
 
     def viewers_elsewhere(self, board: DraftBoard) -> int:
-        """How many viewers of a session other replicas have, as far as is known."""
+        """The known number of viewers of a session on other replicas."""
         link = self._links.get(board.key)
         return link.viewers_elsewhere if link is not None else 0
 
     def asks_for_newer(self, board: DraftBoard) -> bool:
-        """Asks the other replicas for drafts that have been begun since. Whether there may be any."""
+        """Asks the other replicas for newer drafts; returns whether there may be any."""
         link = self._links.get(board.key)
         if link is not None:
             self._ask(link)
         return link is not None
 
     def announce_end(self, session: Session, message_id: str) -> None:
-        """Has every replica end a draft, which was discarded here."""
+        """Ends a draft that was discarded here on every replica."""
         if self._bus is not None:
             link = self._link(session.key)
             link.envelope = link.envelope or self._envelope(session)
@@ -118,7 +118,7 @@ class DraftExchange:
                 task.cancel()
 
     async def flush(self) -> None:
-        """Sends what there is to send now."""
+        """Sends everything pending."""
         if self._bus is None:
             return
         async with self._sending:
@@ -139,7 +139,7 @@ class DraftExchange:
             await asyncio.sleep(bus.pace_seconds)
 
     async def _beat(self) -> None:
-        """Keeps drafts alive elsewhere, and ends copies whose owners are silent."""
+        """Keeps drafts alive on other replicas, and ends copies whose owners are silent."""
         while True:
             await asyncio.sleep(BEAT_SECONDS)
             now = asyncio.get_running_loop().time()
@@ -173,7 +173,7 @@ class DraftExchange:
         self._stir(link)
 
     async def _know(self, link: DraftLink) -> None:
-        """Learns how the session is encrypted."""
+        """Reads how the session is encrypted."""
         try:
             link.envelope = self._envelope(await self._store.session(link.key))
         except SessionNotFound:
@@ -188,7 +188,7 @@ class DraftExchange:
         return Sealed(self._cells, session.key, "drafts", session.data_key)
 
     def _packets(self, link: DraftLink) -> Iterator[bytes]:
-        """What other replicas need to know about a session. Forgets a session without drafts and viewers."""
+        """The packets for other replicas about a session. Forgets a session without drafts and viewers."""
         envelope = link.envelope
         if link.board is None and self._links.pop(link.key, None) is link and self._bus is not None:
             self._bus.leave(link.key)
@@ -214,11 +214,9 @@ class DraftExchange:
         try:
             notices = decode(link.envelope.open(0, packet))
         except ValueError as error:
-            logger.warning(
-                "a packet about drafts that no replica of this release sends was ignored: %s", error
-            )
+            logger.warning("a malformed packet about drafts was ignored: %s", error)
         except (KeyNotAvailable, DataCorrupted):
-            link.envelope = None  # of a session that was replaced or whose data key was wrapped again
+            link.envelope = None  # the session was replaced, or its data key rewrapped
             self._stir(link)
         else:
             for notice in notices:
@@ -254,7 +252,7 @@ class DraftExchange:
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
         elif draft.origin < alive.origin:
-            # The writer has gone on at another replica.
+            # The writer has moved to another replica.
             if board.viewers:
                 self._copy(link, alive, after=board.position)
             else:
@@ -267,7 +265,7 @@ class DraftExchange:
 
     def _take_grown(self, link: DraftLink, board: DraftBoard, draft: Draft | None, grown: Grown) -> None:
         if draft is None or draft.origin != grown.origin:
-            return  # the owner's next sign of life begins a copy
+            return  # the owner's next beat starts a copy
         fresh = draft.fresh(grown.part, grown.start, grown.text)
         if grown.start > draft.size(grown.part):
             self._ask(link)
@@ -278,7 +276,7 @@ class DraftExchange:
                 self._end(link, draft, DraftState.ABANDONED)
 
     async def _prepare(self, link: DraftLink, board: DraftBoard, alive: Alive) -> None:
-        """Begins a copy, unless its message is in the history already."""
+        """Starts a copy, unless the history already has its message."""
         key, message_id = link.key, alive.message_id
         try:
             session, message = await self._store.read([ReadSession(key), ReadMessage(key, message_id)])
@@ -293,7 +291,7 @@ class DraftExchange:
             self._copy(link, alive, after=session.last_sequence)
 
     def _copy(self, link: DraftLink, alive: Alive, *, after: Sequence) -> None:
-        """Begins a copy, and asks its owner for the text."""
+        """Starts a copy, and requests its text from the owner."""
         opening = DraftOpening(alive.message_id, alive.role, alive.name, Abandon.DISCARD, Micros(0))
         copy = Draft(opening, alive.origin, self._clock.now(), is_copy=True)
         try:
@@ -314,7 +312,7 @@ def _takes_copy(board: DraftBoard, message_id: str) -> bool:
 
 
 def _in_packets(notices: list[Notice]) -> Iterator[list[Notice]]:
-    """The notices in their order, as packets of bounded size."""
+    """Splits the notices, in order, into packets of bounded size."""
     packet: list[Notice] = []
     room = PACKET_CHARACTERS
     for notice in notices:

@@ -14,47 +14,47 @@ if TYPE_CHECKING:
     from sessions_server.service.draft_board import DraftBoard
 
 RENEW_SECONDS: Final = 5.0
-"""How often a replica that watches drafts says that it still does."""
+"""How often a replica with viewers of drafts repeats its announcement."""
 
 WANTED_SECONDS: Final = 12.0
-"""How long that holds."""
+"""How long an announcement is valid."""
 
 UNWANTED_BEAT_SECONDS: Final = 5.0
-"""How often an owner whose drafts nobody wants says that they are there: a replica may have missed their beginning."""
+"""How often an owner announces drafts without known viewers: a replica may have missed their beginning."""
 
 
 class DraftLink:
     def __init__(self, key: SessionKey) -> None:
         self.key = key
         self.board: DraftBoard | None = None
-        """None: this replica has neither drafts nor viewers of the session."""
+        """None if this replica has neither drafts nor viewers of the session."""
         self.envelope: Envelope | None = None
-        """What packets are put into; None: not known yet."""
+        """Encrypts packets; None if not known yet."""
         self.outbox: list[Notice] = []
         self.asks = False
-        """Whether to ask for all drafts from their beginning."""
+        """Whether to request all drafts from the beginning."""
         self.begun: set[Origin] = set()
-        """The own drafts that the others have been told of."""
+        """Own drafts that were announced to the others."""
         self.heard: dict[str, float] = {}
-        """When the owner of each copy was last heard, in the loop's time."""
+        """When the owner of each copy was last heard from, in the loop's time."""
         self.preparing: set[str] = set()
         self._beats = False
-        """Whether to say that the own drafts are being written."""
+        """Whether to report that the own drafts are being written."""
         self._beat_at = 0.0
         self._renews = False
         self._told_viewers = 0
         self._told_at = 0.0
         self._wanted: dict[str, tuple[int, float]] = {}
-        """How many viewers each other replica has, and until when that holds."""
+        """How many viewers each other replica has, and how long that is valid."""
         self._exported: dict[str, tuple[Draft, dict[str, int]]] = {}
-        """How far the others have been told of the own drafts."""
+        """How much of the own drafts was sent to the others."""
 
     @property
     def viewers_elsewhere(self) -> int:
         return sum(viewers for viewers, _ in self._wanted.values())
 
     def take_wanted(self, wanted: Wanted, now: float) -> None:
-        """Another replica has viewers, has none any more, or asks for everything again."""
+        """Another replica has viewers, has none left, or requests everything again."""
         if wanted.viewers:
             self._wanted[wanted.replica] = (wanted.viewers, now + WANTED_SECONDS)
         else:
@@ -64,7 +64,7 @@ class DraftLink:
             self.begun.clear()
 
     def beat(self, now: float) -> bool:
-        """Lets time pass. Returns whether there is something to say for it."""
+        """Advances the timers. Returns whether there is something to send because of that."""
         self._wanted = {replica: each for replica, each in self._wanted.items() if each[1] > now}
         board = self.board
         if board is None:
@@ -78,7 +78,7 @@ class DraftLink:
         return self._beats or self._renews
 
     def notices(self, replica: str) -> Iterator[Notice]:
-        """What the others are to be told now."""
+        """What to send to the others now."""
         yield from self._own_viewers(replica)
         outbox, self.outbox = self.outbox, []
         yield from outbox
@@ -95,7 +95,7 @@ class DraftLink:
         board = self.board
         viewers = len(board.viewers) if board is not None else 0
         begins = viewers > 0 and not self._told_viewers
-        # The number matters only to owners, and there is one where there are copies.
+        # The number matters only to owners, and where there are copies there is an owner.
         matters = begins or not viewers or (board is not None and bool(board.copies))
         changed = matters and viewers != self._told_viewers
         if changed or self.asks or self._renews:

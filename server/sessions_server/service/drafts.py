@@ -1,4 +1,4 @@
-"""The use cases of drafts: writing one, watching them grow, and making one a message."""
+"""The use cases of drafts: writing, watching, and turning them into messages."""
 
 from __future__ import annotations
 
@@ -46,26 +46,26 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SWEEP_SECONDS: Final = 1.0
-"""How often silent writers and owners are looked for."""
+"""How often to look for silent writers and owners."""
 
 DOUBT: Final = Micros(2_000_000)
-"""How long the other replicas are asked for a newer draft before one of a silent writer becomes a message: the writer
-may have gone to another replica."""
+"""How long to ask the other replicas for a newer draft before a silent writer's draft becomes a message: the writer may
+have moved to another replica."""
 
 CLOSE_SECONDS: Final = 1.0
-"""How long viewers have to be told of the end when the server stops."""
+"""How long viewers have to receive the end when the server stops."""
 
 INTERRUPTED: Final = "interrupted"
 """The key in the metadata of a message whose writer fell silent."""
 
 
 class DraftCommit(NamedTuple):
-    """What a draft is to become."""
+    """How to turn a draft into a message."""
 
     key: SessionKey
     message_id: str
     body: MessageBody
-    """The fields that the caller gave; an empty role, name or content is that of the draft."""
+    """The fields given by the caller; an empty role, name or content is taken from the draft."""
     request: RequestStamp | None
 
 
@@ -89,7 +89,7 @@ class Drafts:
         self._closing = False
 
     def view(self, key: SessionKey, show: Show, interval_seconds: float) -> AbstractContextManager[Viewer]:
-        """A viewer of a session's drafts, for as long as the context lasts."""
+        """A viewer of a session's drafts while the context lasts."""
         return self._boards.view(key, show, interval_seconds)
 
     async def write(self, write: DraftWrite) -> Written:
@@ -108,7 +108,7 @@ class Drafts:
         return Written(draft.size(write.part), self._watchers(key))
 
     async def commit(self, commit: DraftCommit) -> Message:
-        """Makes a draft a message. Raises DraftNotFound, InvalidRequest, LimitExceeded, and whatever refuses the
+        """Turns a draft into a message. Raises DraftNotFound, InvalidRequest, LimitExceeded, and the errors of adding a
         message."""
         draft = self._owned(commit.key, commit.message_id)
         body = await self._body(commit, draft)
@@ -118,21 +118,21 @@ class Drafts:
         return message
 
     def count(self) -> int:
-        """How many drafts this process holds."""
+        """The number of drafts in this process."""
         return self._boards.count()
 
     def size_bytes(self) -> int:
-        """How many bytes they take."""
+        """The size of these drafts in bytes."""
         return self._boards.bytes
 
     async def run(self) -> None:
-        """Looks for silent writers, and exchanges drafts with other replicas, until cancelled."""
+        """Ends drafts of silent writers, and exchanges drafts with other replicas, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._exchange.run())
             tasks.create_task(self._sweep())
 
     async def sweep(self) -> None:
-        """Ends the drafts whose writers have been silent for too long."""
+        """Ends drafts whose writers have been silent for too long."""
         now = self._clock.now()
         for board in self._boards:
             for draft in board.owned:
@@ -140,7 +140,7 @@ class Drafts:
                     await self._abandon(board, draft, silent)
 
     async def close(self) -> None:
-        """Tells every viewer that the drafts are abandoned, as far as the viewers take it in time."""
+        """Tells every viewer that the drafts are abandoned, as far as they read it in time."""
         self._closing = True
         viewers = [viewer for board in self._boards for viewer in board.viewers]
         for board in self._boards:
@@ -160,10 +160,10 @@ class Drafts:
             try:
                 await self.sweep()
             except Exception:
-                logger.exception("silent writers could not be looked for")
+                logger.exception("silent writers could not be checked")
 
     async def _begin(self, key: SessionKey, opening: DraftOpening) -> Draft:
-        """The draft of this replica: one that is there already, or a new one."""
+        """This replica's draft, an existing or a new one."""
         session, message = await self._look(key, opening.message_id)
         require_content_writable(session)
         if message is not None:
@@ -214,7 +214,7 @@ class Drafts:
         if draft is not None:
             role, name, content = draft.opening.role, draft.opening.name, draft.content()
         else:
-            # A repeated call finds its draft gone and the message there.
+            # When a call is repeated, the draft is gone and the message is stored.
             _, stored = await self._look(commit.key, commit.message_id)
             if stored is None and not body.content:
                 raise DraftNotFound
@@ -236,14 +236,14 @@ class Drafts:
         return message
 
     async def _look(self, key: SessionKey, message_id: str) -> tuple[Session, Message | None]:
-        """The session, and its message with this id, at one instant. Raises SessionNotFound."""
+        """The session and its message with this id, from one snapshot. Raises SessionNotFound."""
         session, message = await self._store.read([ReadSession(key), ReadMessage(key, message_id)])
         if not isinstance(session, Session):
             raise SessionNotFound
         return session, message if isinstance(message, Message) else None
 
     async def _abandon(self, board: DraftBoard, draft: Draft, silent: int) -> None:
-        """Ends a draft whose writer has been silent for longer than it said by this much."""
+        """Ends a draft whose writer has exceeded its announced pause by this much."""
         state = DraftState.ABANDONED
         if draft.opening.on_abandon is Abandon.COMMIT and draft.content():
             if silent < DOUBT and self._exchange.asks_for_newer(board):

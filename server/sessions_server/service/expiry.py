@@ -1,4 +1,4 @@
-"""Makes physical what the clock has decided, and lets go of what is no longer kept. Exactness does not depend on it."""
+"""Records expiries and removes what is past its retention. The exactness of expiry does not depend on it."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 STEP = 256
-"""How many sessions, or rows, one step handles; callers get their turn between steps."""
+"""How many sessions or rows one step handles, so that callers run between steps."""
 
 RETRY_SECONDS = 600.0
-"""How long expiries that could not be recorded are left alone."""
+"""How long to wait before retrying expiries that could not be recorded."""
 
 RETRIED_AT_ONCE = 16
-"""How many of them one sweep tries again: each may cost a transaction of its own."""
+"""How many of them one sweep retries: each may take a separate transaction."""
 
 
 class Sweeper:
-    """Runs beside the service in every replica. Several at once do no harm: the writer decides each expiry.
+    """Runs in every replica. Concurrent sweepers are harmless: the writer decides each expiry.
 
-    An expiry that cannot be recorded, because the session's key is missing, say, is set aside, so that the rest can be.
-    It is tried again when the keyring has changed, and otherwise every ten minutes, a few at a time.
+    An expiry that cannot be recorded, for example because the session's key is missing, is skipped so that the rest can
+    be. It is retried when the keyring has changed, and otherwise every ten minutes, a few at a time.
     """
 
     def __init__(
@@ -55,9 +55,9 @@ class Sweeper:
         self._retry_seconds = retry_seconds
         self._tried_with: object = None
         self._after: Due | None = None
-        """What comes after this has not been tried with this keyring."""
+        """Expiries after this one have not been tried with this keyring."""
         self._retried: Due | None = None
-        """How far those set aside were tried again; None: from the first on, when it is time."""
+        """The last skipped expiry that was retried; None to start from the first when it is time."""
         self._retry_at = 0.0
         self._aside = 0
         self._first_error: DomainError | None = None
@@ -77,7 +77,7 @@ class Sweeper:
             await asyncio.sleep(self._interval_seconds)
 
     async def sweep_expiries(self) -> None:
-        """Records all expiries that are due and were not set aside, and tries a few of those again."""
+        """Records all due expiries that were not skipped, and retries some of those."""
         if (keyring := self._keyring()) is not self._tried_with:
             self._tried_with, self._after, self._aside = keyring, None, 0
         known, self._first_error = self._aside, None
@@ -93,7 +93,7 @@ class Sweeper:
         await _drain(self._retry)
 
     async def expire(self, limit: int) -> int:
-        """Records expiries that are due, at most this many. Returns how many it tried."""
+        """Records at most this many due expiries. Returns how many it tried."""
         due = await self._store.due(limit, self._after)
         errors = await self._try(due)
         self._first_error = self._first_error or (errors[0] if errors else None)
@@ -103,7 +103,7 @@ class Sweeper:
         return len(due)
 
     async def _retry(self, _: int) -> int:
-        """Tries a few of those again that were set aside. Returns 0: the next few have their turn at the next sweep."""
+        """Retries a few skipped expiries. Returns 0, so that the next ones wait for the next sweep."""
         now = asyncio.get_running_loop().time()
         if self._after is None or not self._aside or now < self._retry_at:
             return 0
@@ -116,7 +116,7 @@ class Sweeper:
         return 0
 
     async def _try(self, due: list[Due]) -> list[DomainError]:
-        """Why expiries cannot be recorded. Raises Unavailable, ShuttingDown."""
+        """Records expiries; returns the errors of those that cannot be recorded. Raises Unavailable, ShuttingDown."""
         commits = (self._commits.submit(Commit(key=each.key, operations=(Expire(),))) for each in due)
         errors: list[DomainError] = []
         for outcome in await asyncio.gather(*commits, return_exceptions=True):
@@ -128,22 +128,22 @@ class Sweeper:
 
 
 class Eraser:
-    """Runs beside the service in every replica, and erases what callers can no longer read as soon as it is hidden."""
+    """Runs in every replica, and erases hidden content as soon as there is some."""
 
     def __init__(self, upkeep: Upkeep, *, interval_seconds: float) -> None:
         self._upkeep = upkeep
         self._interval_seconds = interval_seconds
 
     async def run(self) -> None:
-        """Erases until cancelled. What another server hid, or one that was killed, is found after the interval."""
+        """Erases until cancelled. What another or a killed server hid is found after the interval."""
         while True:
             await _drain(self._upkeep.erase)
             await self._upkeep.wait_for_erasures(self._interval_seconds)
 
 
 async def _drain(step: Callable[[int], Awaitable[int]]) -> None:
-    """Repeats a step while it finds work. A step that fails is tried again at the next sweep: no failure of it is worth
-    the end of the service."""
+    """Repeats a step while it finds work. A failing step is retried at the next sweep: no failure justifies stopping
+    the service."""
     try:
         while await step(STEP):
             pass

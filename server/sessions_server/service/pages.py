@@ -22,7 +22,7 @@ _DIGEST_BYTES = 12
 class Page(NamedTuple):
     sessions: list[Session]
     next_token: str
-    """Empty on the last page, and only there."""
+    """Empty only on the last page."""
 
 
 def page_of(query: ListQuery, found: SessionPage, most_bytes: int) -> Page:
@@ -34,7 +34,7 @@ def page_of(query: ListQuery, found: SessionPage, most_bytes: int) -> Page:
 
 
 def _bytes(session: Session) -> int:
-    """About what a session takes on the wire; what all of them have in common is little beside a page."""
+    """The approximate wire size of a session; its fixed part is negligible."""
     return struct_bytes(session.metadata) + len(session.user_id)
 
 
@@ -44,7 +44,7 @@ def _place_of(query: ListQuery, session: Session) -> ListPlace:
 
 
 def resume(query: ListQuery, token: str) -> ListQuery:
-    """The query from where its token points on. Raises InvalidRequest for a token of another query, or of none."""
+    """The query starting at its token. Raises InvalidRequest for an invalid token, or one of a different query."""
     if not token:
         return query
     match position_of(_facts(query), token):
@@ -54,14 +54,14 @@ def resume(query: ListQuery, token: str) -> ListQuery:
 
 
 def token_of(facts: Json, position: list[Json]) -> str:
-    """A token for a position in the pages of a query, of which `facts` is all but the size of a page."""
+    """A token for a position in the pages of a query; `facts` is everything in the query except the page size."""
     raw = dumps(position)
     return _text(_digest(facts, raw) + raw)
 
 
 def position_of(facts: Json, token: str) -> list[int | str]:
-    """The position that `token_of` wrote. Raises InvalidRequest for a token of another query, or of none. Anyone can
-    make a token that passes, so what it holds is only known to be what a database can compare with."""
+    """The position in a token from `token_of`. Raises InvalidRequest for an invalid token, or one of a different query.
+    Anyone can forge a token, so its values are only known to be comparable by a database."""
     raw = read_token(token)
     digest, position = raw[:_DIGEST_BYTES], raw[_DIGEST_BYTES:]
     if not hmac.compare_digest(digest, _digest(facts, position)):
@@ -82,12 +82,12 @@ def _is_comparable(value: object) -> bool:
 
 
 def read_token(token: str) -> bytes:
-    """What a token spells, of whatever query it is. Raises InvalidRequest for a text that is none."""
+    """The content of a token, of any query. Raises InvalidRequest for an invalid one."""
     try:
         raw = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
     except ValueError:
         raise foreign_token() from None
-    if _text(raw) != token:  # decoding passes over padding, foreign characters and the last one's unused bits
+    if _text(raw) != token:  # decoding ignores padding, foreign characters and unused bits at the end
         raise foreign_token()
     return raw
 
@@ -112,11 +112,11 @@ def conditions_facts(conditions: tuple[Condition, ...]) -> Json:
 
 
 def _digest(facts: Json, position: bytes) -> bytes:
-    """Ties a position to its query."""
+    """Binds a position to its query."""
     key = hashlib.sha256(canonical(facts)).digest()
     return hashlib.blake2b(position, key=key, digest_size=_DIGEST_BYTES).digest()
 
 
 def foreign_token() -> InvalidRequest:
-    sentence = "This token belongs to a different query; send next_page_token as it came, with the same query, or none."
+    sentence = "This token belongs to a different query; send next_page_token unchanged, with the same query, or none."
     return InvalidRequest([Violation("page_token", sentence)])

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def resume(query: RecordQuery, token: str) -> RecordQuery:
-    """The query from where its token points on. Raises InvalidRequest for a token of another query, or of none."""
+    """The query starting at its token. Raises InvalidRequest for an invalid token, or one of a different query."""
     if not token:
         return query
     match position_of(_facts(query), token):
@@ -34,7 +34,7 @@ def next_token(query: RecordQuery, page: RecordPage) -> str:
 
 
 def resume_collections(query: CollectionQuery, token: str) -> CollectionQuery:
-    """The query from where its token points on. Raises InvalidRequest for a token of another query, or of none."""
+    """The query starting at its token. Raises InvalidRequest for an invalid token, or one of a different query."""
     if not token:
         return query
     path = [part for part in position_of(_collection_facts(query), token) if isinstance(part, str)]
@@ -47,7 +47,7 @@ def next_collections_token(query: CollectionQuery, page: CollectionPage) -> str:
 
 
 def _facts(query: RecordQuery) -> Json:
-    """All of a query but the size and the start of its page, and what reading does beside."""
+    """Everything in a query except the size and the start of its page, and the side effects of reading."""
     return [
         "records",
         [*query.scope],

@@ -1,4 +1,4 @@
-"""Reads of records: one, a page of them, the collections that they are in."""
+"""Reads of records: a single one, pages, and collections."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 class ShownRecords(NamedTuple):
     records: tuple[Record, ...]
     next_token: str
-    """Empty on the last page, and only there."""
+    """Empty only on the last page."""
 
 
 class ShownCollections(NamedTuple):
     paths: tuple[tuple[str, ...], ...]
     next_token: str
-    """Empty on the last page, and only there."""
+    """Empty only on the last page."""
 
 
 class StoredRecords:
@@ -56,6 +56,6 @@ class StoredRecords:
 
 
 def _require_access(caller: Caller, *, refresh_ttl: bool) -> None:
-    """A read that starts ttls again is a write."""
+    """A read that restarts ttls is a write."""
     if refresh_ttl and caller.access is Access.READ:
         raise PermissionDenied("This credential may only read; leave refresh_ttl out, or use another one.")

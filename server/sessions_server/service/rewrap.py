@@ -1,8 +1,8 @@
-"""Brings the data keys of all encrypted sessions under the keyring's current key, while the service goes on.
+"""Rewraps the data keys of all encrypted sessions with the keyring's current key, while the service runs.
 
-Only wrapped keys are written, a few at a time. A keyring counts as done when a walk through all sessions has found
-nothing to do: whoever wrapped a key just before the rotation may have stored it behind the walker. The walk after a
-start is also what notices that the server was given the wrong keyring, or none.
+Only wrapped keys are written, a few at a time. A keyring counts as done when a pass over all sessions has found nothing
+to do: a key wrapped just before the rotation may have been stored behind the current position. The pass after a start
+also detects a wrong or missing keyring.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ _NO_WALK = object()
 
 
 class Rewrapper:
-    """Walks through all encrypted sessions whenever the keyring has changed, and once after a start."""
+    """Passes over all encrypted sessions whenever the keyring has changed, and once after a start."""
 
     def __init__(self, *, cells: Cells, store: Upkeep) -> None:
         self._cells = cells
         self._store = store
         self._done: object = _NO_WALK
         self._keyring: object = _NO_WALK
-        """Whose walk this is."""
+        """The keyring of the current pass."""
         self._after: SessionKey | None = None
         self._changed = 0
         self._failed = 0
         self.changed = 0
-        """How many data keys were rewrapped in all."""
+        """The total number of rewrapped data keys."""
         self.failure: DomainError | None = None
-        """Why the first of those could not be opened that this walk has come to, or the last one came to."""
+        """The first error in this pass, or in the last one, of a data key that could not be unwrapped."""
 
     @property
     def is_done(self) -> bool:
@@ -44,11 +44,11 @@ class Rewrapper:
 
     @property
     def failed(self) -> int:
-        """How many data keys of this walk, or the last one, could not be opened, and stay as they are."""
+        """How many data keys could not be unwrapped in this pass, or in the last one; they stay unchanged."""
         return self._failed
 
     async def step(self, limit: int) -> int:
-        """Looks at the next sessions, at most so many; answers at how many. 0 at the end of a walk, and when done."""
+        """Processes at most this many of the next sessions; returns how many. 0 at the end of a pass, and when done."""
         keyring = self._cells.keyring()
         if keyring is self._done:
             return 0
@@ -75,7 +75,7 @@ class Rewrapper:
             return
         self._done = keyring
         if self._failed:
-            logger.warning("%s data keys cannot be brought under the current key", self._failed)
+            logger.warning("%s data keys cannot be rewrapped with the current key", self._failed)
         elif keyring is not None:
             logger.info("all data keys are under the current key; %s were rewrapped", self.changed)
 
@@ -83,7 +83,7 @@ class Rewrapper:
         if failures and self.failure is None:
             self.failure = failures[0]
             logger.error(
-                "There are encrypted sessions that cannot be read; give the server the keyring that they were made "
+                "There are encrypted sessions that cannot be read; give the server the keyring that they were created "
                 "with (SESSIONS_KEYRING). The first of them: %s",
                 self.failure,
             )

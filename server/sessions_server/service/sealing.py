@@ -1,6 +1,6 @@
-"""Encrypts records that lie outside the database for a while: an import on its way in, a session in a dump.
+"""Encrypts records that are temporarily outside the database: imports in progress, and sessions in a dump.
 
-Each record is bound to its place, as everything is that an encrypted session keeps in the database.
+Each record is bound to its place, like everything of an encrypted session in the database.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Plain:
-    """Leaves records as they are."""
+    """Leaves records unencrypted."""
 
     def seal(self, place: int, data: bytes) -> bytes:
         return data
@@ -28,7 +28,7 @@ class Plain:
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
-    """Encrypts under a data key of its own. Both ways raise KeyNotAvailable, DataCorrupted."""
+    """Encrypts with a separate data key. Both methods raise KeyNotAvailable, DataCorrupted."""
 
     cells: Cells
     key: SessionKey
@@ -47,18 +47,18 @@ class Sealed:
 
 
 def sealed(cells: Cells, key: SessionKey, column: str) -> Sealed:
-    """Under a fresh data key. Raises EncryptionNotConfigured."""
+    """Encrypts with a new data key. Raises EncryptionNotConfigured."""
     return Sealed(cells, key, column, cells.new_key(*key))
 
 
 def sealed_if_possible(cells: Cells, key: SessionKey, column: str) -> Envelope:
-    """Encrypts wherever there is a keyring; without one the server writes to no session that is encrypted."""
+    """Encrypts if there is a keyring; a server without one writes to no encrypted session."""
     data_key = new_data_key(cells, key)
     return Plain() if data_key is None else Sealed(cells, key, column, data_key)
 
 
 def new_data_key(cells: Cells, key: SessionKey) -> bytes | None:
-    """A fresh one. None without a keyring: whether that is a fault is decided where it is known what it was for."""
+    """A new data key; None without a keyring. Whether that is an error is decided where the key is needed."""
     try:
         return cells.new_key(*key)
     except EncryptionNotConfigured:

@@ -1,4 +1,4 @@
-"""Everything that a caller does to a session and its content but watching it and moving it in bulk."""
+"""The use cases of sessions and their content, except watching and moving them in bulk."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class Sessions:
         self._limits = limits
 
     def send(self, commit: Commit) -> Awaitable[Committed]:
-        """Takes the commit at once: those of one session are applied in the order in which they are sent. See
+        """Queues the commit at once: commits of one session are applied in the order in which they are sent. See
         `commit`."""
         return self._commits.send(self._prepared(commit))
 
     async def commit(self, commit: Commit) -> Committed:
-        """Applies all operations or none. An empty session id of one that creates is replaced by a new one. Raises the
+        """Applies all operations or none. If it creates a session, an empty id is replaced by a new one. Raises the
         error of the first condition or operation that is refused."""
         return await self.send(commit)
 
@@ -58,8 +58,8 @@ class Sessions:
         return (await self.commit(commit)).removed_count()
 
     async def fork(self, fork: Fork) -> Session:
-        """Creates a session that begins as another one was; an empty id is replaced by a new one. Raises
-        SessionNotFound for a missing source, CursorAhead, EventsCompacted, SessionExists, EncryptionNotConfigured."""
+        """Creates a session as a copy of another one; an empty id is replaced by a new one. Raises SessionNotFound for
+        a missing source, CursorAhead, EventsCompacted, SessionExists, EncryptionNotConfigured."""
         key, derived = fork.key, False
         if not key.session_id:
             derived = fork.request is not None
@@ -69,7 +69,7 @@ class Sessions:
         return (await self._commits.fork(fork)).session_after()
 
     async def read(self, reads: Seq[Read]) -> tuple[ReadResult, ...]:
-        """Several things as they were at one instant, in their order; None where there is no such thing."""
+        """Several things from one snapshot, in the given order; None for what does not exist."""
         return await self._store.read(reads)
 
     async def get(self, key: SessionKey, at: Sequence | None = None) -> Session:
@@ -92,7 +92,7 @@ class Sessions:
         return page_of(query, found, self._limits.page_bytes)
 
     def _prepared(self, commit: Commit) -> Commit:
-        """With what the domain cannot make up: ids and keys."""
+        """Adds what the domain cannot generate: ids and keys."""
         if commit.create is not None:
             commit = self._creating(commit, commit.create)
         if any(map(_lacks_id, commit.operations)):
@@ -116,7 +116,7 @@ def _lacks_id(operation: Operation) -> bool:
 
 
 def _with_id(operation: Operation) -> Operation:
-    """A message whose id nobody chose gets one."""
+    """Assigns an id to a message without one."""
     if type(operation) is Append and not operation.draft.chosen:
         return Append(MessageDraft(new_message_id(), operation.draft.body))
     return operation

@@ -1,6 +1,6 @@
-"""Keeps the records of an import until they are known to be whole; large ones on disk, in a file without a name.
+"""Stores the records of an import until the import is known to be complete; large ones on disk, in an unnamed file.
 
-Content that will be encrypted must not reach a disk in clear on its way in, so what is kept here is encrypted too.
+Content that will be encrypted must not reach a disk unencrypted, so what is stored here is encrypted too.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def _open() -> IO[bytes]:
 class Spool:
     envelope: Envelope
     size_bytes: int = 0
-    """Of all records."""
+    """The size of all records."""
     _count: int = 0
     _file: IO[bytes] = field(default_factory=_open)
 
@@ -45,7 +45,7 @@ class Spool:
         await asyncio.to_thread(self._write, records)
 
     def records(self) -> Iterator[tuple[ExportRecord, int]]:
-        """The records in their order, each with its bytes, read one at a time."""
+        """The records in order, each with its bytes, read one at a time."""
         with _usable():
             self._file.seek(0)
         for place in range(self._count):
@@ -55,7 +55,7 @@ class Spool:
             yield decode_record(self.envelope.open(place, kept)), length
 
     def close(self) -> None:
-        with suppress(OSError):  # of a last write into a full folder; what is kept is given up anyway
+        with suppress(OSError):  # the last write may fail on a full disk, but the content is discarded anyway
             self._file.close()
 
     def _write(self, records: Iterable[ExportRecord]) -> None:
@@ -69,7 +69,7 @@ class Spool:
 
 @contextmanager
 def _usable() -> Iterator[None]:
-    """Raises StorageFull or Unavailable where the temporary folder cannot be used. Its name is for the log only."""
+    """Raises StorageFull or Unavailable if the temporary folder cannot be used. The folder's name is only logged."""
     try:
         yield
     except OSError as error:

@@ -1,7 +1,7 @@
-"""Follows a session's log: first what is stored, then what comes, with no gap and no duplicate in between.
+"""Follows a session's log: first the stored events, then live ones, with no gap and no duplicate in between.
 
-The log is the truth. The hub only says when to look, and keeps the newest events so that many readers share one object.
-A follower owns nothing but a cursor, and moves it after its sink has taken the event.
+The log is the truth. The hub only says when to look, and caches the newest events so that many readers share them. A
+follower has just a cursor, which it advances after its sink has taken the event.
 """
 
 from __future__ import annotations
@@ -37,23 +37,23 @@ if TYPE_CHECKING:
     from sessions_server.domain.replica_ports import DraftView
 
 WatchDrafts: TypeAlias = "Callable[[], AbstractContextManager[DraftView]]"
-"""Watches the drafts of the followed session, for as long as the context lasts."""
+"""Watches the drafts of the followed session while the context lasts."""
 
 BATCH = 256
-"""How many events a follower reads from the log at a time, at most."""
+"""The maximum number of events that a follower reads from the log at once."""
 
 NEAR = 32
-"""A follower at most this many events from the head counts as live, and never waits for a turn."""
+"""A follower within this many events of the head counts as live, and never waits for a turn."""
 
 CATCHING_UP = 8
-"""How many of the others are served at a time, a batch each in turn: a thousand that begin at once must not keep live
-ones and single calls from the event loop."""
+"""How many other followers are served at a time, one batch each in turn, so that a thousand starting at once do not
+starve live ones and single calls."""
 
 LONGEST_TURN_SECONDS = 0.5
-"""After how long a caller that does not read its events no longer counts as served."""
+"""After this long, a caller that does not read its events no longer holds its turn."""
 
 SKIPPED = 1000
-"""After how many events that were not asked for a checkpoint tells how far the follower is."""
+"""A checkpoint is sent after this many skipped events."""
 
 
 class Subscriptions:
@@ -74,13 +74,13 @@ class Subscriptions:
         changes: bool = False,
         drafts: WatchDrafts | None = None,
     ) -> None:
-        """Hands every event of `kinds` (empty: all) after a position (None: from now) to the sink, in order; with
-        `changes`, also what it changed. The position is one of the log with this identity, if one is given. With
-        `drafts`, whatever is new in these is shown while no event is at hand.
+        """Passes every event of `kinds` (empty for all) after a position (None for now) to the sink, in order; with
+        `changes`, including what it changed. The position is in the log with this identity, if given. With `drafts`,
+        their news is shown while there are no events.
 
-        Starts with a checkpoint, and sends another when the log's identity has changed. Returns after the session's
+        Starts with a checkpoint, and sends another when the log's identity changes. Returns after the session's
         `deleted` event. Raises SessionNotFound, CursorAhead, EventsCompacted, LogReplaced, KeyNotAvailable,
-        DataCorrupted, and whatever the sink raises.
+        DataCorrupted, and the sink's errors.
         """
         with self._hub.watch(key) as feed:  # before the first read, so that no wake-up is lost
             cursor = _Cursor(key, feed, sink, kinds, self._store if changes else None)
@@ -91,11 +91,11 @@ class Subscriptions:
                 await self._run(cursor)
 
     async def _begin(self, cursor: _Cursor, after: Sequence | None) -> _Batch | None:
-        """Puts the cursor at its place, and finds what a position is refused for before the caller hears of success.
-        Reads one event at most, so that even a thousand that begin at once soon get their first checkpoint.
+        """Positions the cursor, and raises errors of the position before the caller sees a response. Reads at most one
+        event, so that a thousand callers starting at once soon get their first checkpoint.
 
-        The log of an erased session is read too, for callers that resume from before its end: they missed it. Returns
-        what was read, unless there was nothing to read, there is more, or it may be out of date already.
+        The log of an erased session is read too, for callers that resume from before its end and missed it. Returns
+        what was read, unless nothing was, there is more, or it may be out of date already.
         """
         feed = cursor.feed
         if not after:
@@ -115,7 +115,7 @@ class Subscriptions:
         if page.delete_time is not None and after >= page.head:
             raise SessionNotFound
         is_current = feed.version == seen
-        feed.hint(page.head)  # which the page goes up to, so that it is no news to this follower
+        feed.hint(page.head)  # the page includes it, so it must not wake this follower
         batch = _Batch(cursor.read(page), feed.version, feed.foreign, feed.erasures)
         cursor.batch = BATCH
         is_all = not page.events or page.events[-1].sequence == page.head
@@ -130,13 +130,13 @@ class Subscriptions:
     async def _page(self, cursor: _Cursor, limit: int) -> LogPage:
         seen = cursor.feed.version
         page = await self._store.log(cursor.key, cursor.position, limit, changes=cursor.changes)
-        # Of a fleeting session the page may not tell the head; but then nothing is taken from what is at hand.
+        # The page of a session that will be erased may lack the head; but then the cache is not used.
         if not page.fleeting:
             cursor.feed.compare(page.head, seen)
         return page
 
     async def _run(self, cursor: _Cursor) -> None:
-        # A thousand followers may be woken by one event, so nothing here waits through more calls than it must.
+        # One event may wake a thousand followers, so this loop awaits as few calls as possible.
         loop = asyncio.get_running_loop()
         quiet_since = loop.time()
         while not cursor.ended:
@@ -171,9 +171,9 @@ _AT_ONCE: Final = nullcontext()
 
 class _Batch(NamedTuple):
     events: list[Event]
-    """In their order, none left out; empty at the head."""
+    """In order and complete; empty at the head."""
     seen: int
-    """The feed's version that this was read at, or before: what comes after is not slept through."""
+    """The feed's version at or before the read, so that later changes are not missed."""
     foreign: int
     """The feed's count of foreign writes at that version."""
     erasures: int
@@ -183,7 +183,7 @@ class _Batch(NamedTuple):
 
 
 class _Cursor:
-    """One follower's place in a log."""
+    """One follower's position in a log."""
 
     def __init__(
         self,
@@ -198,23 +198,24 @@ class _Cursor:
         self.sink = sink
         self.kinds = kinds
         self.past = past
-        """Where sessions are read as of a change; None: changes are not asked for."""
+        """Reads the session as of a change; None if changes were not requested."""
         self.log_id = ""
-        """Of the log that the position belongs to; empty: not known yet."""
+        """The log that the position belongs to; empty if not known yet."""
         self.told = ""
-        """The identity that the caller heard of last."""
+        """The identity that was last reported to the caller."""
         self.position = Sequence(0)
         self.batch = BATCH
         self.fleeting = True
-        """What is at hand may be of a session that the clock has erased; the log knows. At first nobody else does."""
+        """Whether a timer may erase the session, so that cached events are not enough and the log must be read. Unknown
+        at first."""
         self.ended = False
         self.catching_up = True
-        """Whether the head was not reached yet."""
+        """Whether the head has not been reached yet."""
         self.skipped = 0
-        """How many events were left out since the caller last heard of a position."""
+        """How many events were skipped since the caller last received a position."""
         self.drafts: DraftView | None = None
         self.first: _Batch | None = None
-        """What was read before the first checkpoint."""
+        """Events that were read before the first checkpoint."""
 
     async def checkpoint(self) -> None:
         self.skipped, self.told = 0, self.log_id
@@ -225,18 +226,17 @@ class _Cursor:
         return self.past is not None
 
     def check_log(self, log_id: str) -> None:
-        """Follows the log under this identity. Raises LogReplaced when the event at the position may be another one
-        there."""
+        """Continues in the log with this identity. Raises LogReplaced if the event at the position may differ there."""
         differs = differ_from(self.log_id, log_id) if self.log_id and log_id else None
         if differs is not None and self.position >= differs:
             raise LogReplaced(log_id)
         self.log_id = log_id or self.log_id
 
     def at_hand(self) -> _Batch | None:
-        """What comes next, if it was read first and nothing came in since, or the feed has it; None: ask the log."""
+        """The next events, if the first read is still current or the feed has cached them; None to read the log."""
         first, self.first = self.first, None
         feed = self.feed
-        # What came in since, as while the first checkpoint was sent, may have erased what was read before it.
+        # Events since then, for example during the first checkpoint, may have erased what was read.
         if first is not None and first.seen == feed.version:
             return first
         events = feed.recent(self.position, self.log_id)
@@ -245,7 +245,7 @@ class _Cursor:
         return _Batch(events, feed.version, feed.foreign, feed.erasures, is_last=True)
 
     def is_at_head(self, shown: _Batch) -> bool:
-        """Whether nothing comes after what was shown, or was to be: then there is no need to look again."""
+        """Whether the batch ended at the head and was shown in full, so that there is nothing to read yet."""
         if not shown.events:
             return True
         is_all = shown.is_last and self.position == shown.events[-1].sequence
@@ -255,12 +255,12 @@ class _Cursor:
         """Raises CursorAhead."""
         if self.position > page.head:
             raise CursorAhead(
-                "after_sequence lies beyond the session's last event; subscribe without it, or from last_sequence.",
+                "after_sequence is after the session's last event; subscribe without it, or from last_sequence.",
                 last_sequence=str(page.head),
             )
 
     def read(self, page: LogPage) -> list[Event]:
-        """What a page of the log brings; knows then how to ask for the next one. Raises CursorAhead, LogReplaced,
+        """The events of a page of the log; also sets the size of the next one. Raises CursorAhead, LogReplaced,
         EventsCompacted."""
         self.check_head(page)
         if self._has_missed_end(page):
@@ -271,12 +271,12 @@ class _Cursor:
         return _checked(self.key, page, self.position)
 
     def _has_missed_end(self, page: LogPage) -> bool:
-        """Whether the session was deleted, and another one created under its id."""
+        """Whether the session was deleted and another one created with its id."""
         is_another = bool(self.log_id and page.log_id) and differ_from(self.log_id, page.log_id) == 0
         return is_another and page.log_start > self.position + 1
 
     def rest(self, seen: int, seconds: float) -> Awaitable[None]:
-        """Returns when there may be more in the log than there was at this version, or after so long. Shows drafts
+        """Returns when the log may have grown since this version, or after this many seconds. Shows drafts
         meanwhile."""
         return (
             self.feed.changed(seen, seconds)
@@ -294,8 +294,8 @@ class _Cursor:
                 await feed.changed(seen, left, beside=drafts.waiting)
 
     async def show(self, batch: _Batch) -> bool:
-        """Shows events one by one, until the next may have been erased since they were read: a stream may be blocked
-        for long between two events. The rest is then read again. Returns whether any was shown."""
+        """Shows events one by one, until the next may have been erased since it was read: a stream may be blocked for
+        long between two events. The rest is then read again. Returns whether any was shown."""
         shown = False
         for event in batch.events:
             if self.feed.erasures != batch.erasures and event.sequence <= self.feed.erased_through:
@@ -306,7 +306,7 @@ class _Cursor:
         return shown
 
     async def take(self, event: Event) -> bool:
-        """Shows an event if it is of a kind that was asked for, and only then moves on. Whether it was shown."""
+        """Shows an event if its type was requested, and only then advances. Returns whether it was shown."""
         wanted = not self.kinds or event.type in self.kinds or event.type is EventType.DELETED
         if self.drafts is not None and isinstance(event.data, Message):
             self.drafts.pass_message(event.data.id)
@@ -316,12 +316,12 @@ class _Cursor:
         self.skipped = 0 if wanted else self.skipped + 1
         if self.skipped == SKIPPED:
             await self.checkpoint()
-        self.fleeting |= event.type is EventType.UPDATED  # of its ttl, perhaps
+        self.fleeting |= event.type is EventType.UPDATED  # its ttl may have changed
         self.ended = event.type is EventType.DELETED
         return wanted
 
     async def _with_session(self, event: Event) -> Event:
-        """An update with the session after it, where changes are asked for and it is still known, or found in time."""
+        """Adds the session to an update, if changes were requested and that state can be read in time."""
         past = self.past
         if past is None or not isinstance(event.data, Updated):
             return event
@@ -333,18 +333,18 @@ class _Cursor:
 
 
 def _has_end(events: list[Event]) -> bool:
-    """Whether the session has been erased, after which only what may still be seen is at hand."""
+    """Whether the session has been erased; then the cache has only what may still be shown."""
     return bool(events) and events[-1].type is EventType.DELETED
 
 
 def _next_batch(page: LogPage) -> int:
-    """Where the store cut a page short because its events are large, not many more are asked for the next time."""
+    """If the store shortened a page because its events are large, the next request is not much larger."""
     is_last = not page.events or page.events[-1].sequence >= page.head
     return BATCH if is_last else min(BATCH, 2 * len(page.events))
 
 
 def _checked(key: SessionKey, page: LogPage, after: Sequence) -> list[Event]:
-    """The page's events, if nothing is missing between them and the position; the end, if the session was erased."""
+    """The page's events if none is missing after the position; the end if the session was erased."""
     if page.delete_time is not None:
         return [Event(key, page.head, EventType.DELETED, page.delete_time, "", Deleted())]
     if page.log_start > after + 1:

@@ -1,4 +1,4 @@
-"""Moves whole sessions: out as a stream of records, in as one step that happens entirely or not at all."""
+"""Exports whole sessions as a stream of records, and imports them in one step, wholly or not at all."""
 
 from __future__ import annotations
 
@@ -46,23 +46,23 @@ if TYPE_CHECKING:
     from sessions_server.domain.ports import Cells, Clock, Commits
 
 RECORDS_AT_ONCE = 1_000
-"""Fewer where they are large."""
+"""Fewer if they are large."""
 
 SLICE_ROWS = 1_000
-"""About how many messages and records of an import one transaction stores."""
+"""The approximate number of messages and records of an import per transaction."""
 
 SLICE_BYTES = 1024 * 1024
-"""From how many bytes on a slice takes no more messages and records."""
+"""A slice that reaches this size takes no more messages and records."""
 
 SPOOL_COLUMN = "spool"
 
 
 class SessionStore(ReadStore, RecordStore, Protocol):
-    """All that is stored of a session."""
+    """Everything stored of a session."""
 
 
 class HistoryChanged(Unavailable):
-    """Messages were cleared or truncated before the export had come to them."""
+    """Messages were cleared or truncated before the export had read them."""
 
     def __init__(self) -> None:
         super().__init__("The history was cleared or truncated during the export; start the export again.")
@@ -76,8 +76,8 @@ class Transfers:
         self._clock = clock
 
     async def export(self, key: SessionKey) -> AsyncIterator[ExportRecord]:
-        """The session as it was at the start, whatever is added meanwhile; its records as they are when their turn
-        comes. Raises SessionNotFound, HistoryChanged, KeyNotAvailable, DataCorrupted."""
+        """The session as it was at the start, regardless of later additions; records as they are when read. Raises
+        SessionNotFound, HistoryChanged, KeyNotAvailable, DataCorrupted."""
         checker = Checker()
         session, context = await self._start(key)
         async for record in self._records(session, context):
@@ -127,7 +127,7 @@ class Transfers:
         yield Footer(0, count, b"")
 
     async def move_shared_in(self, header: ScopeHeader, parts: AsyncIterator[ExportRecord]) -> None:
-        """Adds the records of a dump; those that are there stay."""
+        """Adds the records of a dump; existing ones stay."""
         key = without_session(header.scope.tenant, new_log_id())
         async for part in parts:
             if isinstance(part, RecordsPart):
@@ -147,19 +147,19 @@ class Transfers:
     async def import_(
         self, key: SessionKey, *, records: AsyncIterator[ExportRecord], fail_if_exists: bool, request_id: str
     ) -> Session:
-        """Recreates, or replaces, a session from a whole stream of records. Raises InvalidRequest when the stream is
+        """Recreates or replaces a session from a complete stream of records. Raises InvalidRequest if the stream is
         incomplete or was altered, SessionExists, InvalidState, EncryptionNotConfigured; nothing is changed then."""
 
         return await self._import(key, records, _Import(request_id, fail_if_exists=fail_if_exists))
 
     async def move_in(self, key: SessionKey, records: AsyncIterator[ExportRecord]) -> Session:
-        """Recreates a session of another database, whose log continues after the position that it had there. Raises as
-        `import_` does."""
+        """Recreates a session of another database; its log continues after its position there. Raises the same errors
+        as `import_`."""
         return await self._import(key, records, _Import(fail_if_exists=True, moved=True))
 
     def send_in(self, key: SessionKey, records: Iterator[ExportRecord]) -> Awaitable[Committed]:
-        """The same for a small session, which is committed together with others that are sent meanwhile. Raises at once
-        what reading the records raises; the result raises what `move_in` does."""
+        """The same for a small session, which is committed together with others sent meanwhile. Errors of reading the
+        records are raised at once; the result raises those of `move_in`."""
         checker, taken = Checker(), list[ExportRecord]()
         for record in records:
             checker.take(record)
@@ -182,7 +182,7 @@ class Transfers:
         with closing(Spool(sealed_if_possible(self._cells, key, SPOOL_COLUMN))) as spool:
             rows, footer = await _receive(first, records, spool)
             context = await asyncio.to_thread(_context, spool)
-            # Not earlier, so that the data key is under the keyring's current one.
+            # Not earlier, so that the data key is wrapped by the keyring's current key.
             opening = self._opening(key, first.session, context, footer, how)
             commit = Commit(key=key, request=how.stamp(footer), operations=(opening,))
             slices = partial(_slices, key, spool, how.request_id)
@@ -193,7 +193,7 @@ class Transfers:
                     operations = await asyncio.to_thread(lambda: tuple(chain.from_iterable(slices())))
                     committed = await self._commits.submit(commit._replace(operations=(opening, *operations)))
             except MessageExists:
-                raise _refused("Two messages bear the same id; send the messages as exported.") from None
+                raise _refused("Two messages have the same id; send the messages as exported.") from None
         return committed.session_after()
 
     def _opening(
@@ -211,21 +211,21 @@ class Transfers:
 
 
 class _Import(NamedTuple):
-    """What an import is asked for, beside its records."""
+    """The options of an import, apart from its records."""
 
     request_id: str = ""
     fail_if_exists: bool = False
     moved: bool = False
 
     def stamp(self, footer: Footer) -> RequestStamp | None:
-        """The same stream means the same payload, if it is to be treated alike."""
+        """The payload hash of the same stream is equal if it is to be treated the same way."""
         payload = footer.sha256 + bytes([self.fail_if_exists])
         return RequestStamp(self.request_id, "ImportSession", payload) if self.request_id else None
 
 
 async def _receive(first: Header, records: AsyncIterator[ExportRecord], spool: Spool) -> tuple[int, Footer]:
-    """Keeps the whole stream. Returns how many messages and records of the session it has. Raises InvalidRequest unless
-    it is whole and unchanged."""
+    """Stores the whole stream. Returns how many messages and records of the session it has. Raises InvalidRequest
+    unless it is complete and unaltered."""
     checker, rows = Checker(), 0
     checker.take(first)
     async for record in records:
@@ -238,13 +238,13 @@ async def _receive(first: Header, records: AsyncIterator[ExportRecord], spool: S
 
 
 def _context(spool: Spool) -> JsonObject:
-    """It comes before all that is kept of the stream."""
+    """It precedes everything that is stored of the stream."""
     record, _ = next(spool.records())
     return record.data if isinstance(record, ContextRecord) else {}
 
 
 def _slices(key: SessionKey, spool: Spool, request_id: str) -> Iterator[Slice]:
-    """Read by the writer, a slice at a time, so that a history of any length fits into memory."""
+    """The writer reads one slice at a time, so that a history of any length fits into memory."""
     part: list[ImportMessages | ImportRecords] = []
     rows = size = 0
     for record, length in spool.records():
@@ -260,7 +260,7 @@ def _slices(key: SessionKey, spool: Spool, request_id: str) -> Iterator[Slice]:
 def _operations(
     key: SessionKey, record: ExportRecord, request_id: str = ""
 ) -> tuple[ImportMessages | ImportRecords, ...]:
-    """What brings the messages or records of one record in."""
+    """The operations that import the messages or records of one stream record."""
     match record:
         case MessagesRecord(messages):
             return (ImportMessages(messages, request_id),)
@@ -277,7 +277,7 @@ def _restoring(scope: Scope, part: RecordsPart) -> ImportRecords:
 
 def _miscounted() -> DataCorrupted:
     return DataCorrupted(
-        "The session's stored counts do not fit its log; restore the database from a backup."
+        "The session's stored counts do not match its log; restore the database from a backup."
     )
 
 

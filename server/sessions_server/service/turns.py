@@ -1,4 +1,5 @@
-"""Bounds how many long pieces of work share the event loop at a time, so that short ones do not wait for them all."""
+"""Limits how many long pieces of work share the event loop at a time, so that short ones do not wait for all of
+them."""
 
 from __future__ import annotations
 
@@ -8,10 +9,11 @@ from contextlib import asynccontextmanager
 
 
 class Turns:
-    """A fixed number of turns, given in the order in which they were asked for."""
+    """A fixed number of turns, given in the order of requests."""
 
     def __init__(self, at_once: int, *, longest_seconds: float) -> None:
-        """A turn that takes longer than that is given to the next in line: its holder is waiting for something else."""
+        """A turn that lasts longer than this passes to the next in line, since its holder is waiting for something
+        else."""
         self._free = asyncio.Semaphore(at_once)
         self._longest_seconds = longest_seconds
 
@@ -19,7 +21,7 @@ class Turns:
     async def one(
         self, meanwhile: Callable[[], Awaitable[None]], *, every_seconds: float
     ) -> AsyncGenerator[None]:
-        """Waits for a turn, which lasts as long as the context. Until then `meanwhile` is awaited now and then."""
+        """Waits for a turn, which lasts as long as the context. Awaits `meanwhile` periodically until then."""
         waiting = asyncio.ensure_future(self._free.acquire())
         try:
             while not (await asyncio.wait({waiting}, timeout=every_seconds))[0]:
