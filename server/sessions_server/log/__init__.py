@@ -1,1 +1,1 @@
-"""The log's live half: the writer that makes commands durable, and the hub that tells watchers."""
+"""The live part of the log: the writer, which makes commits durable, and the hub, which notifies watchers."""

@@ -1,4 +1,4 @@
-"""Carries packets about drafts over NATS: one subject for each session, to which a replica listens while it has a draft
+"""Carries packets about drafts over NATS: one subject per session, to which a replica subscribes while it has a draft
 or a viewer of that session."""
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SUBJECT: Final = "sessions.drafts."
-"""What the subjects begin with. Ids have characters that subjects must not have, so the rest is a digest."""
+"""The prefix of the subjects. The rest is a digest, since ids have characters that subjects must not have."""
 
 PACE_SECONDS: Final = 0.05
 
@@ -85,7 +85,7 @@ class DraftNats:
                 self._client = None
 
     async def _subscribe(self, client: Client) -> None:
-        """Listens to the sessions that are joined, and to no other."""
+        """Subscribes to the joined sessions, and to no others."""
         async with self._subscribing:
             self._changed.clear()
             for key in self._subscriptions.keys() - self._joined:

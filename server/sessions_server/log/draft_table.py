@@ -1,7 +1,7 @@
-"""Carries packets about drafts over a table of the database that all replicas share.
+"""Carries packets about drafts through a database table that all replicas share.
 
-Text never goes into NOTIFY, which has room for 8,000 bytes and a queue that all replicas share. The table is looked at
-while this replica has a draft or a viewer, so no packet depends on a hint.
+Text never goes through NOTIFY, which is limited to 8,000 bytes and has a queue shared by all replicas. The table is
+polled while this replica has a draft or a viewer, so no packet depends on a hint.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 PACE_SECONDS: Final = 0.25
-"""How often the table is written, and looked at."""
+"""How often the table is written and polled."""
 
 CLEAN_SECONDS: Final = 5.0
 
 FORGET_SECONDS: Final = 60.0
-"""After how long a silent sender is forgotten: none of its packets is left by then."""
+"""After this long a silent sender is forgotten; none of its packets is left by then."""
 
 
 class DraftTable:
     def __init__(self, packets: DraftPackets) -> None:
         self._packets = packets
         self._sender = uuid_utils.uuid4().hex
-        """Names this process, unlike any other one and also unlike this one after a restart."""
+        """Identifies this process, and changes when it restarts."""
         self._number = 0
         self._joined: set[SessionKey] = set()
         self._known: dict[str, int] = {}
         self._heard: dict[str, float] = {}
-        """When each sender was last heard, in the loop's time."""
+        """When each sender was last seen, in the loop's time."""
         self._has_joined = asyncio.Event()
         self._clean_at = 0.0
         self._lost = False

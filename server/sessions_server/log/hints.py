@@ -1,4 +1,4 @@
-"""Hints between replicas: which sessions' logs have grown, and how far. Never any content."""
+"""Hints between replicas: which logs have grown, and to which position. They never contain content."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sessions_server.domain.models import Json, Sequence, SessionKey
 Hints: TypeAlias = Mapping[SessionKey, Sequence]
 
 HINTS_PER_PACKET = 16
-"""Few enough that a packet stays below the 8,000 bytes that PostgreSQL's NOTIFY carries, with ids of any length."""
+"""Few enough that a packet stays below NOTIFY's limit of 8,000 bytes, with ids of any length."""
 
 
 def packets(hints: Hints) -> Iterator[bytes]:
@@ -21,7 +21,7 @@ def packets(hints: Hints) -> Iterator[bytes]:
 
 
 def read_packet(packet: bytes) -> Hints:
-    """What a packet says. Raises ValueError for one that no replica sends."""
+    """Parses a packet. Raises ValueError for one that no replica sends."""
     try:
         return dict(map(_hint, loads(packet)))
     except (TypeError, ValueError) as error:

@@ -1,7 +1,7 @@
-"""Wakes whoever watches a session, and keeps its newest events at hand.
+"""Wakes the watchers of a session, and caches its newest events.
 
-The log is the truth, the ring of recent events a cache, a wake-up a hint: nothing is lost when either is. No queue per
-watcher; a slow one holds a cursor, and when it falls out of the ring it reads the log.
+The log is the truth, the ring of recent events is a cache, and a wake-up is a hint: losing either loses nothing. There
+is no queue per watcher: a slow one has a cursor, and reads the log when it falls out of the ring.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 RING_EVENTS = 1024
 RING_CHARACTERS = 1_000_000
-"""About how much a ring holds in all."""
+"""The approximate total size of a ring."""
 
 
 class Feed:
-    """What is known of one watched session; shared by all its watchers."""
+    """The state of one watched session; shared by all its watchers."""
 
     def __init__(self) -> None:
         self.version = 0
@@ -36,7 +36,7 @@ class Feed:
         self.watchers = 0
         self.head = Sequence(0)
         self._log_id = ""
-        """Of the log that the ring's events are of; empty: not known."""
+        """The log that the ring's events belong to; empty if not known."""
         self._ring: deque[Event] = deque()
         self._weights: deque[int] = deque()
         self._characters = 0
@@ -45,8 +45,8 @@ class Feed:
         self._timer_at = 0.0
 
     def recent(self, after: Sequence, log_id: str) -> list[Event] | None:
-        """The events after a position in the log with this identity, if they are all at hand; empty at the head; None:
-        ask the log."""
+        """The events after a position in the log with this identity if all are cached; empty at the head; None if the
+        log must be read."""
         if not self._ring or self.head > self._ring[-1].sequence or after + 1 < self._ring[0].sequence:
             return None
         if log_id != self._log_id or after > self._ring[-1].sequence:
@@ -57,8 +57,8 @@ class Feed:
         return [self._ring[index] for index in range(skipped, len(self._ring))]
 
     async def changed(self, since: int, timeout_seconds: float, *, beside: set[Waiter] | None = None) -> None:
-        """Returns when the version is no longer `since`, after the timeout at the latest; at times without cause. Waits
-        with a future that is also in `beside`, so that others can end the wait."""
+        """Returns when the version differs from `since`, or after the timeout; may also return spuriously. The future
+        it waits on is added to `beside`, so that others can end the wait."""
         if self.version != since or timeout_seconds <= 0:
             return
         loop = asyncio.get_running_loop()
@@ -75,7 +75,7 @@ class Feed:
                 beside.discard(woken)
 
     def publish(self, published: Published) -> None:
-        """What this process has made durable; without its events when they were too many to be kept in mind."""
+        """Adds events that this process has made durable; has none if there were too many to keep."""
         events = published.events
         self.erased_through = max(self.erased_through, published.erased_through)
         self.erasures += bool(published.erased_through)
@@ -86,7 +86,7 @@ class Feed:
             self._log_id = published.log_id
         self.head = max(self.head, published.head)
         if not events or (self._ring and self._ring[-1].sequence + 1 != events[0].sequence):
-            self._forget_ring()  # another replica wrote in between, or a series, whose events are in the log only
+            self._forget_ring()  # events of another replica or of an import are missing in between
         for event in events:
             self._ring.append(event)
             self._weights.append(_characters(event))
@@ -97,31 +97,31 @@ class Feed:
         self.wake()
 
     def hint(self, head: Sequence) -> None:
-        """The log has reached a position, as another replica says."""
+        """Another replica reports that the log has reached a position."""
         if head > self.head and not (self._ring and self._ring[-1].sequence >= head):
             self.head = head
             self.foreign += 1
             self.wake()
 
     def compare(self, head: Sequence, seen: int) -> None:
-        """A read of the log that was begun at version `seen` found its head there. If the head was further before, the
-        log has gone back."""
+        """A read of the log that was started at version `seen` found its head here. If a later head was known before,
+        the log was rolled back."""
         if head < self.head and seen == self.version:
             self.distrust()
 
     def forget(self) -> None:
-        """Whatever is at hand may be out of date; everyone looks into the log."""
+        """Empties the cache, which may be out of date, so that everyone reads the log."""
         self._forget_ring()
         self.foreign += 1
         self.wake()
 
     def distrust(self) -> None:
-        """The log may have gone back: what is at hand may not be in it any more."""
+        """Empties the cache after a possible rollback of the log."""
         self.head = Sequence(0)
         self.forget()
 
     def close(self) -> None:
-        """Nobody watches any more."""
+        """Called when nobody watches any more."""
         self._cancel_timer()
 
     def wake(self) -> None:
@@ -129,7 +129,7 @@ class Feed:
         self._wake_waiting()
 
     def _look_up_at(self, loop: asyncio.AbstractEventLoop, when: float) -> None:
-        """Has one timer wake all that wait: with a timer for each, an event would cost every watcher a new one."""
+        """Schedules one timer for all waiters: with one for each, every event would cost every watcher a new timer."""
         if self._timer is None or when < self._timer_at:
             self._cancel_timer()
             self._timer, self._timer_at = loop.call_at(when, self._look_up), when
@@ -168,7 +168,7 @@ class Hub:
 
     @contextmanager
     def watch(self, key: SessionKey) -> Iterator[Feed]:
-        """Registers interest in a session, for as long as the context lasts."""
+        """Watches a session while the context lasts."""
         feed = self._feeds.get(key)
         if feed is None:
             feed = self._feeds[key] = self._new_feed()
@@ -182,13 +182,13 @@ class Hub:
                 del self._feeds[key]
 
     def publish(self, published: list[Published]) -> None:
-        """What this process has just made durable."""
+        """Publishes what this process has just made durable."""
         for change in published:
             if (feed := self._feeds.get(change.key)) is not None:
                 feed.publish(change)
 
     def watched(self) -> dict[SessionKey, int]:
-        """The sessions, and the versions of their feeds."""
+        """The watched sessions, with the versions of their feeds."""
         return {key: feed.version for key, feed in self._feeds.items()}
 
     def hint(self, key: SessionKey, head: Sequence) -> None:
@@ -196,19 +196,19 @@ class Hub:
             feed.hint(head)
 
     def looked(self, heads: Mapping[SessionKey, Sequence], seen: Mapping[SessionKey, int]) -> None:
-        """What a read of the logs' heads found that was begun when the feeds had these versions."""
+        """Reports a read of the logs' heads that was started when the feeds had these versions."""
         for key, head in heads.items():
             if (feed := self._feeds.get(key)) is not None and key in seen:
                 feed.compare(head, seen[key])
                 feed.hint(head)
 
     def forget_all(self) -> None:
-        """Hints may have been lost: everyone looks into the log."""
+        """Hints may have been lost, so everyone reads the log."""
         for feed in self._feeds.values():
             feed.forget()
 
     def distrust_all(self) -> None:
-        """The database has failed over to a server that may lack what was shown last: everyone looks into the log."""
+        """The database has failed over to a server that may lack the last shown events, so everyone reads the log."""
         for feed in self._feeds.values():
             feed.distrust()
 
@@ -219,7 +219,7 @@ def _wake(woken: asyncio.Future[None]) -> None:
 
 
 def _characters(event: Event) -> int:
-    """How much an event weighs in memory, roughly: a flat sum, and its texts and JSON."""
+    """The approximate memory of an event: a constant, and its strings and JSON."""
     if isinstance(event.data, (ContextChange, Updated)):
         return 200 + sum(map(len, event.data.paths)) + len(encode_change(event.data) or b"")
     if not isinstance(event.data, Message):

@@ -28,8 +28,8 @@ logger = logging.getLogger(__name__)
 async def import_session(
     store: WriteStore, whole: Import, *, lane: asyncio.Semaphore, is_unwanted: Callable[[], bool]
 ) -> tuple[Committed, list[Published]]:
-    """Imports the session. Each transaction takes the lane. Raises what refuses the import, and ImportCutShort once
-    nobody wants it any more."""
+    """Imports the session. Each transaction takes the lane. Raises what refuses the import, and ImportCutShort once its
+    caller has left."""
     importing = _Importing(store, whole, lane, is_unwanted)
     staged = await importing.run(lambda tx: tx.begin_import(whole.opening))
     if staged is None:
@@ -75,8 +75,8 @@ class _Importing:
 
 
 def _decide_as_one(tx: Transaction, whole: Import) -> tuple[Committed, list[Published]]:
-    """Stops after the opening if that has no effect, as when the request is a repetition. Watchers are told only that
-    something happened and read it from the log, since there may be any number of messages."""
+    """Stops after the opening if that has no effect, as when the request is a repetition. Watchers are only told that
+    something happened and read the log, since there may be any number of messages."""
     committed, changes = _apply(tx, whole.opening)
     if not changes:
         return committed, []

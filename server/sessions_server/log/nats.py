@@ -1,6 +1,6 @@
-"""Carries hints over NATS, for fleets that are too large for every replica to listen on the database.
+"""Carries hints over NATS, for fleets in which too many replicas would listen on the database.
 
-One subject has the hints of all replicas, so let no other deployment use the same NATS account.
+All replicas use one subject, so no other deployment may use the same NATS account.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ RETRY_SECONDS: Final = 1.0
 
 
 class NatsChannel:
-    """Raises SetupError for what is no address of a NATS server, and where the client for NATS is missing."""
+    """Raises SetupError for an invalid NATS address, and if the NATS client is missing."""
 
     def __init__(self, url: str) -> None:
         if not _is_address(url):
@@ -41,7 +41,7 @@ class NatsChannel:
         self._client: Client | None = None
 
     async def send(self, packets: Seq[bytes]) -> None:
-        """Packets that cannot be sent are lost; nothing is raised for them."""
+        """Sends packets; failures lose them silently."""
         client = self._client
         if client is None or not client.is_connected:
             return
@@ -52,8 +52,8 @@ class NatsChannel:
             logger.warning("wake-ups could not be sent: %s", error)
 
     async def listen(self, received: Callable[[bytes], None], missed: Callable[[], None]) -> None:
-        """Hands on what arrives, until cancelled; connects for ever, since hints are never worth a failed start, and
-        says each time that packets were missed."""
+        """Delivers received packets until cancelled. Reconnects forever, since hints are not worth a failed start, and
+        reports each time that packets were missed."""
         while True:
             try:
                 await self._listen_once(received, missed)
@@ -62,7 +62,7 @@ class NatsChannel:
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _listen_once(self, received: Callable[[bytes], None], missed: Callable[[], None]) -> None:
-        """Until NATS closes the connection for good, as it does when access is taken back."""
+        """Returns when NATS closes the connection for good, as it does when access is revoked."""
 
         async def take(message: Msg) -> None:
             received(message.data)
@@ -114,12 +114,12 @@ def _is_address(url: str) -> bool:
     try:
         parts = urlsplit(url)
         return parts.scheme in SCHEMES and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # a port that is none, or brackets around what is no address
+    except ValueError:  # an invalid port, or brackets around something other than an address
         return False
 
 
 async def _close(client: Client) -> None:
     try:
         await client.close()
-    except Exception as error:  # it was never connected, or the connection is gone already
-        logger.debug("the connection with NATS was not closed in order: %s", error)
+    except Exception as error:  # never connected, or already disconnected
+        logger.debug("the connection to NATS was not closed cleanly: %s", error)

@@ -1,9 +1,9 @@
 """Wake-ups between replicas: hints that a session's log has grown. Delivery never depends on them.
 
-A hint is only (session, head), sent after the commit and never inside it, and coalesced: while one is on its way the
-newest head of each session waits. The poller asks the store for the heads of the watched sessions, so that a
-subscriber learns of an event even when every hint is lost. Nothing that befalls sending, receiving or polling is its
-end, nor the server's.
+A hint is just (session, head). Hints are sent after the commit, never within it, and coalesced: while some are being
+sent, only the newest head of each session waits. The poller asks the store for the heads of watched sessions, so that a
+subscriber learns of an event even if every hint is lost. A failure to send, receive or poll never stops the wake-ups or
+the server.
 """
 
 from __future__ import annotations
@@ -26,18 +26,19 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 HEADS_AT_ONCE = 1_000
-"""For how many sessions one query asks, so that neither the database nor this process is busy with it for long."""
+"""How many sessions a query covers, so that it occupies neither the database nor this process for long."""
 
 RESTS_PER_POLL = 20
 LONGEST_REST_SECONDS = 10.0
-"""Where very many sessions are watched, polling rests so many times as long as it took, and the database is spared."""
+"""If very many sessions are watched, polling pauses for a multiple of its duration, up to this long, to spare the
+database."""
 
 
 LISTEN_AGAIN_SECONDS = 1.0
 
 
 class Wakeups:
-    """Joins this process's writer, its hub and the other replicas."""
+    """Connects this process's writer, its hub and the other replicas."""
 
     def __init__(self, hub: Hub, *, channel: Channel, store: ReadStore, poll_seconds: float) -> None:
         self._hub = hub
@@ -48,7 +49,8 @@ class Wakeups:
         self._pending = asyncio.Event()
 
     def announce(self, published: list[Published]) -> None:
-        """What this process has just made durable: shown to its own watchers, hinted to the other replicas."""
+        """Publishes what this process has just made durable: to its own watchers, and as hints to the other
+        replicas."""
         self._hub.publish(published)
         for change in published:
             self._outgoing[change.key] = change.head
@@ -77,14 +79,14 @@ class Wakeups:
             try:
                 await self._channel.listen(self._receive, self._hub.forget_all)
             except Exception:
-                logger.exception("wake-ups cannot be received; it is tried again")
+                logger.exception("wake-ups cannot be received; retrying")
             await asyncio.sleep(LISTEN_AGAIN_SECONDS)
 
     def _receive(self, packet: bytes) -> None:
         try:
             self._pass_on(read_packet(packet))
         except ValueError as error:
-            logger.warning("a wake-up that no replica of this release sends was ignored: %s", error)
+            logger.warning("a malformed wake-up was ignored: %s", error)
 
     async def _poll(self) -> None:
         rest = self._poll_seconds

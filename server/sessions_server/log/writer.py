@@ -1,9 +1,9 @@
-"""The one writer of this process: gathers the commits of many callers and commits them together.
+"""The only writer of this process: gathers the commits of many callers and commits them together.
 
-Commits are decided in the order in which they were sent, in one transaction for as many as were waiting. One that
-fails, fails alone. A session that another transaction has locked for long is waited for in a lane beside, and imports
-and forks, which may be long, have another; on PostgreSQL nobody else waits for them. A caller that goes away before its
-commit's transaction began has done nothing; after that, all of it.
+Commits are decided in the order in which they were sent, in one transaction for all that were waiting. A failing commit
+does not affect the others. A session that another transaction keeps locked is waited for in a separate lane, and
+imports and forks, which may be long, have another; on PostgreSQL no other commit waits for them. If a caller leaves
+before its commit's transaction has begun, nothing happens; after that, all of it does.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ logger = logging.getLogger(__name__)
 MAX_BATCH = 512
 
 GATHER_SECONDS = 0.010
-"""How long the writer waits, under load only, for the callers that it has just answered to come again. Without it,
-every commit would take the few commands that came during the one before, and pay a disk flush for them."""
+"""How long the writer waits, under load only, for the callers that it has just answered to send again. Otherwise each
+transaction would contain only the few commits sent during the previous one, and pay a disk flush for them."""
 
 LANES = 2
-"""How many transactions may wait beside the main ones for locked sessions, each for a bounded time. With that of a fork
-or an import, and the main one itself, that makes four: the smallest pool has two connections more, for readers."""
+"""How many transactions may wait for locked sessions besides the main one, each for a bounded time. Together with a
+fork or an import and the main one that makes four: the smallest pool has two more connections, for readers."""
 
 
 Announce: TypeAlias = Callable[[list[Published]], object]
-"""Told what has become durable."""
+"""Called with what has become durable."""
 
 
 @dataclass(slots=True, eq=False)
@@ -52,14 +52,14 @@ class _Entry(Generic[Work]):
     work: Work
     result: asyncio.Future[Committed]
     origin: object
-    """Whose it is, for traces."""
+    """The trace context of the caller."""
 
 
 _Single: TypeAlias = "_Entry[Commit]"
 
 
 class _Nobody:
-    """Observes nothing."""
+    """A TransactionObserver that does nothing."""
 
     def origin(self) -> None:
         return None
@@ -71,7 +71,7 @@ class _Nobody:
 class _Decided(NamedTuple):
     outcomes: list[tuple[_Single, Committed | Exception]]
     busy: list[_Single]
-    """Those about sessions that another transaction has locked, so that nothing was done."""
+    """Commits to sessions locked by another transaction; nothing was done."""
     published: list[Published]
 
 
@@ -88,22 +88,22 @@ class Writer:
         self._lanes = asyncio.Semaphore(LANES)
         self._long_lane = asyncio.Semaphore(1)
         self._aside: dict[SessionKey, list[_Single]] = {}
-        """The sessions that another transaction has locked, and what is to be done to each of them next."""
+        """Sessions locked by another transaction, with the commits that wait for them."""
 
     def send(self, commit: Commit) -> asyncio.Future[Committed]:
-        """Takes the commit at once; the result comes when it is durable. Cancelling the result is the caller's way to
-        go away. Raises ShuttingDown; the result raises the DomainError that refuses it, Unavailable, StorageFull."""
+        """Queues the commit at once; the result comes when it is durable. Callers leave by cancelling the result.
+        Raises ShuttingDown; the result raises the DomainError that refuses it, Unavailable, StorageFull."""
         return self._enqueue(self._waiting, commit)
 
     async def submit(self, commit: Commit) -> Committed:
         return await self.send(commit)
 
     async def import_(self, whole: Import) -> Committed:
-        """Imports a session, as a whole or not at all. An import whose caller goes away is given up."""
+        """Imports a session, wholly or not at all. An import whose caller leaves is abandoned."""
         return await self._enqueue(self._imports, whole)
 
     async def fork(self, fork: Fork) -> Committed:
-        """Forks a session beside the commits, which do not wait for it where there are several connections."""
+        """Forks a session concurrently with commits, which do not wait for it if there are several connections."""
         if self._closing:
             raise _stopping()
         async with self._long_lane:
@@ -132,7 +132,7 @@ class Writer:
         return bool(self._waiting or self._imports or not self._closing)
 
     def close(self) -> None:
-        """Takes no more commits; `run` returns when those that were taken are answered."""
+        """Accepts no more commits; `run` returns once the accepted ones are answered."""
         self._closing = True
         self._ready.set()
 
@@ -146,7 +146,7 @@ class Writer:
         return entry.result
 
     async def _gather(self) -> None:
-        """Waits for something to do, and under load for all the callers that were seen at the last batch."""
+        """Waits for work and, under load, for as many callers as in the last batch."""
         if self._imports or len(self._waiting) >= self._wanted or self._closing:
             return
         self._ready.clear()
@@ -158,14 +158,14 @@ class Writer:
             timer.cancel()
 
     def _take(self) -> list[_Single]:
-        """The next entries to commit together. What is about a session that is waited for joins those that wait."""
+        """The next entries to commit together. Entries for a session that is being waited for join those waiting."""
         batch: list[_Single] = []
         while self._waiting and len(batch) < MAX_BATCH:
             entry = self._waiting.popleft()
             if entry.result.cancelled():
                 continue
             self._aside.get(entry.work.key, batch).append(entry)
-            if entry.work.reads:  # they see the state right after it
+            if entry.work.reads:  # reads must see the state right after their commit
                 break
         return batch
 
@@ -188,7 +188,8 @@ class Writer:
         self._aside[key].append(entry)
 
     async def _commit_aside(self, key: SessionKey) -> None:
-        """Waits for a session. Who comes meanwhile is committed with all others again, so that each gets a lane."""
+        """Waits for a session. Commits that arrive meanwhile go back to the main queue, so that each session gets a
+        lane."""
         async with self._lanes:
             batch = [entry for entry in self._aside[key] if not entry.result.cancelled()]
             self._aside[key] = []
@@ -198,30 +199,29 @@ class Writer:
         self._ready.set()
 
     async def _commit(self, batch: list[_Single], lock_wait: LockWait) -> list[_Single]:
-        """Returns the entries that have to wait for a session; with a long lock_wait they have waited already."""
+        """Returns the entries that must wait for a locked session; with a long lock_wait none must, since they have
+        waited already."""
         try:
             with self.observer.transaction([entry.origin for entry in batch]):
                 decided = await self._store.transact(lambda tx: _decide_batch(tx, batch, lock_wait))
         except Exception as error:
             return await self._recover(batch, lock_wait, error)
-        # The callers first, so that their answers do not queue behind a thousand watchers. Nobody runs in between.
+        # Callers first, so that their responses do not queue behind a thousand watchers. Nothing runs in between.
         for entry, outcome in decided.outcomes:
             _settle(entry, outcome)
         self._announce(decided.published)
         return decided.busy
 
     async def _recover(self, batch: list[_Single], lock_wait: LockWait, error: Exception) -> list[_Single]:
-        """A transaction was lost. Finds what broke it: a locked session by passing over those, a command by trying each
-        alone, unless none can succeed now."""
+        """Handles a lost transaction by finding its cause: skips locked sessions, or tries each commit alone, unless
+        none can succeed now."""
         if isinstance(error, SessionLocked) and lock_wait is LockWait.BRIEF:
             return await self._commit(batch, LockWait.NONE)
         if len(batch) == 1 or isinstance(error, Unavailable):
             for entry in batch:
                 _settle(entry, error)
             return []
-        logger.warning(
-            "a batch of %s commits is tried again one by one: %s", len(batch), type(error).__name__
-        )
+        logger.warning("a batch of %s commits is retried one by one: %s", len(batch), type(error).__name__)
         busy: list[_Single] = []
         for entry in batch:
             busy += await self._commit([entry], lock_wait)
@@ -245,7 +245,7 @@ def _decide_batch(tx: Transaction, batch: list[_Single], lock_wait: LockWait) ->
 
 
 def _read(tx: Transaction, outcomes: list[tuple[_Single, Committed | Exception]]) -> None:
-    """Makes the reads of a commit, which is the last of its batch."""
+    """Makes the reads of a commit, which is always the last of its batch."""
     if not outcomes:
         return
     entry, outcome = outcomes[-1]
@@ -258,7 +258,7 @@ def _stopping() -> ShuttingDown:
 
 
 def _settle(entry: _Entry[Any], outcome: Committed | Exception) -> None:
-    if entry.result.done():  # the caller went away; its commit is done all the same
+    if entry.result.done():  # the caller left; its commit was made all the same
         return
     if isinstance(outcome, Exception):
         entry.result.set_exception(outcome)
