@@ -1,4 +1,4 @@
-"""A commit: operations that happen together or not at all, and what it comes to."""
+"""A commit, which is a group of operations applied all or none, and its result."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ if TYPE_CHECKING:
     from sessions_server.domain.reads import Read, ReadResult
 
 Result: TypeAlias = Message | Removed | ContextWritten | RecordWritten | RecordsDeleted | Done
-"""What one operation came to; of `Append` the message."""
+"""The result of one operation; for `Append` the message."""
 
 
 _NO_SESSION = "/"
-"""Begins the id of a key that is not a session's: no session id has this character."""
+"""The prefix of keys that do not belong to a session: no session id contains this character."""
 
 
 def without_session(tenant: str, unique: str) -> SessionKey:
-    """The key of a commit without a session; two with the same key are decided one after the other."""
+    """The key of a commit without a session; commits with the same key are decided one after another."""
     return SessionKey(tenant, _NO_SESSION + unique)
 
 
 def is_session(key: SessionKey) -> bool:
-    """Whether a commit's key is that of a session."""
+    """Whether the key of a commit is that of a session."""
     return not key.session_id.startswith(_NO_SESSION)
 
 
 class RequestStamp(NamedTuple):
-    """A caller's request id, and what it was used for: a second use must be equal in both."""
+    """A caller's request id and what it was used for; a repetition must be equal in both."""
 
     id: str
     method: str
@@ -48,7 +48,7 @@ class RequestStamp(NamedTuple):
 
 
 class ForkedContent(NamedTuple):
-    """What a fork begins with, beside the messages and records that the store copies."""
+    """The initial content of a fork, besides the messages and records that the store copies."""
 
     origin: ForkedFrom
     context: JsonObject | None
@@ -57,54 +57,54 @@ class ForkedContent(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewSession:
-    """A session to be created before the operations."""
+    """A session to create before the operations."""
 
     user_id: str
     metadata: JsonObject
     config: SessionConfig
     storage: StorageOptions
     data_key: bytes | None = None
-    """The wrapped key of a session that is to be encrypted."""
+    """The wrapped data key, if the session is to be encrypted."""
     return_existing: bool = False
-    """Continue with the session that is there, if there is one."""
+    """Whether to use an existing session if there is one."""
     log_id: str = ""
     """The identity of the new log."""
     id_is_derived: bool = False
-    """The session id was derived from the request id, not chosen by the caller."""
+    """Whether the session id was derived from the request id rather than chosen by the caller."""
     forked: ForkedContent | None = None
 
 
 class Commit(NamedTuple):
-    """All that is to happen to one session, to records, or to both. Its decision needs nothing else."""
+    """Everything to do to one session, to records, or to both. Deciding it needs nothing else."""
 
     key: SessionKey
-    """The session. Of a commit without one, `without_session` makes one."""
+    """The session; for a commit without one, a key from `without_session`."""
     request: RequestStamp | None = None
     create: NewSession | None = None
     conditions: tuple[Condition, ...] = ()
-    """All hold before anything is done; judged before `create`."""
+    """All must hold before anything is done; evaluated before `create`."""
     operations: tuple[Operation, ...] = ()
     reads: tuple[Read, ...] = ()
-    """Made right after the operations, in the same transaction."""
+    """Made after the operations, in the same transaction."""
     shows_session: bool = True
-    """Whether the caller is told the session as it is afterwards."""
+    """Whether to return the session as it is afterwards."""
     numbers_errors: bool = False
-    """Whether an error names the index of its operation or condition in its metadata, as `operation`, `condition`."""
+    """Whether errors have the index of their operation or condition in the metadata, as `operation` or `condition`."""
     shows_context: bool = False
-    """Whether the caller is told the context as it is afterwards."""
+    """Whether to return the context as it is afterwards."""
 
 
 class Committed(NamedTuple):
-    """What a commit came to. Of a repeated request, what the first call was told, without what was erased since."""
+    """The result of a commit. For a repeated request it is the first result, without anything erased since."""
 
     results: tuple[Result, ...] = ()
-    """One for each operation."""
+    """One per operation."""
     session: Session | None = None
-    """As it is after the commit; None: erased, without a session, or not asked for."""
+    """The session after the commit; None if it was erased, there is none, or it was not requested."""
     context: Context | None = None
-    """As it is after the commit, where that was asked for."""
+    """The context after the commit, if requested."""
     reads: tuple[ReadResult, ...] = ()
-    """One for each read."""
+    """One per read."""
 
     def session_after(self) -> Session:
         """The session of a commit that shows it."""
@@ -119,7 +119,7 @@ class Committed(NamedTuple):
         return self.context
 
     def messages(self) -> tuple[Message, ...]:
-        """What its appends came to."""
+        """The appended messages."""
         return tuple(result for result in self.results if isinstance(result, Message))
 
     def removed_count(self) -> int:

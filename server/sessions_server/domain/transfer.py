@@ -1,8 +1,8 @@
-"""The stream of an export, and the check that it is whole and unchanged.
+"""The stream of an export, and the check that it is complete and unaltered.
 
-A stream is: one header, one context, some messages any number of times, some of the session's records any number of
-times, one footer. The footer's digest is taken over what all this means, as canonical JSON, not over bytes on a wire;
-so a copy that was kept as JSON still matches.
+A stream has one header, one context, any number of message records, any number of record parts, and one footer. The
+footer's digest covers the meaning of all these as canonical JSON, not the bytes on a wire, so that a copy kept as JSON
+still matches.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from sessions_server.domain.plain import is_sound as is_of_type
 from sessions_server.domain.records import Record, RecordName, Scope
 
 VERSION = 2
-"""The version of the records that this server writes."""
+"""The version of the records written by this server."""
 
 FIRST_VERSION = 1
 
 VERSIONS = (FIRST_VERSION, VERSION)
-"""The versions that it reads."""
+"""The versions that can be read."""
 
 MESSAGES_PER_RECORD = 100
 
 _HIDDEN = frozenset(
     {"key", "history_start", "log_start", "active_time", "expiry_reason", "history_head", "log_id"}
 )
-"""The fields of a session that only the server knows."""
+"""The fields of a session that are internal to the server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class RecordsPart:
 
 @dataclass(frozen=True, slots=True)
 class ScopeHeader:
-    """Begins the records of a user or a tenant, in a dump of a whole database."""
+    """Starts the records of a user or a tenant in a dump of a whole database."""
 
     scope: Scope
 
@@ -72,7 +72,7 @@ class ScopeHeader:
 class Footer:
     message_count: int
     record_count: int
-    """How many records come before the footer."""
+    """The number of records before the footer."""
     sha256: bytes
 
 
@@ -80,7 +80,7 @@ ExportRecord: TypeAlias = Header | ContextRecord | MessagesRecord | RecordsPart 
 
 
 def row_count(record: ExportRecord) -> int:
-    """How many messages and records of the session there are in a record of a stream."""
+    """The number of messages and session records in a record of a stream."""
     match record:
         case MessagesRecord(messages):
             return len(messages)
@@ -91,7 +91,7 @@ def row_count(record: ExportRecord) -> int:
 
 
 def pieces(record: ExportRecord, rows: int) -> Iterator[ExportRecord]:
-    """The record in several, each of at most this many messages or records of the session."""
+    """The record split into several, each with at most this many messages or session records."""
     count = row_count(record)
     if count <= rows:
         yield record
@@ -105,7 +105,7 @@ def pieces(record: ExportRecord, rows: int) -> Iterator[ExportRecord]:
 
 
 class Checker:
-    """Follows a stream of records, in either direction, and knows the footer that belongs to it."""
+    """Checks a stream of records, in either direction, and computes its footer."""
 
     def __init__(self) -> None:
         self._digest = hashlib.sha256()
@@ -120,7 +120,7 @@ class Checker:
         return Footer(self._messages, self._records, self._digest.digest())
 
     def take(self, record: ExportRecord) -> None:
-        """Accounts for the next record. Raises InvalidRequest when it cannot stand there."""
+        """Accounts for the next record. Raises InvalidRequest if it is not allowed there."""
         if self.finished:
             raise _refused("A record follows the footer; send the records of one export, in their order.")
         if isinstance(record, Footer):
@@ -173,7 +173,7 @@ class Checker:
 
 
 def encode_record(record: ExportRecord) -> bytes:
-    """A record of a stream that is being checked, for keeping it meanwhile."""
+    """The stored form of a record while its stream is being checked."""
     match record:
         case Header(version, session, export_time):
             return dumps(["header", version, session_json(session), export_time])
@@ -211,7 +211,7 @@ def decode_record(data: bytes) -> ExportRecord:
 
 
 def is_sound(record: ExportRecord) -> bool:
-    """Whether each value is of its type. To be asked of a record from a file, where nobody vouches for it."""
+    """Whether every value has the right type. Needed for records from a file, which nothing has validated."""
     match record:
         case Header(version, session, export_time):
             return is_of_type(version, int) and is_of_type(export_time, int) and is_of_type(session, Session)
@@ -244,7 +244,7 @@ def _messages_json(messages: tuple[Message, ...]) -> Json:
 
 
 def _record_json(record: Record, value: str) -> list[Any]:
-    """A record without its scope, with what stands for its value."""
+    """A record without its scope, with a stand-in for its value."""
     (_, session_id, _), collection, key = record.name
     return [session_id, [*collection], key, value, *record[2:]]
 
@@ -270,7 +270,7 @@ def _meaning(record: Header | ContextRecord | MessagesRecord | RecordsPart) -> J
 
 
 def _visible(session: Session, version: int) -> Json:
-    """What of a session travels on the wire: not its tenant, nor what only the server knows."""
+    """The part of a session that is exported: without its tenant and the server's internal fields."""
     if version == FIRST_VERSION:
         return codec_v1.meaning(session)
     plain = session_json(session).items()

@@ -1,1 +1,1 @@
-"""The file of a whole database, and its two ways: out of a database and into one."""
+"""The file of a whole database: exporting to it and importing from it."""

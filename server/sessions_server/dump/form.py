@@ -1,10 +1,10 @@
-"""The lines of an export's file: each record as JSON, under the names that it has in the protos.
+"""The lines of an export file: each record as JSON, under the names in the protos.
 
-Clients write and read the same lines, so what one program has exported any other imports. Times are RFC 3339, spans are
-seconds such as `3600s`, bytes are base64, enums are their names, and what is absent or empty is left out. Beside its
-header a session has here what only the server knows of it, under `moved`, which other readers ignore.
+Clients write and read the same lines, so any program can import what another has exported. Times are RFC 3339,
+durations are seconds such as `3600s`, bytes are base64, enums are their names, and absent or empty values are left out.
+Next to a session's header its internal fields are under `moved`, which other readers ignore.
 
-What the first release wrote begins with `[` and is still read.
+Records written by the first release start with `[` and can still be read.
 """
 
 from __future__ import annotations
@@ -55,28 +55,28 @@ if TYPE_CHECKING:
 E = TypeVar("E", bound="StrEnum")
 
 FORMAT: Final = "sessions.v1.export"
-"""What a file says that it is."""
+"""The format named in a file's first line."""
 
 DEFAULT_TENANT: Final = "default"
-"""The tenant of a session whose file does not name one, since a client wrote it."""
+"""The tenant of a session whose file names none, because a client wrote it."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _NANOS: Final = 10**9
 
 
 def kind_of(line: bytes) -> str:
-    """What a line holds, by its beginning."""
+    """The kind of a line, from its beginning."""
     name = line[2 : line.find(b'"', 2)] if line[:2] in (b'{"', b'["') else b""
     return name.decode(errors="replace").replace("-", "_")
 
 
 def line_of(kind: str, value: Any) -> bytes:
-    """A line without its end."""
+    """A line without its newline."""
     return dumps({kind: value})
 
 
 def value_of(line: bytes) -> Any:
-    """What a line of one value holds; of the first release's form all that follows the kind."""
+    """The value of a line with a single value; in the first release's format, everything after the kind."""
     found = loads(line)
     if isinstance(found, dict):
         [value] = found.values()
@@ -85,7 +85,7 @@ def value_of(line: bytes) -> Any:
 
 
 def write(record: ExportRecord) -> bytes:
-    """The line of a record, without its end."""
+    """The line of a record, without its newline."""
     match record:
         case Header(version, session, export_time):
             header: JsonObject = {
@@ -206,7 +206,7 @@ def _read_session(raw: dict[str, Any], moved: dict[str, Any]) -> Session:
         forked_from=None if origin is None else ForkedFrom(origin["session_id"], origin["sequence"]),
         **times,
     )
-    _time(session.expire_time)  # which has to be a time too, or no list could show it
+    _time(session.expire_time)  # must be a valid time too, or lists could not show it
     return session
 
 
@@ -273,7 +273,7 @@ def _read_record(raw: dict[str, Any]) -> Record:
 
 
 def _present(**values: Any) -> JsonObject:
-    """What is neither absent nor empty."""
+    """The values that are neither absent nor empty."""
     return {name: value for name, value in values.items() if value}
 
 

@@ -1,4 +1,4 @@
-"""The file that a whole database is moved in: a line for each record, a session's records together.
+"""The export file of a whole database: one line per record, with the records of a session together.
 
     {"format":"sessions.v1.export"}         what the file is
     {"header":…} … {"footer":…}             a session, as in an export
@@ -12,8 +12,8 @@
 Clients write the same file with one session, or one JSON document with its records, which is read as well.
 
 Only complete sessions count: anything after the last of them was interrupted and is written again. A file that does not
-begin like this is never touched, and only one command at a time uses a file. Nothing is imported before the whole file
-has been verified.
+start like this is never touched, and only one command can use a file at a time. Nothing is imported before the whole
+file has been verified.
 """
 
 from __future__ import annotations
@@ -37,22 +37,22 @@ if TYPE_CHECKING:
 
 FIRST_LINE: Final = form.line_of("format", form.FORMAT) + b"\n"
 FIRST_RELEASE: Final = b'["sessions-dump",2]\n'
-"""How the first release began its files, which are read and not written any more."""
+"""The first line of the first release's files, which are read but no longer written."""
 
 COLUMN: Final = "dump"
 
 LONGEST_LINE: Final = 64 * 1024 * 1024
-"""Longer than any that is written: a page of messages, each byte six in JSON, encrypted, and in base64."""
+"""Longer than any line that is written: a page of messages, each byte six in JSON, encrypted, and in base64."""
 
 CLOSING: Final = ("footer", "sealed_footer")
-"""What ends a session, or the records of a scope."""
+"""The kinds of lines that end a session, or the records of a scope."""
 
 _OTHER_RELEASE: Final = (b'["sessions-dump",', b'{"format":"sessions.')
 _PRIVATE: Final = 0o600
 
 
 def next_line(path: Path, file: IO[bytes]) -> bytes:
-    """A line, or what there is of one at the file's end."""
+    """The next line, or what is left of one at the end of the file."""
     line = file.readline(LONGEST_LINE + 1)
     if len(line) > LONGEST_LINE:
         raise altered(path)
@@ -85,8 +85,8 @@ def usable(path: Path) -> Iterator[None]:
 
 
 def open_regular(name: str, flags: int) -> int:
-    """Raises SetupError for a folder, a device or a pipe."""
-    # Without O_NONBLOCK opening a pipe would wait for somebody at its other end.
+    """Raises SetupError for a folder, a device or a FIFO."""
+    # Without O_NONBLOCK opening a FIFO would wait for its other end.
     descriptor = os.open(name, flags | os.O_NONBLOCK | os.O_CLOEXEC, _PRIVATE)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
@@ -95,7 +95,7 @@ def open_regular(name: str, flags: int) -> int:
 
 
 def claim(path: Path, file: IO[bytes], lock: int) -> None:
-    """Until the file is closed. Raises SetupError when another command has it."""
+    """Locks the file until it is closed. Raises SetupError if another command holds it."""
     try:
         fcntl.flock(file, lock | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -107,10 +107,10 @@ def claim(path: Path, file: IO[bytes], lock: int) -> None:
 def not_an_export(path: Path, line: bytes) -> SetupError:
     if line.startswith(_OTHER_RELEASE):
         return SetupError(
-            f"{path} was exported by another release of this program, and was left as it is; export again with this "
+            f"{path} was exported by another release of this program, and was left unchanged; export again with this "
             "release."
         )
-    return SetupError(f"{path} is not an export of this program, and was left as it is; name another file.")
+    return SetupError(f"{path} is not an export of this program, and was left unchanged; name another file.")
 
 
 def altered(path: Path) -> SetupError:

@@ -1,4 +1,4 @@
-"""Reads the file that a whole database is moved in; `lines.py` says what it holds."""
+"""Reads the export file of a whole database, whose format is described in `lines.py`."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 
 class DumpReader:
-    """Reads a whole file, session after session."""
+    """Reads a complete file session by session."""
 
     def __init__(self, file: IO[bytes], path: Path, cells: Cells) -> None:
         self._file = file
@@ -60,8 +60,8 @@ class DumpReader:
         return self._file.tell()
 
     def headers(self) -> Iterator[Header | ScopeHeader]:
-        """The header of each session, and of each user or tenant with records. What follows is read by `lines` or
-        `small`, or passed over."""
+        """Yields the header of each session, and of each user or tenant with records. The rest is read by `lines` or
+        `small`, or skipped."""
         while (kind := form.kind_of(line := self._line())) != "end":
             if kind == "damaged":
                 continue
@@ -74,14 +74,14 @@ class DumpReader:
                 self._pass_over()
 
     def lines(self) -> Iterator[bytes]:
-        """What follows the header that was read last, to the end of its session or scope."""
+        """The lines after the last header read, to the end of its session or scope."""
         line = b""
         while form.kind_of(line) not in CLOSING:
             line = self._line()
             yield line
 
     def small(self, most: int) -> list[bytes] | None:
-        """The same at once; None, and nothing is read, where it has more than this many bytes."""
+        """The same lines at once; None, without reading anything, if they have more than this many bytes."""
         start, found, size = self._file.tell(), [], 0
         for line in self.lines():
             found.append(line)
@@ -94,7 +94,7 @@ class DumpReader:
     async def records(
         self, header: Header | ScopeHeader, lines: Iterable[bytes]
     ) -> AsyncIterator[ExportRecord]:
-        """All that belongs to a header. Raises KeyNotAvailable, DataCorrupted."""
+        """The records that belong to a header. Raises KeyNotAvailable, DataCorrupted."""
         for record in self.decoded(header, lines):
             yield record
 
@@ -124,7 +124,7 @@ class DumpReader:
         return line
 
     def _content(self, line: bytes) -> bytes:
-        """The content of a line that is not a record in clear."""
+        """The content of a line that is not an unencrypted record."""
         try:
             return b64decode(form.value_of(line), validate=True)
         except (ValueError, TypeError) as error:
@@ -136,7 +136,7 @@ class DumpReader:
 
 @contextmanager
 def open_to_read(path: Path, cells: Cells) -> Iterator[DumpReader]:
-    """Raises SetupError for a file that is not one of these, incomplete, altered, or in use."""
+    """Raises SetupError for a file that is not an export, is incomplete or altered, or is in use."""
     with usable(path), open(path, "rb", opener=open_regular) as file:
         claim(path, file, fcntl.LOCK_SH)
         with _as_lines(path, file) as lines:
@@ -146,7 +146,7 @@ def open_to_read(path: Path, cells: Cells) -> Iterator[DumpReader]:
 
 @contextmanager
 def _as_lines(path: Path, file: IO[bytes]) -> Iterator[IO[bytes]]:
-    """The file itself, or the lines of the one JSON document that it holds."""
+    """The file itself, or lines made from its single JSON document."""
     line = file.readline(len(FIRST_LINE))
     file.seek(0)
     if line in (FIRST_LINE, FIRST_RELEASE) or not line.lstrip().startswith(b"{"):
@@ -176,7 +176,7 @@ def _records_of_document(path: Path, file: IO[bytes], line: bytes) -> list[Json]
 
 
 def _check_is_whole(path: Path, file: IO[bytes]) -> None:
-    """Reads all of it once."""
+    """Reads the whole file once."""
     first = line = file.readline(len(FIRST_LINE))
     if first not in (FIRST_LINE, FIRST_RELEASE):
         raise not_an_export(path, first)

@@ -1,8 +1,8 @@
-"""Moves all sessions and records of a database to a file, and from it into a database, also of the other kind.
+"""Exports all sessions and records of a database to a file, and imports them into a database of either kind.
 
-Both ways can be cut off at any point and called again: an export goes on behind the last whole session in the file,
-an import passes over what its database has already. A session comes in under its tenant and id, with its messages,
-context, metadata and times, and its log goes on behind the position that it had; its older events are not moved.
+Both can be interrupted at any point and run again: an export resumes after the last complete session in the file, an
+import skips what the database already has. A session keeps its tenant, id, messages, context, metadata and times, and
+its log continues after its previous position; older events are not moved.
 """
 
 from __future__ import annotations
@@ -36,44 +36,43 @@ if TYPE_CHECKING:
 KEYS_PER_STEP = 256
 
 Progress = Callable[[int], None]
-"""Told, now and then, how many sessions (export) or bytes of the file (import) are behind."""
+"""Called now and then with the number of finished sessions (export) or bytes of the file (import)."""
 
 
 SESSIONS_AT_ONCE = 256
-"""How many small sessions are brought in together."""
+"""How many small sessions to import together."""
 
 SMALL_BYTES = 64 * 1024
-"""What a small session has at most in the file."""
+"""The maximum size of a small session in the file."""
 
 GATHERED_BYTES = 2 * 1024 * 1024
-"""What is brought in together, but for the last of it."""
+"""The total size of sessions to import together, not counting the last one."""
 
 MOST_TRIES = 16
-"""How often the export of a session begins again because its history was shortened meanwhile."""
+"""How often to restart the export of a session whose history is shortened meanwhile."""
 
 
 class Exported(NamedTuple):
     sessions: int
-    """How many the file holds."""
+    """The number of sessions in the file."""
     damaged: tuple[SessionKey, ...]
-    """Those that are not in the file. Records of a user or a tenant are named by their scope's `cell_key`."""
+    """The sessions left out of the file. Records of a user or a tenant are named by their scope's `cell_key`."""
 
 
 class Imported(NamedTuple):
     added: int
     there: int
-    """Sessions that had come with an earlier import from the file."""
+    """Sessions from an earlier import of the file."""
     over: int
-    """Sessions whose ttl has ended since they were exported, and whose data went with it."""
+    """Sessions whose ttl has ended since the export, together with their data."""
 
 
 async def export_all(
     source: SessionStore, transfers: Transfers, writer: DumpWriter, *, progress: Progress
 ) -> Exported:
-    """Appends what the file does not hold yet and finishes it. A session whose data is damaged is left out, and named
-    in the file.
+    """Appends what the file lacks and completes it. A session with damaged data is left out, and named in the file.
 
-    Raises SetupError for a session whose key is missing, and for a file that was begun with another database.
+    Raises SetupError for a session with a missing key, and for a file started with another database.
     """
     reached = writer.reached
     for session in (reached.first, reached.last):
@@ -98,7 +97,7 @@ async def export_all(
 async def _export_shared(
     source: SessionStore, transfers: Transfers, writer: DumpWriter, damaged: list[SessionKey]
 ) -> int:
-    """Appends the records of users and tenants; returns of how many of these the file has records."""
+    """Appends the records of users and tenants; returns how many of these have records in the file."""
     count, last = writer.reached.scopes, writer.reached.last_scope
     while scopes := await source.shared_scopes(last, KEYS_PER_STEP):
         for scope in scopes:
@@ -117,10 +116,10 @@ async def _export_shared(
 
 
 async def _came_from(source: ReadStore, session: Session) -> bool:
-    """Whether an exported session is in this database, or was erased from it since, which leaves its log's end."""
+    """Whether an exported session is in this database, or was erased from it since, which leaves its log's head."""
     try:
         found = await source.session(session.key)
-    except DataCorrupted:  # damaged since, so that nothing speaks against it
+    except DataCorrupted:  # damaged since, so it cannot be ruled out
         return True
     except SessionNotFound:
         return (await source.heads([session.key])).get(session.key, 0) >= session.last_sequence
@@ -128,7 +127,7 @@ async def _came_from(source: ReadStore, session: Session) -> bool:
 
 
 async def _export_one(transfers: Transfers, key: SessionKey, writer: DumpWriter) -> int:
-    """How many sessions that added: none if it was erased meanwhile. Begins again when its history was shortened.
+    """Returns how many sessions were added: none if it was erased meanwhile. Starts again if its history was shortened.
     Raises DataCorrupted."""
     for left in reversed(range(MOST_TRIES)):
         try:
@@ -147,10 +146,10 @@ async def _export_one(transfers: Transfers, key: SessionKey, writer: DumpWriter)
 async def import_all(
     target: ReadStore, transfers: Transfers, reader: DumpReader, *, progress: Progress
 ) -> Imported:
-    """Brings in every session of the file that is not there yet; small ones many together.
+    """Imports every session of the file that is missing; small ones many at a time.
 
-    Raises SetupError when an id is taken by another session, or a session cannot be read or stored; what came before
-    it stays.
+    Raises SetupError if an id is used by another session, or a session cannot be read or stored; earlier sessions stay
+    imported.
     """
     importer = _Importer(target, transfers, reader)
     for header in reader.headers():
@@ -178,13 +177,13 @@ class _Importer:
         self.imported = Imported(0, 0, 0)
 
     def gather(self, header: Header, lines: list[bytes]) -> bool:
-        """Keeps a small session to be brought in with others; returns whether there are enough of them."""
+        """Collects a small session to import with others; returns whether there are enough."""
         self._gathered.append((header, lines))
         self._bytes += sum(map(len, lines))
         return len(self._gathered) == SESSIONS_AT_ONCE or self._bytes > GATHERED_BYTES
 
     async def flush(self) -> None:
-        """Brings in what was gathered, in one transaction if none of it is refused."""
+        """Imports the collected sessions, in one transaction if none is refused."""
         gathered, self._gathered, self._bytes = self._gathered, [], 0
         heads = await self._target.heads([header.session.key for header, _ in gathered])
         coming: list[SessionKey] = []
@@ -206,7 +205,7 @@ class _Importer:
             raise stop
 
     async def stream(self, header: Header | ScopeHeader) -> None:
-        """Brings in a large session, or the records of a scope."""
+        """Imports a large session, or the records of a scope."""
         records = self._reader.records(header, self._reader.lines())
         if isinstance(header, ScopeHeader):
             await _import_shared(self._transfers, header, records)
@@ -221,7 +220,7 @@ class _Importer:
         return is_there
 
     def _count(self, key: SessionKey, outcome: object) -> None:
-        """Raises SetupError where the session was refused for another reason than that nothing is left of it."""
+        """Raises SetupError if the session was refused for any reason other than having expired."""
         match outcome:
             case InvalidState():
                 self.imported = self.imported._replace(over=self.imported.over + 1)
@@ -229,7 +228,7 @@ class _Importer:
                 raise _stopped_at(
                     key,
                     "another session has this id in the database. Import into another database, or delete that "
-                    "session, then run the import again; what came before is imported.",
+                    "session, then run the import again; earlier sessions are imported.",
                 ) from outcome
             case DomainError():
                 raise _stopped_at(key, outcome) from outcome
@@ -240,7 +239,7 @@ class _Importer:
 
 
 async def _is_there(target: ReadStore, session: Session) -> bool:
-    """Whether the session came with an earlier import, even if it has been erased since: its log had gone on."""
+    """Whether an earlier import added the session, even if it has been erased since: its log would have continued."""
     try:
         found = await target.session(session.key)
     except SessionNotFound:
@@ -268,6 +267,6 @@ def _stopped_at(key: SessionKey, why: object) -> SetupError:
 
 def _of_another_database(path: Path, key: SessionKey) -> SetupError:
     return SetupError(
-        f"{path} was begun with another database: session {key.session_id} of tenant {key.tenant} is not in this one "
-        "as it stands there. Nothing was added; name another file, or the database that it was begun with."
+        f"{path} was begun with another database: session {key.session_id} of tenant {key.tenant} is missing or "
+        "different in this one. Nothing was added; name another file, or the database that it was begun with."
     )

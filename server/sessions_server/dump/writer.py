@@ -1,4 +1,4 @@
-"""Writes the file that a whole database is moved in; `lines.py` says what it holds."""
+"""Writes the export file of a whole database, whose format is described in `lines.py`."""
 
 from __future__ import annotations
 
@@ -51,18 +51,18 @@ class Reached(NamedTuple):
     last: Session | None
     sessions: int
     digest: _Hash
-    """Over all of it."""
+    """Of everything up to there."""
     scopes: int = 0
     last_scope: Scope | None = None
-    """The last user or tenant whose records are in it."""
+    """The last user or tenant with records in the file."""
     last_key: SessionKey | None = None
-    """The last session that is in it, or is named as damaged."""
+    """The last session in the file, or named as damaged."""
     damaged: tuple[SessionKey, ...] = ()
-    """The sessions and scopes that are named as damaged."""
+    """The sessions and scopes named as damaged."""
 
 
 class DumpWriter:
-    """Appends whole sessions to a file that only its owner may read."""
+    """Appends complete sessions to a file that only its owner can read."""
 
     def __init__(self, file: IO[bytes], path: Path, cells: Cells, reached: Reached) -> None:
         self._file = file
@@ -73,7 +73,7 @@ class DumpWriter:
         self.reached = reached
 
     async def add(self, records: AsyncIterator[ExportRecord]) -> None:
-        """Appends the records of one session; when they break off, the file is as it was."""
+        """Appends the records of one session; if they end early, the file is unchanged."""
         start, digest = self._file.tell(), self._digest.copy()
         envelope: Envelope = Plain()
         try:
@@ -90,7 +90,7 @@ class DumpWriter:
             raise
 
     def leave_out(self, key: SessionKey) -> None:
-        """Says that a session is damaged, so that the file lacks it."""
+        """Records that a session is damaged and missing from the file."""
         self._append(form.line_of("damaged", dict(key._asdict())))
 
     def sync(self) -> None:
@@ -137,8 +137,8 @@ class DumpWriter:
 
 @contextmanager
 def open_to_write(path: Path, cells: Cells) -> Iterator[DumpWriter]:
-    """Continues after the last complete session of the file. Raises SetupError for a file that is something else, is
-    complete already, or is in use."""
+    """Continues after the last complete session of the file. Raises SetupError if the file is not an export, is already
+    complete, or is in use."""
     with usable(path), open(path, "a+b", opener=open_regular) as file:
         claim(path, file, fcntl.LOCK_EX)
         reached = _cut_to_whole_sessions(path, file)
@@ -146,7 +146,7 @@ def open_to_write(path: Path, cells: Cells) -> Iterator[DumpWriter]:
 
 
 def _cut_to_whole_sessions(path: Path, file: IO[bytes]) -> Reached:
-    """Takes off what follows the last whole session."""
+    """Truncates the file after the last complete session."""
     file.seek(0)
     line = file.readline(len(FIRST_LINE))
     if not FIRST_LINE.startswith(line):
@@ -178,7 +178,7 @@ def _cut_to_whole_sessions(path: Path, file: IO[bytes]) -> Reached:
 
 
 def _further(reached: Reached, session: Session | None, scope: Scope | None, digest: _Hash) -> Reached:
-    """After one more session, or one more scope."""
+    """The state after one more session or scope."""
     if scope is not None:
         return reached._replace(digest=digest.copy(), scopes=reached.scopes + 1, last_scope=scope)
     return reached._replace(
