@@ -1,4 +1,4 @@
-"""The metrics of all workers as one: each series with the number of its worker in the label `worker`."""
+"""Combines the metrics of all workers: each series has the worker's number in the label `worker`."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from sessions_server.rpc.metrics import SERVING
 from sessions_server.workers.worker import Worker
 
 SCRAPE_SECONDS: Final = 3.0
-"""How long a worker may take to give its metrics; Prometheus itself waits for ten seconds."""
+"""How long a worker may take to return its metrics; Prometheus waits for ten seconds."""
 
 LABEL: Final = "worker"
 
 
 def registry_of(workers: Sequence[Worker]) -> CollectorRegistry:
-    """A registry with the metrics that the workers have at the moment of each scrape."""
+    """A registry with the workers' current metrics at each scrape."""
     registry = CollectorRegistry()
     registry.register(_OfAll(workers))
     return registry
@@ -50,7 +50,8 @@ class _OfAll(Collector):
 
 
 def _scrape(worker: Worker) -> list[Metric]:
-    """Its metrics. One that does not run, or does not answer, does not serve: that is its only metric."""
+    """The metrics of a worker. One that is not running or does not respond has a single metric: that it does not
+    serve."""
     try:
         if worker.addresses is not None:
             return _fetch(worker.addresses.metrics)

@@ -1,4 +1,4 @@
-"""The ports that several workers share: whether settings allow that, and a hold on each port while they run."""
+"""The ports shared by several workers: whether the settings allow that, and holding each port while they run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ONE: Final = "or leave SESSIONS_WORKERS at 1."
 
 
 def check_workers(settings: Settings) -> None:
-    """Raises SetupError when several workers cannot serve with these settings."""
+    """Raises SetupError if several workers cannot serve with these settings."""
     if settings.workers == 1:
         return
     if settings.database_url.startswith("sqlite"):
@@ -39,7 +39,7 @@ def check_workers(settings: Settings) -> None:
 def shared_ports(settings: Settings) -> Iterator[Settings]:
     """Holds the ports of gRPC and HTTP. Yields the settings with which every worker listens on them.
 
-    Nobody but this user's processes can listen there meanwhile, whether workers run or not. Raises SetupError when
+    Only this user's processes can listen there meanwhile, whether workers are running or not. Raises SetupError if
     another process uses one of the ports.
     """
     with ExitStack() as stack:
@@ -65,14 +65,14 @@ def _held(setting: str, address: str) -> Iterator[str]:
 
 
 def _hold(host: str, port: int) -> socket.socket:
-    """A socket that does not listen. It is bound alone, so a port that another process uses is refused; after that
-    only sockets with SO_REUSEPORT can be bound beside it, which Linux allows to processes of the same user."""
+    """A socket that does not listen. It is bound exclusively at first, so that a port in use is refused; after that
+    only sockets with SO_REUSEPORT can be bound to it, which Linux allows to processes of the same user."""
     [(family, kind, _, _, place), *_] = socket.getaddrinfo(
         host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )
     holder = socket.socket(family, kind)
     try:
-        # Connections of a server that ended just before do not keep the port from being taken.
+        # Connections of a server that exited just before must not block the port.
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         holder.bind(place)
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)

@@ -1,4 +1,4 @@
-"""`serve --workers N`: starts the workers, starts one again when it ends, stops all of them in order."""
+"""`serve --workers N`: starts the workers, restarts them when they exit, and stops all of them in order."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from sessions_server.workers.worker import Worker
 logger = logging.getLogger(__name__)
 
 PAUSE_SECONDS: Final = (0.1, 30.0)
-"""How long after its end a worker is started again: at first, and at most. Each end doubles the pause, until a worker
-has served for longer than the longest."""
+"""The first and longest pauses before a worker is restarted. The pause doubles with each exit, until a worker has
+served for longer than the longest one."""
 
 
 async def supervise(settings: Settings, *, ready: Ready) -> int:
-    """Serves with several workers until SIGTERM, SIGINT or SIGHUP, which all of them drain before they end.
+    """Serves with several workers until SIGTERM, SIGINT or SIGHUP, after which all of them drain and exit.
 
-    Returns the worst of their exit codes, as a shell has them. Ends too when a worker cannot start and no other serves.
-    Raises SetupError when the workers cannot share an address, or it is not free.
+    Returns the worst of their exit codes, as a shell would report them. Also returns when a worker cannot start and no
+    other serves. Raises SetupError if the workers cannot share an address, or it is not free.
     """
     configure_logging(settings)
     for sentence in unknown_variables(os.environ):
@@ -59,9 +59,9 @@ async def _run(workers: list[Worker], stop: asyncio.Event, ready: Ready) -> int:
 
 
 async def _serve(workers: list[Worker], ready: Ready) -> int:
-    """Serves for as long as a worker does. Returns the exit code of the one that could not start.
+    """Serves as long as a worker does. Returns the exit code of the one that could not start.
 
-    One starts before the others: it brings the tables up to date, and what is wrong with the settings is said once.
+    One starts before the others: it migrates the tables, and problems with the settings are reported once.
     """
     first, *others = workers
     if (addresses := await first.start()) is None:
@@ -82,7 +82,7 @@ async def _serve(workers: list[Worker], ready: Ready) -> int:
 
 
 async def _keep(worker: Worker, workers: list[Worker]) -> int:
-    """Starts it again whenever it ends. Returns its exit code when it cannot start and no other serves."""
+    """Restarts it whenever it exits. Returns its exit code if it cannot start and no other serves."""
     shortest, longest = PAUSE_SECONDS
     pause = shortest
     while True:

@@ -1,7 +1,7 @@
-"""One worker, as the process that supervises it sees it: started, watched, told to stop.
+"""One worker as seen by the supervisor: started, watched, stopped.
 
-The two are joined by a pair of sockets. The settings go one way and the addresses the other; after that nothing is
-sent, and the end of this side, by a stop or by a kill, tells the worker to stop.
+The two are connected by a socket pair. The settings are sent one way and the addresses the other; after that nothing is
+sent, and closing the supervisor's end, by a stop or a kill, tells the worker to stop.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ class Worker:
     def __init__(self, number: int, settings: Settings) -> None:
         self.number = number
         self.addresses: Addresses | None = None
-        """While it serves."""
+        """Set while it serves."""
         self._settings = settings.model_dump_json().encode() + b"\n"
         self._process: asyncio.subprocess.Process | None = None
         self._leash: socket.socket | None = None
 
     async def start(self) -> Addresses | None:
-        """Starts a process. Returns where it listens once it serves; None if it has ended."""
+        """Starts a process. Returns its addresses once it serves; None if it has exited."""
         self._release()
         self._leash, end = socket.socketpair()
         with end:
@@ -48,7 +48,7 @@ class Worker:
         return self.addresses
 
     async def ended(self) -> int:
-        """Waits for its end. Returns the exit code; negative is the signal that ended it."""
+        """Waits for its exit. Returns the exit code; a negative one is the signal that killed it."""
         if self._process is None:
             return 1
         code = await self._process.wait()
@@ -56,7 +56,7 @@ class Worker:
         return code
 
     async def stop(self) -> int:
-        """Has it drain, if it runs. Returns the exit code; 0 if it was still too young to drain."""
+        """Makes it drain, if it is running. Returns the exit code; 0 if it was too young to drain."""
         self._release()
         if self._process is None:
             return 0
@@ -69,19 +69,19 @@ class Worker:
 
 
 async def _spawn(number: int, parent: socket.socket) -> asyncio.subprocess.Process:
-    """Starts worker `number`, with its end of the pair of sockets."""
+    """Starts worker `number` with its end of the socket pair."""
     return await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "sessions_server", "worker"),
         *("--number", str(number), "--parent", str(parent.fileno())),
         stdin=asyncio.subprocess.DEVNULL,
         pass_fds=(parent.fileno(),),
         env={name: value for name, value in os.environ.items() if not name.upper().startswith(PREFIX)},
-        process_group=0,  # Ctrl-C in a terminal reaches the parent alone, which tells the workers.
+        process_group=0,  # Ctrl-C in a terminal reaches only the parent
     )
 
 
 async def _exchange(leash: socket.socket, settings: bytes) -> bytes:
-    """Sends the settings. Returns the line that the worker says once it serves; empty if it ends before."""
+    """Sends the settings. Returns the line that the worker sends once it serves; empty if it exits before."""
     leash.setblocking(False)
     loop, said = asyncio.get_running_loop(), b""
     try:
