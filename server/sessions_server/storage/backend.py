@@ -1,6 +1,6 @@
-"""The port between the store and a database. Each database implements it in a folder of its own.
+"""The port between the store and a database. Each database implements it in its own folder.
 
-A third database is one more such folder, and one more line in `databases.py`.
+To add a database, add such a folder and a line in `databases.py`.
 """
 
 from __future__ import annotations
@@ -26,129 +26,130 @@ T = TypeVar("T")
 SETTING: Final = "SESSIONS_DATABASE_URL"
 
 ENGINE_OPTIONS: Final[dict[str, Any]] = {"hide_parameters": True}
-"""How every engine is made: no error message and no log line shows a parameter."""
+"""Options of every engine: no error message or log line may show a parameter."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """How a database is run. Each database takes what concerns it."""
+    """Options for running a database. Each database uses those that apply to it."""
 
     clock: Clock | None = None
-    """None: the database's own clock, or the system's where the database has none."""
+    """None for the database's own clock, or the system's if the database has none."""
     pool_size: int = 8
     """Connections to a database server."""
     scrub_seconds: float = 1.0
-    """How soon erased content is cleared from a database file."""
+    """The delay before erased content is cleared from a database file."""
     clears_gaps: bool = True
-    """Whether the unused parts of a database file's pages are cleared."""
+    """Whether to clear the unused parts of a database file's pages."""
     allow_unsafe: bool = False
-    """Accepts a database server that may lose what it has acknowledged."""
+    """Whether to accept a database server that may lose acknowledged writes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """A database as it was found, without a change to it."""
+    """The state of a database, found without changing it."""
 
     name: str
-    """What it is and where, without a password: `SQLite 3.50.1 at sessions.db`."""
+    """The database and its location, without a password: `SQLite 3.50.1 at sessions.db`."""
     schema: str | None = None
-    """The last migration that it has; None where it has no tables of ours."""
+    """Its last migration; None if it has none of our tables."""
     wrappings: tuple[bytes, ...] = ()
-    """The beginning of each kind of wrapped data key that it holds, long enough to name the key that wrapped it."""
+    """A prefix of each kind of wrapped data key in it, long enough to identify the wrapping key."""
     seconds_ahead: float = 0.0
-    """By how much its clock, or the last write to its file, is ahead of this machine's clock; negative when behind."""
+    """How far its clock, or the last write to its file, is ahead of this machine's clock; negative if behind."""
     served_by: str = ""
-    """The process that has it and keeps others out, such as `process (17)`; empty where there is none."""
+    """The process that holds it exclusively, such as `process (17)`; empty if there is none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Locks:
-    """What several writers of one database need, beyond the locks of rows. Each returns the time at last."""
+    """The locks that several writers of one database need besides row locks. Each statement also returns the time
+    afterwards."""
 
     absent: Prepared
-    """Waits for the keys of sessions that have no row to be locked."""
+    """Waits for locks on the keys of sessions without a row."""
     absent_if_free: Prepared
-    """Does not wait, and says of each key whether it is locked now."""
+    """Tries to lock these keys without waiting, and returns for each whether it was locked."""
     numbers: Prepared
-    """Waits for pairs of 32-bit numbers, one after another, each held by one transaction at a time."""
+    """Waits for locks on pairs of 32-bit numbers, in order, each held by one transaction at a time."""
     wait_long: Prepared
-    """Lets this transaction wait longer."""
+    """Raises this transaction's lock timeout."""
 
 
 class Backend(ABC):
-    """A database, as a URL names it. Making one touches nothing; a runner does the work."""
+    """A database, as identified by a URL. Creating it has no effect; a runner does the work."""
 
     scheme: ClassVar[str]
-    """What its URLs begin with."""
+    """The scheme of its URLs."""
     aliases: ClassVar[tuple[str, ...]] = ()
-    """What they may begin with instead."""
+    """Alternative schemes."""
     example: ClassVar[str]
-    """A URL for those who gave one that no database knows."""
+    """An example URL for the error about an unknown scheme."""
 
     locks: ClassVar[Locks | None] = None
-    """None where there is only one writer."""
+    """None if there is only one writer."""
     joins_laterally: ClassVar[bool]
     """Whether one statement can look up a bounded number of rows for each of many sessions."""
 
     @classmethod
     @abstractmethod
     def from_url(cls, url: URL, text: str) -> Self:
-        """The database of a URL with this scheme, parsed and as it was given. Raises StoreRefused."""
+        """Parses the URL, which has this scheme. Raises StoreRefused."""
 
     @abstractmethod
     def condition(self, condition: Condition, document: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
-        """A condition on a column of JSON in the database's SQL."""
+        """A condition on a JSON column in the database's SQL."""
 
     @abstractmethod
     def search_in_write(self, connection: Connection, search: Callable[[], T]) -> T:
-        """Runs a search that is a part of a write transaction; where all other writes wait for it, for a short time
-        only. Raises LimitExceeded when it takes longer; the transaction is then lost."""
+        """Runs a search within a write transaction; if all other writes wait for it, only for a short time. Raises
+        LimitExceeded if it takes longer; the transaction is then lost."""
 
     @abstractmethod
     def transaction_number(self, connection: Connection) -> int:
-        """The number of this write transaction. A reader that stops before the numbers of transactions that still run
-        misses nothing and sees them in order."""
+        """The number of this write transaction. A reader that stops before the numbers of running transactions misses
+        nothing and sees transactions in order."""
 
     @abstractmethod
     def epoch(self, connection: Connection) -> str:
-        """Which of the servers that had this database one after another the connection leads to, as eight characters:
-        another one after every failover, and every restore from a backup. Empty where there is only one, or it does not
-        say."""
+        """Identifies the server that the connection leads to, as eight characters: it changes at every failover, and at
+        every restore from a backup. Empty if there is only one server, or it is unknown."""
 
     @abstractmethod
     def runner(self, options: RunOptions) -> Runner:
-        """A runner, not started yet. Raises StoreRefused where a package is missing."""
+        """A runner that is not started yet. Raises StoreRefused if a package is missing."""
 
     @abstractmethod
     def channel(self) -> Channel | None:
-        """Wake-ups between the servers that share the database; None where one process has it to itself."""
+        """Wake-ups between the servers that share the database; None if only one process can use it."""
 
     @abstractmethod
     def when_failed_over(self, tell: Callable[[], None]) -> None:
-        """Has `tell` called, before anything is read from it, whenever another server takes the database over, which
-        may lack what the one before had last."""
+        """Registers `tell`, which is called, before anything is read, whenever another server takes over the database
+        and may lack the last events of its predecessor."""
 
     @abstractmethod
     def is_missing(self) -> bool:
-        """Whether opening the database would make a new one."""
+        """Whether opening the database would create a new one."""
 
     @abstractmethod
     def check(self) -> None:
-        """Looks at the URL before anything is opened. Raises StoreRefused."""
+        """Checks the URL before anything is opened. Raises StoreRefused."""
 
     @abstractmethod
     async def survey(self, *, allow_unsafe: bool = False) -> Survey:
-        """Looks at the database and changes nothing. Raises what `opening` explains."""
+        """Examines the database without changing it. Raises errors that `opening` explains."""
 
     @abstractmethod
     def vacuum(self) -> tuple[int, int]:
-        """Writes the database anew without its unused room; nobody else may have it open. Returns its bytes before and
-        after. Raises StoreRefused where the database does so by itself, StoreInUse, StorageFull, Unavailable."""
+        """Rewrites the database without its unused space; nobody else may have it open. Returns its size before and
+        after, in bytes. Raises StoreRefused if the database does that by itself, StoreInUse, StorageFull,
+        Unavailable."""
 
     @abstractmethod
     def explain(self, error: Exception) -> str | None:
-        """Why the database cannot be used, and what to do, as a sentence for the operator. None for an error that says
-        so itself, or that nobody expected. The sentence never has the URL, which may hold a password, nor the
+        """Why the database cannot be used and what to do, as a sentence for the operator. None for errors that say so
+        themselves, or are unexpected. The sentence contains neither the URL, which may have a password, nor the
         database's own message."""
 
 
@@ -160,26 +161,26 @@ class Runner(ABC):
 
     @abstractmethod
     async def start(self) -> None:
-        """Opens the database and brings its tables up to date. Raises StoreRefused, Unavailable."""
+        """Opens the database and migrates its tables. Raises StoreRefused, Unavailable."""
 
     @abstractmethod
     async def close(self) -> None:
-        """Waits for what runs, and lets go of the database. May be called twice."""
+        """Waits for running work and closes the database. May be called twice."""
 
     @abstractmethod
     def abandon(self) -> None:
-        """Lets go of the database at once, because what runs takes too long to be waited for."""
+        """Closes the database immediately, without waiting for running work."""
 
     @abstractmethod
     async def ping(self, *, in_doubt: bool) -> None:
-        """Returns when the database can be written to; raises Unavailable, StorageFull when it cannot. With `in_doubt`,
-        because a write has failed, it is tried. It takes a bounded time."""
+        """Returns if the database can be written to; otherwise raises Unavailable, StorageFull. With `in_doubt`, after
+        a failed write, it tries a write. Takes a bounded time."""
 
     @abstractmethod
     async def write(self, work: Callable[[Connection], T], *, snapshot: bool = False) -> T:
-        """Runs `work` in one durable transaction; what it raises rolls everything back. It may be run again, if another
-        transaction came first. With `snapshot`, all of its statements see the same state. Raises Unavailable when it is
-        unknown whether the commit happened."""
+        """Runs `work` in one durable transaction; an exception of `work` rolls everything back. `work` may be run again
+        if another transaction won a conflict. With `snapshot`, all of its statements see the same state. Raises
+        Unavailable if it is unknown whether the transaction committed."""
 
     @abstractmethod
     async def read(self, work: Callable[[Connection], T], *, snapshot: bool) -> T:
@@ -187,34 +188,33 @@ class Runner(ABC):
 
     @abstractmethod
     async def search(self, work: Callable[[Connection], T], *, tenant: str, field: str) -> T:
-        """Runs `work`, which reads one snapshot of a tenant's data and may look at many rows, in the lane of searches.
-        Cancelling it stops the work. Raises LimitExceeded, which names the field of the request, when it takes too
-        long; Unavailable when too many searches wait."""
+        """Runs `work`, which reads one snapshot of a tenant's data and may examine many rows, in the search lane.
+        Cancellation stops it. Raises LimitExceeded, naming the field of the request, if it takes too long; Unavailable
+        if too many searches are waiting."""
 
     @abstractmethod
     async def shrink(self, pages: int) -> int:
-        """Gives unused room of the database's file back to the disk, at most this many pages. Returns how many; 0 when
-        little is unused."""
+        """Returns unused space of the database file to the disk, at most this many pages. Returns how many; 0 if little
+        is unused."""
 
     @abstractmethod
     async def settle(self, key: SessionKey) -> None:
-        """Returns when what was being written to the session is durable or undone. Raises SessionLocked when that takes
-        long."""
+        """Returns when pending writes to the session are durable or undone. Raises SessionLocked if that takes long."""
 
     @abstractmethod
     def now(self) -> Micros | None:
-        """The present instant; None: ask the database."""
+        """The current time; None to ask the database."""
 
     @property
     def log_bytes(self) -> int:
-        """The size of a file's write-ahead log, as of the last write; 0 where the database looks after its own."""
+        """The size of a file's write-ahead log after the last write; 0 if the database manages its own."""
         return 0
 
     @property
     def log_limit_bytes(self) -> int:
-        """The size from which on it is emptied; 0 where there is none."""
+        """The size at which it is truncated; 0 if there is none."""
         return 0
 
     @abstractmethod
     def scrub_soon(self) -> None:
-        """Content was erased: clears copies of it from the disk soon, wherever the database leaves some."""
+        """Content was erased: soon clears copies of it from the disk, if the database leaves any."""

@@ -1,7 +1,7 @@
-"""Bases: states of a session, with its context, that later states are folded from.
+"""Bases: snapshots of a session with its context, from which later states are computed.
 
-Without them a read of the past would fold the whole log. So a base is added about every thousand events. A large
-context is copied less often, so that bases add little to what the events themselves take.
+Without them, reading a past state would replay the whole log. A base is added about every thousand events. Large
+contexts are copied less often, so that bases take little space compared with the events.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from sessions_server.storage.schema import bases, contexts, sessions
 from sessions_server.storage.statements import Prepared, Upsert
 
 EVENTS: Final = 1_024
-"""At each multiple of this in a log a base is due, if the context is small."""
+"""A base is due at each multiple of this in a log, if the context is small."""
 
 _BYTES_PER_EVENT: Final = 64
-"""How much copies of the context may take, for each event of a log."""
+"""The space that copies of the context may take, per event of the log."""
 
 PUT_BASES: Final = Upsert(bases)
 
@@ -54,7 +54,7 @@ ADD_BASE: Final = Prepared(
         ),
     )
 )
-"""Of a session with the context that is stored, unless that has more than `most` bytes."""
+"""A base of a session with the stored context, unless the context has more than `most` bytes."""
 
 DROP_BASES: Final = Prepared(bases.delete().where(*_OF_KEY, bases.c.sequence < sa.bindparam("before")))
 
@@ -67,8 +67,8 @@ FIND_BASE: Final = Prepared(
 
 
 def largest_context(before: Sequence, after: Sequence) -> int:
-    """How many bytes the context of a base may have that is added when a log grows from one head to another; 0: none is
-    due. Among the positions that are passed it counts the one that the largest power of two divides: the rounder it is,
-    the longer ago was one as round."""
+    """The maximum size of the context in a base that is added when a log grows from one head to another; 0 if none is
+    due. It depends on the position in between that is divisible by the largest power of two: the higher the power, the
+    longer ago was the last such position."""
     power = 1 << ((before ^ after).bit_length() - 1)
     return power * _BYTES_PER_EVENT if power >= EVENTS else 0

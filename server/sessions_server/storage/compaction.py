@@ -1,8 +1,8 @@
-"""Removes the first events of logs. The state at the new start is kept as the base of the events that follow.
+"""Removes the first events of logs. The state at the new start is kept as the base of the remaining events.
 
-A log is cut after the last event that is older than events are kept, by the server's own time, and not a message of the
-history. Such messages stay where they are, before the log's start too: they are content of the session, though no
-longer events that a watcher can ask for.
+A log is cut after the last event that is past the retention, by the server's clock, and not a message of the history.
+Messages of the history stay, even before the log's start: they are content of the session, though no longer events that
+a watcher can request.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _EVENTS_AT_ONCE: Final = 10_000
-"""How many events are let go of at once; the rest follows at the next time."""
+"""How many events to remove at once; the rest follows at the next time."""
 
-# Another server may be compacting the same sessions, or writing to them: then it is their turn.
+# Skips sessions that another server is compacting or writing; they get their turn later.
 _COMPACTABLE: Final = Prepared(
     sa.select(*SESSION_COLUMNS)
     .where(sessions.c.compact_time <= sa.bindparam("until"))
@@ -83,7 +83,7 @@ _PUT_OFF: Final = Prepared(
 
 
 def compact(connection: Connection, limit: int, *, rules: Rules, now: Micros | None) -> int:
-    """Removes events that are no longer kept from at most this many logs. Returns how many logs it looked at."""
+    """Removes events past the retention from at most this many logs. Returns how many logs it examined."""
     until = Micros(read_clock(connection, now) - rules.limits.events_kept)
     found = _COMPACTABLE.rows(connection, until=until, count=limit)
     left = _EVENTS_AT_ONCE
@@ -98,8 +98,8 @@ def compact(connection: Connection, limit: int, *, rules: Rules, now: Micros | N
 
 
 def _compact_log(connection: Connection, row: Row, until: Micros, most: int, *, rules: Rules) -> int:
-    """Moves the log's start first, so that a reader never finds a log that begins later than it says. Returns by how
-    much. Raises KeyNotAvailable, DataCorrupted, before anything is changed."""
+    """Moves the log's start first, so that a reader never finds a log that begins later than its start. Returns by how
+    much. Raises KeyNotAvailable, DataCorrupted before changing anything."""
     session, stored = session_from_row(row), upkeep(row)
     tenant, session_id = session.key
     key = {"key_tenant": tenant, "key_session_id": session_id}
@@ -115,23 +115,21 @@ def _compact_log(connection: Connection, row: Row, until: Micros, most: int, *, 
     _SET_LOG_START.run(
         connection, **key, new_log_start=start, new_compact_time=due, new_replay_start=replay_start
     )
-    first = (
-        session.log_start if stored.hidden else 0
-    )  # what is before that may be much, and is erased in steps
+    first = session.log_start if stored.hidden else 0  # there may be many, which are erased in steps
     _LET_GO.run(connection, **key, first=first, start=start)
     return max(start - session.log_start, 1)
 
 
 def _put_off(connection: Connection, row: Row, due: Micros, why: Exception) -> None:
-    """Leaves a log that cannot be compacted as it is, until that time."""
+    """Postpones a log that cannot be compacted."""
     tenant, session_id = row[:2]
     logger.warning("the log of session %s of tenant %s cannot be compacted: %s", session_id, tenant, why)
     _PUT_OFF.run(connection, key_tenant=tenant, key_session_id=session_id, new_compact_time=due)
 
 
 def _first_young(connection: Connection, session: Session, until: Micros) -> tuple[int, Micros | None]:
-    """The first event that is younger than that, and its time; the position after the log's end if there is none. Found
-    by halving, since a log may be long, and times grow along it."""
+    """The first event younger than that, and its time; the position after the log's end if there is none. A binary
+    search, since a log may be long and times increase along it."""
     tenant, session_id = session.key
     first, end, due = int(session.log_start), int(session.last_sequence) + 1, None
     while first < end:

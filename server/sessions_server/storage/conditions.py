@@ -1,10 +1,10 @@
-"""Conditions on metadata and labels in SQL: what they mean, whatever the database. A test compares them with Python.
+"""Conditions on metadata and labels in SQL: their meaning in every database. A test compares them with Python.
 
-A path leads through objects only. Values of different types are never equal and never in an order: `true` is not 1,
-"1" is not 1. Texts are in the order of their code points. A condition fails where its path leads nowhere, except `$ne`
-and `$exists: false`. An object holds another when it has all its keys with values that hold its values; a list holds
-another when it holds each of its items; anything else holds its equal. `$contains` asks whether an object holds an
-object, a list holds a list or an item, a text has a part. Paths and values are bound parameters, without exception.
+A path leads through objects only. Values of different types are never equal and never ordered: `true` is not 1, "1" is
+not 1. Strings are ordered by code point. A condition fails if its path does not exist, except `$ne` and `$exists:
+false`. An object contains another if it has all its keys with values that contain its values; a list contains another
+if it contains each of its items; any other value contains only its equal. `$contains` tests an object for an object, a
+list for a list or an item, and a string for a substring. Paths and values are always bound parameters.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ ORDER: Final[dict[Operator, Callable[[Any, Any], Any]]] = {
 
 
 def stored_json(value: Json) -> str:
-    """The text in which metadata is stored: equal values have equal texts."""
+    """The stored form of metadata: equal values have equal strings."""
     return canonical(_unified(value)).decode()
 
 
 def _unified(value: Json) -> Json:
-    """Numbers that are equal are written alike: 1.0 as 1."""
+    """Writes equal numbers alike: 1.0 as 1."""
     if isinstance(value, dict):
         return {key: _unified(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -50,8 +50,8 @@ def _unified(value: Json) -> Json:
 
 
 def check(conditions: Iterable[Condition], *, field: str) -> None:
-    """Refuses what nothing stored can match, or what SQLite cannot parse. The field is the request's that has them.
-    Raises InvalidRequest."""
+    """Refuses operands that no stored value can match, or that SQLite cannot parse. `field` is the request's field to
+    report. Raises InvalidRequest."""
     parts = 0
     for path, _, operand in conditions:
         count, lists = _size(operand)
@@ -66,7 +66,7 @@ def check(conditions: Iterable[Condition], *, field: str) -> None:
 
 
 def _size(operand: Json) -> tuple[int, int]:
-    """How many plain values there are, and how deep lists nest."""
+    """The number of plain values, and how deep lists nest."""
     if not isinstance(operand, (dict, list)):
         return 1, 0
     items = [_size(item) for item in (operand.values() if isinstance(operand, dict) else operand)]

@@ -1,7 +1,7 @@
-"""The content that is encrypted where a session is: a context, an event's data, a first answer, a record's value.
+"""The content that is encrypted if its session is: contexts, event data, stored responses, record values.
 
-It is sealed before it reaches the database and opened after it has left it; each value is bound to its own place. What
-reads a stored value raises KeyNotAvailable, and DataCorrupted for one that is not as it was written.
+It is encrypted before it reaches the database and decrypted after leaving it; each value is bound to its place. Reading
+a stored value raises KeyNotAvailable, and DataCorrupted if it was altered.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from sessions_server.storage.kinds import Kinds
 from sessions_server.storage.schema import contexts, log
 
 CONTEXT_COLUMN: Final = "contexts.data"
-"""Also of the context in a base, which is the same value at an earlier time."""
+"""Also used for the context in a base, which is the same value at an earlier time."""
 PAYLOAD_COLUMN: Final = "log.payload"
 CHANGE_COLUMN: Final = "log.change"
 ANSWER_COLUMN: Final = "requests.answer"
@@ -46,17 +46,17 @@ RECORD_COLUMN: Final = "records.value"
 
 
 class Keeping(IntEnum):
-    """How the answer to a request id is kept."""
+    """How the response to a request id is stored."""
 
     CLEAR = 0
     SEALED = 1
     ERASED = 2
-    """Not any more: its session was erased since."""
+    """Erased together with its session."""
     OUTLIVING = 3
-    """In clear, and for as long as the id: it is that of the request that erased the session."""
+    """Unencrypted, and kept as long as the id: the response to the request that erased the session."""
     RECEIPT = 4
-    """In clear, and for as long as the id: the ids, positions and times of new messages, which count in their log
-    only."""
+    """Unencrypted, and kept as long as the id: the ids, positions and times of new messages, valid only in their
+    log."""
 
 
 _CONTEXT_KINDS: Final = Kinds((contexts.c.revision, contexts.c.update_time))
@@ -73,7 +73,7 @@ _TYPES: Final = {str(value): value for value in EventType}
 
 @dataclass(slots=True)
 class Content:
-    """The content of one session. Without a data key it is stored as it is."""
+    """The content of one session. Without a data key it is stored unencrypted."""
 
     cells: Cells
     key: SessionKey
@@ -112,7 +112,7 @@ class Content:
             raise damaged(self.key, error) from error
 
     def event(self, row: Any) -> Event:
-        """From a row of sequence, type, message_id, request_id, time, message_time, payload, change."""
+        """Reads a row of sequence, type, message_id, request_id, time, message_time, payload, change."""
         sequence, kind, message_id, request_id, time, *rest = row
         try:
             _EVENT_KINDS.check((sequence, message_id, request_id, time, *rest))
@@ -149,7 +149,7 @@ class Content:
             raise damaged(self.key, error) from error
 
     def moved_payload(self, sequence: int, stored: bytes, target: Content, to: int) -> bytes:
-        """A payload as it is stored at a position of another session."""
+        """The stored form of a payload at a position of another session."""
         return target._seal(PAYLOAD_COLUMN, str(to), self._open(PAYLOAD_COLUMN, str(sequence), stored))
 
     def record_cell(self, name: RecordName, value: bytes) -> bytes:
@@ -189,7 +189,7 @@ class Content:
 
 
 def _record_row(name: RecordName) -> str:
-    """A record's place within its scope."""
+    """The place of a record within its scope."""
     return dumps([[*name.collection], name.key]).decode()
 
 

@@ -1,4 +1,4 @@
-"""Sets the counters of a new session whose messages the store wrote by itself: a fork, or an import in slices."""
+"""Sets the counters of a new session whose messages the store has written itself, for a fork or an import in slices."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stored data that cannot be decoded is lost for its own session alone: each decoder raises DataCorrupted for it."""
+"""Stored data that cannot be decoded is lost only for its own session: each decoder raises DataCorrupted for it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from sessions_server.domain.errors import DataCorrupted
 logger = logging.getLogger(__name__)
 
 UNREADABLE: Final = (AttributeError, IndexError, KeyError, TypeError, ValueError)
-"""What decoding raises for data that is not as it was written."""
+"""What decoding raises for altered data."""
 
 _MOST_NAMED: Final = 10_000
 _named: set[tuple[str, str]] = set()
-"""The sessions that the log has named already."""
+"""The sessions that were already named in the log."""
 
 
 def damaged(key: tuple[str, str], cause: Exception) -> DataCorrupted:
@@ -24,7 +24,7 @@ def damaged(key: tuple[str, str], cause: Exception) -> DataCorrupted:
 
 
 def report(key: tuple[str, str], cause: Exception) -> None:
-    """Name in the log whose data is damaged, once."""
+    """Logs once whose data is damaged."""
     tenant, session_id = key
     if (tenant, session_id) in _named:
         return

@@ -1,4 +1,4 @@
-"""Which databases there are, and which of them a URL names."""
+"""The supported databases, and the selection of one by URL."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DATABASES: Final[tuple[type[Backend], ...]] = (
 
 
 def parse_url(text: str) -> Backend:
-    """The database that a URL names; nothing is opened. Raises StoreRefused."""
+    """The database for a URL, without opening it. Raises StoreRefused."""
     try:
         url = make_url(text)
     except ArgumentError:
@@ -42,7 +42,7 @@ def _unknown() -> StoreRefused:
 
 @contextmanager
 def opening(backend: Backend) -> Iterator[None]:
-    """Around what makes and starts a store. Raises StoreRefused with a sentence where there is one."""
+    """Encloses creating and starting a store. Raises StoreRefused with a sentence if there is one."""
     backend.check()
     try:
         yield

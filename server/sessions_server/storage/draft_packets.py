@@ -1,5 +1,5 @@
-"""Packets that replicas leave for each other, for some seconds. A sender numbers its packets in the order in which it
-commits them, so a reader that knows how far it has read each sender misses none."""
+"""Packets that replicas leave for each other for a few seconds. A sender numbers its packets in the order in which it
+commits them, so a reader that knows the last number of each sender misses none."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
 KEPT: Final = Micros(10 * SECOND)
-"""How long a packet is kept: much longer than a reader takes to come again."""
+"""How long a packet is kept: far longer than the polling interval of readers."""
 
 _names: Final = (
     draft_packets.c.tenant,
@@ -63,8 +63,7 @@ def add(connection: Connection, sender: str, packets: Seq[DraftPacket], *, now: 
 def take(
     connection: Connection, reader: str, known: Mapping[str, int], joined: Container[SessionKey]
 ) -> tuple[list[DraftPacket], dict[str, int]]:
-    """The packets of other senders about the joined sessions after the known numbers, and the numbers that are known
-    then."""
+    """The packets of other senders about the joined sessions, after the known numbers; and the updated numbers."""
     found = _NEWS.rows(connection, reader=reader, known=as_list(known.items()))
     now_known = {sender: number for _, _, sender, number in found}
     wanted = [row for row in found if SessionKey(row[0], row[1]) in joined]
@@ -77,5 +76,5 @@ def take(
 
 
 def clean(connection: Connection, *, now: Micros | None) -> int:
-    """Deletes what is older than packets are kept. Returns how many."""
+    """Deletes packets older than the retention. Returns how many."""
     return _CLEAN.run(connection, until=read_clock(connection, now) - KEPT)

@@ -1,8 +1,8 @@
-"""Erases in bounded steps what callers have erased already: it is hidden from them, and only its rows are left.
+"""Erases in bounded steps what callers have already erased: it is hidden from them, and only its rows are left.
 
-A write erases a few rows itself. Of more it only says that they are hidden, in the session's row, and puts the work on
-a list, in the same transaction: so it costs the same at any size, and a server that is killed in between finds the work
-again. A step locks one session, then one item of the list, as writers do.
+A write erases a few rows itself. If there are more, it only marks them as hidden in the session's row and adds the work
+to a list, in the same transaction. So its cost does not depend on the number, and the work is found again if a server
+is killed in between. A step locks one session, then one item of the list, in the same order as writers.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ if TYPE_CHECKING:
     from sessions_server.storage.spans import Spans
 
 FEW: Final = 256
-"""How many rows a write erases itself, in all. More are left to the steps that follow."""
+"""How many rows in total a write erases itself. More are left to later steps."""
 
 _STEP_BYTES: Final = 4 * 1024 * 1024
-"""How much content a step erases at most, or one row."""
+"""How much content a step erases at most, or a single row."""
 
 _ITEMS_AT_ONCE: Final = 32
 
@@ -63,21 +63,22 @@ class What(StrEnum):
     """What is to be erased of a session."""
 
     MESSAGES = "messages"
-    """The messages in the spans that its row has as hidden."""
+    """The messages in the hidden spans of its row."""
     CHANGES = "changes"
-    """What events up to a position keep of the context's past values."""
+    """The context's past values in events up to a position."""
     LOG = "log"
-    """All rows of the log up to a position, of a session that was deleted."""
+    """All rows of the log up to a position, of a deleted session."""
     RECORDS = "records"
-    """The records of a deleted session, or the hidden ones of any other."""
+    """All records of a deleted session, or the hidden records of another one."""
     ANSWERS = "answers"
-    """What is kept for the request ids of a session that was deleted."""
+    """The stored responses of a deleted session's request ids."""
     IMPORT = "import"
-    """The rows of an import under way, up to a position, or of one that was given up. See staging.py."""
+    """The rows of an import in progress, up to a position, or of an abandoned one. See staging.py."""
 
 
 BEFORE_CREATION: Final = frozenset({What.RECORDS, What.ANSWERS, What.IMPORT})
-"""What has to be erased before a session is created under the id again: nothing tells these rows from new ones."""
+"""What must be erased before a session with the id is created again, because these rows cannot be told from new
+ones."""
 
 
 class Erasure(NamedTuple):
@@ -89,16 +90,16 @@ class Erasure(NamedTuple):
     through: int = 0
     position: int = 0
     lease: int | None = None
-    """Until when to leave the rows alone; None if they can be erased now."""
+    """Until when to leave the rows alone; None to erase them now."""
     after: str | None = None
-    """Of hidden records, after which one to continue; None: from the first."""
+    """For hidden records, the one to continue after; None to start with the first."""
 
     @property
     def session(self) -> dict[str, str]:
         return {"key_tenant": self.tenant, "key_session_id": self.session_id}
 
     def joined(self, listed: Erasure | None) -> Erasure:
-        """An item that does what both do, of which one is on the list."""
+        """An item that does the work of both, one of which is on the list."""
         if listed is None:
             return self
         return self._replace(
@@ -110,14 +111,14 @@ _OF_KEY: Final = ("tenant", "session_id")
 
 
 def of_session(table: sa.Table) -> tuple[sa.ColumnElement[bool], ...]:
-    """The condition on the key; the parameters are named unlike the columns, for statements about many rows."""
+    """The condition on the key; its parameters have other names than the columns, for statements about many rows."""
     return (
         table.c.tenant == sa.bindparam("key_tenant"),
         table.c.session_id == sa.bindparam("key_session_id"),
     )
 
 
-# As text: of a statement for many rows every parameter comes with each row.
+# As a literal, since every parameter of a statement for many rows is sent with each row.
 _KEEPING_ERASED: sa.ColumnElement[int] = sa.literal_column(str(Keeping.ERASED.value))
 
 _IS_ITEM: Final = (*of_session(erasures), erasures.c.what == sa.bindparam("what"))
@@ -166,7 +167,7 @@ _SET_HIDDEN: Final = Prepared(
 )
 
 _WITH_CONTEXT: Final = (EventType.CREATED, EventType.CONTEXT_CHANGE, EventType.IMPORTED)
-"""The events that keep values of the context; the first that of a fork."""
+"""The events that contain values of the context; the first is that of a fork."""
 
 _IN_SPAN: Final = (
     *of_session(log),
@@ -192,7 +193,7 @@ _NEXT_OUTSIDE_HISTORY: Final = _next_rows(log.c.message_id.is_(None))
 _CLEARED: Final = log.update().values(message_id=sa.null(), payload=sa.null())
 CLEAR_MESSAGES: Final = Prepared(_CLEARED.where(*_IN_SPAN, log.c.message_id.is_not(None)))
 FREE_MESSAGE_IDS: Final = Prepared(_CLEARED.where(*_IN_SPAN, log.c.message_id == sa.bindparam("free_id")))
-"""Of messages that are hidden."""
+"""Frees the ids of hidden messages."""
 FORGET_CHANGES: Final = Prepared(
     log.update()
     .values(change=sa.null())
@@ -254,17 +255,17 @@ def with_many_answers(connection: Connection, keys: Iterable[SessionKey]) -> set
 
 
 def find_erasures(connection: Connection, keys: Iterable[SessionKey]) -> list[Erasure]:
-    """What is still to be erased of these ids."""
+    """The pending erasures of these ids."""
     return [Erasure(*row) for row in _FIND.rows(connection, keys=as_list(keys))]
 
 
 def erase(connection: Connection, limit: int, *, now: Micros | None) -> int:
-    """Erases at most this many rows of one item. Returns how many it looked at; 0: nothing is left. Raises
+    """Erases at most this many rows of one item. Returns how many it examined; 0 if nothing is left. Raises
     SessionLocked."""
     items = _ITEMS.rows(connection, now=now)
     if not items:
         return 0
-    *chosen, instant = random.choice(items)  # any of them, so that several servers seldom wait for each other
+    *chosen, instant = random.choice(items)  # a random one, so that several servers rarely collide
     found = Erasure(*chosen)
     row = _LOCK_SESSION.first(connection, **found.session)
     claimed = _CLAIM.first(connection, **found.session, what=found.what)
@@ -283,7 +284,7 @@ def erase(connection: Connection, limit: int, *, now: Micros | None) -> int:
 
 
 def _locked(item: Erasure, log_start: int, hidden: str | bytes | None, records_start: object) -> _Locked:
-    """The session of an item. Where it is damaged, nobody can say what to erase, and nothing is hidden."""
+    """Locks the session of an item. If its hidden spans are damaged, it is unknown what to erase, so none are hidden."""
     try:
         found = spans.decode(hidden, (item.tenant, item.session_id))
     except DataCorrupted:
@@ -292,7 +293,7 @@ def _locked(item: Erasure, log_start: int, hidden: str | bytes | None, records_s
 
 
 class _Locked(NamedTuple):
-    """The session of an item."""
+    """The locked session of an item."""
 
     log_start: int
     hidden: Spans
@@ -301,9 +302,9 @@ class _Locked(NamedTuple):
 
 class _Progress(NamedTuple):
     rows: int
-    """How many were looked at."""
+    """How many were examined."""
     left: Erasure | None
-    """None: nothing is."""
+    """None if nothing is left."""
 
 
 def _messages(connection: Connection, item: Erasure, session: _Locked | None, limit: int) -> _Progress:
@@ -333,7 +334,7 @@ def _log(connection: Connection, item: Erasure, session: _Locked | None, limit: 
     _DELETE_ROWS.run(connection, **_in(item, 0, last))
     if last < item.through:
         return _Progress(count, item)
-    if session is not None and session.hidden:  # of a session that was created since
+    if session is not None and session.hidden:  # not of a session created since
         hidden = spans.after(session.hidden, last)
         _SET_HIDDEN.run(connection, **item.session, new_hidden=spans.encode(hidden))
     return _Progress(count, None)
@@ -363,7 +364,7 @@ def _answers(connection: Connection, item: Erasure, _: _Locked | None, limit: in
 
 
 def _import(connection: Connection, item: Erasure, session: _Locked | None, limit: int) -> _Progress:
-    """The first step ends the lease, so that an import that was held up cannot continue."""
+    """The first step ends the lease, so that a delayed import cannot continue."""
     given_up = item._replace(lease=None)
     progress = _records(connection, given_up, session, limit)
     if progress.left is not None:
@@ -389,6 +390,6 @@ def _in(item: Erasure, first: int, last: int) -> dict[str, Any]:
 
 
 def _reach(rows: Seq[Row], limit: int, last: int) -> tuple[int, int]:
-    """How many of the next rows a step takes, and the position up to which it then has come."""
+    """How many of the next rows a step takes, and the position that it reaches."""
     count = fitting((size for _, size in rows), _STEP_BYTES)
     return count, rows[count - 1][0] if count < len(rows) or len(rows) == limit else last

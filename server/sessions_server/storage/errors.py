@@ -1,4 +1,4 @@
-"""What databases refuse, in the domain's words. A database's own message never leaves as part of one."""
+"""Database errors translated to the domain. A database's own message is never passed on."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from sessions_server.domain.errors import (
 
 
 class StoreRefused(SetupError):
-    """The store cannot be opened as it is configured. A sentence that says what to do; nothing was changed."""
+    """The store cannot be opened as configured. A sentence that says what to do; nothing was changed."""
 
 
 class StoreInUse(StoreRefused):
-    """Another process has the database, which only one may have."""
+    """Another process holds the database, which allows only one."""
 
     def __init__(self, sentence: str, *, holder: str) -> None:
         super().__init__(sentence)
         self.holder = holder
-        """The process, such as `process 17`, as far as it is known."""
+        """The process, such as `process 17`, if known."""
 
 
 @contextmanager
 def translated(translate: Callable[[Exception], DomainError | None]) -> Iterator[None]:
-    """Raises the domain's error instead of the database's, where `translate` knows one."""
+    """Raises the domain's error instead of the database's, if `translate` knows one."""
     try:
         yield
     except (DomainError, StoreRefused):
@@ -46,7 +46,7 @@ def translated(translate: Callable[[Exception], DomainError | None]) -> Iterator
 
 
 def driver_error(error: BaseException) -> BaseException:
-    """What the database's driver raised, whether or not SQLAlchemy has wrapped it."""
+    """The database driver's exception, whether or not SQLAlchemy has wrapped it."""
     return error.orig if isinstance(error, sa.exc.DBAPIError) and error.orig is not None else error
 
 

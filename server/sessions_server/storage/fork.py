@@ -1,7 +1,7 @@
-"""Forks a session in one transaction, which sees the source as it was at one instant and does not lock it.
+"""Forks a session in one transaction, which reads one snapshot of the source without locking it.
 
-Where nothing is encrypted, each table costs one statement, whatever the number of rows. What is encrypted is sealed
-again, with the new session's own key.
+Unencrypted data takes one statement per table, whatever the number of rows. Encrypted data is encrypted again with the
+new session's key.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 _MESSAGES_AT_ONCE: Final = 500
 _RECORDS_AT_ONCE: Final = 16
-"""Of at most 3 MiB each."""
+"""Each is at most 3 MiB."""
 
 _NEW_ID: Final = sa.bindparam("new_session_id", type_=sa.Text)
 _NOW: Final = sa.bindparam("now", type_=sa.BigInteger)
@@ -139,8 +139,8 @@ _COPY_TERMS: Final = _copy(
 def fork_session(
     connection: Connection, transaction: StoreTransaction, fork: Fork, *, rules: Rules
 ) -> tuple[Committed, list[Published]]:
-    """In a transaction of which all statements see the same state. Raises SessionNotFound for a missing source,
-    CursorAhead, EventsCompacted, SessionExists, EncryptionNotConfigured, RequestIdReused."""
+    """Must run in a snapshot transaction. Raises SessionNotFound for a missing source, CursorAhead, EventsCompacted,
+    SessionExists, EncryptionNotConfigured, RequestIdReused."""
     stub = stub_of(fork)
     workspace = transaction.load([stub])
     slot = workspace.slots[fork.key]
@@ -160,7 +160,7 @@ class _Source(NamedTuple):
     origin: Origin
     data_key: bytes | None
     parts: list[Span]
-    """Where its messages are: all between that have left its history."""
+    """Where its messages are; everything in between has left its history."""
     records_start: Sequence
     """Records before this position are hidden."""
 
@@ -231,7 +231,7 @@ class _Copy:
             created = Sequence(created + copy(part, created, request_id))
 
     def _free_message_ids(self) -> None:
-        """Of a deleted session with the new one's id, whose messages may be the same ones."""
+        """Frees message ids of a deleted session with the new one's id, whose messages may have the same ids."""
         [[hidden]] = _HIDDEN.rows(self._connection, **self._fork.key._asdict())
         for dead in decode(hidden, self._fork.key):
             for part in self._parts:
@@ -245,7 +245,7 @@ class _Copy:
                 )
 
     def _insert_messages(self, part: Span, created: Sequence, request_id: str) -> int:
-        """Returns how many, as all that copy messages do."""
+        """Returns how many, like all functions that copy messages."""
         new_id = self._fork.key.session_id
         return _COPY_MESSAGES.run(
             self._connection,

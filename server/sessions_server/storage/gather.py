@@ -1,10 +1,10 @@
-"""Serves many concurrent reads by few: what is asked while a read is under way goes into the next one, together.
+"""Serves many concurrent reads with few: questions that arrive during a read are combined in the next one.
 
-Under load a read waits a moment for the callers that were just answered to ask again: a hop into a thread, or a round
-trip to a server, costs more than the reading of many rows. A question never joins a read that began before it was
-asked, so its answer has in it all that was acknowledged before. Equal questions of one read are asked once, and share
-one answer: a thousand subscribers of a session cost one read. A read that takes long, as of pages of large messages,
-holds up only those who asked with it: what was asked since is read beside it.
+Under load a read waits a moment for the callers that were just answered to ask again: a thread hop, or a round trip to
+a server, costs more than reading many rows. A question never joins a read that began before it, so its answer includes
+everything acknowledged before. Equal questions in one read are asked once and share the answer: a thousand subscribers
+of a session cost one read. A long read, such as pages of large messages, only delays its own questions: later ones are
+read concurrently.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ GATHER_SECONDS: Final = 0.004
 
 
 LONG_SECONDS: Final = 0.02
-"""A read that takes longer is not waited for by what was asked since."""
+"""Later questions do not wait for a read that takes longer than this."""
 
 BESIDE: Final = 2
-"""How many such reads go on beside the one that follows them."""
+"""How many such reads may run in addition to the current one."""
 
 
 class Gather(Generic[Question, Answer]):
-    """`read` answers each question in its place, with an answer or with the exception to raise for it."""
+    """`read` returns for each question, in the same order, an answer or the exception to raise for it."""
 
     def __init__(
         self,
@@ -43,11 +43,11 @@ class Gather(Generic[Question, Answer]):
         self._wanted = 1
         self._enough = asyncio.Event()
         self._serving: asyncio.Task[None] | None = None
-        """Reads what waits."""
+        """The current reader of waiting questions."""
         self._since: float | None = None
-        """When its read began; None: it has not begun."""
+        """When its read began; None if it has not begun."""
         self._long: set[asyncio.Task[None]] = set()
-        """Reads that take long, while others are served."""
+        """Long reads that still run while others are served."""
         self._timer: asyncio.TimerHandle | None = None
 
     async def ask(self, question: Question) -> Answer:
@@ -64,12 +64,12 @@ class Gather(Generic[Question, Answer]):
         return await answer
 
     async def close(self) -> None:
-        """Waits for the reads that are under way."""
+        """Waits for running reads."""
         while reads := {*self._long, *([self._serving] if self._serving is not None else [])}:
             await asyncio.wait(reads)
 
     def _overtake(self) -> None:
-        """Has what waits read beside a read that takes long."""
+        """Starts another reader of waiting questions if the current read takes long."""
         self._timer, loop = None, asyncio.get_running_loop()
         if self._serving is None or not self._waiting:
             return
@@ -90,7 +90,7 @@ class Gather(Generic[Question, Answer]):
             await self._answer(batch)
             if self._serving is this:
                 self._since = None
-        # Not a callback of the finished task: a question that comes before it ran would wait forever.
+        # Not in a callback of the finished task, or a question that arrives before the callback would wait forever.
         if self._serving is this:
             self._serving = None
         self._long.discard(this)
@@ -113,7 +113,7 @@ class Gather(Generic[Question, Answer]):
 
 
 def _give(asker: asyncio.Future[Answer], answer: Answer | Exception) -> None:
-    if asker.done():  # the caller went away
+    if asker.done():  # the caller has left
         return
     if isinstance(answer, Exception):
         asker.set_exception(answer)

@@ -1,4 +1,4 @@
-"""Loads as much of the ends of histories as commits need to shorten them."""
+"""Loads as much of both ends of histories as commits need to shorten them."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _COUNT_OUTSIDE: Final = _counting(log.c.message_id.is_(None))
 
 
 class _Ends(NamedTuple):
-    """How many messages of either end of one history have to be known, and whether with their content."""
+    """How many messages at each end of a history must be known, and whether with content."""
 
     oldest: int
     newest: int
@@ -60,7 +60,8 @@ def load_histories(
     connection: Connection, slots: Mapping[SessionKey, Slot], needs: Mapping[SessionKey, Needs], *,
     hidden: Callable[[SessionKey], Spans], joins: bool, cells: Cells
 ) -> None:  # fmt: skip
-    """Puts them into the slots' facts. `joins`: the database can look up ranges of many sessions in one statement."""
+    """Adds them to the slots' facts. `joins`: whether the database can look up ranges of many sessions in one
+    statement."""
     plain: dict[SessionKey, _Ends] = {}
     with_content: dict[SessionKey, _Ends] = {}
     for key, each in needs.items():
@@ -75,7 +76,8 @@ def load_histories(
 
 
 def _ends(connection: Connection, session: Session, needs: Needs, hidden: Spans) -> _Ends | None:
-    """None: nothing has to be known. Of what may be removed, or of what stays then, the less is."""
+    """None if nothing must be known. Needed are either the messages that may be removed or those that remain, whichever
+    is less."""
     count = session.message_count
     if not count:
         return None
@@ -90,7 +92,7 @@ def _ends(connection: Connection, session: Session, needs: Needs, hidden: Spans)
     oldest += margin if from_start else needs.erased if overflow else 0
     newest = sum(from_end) + margin if needs.history else 0
     choices = [(oldest, newest)]
-    if not needs.content:  # what is returned has to be known itself
+    if not needs.content:  # returned messages must be known themselves
         stays = max([count - min(from_start)] if from_start else [0])
         choices.append((0, sum(from_end) + margin + max(stays, max(limits) if overflow else 0)))
         if from_end:
@@ -104,7 +106,7 @@ def _ends(connection: Connection, session: Session, needs: Needs, hidden: Spans)
 def _removed_counts(
     connection: Connection, session: Session, needs: Needs, hidden: Spans
 ) -> tuple[list[int], list[int]]:
-    """How many of the oldest, and of the newest messages each truncation removes if it comes first."""
+    """How many of the oldest, and of the newest, messages each truncation would remove if applied first."""
     from_start: list[int] = []
     from_end: list[int] = []
     for truncation in needs.truncations:
@@ -120,8 +122,8 @@ def _removed_counts(
 
 
 def _count(connection: Connection, session: Session, hidden: Spans, first: int, last: int) -> int:
-    """How many messages of the history have these positions. From the log's start on it has an event at each position,
-    and those that are no message of the history are counted, as the fewer ones."""
+    """How many messages of the history have these positions. From the log's start on there is an event at every
+    position, and those that are not messages of the history are counted, since they are fewer."""
     key, start = session.key._asdict(), session.log_start
     first, last = max(first, session.history_start), min(last, session.last_sequence)
     count = 0
@@ -186,5 +188,5 @@ def _start(slot: Slot) -> int:
 
 
 def _messages(content: Content, rows: list[Any]) -> list[Message]:
-    """Of rows with content."""
+    """From rows with content."""
     return [content.message(*row) for row in rows if len(row) > 1]

@@ -1,6 +1,6 @@
-"""Lets equal questions that wait for their turn share one read, so that a crowd that asks for the same costs one.
+"""Lets equal waiting questions share one read, so that a crowd asking the same costs one.
 
-A question never joins a read that has begun: its answer has in it all that was acknowledged before it was asked.
+A question never joins a running read: its answer must include everything acknowledged before it was asked.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ class _Reading:
 
 
 class Joined(Generic[Question, Answer]):
-    """`read` gets a question, and a function that it calls, in any thread, before it reads anything."""
+    """`read` receives a question, and a function that it calls, in any thread, before it reads anything."""
 
     def __init__(self, read: Callable[[Question, Callable[[], None]], Awaitable[Answer]]) -> None:
         self._read = read
         self._waiting: dict[Question, _Reading] = {}
 
     async def ask(self, question: Question) -> Answer:
-        """The answer, or what reading it raises. The read is cancelled once all who asked have left."""
+        """The answer, or the error of reading it. The read is cancelled once all its callers have left."""
         reading = self._waiting.get(question)
         if reading is None or reading.begun:
             reading = self._waiting[question] = _Reading()

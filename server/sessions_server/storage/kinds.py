@@ -1,4 +1,4 @@
-"""What types of values rows hold. SQLite takes any value in any column, so a damaged one may be of another type."""
+"""The types of values in rows. SQLite accepts any value in any column, so a damaged one may have another type."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence as Seq
 
 _JSON: Final[set[type]] = {str, bytes, NoneType}
-"""What `json_text` reads; its decoders say the rest."""
+"""The types that `json_text` can read; its decoders check the rest."""
 
 
 class Kinds:
-    """The types that rows with these columns hold."""
+    """The types in rows with these columns."""
 
     def __init__(self, columns: Iterable[sa.ColumnElement[Any]]) -> None:
         self._known = [_types_of(column) for column in columns]
         self._sound: set[tuple[type, ...]] = set()
-        """Of rows that were found sound; there are few combinations."""
+        """The type combinations of valid rows; there are few."""
 
     def check(self, row: Seq[Any]) -> None:
-        """Raises TypeError for a row with a value that its column never holds."""
+        """Raises TypeError if a row has a value that its column never has."""
         types = tuple(map(type, row))
         if types in self._sound:
             return

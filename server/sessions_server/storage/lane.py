@@ -1,7 +1,7 @@
-"""The lane of searches: reads that may look at many more rows than they return, those of the past among them.
+"""The search lane: for reads that may examine many more rows than they return, including reads of the past.
 
-They have threads or connections of their own, so that no read of a single session waits for one. A few run at the same
-time, a bounded number waits, and each is stopped after a while. One whose caller leaves is dropped, or stopped.
+They have separate threads or connections, so that reads of a single session never wait for them. A few run at the same
+time, a bounded number waits, and each is stopped after a time. If the caller leaves, its search is dropped or stopped.
 """
 
 from __future__ import annotations
@@ -18,41 +18,41 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
 SEARCHES: Final = 2
-"""How many run at the same time: threads on SQLite, connections to PostgreSQL."""
+"""How many run concurrently: threads on SQLite, connections on PostgreSQL."""
 
 MOST_WAITING: Final = 64
-"""How many of one tenant may wait for their turn."""
+"""How many searches of one tenant may wait."""
 
 MOST_IN_ALL: Final = 1_024
-"""How many of all tenants may wait."""
+"""How many searches of all tenants together may wait."""
 
 SEARCH_SECONDS: Final = 5.0
-"""How long one may run."""
+"""The time limit of one search."""
 
 
 SECONDS_IN_A_WRITE: Final = 1.0
-"""How long one may run that is a part of a write, where all other writes wait for it."""
+"""The time limit of a search within a write, while all other writes wait for it."""
 
 _IS_OVER: Final = "is the search over"
-"""Where a connection has what `check_time` asks."""
+"""The key under which a connection has the function that `check_time` calls."""
 
 
 class Lane:
-    """The tenants whose searches wait have their turns one after another, so that none waits for all of another's."""
+    """Tenants with waiting searches take turns, so that no tenant waits for all searches of another."""
 
     def __init__(self, searches: int = SEARCHES) -> None:
         self._free = searches
         self._queues: dict[str, deque[asyncio.Future[None]]] = {}
-        """The searches that wait, by tenant; the next turn is of the first tenant."""
+        """The waiting searches, by tenant; the first tenant has the next turn."""
         self.seconds = SEARCH_SECONDS
-        """How long a search may run."""
+        """The time limit of a search."""
         self.waiting = 0
         self.running = 0
 
     @asynccontextmanager
     async def turn(self, tenant: str) -> AsyncIterator[None]:
-        """Waits until a search may run; it runs as long as the context lasts. Raises Unavailable when too many of the
-        tenant's wait, or too many in all."""
+        """Waits until a search may run; its turn lasts as long as the context. Raises Unavailable if too many searches
+        of the tenant, or of all tenants, are waiting."""
         if self._free and not self._queues:
             self._free -= 1
         else:
@@ -67,7 +67,7 @@ class Lane:
     async def _wait(self, tenant: str) -> None:
         queue = self._queues.get(tenant, deque())
         if len(queue) >= MOST_WAITING or self.waiting >= MOST_IN_ALL:
-            raise Unavailable("As many searches wait as the server holds; try again in a moment.")
+            raise Unavailable("Too many searches are waiting; try again in a moment.")
         self._queues[tenant] = queue
         turn = asyncio.get_running_loop().create_future()
         queue.append(turn)
@@ -79,14 +79,14 @@ class Lane:
                 queue.remove(turn)
                 if not queue:
                     del self._queues[tenant]
-            else:  # it was given its turn as it left
+            else:  # its turn came while it was being cancelled
                 self._pass_on()
             raise
         finally:
             self.waiting -= 1
 
     def _pass_on(self) -> None:
-        """Gives a turn that is free to the next that waits."""
+        """Gives the free turn to the next waiting search."""
         if not self._queues:
             self._free += 1
             return
@@ -101,7 +101,7 @@ class Lane:
 
 
 def too_long(seconds: float, field: str) -> LimitExceeded:
-    """For a search that ran out of time; `field` is the one of the request that says what to find."""
+    """The error of a search that ran out of time; `field` is the field of the request that says what to find."""
     if field == "at_sequence":
         return LimitExceeded(
             f"Reading the past took longer than {seconds:g} seconds and was stopped; read it as of another position, "
@@ -116,12 +116,12 @@ def too_long(seconds: float, field: str) -> LimitExceeded:
 
 
 class SearchTooLong(Exception):
-    """The time of a search is over."""
+    """The time limit of a search was exceeded."""
 
 
 @contextmanager
 def stopped_when(is_over: Callable[[], bool], connection: Connection) -> Iterator[None]:
-    """While the context lasts, `check_time` on this connection asks whether the search is over."""
+    """Within the context, `check_time` on this connection calls this function to learn whether to stop."""
     connection.info[_IS_OVER] = is_over
     try:
         yield
@@ -130,7 +130,7 @@ def stopped_when(is_over: Callable[[], bool], connection: Connection) -> Iterato
 
 
 def check_time(connection: Connection) -> None:
-    """For what computes much between short statements, of which the database notices nothing. Raises SearchTooLong."""
+    """For long computations between short statements, which the database cannot stop. Raises SearchTooLong."""
     is_over = connection.info.get(_IS_OVER)
     if is_over is not None and is_over():
         raise SearchTooLong

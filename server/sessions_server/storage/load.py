@@ -1,4 +1,4 @@
-"""Reads all that a batch of commands needs, under locks, with as few statements for many commands as for one."""
+"""Reads everything that a batch of commands needs, under locks, with as few statements for many commands as for one."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ _keys = listed("keys")
 
 
 def _locks(*, skip_locked: bool) -> sa.Select[Any]:
-    """The rows, locked in the order of their keys."""
+    """The rows, locked in key order."""
     return (
         sa.select(*SESSION_COLUMNS)
         .select_from(_keys)
@@ -68,7 +68,7 @@ def _locks(*, skip_locked: bool) -> sa.Select[Any]:
     )
 
 
-# The clock is read as each locked row is handed on, so the latest reading lies after the last lock.
+# The clock is read as each locked row is returned, so the latest reading is after the last lock.
 _locked = _locks(skip_locked=False).cte("locked")
 _LOCK_SESSIONS: Final = Prepared(sa.select(_locked, WRITE_NOW))
 
@@ -81,7 +81,7 @@ _FIND_SESSIONS: Final = Prepared(
     .join(sessions, is_listed(_keys, sessions.c.tenant, sessions.c.session_id))
 )
 
-# Of ids without a session: where an earlier log ended, and what is still to be erased.
+# For ids without a session: where an earlier log ended, and what is still to be erased.
 _FIND_REMAINS: Final = Prepared(
     sa.union_all(
         sa.select(
@@ -138,18 +138,18 @@ _REQUEST_KINDS: Final = Kinds(
 
 @dataclass(slots=True)
 class Loaded:
-    """A workspace, and what only the store knows of its sessions."""
+    """A workspace, and what only the store knows about its sessions."""
 
     workspace: Workspace
     stored: dict[SessionKey, Upkeep] = field(default_factory=dict)
-    """Those that have a row."""
+    """Sessions that have a row."""
     tombstones: set[SessionKey] = field(default_factory=set)
     dead_logs: dict[SessionKey, Sequence] = field(default_factory=dict)
-    """Of deleted sessions whose log is still stored, its last position."""
+    """The last position of logs of deleted sessions that are still stored."""
 
 
 class Loader:
-    """Loads within one transaction, judged by one instant: the given one, or the database's when it is None."""
+    """Loads within one transaction, evaluated at one time: the given one, or the database's if it is None."""
 
     def __init__(self, connection: Connection, rules: Rules, *, now: Micros | None) -> None:
         self._connection = connection
@@ -171,7 +171,7 @@ class Loader:
         free = [commit for commit in commits if commit.key not in busy]
         needs = needs_of(free)
         records = self._load_records(needs.values(), rows)
-        self._given_now = self.now  # a transaction that loads again goes on judging by this instant
+        self._given_now = self.now  # later loads of the transaction use the same time
         loaded = Loaded(Workspace(self.now, self._limits, {}, frozenset(busy), records, records))
         for row in rows:
             self._take_session(loaded, row)
@@ -198,7 +198,7 @@ class Loader:
         return loaded
 
     def _lock(self, keys: list[SessionKey], lock_wait: LockWait) -> tuple[list[Row], set[SessionKey]]:
-        """The rows, all locked, and the sessions that are left to another transaction that has them."""
+        """The rows, all locked, and the sessions left to another transaction that has locked them."""
         locks = self._rules.backend.locks
         if locks is None:
             return self._locked_rows(_LOCK_SESSIONS, keys), set()
@@ -210,7 +210,7 @@ class Loader:
         rows = self._locked_rows(_LOCK_SESSIONS, keys)
         if absent := _missing(keys, rows):
             self._locked_rows(locks.absent, absent)
-        while absent:  # created, or erased and created again, by others before they gave up their locks
+        while absent:  # created, or erased and created again, by others before they released their locks
             found = self._locked_rows(_LOCK_SESSIONS, absent)
             rows += found
             missing = _missing(absent, found)
@@ -228,21 +228,22 @@ class Loader:
         for tenant, session_id, is_locked, _ in self._locked_rows(locks.absent_if_free, absent):
             if not is_locked:
                 busy.add(SessionKey(tenant, session_id))
-        return rows, busy | self._stored(absent)  # what another has created, before it gave up its lock
+        return rows, busy | self._stored(absent)  # created by another before it released its lock
 
     def _stored(self, keys: Iterable[SessionKey]) -> set[SessionKey]:
-        """Those that have a row, locked or not."""
+        """The sessions that have a row, locked or not."""
         return {SessionKey(*row) for row in _FIND_SESSIONS.rows(self._connection, keys=as_list(keys))}
 
     def _locked_rows(self, lock: Prepared, keys: list[SessionKey]) -> list[Row]:
-        """Moves `now`, if it is the database's, to when the last lock was there: others may have written till then."""
+        """Advances `now`, if it is the database's, to the time of the last lock, because others may have written until
+        then."""
         rows = list(lock.rows(self._connection, keys=as_list(keys), now=self._given_now))
         if rows and self._given_now is None:
             self._now = max(row[-1] for row in rows)
         return rows
 
     def _load_records(self, needs: Iterable[Needs], rows: Iterable[Row]) -> Records:
-        """Locks and reads the records that the commits need, whose locks come after those of all sessions."""
+        """Locks and reads the records that the commits need, after the locks of all sessions."""
         names = {name for each in needs for name in each.records}
         prefixes = {name for each in needs for name in each.prefixes}
         if not names and not prefixes:
@@ -323,7 +324,7 @@ class Loader:
         stamped = [(commit, commit.request) for commit in commits if commit.request is not None]
         if not stamped:
             return
-        # Of commits with the same request id, the one that is equal to the first knows the messages' content.
+        # Of commits with the same request id, the one equal to the first has the messages' content.
         repeated = {(commit.key, stamp): commit for commit, stamp in stamped}
         keys = as_list({(*commit.key, stamp.id) for commit, stamp in stamped})
         since = self.now - self._limits.request_ids_kept
@@ -344,7 +345,7 @@ class Loader:
         keeping, time, answer = stored
         outlives = keeping == Keeping.OUTLIVING
         is_erased = keeping == Keeping.ERASED or (slot.key in loaded.tombstones and not outlives)
-        if repeated is None or is_erased:  # refused, in the first case: used for something else
+        if repeated is None or is_erased:  # without one the id is in other use
             return StoredRequest(stamp, Micros(time), None, outlives=outlives)
         content = content_of(self._cells, slot)
         kept = replace(content, data_key=content.data_key if keeping == Keeping.SEALED else None).kept(
@@ -358,7 +359,7 @@ class Loader:
         return StoredRequest(stamp, Micros(time), committed, outlives=outlives)
 
     def _past(self, loaded: Loaded, slot: Slot, kept: Kept, now: Snapshot) -> Snapshot | None:
-        """The state that a repeated request was answered with, where it has changed since and the log still has it."""
+        """The state in the first response to a repeated request, if it has changed since and the log still has it."""
         session = now.session
         if session is None or not needs_past(kept, now):
             return None

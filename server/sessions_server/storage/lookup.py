@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from sessions_server.storage.spans import Spans
 
 BEYOND: Final = 2**62
-"""A position after every position."""
+"""Greater than every position."""
 
 
 class Range(NamedTuple):
-    """Rows of one session between two positions, both excluded, at most this many."""
+    """At most this many rows of one session between two positions, both excluded."""
 
     tenant: str
     session_id: str
@@ -29,16 +29,16 @@ class Range(NamedTuple):
     before: int
     most: int
     hidden: Spans = ()
-    """Where a history has no messages any more, though they are still stored."""
+    """Where messages left the history but are still stored."""
 
     def parts(self) -> list[Range]:
-        """The ranges between what is hidden, in the order of their positions."""
+        """The ranges between the hidden spans, in order."""
         seen = between(self.hidden, self.after + 1, self.before - 1)
         return [self._replace(after=first - 1, before=last + 1, hidden=()) for first, last in seen]
 
 
 def _range(columns: Iterable[sa.ColumnElement[Any]], place: Callable[[int, str], Any]) -> sa.Select[Any]:
-    """The rows of a range; the place says where a value comes from."""
+    """The rows of a range; `place` is where its values come from."""
     return (
         sa.select(*columns)
         .where(
@@ -52,8 +52,8 @@ def _range(columns: Iterable[sa.ColumnElement[Any]], place: Callable[[int, str],
 
 
 class Lookup:
-    """One range for each of many sessions: in one statement where the database can, otherwise in one small statement
-    per session."""
+    """One range for each of many sessions: in one statement if the database supports that, otherwise in one small
+    statement per session."""
 
     def __init__(
         self, columns: Seq[sa.ColumnElement[Any]], *, of_history: bool = False, newest: bool = False

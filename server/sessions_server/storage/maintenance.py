@@ -1,4 +1,4 @@
-"""What keeps the store small and its keys fresh. Each step handles a bounded number of rows: writers get their turn."""
+"""Maintenance of the store. Each step handles a bounded number of rows, so that writers run in between."""
 
 from __future__ import annotations
 
@@ -69,14 +69,14 @@ def purge_requests(connection: Connection, limit: int, *, limits: Limits, now: M
 
 
 Fresh: TypeAlias = "tuple[bytes, SessionKey, bytes]"
-"""A data key under the current key, the session or shared scope that it is for, and the data key as it is stored."""
+"""A data key under the current key, its session or shared scope, and the data key as stored."""
 
 
 def find_stale_data_keys(
     connection: Connection, after: SessionKey | None, limit: int, *, cells: Cells
 ) -> tuple[Rewrapped, list[Fresh]]:
-    """Looks at the next encrypted sessions, and after the last of them at the shared scopes, and wraps again what is
-    not under the current key. Locks nothing."""
+    """Reads the next encrypted sessions, and after the last of them the shared scopes, and rewraps the data keys that
+    are not under the current key. Locks nothing."""
     found = _encrypted(connection, after, limit)
     fresh: list[Fresh] = []
     failures: list[DomainError] = []
@@ -99,7 +99,7 @@ def _encrypted(
     rows = _ENCRYPTED.rows(connection, **_place(after), count=limit)
     if not rows:
         return keys_after(connection, None, limit)
-    # One of another type is damaged, as an empty one is.
+    # A value of another type is damaged, and so is an empty one.
     return [
         (SessionKey(tenant, session_id), data_key if isinstance(data_key, bytes) else b"")
         for tenant, session_id, data_key in rows
@@ -107,8 +107,8 @@ def _encrypted(
 
 
 def replace_data_keys(connection: Connection, fresh: list[Fresh]) -> int:
-    """Replaces data keys, except of sessions that were created again or rewrapped by another replica meanwhile. Returns
-    how many keys it was given."""
+    """Replaces data keys, except of sessions that were recreated or rewrapped by another replica meanwhile. Returns how
+    many keys it was given."""
     of_sessions = [(new, *key, old) for new, key, old in fresh if not is_shared(key)]
     _REPLACE_DATA_KEY.many(connection, of_sessions)
     replace_keys(connection, [each for each in fresh if is_shared(each[1])])

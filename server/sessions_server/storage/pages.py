@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from sessions_server.storage.rules import Rules
 
 _FEW: Final = 32
-"""So many rows are read whatever their size."""
+"""This many rows are read whatever their size."""
 
 
 class Pages:
-    """Of each range as many rows as fit into a page, and one more if there is one."""
+    """For each range, as many rows as fit into a page, and one more if there is one."""
 
     def __init__(self, columns: Seq[sa.ColumnElement[Any]], **order: bool) -> None:
         self._rows = Lookup(columns, **order)
@@ -32,7 +32,7 @@ class Pages:
     def rows(self, connection: Connection, ranges: Seq[Range], *, rules: Rules) -> list[list[Any]]:
         laterally = rules.backend.joins_laterally
         wanted = list(ranges)
-        # A page of large messages may be a thousandth of what was asked for, and nobody reads that much to answer it.
+        # A page of large messages may be a thousandth of the requested number, so not all of them are read.
         many = [number for number, each in enumerate(ranges) if each.most > _FEW]
         sizes = self._sizes.rows(connection, [ranges[number] for number in many], laterally=laterally)
         for number, found in zip(many, sizes, strict=True):
@@ -42,7 +42,7 @@ class Pages:
 
 
 def fitting_rows(rows: list[Any], page_bytes: int) -> int:
-    """How many rows are not too large together, as they are stored."""
+    """How many rows fit together, by their stored size."""
     return fitting(
         (sum(len(each) for each in row[-2:] if isinstance(each, bytes)) for row in rows), page_bytes
     )

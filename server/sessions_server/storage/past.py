@@ -1,4 +1,4 @@
-"""Reads a session as it was: from its base, or from its first event, and the changes that the log has after it."""
+"""Reads a past state of a session: from a base, or from its first event, and the later changes in the log."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 _AT_ONCE: Final = 1_000
 _BYTES_AT_ONCE: Final = 4 * 1024 * 1024
-"""How much of the log is read at a time: each change may hold a whole context."""
+"""How much of the log is read at a time: each change may contain a whole context."""
 
 _SHOWN: Final = sa.case((log.c.type != EventType.MESSAGE.value, log.c.payload))
-"""A fold looks at no message."""
+"""Replaying ignores the content of messages."""
 
 _WANTED: Final = (
     log.c.tenant == sa.bindparam("tenant"),
@@ -60,7 +60,7 @@ _EVENTS: Final = Prepared(
 
 
 def check_position(at: Sequence, head: Sequence, replay_start: Sequence | None) -> None:
-    """Raises CursorAhead, EventsCompacted for a position as of which nothing can be read."""
+    """Raises CursorAhead, EventsCompacted if the state at a position cannot be read."""
     if at > head:
         raise CursorAhead(
             "at_sequence is after the session's last event; leave it out, or take one up to last_sequence.",
@@ -75,12 +75,12 @@ def check_position(at: Sequence, head: Sequence, replay_start: Sequence | None) 
 
 
 def snapshot_at(connection: Connection, content: Content, at: Sequence, now: Session) -> Snapshot:
-    """The state right after a position that is kept; `now` is the session as it is stored. Raises KeyNotAvailable,
+    """The state right after a position that is kept; `now` is the stored session. Raises KeyNotAvailable,
     DataCorrupted."""
     base, after = _base(connection, content, at, now)
     try:
         past = replay(base, _events(connection, content, after, at))
-    except (PathConflict, *UNREADABLE) as error:  # a change that was made does not fit what it was made to
+    except (PathConflict, *UNREADABLE) as error:  # a stored change does not fit its state
         raise damaged(content.key, error) from error
     session = past.session
     if session is None:
@@ -96,10 +96,10 @@ def snapshot_at(connection: Connection, content: Content, at: Sequence, now: Ses
 
 
 def _base(connection: Connection, content: Content, at: Sequence, now: Session) -> tuple[Snapshot, int]:
-    """The last base up to a position, and its own position."""
+    """The last base up to a position, and its position."""
     tenant, session_id = content.key
     row = FIND_BASE.first(connection, key_tenant=tenant, key_session_id=session_id, at=at)
-    if row is None:  # what is before the log's start is of a deleted session
+    if row is None:  # anything before the log's start belongs to a deleted session
         return NOTHING, now.log_start - 1
     sequence, session, revision, update_time, data = row
     context = None if data is None else content.context(revision, update_time, data)

@@ -1,4 +1,4 @@
-"""Reads of sessions as they were. The past is computed from the log, so each is a search, see `lane.py`."""
+"""Reads past states of sessions. They are computed from the log, so each read is a search, see `lane.py`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class PastReads:
         self._joined = Joined(self._read)
 
     async def ask(self, read: ReadAll[T], question: OfSession) -> T:
-        """What `read` finds for the question, or what it raises. Raises LimitExceeded, Unavailable as any search."""
+        """The result of `read` for the question, or its error. Raises LimitExceeded, Unavailable like any search."""
         found: T = await self._joined.ask((read, question))
         return found
 

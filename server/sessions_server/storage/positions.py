@@ -1,4 +1,4 @@
-"""Where sessions' logs and histories begin and end."""
+"""Where the logs and histories of sessions begin and end."""
 
 from __future__ import annotations
 
@@ -71,20 +71,20 @@ class Position(NamedTuple):
     history_start: Sequence
     context_window: int
     replay_start: Sequence | None
-    """The first position as of which the session can be read; None: its head."""
+    """The first position whose state can be read; None for the head."""
     log_id: str
     create_time: Micros
     fleeting: bool | None
-    """Whether the clock will erase the session; None where it will do nothing to it."""
+    """Whether a timer will erase the session; None if no timer will change it."""
     stored_hidden: str | bytes | None
 
     def check(self) -> None:
-        """Raises TypeError where a value is of a type that no write has left."""
+        """Raises TypeError if a value has a type that no write produces."""
         _KINDS.check((self.data_key, *self[4:11]))
 
     @property
     def hidden(self) -> Spans:
-        """Where messages left the history that are still stored. Raises DataCorrupted."""
+        """Where messages left the history but are still stored. Raises DataCorrupted."""
         return decode(self.stored_hidden, self[:2])
 
 

@@ -1,4 +1,4 @@
-"""What all reads for many callers at once have in common: one outcome for each question."""
+"""What reads for many callers have in common: one outcome for each question."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ Outcome: TypeAlias = "T | Exception"
 
 
 class Lapsing(Exception):
-    """An expiry is due that nobody has recorded yet. A write that was decided before it may be on its way, after which
-    there was none: the question is to be asked again once the session's writes have settled."""
+    """An expiry is due but not recorded. A write decided before it may be pending, which would have prevented it: the
+    question must be asked again once the session's writes have settled."""
 
 
 def outcome(key: SessionKey, make: Callable[..., T], *facts: Any) -> Outcome[T]:
-    """The answer to one question about a session, or why there is none: it concerns nobody else's question."""
+    """The answer to one question about a session, or its error, which must not affect other questions."""
     try:
         return make(*facts)
     except (DomainError, Lapsing) as error:

@@ -1,7 +1,7 @@
 """Reads sessions, contexts and histories, each for many callers at once.
 
-Every function answers one value or one error per question, in the order of the questions. It judges all of them by one
-instant; where it needs more than one statement, it must run on one snapshot.
+Every function returns one value or one error per question, in the same order. All are evaluated at one time; if several
+statements are needed, they must run on one snapshot.
 """
 
 from __future__ import annotations
@@ -122,13 +122,13 @@ _NEWEST: Final = Pages(_MESSAGE, of_history=True, newest=True)
 
 
 class OfSession(NamedTuple):
-    """A question about a session, or its context."""
+    """A question about a session or its context."""
 
     key: SessionKey
     at: Sequence | None
-    """The position as of which to read; None: now."""
+    """The position to read as of; None means now."""
     settled: bool
-    """Whether the session's writes have settled since an expiry was found that is due."""
+    """Whether the session's writes have settled since a due expiry was found."""
 
 
 class OfHistory(NamedTuple):
@@ -166,7 +166,7 @@ def _session(row: Row | None, settled: bool) -> Session:
 
 
 def _past(connection: Connection, rules: Rules, at: Sequence, row: Row) -> Snapshot | None:
-    """The state as of a position; None: it is the present one. Raises CursorAhead, EventsCompacted."""
+    """The state as of a position; None for the present one. Raises CursorAhead, EventsCompacted."""
     stored = session_from_row(row)
     check_position(at, stored.last_sequence, upkeep(row).replay_start)
     if at == stored.last_sequence:
@@ -234,7 +234,7 @@ def _ask(
     position: Position,
     query: HistoryQuery,
 ) -> Range | None:
-    """What to read for a question; None when it is refused, which is then its outcome."""
+    """What to read for a question; None if it is refused, which is then its outcome."""
     wanted = outcome(key, _history_range, rules, position, query)
     if isinstance(wanted, Exception):
         pages[number] = wanted
@@ -251,7 +251,7 @@ def _history_range(rules: Rules, position: Position, query: HistoryQuery) -> Ran
     if query.at is not None:
         check_position(query.at, position.last_sequence, position.replay_start)
         before = min(before, query.at + 1)
-    most = limit + 1  # one more tells whether there is more
+    most = limit + 1  # one more shows whether there are more
     return Range(position.tenant, position.session_id, after, before, most, position.hidden)
 
 
@@ -272,8 +272,8 @@ def _page(
 
 
 def _fitting(messages: list[Message], rows: list[Any], most: int) -> int:
-    """How many messages make a page. To measure them as they are on the wire takes longer than to read them, and most
-    pages are small enough as they are stored."""
+    """How many messages fit on a page. Measuring their wire size takes longer than reading them, and most pages are
+    small enough by their stored size."""
     if GROWTH * sum(len(row[-1]) for row in rows) <= most:
         return len(messages)
     return fitting((body_bytes(each.body) for each in messages), most)
@@ -294,7 +294,7 @@ def read_due(connection: Connection, limit: int, after: Due | None, *, now: Micr
 def find_messages(
     connection: Connection, names: Iterable[tuple[SessionKey, str]], *, rules: Rules, now: Micros | None
 ) -> dict[tuple[SessionKey, str], Message]:
-    """The messages of histories with these ids, of those that there are."""
+    """The messages of histories with these ids, if they exist."""
     asked = {(*key, id_) for key, id_ in names}
     if not asked:
         return {}

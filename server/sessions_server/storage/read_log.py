@@ -33,7 +33,7 @@ _TOMBSTONES: Final = Prepared(
 )
 
 _LARGEST_CHANGE: Final = 64 * 1024 + 64
-"""The most bytes of a change that a reader of the log is given, when it is sealed."""
+"""The maximum size of a change passed to readers of the log, when encrypted."""
 
 _CHANGE: Final = sa.case(
     (
@@ -127,7 +127,7 @@ def _log_page(
     )
     if position.erased:
         if after > position.last_sequence:
-            raise SessionNotFound  # nobody has come so far: this is no one who missed its end
+            raise SessionNotFound  # nobody can have reached this position, so nobody missed the end
         return page._replace(head=after, fleeting=True)
     content = Content(rules.cells, key, position.data_key)
     count = fitting_rows(rows, rules.limits.page_bytes)
@@ -136,7 +136,7 @@ def _log_page(
 
 
 def _visible(row: Any, position: Position) -> Any:
-    """The row without content that was erased and is still stored."""
+    """The row without content that was erased but is still stored."""
     sequence, kind, *_, payload, change = row
     if change is None and not position.hidden:
         return row

@@ -1,7 +1,8 @@
-"""Recently stored large contexts as values, so that the next change need not parse the JSON, which costs the most.
+"""A cache of recently stored large contexts, so that the next change need not parse the JSON, which is the largest
+cost.
 
-A context is looked up by the exact bytes that are stored for it, so a stale one is never found, whether or not the
-transaction that stored it was committed. Encrypted contexts are not kept: their keys may leave the keyring.
+A context is looked up by its exact stored bytes, so a stale one is never found, whether or not the transaction that
+stored it committed. Encrypted contexts are not cached, because their keys may leave the keyring.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ if TYPE_CHECKING:
     from sessions_server.domain.models import JsonObject, SessionKey
 
 SMALLEST_BYTES: Final = 4 * 1024
-"""Smaller ones are read as fast."""
+"""Smaller ones are read just as fast."""
 
 MOST_BYTES: Final = 8 * 1024 * 1024
-"""How much is kept, in bytes of JSON; the values take about five times as much."""
+"""The size of the cache in bytes of JSON; the values take about five times as much."""
 
 
 class RecentContexts:
@@ -25,7 +26,7 @@ class RecentContexts:
         self._kept: OrderedDict[SessionKey, tuple[bytes, JsonObject]] = OrderedDict()
 
     def find(self, key: SessionKey, stored: bytes) -> JsonObject | None:
-        """The value of a session's stored context, if it is known."""
+        """The value of a session's stored context, if cached."""
         found = self._kept.get(key)
         return found[1] if found is not None and found[0] == stored else None
 

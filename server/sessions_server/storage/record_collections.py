@@ -1,4 +1,4 @@
-"""Lists the collections of a scope: each is found by one step in an index, whatever number of records it holds."""
+"""Lists the collections of a scope: each takes one step in an index, however many records it has."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sessions_server.domain.models import Micros
 
 _CUT_AT_ONCE: Final = 16
-"""How many collections are looked for at once where most of them may be cut to the same path."""
+"""How many collections to look for at once when most of them may be cut to the same path."""
 
 
 def find_collections(connection: Connection, query: CollectionQuery, *, now: Micros | None) -> CollectionPage:
@@ -49,7 +49,7 @@ def find_collections(connection: Connection, query: CollectionQuery, *, now: Mic
 
 
 def _following(query: CollectionQuery, path: tuple[str, ...]) -> str:
-    """From where on there are other paths than this one, as they are shown."""
+    """Where paths begin that are shown differently from this one."""
     cut = path[: query.max_depth] if query.max_depth else path
     if query.max_depth and len(cut) == query.max_depth and is_exact(cut):
         return within(cut).high

@@ -1,8 +1,8 @@
-"""One page of a list of records, at a cost that follows the page and not the number of records.
+"""One page of a list of records, at a cost that depends on the page and not on the number of records.
 
-A page is read off an index in the order of the list. What no index can tell, such as a condition on labels, is judged
-row by row; after a bounded number of rows a page ends where it is, short or empty, and the next one continues there.
-Where the index of terms, or a small subtree, leaves few candidates, those are looked at one by one instead.
+A page is read from an index in the order of the list. What no index covers, such as a condition on labels, is checked
+row by row; after a bounded number of rows a page ends where it is, short or empty, and the next one continues there. If
+the index of terms, or a small subtree, leaves few candidates, those are checked one by one instead.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 _ANY_KEY: Final = between("", "", "")
 _OVERHEAD: Final = 300
-"""At most what a record takes on the wire beside its name, labels and value."""
+"""The maximum wire size of a record besides its name, labels and value."""
 
 
 class Page(NamedTuple):
@@ -52,32 +52,32 @@ class _Found(NamedTuple):
     key: StoredKey
     place: RecordPlace
     size: int
-    """At most what the record takes on the wire."""
+    """An upper bound of the record's wire size."""
 
 
 class _Hits(NamedTuple):
     found: list[_Found]
-    """One more than a page holds, if there are so many."""
+    """One more than a page has, if there are that many."""
     resume: RecordPlace | None = None
-    """Where to continue if the search was ended early."""
+    """Where to continue if the search ended early."""
 
 
 class _Shape(NamedTuple):
-    """What decides a statement's text, beside the conditions on labels; everything else is a parameter."""
+    """What determines a statement's text, besides the conditions on labels; everything else is a parameter."""
 
     all_sessions: bool
     subtree: bool
     overlong: bool
-    """The subtree's bounds hold other collections too."""
+    """Whether the subtree's bounds include other collections."""
     keyed: bool
-    """Not every key is wanted."""
+    """Whether keys are restricted."""
     by_time: bool
     descending: bool
     continued: bool
 
 
 def find_page(connection: Connection, query: RecordQuery, *, rules: Rules, now: Micros) -> Page:
-    """Must run on one snapshot. Raises InvalidRequest for a filter that cannot be asked."""
+    """Must run on one snapshot. Raises InvalidRequest for an unsupported filter."""
     check(query.conditions, field="filter")
     hits = _Search(connection, query, rules, now).hits()
     sizes = (each.size for each in hits.found[: query.limit])
@@ -126,7 +126,7 @@ class _Search:
         return self._one_by_one(choices[counts.index(fewest)]) if fewest < FEW else self._walk()
 
     def _count(self, keys: Keys) -> int:
-        """How many there are, counted no further than matters."""
+        """The number of candidates, counted only as far as it matters."""
         counted = sa.select(sa.func.count()).select_from(keys.limit(FEW).subquery())
         return int(self._connection.execute(counted, self._parameters).scalar_one())
 
@@ -199,7 +199,7 @@ def _key_bounds(shape: _Shape) -> list[ColumnElement[bool]]:
 
 
 def _live(shape: _Shape) -> list[ColumnElement[bool]]:
-    """What no index tells, beside the conditions on labels."""
+    """The conditions that no index covers, besides those on labels."""
     expire_time, full = records.c.expire_time, records.c.full_collection
     live = [sa.or_(expire_time.is_(None), expire_time > sa.bindparam("now", type_=sa.BigInteger))]
     if shape.overlong:
@@ -209,7 +209,7 @@ def _live(shape: _Shape) -> list[ColumnElement[bool]]:
 
 
 def _in_order(shape: _Shape, conditions: Iterable[ColumnElement[bool]] = ()) -> sa.Select[Any]:
-    """The rows of one range of an index, each with whether it belongs to the list."""
+    """The rows of one index range, each with whether it belongs to the list."""
     wanted = [*_live(shape), *conditions]
     ranges = [*_owned(shape)]
     if not shape.subtree:
@@ -231,14 +231,14 @@ def _plain_walk(shape: _Shape) -> Prepared:
 
 
 def _few(shape: _Shape, keys: Keys, conditions: Iterable[ColumnElement[bool]]) -> sa.Select[Any]:
-    """Those among the candidates that belong to the list."""
-    # The limit leaves none out. It keeps SQLite from choosing an index by what is done with the candidates.
+    """The candidates that belong to the list."""
+    # The limit excludes none. It keeps SQLite from choosing an index by how the candidates are used.
     chosen = keys.limit(FEW).subquery()
     distinct = sa.select(chosen).distinct().subquery()
     same = sa.and_(*(distinct.c[column.name] == column for column in KEY_COLUMNS))
     collections = _within() if shape.subtree else [records.c.collection == sa.bindparam("collection")]
     statement = sa.select(*_SELECTED, sa.true()).select_from(distinct.join(records, same))
-    # As an expression, so that SQLite does not walk through the index of the order instead.
+    # An expression, so that SQLite does not scan the index of the list's order instead.
     statement = statement.where(*collections, *_key_bounds(shape), *_live(shape), *conditions)
     return _paged(statement, shape, unindexed=True)
 

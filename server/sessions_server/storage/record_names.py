@@ -1,9 +1,9 @@
-"""How the names of records are stored: as strings that sort by code point, string by string of a collection's path.
+"""The stored form of record names: strings that sort by code point, component by component of a collection's path.
 
-Each string of a path ends with U+0001, which sorts before every other character; within a string, U+0001 and U+0002
-are escaped. So the collections within another one are those whose encoding begins with its encoding. PostgreSQL's
-indexes hold entries of at most 2,704 bytes: https://www.postgresql.org/docs/current/btree.html. A collection whose
-encoding is too long for that is stored as its beginning and a digest, with the whole beside it.
+Each component ends with U+0001, which sorts before every other character; within a component, U+0001 and U+0002 are
+escaped. So nested collections are those whose encoding starts with that of the outer one. PostgreSQL's index entries
+are limited to 2,704 bytes: https://www.postgresql.org/docs/current/btree.html. A longer encoding is stored as a prefix
+and a digest, together with the whole.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ _ESCAPED_END: Final = _ESCAPE + "\x02"
 _ESCAPED_ESCAPE: Final = _ESCAPE + "\x03"
 
 _LONGEST: Final = 384
-"""Bytes of UTF-8 that an encoding may have to be stored as it is."""
+"""The maximum length of an encoding that is stored unchanged, in bytes of UTF-8."""
 _KEPT: Final = 320
-"""Bytes of UTF-8 that are kept of a longer one."""
+"""The length of the prefix of a longer one."""
 
 _LAST: Final = "\U0010ffff"
 _BEFORE_SURROGATES: Final = 0xD7FF
@@ -31,13 +31,13 @@ _AFTER_SURROGATES: Final = 0xE000
 
 class StoredCollection(NamedTuple):
     short: str
-    """What indexes hold: unique, and in the order of the paths."""
+    """The indexed form: unique, and ordered like the paths."""
     full: str | None
-    """The whole encoding where `short` is cut."""
+    """The whole encoding if `short` is cut."""
 
 
 END: Final = _LAST * 257
-"""After every stored collection and key."""
+"""Sorts after every stored collection and key."""
 
 
 class Bounds(NamedTuple):
@@ -70,18 +70,18 @@ def path_of(short: str, full: str | None) -> tuple[str, ...]:
 
 
 def within(path: Iterable[str]) -> Bounds:
-    """Where the short forms of a collection and of those within it are. Of a long path, others may be there too."""
+    """The bounds of the short forms of a collection and those nested in it. For a long path they may include others."""
     raw = encode(path).encode()
     return beginning_with(_cut(raw))
 
 
 def is_exact(path: Iterable[str]) -> bool:
-    """Whether there is nothing else within the bounds of `within`."""
+    """Whether the bounds of `within` include nothing else."""
     return len(encode(path).encode()) <= _KEPT
 
 
 def beginning_with(prefix: str) -> Bounds:
-    """Where the strings are that begin with a prefix."""
+    """The bounds of the strings that start with a prefix."""
     kept = prefix.rstrip(_LAST)
     if not kept:
         return Bounds(prefix, END)
@@ -91,18 +91,18 @@ def beginning_with(prefix: str) -> Bounds:
 
 
 def successor(name: str) -> str:
-    """The first name that can follow: none has U+0000."""
+    """The first name that can follow: no name contains U+0000."""
     return name + _END
 
 
 def between(prefix: str, after: str, before: str) -> Bounds:
-    """Where the keys are that begin with a prefix and are after one key and before another; empty: any."""
+    """The bounds of the keys that start with a prefix and are between two keys; empty for any."""
     low, high = beginning_with(prefix)
     return Bounds(max(low, successor(after)) if after else low, min(high, before) if before else high)
 
 
 def name_hash(short: str, key: str) -> bytes:
-    """Tells records of one scope apart in few bytes."""
+    """Distinguishes records of one scope in few bytes."""
     return hashlib.blake2b(key.encode(), key=hashlib.sha256(short.encode()).digest(), digest_size=16).digest()
 
 

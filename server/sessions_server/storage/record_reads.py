@@ -1,6 +1,6 @@
-"""Reads records by name, and pages of them. Without a lock, or locked where their ttls are to start again.
+"""Reads records by name, and pages of them: without locks, or locked if their ttls are to be restarted.
 
-A session that was deleted, or that the clock has erased, has no records, whether or not they are still stored.
+A deleted session, or one erased by its ttl, has no records, whether or not they are still stored.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ IS_ERASED: Final = sa.or_(
     sa.and_(sessions.c.due_time <= _NOW, sessions.c.due_state == ERASED),
     sa.and_(sessions.c.last_due_time <= _NOW, sessions.c.last_due_state == ERASED),
 )
-"""Whether the clock has erased a session at the instant `now`."""
+"""Whether a timer has erased a session by the time `now`."""
 
 IS_HIDDEN: Final = sa.case(
     (sessions.c.records_start > 0, records.c.position < sessions.c.records_start), else_=sa.false()
@@ -115,8 +115,8 @@ _LOCK_SESSIONS: Final = Prepared(
 
 
 class Lapsing(Exception):
-    """A record is still stored, but it has expired, or its session has. A write that was decided before may be on its
-    way, after which it had not: the question is to be asked again, locked."""
+    """A record is stored but has expired, or its session has. A write decided before may be pending, which would have
+    prevented that: the question must be asked again with a lock."""
 
 
 def read_record(
@@ -134,7 +134,7 @@ def read_record(
 def read_records(
     connection: Connection, names: Collection[RecordName], *, rules: Rules, now: Micros
 ) -> dict[RecordName, Record]:
-    """Those of the records that are there. Raises KeyNotAvailable, DataCorrupted."""
+    """The records that exist. Raises KeyNotAvailable, DataCorrupted."""
     found = _fetched(connection, map(stored_key, names), rules=rules, now=now)
     return {record.name: record for record in found.values()}
 
@@ -142,13 +142,12 @@ def read_records(
 def find_page(
     connection: Connection, query: RecordQuery, *, rules: Rules, now: Micros | None
 ) -> record_lists.Page:
-    """The names on a page. Must run on one snapshot. Raises InvalidRequest for a filter that cannot be asked."""
+    """The names on a page. Must run on one snapshot. Raises InvalidRequest for an unsupported filter."""
     return record_lists.find_page(connection, query, rules=rules, now=read_clock(connection, now))
 
 
 def read_page(connection: Connection, query: RecordQuery, *, rules: Rules, now: Micros | None) -> RecordPage:
-    """Must run on one snapshot. Raises InvalidRequest for a filter that cannot be asked, KeyNotAvailable,
-    DataCorrupted."""
+    """Must run on one snapshot. Raises InvalidRequest for an unsupported filter, KeyNotAvailable, DataCorrupted."""
     instant = read_clock(connection, now)
     page = find_page(connection, query, rules=rules, now=instant)
     found = _fetched(connection, page.keys, rules=rules, now=instant, query=query)
@@ -156,7 +155,7 @@ def read_page(connection: Connection, query: RecordQuery, *, rules: Rules, now: 
 
 
 def shared_scopes(connection: Connection, after: Scope | None, limit: int) -> list[Scope]:
-    """The next scopes that have shared records, in order; none at the end. A few steps in an index for each."""
+    """The next scopes with shared records, in order; empty at the end. Takes a few index steps for each."""
     found: list[Scope] = []
     place = after or Scope("")
     while len(found) < limit:
@@ -175,8 +174,8 @@ def shared_scopes(connection: Connection, after: Scope | None, limit: int) -> li
 def refresh_record(
     connection: Connection, name: RecordName, *, refresh_ttl: bool, rules: Rules, now: Micros | None
 ) -> Record | None:
-    """The record after all that was being written to it, its ttl started again if that is asked for. In a write
-    transaction. Raises KeyNotAvailable, DataCorrupted, SessionLocked."""
+    """The record after all pending writes to it, with its ttl restarted if requested. In a write transaction. Raises
+    KeyNotAvailable, DataCorrupted, SessionLocked."""
     instant = _lock(connection, [name], rules, now)
     found = read_records(connection, [name], rules=rules, now=instant)
     refreshed = _refreshed(connection, found.values(), now=instant) if refresh_ttl else list(found.values())
@@ -186,7 +185,7 @@ def refresh_record(
 def refresh_page(
     connection: Connection, query: RecordQuery, *, rules: Rules, now: Micros | None
 ) -> RecordPage:
-    """A page whose ttls start again. In a write transaction. Raises as `read_page`, and SessionLocked."""
+    """A page whose ttls are restarted. In a write transaction. Raises the errors of `read_page`, and SessionLocked."""
     page = find_page(connection, query, rules=rules, now=now)
     return refresh_found(connection, page, query, rules=rules, now=now)
 
@@ -194,8 +193,8 @@ def refresh_page(
 def refresh_found(
     connection: Connection, page: record_lists.Page, query: RecordQuery, *, rules: Rules, now: Micros | None
 ) -> RecordPage:
-    """The records of a page that was found before, their ttls started again; those that are gone by now are left out.
-    In a write transaction. Raises SessionLocked, KeyNotAvailable, DataCorrupted."""
+    """The records of a page found earlier, with their ttls restarted; those gone by now are left out. In a write
+    transaction. Raises SessionLocked, KeyNotAvailable, DataCorrupted."""
     names = query._replace(keys_only=True)
     heads = _fetched(connection, page.keys, rules=rules, now=read_clock(connection, now), query=names)
     instant = _lock(connection, [record.name for record in heads.values()], rules, now)
@@ -205,7 +204,7 @@ def refresh_found(
 
 
 def _lock(connection: Connection, names: Collection[RecordName], rules: Rules, now: Micros | None) -> Micros:
-    """Locks sessions, shared names and rows, in the order in which every transaction does. Returns the time then."""
+    """Locks sessions, shared names and rows, in the same order as every transaction. Returns the time afterwards."""
     locks = rules.backend.locks
     if locks is not None:
         keys = {key for name in names if (key := name.scope.session) is not None}
@@ -234,7 +233,7 @@ def _fetched(
     now: Micros,
     query: RecordQuery | None = None,
 ) -> dict[StoredKey, Record]:
-    """A list over all sessions leaves out a damaged record, which concerns its own session alone."""
+    """A list over all sessions omits damaged records, which must only affect their own session."""
     statement = _FETCH_WITHOUT_VALUE if query is not None and query.keys_only else _FETCH
     found: dict[StoredKey, Record] = {}
     for row in statement.rows(connection, keys=as_list(keys), now=now):
@@ -250,7 +249,7 @@ def _fetched(
 
 
 def _is_gone(row: Row, now: Micros) -> bool:
-    """Whether the record has expired, or its session is erased."""
+    """Whether the record has expired, or its session was erased."""
     expire_time, is_erased = row[RECORD_WIDTH - 2], row[RECORD_WIDTH]
     return is_erased or has_passed(expire_time, now)
 

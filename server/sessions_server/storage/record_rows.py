@@ -1,4 +1,4 @@
-"""Turns the rows of records into the domain's values and back."""
+"""Converts rows of records to domain values and back."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def stored_key(name: RecordName) -> StoredKey:
 
 
 def name_from_row(row: Row) -> RecordName:
-    """The name, from a row that begins with KEY_COLUMNS and `full_collection`. Raises DataCorrupted."""
+    """The name in a row that starts with KEY_COLUMNS and `full_collection`. Raises DataCorrupted."""
     tenant, session_id, user_id, collection, key, full = row[:6]
     try:
         return RecordName(Scope(tenant, session_id, user_id), path_of(collection, full), key)
@@ -93,17 +93,17 @@ def head_from_row(row: Row) -> RecordHead:
 
 
 def is_expired(row: Row, now: Micros) -> bool:
-    """Whether the record is gone, from a row of HEAD_COLUMNS."""
+    """Whether the record has expired, from a row of HEAD_COLUMNS."""
     return has_passed(row[-1], now)
 
 
 def has_passed(time: object, now: Micros) -> bool:
-    """False for None, and for what is no time, of a damaged record."""
+    """False for None, and for an invalid time of a damaged record."""
     return isinstance(time, int) and time <= now
 
 
 def record_from_row(row: Row, value: bytes | None, content: Content) -> Record:
-    """From a row that begins with RECORD_COLUMNS, and the value as it is stored; None: it is left out. Raises
+    """The record in a row that starts with RECORD_COLUMNS, and the value as stored; None if it was not read. Raises
     KeyNotAvailable, DataCorrupted."""
     try:
         return _record_from_row(row, value, content)
@@ -125,7 +125,7 @@ def _record_from_row(row: Row, value: bytes | None, content: Content) -> Record:
 
 
 def row_of(record: Record, content: Content, position: int) -> tuple[Any, ...]:
-    """In the order of the table's columns; with the head of its session's log."""
+    """In the table's column order; `position` is the head of its session's log."""
     short, full = stored_collection(record.name.collection)
     return (
         *record.name.scope,
@@ -137,6 +137,6 @@ def row_of(record: Record, content: Content, position: int) -> tuple[Any, ...]:
 
 
 def term_rows(key: StoredKey, some: Iterable[Term]) -> list[tuple[Any, ...]]:
-    """Rows of `record_terms`, in the order of its columns."""
+    """Rows of `record_terms`, in column order."""
     tail = (name_hash(key.collection, key.key), key.collection, key.key)
     return [(*key[:3], *term, *tail) for term in some]

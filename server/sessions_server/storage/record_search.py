@@ -1,4 +1,4 @@
-"""Finds records by their labels: in an index of terms, as sessions are found by their metadata."""
+"""Finds records by their labels in an index of terms, as sessions are found by their metadata."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _KEY: Final = (
 
 
 def candidate_keys(conditions: Iterable[Condition], *, all_sessions: bool) -> list[Keys]:
-    """Several sets of keys of records, perhaps with repetitions, in each of which are all that satisfy the conditions.
+    """Several sets of record keys, possibly with duplicates, each containing everything that satisfies the conditions.
     The parameters are those of `of_owner`."""
     return [_having(found, all_sessions) for each in conditions for found in candidates(each)]
 
@@ -36,7 +36,7 @@ def candidate_keys(conditions: Iterable[Condition], *, all_sessions: bool) -> li
 def of_owner(table: sa.Table, *, all_sessions: bool) -> tuple[ColumnElement[bool], ...]:
     """The rows of one scope, or of all sessions: parameters `tenant`, `session_id`, `user_id`."""
     in_tenant = table.c.tenant == sa.bindparam("tenant")
-    if all_sessions:  # as the indexes of these have it
+    if all_sessions:  # written like in their indexes
         return in_tenant, table.c.session_id != sa.literal_column("''")
     return (
         in_tenant,
@@ -46,7 +46,7 @@ def of_owner(table: sa.Table, *, all_sessions: bool) -> tuple[ColumnElement[bool
 
 
 def _having(found: Candidates, all_sessions: bool) -> Keys:
-    """The records with such a term; each range by itself, so that each is one of an index."""
+    """The records with such a term; ranges are separate, so that each uses an index."""
     term = record_terms.c.term
     exact = [low for low, high in found.ranges if low == high]
     ranges = [sa.and_(term >= low, term <= high) for low, high in found.ranges if low != high]

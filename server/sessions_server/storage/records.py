@@ -1,8 +1,8 @@
-"""Loads and saves the records that the commits of one transaction name.
+"""Loads and saves the records named by the commits of one transaction.
 
-Session records are under the lock of their session's row, which the transaction has already. Shared ones are under
-locks of their names, taken in one order by everyone, so no two transactions wait for each other; these cover names
-that have no row yet as well. The rows are locked too, against the sweeper, which takes no other lock and never waits.
+Session records are protected by the lock on their session's row, which the transaction already has. Shared ones are
+protected by locks on their names, which also cover names without a row and are always taken in the same order, so that
+transactions never deadlock. The rows are locked too, against the sweeper, which takes no other lock and never waits.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from sessions_server.storage.statements import Row
 
 _LOCKS_OF_TENANT: Final = 256
-"""How many locks the names of a tenant's shared records share: PostgreSQL has room for a few thousand in all."""
+"""How many locks the names of a tenant's shared records map to: PostgreSQL has room for a few thousand in total."""
 
 NO_STARTS: Final[Mapping[SessionKey, int]] = {}
 
@@ -101,7 +101,7 @@ _DROP_ALL_TERMS: Final = Prepared(
         )
     )
 )
-# The records first: with its row a record's terms are locked against the sweeper.
+# The records first: locking a record's row also protects its terms against the sweeper.
 _ERASE: Final = tuple(
     Prepared(
         table.delete().where(
@@ -133,8 +133,8 @@ def lock_records(
     locks: Locks | None,
     now: Micros | None,
 ) -> Micros | None:
-    """Waits until no other transaction writes to the shared ones of these records. Returns the database's time then,
-    or the given one; None: there was nothing to lock. The transaction locks its sessions before, and none after."""
+    """Waits until no other transaction writes to these shared records. Returns the database's time afterwards, or the
+    given one; None if there was nothing to lock. The transaction locks its sessions before, and none afterwards."""
     pairs = sorted(_lock_pairs(names, prefixes)) if locks is not None else []
     if locks is None or not pairs:
         return now
@@ -144,7 +144,7 @@ def lock_records(
 
 
 def _lock_pairs(names: Iterable[RecordName], prefixes: Iterable[RecordName]) -> set[tuple[int, int]]:
-    """A prefix stands for every name of its tenant."""
+    """A prefix locks every name of its tenant."""
     tenants = {prefix.scope.tenant for prefix in prefixes if prefix.scope.session is None}
     return {
         *(_lock_pair(name) for name in names if name.scope.session is None),
@@ -166,9 +166,9 @@ def load_records(
     now: Micros,
     starts: Mapping[SessionKey, int] = NO_STARTS,
 ) -> Records:
-    """The records with these names, and those of each prefix's collection whose keys begin so: of too many, one more
-    than may be deleted. What has expired is deleted, and what is hidden, before its session's position in `starts`.
-    After `lock_records`."""
+    """Loads the records with these names, and those in each prefix's collection whose keys match; if there are too
+    many, one more than may be deleted. Deletes expired ones, and hidden ones, which are before their session's position
+    in `starts`. Call it after `lock_records`."""
     by_key = {stored_key(name): name for name in names}
     found = {
         by_key[StoredKey(*row[:5])]: row
@@ -185,7 +185,7 @@ def load_records(
 
 
 def lock_rows(connection: Connection, names: Iterable[RecordName]) -> None:
-    """Waits until no other transaction writes to the records with these names that are stored."""
+    """Waits until no other transaction writes to the stored records with these names."""
     _FIND.rows(connection, keys=as_list(map(stored_key, names)))
 
 
@@ -224,8 +224,7 @@ def save_records(
     position_of: Callable[[SessionKey], int],
     rules: Rules,
 ) -> bool:
-    """Writes what has changed since the records were loaded, in the order of their names. Returns whether content was
-    erased."""
+    """Writes what has changed since the records were loaded, ordered by name. Returns whether content was erased."""
     _erase_sessions(connection, after.erased)
     heads = {name: head for name, head in before.heads.items() if name.scope.session not in after.erased}
     gone = {name: heads[name] for name, record in after.writes.items() if record is None and name in heads}
@@ -268,8 +267,8 @@ def _erase_sessions(connection: Connection, keys: Iterable[SessionKey]) -> None:
 
 
 def sweep_records(connection: Connection, limit: int, *, now: Micros | None) -> int:
-    """Deletes at most this many records that have expired. Returns how many it deleted. Those that a writer has locked
-    are left to the next time."""
+    """Deletes at most this many expired records. Returns how many. Those locked by a writer are left for the next
+    time."""
     rows = _EXPIRED.rows(connection, until=read_clock(connection, now), count=limit)
     delete_rows(connection, rows)
     return len(rows)
@@ -287,13 +286,13 @@ def delete_rows(connection: Connection, rows: Iterable[Seq[Any]]) -> None:
 
 
 def _delete_damaged(connection: Connection, row: Row) -> None:
-    """Deletes a record whose labels cannot be read, which would tell its terms."""
+    """Deletes a record whose labels cannot be read, and so its terms are unknown."""
     key = StoredKey(*row[:5])
     _DELETE.many(connection, [tuple(key)])
     _DROP_ALL_TERMS.many(connection, [(*key[:3], name_hash(key.collection, key.key))])
 
 
 def refresh_records(connection: Connection, refreshed: Iterable[Record]) -> None:
-    """Writes when the records expire now. They are locked."""
+    """Writes the new expiry times of the records, which are locked."""
     rows = [(record.expire_time, *stored_key(record.name)) for record in refreshed]
     _SET_EXPIRE_TIME.many(connection, rows)

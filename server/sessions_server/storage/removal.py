@@ -1,4 +1,4 @@
-"""What one transaction removes: a few rows at once, and of many only that nobody can read them any more."""
+"""What one transaction removes: a few rows at once; if there are many, they are only hidden."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ class Removal:
         self._loaded = loaded
         self._room = FEW
         self._hidden: dict[SessionKey, Spans] = {}
-        """What has become hidden, with what was before, by the sessions."""
+        """The newly hidden spans, joined with earlier ones, by session."""
         self._records_start: dict[SessionKey, Sequence] = {}
         self._left: list[Erasure] = []
         self.is_content = False
-        """Whether content was erased that may be in clear on the disk."""
+        """Whether erased content may be unencrypted on the disk."""
 
     @property
     def is_unfinished(self) -> bool:
@@ -57,7 +57,7 @@ class Removal:
         return bool(self._left)
 
     def erase(self, gone: list[Slot]) -> None:
-        """The logs and kept answers of stored sessions."""
+        """Removes the logs and stored responses of sessions."""
         self._erase_answers(gone)
         self._erase_logs(gone)
         self.is_content |= bool(gone)
@@ -86,22 +86,22 @@ class Removal:
         _ERASE_LOG.many(self._connection, list(few))
 
     def _has_room(self, count: int) -> bool:
-        """Whether so many more rows may be erased in this transaction, which they are then."""
+        """Whether this transaction may erase this many more rows; if so, it must."""
         if count > self._room:
             return False
         self._room -= count
         return True
 
     def _leave(self, key: SessionKey, what: What, *, through: int = 0, position: int = 0) -> None:
-        """Leaves to the steps that follow what nobody can read any more."""
+        """Leaves hidden rows to later steps."""
         self._left.append(Erasure(*key, what, through, position))
 
     def erase_records(self, slots: Iterable[Slot]) -> Records:
-        """Returns the records to save, without those of sessions that have many to erase."""
+        """The records to save, without those of sessions with too many to erase."""
         records = self._loaded.workspace.records
         if not records.erased:
             return records
-        # A session that is deleted and created again in one transaction has no position between the two.
+        # A session deleted and created again in one transaction has no position in between.
         slots = [
             slot
             for slot in slots
@@ -116,8 +116,8 @@ class Removal:
         return replace(records, erased=records.erased - many) if many else records
 
     def clear(self, slots: Iterable[Slot]) -> None:
-        """Takes content from stored messages that left the history, and forgotten values from the log. Of sessions that
-        are stored and stay so."""
+        """Removes the content of stored messages that left the history, and forgotten values from the log, for sessions
+        that continue to exist."""
         cleared: list[tuple[Any, ...]] = []
         forgotten: list[tuple[Any, ...]] = []
         for slot in slots:
@@ -143,7 +143,7 @@ class Removal:
         self.is_content |= bool(cleared or forgotten)
 
     def list_rest(self) -> None:
-        """An item that is on the list already continues from where it is."""
+        """An item that is already on the list continues where it is."""
         if not self._left:
             return
         keys = {SessionKey(each.tenant, each.session_id) for each in self._left}
@@ -152,7 +152,7 @@ class Removal:
         PUT_ERASURES.many(self._connection, [tuple(each) for each in merged])
 
     def hidden_in(self, slot: Slot) -> Spans:
-        """Where messages of the session, or of an earlier one of this id, are stored and hidden."""
+        """Where messages of the session, or of an earlier one with its id, are stored but hidden."""
         if (hidden := self._hidden.get(slot.key)) is not None:
             return hidden
         if not slot.erased and (stored := self._loaded.stored.get(slot.key)) is not None:

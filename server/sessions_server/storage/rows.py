@@ -1,4 +1,4 @@
-"""Turns rows into the domain's values and back."""
+"""Converts rows to domain values and back."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _KINDS: Final = Kinds(SESSION_COLUMNS)
 _LARGEST_COUNT: Final = 2**31 - 1
 _LAST_POSITION: Final = 2**62
 _LATEST: Final = 253_402_300_799 * SECOND
-"""The end of the year 9999, which no time and no span goes beyond on the wire."""
+"""The end of the year 9999, the latest time on the wire."""
 
 _RANGES: Final = tuple(
     (_COLUMN[name], most)
@@ -66,7 +66,7 @@ _REASONS: Final = {str(value): value for value in StateReason}
 
 
 def session_from_row(row: Row) -> Session:
-    """The session as stored, from a row that begins with SESSION_COLUMNS. Raises DataCorrupted."""
+    """The stored session, from a row that starts with SESSION_COLUMNS. Raises DataCorrupted."""
     try:
         _check(row)
         return _session_from_row(row)
@@ -96,7 +96,7 @@ def _session_from_row(row: Row) -> Session:
 
 
 def _check(row: Row) -> None:
-    """Raises TypeError, ValueError for a row that no write can have left."""
+    """Raises TypeError, ValueError for a row that no write can have produced."""
     _KINDS.check(row[:SESSION_WIDTH])
     for index, most in _RANGES:
         number = row[index]
@@ -107,30 +107,30 @@ def _check(row: Row) -> None:
 
 
 def is_lapsing(row: Row, now: Micros) -> bool:
-    """Whether an expiry is due that nobody has recorded yet."""
+    """Whether an expiry is due but not recorded."""
     due_time = row[_DUE_TIME]
     return due_time is not None and due_time <= now
 
 
 def session_view(row: Row, now: Micros) -> Session | None:
-    """The session as a reader sees it; None when it is to be treated as erased. Raises DataCorrupted."""
+    """The session as a reader sees it; None if it counts as erased. Raises DataCorrupted."""
     session = session_from_row(row)
     return view(session, now) if is_lapsing(row, now) else session
 
 
 class Upkeep(NamedTuple):
-    """What only the store knows of a session."""
+    """What only the store knows about a session."""
 
     compact_time: Micros | None
-    """When to look whether the log's first events can go."""
+    """When to check whether the log's first events can be removed."""
     replay_start: Sequence | None
-    """The first position as of which the session can be read; None: only its head."""
+    """The first position whose state can be read; None if only the head's can."""
     tx: int
     """The last transaction that wrote it."""
     hidden: Spans = ()
-    """Where messages left the history that are still stored."""
+    """Where messages left the history but are still stored."""
     records_start: Sequence = Sequence(0)
-    """Records that were written before this position are hidden and still stored."""
+    """Records written before this position are hidden but still stored."""
 
 
 def upkeep(row: Row) -> Upkeep:
@@ -144,13 +144,13 @@ def upkeep(row: Row) -> Upkeep:
 
 
 def records_start(row: Row) -> Sequence:
-    """Records that were written before this position are hidden."""
+    """Records written before this position are hidden."""
     found = row[_COLUMN["records_start"]]
     return Sequence(found if isinstance(found, int) else 0)
 
 
 class Schedule(NamedTuple):
-    """What the clock will do to a session. At most two things: an idle timeout, then the end of the ttl."""
+    """The next timer events of a session; at most two: an idle timeout, then the end of the ttl."""
 
     due_time: Micros | None = None
     due_state: str | None = None
@@ -167,7 +167,7 @@ def schedule(session: Session) -> Schedule:
         return _NOTHING_DUE
     if first.state is None:
         return Schedule(first.at, schema.ERASED)
-    if session.storage.ttl is None:  # nothing comes after an idle timeout
+    if session.storage.ttl is None:  # nothing follows an idle timeout
         return Schedule(first.at, first.state)
     after = lapse(session, first.at).session
     second = next_due(after) if after is not None else None
@@ -177,7 +177,7 @@ def schedule(session: Session) -> Schedule:
 
 
 def counter_values(session: Session, tx: int) -> tuple[Any, ...]:
-    """What every write of a session changes, in the order of COUNTER_COLUMNS."""
+    """The columns that every write of a session changes, in the order of COUNTER_COLUMNS."""
     return (
         session.message_count,
         session.last_sequence,
@@ -208,7 +208,7 @@ COUNTER_COLUMNS: Final = (
 
 
 def stage_values(session: Session, upkeep: Upkeep) -> tuple[Any, ...]:
-    """What few writes change, in the order of STAGE_COLUMNS."""
+    """The columns that few writes change, in the order of STAGE_COLUMNS."""
     return (
         session.state,
         session.start_time,
@@ -223,7 +223,7 @@ def stage_values(session: Session, upkeep: Upkeep) -> tuple[Any, ...]:
     )
 
 
-# Apart, since SQLite writes every index anew of which a column is assigned, even to what it was.
+# Separate, since SQLite rewrites every index with an assigned column, even if the value is unchanged.
 STAGE_COLUMNS: Final = (
     "state",
     "start_time",
@@ -239,7 +239,7 @@ STAGE_COLUMNS: Final = (
 
 
 def settings_values(session: Session, metadata: str) -> tuple[Any, ...]:
-    """What only a write of the session itself changes, in the order of SETTINGS_COLUMNS."""
+    """The columns that only writes of the session itself change, in the order of SETTINGS_COLUMNS."""
     config, storage = session.config, session.storage
     return (
         config.timeout,
@@ -264,7 +264,7 @@ SETTINGS_COLUMNS: Final = (
 
 
 def fixed_values(session: Session) -> tuple[Any, ...]:
-    """What never changes, in the order of FIXED_COLUMNS."""
+    """The columns that never change, in the order of FIXED_COLUMNS."""
     return (
         *session.key,
         session.user_id,

@@ -1,4 +1,4 @@
-"""What every transaction and read of a store needs to know."""
+"""What every transaction and read of a store needs."""
 
 from __future__ import annotations
 
@@ -19,4 +19,4 @@ class Rules:
     cells: Cells
     limits: Limits
     contexts: RecentContexts = field(default_factory=RecentContexts)
-    """For write transactions, of which one runs at a time in a thread."""
+    """Only for write transactions, which run one at a time in a thread."""

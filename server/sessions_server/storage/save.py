@@ -1,10 +1,11 @@
-"""Writes what a batch of commands has changed, with one statement per table and kind of change.
+"""Writes the changes of a batch of commands, with one statement per table and kind of change.
 
-The order matters: what is erased goes first; then messages that left the history lose their content, which makes their
-ids free; then the new events come; the sessions' rows, which say where the history begins, come after that. A session's
-content and its events change together or not.
+The order matters: erased data goes first; then messages that left the history lose their content, which frees their
+ids; then the new events are inserted; then the sessions' rows are updated, which contain where the history begins. A
+session's content and its events change together or not at all.
 
-A few rows are erased here. Many are only hidden, which costs the same at any number, and erased later: see erasure.py.
+A few rows are erased here. Many are only hidden, at a cost that does not depend on their number, and erased later: see
+erasure.py.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ Values: TypeAlias = list[tuple[Any, ...]]
 
 
 def _of_session(table: sa.Table) -> tuple[sa.ColumnElement[bool], ...]:
-    """The condition on the key, its parameters coming last in a row of values."""
+    """The condition on the key, whose parameters come last in a row of values."""
     return (
         table.c.tenant == sa.bindparam("key_tenant"),
         table.c.session_id == sa.bindparam("key_session_id"),
@@ -115,7 +116,7 @@ class Saver:
         self._epoch = ""
         self._slots = [slot for slot in loaded.workspace.slots.values() if slot.changed]
         self._writes = Writes()
-        """What every write of content has to write."""
+        """Writes common to all content changes."""
         self.removal = Removal(connection, loaded)
 
     def save(self) -> list[Published]:
@@ -138,14 +139,14 @@ class Saver:
         return [self._published(slot) for slot in self._slots]
 
     def stage(self) -> None:
-        """Writes events, records and the bases that are due, but not the sessions' rows, so nobody can see them."""
+        """Writes events, records and due bases, but not the sessions' rows, so that nothing is visible."""
         self._write_records()
         self._stage_bases()
         self._add_events()
         self._writes.run(self._connection)
 
     def _log_id(self, slot: Slot) -> str:
-        """The log's identity after what is written now; of an erased session, the one it had."""
+        """The log's identity after these writes; for an erased session, the previous one."""
         session = slot.facts.session or slot.loaded.session
         if session is None or not slot.log:
             return "" if session is None else session.log_id
@@ -157,7 +158,7 @@ class Saver:
         )
 
     def _stored(self, slot: Slot) -> rows.Upkeep | None:
-        """What the store knows of the session; None of one that is new, or begins again."""
+        """What the store knows about the session; None if it is new or starts again."""
         return None if slot.erased else self._loaded.stored.get(slot.key)
 
     def _erase(self) -> None:
@@ -190,7 +191,7 @@ class Saver:
             )
 
     def _write_bases(self) -> None:
-        """Keeps the state that later ones are folded from, where the log does not hold what came before it."""
+        """Stores the base of later states, if the log lacks the events before it."""
         values: Values = []
         for slot in self._slots:
             stored, before, base = self._stored(slot), slot.loaded.session, slot.base
@@ -204,7 +205,7 @@ class Saver:
         DROP_BASES.many(self._connection, forgotten)
 
     def _add_bases(self) -> None:
-        """Adds bases along the logs, with copies of the contexts, which are written by now."""
+        """Adds bases along the logs, with copies of the contexts, which have been written by now."""
         for slot in self._slots:
             session = slot.facts.session
             if session is None or slot.base is not None or not slot.log:
@@ -217,7 +218,7 @@ class Saver:
                 ADD_BASE.run(self._connection, **key, at=session.last_sequence, state=state, most=most)
 
     def _stage_bases(self) -> None:
-        """Like `_add_bases`, while there is no row to copy the context from."""
+        """Like `_add_bases`, but without a row from which to copy the context."""
         values: Values = []
         for slot in self._slots:
             session = slot.facts.session
@@ -253,7 +254,7 @@ class Saver:
                     if data is not None and sequence > forgotten:
                         change = content.change_cell(sequence, data)
                 elif not any(span.first <= sequence <= span.last for span in removed):
-                    # What left the history in the same batch is never written.
+                    # Messages that left the history in the same batch are never written.
                     message_id, payload = data.id, content.payload_cell(sequence, data)
                     freed += [(*slot.key, *span, data.id) for span in hidden]
                 if event.imported and isinstance(data, Message):
@@ -363,7 +364,7 @@ class Saver:
 
 
 def _history_start(slot: Slot, session: Session) -> Sequence:
-    """No message of the history is before this position."""
+    """The history starts at this position or later."""
     removed = slot.facts.history.removed
     if not session.message_count:
         return Sequence(max([session.history_start, *(span.last + 1 for span in removed)]))
@@ -375,7 +376,7 @@ def _history_start(slot: Slot, session: Session) -> Sequence:
 
 
 def _same_settings(session: Session, before: Session) -> bool:
-    """Whether these are the very same objects: a write of content carries them over."""
+    """Whether these are the same objects; content writes carry them over."""
     return (
         session.metadata is before.metadata
         and session.config is before.config

@@ -1,9 +1,9 @@
-"""The tables. Every unique key has tenant and session in it, so a sharding database can distribute them alike. They
-come first, but for the ids of messages and requests: those grow with time, so that the sessions of a commit write to
-the same end of an index, where each would otherwise write a page of its own.
+"""The tables. Every unique key includes tenant and session, so that a sharding database can distribute all tables the
+same way. These columns come first, except after the ids of messages and requests: those grow with time, so that the
+sessions in a commit write to the same end of an index instead of a page each.
 
-This module says what the migrations lead to; a test compares the two. Instants and spans are microseconds in BIGINT.
-Texts are ordered by code point on both databases, which is also how Python orders them.
+This module describes the result of the migrations; a test compares the two. Times and durations are microseconds in
+BIGINT. Strings are ordered by code point on both databases, as in Python.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ _READ_JSON: Final = sa.Text().with_variant(sa.LargeBinary(), "sqlite")
 
 
 def json_text(column: sa.Column[Any]) -> sa.Label[Any]:
-    """A JSON column as its text: on PostgreSQL the driver's own reading of jsonb differs between versions. On SQLite as
+    """A JSON column as a string, because the driver's own decoding of jsonb differs between versions. On SQLite as
     bytes, since a string that is not UTF-8 would fail the whole statement."""
     return sa.cast(column, _READ_JSON).label(column.name)
 
 
 ERASED: Final = "erased"
-"""Stands where a state to come stands, for a session that is to be erased."""
+"""Stands in for the next state of a session that is to be erased."""
 
 metadata = sa.MetaData()
 
@@ -77,33 +77,33 @@ sessions = sa.Table(
     sa.Column("end_time", MICROS),
     sa.Column("archive_time", MICROS),
     sa.Column("expiry_reason", TEXT),
-    # The newest message of the history; 0 when it is empty.
+    # The newest message of the history; 0 if it is empty.
     sa.Column("history_head", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("log_id", TEXT, nullable=False, server_default=""),
     sa.Column("forked_session_id", TEXT),
     sa.Column("forked_sequence", sa.BigInteger),
-    # What the clock will do to the session, derived from it: the next thing, and the one after that if there is one.
+    # The session's timers, derived from its row: the next event, and the one after it if there is one.
     sa.Column("due_time", MICROS),
     sa.Column("due_state", TEXT),
     sa.Column("last_due_time", MICROS),
     sa.Column("last_due_state", TEXT),
-    # When to look whether the log's first events can go; none while there are none.
+    # When to check whether the log's first events can be removed; NULL if there are none.
     sa.Column("compact_time", MICROS),
-    # The first position as of which the session can be read; none while that is only its head.
+    # The first position whose state can be read; NULL if that is only the head.
     sa.Column("replay_start", sa.BigInteger),
     # Grows with every transaction that writes the session; across sessions it follows the order of commits as far as
-    # that is known, so that a reader may stop where older transactions still run.
+    # known, so that a reader may stop where older transactions are still running.
     sa.Column("tx", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("data_key", sa.LargeBinary),
     sa.Column("metadata", JSON, nullable=False),
-    # Where messages left the history that are still stored, as a JSON list of first and last positions: see spans.py.
+    # Where messages left the history but are still stored, as a JSON list of first and last positions: see spans.py.
     sa.Column("hidden", TEXT),
-    # Records of the session that were written before this position are hidden: see hidden_records.py.
+    # Records of the session written before this position are hidden: see hidden_records.py.
     sa.Column("records_start", sa.BigInteger, nullable=False, server_default="0"),
     sa.PrimaryKeyConstraint("tenant", "session_id", name=SESSIONS_PK),
 )
 
-# A page of a list is one range of these per state, whatever the other states hold.
+# A page of a list is one range of these per state, whatever the other states contain.
 sa.Index(
     "ix_sessions_create_time",
     *(sessions.c[name] for name in ("tenant", "state", "create_time", "session_id")),
@@ -153,14 +153,14 @@ log = sa.Table(
     *_key_columns(),
     sa.Column("sequence", sa.BigInteger, nullable=False),
     sa.Column("type", TEXT, nullable=False),
-    # Of the messages of the history only: one that left it has neither id nor content.
+    # Only for messages of the history: one that left it has neither id nor content.
     sa.Column("message_id", TEXT),
     sa.Column("request_id", TEXT, nullable=False),
     sa.Column("time", MICROS, nullable=False),
     sa.Column("payload", sa.LargeBinary),
-    # What the state after the event takes, beside what the event shows to everyone. Erased where values are forgotten.
+    # What the state after the event needs, besides the visible part of the event. Erased when values are forgotten.
     sa.Column("change", sa.LargeBinary),
-    # Of a message that came with an import, when it was created; `time` is the server's own of every event.
+    # For imported messages, when they were created; `time` is always the server's time of the event.
     sa.Column("message_time", MICROS),
     sa.PrimaryKeyConstraint("tenant", "session_id", "sequence", name=LOG_PK),
 )
@@ -174,7 +174,7 @@ message_ids = sa.Index(
     postgresql_where=log.c.message_id.is_not(None),
 )
 
-# All but the messages of the history: what compaction may let go of.
+# All except messages of the history: the events that compaction may remove.
 sa.Index(
     "ix_log_outside_history",
     log.c.tenant,
@@ -184,21 +184,21 @@ sa.Index(
     postgresql_where=log.c.message_id.is_(None),
 )
 
-# States that later ones are folded from: the first that is kept, and more along the log. See storage/bases.py.
+# States from which later ones are computed: the first that is kept, and more along the log. See storage/bases.py.
 bases = sa.Table(
     "bases",
     metadata,
     *_key_columns(),
     sa.Column("sequence", sa.BigInteger, nullable=False),
     sa.Column("session", sa.LargeBinary, nullable=False),
-    # Of the context, as in its own table; all three are there or none.
+    # Of the context, as in its own table; all three are set or none.
     sa.Column("revision", sa.BigInteger),
     sa.Column("update_time", MICROS),
     sa.Column("data", sa.LargeBinary),
     sa.PrimaryKeyConstraint("tenant", "session_id", "sequence", name=BASES_PK),
 )
 
-# Counts the transactions of a database that one process writes to: `sessions.tx` comes from it.
+# Counts the transactions of a database with a single writing process; the source of `sessions.tx`.
 writes = sa.Table(
     "writes",
     metadata,
@@ -214,7 +214,7 @@ requests = sa.Table(
     sa.Column("request_id", TEXT, nullable=False),
     sa.Column("method", TEXT, nullable=False),
     sa.Column("payload_hash", sa.LargeBinary, nullable=False),
-    # How the answer is kept: see `Keeping` in content.py.
+    # How the response is stored: see `Keeping` in content.py.
     sa.Column("sealed", sa.SmallInteger, nullable=False),
     sa.Column("time", MICROS, nullable=False),
     sa.Column("answer", sa.LargeBinary, nullable=False),
@@ -222,7 +222,7 @@ requests = sa.Table(
 )
 sa.Index("ix_requests_time", requests.c.time)
 
-# What is let go of when a session is erased: the answers that are kept in clear or sealed.
+# What is removed when a session is erased: the responses stored unencrypted or encrypted.
 _answered: Final = requests.c.sealed < sa.literal_column("2")
 sa.Index(
     "ix_requests_session",
@@ -242,19 +242,19 @@ tombstones = sa.Table(
     sqlite_with_rowid=False,
 )
 
-# What callers have erased, can no longer read, and is still stored: see erasure.py.
+# Data that callers have erased and cannot read, but that is still stored: see erasure.py.
 erasures = sa.Table(
     "erasures",
     metadata,
     *_key_columns(),
     sa.Column("what", TEXT, nullable=False),
-    # The last position of the log that it is about.
+    # The last affected position of the log.
     sa.Column("through", sa.BigInteger, nullable=False),
-    # Where in the log to continue.
+    # The position in the log to continue from.
     sa.Column("position", sa.BigInteger, nullable=False),
-    # Of an import, until when to leave its rows alone: see staging.py.
+    # For an import, until when to leave its rows alone: see staging.py.
     sa.Column("lease", MICROS),
-    # Of hidden records, after which one to continue: its collection and key, as a JSON list.
+    # For hidden records, the one to continue after: its collection and key, as a JSON list.
     sa.Column("after", TEXT),
     sa.PrimaryKeyConstraint("tenant", "session_id", "what", name=ERASURES_PK),
 )
@@ -276,7 +276,7 @@ sa.Index(
 
 
 def _owner_columns() -> tuple[sa.Column[str], ...]:
-    """A record's scope: a session, or a user, or with neither the tenant. What is not there is an empty string."""
+    """A record's scope: a session, a user or, with neither, the tenant. Absent ids are empty strings."""
     return *_key_columns(), sa.Column("user_id", TEXT, nullable=False)
 
 
@@ -284,7 +284,7 @@ records = sa.Table(
     "records",
     metadata,
     *_owner_columns(),
-    # Collections are encoded and long ones cut, so that an index can hold them: see storage/record_names.py.
+    # Collections are encoded, and long ones cut, so that an index can contain them: see storage/record_names.py.
     sa.Column("collection", TEXT, nullable=False),
     sa.Column("key", TEXT, nullable=False),
     sa.Column("time", MICROS, nullable=False),
@@ -296,12 +296,12 @@ records = sa.Table(
     sa.Column("value_type", TEXT, nullable=False),
     sa.Column("size", sa.BigInteger, nullable=False),
     sa.Column("sealed", sa.SmallInteger, nullable=False),
-    # The whole encoded collection, where `collection` is cut.
+    # The whole encoded collection, if `collection` is cut.
     sa.Column("full_collection", TEXT),
     sa.Column("labels", JSON, nullable=False),
-    # After the others, so that SQLite reads these without it.
+    # Comes after these, so that SQLite can read them without it.
     sa.Column("value", sa.LargeBinary, nullable=False),
-    # Of a session's record, the head of its log when it was written. Read only where records may be hidden.
+    # For a session's record, the head of its log when it was written. Read only if records may be hidden.
     sa.Column("position", sa.BigInteger, nullable=False, server_default="0"),
     sa.PrimaryKeyConstraint("tenant", "session_id", "user_id", "collection", "key", name=RECORDS_PK),
 )
@@ -317,7 +317,7 @@ def _index_of_all_sessions(name: str, *columns: sa.Column[Any]) -> None:
     sa.Index(name, *columns, sqlite_where=of_session, postgresql_where=of_session)
 
 
-# The same of the records of all sessions together.
+# The same for the records of all sessions together.
 _index_of_all_sessions(
     "ix_records_all_key", *(records.c[name] for name in ("tenant", "collection", "key", "session_id"))
 )
@@ -331,14 +331,14 @@ _index_of_all_sessions(
 )
 _partial_index("ix_records_expire_time", records.c.expire_time)
 
-# With rowids: without, SQLite 3.40 looks through a tenant's whole primary key where the index below is meant.
+# With rowids: without them, SQLite 3.40 scans a tenant's whole primary key instead of using the index below.
 record_terms = sa.Table(
     "record_terms",
     metadata,
     *_owner_columns(),
     sa.Column("path", TEXT, nullable=False),
     sa.Column("term", TEXT, nullable=False),
-    # Tells the records of a scope apart: names are too long for one more index entry.
+    # Distinguishes the records of a scope: names are too long for another index entry.
     sa.Column("name_hash", sa.LargeBinary, nullable=False),
     sa.Column("collection", TEXT, nullable=False),
     sa.Column("key", TEXT, nullable=False),
@@ -351,7 +351,7 @@ _index_of_all_sessions(
     *(record_terms.c[name] for name in ("tenant", "path", "term", "session_id", "name_hash")),
 )
 
-# The wrapped data keys under which shared records are sealed: one for each user, and with an empty user the tenant's.
+# The wrapped data keys of shared records: one per user and, with an empty user, the tenant's.
 shared_keys = sa.Table(
     "shared_keys",
     metadata,
@@ -361,12 +361,12 @@ shared_keys = sa.Table(
     sa.PrimaryKeyConstraint("tenant", "user_id", name=SHARED_KEYS_PK),
 )
 
-# What replicas tell each other about drafts, for some seconds. UNLOGGED on PostgreSQL; unused on SQLite.
+# Packets between replicas about drafts, kept for a few seconds. UNLOGGED on PostgreSQL; unused on SQLite.
 draft_packets = sa.Table(
     "draft_packets",
     metadata,
     *_key_columns(),
-    # The replica that sent it, and its own count of packets.
+    # The sending replica, and its own packet counter.
     sa.Column("sender", TEXT, nullable=False),
     sa.Column("number", sa.BigInteger, nullable=False),
     sa.Column("time", MICROS, nullable=False),

@@ -1,12 +1,12 @@
-"""One page of a list or search of sessions, at a cost that follows the page and not the number of sessions.
+"""One page of a list or search of sessions, at a cost that depends on the page and not on the number of sessions.
 
-A list is the merger of one index range per state, so that states nobody asked for are never walked through. What has
-expired, and is not yet recorded so, is still under its old state: it is left out there and comes from a range of its
-own. While very many expire, the ranges of all states that may have become what is asked for take the place of both in a
-list in order of creation, and a user's few sessions are looked at one by one.
+A list merges one index range per state, so that unrequested states are never scanned. A session that has expired
+without being recorded is still indexed under its old state: it is skipped there and comes from a separate range. While
+very many expire, a list in order of creation uses the ranges of all states that may have become the requested ones
+instead, and a user's few sessions are checked one by one.
 
-A search looks for the condition, or the user, that leaves the fewest candidates. A few candidates are looked at one by
-one. Of many, the list is walked through in its order, or in order of creation those with one certain term.
+A search uses the condition, or the user, that leaves the fewest candidates. A few candidates are checked one by one. If
+there are many, the list is scanned in its order or, in order of creation, the sessions with one particular term.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ _PLACE: Final = itemgetter(0, 1)
 def find_sessions(
     connection: Connection, query: ListQuery, *, rules: Rules, now: Micros | None
 ) -> SessionPage:
-    """Must run on one snapshot. A session whose data is damaged is left out. Raises InvalidRequest for a filter that
-    cannot be asked."""
+    """Must run on one snapshot. Sessions with damaged data are left out. Raises InvalidRequest for an unsupported
+    filter."""
     check(query.conditions, field="metadata_filter")
     [(instant, lapsed)] = CLOCK.rows(connection, now=now, most=FEW_LAPSED)
     return _Search(connection, query, rules, Micros(instant), many_lapsed=lapsed >= FEW_LAPSED).page()
@@ -88,12 +88,11 @@ class _Search:
 
     @property
     def _is_lapsing_by_update(self) -> bool:
-        """Whether a user's few sessions would be looked for among very many that have lapsed."""
+        """Whether a user's few sessions would have to be found among very many lapsed ones."""
         return self._shape.many_lapsed and self._shape.of_user and not self._shape.by_creation
 
     def _narrowed(self, found: Candidates) -> Candidates:
-        """Without the ranges in which there is nothing: one term may be left, and its sessions are in order of
-        creation."""
+        """Drops empty ranges: a single term may be left, whose sessions are in order of creation."""
         if not 1 < len(found.ranges) <= _FEW_RANGES:
             return found
         each = [found._replace(ranges=(one,)) for one in found.ranges]
@@ -101,7 +100,7 @@ class _Search:
         return found._replace(ranges=tuple(filled)) if filled else each[0]
 
     def _count(self, found: Ids, *, most: int) -> int:
-        """How many there are, counted no further than asked."""
+        """The number of candidates, counted only as far as requested."""
         counted = sa.select(sa.func.count()).select_from(found.limit(most).subquery())
         wanted = {name: self._parameters[name] for name in ("tenant", "user_id")}
         return int(self._connection.execute(counted, wanted).scalar_one())
@@ -114,7 +113,7 @@ class _Search:
         return SessionPage(sessions, _place_of(rows[limit - 1]) if len(rows) > limit else None)
 
     def _walk(self, certain: Candidates | None) -> SessionPage:
-        """The list, or in order of creation the sessions with one term, in its order."""
+        """The list in its order or, in order of creation, the sessions with one term."""
         found: list[Session] = []
         after, walk = self._query.after, Walk(self._query.limit)
         while True:
@@ -146,7 +145,7 @@ class _Search:
             rows = plain_walk(shape).rows(self._connection, **wanted)
         try:
             return sorted(rows, key=_PLACE, reverse=shape.order.descending)
-        except TypeError:  # one of them is damaged, and left out further on
+        except TypeError:  # a damaged one, which is left out below
             return sorted(rows, key=_place_of_any, reverse=shape.order.descending)
 
     def _shape_after(self, after: ListPlace | None) -> Shape:
@@ -157,7 +156,7 @@ class _Search:
         return {**self._parameters, **place, "count": count}
 
     def _session(self, row: Row) -> Session | None:
-        """None where the row has none that belongs to the list, or one whose data is damaged."""
+        """None if the row has no session of the list, or a damaged one."""
         columns = row[2:]
         if columns[0] is None:
             return None
@@ -168,7 +167,7 @@ class _Search:
 
 
 def _place_of_any(row: Row) -> tuple[str, Any, str]:
-    """In an order that values of different types have too."""
+    """An order that also works for values of different types."""
     time, session_id = _PLACE(row)
     return "" if isinstance(time, (int, float)) else type(time).__name__, time, str(session_id)
 

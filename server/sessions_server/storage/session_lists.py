@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Ids: TypeAlias = "sa.Select[Any] | sa.CompoundSelect[Any]"
 
 FEW_LAPSED: Final = 1_000
-"""Fewer sessions that have expired, and are not yet recorded so, may be looked at for every page."""
+"""Up to this many sessions that have expired without being recorded may be examined for every page."""
 
 _UNARCHIVED: Final = tuple(sorted(set(State) - {State.ARCHIVED}))
 _EXPIRING: Final = (State.CREATED, State.ACTIVE, State.PAUSED, State.EXPIRED)
@@ -43,7 +43,7 @@ _IS_LAPSED: Final = sa.case((sessions.c.due_time <= _NOW, 1), else_=0)
 _IN_TENANT: Final = sessions.c.tenant == sa.bindparam("tenant")
 _OF_USER: Final = sessions.c.user_id == sa.bindparam("user_id")
 
-# As expressions that no index is made of: what has lapsed is to be found by its time.
+# Expressions without an index, so that lapsed sessions are found by their time.
 _LAPSED: Final = (
     sessions.c.due_time <= _NOW,
     sessions.c.tenant.concat(sa.literal_column("''")) == sa.bindparam("tenant"),
@@ -63,18 +63,18 @@ CLOCK: Final = Prepared(
         .scalar_subquery(),
     )
 )
-"""The instant by which a list is judged, and how many sessions have lapsed by then, counted to `most`."""
+"""The time at which a list is evaluated, and how many sessions have lapsed by then, counted up to `most`."""
 
 
 class Shape(NamedTuple):
-    """What decides a list statement's text, beside the conditions; everything else is a parameter."""
+    """What determines a statement's text, besides the conditions; everything else is a parameter."""
 
     states: tuple[State, ...]
     order: OrderBy
     of_user: bool
     continued: bool
     many_lapsed: bool
-    """FEW_LAPSED sessions or more have lapsed."""
+    """Whether FEW_LAPSED sessions or more have lapsed."""
 
     @property
     def by_creation(self) -> bool:
@@ -93,7 +93,7 @@ def plain_walk(shape: Shape) -> Prepared:
 
 def walk_of_list(shape: Shape, matches: Seq[ColumnElement[bool]]) -> sa.Select[Any]:
     """The next `count` places of the list, in any order: each place, its session's id, and SESSION_COLUMNS, which are
-    all NULL where the session does not belong to the list."""
+    all NULL if the session does not belong to the list."""
     time = sessions.c[shape.order.column]
     if shape.many_lapsed and shape.by_creation:
         return _walk(shape, [_range(shape, time, state) for state in _may_have_been(shape.states)], matches)
@@ -102,7 +102,7 @@ def walk_of_list(shape: Shape, matches: Seq[ColumnElement[bool]]) -> sa.Select[A
 
 
 def walk_of_term(shape: Shape, found: Candidates, matches: Seq[ColumnElement[bool]]) -> sa.Select[Any]:
-    """The same in order of creation, of the sessions with one term."""
+    """The same, in order of creation, for the sessions with one term."""
     place = (terms_table.c.create_time, terms_table.c.session_id)
     having = sa.select(place[0].label("place"), place[1], sa.literal_column("0").label("lapsed")).where(
         terms_table.c.tenant == sa.bindparam("tenant"),
@@ -113,9 +113,9 @@ def walk_of_term(shape: Shape, found: Candidates, matches: Seq[ColumnElement[boo
 
 
 def one_by_one(shape: Shape, found: Ids, matches: Iterable[ColumnElement[bool]]) -> sa.Select[Any]:
-    """The first `count` sessions of the list that are among few candidates, as `walk_of_list` has them."""
+    """The first `count` sessions of the list that are among few candidates, as returned by `walk_of_list`."""
     time = _UPDATE_TIME_NOW if not shape.by_creation else sessions.c.create_time
-    # An expression keeps SQLite, which does not know how few there are, from walking through the index of the order.
+    # An expression keeps SQLite, which does not know how few there are, from scanning the index of the order.
     place = (time + sa.literal_column("0"), sessions.c.session_id)
     statement = sa.select(place[0], place[1], *SESSION_COLUMNS).where(
         _IN_TENANT, sessions.c.session_id.in_(found), *_belongs(shape, matches)
@@ -129,8 +129,8 @@ def of_user() -> Ids:
 
 
 def having(found: Candidates) -> Ids:
-    """The ids of the sessions with such a term, perhaps more than once; each range by itself, so that each is one of
-    the index."""
+    """The ids of sessions with such a term, possibly more than once; ranges are separate, so that each uses the
+    index."""
     term = terms_table.c.term
     exact = [low for low, high in found.ranges if low == high]
     ranges = [sa.and_(term >= low, term <= high) for low, high in found.ranges if low != high]
@@ -144,11 +144,11 @@ def having(found: Candidates) -> Ids:
 
 
 def _walk(shape: Shape, ranges: Seq[sa.Select[Any]], matches: Seq[ColumnElement[bool]]) -> sa.Select[Any]:
-    """The keys of so many places from each range; of these, the first; then their rows. An outer join leaves a
-    planner that expects few matches no other way."""
+    """The keys of this many places from each range; the first of these; then their rows. An outer join leaves no other
+    plan to a planner that expects few matches."""
     merged = sa.union_all(*(sa.select(each.subquery()) for each in ranges)).subquery()
     places = _ordered(sa.select(merged), shape, merged.c.place, merged.c.session_id)
-    # What has lapsed may be in two ranges, at one place. If only one of them is among the first, it is the right one.
+    # A lapsed session may be in two ranges, at one place. If only one of them is among the first, it is the right one.
     places = places.order_by(merged.c.lapsed.desc())
     first = places.limit(sa.bindparam("count")).subquery("first")
     same = sessions.c.session_id == first.c.session_id
@@ -164,13 +164,13 @@ def _belongs(shape: Shape, matches: Iterable[ColumnElement[bool]]) -> list[Colum
 
 
 def _range(shape: Shape, time: ColumnElement[Any], state: State) -> sa.Select[Any]:
-    """Of a state as it is recorded, in order, whether or not it has lapsed."""
+    """The range of a recorded state, in order, whether or not its sessions have lapsed."""
     where = [_IN_TENANT, *([_OF_USER] if shape.of_user else []), sessions.c.state == str(state)]
     return _paged(_keys(time, lapsed=0).where(*where), shape, time, sessions.c.session_id)
 
 
 def _lapsed(shape: Shape) -> sa.Select[Any]:
-    """What has lapsed, as it is shown: an expiry is an update also before it is recorded."""
+    """Lapsed sessions as they are shown: an expiry counts as an update even before it is recorded."""
     time = sessions.c.create_time if shape.by_creation else _UPDATE_TIME_NOW
     lapsed = _keys(time, lapsed=1).where(*_LAPSED, *([_LAPSED_OF_USER] if shape.of_user else []))
     return _paged(lapsed, shape, time, sessions.c.session_id)
@@ -183,7 +183,7 @@ def _keys(time: ColumnElement[Any], *, lapsed: int) -> sa.Select[Any]:
 
 
 def _may_have_been(states: tuple[State, ...]) -> Seq[State]:
-    """As what a session may be recorded that has one of the states by now."""
+    """The recorded states that a session in one of the given states may have."""
     if State.ARCHIVED in states:
         return tuple(State)
     return sorted({*states, *(_EXPIRING if State.EXPIRED in states else ())})

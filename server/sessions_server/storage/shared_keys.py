@@ -1,7 +1,7 @@
 """The data keys of shared records: one for each user of a tenant, and one for the tenant itself.
 
-They are made with the first record that is written while the server has a keyring. From then on all that is written
-in the scope is sealed, also after a restart without the keyring, which then refuses it.
+A key is created with the first record that is written while the server has a keyring. From then on everything written
+in the scope is encrypted; after a restart without the keyring such writes are refused.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def shared_content(scope: Scope, data_key: bytes | None, rules: Rules) -> Conten
 def contents_for_writing(
     connection: Connection, scopes: Collection[Scope], rules: Rules
 ) -> dict[Scope, Content]:
-    """The contents of shared scopes, with new data keys where there are none yet and a keyring to wrap them."""
+    """The contents of shared scopes, with new data keys if there are none yet and a keyring to wrap them."""
     found = _find(connection, scopes)
     absent = sorted(set(scopes) - found.keys())
     if absent and rules.cells.keyring() is not None:
@@ -81,14 +81,14 @@ def contents_for_writing(
 def keys_after(
     connection: Connection, after: SessionKey | None, limit: int
 ) -> list[tuple[SessionKey, bytes]]:
-    """The next scopes, as `Scope.cell_key` has them, with their data keys; None: the first ones."""
+    """The next scopes, by `Scope.cell_key`, with their data keys; None to start with the first."""
     place = Scope("") if after is None else _scope_of(after)
     rows = _AFTER.rows(connection, after_tenant=place.tenant, after_user_id=place.user_id, count=limit)
     return [(Scope(tenant, user_id=user_id).cell_key, bytes(data_key)) for tenant, user_id, data_key in rows]
 
 
 def replace_keys(connection: Connection, fresh: list[tuple[bytes, SessionKey, bytes]]) -> None:
-    """Each new data key in place of the old one, which another server may have replaced meanwhile."""
+    """Replaces each old data key by the new one, unless another server has replaced it meanwhile."""
     scopes = [(new, _scope_of(key), old) for new, key, old in fresh]
     _REPLACE.many(connection, [(new, scope.tenant, scope.user_id, old) for new, scope, old in scopes])
 
@@ -100,11 +100,11 @@ def _find(connection: Connection, scopes: Collection[Scope]) -> dict[Scope, byte
 
 
 def _lock_pair(scope: Scope) -> tuple[int, int]:
-    """What the making of a scope's data key is locked by. The last lock that a transaction takes."""
+    """The lock for creating a scope's data key. The last lock that a transaction takes."""
     return lock_number("shared_keys", scope.tenant), lock_number(scope.user_id)
 
 
 def lock_number(*parts: str) -> int:
-    """A signed 32-bit number for a lock; two things may share one, and then wait for each other."""
+    """A signed 32-bit number for a lock; two names may share one, and then wait for each other."""
     digest = hashlib.blake2b("\0".join(parts).encode(), digest_size=4).digest()
     return int.from_bytes(digest, "big", signed=True)

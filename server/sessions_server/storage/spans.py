@@ -1,4 +1,4 @@
-"""Spans of positions in a log: sorted, apart from each other, both ends included. Stored as JSON."""
+"""Spans of positions in a log: sorted, disjoint, both ends included. Stored as JSON."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ Spans: TypeAlias = tuple[Span, ...]
 
 
 def encode(spans: Spans) -> str | None:
-    """None: there are none."""
+    """None if there are none."""
     return dumps([list(span) for span in spans]).decode() if spans else None
 
 
 def decode(stored: str | bytes | None, key: tuple[str, str]) -> Spans:
-    """What is stored with a session, by tenant and id. Raises DataCorrupted."""
+    """Parses the spans of a session, given by tenant and id. Raises DataCorrupted."""
     if stored is None:
         return ()
     try:
@@ -40,7 +40,7 @@ def joined(spans: Iterable[Span]) -> Spans:
 
 
 def after(spans: Spans, position: int) -> Spans:
-    """What of the spans lies after a position."""
+    """The part of the spans after a position."""
     first = Sequence(position + 1)
     return tuple(Span(max(span.first, first), span.last) for span in spans if span.last >= first)
 
@@ -50,7 +50,7 @@ def contain(spans: Spans, position: int) -> bool:
 
 
 def between(spans: Spans, first: int, last: int) -> Iterator[Span]:
-    """The positions from the first to the last that are in none of the spans, in their order."""
+    """The positions from the first to the last that are in none of the spans, in order."""
     for span in spans:
         if span.last < first:
             continue

@@ -1,4 +1,4 @@
-"""Imports a session in slices. Each slice is a transaction of its own, and nothing is visible before the last one.
+"""Imports a session in slices. Each slice is a separate transaction, and nothing is visible before the last one.
 
 All reads of a session start from its row, and only the last slice writes that row. Until then the session's log,
 records and bases count as rows to erase: they are on the list of erasures, with a lease that each slice renews. While

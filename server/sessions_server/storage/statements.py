@@ -1,11 +1,10 @@
-"""Runs statements that are built once: each is compiled at its first use with a database, then sent as it is.
+"""Statements that are built once: each is compiled at its first use with a database, and then sent as it is.
 
-Sending the compiled text spares every execution the search for it and the conversion of each parameter, which cost
-more than the databases' own work on small statements. So rows come as the driver gives them: integers, strings and
-bytes.
+Sending the compiled text saves looking it up and converting each parameter at every execution, which would cost more
+than the database's own work on small statements. So rows contain the driver's own values: integers, strings and bytes.
 
-A statement about many sessions takes them as one parameter, a JSON list, so its text does not change with their number.
-What only one database says in its own way, that database's `Spelling` says: it is an option of its connections.
+A statement about many sessions takes them as one parameter, a JSON list, so that its text does not depend on their
+number. Whatever is specific to one database is in its `Spelling`, which is an option of its connections.
 """
 
 from __future__ import annotations
@@ -31,29 +30,29 @@ Statement: TypeAlias = "sa.Select[Any] | sa.CompoundSelect[Any] | sa.Insert | sa
 Arrange: TypeAlias = "Callable[[dict[str, Any]], tuple[Any, ...]]"
 
 SPELLING: Final = "spelling"
-"""The option of a connection that holds its database's spelling."""
+"""The connection option with the database's spelling."""
 
 
 class Compiled(NamedTuple):
     text: str
     names: tuple[str, ...]
-    """The parameters in the order in which the text has them."""
+    """The parameters in the order of the text."""
     fixed: dict[str, Any]
-    """Those that the statement itself knows."""
+    """The parameters with fixed values."""
 
 
 class Spelling(ABC):
-    """How a database is told a statement."""
+    """The database-specific execution of statements."""
 
     dialect: Dialect
 
     @abstractmethod
     def upsert(self, table: sa.Table, key: list[str]) -> sa.Insert:
-        """Inserts a row or, where the key is there already, replaces every other column."""
+        """Inserts a row or, if the key exists, replaces every other column."""
 
     @abstractmethod
     def execute(self, connection: Connection, text: str, parameters: tuple[Any, ...]) -> Any:
-        """The cursor after one statement."""
+        """The cursor of one statement."""
 
     @abstractmethod
     def execute_many(
@@ -64,7 +63,7 @@ class Spelling(ABC):
     def execute_together(
         self, connection: Connection, writes: Sequence[tuple[Statement, str, list[tuple[Any, ...]]]]
     ) -> None:
-        """The same for several statements that do not depend on each other, in any order."""
+        """Runs several statements that do not depend on each other, in any order."""
         for statement, text, rows in writes:
             self.execute_many(connection, statement, text, rows)
 
@@ -75,7 +74,8 @@ class Spelling(ABC):
 
 
 class Prepared:
-    """A statement with named parameters. `many` takes rows as tuples in the order in which the statement names them."""
+    """A statement with named parameters. `many` takes rows as tuples, in the order of the parameters in the
+    statement."""
 
     def __init__(self, statement: Statement) -> None:
         self._statement = statement
@@ -102,7 +102,7 @@ class Prepared:
             spelling.execute_many(connection, statement, text, rows)
 
     def prepared(self, connection: Connection) -> tuple[Statement, str]:
-        """The statement as it is run on this connection, and its text."""
+        """The compiled statement for this connection, and its text."""
         _, statement, text, _ = self._prepare(connection)
         return statement, text
 
@@ -120,7 +120,7 @@ class Prepared:
 
 
 class Upsert(Prepared):
-    """Inserts rows; of one that is there already, replaces every column that is not part of the key."""
+    """Inserts rows; if a row exists, replaces every column that is not part of the key."""
 
     def __init__(self, table: sa.Table) -> None:
         super().__init__(table.insert())
@@ -131,8 +131,8 @@ class Upsert(Prepared):
 
 
 class Writes:
-    """Rows to be written by statements that do not depend on each other and touch no row twice. They go out at once,
-    in one round trip to a database that is elsewhere."""
+    """Rows to be written by independent statements that touch no row twice. They are sent together, in one round trip
+    to a remote database."""
 
     def __init__(self) -> None:
         self._waiting: list[tuple[Prepared, list[tuple[Any, ...]]]] = []
@@ -152,9 +152,10 @@ class Writes:
 def taking_from(
     statement: Statement, names: Sequence[str], given: Sequence[sa.ColumnElement[Any]]
 ) -> sa.Insert | sa.Update:
-    """An insertion or update that takes from the columns of a table what it took from the parameters of these names."""
+    """A variant of an insert or update that takes values from the columns of a table instead of the parameters of these
+    names."""
     if isinstance(statement, sa.Insert):
-        # Without a WHERE SQLite's parser takes ON CONFLICT for a join: https://sqlite.org/lang_upsert.html
+        # Without a WHERE clause SQLite parses ON CONFLICT as a join: https://sqlite.org/lang_upsert.html
         return statement.from_select(names, sa.select(*given).where(sa.true()))
     by_name = dict(zip(names, given, strict=True))
 
@@ -165,14 +166,14 @@ def taking_from(
 
 
 def _arranger(names: Sequence[str], fixed: dict[str, Any]) -> Arrange:
-    """Puts named parameters, and those that the statement itself knows, in the order of the text."""
+    """Puts named and fixed parameters into the order of the text."""
     if len(names) < 2:
         return lambda parameters: tuple((fixed | parameters)[name] for name in names)
     in_order = itemgetter(*names)
     return (lambda parameters: in_order(fixed | parameters)) if fixed else in_order
 
 
-# What each database's spelling compiles in its own way.
+# Constructs that each database's spelling compiles in its own way.
 
 
 class JsonRows(functions.FunctionElement[Any]):
@@ -182,13 +183,13 @@ class JsonRows(functions.FunctionElement[Any]):
 
 
 class Item(functions.FunctionElement[Any]):
-    """One item of a JSON list as text, by its index."""
+    """One item of a JSON list as a string, by its index."""
 
     inherit_cache = True
 
 
 class DatabaseClock(functions.FunctionElement[int]):
-    """The database's clock in microseconds, NULL where it has none that counts."""
+    """The database's clock in microseconds; NULL if it has none to use."""
 
     type = MICROS
     inherit_cache = True
@@ -202,14 +203,14 @@ def _clock(function: str) -> ColumnElement[int]:
 
 
 READ_NOW: Final = _clock("statement_timestamp()")
-"""The instant that a reading statement judges by: the parameter `now`, or the database's clock where that is None."""
+"""The time at which a reading statement is evaluated: the parameter `now`, or the database's clock if that is None."""
 
 WRITE_NOW: Final = _clock("clock_timestamp()")
-"""The instant at which a row of the result is made, so after the locks that its making waited for."""
+"""The time at which a row of the result is produced, and so after the locks that it waited for."""
 
 
 def listed(name: str) -> TableValuedAlias:
-    """The rows of a JSON list that is the statement's parameter of this name."""
+    """The rows of the statement's JSON list parameter with this name."""
     value = sa.column("value", sa.JSON)
     return JsonRows(sa.bindparam(name, type_=sa.JSON)).table_valued(value, name=f"{name}_rows")
 
@@ -217,7 +218,7 @@ def listed(name: str) -> TableValuedAlias:
 def item(
     rows: TableValuedAlias, index: int, type_: sa.types.TypeEngine[Any] | None = None
 ) -> ColumnElement[Any]:
-    """One item of such a row, as text unless another type is asked for."""
+    """One item of such a row, a string unless another type is given."""
     value = Item(rows.c.value, sa.literal_column(str(index)))
     return sa.cast(value, type_) if type_ is not None else value
 
@@ -228,7 +229,7 @@ def is_listed(rows: TableValuedAlias, *columns: sa.ColumnElement[str]) -> Column
 
 
 def as_list(rows: Iterable[Sequence[str | int | None]]) -> str:
-    """The parameter of `listed`."""
+    """The parameter value for `listed`."""
     return dumps([list(row) for row in rows]).decode()
 
 
@@ -236,5 +237,5 @@ _NOW = Prepared(sa.select(WRITE_NOW))
 
 
 def read_clock(connection: Connection, now: Micros | None) -> Micros:
-    """The given instant, or the database's own when it is None."""
+    """The given time, or the database's if it is None."""
     return now if now is not None else Micros(_NOW.rows(connection, now=None)[0][0])

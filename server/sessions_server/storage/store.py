@@ -1,7 +1,7 @@
-"""The store: one public method, one transaction. It answers values of the domain, and raises the domain's errors.
+"""The store: one public method is one transaction. It returns domain values and raises domain errors.
 
-Reads of single sessions are gathered, see `gather.py`; searches have a lane of their own, see `lane.py`. A write
-transaction, once begun, runs to its end in a task of its own, whatever becomes of its caller.
+Reads of single sessions are gathered, see `gather.py`; searches have a separate lane, see `lane.py`. A write
+transaction, once begun, runs to its end in its own task, whatever happens to its caller.
 """
 
 from __future__ import annotations
@@ -61,13 +61,13 @@ T = TypeVar("T")
 
 
 class Store:
-    """Implements the domain's WriteStore and ReadStore, and what maintenance needs."""
+    """Implements the domain's WriteStore and ReadStore, and maintenance."""
 
     def __init__(self, backend: Backend, runner: Runner, *, cells: Cells, limits: Limits) -> None:
         self._runner = runner
         self._rules = Rules(backend, cells, limits)
         self._in_doubt = False
-        """A write has failed, and none has succeeded since."""
+        """Whether a write has failed and none has succeeded since."""
         self._to_erase = asyncio.Event()
         self._running: set[asyncio.Task[Any]] = set()
         self._sessions: Gather[OfSession, Session] = Gather(partial(self._gathered, reading.read_sessions))
@@ -79,7 +79,7 @@ class Store:
 
     @property
     def log_bytes(self) -> int:
-        """The size of SQLite's write-ahead log; 0 elsewhere."""
+        """The size of SQLite's write-ahead log; 0 with other databases."""
         return self._runner.log_bytes
 
     @property
@@ -93,12 +93,12 @@ class Store:
         return self._runner.lane
 
     async def start(self) -> None:
-        """Opens the database and brings its tables up to date. Raises StoreRefused, Unavailable."""
+        """Opens the database and migrates its tables. Raises StoreRefused, Unavailable."""
         await self._runner.start()
 
     async def close(self) -> None:
-        """Waits for what runs, and lets go of the database. May be called twice. When it is cancelled, the database is
-        let go of at once."""
+        """Waits for running work and closes the database. May be called twice. When cancelled, it closes the database
+        immediately."""
         try:
             await asyncio.gather(*self._running, return_exceptions=True)
         except asyncio.CancelledError:
@@ -109,7 +109,7 @@ class Store:
         await self._runner.close()
 
     async def ping(self) -> None:
-        """Raises Unavailable, StorageFull when the database cannot be written to. It takes a bounded time."""
+        """Raises Unavailable, StorageFull if the database cannot be written to. Takes a bounded time."""
         await self._runner.ping(in_doubt=self._in_doubt)
         self._in_doubt = False
 
@@ -172,8 +172,8 @@ class Store:
         return await self._list(read, tenant=tenant_of(reads[0]) if reads else "", field=field)
 
     async def _ask(self, key: SessionKey, ask: Callable[[bool], Awaitable[T]]) -> T:
-        """What is seen to have expired has done so for good: a write that was decided before does not come to light
-        later, because whoever finds an expiry waits for it."""
+        """An expiry, once visible, is final: a write decided before it cannot appear later, because whoever finds an
+        expiry waits for such writes."""
         try:
             return await ask(False)
         except Lapsing:
@@ -181,7 +181,7 @@ class Store:
             return await ask(True)
 
     async def _settle(self, keys: list[SessionKey]) -> Seq[Exception | None]:
-        """One after another, so that readers of locked sessions leave the connections to everybody else."""
+        """One after another, so that readers of locked sessions do not take all the connections."""
         outcomes: list[Exception | None] = []
         for key in keys:
             try:
@@ -250,7 +250,7 @@ class Store:
         return await self._read(lambda connection: record_reads.shared_scopes(connection, after, limit))
 
     async def sweep_records(self, limit: int) -> int:
-        """Deletes at most this many records that have expired. Returns how many."""
+        """Deletes at most this many expired records. Returns how many."""
         return await self._maintain(lambda connection, now: sweep_records(connection, limit, now=now))
 
     async def add_draft_packets(self, sender: str, packets: Seq[DraftPacket]) -> None:
@@ -267,7 +267,7 @@ class Store:
         return await self._write(lambda connection: draft_packets.clean(connection, now=self._runner.now()))
 
     async def purge_requests(self, limit: int) -> int:
-        """Removes at most this many request ids that are no longer kept. Returns how many."""
+        """Deletes at most this many request ids past their retention. Returns how many."""
         return await self._maintain(
             lambda connection, now: maintenance.purge_requests(
                 connection, limit, limits=self._rules.limits, now=now
@@ -275,15 +275,15 @@ class Store:
         )
 
     async def compact(self, limit: int) -> int:
-        """Removes old events from at most this many logs. Returns how many logs it looked at; 0 when nothing is left to
-        do for now."""
+        """Removes old events from at most this many logs. Returns how many logs it examined; 0 if nothing is left to do
+        for now."""
         return await self._maintain(
             lambda connection, now: compact(connection, limit, rules=self._rules, now=now)
         )
 
     async def erase(self, rows: int) -> int:
-        """Erases at most this many rows of what was hidden. Returns how many it looked at; 0 when nothing is left, or
-        others have it locked."""
+        """Erases at most this many hidden rows. Returns how many it examined; 0 if none is left, or others have locked
+        them."""
         self._to_erase.clear()
         try:
             return await self._maintain(lambda connection, now: erase(connection, rows, now=now))
@@ -291,21 +291,21 @@ class Store:
             return 0
 
     async def wait_for_erasures(self, timeout_seconds: float) -> None:
-        """Returns when this process has hidden something, at the latest after the timeout."""
+        """Returns when this process has hidden rows, or after the timeout."""
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_seconds):
                 await self._to_erase.wait()
 
     async def shrink(self, pages: int) -> int:
-        """Gives unused room of the database's file back to the disk, at most this many pages; returns how many."""
+        """Returns unused space of the database file to the disk, at most this many pages; returns how many."""
         freed = await self._uncut(self._runner.shrink(pages))
         if freed:
-            self._runner.scrub_soon()  # the file is shorter once the write-ahead log is in it
+            self._runner.scrub_soon()  # the file becomes shorter once the write-ahead log is moved into it
         return freed
 
     async def rewrap(self, after: SessionKey | None, limit: int) -> Rewrapped:
-        """Wraps the data keys of the next encrypted sessions, in the order of their keys, with the keyring's current
-        key. Those that cannot be opened stay as they are."""
+        """Rewraps the data keys of the next encrypted sessions, ordered by key, with the keyring's current key. Those
+        that cannot be unwrapped stay unchanged."""
         found, fresh = await self._read(
             lambda connection: maintenance.find_stale_data_keys(
                 connection, after, limit, cells=self._rules.cells
@@ -316,11 +316,11 @@ class Store:
         return found
 
     async def counts(self) -> maintenance.Counts:
-        """How many sessions there are."""
+        """The number of sessions."""
         return await self._read(maintenance.counts)
 
     async def keys(self, after: SessionKey | None, limit: int) -> list[SessionKey]:
-        """The next sessions in the order of their keys; none at the end."""
+        """The next sessions, ordered by key; empty at the end."""
         return await self._read(lambda connection: maintenance.keys(connection, after, limit))
 
     async def _transact(self, work: Callable[[Transaction], T]) -> T:
@@ -357,13 +357,13 @@ class Store:
         return await self._uncut(self._runner.read(work, snapshot=snapshot))
 
     async def _list(self, work: Callable[[Connection], T], *, tenant: str, field: str) -> T:
-        """Reads one snapshot; in the lane of searches if the request has a field that says what to find."""
+        """Reads one snapshot; in the search lane if the request has a field that says what to find."""
         if field:
             return await self._runner.search(work, tenant=tenant, field=field)
         return await self._read(work, snapshot=True)
 
     async def _uncut(self, work: Coroutine[Any, Any, T]) -> T:
-        """Lets a caller go away without cutting its work: a connection whose statement is cut goes back to the pool
+        """Lets a caller leave without cancelling its work: a connection with a cancelled statement returns to the pool
         with its transaction open, see https://github.com/sqlalchemy/sqlalchemy/issues/13381."""
         task = asyncio.get_running_loop().create_task(work)
         self._running.add(task)
@@ -373,12 +373,12 @@ class Store:
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)
         if not task.cancelled():
-            task.exception()  # its caller may be gone, and nobody else asks
+            task.exception()  # marks it as retrieved, since the caller may have left
 
     async def _gathered(
         self, read: Callable[..., list[Outcome[T]]], questions: list[Any], *, snapshot: bool = False
     ) -> Seq[T | Exception]:
-        """The results of reads that were gathered; `snapshot` where one takes several statements."""
+        """The results of gathered reads; `snapshot` if they take several statements."""
         now = self._runner.now()
         return await self._runner.read(
             lambda connection: read(connection, questions, rules=self._rules, now=now), snapshot=snapshot
@@ -386,5 +386,5 @@ class Store:
 
 
 def open_store(backend: Backend, *, cells: Cells, limits: Limits, options: RunOptions | None = None) -> Store:
-    """The store in a database, not started yet. Raises StoreRefused where a package is missing."""
+    """The store of a database, not started yet. Raises StoreRefused if a package is missing."""
     return Store(backend, backend.runner(options or RunOptions()), cells=cells, limits=limits)

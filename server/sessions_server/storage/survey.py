@@ -1,4 +1,4 @@
-"""What a survey asks, in SQL that both databases understand."""
+"""The queries of a survey, in SQL that both databases understand."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ SCHEMA: Final = f"SELECT version_num FROM {VERSION_TABLE}"  # noqa: S608  # our 
 
 WRAPPINGS: Final = "SELECT DISTINCT substr(data_key, 1, 5) FROM sessions WHERE data_key IS NOT NULL"
 SHARED_WRAPPINGS: Final = "SELECT DISTINCT substr(data_key, 1, 5) FROM shared_keys"
-"""A wrapped data key begins with a byte for its form and four for the number of the key that wrapped it."""
+"""A wrapped data key starts with a format byte and the four-byte number of its wrapping key."""
 
 WITH_SHARED: Final = "0003"
-"""The migration that made the table of shared keys."""
+"""The migration that created the table of shared keys."""

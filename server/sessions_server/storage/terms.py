@@ -1,9 +1,9 @@
-"""The index of metadata: for each session, what stands at which path, as short texts in an order that means something.
+"""The index of metadata: for each session the values at its paths, as short strings with a meaningful order.
 
-An index row never decides. It names candidates: all that match a condition are among them, and a few more may be, since
-long texts, long paths and long lists are cut. The condition itself is judged on the metadata.
+An index row never decides. It selects candidates: all matches of a condition are among them, and possibly a few more,
+since long strings, paths and lists are cut. The condition itself is evaluated on the metadata.
 
-    z null   t true   f false   n… a number   s… a text   o an object   l a list   e… an item of a list
+  z null   t true   f false   n… a number   s… a string   o an object   l a list   e… an item of a list
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _PATH_CHARACTERS: Final = 128
 _TEXT_CHARACTERS: Final = 64
 _INDEXED_ITEMS: Final = 64
 _MOST_SETS: Final = 4
-"""Any one of them is enough, and how large each is has to be counted."""
+"""Any one of them is enough, and the size of each has to be counted."""
 
 _LONG_LIST: Final = "e*"
-"""Stands for all items of a list that has too many."""
+"""Stands for all items of a list with too many."""
 
 _OBJECT: Final = "o"
 _LIST: Final = "l"
@@ -45,14 +45,14 @@ class Term(NamedTuple):
 
 
 class Candidates(NamedTuple):
-    """Sessions that have a term at a path within any of some ranges, both ends included."""
+    """Sessions that have a term at a path within any of several ranges, both ends included."""
 
     path: str
     ranges: tuple[tuple[str, str], ...]
 
     @property
     def one_term(self) -> str | None:
-        """The term, if all candidates have one and the same: then each is named once, and in order of creation."""
+        """The term, if all candidates share a single one: then each is listed once, and in order of creation."""
         (low, high), *more = self.ranges
         return low if low == high and not more else None
 
@@ -62,7 +62,8 @@ def terms(metadata: JsonObject) -> set[Term]:
 
 
 def candidates(condition: Condition) -> list[Candidates]:
-    """A few sets of sessions, in each of which are all that satisfy the condition; none when that cannot be told."""
+    """A few sets of sessions, each containing everything that satisfies the condition; none if that cannot be
+    determined."""
     if not all(map(_is_indexed, condition.path)):
         return []
     make = _CANDIDATES.get(condition.operator)
@@ -86,7 +87,7 @@ def _walk(value: Json, path: Path) -> Iterator[Term]:
 
 
 def _is_indexed(key: str) -> bool:
-    """Whether what stands at the key is in the index, whose paths are dotted."""
+    """Whether the value at the key is in the index, whose paths are dotted."""
     return key != "" and "." not in key
 
 
@@ -105,7 +106,7 @@ def _scalar(value: Plain) -> str:
 
 
 def _ordered_bits(number: float) -> int:
-    """A double's bits, changed so that they are in the order of the numbers."""
+    """A double's bits, changed so that their order is that of the numbers."""
     bits = int(struct.unpack(">Q", struct.pack(">d", number + 0.0))[0])  # -0.0 + 0.0 is 0.0
     return bits ^ (_ALL_BITS if bits & _SIGN else _SIGN)
 
@@ -152,7 +153,7 @@ def _contains(path: Path, operand: Json) -> list[Candidates]:
 
 
 def _holds(path: Path, operand: Json) -> list[Candidates]:
-    """Of an object or list that is to be contained: of each of its parts."""
+    """The terms of each part of an object or list to be contained."""
     if isinstance(operand, dict):
         parts = [
             each for key, item in operand.items() if _is_indexed(key) for each in _holds((*path, key), item)

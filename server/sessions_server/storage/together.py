@@ -1,4 +1,4 @@
-"""Reads several things of one snapshot, with one statement for those of a kind."""
+"""Reads several things from one snapshot, with one statement for each kind."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ K = TypeVar("K")
 ReadAll: TypeAlias = "Callable[[Seq[K]], Iterable[ReadResult | Exception]]"
 
 _SMALL = 200
-"""About what a result takes beside its content."""
+"""The approximate size of a result besides its content."""
 
 
 def read_together(
     connection: Connection, reads: Seq[Read], *, rules: Rules, now: Micros | None, settled: bool
 ) -> tuple[ReadResult, ...]:
-    """The results in the order of the reads. In a write transaction if one starts ttls again. Raises what a single read
-    raises, but not SessionNotFound; Lapsing unless the sessions' writes have settled."""
+    """The results in the order of the reads. In a write transaction if one restarts ttls. Raises the errors of single
+    reads except SessionNotFound; Lapsing unless the sessions' writes have settled."""
     reader = _Reader(connection, rules, now, settled)
     found: dict[int, ReadResult | Exception] = {}
     found.update(_numbered(reads, ReadSession, reader.sessions))
@@ -68,7 +68,7 @@ def read_together(
 def read_in_write(
     connection: Connection, reads: Seq[Read], *, rules: Rules, now: Micros | None, settled: bool
 ) -> tuple[ReadResult, ...]:
-    """The same in a write transaction. Raises LimitExceeded for a search that others would wait for."""
+    """The same in a write transaction. Raises LimitExceeded for a search that would delay others too long."""
 
     def read() -> tuple[ReadResult, ...]:
         return read_together(connection, reads, rules=rules, now=now, settled=settled)
@@ -79,7 +79,7 @@ def read_in_write(
 def _numbered(
     reads: Seq[Read], kind: type[K], read: ReadAll[K]
 ) -> Iterable[tuple[int, ReadResult | Exception]]:
-    """The results of the reads of a kind, by their places."""
+    """The results of the reads of one kind, by index."""
     places = [(number, each) for number, each in enumerate(reads) if isinstance(each, kind)]
     if not places:
         return ()
@@ -156,7 +156,7 @@ def _fitting(results: list[ReadResult], most: int) -> Iterator[ReadResult]:
 
 
 def _bytes(result: ReadResult) -> int:
-    """About what a result takes on the wire."""
+    """The approximate wire size of a result."""
     match result:
         case Session(metadata=metadata):
             return _SMALL + struct_bytes(metadata)

@@ -1,4 +1,4 @@
-"""One write transaction on a connection: the domain's `Transaction`, whatever the database."""
+"""One write transaction on a connection: the domain's `Transaction` for any database."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class StoreTransaction:
         self._loader = Loader(connection, rules, now=now)
         self._loaded: Loaded | None = None
         self.erased_content = False
-        """Whether content was erased that may be in clear on the disk."""
+        """Whether erased content may be unencrypted on the disk."""
         self.hid_content = False
-        """Whether content was hidden that is still to be erased."""
+        """Whether hidden content is still to be erased."""
 
     def load(self, commits: Seq[Commit], *, lock_wait: LockWait = LockWait.LONG) -> Workspace:
         self._loaded = self._loader.load(commits, lock_wait=lock_wait)

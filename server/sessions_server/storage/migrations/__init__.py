@@ -1,4 +1,4 @@
-"""Brings a database's tables up to date when the server starts. The steps stand in `versions`, one file each.
+"""Migrates a database's tables when the server starts. The steps are in `versions`, one file each.
 
 To add one: change `schema.py`, and write the next file by hand; a test compares them.
 """
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
 HEAD: Final = max(path.name[:4] for path in Path(__file__).with_name("versions").glob("[0-9]*.py"))
-"""The last step. A database that stands at it is not touched, and alembic, which is slow to import, is not needed."""
+"""The last migration. A database at this version is left alone, without the cost of importing alembic."""
 
 VERSION_TABLE: Final = "sessions_version"
-"""Not alembic's own name for it: a database may hold the tables of another program that uses alembic as well."""
+"""Not alembic's default: the database may have tables of another program that uses alembic as well."""
 
 
 def migrate(connection: Connection, *, alone: Callable[[Connection], None] | None = None) -> None:
-    """Runs in the connection's transaction. `alone` waits until no other server migrates, where there may be others: of
-    several that start at once, one migrates and the others find it done. Raises StoreRefused when the database is newer
-    than this server, or holds tables of another program."""
+    """Runs in the connection's transaction. `alone` waits until no other server is migrating, if there may be others:
+    of several that start at once, one migrates and the others find it done. Raises StoreRefused if the database is
+    newer than this server, or has tables of another program."""
     if _is_at_head(connection):
         return
     if alone is not None:
@@ -58,24 +58,24 @@ def _check_whole(what: str, missing: AbstractSet[str]) -> None:
 
 
 def _check_owner(connection: Connection) -> None:
-    """Refuses tables that are not this server's: those without a version of its own."""
+    """Refuses tables of other programs, which are those without our version table."""
     tables = _columns(connection).keys()
     taken = metadata.tables.keys() & tables
     if taken and VERSION_TABLE in tables and _version(connection) is None:
         raise StoreRefused(
-            f"The table {VERSION_TABLE} is empty, so nobody knows which release made the others; restore the database "
+            f"The table {VERSION_TABLE} is empty, so the release of the others is unknown; restore the database "
             "from a backup, or give this server another one in SESSIONS_DATABASE_URL."
         )
     if VERSION_TABLE in tables or not taken or prerelease.adopt(connection, tables):
         return
     raise StoreRefused(
-        f"The database holds tables of another program: {', '.join(sorted(taken))}; give this server a database of its "
+        f"The database has tables of another program: {', '.join(sorted(taken))}; give this server a database of its "
         "own in SESSIONS_DATABASE_URL."
     )
 
 
 def _columns(connection: Connection) -> dict[str, set[str]]:
-    """The names of columns by the names of tables."""
+    """Column names by table name."""
     found = sa.inspect(connection).get_multi_columns()
     return {table: {column["name"] for column in columns} for (_, table), columns in found.items()}
 

@@ -1,4 +1,4 @@
-"""Where alembic begins. The connection, and the transaction around all steps, are the caller's."""
+"""Alembic's entry point. The connection, and the transaction around all steps, belong to the caller."""
 
 from __future__ import annotations
 

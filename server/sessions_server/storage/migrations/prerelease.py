@@ -1,6 +1,6 @@
-"""Databases from before the first release, whose version table had alembic's own name.
+"""Databases from before the first release, whose version table had alembic's default name.
 
-Everything about them is here, so that this file and its one call can go when nobody has such a database any more.
+Everything about them is here, so that this file and its one call can be removed when no such databases are left.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _TABLES: Final = {"sessions", "contexts", "log", "requests", "tombstones", "meta
 
 
 def adopt(connection: Connection, tables: AbstractSet[str]) -> bool:
-    """Renames the version table if all is as it was then. Returns whether it was."""
+    """Renames the version table if the tables match that release. Returns whether they did."""
     if not tables >= {_VERSION_TABLE, *_TABLES}:
         return False
     if connection.execute(sa.text(f"SELECT version_num FROM {_VERSION_TABLE}")).scalar() != _VERSION:  # noqa: S608

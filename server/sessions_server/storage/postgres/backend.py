@@ -35,7 +35,7 @@ class PostgresBackend(Backend):
     url: URL
     hosts: Hosts
     has_odd_password: bool = False
-    """The URL has more than one `@`, so what is taken for a host or a name may be a part of the password."""
+    """Whether the URL has more than one `@`, so that the apparent host or name may be part of the password."""
 
     scheme: ClassVar[str] = "postgresql+asyncpg"
     aliases: ClassVar[tuple[str, ...]] = ("postgresql", "postgres")
@@ -66,7 +66,7 @@ class PostgresBackend(Backend):
         return self.hosts.epoch(connection.connection.driver_connection)
 
     def runner(self, options: RunOptions) -> Runner:
-        from sessions_server.storage.postgres.runner import PostgresRunner  # needs the extra [postgres]
+        from sessions_server.storage.postgres.runner import PostgresRunner  # from the extra [postgres]
 
         return PostgresRunner(
             self.url,
@@ -86,10 +86,10 @@ class PostgresBackend(Backend):
         return False
 
     def check(self) -> None:
-        """Only PostgreSQL itself can say more."""
+        """Only PostgreSQL itself can check more."""
 
     async def survey(self, *, allow_unsafe: bool = False) -> Survey:
-        from sessions_server.storage.postgres.survey import survey  # needs the extra [postgres]
+        from sessions_server.storage.postgres.survey import survey  # from the extra [postgres]
 
         return await survey(self.hosts, allow_unsafe=allow_unsafe)
 

@@ -1,6 +1,6 @@
-"""Metadata conditions in PostgreSQL's SQL; what they mean, `storage/conditions.py` says.
+"""Metadata conditions in PostgreSQL's SQL; their meaning is defined in `storage/conditions.py`.
 
-A value is a jsonb, NULL where the path leads nowhere.
+A value is a jsonb; NULL if the path does not exist.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def sql_of(condition: Condition, document: sa.ColumnElement[Any]) -> Test:
 
 def _jsonb_at(document: sa.ColumnElement[Any], path: tuple[str, ...]) -> Any:
     value: Any = sa.type_coerce(document, JSONB)
-    for key in path:  # the operator with a text steps into objects only
+    for key in path:  # with a string this operator only steps into objects
         value = value.op("->", return_type=JSONB())(sa.cast(key, sa.Text))
     return value
 
@@ -36,9 +36,7 @@ def _test(value: Any, operator: Operator, operand: Json) -> Any:
         return value == _jsonb(operand)
     if operator is Operator.NE:
         return value.is_distinct_from(_jsonb(operand))
-    if (
-        operator is Operator.IN
-    ):  # a list also "contains" (@>) another list, so what is looked for is a plain value
+    if operator is Operator.IN:  # a list also "contains" (@>) a list, so only plain values are compared here
         return sa.and_(_typeof(value).not_in(("object", "array")), _jsonb(operand).op("@>")(value))
     if operator is Operator.CONTAINS:
         return _contains(value, operand)
@@ -48,7 +46,7 @@ def _test(value: Any, operator: Operator, operand: Json) -> Any:
 
 
 def _contains(value: Any, operand: Json) -> Test:
-    # A list also "contains" (@>) a plain value, so what is compared is always list with list, object with object.
+    # A list also "contains" (@>) a plain value, so a list is always compared with a list, and an object with an object.
     if isinstance(operand, dict):
         return sa.and_(_typeof(value) == "object", value.op("@>")(_jsonb(operand)))
     if isinstance(operand, list):

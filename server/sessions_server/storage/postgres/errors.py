@@ -1,4 +1,4 @@
-"""What PostgreSQL refuses, in the domain's words, and after which errors a transaction may be run again."""
+"""Translates PostgreSQL's errors to the domain, and decides which transactions may be retried."""
 
 from __future__ import annotations
 
@@ -19,37 +19,38 @@ _UNIQUE_VIOLATION: Final = "23505"
 _LOCKED: Final = "55P03"
 _READ_ONLY: Final = "25006"
 _STOPPED: Final = "57014"
-"""A statement that reached its time limit, or that an operator cancelled. The database itself is there."""
+"""A statement timed out, or an operator cancelled it. The database itself is available."""
 
 _PLAN_CHANGED: Final = "0A000"
 _MIXED_UP: Final = ("26000", "42P05")
-"""A prepared statement is missing, or there already: a pooler in transaction mode hands connections around."""
+"""A prepared statement is missing or exists already: a pooler in transaction mode switches connections."""
 
 _TRY_AGAIN: Final = {"40001", "40P01"}
-"""Serialization failure, deadlock: another transaction won, and this one can simply be run again."""
+"""Serialization failure or deadlock: another transaction won, and this one can simply be retried."""
 
 _DAMAGED: Final = {"XX001", "XX002"}
 _OUT_OF_REACH: Final = ("08", "53", "57", "58", _READ_ONLY, "28", "3D", *_MIXED_UP)
-"""Connection lost, too many connections, shut down or cancelled, I/O error, takes no writes, refused login, pooler."""
+"""Connection lost, too many connections, shutdown or cancellation, I/O error, read-only, login refused, pooler."""
 
 
 class HostRefused(Exception):
-    """A host was reached and is not to be used. A sentence for the operator, with `{place}` and `{setting}` in it."""
+    """A host was reached but must not be used. A sentence for the operator, with `{place}` and `{setting}` to fill
+    in."""
 
     def at(self, place: str) -> HostRefused:
-        """The same, where the place is known."""
+        """The same error with the place filled in."""
         return HostRefused(str(self).replace("{place}", place))
 
 
 def translated() -> AbstractContextManager[None]:
-    """Raises the domain's error instead of PostgreSQL's, where there is one."""
+    """Raises the domain's error instead of PostgreSQL's, if there is one."""
     return errors.translated(translate)
 
 
 @contextmanager
 def reaching() -> Iterator[None]:
-    """Around the making of a connection: whatever hinders it, callers can only try again later. A connection that was
-    made and then lost is left to `connection_lost`."""
+    """Encloses opening a connection: callers can only retry later, whatever the failure. A connection that was opened
+    and then lost is handled by `connection_lost`."""
     try:
         yield
     except DomainError:
@@ -61,7 +62,7 @@ def reaching() -> Iterator[None]:
 
 
 def lost_to_another(error: BaseException) -> bool:
-    """Whether a transaction failed only because another one came first, so that it succeeds when it is run again."""
+    """Whether a transaction failed only because another one won a conflict, so that a retry succeeds."""
     state = sqlstate_of(error)
     return state in _TRY_AGAIN or (state == _UNIQUE_VIOLATION and _constraint(error) != MESSAGE_ID_UNIQUE)
 
@@ -76,18 +77,18 @@ def mixed_up(error: BaseException) -> bool:
 
 
 def of_all_connections(error: BaseException) -> bool:
-    """Whether a connection takes no writes, or has prepared its statements for tables that have changed since: all that
-    were made until now may be alike."""
+    """Whether a connection is read-only, or has prepared its statements for tables that have changed since: all
+    connections opened so far may be affected."""
     return sqlstate_of(error) in (_READ_ONLY, _PLAN_CHANGED)
 
 
 def of_the_connection(error: BaseException) -> bool:
-    """Whether the same may succeed on another connection: this one has ended, or is of a kind to be dropped."""
+    """Whether another connection may succeed: this one has ended, or is of a kind to be dropped."""
     return connection_lost(error) or of_all_connections(error) or mixed_up(error)
 
 
 def translate(error: Exception) -> DomainError | None:
-    """The domain's error; None for one that nobody expected."""
+    """The domain's error; None for an unexpected error."""
     if connection_lost(error) or _failed_in_the_driver(error):
         return errors.unavailable()
     if isinstance(error, (sa.exc.TimeoutError, OSError, HostRefused)):
@@ -109,17 +110,17 @@ def translate(error: Exception) -> DomainError | None:
 
 
 def sqlstate_of(error: BaseException) -> str:
-    """What PostgreSQL says of an error; empty where it says nothing."""
+    """PostgreSQL's SQLSTATE of an error; empty if it has none."""
     raised = driver_error(error)
-    # Of a plan that no longer fits, SQLAlchemy's own error has no state; the driver's, which caused it, has.
+    # SQLAlchemy's own error for a stale plan has no state; the driver's error that caused it has.
     states = (getattr(each, "sqlstate", None) for each in (raised, raised.__cause__))
     return str(next(filter(None, states), ""))
 
 
 def _failed_in_the_driver(error: Exception) -> bool:
-    """Whether asyncpg gave up a connection, as when no host is the one that the address asks for. SQLAlchemy wraps
-    these since 2.1."""
-    asyncpg = sys.modules.get("asyncpg")  # an extra; what it raised, it has loaded
+    """Whether asyncpg gave up connecting, for example because no host is of the kind that the address asks for.
+    SQLAlchemy wraps these errors since 2.1."""
+    asyncpg = sys.modules.get("asyncpg")  # an extra; if it raised the error, it is loaded
     return asyncpg is not None and any(
         isinstance(each, asyncpg.InternalClientError) for each in (error, driver_error(error).__cause__)
     )

@@ -1,12 +1,12 @@
-"""The servers of one PostgreSQL database, as its URL names them: the one way to connect, for everything that does.
+"""The servers of one PostgreSQL database, as named in its URL. All connections are opened here.
 
-A host that keeps silent is given up after a time of its own, and the next one is asked; the host that worked last comes
-first. Each connection is looked at before it is used:
+A host that does not respond is abandoned after its own timeout, and the next one is tried; the last host that worked is
+tried first. Each connection is checked before it is used:
 
-- A server that may lose what it has acknowledged is refused.
-- Each promotion of a standby begins a new timeline. A primary on an older timeline than one that was seen is one that
-  came back after a failover, and is refused; one on a newer timeline ends the connections to the older ones. So does no
-  write go to two primaries from this process.
+- A server that may lose acknowledged writes is refused.
+- Each promotion of a standby begins a new timeline. A primary on an older timeline than a known one has come back after
+a failover, and is refused; one on a newer timeline ends the connections to older ones. So this process never writes to
+two primaries.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import URL
 
 HOST_SECONDS: Final = 5.0
-"""How long connecting to one host may take."""
+"""The time limit for connecting to one host."""
 
 Address: TypeAlias = tuple[str | None, int | None]
-"""A host and its port; None: what libpq's variables say."""
+"""A host and its port; None for the values of libpq's variables."""
 
 _TLS: Final = {
     "sslmode",
@@ -41,7 +41,7 @@ _TLS: Final = {
     "ssl_min_protocol_version",
     "ssl_max_protocol_version",
 }
-"""Options that libpq knows, and asyncpg in a DSN only."""
+"""Options that libpq knows, but asyncpg only accepts in a DSN."""
 
 _OF_SQLALCHEMY: Final = {"prepared_statement_cache_size"}
 _OURS: Final = {"dsn", "loop", "connection_class", "record_class", "server_settings", "host", "port"}
@@ -52,7 +52,7 @@ _SETTINGS: Final = """
 SELECT current_setting('fsync') AS fsync, current_setting('full_page_writes') AS full_page_writes,
        current_setting('server_encoding') AS encoding, current_setting('synchronous_commit') AS synchronous_commit
 """
-# The timeline is taken from where the log is being written now: the last checkpoint may be of the one before.
+# The timeline is that of the current write position; the last checkpoint may be on the previous one.
 _LINEAGE: Final = """
 SELECT system_identifier,
        CASE WHEN NOT pg_is_in_recovery()
@@ -62,7 +62,7 @@ SELECT system_identifier,
 FROM pg_control_system()
 """
 _UNKNOWN: Final = ("42501", "42883", "0A000")
-"""What a server says that does not tell its lineage: no right to, no such function, not supported."""
+"""Errors that hide a server's lineage: no permission, no such function, not supported."""
 
 _WAITS_FOR_STANDBYS: Final = {"on", "remote_apply"}
 
@@ -72,7 +72,7 @@ class _Lineage(NamedTuple):
     timeline: int
     database: int
     table: int | None
-    """As the database, another one after a restore from a dump."""
+    """The object id of a table, which differs after a restore from a dump."""
 
     @property
     def epoch(self) -> str:
@@ -80,14 +80,14 @@ class _Lineage(NamedTuple):
 
 
 def known_options() -> set[str]:
-    """What may follow the `?` of a URL."""
+    """The options allowed after the `?` of a URL."""
     import asyncpg
 
     return (inspect.signature(asyncpg.connect).parameters.keys() - _OURS) | _TLS | _OF_SQLALCHEMY | {"host"}
 
 
 async def uncut(connecting: Coroutine[Any, Any, asyncpg.Connection]) -> asyncpg.Connection:
-    """Lets a caller go away without cutting its connecting in two, of which asyncpg would complain in the log."""
+    """Lets a caller leave without interrupting its connection attempt, which would make asyncpg log an error."""
     task = asyncio.create_task(connecting)
     try:
         return await asyncio.shield(task)
@@ -102,10 +102,10 @@ def _terminate(connected: asyncio.Task[asyncpg.Connection]) -> None:
 
 
 class Hosts:
-    """Knows, of all connections that it made, which primary they lead to."""
+    """Opens connections, and tracks which primary each leads to."""
 
     def __init__(self, url: URL) -> None:
-        """Raises ValueError, sqlalchemy.exc.ArgumentError for options that cannot be."""
+        """Raises ValueError, sqlalchemy.exc.ArgumentError for invalid options."""
         _, options = url.get_dialect()().create_connect_args(url)
         self._addresses = _addresses(options.pop("host", None), options.pop("port", None))
         tls = {name: options.pop(name) for name in _TLS & options.keys()}
@@ -117,16 +117,16 @@ class Hosts:
         self._made: WeakKeyDictionary[asyncpg.Connection, _Lineage] = WeakKeyDictionary()
 
     def when_failed_over(self, tell: Callable[[], None]) -> None:
-        """Has `tell` called when a primary on a newer timeline is found, before it is asked for anything."""
+        """Registers `tell`, which is called when a primary on a newer timeline is found, before it is used."""
         self._tell.append(tell)
 
     def epoch(self, connection: asyncpg.Connection) -> str:
-        """Of the server that a connection leads to, as eight characters; empty where it did not say."""
+        """The epoch of the server that a connection leads to, as eight characters; empty if unknown."""
         lineage = self._made.get(connection)
         return "" if lineage is None else lineage.epoch
 
     async def look_around(self) -> None:
-        """Asks the other hosts whether one of them was promoted while the one that is used goes on. Raises nothing."""
+        """Checks whether one of the other hosts was promoted while the current one is still running. Raises nothing."""
 
         async def look(address: Address) -> None:
             connection = await self._connect(address, "sessions-server health", HOST_SECONDS)
@@ -145,9 +145,9 @@ class Hosts:
         allow_unsafe: bool = False,
         command_seconds: float | None = None,
     ) -> asyncpg.Connection:
-        """A connection to the first host that takes one. `settings` hold until it ends.
+        """Opens a connection to the first host that accepts one, with `settings` for its lifetime.
 
-        Raises what the most telling host answered: HostRefused, an error of asyncpg's, OSError.
+        Raises the most informative error of the hosts: HostRefused, an asyncpg error, OSError.
         """
 
         async def connect(address: Address) -> asyncpg.Connection:
@@ -179,7 +179,7 @@ class Hosts:
         raise _most_telling(failures)
 
     async def _newest_of(self, found: list[asyncpg.Connection | BaseException]) -> asyncpg.Connection:
-        """At first nobody knows which of two primaries came back: the one on the newest timeline is taken."""
+        """At first it is unknown which of two primaries is outdated: uses the one on the newest timeline."""
         connections = [
             (address, each)
             for address, each in zip(self._addresses, found, strict=True)
@@ -211,11 +211,11 @@ class Hosts:
     async def _look_at(
         self, connection: asyncpg.Connection, settings: Mapping[str, str], *, allow_unsafe: bool
     ) -> None:
-        """Raises HostRefused."""
+        """Checks a new connection. Raises HostRefused."""
         found = await connection.fetchrow(_SETTINGS)
         if found["encoding"] != "UTF8":
             raise HostRefused(
-                f"The database's encoding is {found['encoding']}, which cannot hold every text; make one with "
+                f"The database's encoding is {found['encoding']}, which cannot represent every string; create one with "
                 "ENCODING 'UTF8' TEMPLATE template0, and name it in {setting}."
             )
         if not allow_unsafe:
@@ -268,7 +268,7 @@ class Hosts:
 
 
 async def _lineage_of(connection: asyncpg.Connection) -> _Lineage | None:
-    """None of a standby, and where the server does not tell."""
+    """None for a standby, and if the server does not reveal it."""
     try:
         found = await connection.fetchrow(_LINEAGE)
     except Exception as error:
@@ -279,7 +279,7 @@ async def _lineage_of(connection: asyncpg.Connection) -> _Lineage | None:
 
 
 def _place(address: Address) -> str:
-    """As a sentence has it; what libpq's variables say is left to the sentence's own words."""
+    """The place as shown in a sentence; the values of libpq's variables are described by the sentence itself."""
     host, port = address
     return "{place}" if host is None or port is None else f"{host}:{port}"
 
@@ -291,5 +291,5 @@ def _addresses(host: str | list[str] | None, port: int | list[int] | None) -> li
 
 
 def _most_telling(failures: list[BaseException]) -> BaseException:
-    """What a server said, rather than that another one could not be reached."""
+    """Prefers an error reported by a server over one that another could not be reached."""
     return max(failures, key=lambda error: (isinstance(error, HostRefused), bool(sqlstate_of(error))))

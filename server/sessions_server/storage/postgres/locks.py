@@ -1,4 +1,4 @@
-"""The locks that servers of one PostgreSQL database take, beyond those of rows."""
+"""The locks of servers that share a PostgreSQL database, besides row locks."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
 _MIGRATING: Final = 7_353_118_022_617_342
-"""The advisory lock of the server that migrates."""
+"""The advisory lock for migrating."""
 
 
 def migrate_alone(connection: Connection) -> None:
-    """Waits, for as long as it takes, until no other server migrates."""
+    """Waits, without a time limit, until no other server is migrating."""
     connection.execute(sa.text("SET LOCAL lock_timeout = 0"))
     connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
     connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATING)))

@@ -1,9 +1,9 @@
-"""Carries hints between replicas over PostgreSQL's LISTEN and NOTIFY, on connections of their own.
+"""Carries hints between replicas over PostgreSQL's LISTEN and NOTIFY, on separate connections.
 
-A notification inside the write transaction would take a lock that all replicas share, and end group commit's gain; so
-hints go out after it. The listening connection is asked for a sign of life: one that died in silence would otherwise
-look like a quiet one. It must reach PostgreSQL itself, or a pooler in session mode. Whatever a connection raises, it is
-taken for lost and made anew: asyncpg's errors have no common root, and hints are not worth a replica's end.
+NOTIFY within the write transaction would take a lock shared by all replicas and undo the gain of group commit, so hints
+are sent after it. The listening connection is pinged, because a dead one would otherwise look like a quiet one. It must
+lead to PostgreSQL itself, or to a pooler in session mode. Any error of a connection counts as its loss, and it is
+opened again: asyncpg's errors have no common base class, and hints are not worth losing a replica.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ logger = logging.getLogger(__name__)
 
 CHANNEL = "sessions_wakeups"
 PING_SECONDS = 5.0
-"""How often the listening connection is asked for a sign of life, and how long any answer may take."""
+"""How often the listening connection is pinged, and the time limit of any response."""
 
 RETRY_SECONDS = 1.0
 
-# A notification is a commit of its own. Nobody waits for it to be on the disk: what it tells of is there already.
+# A notification is a separate commit. It need not reach the disk, because what it announces already has.
 _PREPARE_SENDER = "SET synchronous_commit = off"
 _NOTIFY = "SELECT pg_notify($1, packet) FROM unnest($2::text[]) AS packet"
 
@@ -38,7 +38,7 @@ class NotifyChannel:
         self._sender_process: int | None = None
 
     async def send(self, packets: Seq[bytes]) -> None:
-        """Packets that cannot be sent are lost; nothing is raised for them."""
+        """Sends packets; failures lose them silently."""
         try:
             if self._sender is None or self._sender.is_closed():
                 self._sender = await self._connect()
@@ -51,7 +51,7 @@ class NotifyChannel:
             self._drop_sender()
 
     async def listen(self, received: Callable[[bytes], None], missed: Callable[[], None]) -> None:
-        """Passes on what arrives until cancelled. Reconnects forever, and reports that packets were missed."""
+        """Delivers received packets until cancelled. Reconnects forever, and reports when packets were missed."""
         try:
             while True:
                 try:
@@ -63,10 +63,10 @@ class NotifyChannel:
             self._drop_sender()
 
     async def _listen_once(self, received: Callable[[bytes], None], missed: Callable[[], None]) -> None:
-        """Returns when the connection has ended, or raises what it ended with."""
+        """Returns when the connection has ended, or raises its error."""
 
         def take(_connection: Any, process: int, _channel: str, payload: object) -> None:
-            if process != self._sender_process:  # our own come back too
+            if process != self._sender_process:  # our own notifications arrive too
                 received(str(payload).encode())
 
         connection = await self._connect()

@@ -1,10 +1,10 @@
-"""Runs PostgreSQL: any number of servers, each transaction on a connection from a pool, row locks for order.
+"""Runs PostgreSQL: any number of servers; each transaction uses a pooled connection, and row locks for ordering.
 
 The same plain functions as on SQLite run here, inside the driver's event loop. Transactions are READ COMMITTED, since
-every row that a write depends on is locked; only a read of several statements sees one snapshot.
+every row that a write depends on is locked; only reads with several statements use one snapshot.
 
-A COMMIT has no time limit. One that waits for a synchronous standby has happened on the primary already: to give it up
-would show, and tell subscribers of, what a failover takes back.
+A COMMIT has no time limit. One that waits for a synchronous standby is already done on the primary: giving it up would
+show, and send to subscribers, what a failover may take back.
 """
 
 from __future__ import annotations
@@ -64,28 +64,28 @@ _FIRST_WAIT_SECONDS: Final = 0.005
 
 _POOL_SECONDS: Final = 10
 _COMMAND_SECONDS: Final = 35
-"""How long an answer may take: longer than a statement may run, so only a database that keeps silent takes longer."""
+"""The time limit of a response: longer than any statement may run, so that only a hanging database exceeds it."""
 
 _PING_SECONDS: Final = 5.0
-"""How long the database may keep silent before health says so."""
+"""How long the database may be unresponsive before health reports it."""
 
 _LONG_COMMIT_SECONDS: Final = 5.0
-"""After how long health says that writes wait for a standby."""
+"""How long writes may wait for a standby before health reports it."""
 
 _LOOK_SECONDS: Final = 5.0
-"""How often the other hosts are asked whether one of them was promoted."""
+"""How often to check whether one of the other hosts was promoted."""
 
 _MIXED_UP_SECONDS: Final = 30.0
-"""For how long one call that a pooler mixed up says that the next ones will be."""
+"""After a call was mixed up by a pooler, health reports that for this long."""
 
 _NO_LIMIT: Final = 10.0 * 365 * 24 * 3600
-"""In seconds; asyncpg takes None for the connection's own limit."""
+"""In seconds; with None, asyncpg would use the connection's default."""
 
 _COMMIT: Final = "SET LOCAL statement_timeout = 0; COMMIT"
-"""One message. A limit that ends the wait for a standby makes PostgreSQL say that the COMMIT is done."""
+"""Sent as one message. If a timeout ended the wait for a standby, PostgreSQL would report the COMMIT as done."""
 
-# All statements of this server follow indexes; a planner that does not know the tables' sizes yet, or how much a filter
-# leaves, must not read them whole.
+# All statements of this server should use indexes; a planner without statistics for the tables, or for a filter's
+# selectivity, must not choose sequential scans.
 _SESSION_SETTINGS: Final = {
     "idle_in_transaction_session_timeout": "30s",
     "lock_timeout": "200ms",
@@ -96,12 +96,12 @@ _SESSION_SETTINGS: Final = {
     "enable_mergejoin": "off",
 }
 
-# A bitmap of all that matches is made before the first row is read, however few rows are asked for.
+# A bitmap of all matches is built before the first row is returned, however few rows are needed.
 _SEARCH_SETTINGS: Final = {**_SESSION_SETTINGS, "enable_bitmapscan": "off"}
 
 _IS_WRITABLE: Final = "SELECT NOT pg_is_in_recovery() AND current_setting('transaction_read_only') = 'off'"
 _TRY_TO_WRITE: Final = "SELECT pg_logical_emit_message(true, 'sessions-server', '')"
-"""Writes to the log of the primary and to no table."""
+"""Writes to the primary's log and to no table."""
 
 _RIGHTS: Final = ("SELECT", "INSERT", "UPDATE", "DELETE")
 
@@ -139,7 +139,7 @@ class PostgresRunner(Runner):
         ).execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         self.lane = Lane()
         self._commits: dict[int, float] = {}
-        """Since when each COMMIT has been waiting, by a number of its own."""
+        """When each pending COMMIT was sent, by a number."""
         self._numbers = itertools.count()
         self._looking: asyncio.Task[None] | None = None
         self._look_at = 0.0
@@ -152,7 +152,7 @@ class PostgresRunner(Runner):
 
     async def start(self) -> None:
         with translated():
-            migrating = self._create_engine(1, command_seconds=None)  # it may take its time
+            migrating = self._create_engine(1, command_seconds=None)  # migrating may take long
             try:
                 await self._in_transaction(migrating, partial(migrate, alone=migrate_alone))
                 await self._in_transaction(migrating, _check_rights)
@@ -165,7 +165,7 @@ class PostgresRunner(Runner):
         await self._searches.dispose()
 
     def abandon(self) -> None:
-        """Each connection says goodbye, and does not wait for the answer of a database that may keep silent."""
+        """Each connection is closed without waiting for a response, since the database may hang."""
         if self._looking is not None:
             self._looking.cancel()
         for connection in (*self._opened, *([self._health] if self._health is not None else [])):
@@ -188,7 +188,7 @@ class PostgresRunner(Runner):
             self._looking = asyncio.create_task(self._hosts.look_around())
 
     async def _ping(self, *, in_doubt: bool) -> None:
-        """On a connection of its own: that all others are busy is not a fault."""
+        """Uses a separate connection, because it is not a fault that all others are busy."""
         for is_last in (False, True):
             connection = self._health
             try:
@@ -206,7 +206,7 @@ class PostgresRunner(Runner):
                     raise
 
     async def _connect_for_health(self) -> asyncpg.Connection:
-        """Of its own writes nothing depends; so they wait for no standby."""
+        """Its own writes are irrelevant, so they need not wait for a standby."""
         with reaching():
             return await self._hosts.connect(
                 "sessions-server health",
@@ -233,14 +233,14 @@ class PostgresRunner(Runner):
                 raise self.lane.too_long(field) from None
 
     async def shrink(self, pages: int) -> int:
-        """Autovacuum does what there is to do."""
+        """Autovacuum does this."""
         return 0
 
     async def settle(self, key: SessionKey) -> None:
         await self.write(lambda connection: _wait_for_writes(connection, key))
 
     def scrub_soon(self) -> None:
-        """Nothing to do: PostgreSQL's vacuum removes what was erased."""
+        """Not needed: PostgreSQL's vacuum removes erased content."""
 
     async def _read(self, engine: AsyncEngine, work: Callable[[Connection], T]) -> T:
         with translated():
@@ -255,8 +255,8 @@ class PostgresRunner(Runner):
     async def _in_transaction(
         self, engine: AsyncEngine, work: Callable[[Connection], T], begin: str = "BEGIN"
     ) -> T:
-        """Tries again when another transaction came first, and once when it was the connection's fault. Not when the
-        COMMIT was on its way: then nobody knows what has happened."""
+        """Retries if another transaction won a conflict, and once if the connection was at fault. Not once the COMMIT
+        was sent, when the outcome is unknown."""
         tried_another = False
         for attempt in itertools.count(1):
             committing = False
@@ -277,7 +277,7 @@ class PostgresRunner(Runner):
         raise AssertionError("the last attempt returns or raises")
 
     async def _begin(self, connection: AsyncConnection, work: Callable[[Connection], T], begin: str) -> T:
-        """Runs all but the COMMIT of a transaction, and undoes it when that fails."""
+        """Runs a transaction up to the COMMIT, and rolls back if that fails."""
         try:
             await connection.exec_driver_sql(begin)
             return await connection.run_sync(work)
@@ -296,7 +296,7 @@ class PostgresRunner(Runner):
         try:
             done = await driver.execute(_COMMIT, timeout=_NO_LIMIT)
         except BaseException:
-            driver.terminate()  # without a request to cancel what it waits for
+            driver.terminate()  # without sending a request to cancel
             raise
         finally:
             del self._commits[number]
@@ -309,8 +309,8 @@ class PostgresRunner(Runner):
 
     @asynccontextmanager
     async def _connected(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-        """A connection from the pool. It does not go back there, and is asked for nothing more, once it kept silent or
-        what it was asked was cancelled; then PostgreSQL is told to stop."""
+        """A connection from the pool. If it stopped responding or its statement was cancelled, it is not reused or
+        returned to the pool; PostgreSQL is then asked to stop."""
         async with AsyncExitStack() as stack:
             with reaching():
                 connection = await stack.enter_async_context(engine.connect())
@@ -321,7 +321,7 @@ class PostgresRunner(Runner):
                 raise
 
     def _note(self, error: Exception) -> None:
-        """What an error says of other connections than its own."""
+        """Handles errors that also concern other connections."""
         if of_all_connections(error):
             self._generation += 1
         if mixed_up(error):
@@ -363,7 +363,7 @@ class PostgresRunner(Runner):
         return engine
 
     def _check_out(self, connection: Any, _record: object, _proxy: object) -> None:
-        """Has the pool make another connection instead of one that has ended, or that is of a kind to be dropped."""
+        """Makes the pool open a new connection instead of one that has ended, or is of a kind to be dropped."""
         driver = connection.driver_connection
         if driver.is_closed() or self._opened.get(driver) != self._generation:
             raise sa.exc.DisconnectionError

@@ -1,6 +1,6 @@
 """Why a PostgreSQL database cannot be used, as a sentence for the operator: what is wrong, and where to look.
 
-A sentence never has the address itself, which may hold a password, nor the database's own message.
+A sentence contains neither the address, which may have a password, nor the database's own message.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ _POOLER: Final = (
 _PREPARING: Final = {
     "42501": _NO_RIGHTS,
     "3F": _NO_RIGHTS,
-    "42P07": "The database {database} holds something of another program under a name that this server needs; give "
-    "it a database of its own in {setting}.",
+    "42P07": "The database {database} has an object of another program with a name that this server needs; name "
+    "another database in {setting}.",
     "26000": _POOLER,
     "42P05": _POOLER,
     "25006": "PostgreSQL at {place} takes no writes; name the primary in {setting}.",
 }
-"""By the beginning of what PostgreSQL says: of a connection that it refuses, and of what is done before serving."""
+"""By prefix of the SQLSTATE: for refused connections, and for errors before serving."""
 
 _TLS_MODES: Final = (
     "disable, allow, prefer, require, verify-ca or verify-full, these two with PGSSLROOTCERT or sslrootcert"
@@ -61,7 +61,7 @@ _VALUES: Final = {
 
 
 def explain(url: URL, error: Exception) -> str | None:
-    """None for an error that says so itself, or that nobody expected."""
+    """None for errors that say so themselves, or are unexpected."""
     if isinstance(error, (ValueError, sa.exc.ArgumentError)):
         return of_options(url)
     if not isinstance(error, Unavailable):
@@ -99,17 +99,17 @@ def _of_connecting(url: URL, error: BaseException) -> str:
     if isinstance(raised, socket.gaierror):
         return f"The host of PostgreSQL, {_place(url)}, is not known; {check}."
     if isinstance(raised, TimeoutError):
-        return f"PostgreSQL at {_place(url)} does not answer; {check}, and what lies between."
+        return f"PostgreSQL at {_place(url)} does not respond; {check}, and everything in between."
     if isinstance(raised, ssl.SSLError):
         return f"PostgreSQL at {_place(url)} failed the TLS handshake; check ssl in {SETTING}, and PGSSLROOTCERT."
-    if type(raised) is ConnectionError:  # how asyncpg says it
+    if type(raised) is ConnectionError:  # asyncpg raises exactly this type
         asked = "sslmode" if "sslmode" in url.query else "ssl"
         return f"PostgreSQL at {_place(url)} offers no TLS; switch it on there, or leave {asked} out of {SETTING}."
     return f"PostgreSQL at {_place(url)} cannot be reached; start it, or {check}."
 
 
 def of_options(url: URL) -> str:
-    """Of options that a URL cannot have."""
+    """For invalid options in a URL."""
     known = known_options()
     unknown = [name for name in url.query if name not in known]
     if unknown:
@@ -121,7 +121,7 @@ def of_options(url: URL) -> str:
 
 
 def _place(url: URL) -> str:
-    """Where PostgreSQL should be, as the address has it."""
+    """Where PostgreSQL should be, according to the address."""
     hosts = url.query.get("host", ())
     hosts = (hosts,) if isinstance(hosts, str) else hosts
     if hosts:

@@ -1,4 +1,4 @@
-"""How PostgreSQL is told a statement."""
+"""Executes statements on PostgreSQL."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class PostgresSpelling(Spelling):
         return insert.on_conflict_do_update(index_elements=key, set_=replaced)
 
     def execute(self, connection: Connection, text: str, parameters: tuple[Any, ...]) -> Any:
-        """Straight to SQLAlchemy's adapter of the driver: to describe each column of each result costs more than to
-        fetch them."""
+        """Calls SQLAlchemy's adapter of the driver directly: describing every column of every result would cost more
+        than fetching the rows."""
         cursor: Any = connection.connection.cursor()
         try:
             cursor.execute(text, parameters)
@@ -63,13 +63,13 @@ class PostgresSpelling(Spelling):
             columns.update(zip(_array_names(number, self.compile(statement).names), arrays, strict=True))
         self.execute(connection, together, tuple(columns[name] for name in names))
 
-    @functools.cache  # noqa: B019  # there is one spelling, and it stays
+    @functools.cache  # noqa: B019  # there is a single spelling, and it stays
     def compile(self, statement: Statement) -> Compiled:
         return super().compile(statement)
 
     @functools.cache  # noqa: B019
     def _together(self, statements: tuple[Statement, ...]) -> tuple[str, tuple[str, ...]]:
-        """All statements as one, and the names of its parameters: an array for each that a statement had."""
+        """Combines the statements into one, and returns its parameters: an array for each parameter of a statement."""
         parts: list[sa.CTE] = []
         for number, statement in enumerate(statements):
             compiled = statement.compile(dialect=self.dialect)
@@ -87,7 +87,7 @@ class PostgresSpelling(Spelling):
 
 
 def _described(connection: Connection, cursor: Any, error: Exception) -> BaseException:
-    """The error as SQLAlchemy raises it, which says whether the connection is lost; a lost one is not used again."""
+    """The error as SQLAlchemy would raise it, including whether the connection is lost and must not be reused."""
     dialect: Any = connection.dialect
     is_lost: bool = dialect.is_disconnect(error, connection.connection, cursor)
     if is_lost:

@@ -1,4 +1,4 @@
-"""Looks at a PostgreSQL database without a change to it."""
+"""Examines a PostgreSQL database without changing it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SELECT current_setting('server_version') AS version, current_database() AS name,
 
 
 async def survey(hosts: Hosts, *, allow_unsafe: bool) -> Survey:
-    """Raises Unavailable, which says why as its cause."""
+    """Raises Unavailable, with the reason as its cause."""
     with translated(), reaching():
         connection = await hosts.connect("sessions-server doctor", allow_unsafe=allow_unsafe)
         try:
@@ -43,7 +43,7 @@ async def _survey(connection: asyncpg.Connection) -> Survey:
         f"PostgreSQL {about['version']}, database {about['name']}",
         schema,
         await _wrappings(connection, schema) if schema else (),
-        # The database was asked at some instant in between.
+        # The database answered at some time in between.
         seconds_ahead=max(about["now"] - after, 0.0) + min(about["now"] - before, 0.0),
     )
 

@@ -1,1 +1,1 @@
-"""SQLite: one process has the database to itself."""
+"""SQLite: a single process uses the database."""

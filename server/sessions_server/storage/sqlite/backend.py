@@ -31,7 +31,7 @@ T = TypeVar("T")
 @dataclass(frozen=True)
 class SqliteBackend(Backend):
     path: Path | None
-    """None: in memory, gone when the store is closed."""
+    """None for an in-memory database, discarded when the store is closed."""
 
     scheme: ClassVar[str] = "sqlite+aiosqlite"
     example: ClassVar[str] = "sqlite+aiosqlite:///sessions.db"
@@ -73,13 +73,13 @@ class SqliteBackend(Backend):
         return None
 
     def when_failed_over(self, tell: Callable[[], None]) -> None:
-        """A file has nobody to take over."""
+        """A file has no failover."""
 
     def is_missing(self) -> bool:
         return self.path is None or not self.path.exists()
 
     def check(self) -> None:
-        if self.path is not None and self.path.is_dir():  # before a file is made beside it
+        if self.path is not None and self.path.is_dir():  # before a file is created next to it
             raise StoreRefused(f"{self.path} is a folder; name a file in {SETTING}.")
 
     async def survey(self, *, allow_unsafe: bool = False) -> Survey:

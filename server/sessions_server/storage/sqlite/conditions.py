@@ -1,8 +1,8 @@
-"""Metadata conditions in SQLite's SQL; what they mean, `storage/conditions.py` says.
+"""Metadata conditions in SQLite's SQL; their meaning is defined in `storage/conditions.py`.
 
-A value is a row of json_each: its type, and the value as SQL has it, or the JSON text of an object or list. Many values
-to compare with are one parameter, in which SQLite looks up each stored one: the cost follows what is stored, and the
-size of the statement does not follow their number.
+A value is a row of json_each: its type, and its SQL value, or the JSON text of an object or list. Many values to
+compare with are one parameter, in which SQLite looks up each stored one: the cost depends on the stored values, and the
+size of the statement does not depend on the number of values.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 Path: TypeAlias = tuple[str, ...]
 Identity: TypeAlias = "tuple[str | int | float, ...]"
-"""What makes plain values the same: of each its type, and its SQL value; before them perhaps keys."""
+"""The identity of plain values: the type and SQL value of each, possibly preceded by keys."""
 
 _MOST_JOINED: Final = 40
 """SQLite joins at most 64 tables."""
 
 _MOST_BESIDE: Final = 20
-"""Terms of one AND, which SQLite nests, and no deeper than 1,000 expressions."""
+"""The number of terms in one AND, which SQLite nests, up to 1,000 expressions."""
 
 
 def sql_of(condition: Condition, document: sa.ColumnElement[Any]) -> Test:
@@ -45,7 +45,7 @@ def sql_of(condition: Condition, document: sa.ColumnElement[Any]) -> Test:
 
 
 def _if_valid(document: Any) -> Any:
-    """A document that is damaged holds nothing: json_each would fail the search of all the others."""
+    """Treats a damaged document as empty: json_each would otherwise fail the search for all others."""
     return sa.case((sa.func.json_valid(document) == 1, document), else_=sa.literal_column("'{}'"))
 
 
@@ -62,13 +62,13 @@ def _test(value: Any, operator: Operator, operand: Json) -> Test:
 
 
 def _below(document: Any, path: Path, test: Callable[[Any], Test]) -> Test:
-    """Whether there is a value at the path, and it passes."""
+    """Whether there is a value at the path that passes the test."""
     members = _steps(document, len(path))
     return _exists(members, *_leads(members, path), test(members[-1].c))
 
 
 def _steps(document: Any, count: int) -> list[Any]:
-    """The members of an object, theirs, and so on: one flat join, since SQLite's parser does not nest deeply."""
+    """The members of an object, their members, and so on, as one flat join, because SQLite's parser limits nesting."""
     members = [_members(document)]
     for _ in range(count - 1):
         members.append(_members(_if_type(members[-1].c, "object", "{}")))
@@ -88,7 +88,7 @@ def _members(document: Any) -> Any:
 
 
 def _if_type(value: Any, kind: str, otherwise: str) -> Any:
-    """The value's JSON text if it is of a kind: json_each cannot be asked about a plain text."""
+    """The value's JSON text if it is of the given kind: json_each fails for plain strings."""
     return sa.case((value.type == kind, value.value), else_=sa.literal_column(f"'{otherwise}'"))
 
 
@@ -102,7 +102,7 @@ def _equals(value: Any, operand: Json) -> Test:
 
 
 def _operand(operand: Json) -> Any:
-    """A number is read by SQLite from its JSON, as the stored one is, so that both become the same double."""
+    """SQLite reads a number from its JSON, as for the stored one, so that both become the same double."""
     return (
         operand
         if isinstance(operand, str)
@@ -129,7 +129,7 @@ def _holds(value: Any, operand: Json) -> Test:
 
 def _members_hold(members: Any, operand: JsonObject) -> Iterator[Test]:
     """For each depth, one comparison for all plain values of an object, one for all items of lists, one for all objects
-    and one for all lists that may hold anything. Lists that hold lists or objects are compared one by one."""
+    and one for all lists that may contain anything. Lists that contain lists or objects are compared one by one."""
     values: dict[tuple[int, str], set[Identity]] = defaultdict(set)
     for path, part in _parts(operand, ()):
         if isinstance(part, dict):
@@ -155,7 +155,7 @@ def _members_hold(members: Any, operand: JsonObject) -> Iterator[Test]:
 
 
 def _parts(operand: Json, path: Path) -> Iterator[tuple[Path, Json]]:
-    """The values within an object, each with its path."""
+    """The values within an object, with their paths."""
     if isinstance(operand, dict) and (operand or not path):
         for key, item in operand.items():
             yield from _parts(item, (*path, key))
@@ -164,8 +164,8 @@ def _parts(operand: Json, path: Path) -> Iterator[tuple[Path, Json]]:
 
 
 def _items_hold(value: Any, operand: list[Json]) -> Iterator[Test]:
-    """One comparison for all items that have values at the same paths. Items with lists that hold lists or objects, and
-    items with very many values, are compared one by one."""
+    """One comparison for all items that have values at the same paths. Items with lists that contain lists or objects,
+    and items with very many values, are compared one by one."""
     alike: dict[tuple[tuple[Path, bool], ...], list[list[Json]]] = defaultdict(list)
     for item in operand:
         parts: dict[Path, Json] = dict(_parts(item, ())) if isinstance(item, dict) else {(): item}
@@ -180,8 +180,8 @@ def _items_hold(value: Any, operand: list[Json]) -> Iterator[Test]:
 
 
 def _one_holds_each(value: Any, shape: tuple[tuple[Path, bool], ...], wanted: list[list[Json]]) -> Test:
-    """Whether for each wanted item, given as its values at the paths, an item of the list holds it. The shape has the
-    paths, and whether a list is wanted there."""
+    """Whether each wanted item, given as its values at the paths, is contained in an item of the list. The shape has
+    the paths, and whether each is to be a list."""
     items = _members(_if_type(value, "array", "[]"))
     tables, ends = [items], []
     tests: list[Test] = []
@@ -215,7 +215,7 @@ def _are_plain(values: Iterable[Json]) -> bool:
 
 
 def _are_flat(values: Iterable[Json]) -> bool:
-    """Whether they are plain, or lists of what is."""
+    """Whether all are plain values, or lists of plain values."""
     return all(_are_plain(value if isinstance(value, list) else [value]) for value in values)
 
 
@@ -224,7 +224,7 @@ def _same(value: Any, other: Any) -> Test:
 
 
 def _count(tables: list[Any], columns: list[Any], wanted: Collection[Identity], *tests: Test) -> Test:
-    """Whether all that is wanted is among the rows of the columns."""
+    """Whether all wanted rows are among the rows of the columns."""
     found = sa.select(sa.func.count(sa.distinct(sa.func.json_array(*columns)))).select_from(*tables)
     return found.where(*tests, _is_among(columns, wanted)).scalar_subquery() == len(wanted)
 
@@ -239,7 +239,7 @@ def _is_among(columns: list[Any], wanted: Collection[Identity]) -> Test:
 
 
 def _identity_columns(value: Any) -> list[Any]:
-    """The identity of a value; 1 and 1.0 are one number."""
+    """The identity of a value; 1 and 1.0 are the same number."""
     return [_kind(value), sa.func.coalesce(value.value, sa.literal_column("''"))]
 
 
@@ -266,7 +266,7 @@ def _identity(value: Json) -> tuple[str, str | int | float]:
 
 
 def _all(tests: list[Test]) -> Test:
-    """All of many tests, no deeper nested than SQLite takes."""
+    """The conjunction of many tests, nested no deeper than SQLite allows."""
     while len(tests) > _MOST_BESIDE:
         tests = [
             Grouping(sa.and_(*tests[start : start + _MOST_BESIDE]))

@@ -1,4 +1,4 @@
-"""Connections to a SQLite file, and what each may do."""
+"""Connections to a SQLite file, with restricted rights."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ _CHECKPOINT_PAGES: Final = 2_000
 _NOT_UTF_8: Final = "Could not decode to UTF-8"
 
 _OF_A_NEW_FILE: Final = "PRAGMA auto_vacuum = INCREMENTAL"
-"""Writes to the file each time, so a file that is there already, perhaps on a full disk, is left as it is;
-`sessions-server vacuum` changes one from before."""
+"""It would write to an existing file, perhaps on a full disk, at every start, so it is only set on new files;
+`sessions-server vacuum` converts older ones."""
 
 WRITER_PRAGMAS: Final = (
     "PRAGMA journal_mode = WAL",
@@ -46,7 +46,7 @@ READER_PRAGMAS: Final = (
 
 
 class Readers:
-    """One connection for each thread that reads."""
+    """One connection per reading thread."""
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
@@ -73,7 +73,7 @@ class Readers:
 
 
 def connect(path: Path | None, pragmas: tuple[str, ...]) -> Connection:
-    """A connection that begins no transaction by itself."""
+    """A connection that never begins a transaction by itself."""
     engine: Engine = sa.create_engine(
         sa.URL.create("sqlite+pysqlite", database=str(path) if path is not None else ":memory:"),
         poolclass=NullPool,
@@ -88,7 +88,7 @@ def connect(path: Path | None, pragmas: tuple[str, ...]) -> Connection:
             driver.execute(_OF_A_NEW_FILE)
         for pragma in pragmas:
             driver.execute(pragma)
-    except BaseException:  # the file is no database, or locked, or its disk is full
+    except BaseException:  # not a database, or locked, or the disk is full
         connection.close()
         raise
     return connection
@@ -96,7 +96,7 @@ def connect(path: Path | None, pragmas: tuple[str, ...]) -> Connection:
 
 @contextmanager
 def waiting(connection: Connection, seconds: float) -> Iterator[sqlite3.Connection]:
-    """The driver's connection, which meanwhile waits only this long for a lock that another program has."""
+    """The driver's connection, with a different timeout for locks of other programs."""
     driver: sqlite3.Connection = driver_of(connection)
     [usual] = driver.execute("PRAGMA busy_timeout").fetchone()
     driver.execute(f"PRAGMA busy_timeout = {int(seconds * 1000)}")
@@ -107,8 +107,8 @@ def waiting(connection: Connection, seconds: float) -> Iterator[sqlite3.Connecti
 
 
 def with_any_text(connection: Connection, work: Callable[[Connection], T]) -> T:
-    """Run `work`, perhaps twice: one string that is not UTF-8 fails the whole statement that reads it. The second time
-    such strings come as bytes, and whatever decodes their rows finds them damaged."""
+    """Runs `work`, possibly twice: a single string that is not UTF-8 fails the whole statement. The second time such
+    strings are returned as bytes, and the decoders of their rows report them as damaged."""
     driver = driver_of(connection)
     try:
         return work(connection)

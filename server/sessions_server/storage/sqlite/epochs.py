@@ -1,9 +1,10 @@
-"""Tells a database file that was restored from a backup from the one that it replaces.
+"""Distinguishes a database file restored from a backup from the file that it replaces.
 
-Positions in the logs of the replaced file may name other events in the restored one. So the number of the last
-transaction is noted beside the file, where a restore leaves it. A file that has fewer was restored, and gets another
-epoch, which becomes part of the identity of its logs (see `lineage`). So does a file without a note: it may be a copy.
-The epoch is kept in the file's header, as SQLite's user version; 0 is that of a file from before any restore.
+Positions in the logs of the replaced file may refer to other events in the restored one. So the number of the last
+transaction is noted next to the file, where a restore does not change it. A file with a lower number was restored and
+gets a new epoch, which becomes part of the identity of its logs (see `lineage`). So does a file without a note, which
+may be a copy. The epoch is stored in the file's header as SQLite's user version; 0 means that the file was never
+restored.
 """
 
 from __future__ import annotations
@@ -30,14 +31,14 @@ _COUNT: Final = Prepared(writes.update().values(tx=writes.c.tx + 1).returning(wr
 
 _EPOCH: Final = "epoch"
 _NUMBER: Final = "number of this transaction"
-"""What is kept beside the connection that writes."""
+"""The key of a value stored with the writing connection."""
 
 _EPOCHS: Final = 2**31 - 1
 
 
 def recognize(connection: Connection, lock: FileLock) -> int:
-    """Begins another epoch if the file was restored. In the transaction that opens the file; returns the number of its
-    last one."""
+    """Begins a new epoch if the file was restored. In the transaction that opens the file; returns the number of its
+    last transaction."""
     driver = driver_of(connection)
     [[last]] = _LAST.rows(connection)
     noted = lock.noted_transaction()
@@ -55,19 +56,19 @@ def recognize(connection: Connection, lock: FileLock) -> int:
 
 
 def epoch(connection: Connection) -> str:
-    """Empty until the file is restored for the first time, and for a database in memory."""
+    """Empty until the first restore, and for an in-memory database."""
     current: str = connection.info.get(_EPOCH, "")
     return current
 
 
 def count_transaction(connection: Connection) -> int:
-    """The number of this transaction, which is noted once it is durable."""
+    """Assigns the number of this transaction, which is noted once it is durable."""
     [[number]] = _COUNT.rows(connection)
     connection.info[_NUMBER] = number
     return int(number)
 
 
 def take_number(connection: Connection) -> int | None:
-    """The number of the transaction that has just ended; None if it was not counted."""
+    """Removes and returns the number of the last transaction; None if it was not counted."""
     number: int | None = connection.info.pop(_NUMBER, None)
     return number

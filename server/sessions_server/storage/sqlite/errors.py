@@ -1,4 +1,4 @@
-"""What SQLite refuses, in the domain's words."""
+"""Translates SQLite's errors to the domain."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ _MESSAGE_ID_COLUMNS: Final = ", ".join(map(str, message_ids.columns))
 
 
 class FileUnusable(Exception):
-    """SQLite says nothing, and yet the file is not to be used. A sentence for the operator."""
+    """SQLite reports no error, but the file must not be used. A sentence for the operator."""
 
 
 def translated() -> AbstractContextManager[None]:
-    """Raises the domain's error instead of SQLite's, where there is one."""
+    """Raises the domain's error instead of SQLite's, if there is one."""
     return errors.translated(translate)
 
 
 def translate(error: Exception) -> DomainError | None:
-    """The domain's error; None for one that nobody expected."""
-    cause = errors.driver_error(error)  # a pragma's comes straight from the driver
+    """The domain's error; None for an unexpected error."""
+    cause = errors.driver_error(error)  # errors of pragmas come directly from the driver
     if not isinstance(cause, sqlite3.Error):
         return errors.unavailable() if isinstance(error, (OSError, FileUnusable)) else None
     code = primary_code(cause)
@@ -44,6 +44,6 @@ def translate(error: Exception) -> DomainError | None:
 
 
 def primary_code(error: sqlite3.Error) -> int:
-    """SQLite's primary result code; SQLITE_ERROR where the driver gives none."""
+    """SQLite's primary result code; SQLITE_ERROR if the driver has none."""
     code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
     return code & _PRIMARY_CODE

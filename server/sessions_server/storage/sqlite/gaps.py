@@ -1,14 +1,14 @@
-"""Clears the unused parts of a SQLite file's pages, where copies of erased content stay that SQLite overlooks.
+"""Clears the unused parts of a SQLite file's pages, where SQLite leaves copies of erased content.
 
-With `secure_delete` SQLite overwrites what it deletes. But when it spreads the rows of a full page over several, copies
-of the moved rows stay in the page's unallocated part, between its cell pointers and its cells, and nobody finds them
-when the rows themselves are deleted later. SQLite never reads them either. It will be needless once `secure_delete`
-covers what balancing moves (https://sqlite.org/pragma.html#pragma_secure_delete); until then the file format says what
-is unallocated: https://sqlite.org/fileformat2.html#b_tree_pages
+With `secure_delete` SQLite overwrites what it deletes. But when it spreads the rows of a full page over several pages,
+copies of the moved rows stay in the page's unallocated part, between its cell pointers and its cells, and survive the
+later deletion of the rows. SQLite never reads them. This module will be unnecessary once `secure_delete` covers rows
+moved by balancing (https://sqlite.org/pragma.html#pragma_secure_delete); until then the file format defines what is
+unallocated: https://sqlite.org/fileformat2.html#b_tree_pages
 
-The file is written beside SQLite. So the caller sees to it, meanwhile, that the file is the whole truth: it holds
-SQLite's write lock and the write-ahead log is empty. Only unallocated bytes are written, so that whoever reads a page
-at the same time, or finds it half written after a power loss, finds the same rows in it.
+The file is written without SQLite. So the caller must ensure that it is complete meanwhile, by holding SQLite's write
+lock with an empty write-ahead log. Only unallocated bytes are written, so that a concurrent reader of a page, or a page
+half written in a power failure, has the same rows.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ if TYPE_CHECKING:
 
 _OLDEST_KNOWN: Final = (3, 35)
 _NEWEST_KNOWN: Final = (3, 54)
-"""The versions of SQLite whose pages are laid out as this module has it."""
+"""The newest versions of SQLite with the page layout that this module knows."""
 
 _FILE_HEADER: Final = Struct(">16xH2xB31xI44x")
-"""The size of a page, how many bytes at its end belong to an extension, and whether the file has maps of its pages."""
+"""The page size, the bytes reserved at the end of each page, and whether the file has pointer maps."""
 
 _MAP_ENTRY_BYTES: Final = 5
 _LOCK_BYTE: Final = 0x40000000
-"""The page that has this byte is never used: https://sqlite.org/fileformat2.html#the_lock_byte_page"""
+"""The page with this byte is never used: https://sqlite.org/fileformat2.html#the_lock_byte_page"""
 
 _CELLS: Final = Struct(">HH")
-"""How many cells a page has, and where the first of them begins."""
+"""The number of cells in a page, and where the first one begins."""
 
 _HEADER_BYTES: Final = {2: 12, 5: 12, 10: 8, 13: 8}
-"""By a page's first byte: how long the header is of a page of rows or keys. Other pages have no unallocated part."""
+"""The length of the header, by the first byte of a page of rows or keys. Other pages have no unallocated part."""
 
 _MOST_PAGES: Final = 2 << 24
-"""In a larger file a page of another kind, which begins with a page number, may begin with one of these bytes."""
+"""In a larger file, a page that starts with a page number could start with one of these bytes."""
 
 _PAGES_AT_ONCE: Final = 256
 
@@ -52,7 +52,7 @@ class _Gap(NamedTuple):
 
 
 class Gaps:
-    """Goes through the file in rounds, a bounded time at each call.
+    """Passes over the file in rounds, for a bounded time per call.
 
     It must be opened before, and closed after, every connection of this process to the file: closing a file drops all
     locks that the process has on it.
@@ -68,14 +68,14 @@ class Gaps:
 
     @staticmethod
     def are_known(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> bool:
-        """Whether this version of SQLite is one whose file may be written to beside it."""
+        """Whether this version of SQLite has a known file layout."""
         return _OLDEST_KNOWN <= version[:2] <= _NEWEST_KNOWN
 
     def close(self) -> None:
         os.close(self._file)
 
     def look_again(self) -> None:
-        """Content was erased: every page is to be looked at from now on. May be called from any thread."""
+        """Content was erased: every page must be checked from now on. May be called from any thread."""
         self._again = True
 
     @property
@@ -101,7 +101,7 @@ class Gaps:
         return changed
 
     def _shape(self) -> tuple[int, int]:
-        """The size of a page, and how many there are. No pages where they have checksums, as this server's own files do
+        """The page size and the number of pages; no pages if they have checksums, which this server's own files do
         not."""
         header = os.pread(self._file, _FILE_HEADER.size, 0)
         if len(header) < _FILE_HEADER.size:
@@ -123,14 +123,14 @@ class Gaps:
             if data.count(0, gap.start, end) < gap.length:
                 os.pwrite(self._file, bytes(gap.length), first * size + gap.start)
                 changed += 1
-        if changed:  # not all of it at the end, so that the time that this takes counts as well
+        if changed:  # sync here, so that its duration counts too
             os.fsync(self._file)
         return changed
 
 
 def _is_map(number: int, size: int) -> bool:
-    """Whether the page with this number, from 1, says where others belong, so that they can be moved. Such pages look
-    like any, and are where they have to be: https://sqlite.org/fileformat2.html#pointer_map_or_ptrmap_pages"""
+    """Whether the page with this number, counted from 1, is a pointer map, which allows pages to be moved. These pages
+    have no marker, but fixed places: https://sqlite.org/fileformat2.html#pointer_map_or_ptrmap_pages"""
     every = size // _MAP_ENTRY_BYTES + 1
     lock_page = _LOCK_BYTE // size + 1
     place = (number - 2) % every
@@ -138,13 +138,13 @@ def _is_map(number: int, size: int) -> bool:
 
 
 def _gaps(data: bytes, first: int, size: int) -> Iterator[_Gap]:
-    """The unallocated parts of some pages, the number of the first of which is given."""
+    """The unallocated parts of several pages; `first` is the number of the first page."""
     for page in range(0, len(data) - size + 1, size):
         header = page + (_FILE_HEADER.size if first + page == 0 else 0)
         if (header_bytes := _HEADER_BYTES.get(data[header])) is None:
             continue
         cells, content = _CELLS.unpack_from(data, header + 3)
         start = header + header_bytes + 2 * cells
-        end = page + (content or 1 << 16)  # 0 stands for 65,536
+        end = page + (content or 1 << 16)  # 0 means 65,536
         if start < end <= page + size:
             yield _Gap(start, end - start)

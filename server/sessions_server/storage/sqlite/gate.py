@@ -1,8 +1,8 @@
-"""Lets readers of a SQLite file in, and keeps them out for a moment, so that the write-ahead log can be emptied.
+"""Admits readers of a SQLite file, and blocks them briefly, so that the write-ahead log can be truncated.
 
-Readers that overlap keep the log in use for as long as they come, and it grows with every write. A read takes
-milliseconds, so the gate waits for those inside. A search may take seconds: while one is inside the gate stays open for
-reads, and no other search comes in before the log was emptied.
+Overlapping readers keep the log in use, and it grows with every write. A read takes milliseconds, so the gate waits for
+current ones. A search may take seconds: during one the gate stays open for reads, and no other search is admitted until
+the log has been truncated.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
     import sqlite3
 
 GATE_SECONDS: Final = 0.02
-"""How long the writer waits until nobody reads, so that the log can be emptied; then another time is waited for."""
+"""How long the writer waits until nobody reads; if that fails, it tries again later."""
 
 
 class Emptied(Enum):
-    """What became of an attempt to empty the write-ahead log."""
+    """The result of an attempt to truncate the write-ahead log."""
 
     DONE = auto()
     INSIDE = auto()
-    """Somebody of this process reads."""
+    """A reader of this process is active."""
     BUSY = auto()
-    """Another program reads, or the disk fails."""
+    """Another program is reading, or the disk fails."""
 
 
 class Gate:
@@ -64,7 +64,7 @@ class Gate:
 
     @contextmanager
     def closed(self, seconds: float) -> Iterator[bool]:
-        """Keeps readers out. Whether nobody is inside: those inside may take this long to leave."""
+        """Blocks readers; yields whether none is active. Active ones have this long to finish."""
         with self._changed:
             self._is_closed = not self._searching
             is_empty = self._is_closed and self._changed.wait_for(lambda: not self._reading, seconds)
@@ -76,7 +76,7 @@ class Gate:
                 self._open_unless(False)
 
     def keep_searches_out(self, keeps_out: bool, /) -> None:
-        """Whether searches that come wait until this is taken back."""
+        """Sets whether new searches have to wait."""
         with self._changed:
             self._keeps_searches_out = keeps_out
             self._changed.notify_all()
@@ -88,8 +88,8 @@ class Gate:
 
 
 def empty(driver: sqlite3.Connection, gate: Gate) -> Emptied:
-    """Moves the log into the file. Raises sqlite3.Error."""
-    # Most of the work, and all waiting for the disk, while readers continue.
+    """Moves the log into the file and truncates it. Raises sqlite3.Error."""
+    # Does most of the work, and all the waiting for the disk, while readers continue.
     driver.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
     with gate.closed(GATE_SECONDS) as is_empty:
         if not is_empty:

@@ -15,11 +15,11 @@ _PRIVATE: Final = 0o600
 
 _DIGITS: Final = 20
 _TRANSACTION_AT: Final = _DIGITS
-"""The file of the lock has the id of the process that holds it, then the number of the last transaction."""
+"""The lock file has the id of the process that holds it, followed by the number of the last transaction."""
 
 
 class FileLock:
-    """Held for as long as the store is open, so that no second process opens the same database."""
+    """Held while the store is open, so that no second process opens the same database."""
 
     def __init__(self, database: Path) -> None:
         self._database = database
@@ -31,8 +31,8 @@ class FileLock:
         try:
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, _PRIVATE)
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Made here, so that only its owner reads it. Not touched where it exists: in a process that has it open
-            # already, closing it once more would drop SQLite's own locks.
+            # Created here, so that only its owner can read it. An existing file is not opened: closing it again would
+            # drop SQLite's own locks in a process that already has it open.
             if not self._database.exists():
                 os.close(os.open(self._database, os.O_RDWR | os.O_CREAT, _PRIVATE))
             elif not os.access(self._database, os.R_OK | os.W_OK):
@@ -55,21 +55,21 @@ class FileLock:
             ) from None
 
     def note_transaction(self, number: int) -> None:
-        """Notes the number of the last transaction beside the database. It need not be durable."""
+        """Notes the number of the last transaction next to the database. It need not be durable."""
         self._note(number, _TRANSACTION_AT)
 
     def noted_transaction(self) -> int | None:
-        """None: nothing is noted."""
+        """None if nothing was noted."""
         noted = self._noted(_TRANSACTION_AT)
         return int(noted) if noted.isdigit() else None
 
     def _holder(self) -> str:
-        """The process that has the lock, as it noted there."""
+        """The process that holds the lock, as noted in the file."""
         noted = self._noted(0)
         return f" ({noted.decode()})" if noted.isdigit() else ""
 
     def _note(self, number: int, place: int) -> None:
-        """Does nothing where the disk has no room."""
+        """Does nothing if the disk is full."""
         if self._descriptor is not None:
             with contextlib.suppress(OSError):
                 os.pwrite(self._descriptor, b"%-*d" % (_DIGITS, number), place)
@@ -78,7 +78,7 @@ class FileLock:
         return b"" if self._descriptor is None else os.pread(self._descriptor, _DIGITS, place).strip()
 
     def _check_has_one_name(self) -> None:
-        """Under a second name another process would lock, and log, elsewhere. Raises StoreRefused."""
+        """With a second name, another process would use a different lock and log. Raises StoreRefused."""
         if self._database.stat().st_nlink > 1:
             self.release()
             raise StoreRefused(

@@ -1,10 +1,9 @@
-"""Runs SQLite: one process, one writer thread with the only connection that writes, a few threads that read, and a few
-that search.
+"""Runs SQLite: one process, one writer thread with the only writing connection, and a few reader and search threads.
 
-A transaction is one hop into a thread. The writer alone moves the write-ahead log into the database file. When content
-was erased, the log is emptied soon after, since older copies of the pages stand in it, and the unused parts of the
-file's pages are cleared. Both take a moment only, give way to whoever uses the file, and are tried again when they
-fail. A database in memory has one connection, which does everything.
+A transaction takes one hop into a thread. Only the writer moves the write-ahead log into the database file. Soon after
+an erasure the log is truncated, since it contains older copies of the pages, and the unused parts of the file's pages
+are cleared. Both take only a moment, yield to users of the file, and are retried when they fail. An in-memory database
+has a single connection for everything.
 """
 
 from __future__ import annotations
@@ -56,42 +55,43 @@ T = TypeVar("T")
 READERS: Final = 4
 _OLDEST_SQLITE: Final = (3, 35)
 LOG_LIMIT_BYTES: Final = 16 * 1024 * 1024
-"""The write-ahead log is emptied at this size, even if there are readers. A large transaction can exceed it briefly."""
+"""The write-ahead log is truncated at this size, even if there are readers. A large transaction can exceed it
+briefly."""
 
 _CLEARING_SECONDS: Final = 0.02
-"""How long writers may be held up at once while the unused parts of pages are cleared."""
+"""How long writers may be blocked at a time while the unused parts of pages are cleared."""
 
 _CLOSING_SECONDS: Final = 1.0
-"""The same when the store closes. What is left then is done after the next start."""
+"""The same while the store closes. The rest is done after the next start."""
 
 _PING_SECONDS: Final = 5.0
-"""How long one write may take before health says so."""
+"""How long one write may take before health reports it."""
 
 _PING_LOCK_SECONDS: Final = 1.0
-"""How long another program may have the file's lock before health says so."""
+"""How long another program may hold the file's lock before health reports it."""
 
 _LEAST_ROOM: Final = 256 * 1024
 """Bytes that must be free on the disk."""
 
 _LONGEST_PAUSE_SECONDS: Final = 10.0
-"""How long to wait at most before erased content is cleared away again, where somebody stood in the way."""
+"""The longest pause before erased content is cleared again after a reader was in the way."""
 
 
 class _Scrub(Enum):
-    """What became of an attempt to clear away erased content."""
+    """The result of an attempt to clear erased content."""
 
     DONE = auto()
     MORE = auto()
-    """There is more to do, and nobody stands in the way."""
+    """There is more to do, and no reader is in the way."""
     FAILED = auto()
-    """Somebody reads, or the disk is full, or fails."""
+    """There are readers, or the disk is full or failing."""
 
 
 class SqliteRunner(Runner):
     def __init__(
         self, path: Path | None, *, clock: Clock, scrub_seconds: float = 1.0, clears_gaps: bool = True
     ) -> None:
-        # By its own name, whatever link led to it: so every process names the same lock.
+        # The real path, so that every process uses the same lock file, whatever link was followed.
         self._path = Path(os.path.realpath(path)) if path is not None else None
         self._clock = clock
         self._scrub_seconds = scrub_seconds
@@ -142,11 +142,11 @@ class SqliteRunner(Runner):
         try:
             await self._hop(self._writing, self._open)
         except asyncio.CancelledError:
-            raise  # the thread goes on opening the file: `close` waits for it, and lets go of the lock then
+            raise  # the thread is still opening the file: `close` waits for it and releases the lock
         except BaseException:
             self._release()
             raise
-        self.scrub_soon()  # the process before may have been killed between an erasure and what is due then
+        self.scrub_soon()  # the previous process may have been killed between an erasure and the clearing
 
     async def close(self) -> None:
         if helpers := {each for each in (self._scrubbing, self._emptying) if each is not None}:
@@ -155,13 +155,13 @@ class SqliteRunner(Runner):
             await asyncio.wait(helpers)
         for threads in {self._reading, self._searching} - {self._writing}:
             await asyncio.to_thread(threads.shutdown)
-        with suppress(Unavailable):  # closed already
+        with suppress(Unavailable):  # already closed
             await self._hop(self._writing, self._close)
         await asyncio.to_thread(self._writing.shutdown)
         self._release()
 
     def abandon(self) -> None:
-        """Nothing to do: the threads end with what they are at."""
+        """Nothing to do: the threads end by themselves."""
 
     async def ping(self, *, in_doubt: bool) -> None:
         try:
@@ -173,7 +173,7 @@ class SqliteRunner(Runner):
             )
 
     async def write(self, work: Callable[[Connection], T], *, snapshot: bool = False) -> T:
-        """Every transaction sees one state: nobody else writes."""
+        """Every transaction sees one state, since there is no other writer."""
         outcome = await self._hop(self._writing, lambda: self._write(work))
         if self._log_bytes > LOG_LIMIT_BYTES and (self._emptying is None or self._emptying.done()):
             self._emptying = asyncio.get_running_loop().create_task(self._empty_log())
@@ -200,7 +200,7 @@ class SqliteRunner(Runner):
         return await self._hop(self._writing, lambda: self._shrink(pages))
 
     async def settle(self, _key: SessionKey) -> None:
-        await self._hop(self._writing, lambda: None)  # behind whatever the one writer is at
+        await self._hop(self._writing, lambda: None)  # after whatever the single writer is doing
 
     def scrub_soon(self) -> None:
         if self._path is None:
@@ -212,7 +212,7 @@ class SqliteRunner(Runner):
             self._scrubbing = asyncio.get_running_loop().create_task(self._scrub())
 
     async def _empty_log(self) -> None:
-        """Readers that overlap would let the log grow forever, so they wait until it is empty."""
+        """Overlapping readers would let the log grow without limit, so they wait until it is truncated."""
         pause = GATE_SECONDS
         try:
             while (emptied := await self._hop(self._writing, self._try_to_empty_log)) is not Emptied.DONE:
@@ -223,7 +223,7 @@ class SqliteRunner(Runner):
             self._gate.keep_searches_out(False)
 
     async def _scrub(self) -> None:
-        """Clears away what was erased: at once where nobody stands in the way, else with longer and longer pauses."""
+        """Clears erased content: immediately if nobody is in the way, otherwise with increasing pauses."""
         pause = self._scrub_seconds
         while self._to_scrub:
             await asyncio.sleep(pause)
@@ -307,7 +307,7 @@ class SqliteRunner(Runner):
             with waiting(self._writer, _PING_LOCK_SECONDS) as driver:
                 driver.execute("BEGIN IMMEDIATE")
                 try:
-                    if in_doubt:  # what changes nothing is written all the same
+                    if in_doubt:  # a write even if it changes nothing
                         [version] = driver.execute("PRAGMA user_version").fetchone()
                         driver.execute(f"PRAGMA user_version = {version}")
                         driver.execute("COMMIT")
@@ -321,7 +321,7 @@ class SqliteRunner(Runner):
             return shrink(driver_of(self._writer), pages)
 
     def _check_file(self) -> None:
-        """What is written to a file that has lost its name is lost with this process. Raises FileUnusable."""
+        """Writes to a file that has lost its name would be lost with this process. Raises FileUnusable."""
         if self._path is None:
             return
         try:
@@ -353,7 +353,7 @@ class SqliteRunner(Runner):
             return search.run(connection, lambda reader: with_any_text(reader, work))
 
     def _try_to_scrub(self, seconds: float) -> _Scrub:
-        """Empties the log, then clears the unused parts of pages, for about so long. Raises nothing."""
+        """Truncates the log, then clears the unused parts of pages, for about this long. Raises nothing."""
         gaps = self._gaps
         if self._path is None:
             return _Scrub.DONE
@@ -377,7 +377,7 @@ class SqliteRunner(Runner):
         return emptied
 
     def _clear_gaps(self, driver: sqlite3.Connection, gaps: Gaps, seconds: float) -> bool:
-        """False when the log is not empty any more, because another program has written."""
+        """False if another program has written, so that the log is no longer empty."""
         driver.execute("BEGIN IMMEDIATE")
         try:
             if self._log_size() > 0:
@@ -385,7 +385,7 @@ class SqliteRunner(Runner):
             changed = gaps.clear(seconds)
         finally:
             driver.rollback()
-        if changed:  # the pages that the connection remembers are the old ones, and would be written again
+        if changed:  # the connection's cached pages are outdated, and would be written again
             driver.execute("PRAGMA shrink_memory")
         return True
 
@@ -394,6 +394,6 @@ class SqliteRunner(Runner):
 
 
 def _committed(connection: Connection, work: Callable[[Connection], T]) -> T:
-    take_number(connection)  # of one that was rolled back
+    take_number(connection)  # left by a transaction that was rolled back
     with connection.begin():
         return work(connection)

@@ -1,4 +1,4 @@
-"""Stops a search that runs for too long, or that nobody waits for any more."""
+"""Stops a search that takes too long, or whose caller has left."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _STEPS: Final = 10_000
-"""After how many steps of SQLite's virtual machine it is asked whether to stop; they take about a millisecond."""
+"""How many steps of SQLite's virtual machine to run between checks; they take about a millisecond."""
 
 
 class Search:
-    """One search. It is run in a thread, and stopped from any."""
+    """One search, which runs in a thread and can be stopped from any thread."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -30,7 +30,7 @@ class Search:
         self._stopped = False
 
     def stop(self) -> None:
-        """Nobody waits for it any more."""
+        """Stops it, since its caller has left."""
         self._stopped = True
 
     def run(self, connection: Connection, work: Callable[[Connection], T]) -> T:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _NO_ROOM: Final = (
     "The disk of {path} is full, or fails; free some space on it, or name a file on another one in {setting}."
 )
-# Not SHMSIZE, which a full disk gives.
+# Not SHMSIZE, which is the error of a full disk.
 _NO_SHARED_MEMORY: Final = {
     sqlite3.SQLITE_IOERR_SHMOPEN,
     sqlite3.SQLITE_IOERR_SHMLOCK,
@@ -29,7 +29,7 @@ _NO_LOG: Final = (
 _BY_CODE: Final = {
     sqlite3.SQLITE_FULL: _NO_ROOM,
     sqlite3.SQLITE_IOERR: _NO_ROOM,
-    sqlite3.SQLITE_NOTADB: "{path} is not a SQLite database, and was left as it is; name another file in {setting}.",
+    sqlite3.SQLITE_NOTADB: "{path} is not a SQLite database, and was left unchanged; name another file in {setting}.",
     sqlite3.SQLITE_BUSY: "{path} is in use by another program; close that one, or name another file in {setting}.",
 }
 _OTHER: Final = (
@@ -38,12 +38,12 @@ _OTHER: Final = (
 
 
 def of_missing_log(path: Path) -> str:
-    """Of a file for which SQLite has no write-ahead log."""
+    """For a file that needs a write-ahead log and has none."""
     return _NO_LOG.format(path=path, setting=SETTING)
 
 
 def explain(path: Path | None, error: Exception) -> str | None:
-    """None for an error that says so itself, or that nobody expected."""
+    """None for errors that say so themselves, or are unexpected."""
     cause = driver_error(error.__cause__) if error.__cause__ is not None else None
     if isinstance(cause, FileUnusable):
         return str(cause)

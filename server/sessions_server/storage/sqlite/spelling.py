@@ -1,4 +1,4 @@
-"""How SQLite is told a statement."""
+"""Executes statements on SQLite."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _MOST_TOGETHER: Final = 128
 
 _GIVEN: Final = sa.table("given")
-"""The rows of parameters, as a table beside the one that is written."""
+"""The rows of parameters, as a table."""
 
 
 class SqliteSpelling(Spelling):
@@ -38,18 +38,18 @@ class SqliteSpelling(Spelling):
         return insert.on_conflict_do_update(index_elements=key, set_=replaced)
 
     def execute(self, connection: Connection, text: str, parameters: tuple[Any, ...]) -> Any:
-        """Straight to the driver: to send one small statement SQLAlchemy does several times the work of the statement
-        itself, which a single caller would feel."""
+        """Calls the driver directly: for one small statement SQLAlchemy would do several times the work of the
+        statement itself, which a single caller would notice."""
         driver: Any = connection.connection.dbapi_connection
         return driver.execute(text, parameters)
 
     def execute_many(
         self, connection: Connection, statement: Statement, text: str, rows: list[tuple[Any, ...]]
     ) -> None:
-        """Insertions and updates with one statement for many rows.
+        """Inserts and updates many rows with one statement.
 
-        The driver lets go of the interpreter's lock at every statement, and under load must wait to get it back: row by
-        row that costs a batch more than the writing does.
+        The driver releases the interpreter's lock for every statement, and under load must wait to get it back: for a
+        batch, doing that row by row would cost more than writing.
         """
         if isinstance(statement, sa.Delete):
             connection.exec_driver_sql(text, rows)
@@ -59,9 +59,9 @@ class SqliteSpelling(Spelling):
             together = text if len(some) == 1 else self._together(statement, len(some))
             self.execute(connection, together, tuple(chain.from_iterable(some)))
 
-    @functools.lru_cache(maxsize=8 * _MOST_TOGETHER)  # noqa: B019  # there is one spelling, and it stays
+    @functools.lru_cache(maxsize=8 * _MOST_TOGETHER)  # noqa: B019  # there is a single spelling, and it stays
     def _together(self, statement: Statement, count: int) -> str:
-        """The statement for this many rows: it takes from a table of them what it took from parameters."""
+        """The statement for this many rows, which takes its values from a table of them instead of from parameters."""
         names, text = self._from_given(statement)
         row = f"({', '.join('?' * len(names))})"
         return f"WITH given ({', '.join(names)}) AS (VALUES {', '.join([row] * count)}) {text}"

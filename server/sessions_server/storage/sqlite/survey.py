@@ -1,4 +1,4 @@
-"""Looks at a SQLite file without a change to it, also while a server has it."""
+"""Examines a SQLite file without changing it, even while a server has it open."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def survey(path: Path | None) -> Survey:
 
 
 def _read_only(path: Path) -> str:
-    """How to open a file so that none is made beside it. Without a write-ahead log, nobody has the file open."""
+    """How to open a file without creating others. Without a write-ahead log, no process has the file open."""
     has_log = path.with_name(path.name + "-wal").exists()
     return f"{path.as_uri()}?{'mode=ro' if has_log else 'immutable=1'}"
 
@@ -55,7 +55,7 @@ def _check_folder(folder: Path) -> None:
 
 
 def _server(path: Path) -> str:
-    """Which server has the file. Raises StoreRefused where a server could not have it."""
+    """The server that has the file open. Raises StoreRefused if no server could open it."""
     lock = FileLock(path.resolve())
     try:
         lock.acquire()

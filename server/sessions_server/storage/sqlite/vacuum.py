@@ -1,4 +1,4 @@
-"""Gives the unused room of a SQLite file back to the disk: a little at a time, or all of it while nobody uses it."""
+"""Returns unused space of a SQLite file to the disk: a little at a time, or all of it while the file is not in use."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 
 _SPARE_PAGES: Final = 256
 _SPARE_PART: Final = 8
-"""How much may stay unused, for what is written next: this many pages, or this part of the file if that is more."""
+"""The space to keep for later writes: this many pages, or this fraction of the file if that is more."""
 
 
 def shrink(driver: sqlite3.Connection, pages: int) -> int:
-    """Gives back at most this many pages, moving others into their place. Returns how many."""
+    """Returns at most this many pages to the disk, moving others into their place. Returns how many."""
     [unused] = driver.execute("PRAGMA freelist_count").fetchone()
     [count] = driver.execute("PRAGMA page_count").fetchone()
     spare = max(_SPARE_PAGES, count // _SPARE_PART)
     if unused <= spare:
         return 0
-    # Each step of the statement gives back one page, and `execute` takes no more than two:
+    # Each step of the statement frees one page, and `execute` runs at most two steps:
     # https://github.com/python/cpython/blob/3.11/Modules/_sqlite/cursor.c
     driver.executescript(f"PRAGMA incremental_vacuum({min(pages, unused - spare)})")
     [left] = driver.execute("PRAGMA page_count").fetchone()
@@ -33,12 +33,12 @@ def shrink(driver: sqlite3.Connection, pages: int) -> int:
 
 
 def vacuum(path: Path) -> tuple[int, int]:
-    """Writes the file anew, so that from then on it also shrinks by itself. Returns its bytes before and after. Raises
+    """Rewrites the file, which from then on also shrinks by itself. Returns its size before and after, in bytes. Raises
     StoreInUse, StoreRefused, StorageFull, Unavailable."""
     lock = FileLock(path)
     lock.acquire()
     try:
-        # Where the copy is that SQLite makes on the way: beside the database, which has the room and the rights.
+        # SQLite's temporary copy goes next to the database, where there is space and permission.
         os.environ["SQLITE_TMPDIR"] = str(path.parent)
         with translated(), closing(sqlite3.connect(path, isolation_level=None)) as driver:
             driver.execute("PRAGMA secure_delete = ON").fetchall()

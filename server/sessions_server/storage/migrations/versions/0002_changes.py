@@ -1,7 +1,7 @@
-"""The log keeps what each event changed, so that the state at any kept position can be folded from it.
+"""The log stores what each event changed, so that the state at any kept position can be computed from it.
 
-Nothing is read or written session by session: where the log does not have the changes, a session's next write keeps the
-state before it as the base of what follows. Answers to request ids that hold whole states are let go of.
+Nothing is read or written session by session: if the log lacks the changes, a session's next write stores the state
+before it as the base of what follows. Stored responses that contain whole states are removed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ depends_on = None
 TEXT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 
 STATELESS = ("AddMessage", "AddMessages", "ClearHistory", "DeleteSession")
-"""The methods whose kept answers have no state in them."""
+"""The methods whose stored responses contain no state."""
 
 
 def upgrade() -> None:
@@ -70,7 +70,7 @@ def _log() -> None:
     where = sa.text("message_id IS NULL")
     columns = ["tenant", "session_id", "sequence"]
     op.create_index("ix_log_outside_history", "log", columns, sqlite_where=where, postgresql_where=where)
-    # Of a message that was imported, the time was its creation's, which may lie in the future.
+    # The time of an imported message was its creation time, which may be in the future.
     now = {
         "sqlite": "CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER)",
         "postgresql": "CAST(extract(epoch FROM now()) * 1000000 AS BIGINT)",

@@ -1,4 +1,4 @@
-"""Records, the terms that they are found by, and the keys of those that are shared. All tables are new."""
+"""Records, the index terms to find them by, and the keys of shared ones. All tables are new."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The ids of messages and of requests lead the keys that they are part of.
+"""The ids of messages and requests become the first column of their keys.
 
-Ids that grow with time then add to one end of an index, whichever sessions they belong to. What is let go of when a
-session is erased is found by an index of its own, which receipts of added messages are not part of.
+Ids that grow with time then go to one end of an index, whichever sessions they belong to. What is removed when a
+session is erased is found by a separate index, which does not include receipts of added messages.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What replicas tell each other about drafts. Kept for some seconds, so PostgreSQL need not log it."""
+"""Packets between replicas about drafts. They are kept for seconds, so PostgreSQL need not log them."""
 
 from __future__ import annotations
 

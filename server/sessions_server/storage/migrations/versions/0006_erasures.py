@@ -1,5 +1,5 @@
-"""What was hidden and is to be erased: of each session which messages, and a list of the work that is due. Both are
-empty at first."""
+"""Hidden rows that are to be erased: the hidden messages of each session, and a list of pending work. Both are empty at
+first."""
 
 from __future__ import annotations
 

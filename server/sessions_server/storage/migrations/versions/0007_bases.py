@@ -1,4 +1,4 @@
-"""Several bases for each session, so that a read of the past folds a bounded part of the log."""
+"""Several bases per session, so that reading a past state replays a bounded part of the log."""
 
 from __future__ import annotations
 

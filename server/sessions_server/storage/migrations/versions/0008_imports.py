@@ -1,4 +1,4 @@
-"""Imports in slices: until when an erasure leaves the rows of an import alone."""
+"""Imports in slices: until when an erasure must leave the rows of an import alone."""
 
 from __future__ import annotations
 
