@@ -206,7 +206,7 @@ def test_an_unrelated_file_is_left_alone(place: Place, verb: str, name: str) -> 
     (place.folder / "text").write_text("not an export, and without a line's end")
     before = (place.folder / name).read_bytes()
     sentence = place.complained(verb, name)
-    assert sentence == f"{name} is not an export of this program, and was left as it is; name another file."
+    assert sentence == f"{name} is not an export of this program, and was left unchanged; name another file."
     assert (place.folder / name).read_bytes() == before
 
 
@@ -232,7 +232,7 @@ def test_an_id_used_by_another_session_stops_the_import(place: Place) -> None:
     sentence = other.complained("import", "dump")
     assert sentence == (
         f"Stopped at session {taken} of tenant default: another session has this id in the database. Import into "
-        "another database, or delete that session, then run the import again; what came before is imported."
+        "another database, or delete that session, then run the import again; earlier sessions are imported."
     )
 
 

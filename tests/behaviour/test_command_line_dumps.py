@@ -221,7 +221,7 @@ def test_a_truncated_export_resumes_only_with_its_own_database(place: Place) -> 
     begun = cut(place, 2)
     sentence = place.complained("export", "dump", database="b.db")
     assert sentence.startswith(
-        "dump was begun with another database: session s0 of tenant default is not in this"
+        "dump was begun with another database: session s0 of tenant default is missing or"
     )
     assert sentence.endswith("name another file, or the database that it was begun with.")
     place.fill("c.db", ["s0", "s1", "s2", "s3"])

@@ -119,7 +119,7 @@ def test_tables_of_another_release_are_reported(used: Path, schema: str, sentenc
 def test_an_unusable_file_and_folder_are_reported(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("something else entirely\n" * 100)
     for name, sentence in (
-        ("text", "FAIL text is not a SQLite database, and was left as it is"),
+        ("text", "FAIL text is not a SQLite database, and was left unchanged"),
         (
             "nowhere/sessions.db",
             f"FAIL The folder {tmp_path / 'nowhere'} is not there or cannot be written to",

@@ -243,12 +243,12 @@ def test_a_missing_postgresql_extra_is_named(tmp_path: Path, monkeypatch: pytest
         ("folder", "folder is a folder; name a file in SESSIONS_DATABASE_URL."),
         (
             "text",
-            "text is not a SQLite database, and was left as it is; name another file in SESSIONS_DATABASE_URL.",
+            "text is not a SQLite database, and was left unchanged; name another file in SESSIONS_DATABASE_URL.",
         ),
         ("locked", "locked is in use by another program; close that one, or name another file in"),
         (
             "other",
-            "The database holds tables of another program: sessions; give this server a database of its own",
+            "The database has tables of another program: sessions; give this server a database of its own",
         ),
     ],
 )

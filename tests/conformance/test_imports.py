@@ -124,7 +124,7 @@ async def test_a_repeated_import_gets_the_first_response(importer: Importer) -> 
 
 
 async def test_a_repeated_message_id_leaves_nothing(importer: Importer) -> None:
-    with pytest.raises(InvalidRequest, match="Two messages bear the same id"):
+    with pytest.raises(InvalidRequest, match="Two messages have the same id"):
         await importer.run(stream(100, twice=True))
     with pytest.raises(SessionNotFound):
         await importer.bench.store.session(KEY)
@@ -151,7 +151,7 @@ async def test_a_session_is_replaced_in_one_step(importer: Importer) -> None:
     bench = importer.bench
     await bench.apply(create(), add("old"))
     before = await rows_of(bench, KEY)
-    with pytest.raises(InvalidRequest, match="Two messages bear the same id"):
+    with pytest.raises(InvalidRequest, match="Two messages have the same id"):
         await importer.run(stream(100, twice=True))
     assert await rows_of(bench, KEY) == before
     with pytest.raises(SessionExists):

@@ -158,7 +158,8 @@ async def test_a_database_without_utf_8_is_refused(postgres_server: Postgres) ->
         async with running(parse_url(postgres_server.url("latin"))):
             pass
     assert str(refusal.value) == (
-        "The database's encoding is LATIN1, which cannot hold every text; make one with ENCODING 'UTF8' TEMPLATE "
+        "The database's encoding is LATIN1, which cannot represent every string; create one with "
+        "ENCODING 'UTF8' TEMPLATE "
         "template0, and name it in SESSIONS_DATABASE_URL."
     )
 

@@ -206,7 +206,7 @@ async def test_a_session_with_a_missing_key_is_skipped_and_reported(tmp_path: Pa
         async with AsyncClient(server.address) as client:
             kept = await fill(client, 2)
         server.stop()
-        assert "2 data keys cannot be brought under the current key" in server.log
+        assert "2 data keys cannot be rewrapped with the current key" in server.log
         rotate(keyring)
         sentence = sentence_of(await rewrap(tmp_path, env))
         assert sentence.startswith("2 sessions were rewrapped, and 2 cannot be: The server's keyring lacks")
@@ -229,12 +229,12 @@ async def test_a_server_without_a_keyring_reports_it_at_startup(tmp_path: Path, 
             ids = await fill(client, 3)
         server.stop()
         with start_server(tmp_path, env=env) as mistaken:
-            await until_logged(mistaken, "3 data keys cannot be brought under the current key")
+            await until_logged(mistaken, "3 data keys cannot be rewrapped with the current key")
             async with AsyncClient(mistaken.address) as client:
                 with pytest.raises(FailedPrecondition, match="the server has no keyring"):
                     await client.sessions.get_context(ids[0])
             [error] = [line for line in mistaken.log.splitlines() if "[error" in line]
-    assert "give the server the keyring that they were made with (SESSIONS_KEYRING)" in error
+    assert "give the server the keyring that they were created with (SESSIONS_KEYRING)" in error
     assert "the server has no keyring" in error
 
 
@@ -254,9 +254,9 @@ async def test_another_keyring_with_the_same_numbers_is_detected_by_the_command_
             rotate(tmp_path / "wrong")
         assert ids_in(tmp_path / "sessions.db") == {1: 3}
         with start_server(tmp_path, env=wrong) as mistaken:
-            await until_logged(mistaken, "3 data keys cannot be brought under the current key")
+            await until_logged(mistaken, "3 data keys cannot be rewrapped with the current key")
             [error] = [line for line in mistaken.log.splitlines() if "[error" in line]
-        assert "give the server the keyring that they were made with (SESSIONS_KEYRING)" in error
+        assert "give the server the keyring that they were created with (SESSIONS_KEYRING)" in error
         server.start()
         async with AsyncClient(server.address) as client:
             await check_all_can_be_read(client, ids)

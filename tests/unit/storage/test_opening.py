@@ -42,7 +42,7 @@ def unavailable(cause: Exception) -> Unavailable:
         (Refusal("25006"), "PostgreSQL at db:5433 takes no writes; name the primary"),
         (Refusal("58030"), "PostgreSQL at db:5433 refuses with SQLSTATE 58030; its log says why."),
         (Refusal("08006"), "PostgreSQL at db:5433 cannot be reached; start it, or check its host and port"),
-        (TimeoutError(), "PostgreSQL at db:5433 does not answer; check its host and port"),
+        (TimeoutError(), "PostgreSQL at db:5433 does not respond; check its host and port"),
         (ssl.SSLCertVerificationError(), "PostgreSQL at db:5433 failed the TLS handshake; check ssl"),
         (sa.exc.TimeoutError(), "All SESSIONS_POOL_SIZE connections stay busy"),
     ],
