@@ -284,7 +284,7 @@ def erase(connection: Connection, limit: int, *, now: Micros | None) -> int:
 
 
 def _locked(item: Erasure, log_start: int, hidden: str | bytes | None, records_start: object) -> _Locked:
-    """Locks the session of an item. If its hidden spans are damaged, it is unknown what to erase, so none are hidden."""
+    """Locks the session of an item. If its hidden spans are damaged, nobody knows what to erase, so there are none."""
     try:
         found = spans.decode(hidden, (item.tenant, item.session_id))
     except DataCorrupted:
