@@ -46,3 +46,16 @@ def test_sqlalchemy_is_imported_in_storage_and_the_composition_root_only() -> No
     allowed = [package / "app.py", *project_files("server/sessions_server/storage/*.py")]
     elsewhere = [path for path in project_files("server/*.py") if path not in allowed]
     assert places(r"^\s*(import|from) sqlalchemy", elsewhere) == []
+
+
+def test_prose_and_protos_have_lines_of_at_most_120_characters() -> None:
+    """Tables and code of a document may be wider."""
+    wide = []
+    for path in written_by_hand("*.md", "*.proto"):
+        in_code = False
+        for number, line in enumerate(text_of(path).splitlines(), start=1):
+            is_fence = line.lstrip().startswith(("```", "~~~"))
+            in_code ^= is_fence and path.suffix == ".md"
+            if len(line) > 120 and not (in_code or is_fence or line.lstrip().startswith("|")):
+                wide.append(f"{path}:{number}")
+    assert wide == []
