@@ -271,6 +271,25 @@ async def test_items_removed_while_being_read_are_left_out(
     assert snapshot.items == [user("later")]
 
 
+async def test_items_removed_between_two_pages_are_left_out(
+    client: AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = SessionsSession(str(uuid.uuid4()), client=client)
+    await session.add_items([user(letter * 900_000) for letter in "abc"])
+    caller: Any = client.sessions._caller
+    unary = caller.unary
+
+    async def interrupted(*arguments: Any, **named: Any) -> Any:
+        monkeypatch.undo()
+        page = await unary(*arguments, **named)
+        await session.clear_session()
+        await session.add_items([user("later")])
+        return page
+
+    monkeypatch.setattr(caller, "unary", interrupted)
+    assert await session.get_items() == [user("later")]
+
+
 @pytest.mark.parametrize("kind", ["cleared", "deleted"])
 async def test_an_item_popped_and_cleared_at_once_counts_as_cleared(
     client: AsyncClient, monkeypatch: pytest.MonkeyPatch, kind: str

@@ -31,6 +31,9 @@ MESSAGE_BYTES: Final = 200
 CHUNK_BYTES: Final = 2 * 1024 * 1024
 """The size of one record's value, so that one fits into a request and into a response."""
 _LONGEST_NAME: Final = 64
+_PAGE_MESSAGES: Final = 1_000
+_PAGE_BYTES: Final = 512 * 1024
+"""A smaller history fits into one page."""
 
 T = TypeVar("T")
 
@@ -143,6 +146,21 @@ def chunks_present(packed: Sequence[Packed]) -> list[ops.Condition]:
     """
     written = [name for each in packed for name, _ in each.chunks]
     return [ops.if_record(name, present=True) for name in written[:1]]
+
+
+async def history(client: AsyncClient, session_id: str, *, limit: int) -> Sequence[Message]:
+    """The newest messages, as they were at one instant. Raises NotFound.
+
+    A large history is read in pages, the newest first. If messages were removed in between, it is read again: removing
+    any of them removes the newest."""
+    while True:
+        messages = await client.sessions.get_history(session_id, limit=limit)
+        size = sum(len(message.payload) + len(message.content) for message in messages)
+        if len(messages) < _PAGE_MESSAGES and size < _PAGE_BYTES:
+            return messages
+        (newest,) = await client.sessions.read(ops.read_message(session_id, messages[-1].id))
+        if newest is not None and newest.sequence == messages[-1].sequence:
+            return messages
 
 
 async def settled(read: Callable[[], Awaitable[T]]) -> T:

@@ -150,7 +150,7 @@ class SessionsHistoryProvider(HistoryProvider):
         if limit <= 0:
             return []
         try:
-            return await self._client.sessions.get_history(key, limit=limit)
+            return await payloads.history(self._client, key, limit=limit)
         except NotFound:
             return []
 

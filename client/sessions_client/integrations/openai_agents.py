@@ -160,6 +160,8 @@ class SessionsSession(SessionABC):
         if limit <= 0:
             return []
         try:
+            if after is None:
+                return await payloads.history(self._client, self._id, limit=limit)
             return await self._client.sessions.get_history(self._id, limit=limit, after_sequence=after)
         except NotFound:
             return []
