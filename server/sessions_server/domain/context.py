@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias, cast
+from typing import TYPE_CHECKING, TypeAlias
 
 from sessions_server.domain.errors import PathConflict
 from sessions_server.domain.limits import MAX_DEPTH, MAX_SAFE_INTEGER
@@ -110,7 +110,7 @@ def apply(data: JsonObject, changes: Sequence[Change]) -> JsonObject:
     """The object after all changes, applied in order. Raises PathConflict, naming the change that does not fit."""
     for number, change in enumerate(changes):
         try:
-            data = cast("JsonObject", _edit(data, change.path, change.operation))
+            data = _object(_edit(data, change.path, change.operation))
         except PathConflict as conflict:
             conflict.metadata["change"] = str(number)
             raise
@@ -133,7 +133,7 @@ def measure(value: Json) -> tuple[int, int]:
 
 def _edit(here: Json | Missing, path: Path, operation: Operation) -> Json:
     if not path:
-        return _OPERATIONS[type(operation)](here, operation)
+        return _value(here, operation)
     part, rest = path[0], path[1:]
     if isinstance(here, list):
         return _edit_item(here, _index(here, part), rest, operation)
@@ -171,16 +171,29 @@ def _through_scalar() -> PathConflict:
     )
 
 
-def _set(here: Json | Missing, operation: Operation) -> Json:
-    return cast("Set", operation).value
+def _value(here: Json | Missing, operation: Operation) -> Json:
+    """What takes the place of a value."""
+    match operation:
+        case Set(value):
+            return value
+        case Increment(by):
+            return _sum(here, by)
+        case Append(value):
+            if not isinstance(here, (list, Missing)):
+                raise PathConflict("Only a list can be appended to; `set` the value to a list first.")
+            return [value] if isinstance(here, Missing) else [*here, value]
+        case Merge(values):
+            return {**({} if isinstance(here, Missing) else _object(here)), **values}
+        case Remove():
+            raise PathConflict("The whole context cannot be removed; `set` it to an empty object.")
 
 
-def _increment(here: Json | Missing, operation: Operation) -> Json:
+def _sum(here: Json | Missing, by: float) -> Json:
     if isinstance(here, Missing):
         here = 0
     if isinstance(here, bool) or not isinstance(here, (int, float)):
         raise PathConflict("Only a number can be incremented; `set` the value first.")
-    total = here + cast("Increment", operation).by
+    total = here + by
     if not abs(total) <= MAX_SAFE_INTEGER:
         raise PathConflict(
             "The sum would be larger than a JSON number can hold exactly; keep it as a string."
@@ -188,25 +201,7 @@ def _increment(here: Json | Missing, operation: Operation) -> Json:
     return int(total) if isinstance(total, float) and total.is_integer() else total
 
 
-def _append(here: Json | Missing, operation: Operation) -> Json:
-    if isinstance(here, Missing):
-        here = []
-    if not isinstance(here, list):
-        raise PathConflict("Only a list can be appended to; `set` the value to a list first.")
-    return [*here, cast("Append", operation).value]
-
-
-def _merge(here: Json | Missing, operation: Operation) -> Json:
-    if isinstance(here, Missing):
-        here = {}
-    if not isinstance(here, dict):
+def _object(value: Json) -> JsonObject:
+    if not isinstance(value, dict):
         raise PathConflict("Only an object can be merged into; `set` the value to an object first.")
-    return {**here, **cast("Merge", operation).values}
-
-
-_OPERATIONS: dict[type[Operation], Callable[[Json | Missing, Operation], Json]] = {
-    Set: _set,
-    Increment: _increment,
-    Append: _append,
-    Merge: _merge,
-}
+    return value
