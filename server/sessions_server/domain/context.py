@@ -193,7 +193,7 @@ def _sum(here: Json | Missing, by: float) -> Json:
         here = 0
     if isinstance(here, bool) or not isinstance(here, (int, float)):
         raise PathConflict("Only a number can be incremented; `set` the value first.")
-    total = here + by
+    total: int | float = here + by
     if not abs(total) <= MAX_SAFE_INTEGER:
         raise PathConflict(
             "The sum would be larger than a JSON number can hold exactly; keep it as a string."
