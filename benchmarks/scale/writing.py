@@ -91,7 +91,7 @@ def main() -> None:
         parts = {name: statistics.median(getattr(spent, name)) / count * 1e6 for name in Spent.__slots__}
         shown = ", ".join(f"{name} {micros:.0f}" for name, micros in parts.items())
         sys.stdout.write(
-            f"{count} messages on {sessions} sessions: {sum(parts.values()):.0f} µs a message ({shown})\n"
+            f"{count:>3} messages on {sessions:>2} sessions: {sum(parts.values()):.0f} µs a message ({shown})\n"
         )
 
 
