@@ -171,6 +171,20 @@ async def test_no_tenants_searches_wait_for_all_of_anothers(bench: Harness) -> N
     assert await bench.listed(list_of(metadata_filter={"a": 1})) == ["s"]
 
 
+async def test_a_turn_is_passed_over_those_who_are_leaving(bench: Harness) -> None:
+    """Their callers were cancelled together with the one who had the turn."""
+    running = [search(bench) for _ in range(SEARCHES)]
+    await until(lambda: bench.store.lane.running == SEARCHES)
+    waiting = [search(bench, tenant=tenant) for tenant in "aabc"]
+    await until(lambda: bench.store.lane.waiting == 4)
+    for each in (*running, *waiting):
+        each.cancel()
+    await asyncio.gather(*running, *waiting, return_exceptions=True)
+    assert (bench.store.lane.waiting, bench.store.lane.running) == (0, 0)
+    for _ in range(SEARCHES + 1):
+        assert await asyncio.wait_for(bench.listed(list_of(metadata_filter={"a": 1})), IN_TIME) == ["s"]
+
+
 FILTER: JsonObject = {"n": 1}
 SEARCHED: dict[str, ListQuery | RecordQuery] = {
     "sessions by metadata": list_of(metadata_filter=FILTER),

@@ -75,26 +75,28 @@ class Lane:
         try:
             await turn
         except asyncio.CancelledError:
-            if turn.cancelled():
+            if not turn.cancelled():  # its turn came while it was being cancelled
+                self._pass_on()
+            elif turn in queue:
                 queue.remove(turn)
                 if not queue:
                     del self._queues[tenant]
-            else:  # its turn came while it was being cancelled
-                self._pass_on()
             raise
         finally:
             self.waiting -= 1
 
     def _pass_on(self) -> None:
         """Gives the free turn to the next waiting search."""
-        if not self._queues:
-            self._free += 1
-            return
-        tenant = next(iter(self._queues))
-        queue = self._queues.pop(tenant)
-        queue.popleft().set_result(None)
-        if queue:
-            self._queues[tenant] = queue
+        while self._queues:
+            tenant = next(iter(self._queues))
+            queue = self._queues.pop(tenant)
+            turn = queue.popleft()
+            if queue:
+                self._queues[tenant] = queue
+            if not turn.done():  # otherwise it is being cancelled
+                turn.set_result(None)
+                return
+        self._free += 1
 
     def too_long(self, field: str) -> LimitExceeded:
         return too_long(self.seconds, field)
