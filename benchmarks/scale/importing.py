@@ -2,7 +2,7 @@
 
 Run by hand: `.venv/bin/python -m benchmarks.scale.importing --messages 1000 50000`. The others are a single caller that
 adds to a small session. The time of an add is given as wall-clock time, and as the CPU time that the process used
-meanwhile. With `--replace` the session exists, so that the import replaces it.
+meanwhile. With `--replace` the session exists, with as many messages and records, and the import replaces it.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.scale.erasing import OTHERS, TEXT, draft, fill
+from benchmarks.scale.erasing import BATCH, OTHERS, TEXT, draft, fill
 from sessions_server.app import Core, running_core
 from sessions_server.domain.commit import Commit
 from sessions_server.domain.models import Message, MessageBody, Micros, Sequence, Session, SessionKey
+from sessions_server.domain.records import PutRecord, RecordName, Scope
 from sessions_server.domain.transfer import (
     MESSAGES_PER_RECORD,
     VERSION,
@@ -57,6 +58,16 @@ def message(number: int) -> Message:
     return Message(f"m{number}", Sequence(number + 1), Micros(0), MessageBody("user", TEXT))
 
 
+async def add_records(core: Core, key: SessionKey, count: int) -> None:
+    for start in range(0, count, BATCH):
+        names = (
+            RecordName(Scope(*key), ("c",), f"k{number}")
+            for number in range(start, min(start + BATCH, count))
+        )
+        some = tuple(PutRecord(name, TEXT.encode(), {"k": name.key}, "e") for name in names)
+        await core.writer.submit(Commit(key=key, operations=some))
+
+
 async def add_on(core: Core, taken: list[Wait], is_over: asyncio.Event) -> None:
     while not is_over.is_set():
         start, cpu = time.perf_counter(), time.process_time()
@@ -68,7 +79,8 @@ async def measure(core: Core, messages: int, *, replaces: bool) -> str:
     key, taken, is_over = SessionKey("default", f"s{messages}"), list[Wait](), asyncio.Event()
     exported = await core.store.session(OTHERS)
     if replaces:
-        await fill(core, key, 1)
+        await fill(core, key, messages)
+        await add_records(core, key, messages)
     ready = asyncio.Event()
 
     async def records() -> AsyncIterator[ExportRecord]:
