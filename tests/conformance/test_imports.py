@@ -63,6 +63,11 @@ def stream(
     return [*parts, checker.footer()]
 
 
+async def sent(parts: list[ExportRecord]) -> AsyncIterator[ExportRecord]:
+    for part in parts:
+        yield part
+
+
 class Importer:
     """The service, with slices of a few rows."""
 
@@ -80,12 +85,8 @@ class Importer:
     async def run(
         self, parts: list[ExportRecord], request: str = "", *, fail_if_exists: bool = False
     ) -> Session:
-        async def sent() -> AsyncIterator[ExportRecord]:
-            for part in parts:
-                yield part
-
         return await self.transfers.import_(
-            KEY, records=sent(), fail_if_exists=fail_if_exists, request_id=request
+            KEY, records=sent(parts), fail_if_exists=fail_if_exists, request_id=request
         )
 
 
@@ -145,6 +146,15 @@ async def test_a_refused_import_stores_nothing(importer: Importer) -> None:
     with pytest.raises(DomainError, match="Metadata holds at most"):
         await importer.run([*parts[:-1], checker.footer()])
     assert await rows_of(importer.bench, KEY) == {}
+
+
+async def test_a_session_that_moves_comes_in_one_transaction(importer: Importer) -> None:
+    """So that the command can be killed, and run again at once."""
+    for parts in (stream(100, twice=True), stream(100)[:-1]):
+        with pytest.raises(InvalidRequest):
+            await importer.transfers.move_in(KEY, sent(parts))
+        assert await rows_of(importer.bench, KEY) == {}
+    assert (await importer.transfers.move_in(KEY, sent(stream(100)))).message_count == 100
 
 
 async def test_a_session_is_replaced_in_one_step(importer: Importer) -> None:

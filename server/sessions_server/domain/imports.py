@@ -25,6 +25,8 @@ class Import:
     slices: Callable[[], Iterator[Slice]]
     """Returns the messages and records in order, in slices small enough that other writers do not wait long. Each call
     reads a file from its beginning."""
+    at_once: bool = False
+    """Whether to import in one transaction, of which a process that is killed leaves nothing."""
 
 
 class Staged(NamedTuple):

@@ -31,7 +31,7 @@ async def import_session(
     """Imports the session. Each transaction takes the lane. Raises what refuses the import, and ImportCutShort once its
     caller has left."""
     importing = _Importing(store, whole, lane, is_unwanted)
-    staged = await importing.run(lambda tx: tx.begin_import(whole.opening))
+    staged = None if whole.at_once else await importing.run(lambda tx: tx.begin_import(whole.opening))
     if staged is None:
         return await importing.run(lambda tx: _decide_as_one(tx, whole))
     return await importing.stage(staged)

@@ -188,7 +188,10 @@ class Transfers:
             slices = partial(_slices, key, spool, how.request_id)
             try:
                 if rows > SLICE_ROWS or spool.size_bytes > SLICE_BYTES:
-                    committed = await self._commits.import_(Import(opening=commit, slices=slices))
+                    committed = await self._commits.import_(
+                        # The command that moves a database can be killed and run again at once.
+                        Import(opening=commit, slices=slices, at_once=how.moved)
+                    )
                 else:
                     operations = await asyncio.to_thread(lambda: tuple(chain.from_iterable(slices())))
                     committed = await self._commits.submit(commit._replace(operations=(opening, *operations)))
