@@ -43,6 +43,7 @@ _IS_MARK: Final = (
 _RENEW: Final = Prepared(
     erasures.update().values(lease=sa.bindparam("new_lease", type_=sa.BigInteger)).where(*_IS_MARK)
 )
+_GIVE_UP_ALL: Final = Prepared(erasures.update().values(lease=sa.null()).where(erasures.c.lease.is_not(None)))
 _TAKE_AWAY: Final = Prepared(erasures.delete().where(*_IS_MARK))
 
 
@@ -90,6 +91,11 @@ def with_current_key(opening: Commit, cells: Cells) -> Commit:
 def give_up(connection: Connection, staged: Staged) -> None:
     """Ends the lease, if it is still this import's."""
     _RENEW.run(connection, **_mark(staged), new_lease=None)
+
+
+def give_up_all(connection: Connection) -> None:
+    """Ends all leases, while no process imports into the database."""
+    _GIVE_UP_ALL.run(connection)
 
 
 def _keep(connection: Connection, staged: Staged, lease: Micros) -> None:

@@ -87,9 +87,10 @@ async def test_the_part_stored_before_a_kill_is_invisible_and_erased(
         with pytest.raises(NotFound):
             client.sessions.get("copy")
         assert list(client.sessions.search(metadata_filter={"c": CANARY})) == []
-        with pytest.raises(Unavailable, match=UNDER_WAY):
-            client.sessions.create(user_id="u", session_id="copy")
-        clock.turn(seconds=LEASE / 1_000_000)
+        if "postgres" in database_url:  # where another server may be importing
+            with pytest.raises(Unavailable, match=UNDER_WAY):
+                client.sessions.create(user_id="u", session_id="copy")
+            clock.turn(seconds=LEASE / 1_000_000)
         left = await eventually(lambda: rows(database_url), lambda found: not found)
         assert left == {}
         assert await eventually(lambda: asyncio.to_thread(traces, tmp_path), lambda found: not found) == 0

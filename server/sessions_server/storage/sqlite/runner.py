@@ -43,6 +43,7 @@ from sessions_server.storage.sqlite.lock import FileLock
 from sessions_server.storage.sqlite.search import Search
 from sessions_server.storage.sqlite.sentences import of_missing_log
 from sessions_server.storage.sqlite.vacuum import shrink
+from sessions_server.storage.staging import give_up_all
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -252,11 +253,10 @@ class SqliteRunner(Runner):
                 self._opened = connection = connect(self._path, WRITER_PRAGMAS)
                 sa.event.listen(connection.engine, "begin", begin_immediate)
                 self._check_log(connection)
-                last = 0
                 with connection.begin():
                     migrate(connection)
-                    if self._lock is not None:
-                        last = recognize(connection, self._lock)
+                    give_up_all(connection)  # of a process that was killed: this one has the file to itself
+                    last = 0 if self._lock is None else recognize(connection, self._lock)
                 if self._path is not None and self._lock is not None:
                     self._lock.note_transaction(last)
                     found = self._path.stat()
