@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from tests.meta.readme import blocks
+from tests.meta.tree import text_of
 from tests.support.node import installed, start_node
 from tests.support.server import ROOT, Server, start_server
 from tests.support.web import Web
@@ -30,11 +32,16 @@ def guarded(tmp_path: Path) -> Iterator[Server]:
         yield server
 
 
-def called(packages: Path, server: Server, folder: Path, token: str) -> subprocess.CompletedProcess[str]:
+def descriptors_in(folder: Path) -> Path:
+    """The protos in the form that clients read them in when nothing is generated."""
     descriptors = folder / "descriptors.binpb"
     buf = Path(sys.executable).parent / "buf"
     subprocess.run([buf, "build", ROOT / "protos", "--output", descriptors], check=True)
-    command = ["node", "clients.js", server.url, str(descriptors), token]
+    return descriptors
+
+
+def called(packages: Path, server: Server, folder: Path, token: str) -> subprocess.CompletedProcess[str]:
+    command = ["node", "clients.js", server.url, str(descriptors_in(folder)), token]
     return subprocess.run(command, cwd=packages, capture_output=True, text=True, check=False)
 
 
@@ -92,3 +99,32 @@ def test_the_durable_streams_client_follows_a_session_across_a_restart(
             web.done("DeleteSession", {"sessionId": session})
             seen.extend(line.strip() for line in tail.stdout)
     assert seen == ["1", "2", "3", "4", "5"]
+
+
+OF_THE_PROTOS = """
+import { readFileSync } from "node:fs";
+import { createFileRegistry, fromBinary } from "@bufbuild/protobuf";
+import { FileDescriptorSetSchema } from "@bufbuild/protobuf/wkt";
+const files = createFileRegistry(fromBinary(FileDescriptorSetSchema, readFileSync(process.argv[2])));
+const SessionService = files.getService("sessions.v1.SessionService");
+"""
+PROGRAMS = [block.text for block in blocks(text_of(Path("docs/http.md"))) if block.word == "javascript"]
+
+
+@pytest.mark.parametrize("number", range(len(PROGRAMS)), ids=["connect-web", "durable streams"])
+def test_the_pages_programs_follow_a_session(packages: Path, tmp_path: Path, number: int) -> None:
+    with start_server(tmp_path, http=True) as server:
+        web = Web(server.url)
+        web.done("CreateSession", {"userId": "u1", "sessionId": "docs"})
+        web.done("AddMessage", {"sessionId": "docs", "message": {"role": "user", "content": "Hello"}})
+        text = OF_THE_PROTOS + PROGRAMS[number].replace("http://127.0.0.1:8080", server.url)
+        (packages / f"page-{number}.js").write_text(text)
+        with start_node(packages, f"page-{number}.js", str(descriptors_in(tmp_path))) as running:
+            assert running.stdout is not None
+            for line in running.stdout:
+                if "message" in line:
+                    web.done("DeleteSession", {"sessionId": "docs"})
+                    break
+            rest = running.stdout.read()
+    assert running.returncode == 0
+    assert "deleted" in rest
