@@ -27,6 +27,9 @@ _CHECKPOINT_PAGES: Final = 2_000
 
 _NOT_UTF_8: Final = "Could not decode to UTF-8"
 
+_WRITER_CACHE_KIB: Final = 16 * 1024
+"""Room for the pages of a large transaction: those that do not fit are written to the log early, and read again."""
+
 _OF_A_NEW_FILE: Final = "PRAGMA auto_vacuum = INCREMENTAL"
 """It would write to an existing file, perhaps on a full disk, at every start, so it is only set on new files;
 `sessions-server vacuum` converts older ones."""
@@ -36,6 +39,7 @@ WRITER_PRAGMAS: Final = (
     "PRAGMA synchronous = FULL",
     "PRAGMA secure_delete = ON",
     "PRAGMA temp_store = MEMORY",
+    f"PRAGMA cache_size = -{_WRITER_CACHE_KIB}",
     f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}",
 )
 READER_PRAGMAS: Final = (
