@@ -8,7 +8,7 @@ from sessions_server.domain import lifecycle
 from sessions_server.domain.errors import InvalidState, SessionExists
 from sessions_server.domain.expiry import lapse
 from sessions_server.domain.facts import Decision, Facts, require_data_key, require_session
-from sessions_server.domain.models import Event, EventType, Imported, Sequence, State
+from sessions_server.domain.models import Event, EventType, Imported, Message, Sequence, State
 from sessions_server.domain.operations import Done
 from sessions_server.domain.sizes import check_context, check_metadata
 
@@ -63,15 +63,16 @@ def import_session(facts: Facts, operation: ImportSession) -> Decision:
 
 def import_messages(facts: Facts, operation: ImportMessages) -> Decision:
     require_session(facts)
-    messages = tuple(
-        message._replace(sequence=Sequence(facts.last_sequence + offset))
-        for offset, message in enumerate(operation.messages, 1)
-    )
+    key, now, request_id = facts.key, facts.now, operation.request_id
+    messages = [
+        Message(each.id, Sequence(sequence), each.create_time, each.body)
+        for sequence, each in enumerate(operation.messages, facts.last_sequence + 1)
+    ]
     events = tuple(
-        Event(
-            facts.key, each.sequence, EventType.MESSAGE, facts.now, operation.request_id, each, imported=True
-        )
-        for each in messages
+        [
+            Event(key, each.sequence, EventType.MESSAGE, now, request_id, each, imported=True)
+            for each in messages
+        ]
     )
     return Decision(events, (Done(),), facts.history.added({each.id: each for each in messages}))
 

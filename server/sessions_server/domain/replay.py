@@ -7,6 +7,8 @@ the log.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import groupby
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sessions_server.domain.context import apply
@@ -40,12 +42,19 @@ class Snapshot(NamedTuple):
 
 NOTHING: Final = Snapshot()
 
+_KIND: Final = attrgetter("type", "imported")
+"""Equal of events that are folded in one step where they are messages."""
+
 
 def replay(base: Snapshot, events: Iterable[Event]) -> Snapshot:
     """The state after `events`, which follow the base without gaps. The content of messages is ignored."""
     snapshot = base
-    for event in events:
-        snapshot = after(snapshot, event)
+    for (kind, _), run in groupby(events, _KIND):
+        if kind is EventType.MESSAGE and snapshot.session is not None:
+            snapshot = Snapshot(_with_messages(snapshot.session, list(run)), snapshot.context)
+        else:
+            for event in run:
+                snapshot = after(snapshot, event)
     return snapshot
 
 
@@ -55,7 +64,7 @@ def after(before: Snapshot, event: Event) -> Snapshot:
     if session is None:
         return _begin(event)
     if event.type is EventType.MESSAGE:
-        return Snapshot(_with_message(session, event), before.context)
+        return Snapshot(_with_messages(session, [event]), before.context)
     return _FOLDS[event.type](session, before, event, event.data)
 
 
@@ -97,21 +106,18 @@ def _import(event: Event, data: Imported) -> Snapshot:
     return Snapshot(data.session, Context(_known(data.context), event.sequence, event.time))
 
 
-def _with_message(session: Session, event: Event) -> Session:
-    if event.imported:
-        return session._replace(
-            message_count=session.message_count + 1,
-            last_sequence=event.sequence,
-            history_head=event.sequence,
-        )
-    count, most = session.message_count + 1, session.config.max_messages
+def _with_messages(session: Session, run: list[Event]) -> Session:
+    """After messages that follow each other, all of them imported or none."""
+    last, count, most = run[-1], session.message_count + len(run), session.config.max_messages
+    if last.imported:
+        return session._replace(message_count=count, last_sequence=last.sequence, history_head=last.sequence)
     if most and count > most and session.config.overflow is Overflow.TRUNCATE_OLDEST:
         count = most
     # Every message passes here, and `_replace` takes four times as long.
     values = list(session)
     values[_MESSAGE_COUNT] = count
-    values[_LAST_SEQUENCE] = values[_HISTORY_HEAD] = event.sequence
-    values[_UPDATE_TIME] = values[_ACTIVE_TIME] = event.time
+    values[_LAST_SEQUENCE] = values[_HISTORY_HEAD] = last.sequence
+    values[_UPDATE_TIME] = values[_ACTIVE_TIME] = last.time
     return Session._make(values)
 
 

@@ -91,7 +91,8 @@ class Content:
             raise damaged(self.key, error) from error
 
     def payload_cell(self, sequence: Sequence, data: EventData) -> bytes:
-        return self._seal(PAYLOAD_COLUMN, str(sequence), encode_data(data))
+        plain = encode_data(data)
+        return plain if self.data_key is None else self._seal(PAYLOAD_COLUMN, str(sequence), plain)
 
     def change_cell(self, sequence: Sequence, data: EventData) -> bytes | None:
         change = encode_change(data)

@@ -249,22 +249,18 @@ class Saver:
             for event in slot.log:
                 data, sequence = event.data, event.sequence
                 message_id = payload = change = message_time = None
-                if not isinstance(data, Message):
-                    payload = content.payload_cell(sequence, data) if data is not None else None
-                    if data is not None and sequence > forgotten:
-                        change = content.change_cell(sequence, data)
-                elif not any(span.first <= sequence <= span.last for span in removed):
-                    # Messages that left the history in the same batch are never written.
-                    message_id, payload = data.id, content.payload_cell(sequence, data)
-                    freed += [(*slot.key, *span, data.id) for span in hidden]
-                if event.imported and isinstance(data, Message):
-                    message_time = data.create_time
-                values.append(
-                    (
-                        *(*slot.key, sequence, event.type, message_id, event.request_id, event.time),
-                        *(payload, change, message_time),
-                    )
-                )
+                if isinstance(data, Message):
+                    message_time = data.create_time if event.imported else None
+                    if not (removed and any(span.first <= sequence <= span.last for span in removed)):
+                        # Messages that left the history in the same batch are never written.
+                        message_id, payload = data.id, content.payload_cell(sequence, data)
+                        if hidden:
+                            freed += [(*slot.key, *span, data.id) for span in hidden]
+                elif data is not None:
+                    payload = content.payload_cell(sequence, data)
+                    change = content.change_cell(sequence, data) if sequence > forgotten else None
+                ids = (sequence, event.type, message_id, event.request_id, event.time)
+                values.append((*slot.key, *ids, payload, change, message_time))
         FREE_MESSAGE_IDS.many(self._connection, freed)
         self._writes.add(_ADD_EVENTS, values)
 
