@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 T = TypeVar("T")
 
 Converter = Callable[[Any], Any]
+Check = Callable[[Any], bool]
 
 
 class Field(NamedTuple):
@@ -127,30 +128,44 @@ def _check_of(hint: Any) -> Callable[[Any], bool]:
     if _is_union(hint):
         checks = [_check_of(each) for each in typing.get_args(hint)]
         return lambda value: any(check(value) for check in checks)
-    hint = getattr(hint, "__supertype__", hint)
-    kind = typing.get_origin(hint) or hint
-    if kind is types.NoneType:
-        return lambda value: value is None
+    kind = _class_of(hint)
     if _is_named_tuple(kind):
-        hints = typing.get_type_hints(kind)
-        fields = [(_types_of(hints[name]), _check_of(hints[name])) for name in kind._fields]
-        return lambda value: (
-            type(value) is kind
-            and all(
-                type(each) in sound or check(each) for (sound, check), each in zip(fields, value, strict=True)
-            )
-        )
+        return _check_of_tuple(kind)
     if kind is int:
         return lambda value: type(value) is int and -_LARGEST <= value <= _LARGEST
     return lambda value: type(value) is kind
 
 
+def _check_of_tuple(kind: type[Any]) -> Check:
+    hints = typing.get_type_hints(kind)
+    fields = [(_types_of(hints[name]), _check_of(hints[name])) for name in kind._fields]
+
+    @functools.lru_cache
+    def to_check(types: tuple[type, ...]) -> list[tuple[int, Check]]:
+        """The fields that are not sound by their values' types alone."""
+        known = zip(fields, types, strict=True)
+        return [(index, check) for index, ((sound, check), type_) in enumerate(known) if type_ not in sound]
+
+    def is_sound_tuple(value: Any) -> bool:
+        if type(value) is not kind:
+            return False
+        left = to_check(tuple(map(type, value)))
+        return not left or all(check(value[index]) for index, check in left)
+
+    return is_sound_tuple
+
+
 def _types_of(hint: Any) -> frozenset[Any]:
     """The types in a hint whose values are all valid."""
     hints = typing.get_args(hint) if _is_union(hint) else (hint,)
-    kinds = [getattr(each, "__supertype__", each) for each in hints]
-    found = [typing.get_origin(each) or each for each in kinds]
+    found = map(_class_of, hints)
     return frozenset(each for each in found if each is not int and not _is_named_tuple(each))
+
+
+def _class_of(hint: Any) -> Any:
+    """What the values of a hint, which is no union, are instances of."""
+    kind = getattr(hint, "__supertype__", hint)
+    return typing.get_origin(kind) or kind
 
 
 def _is_named_tuple(kind: Any) -> bool:

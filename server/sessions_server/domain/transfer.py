@@ -31,9 +31,7 @@ VERSIONS = (FIRST_VERSION, VERSION)
 
 MESSAGES_PER_RECORD = 100
 
-_HIDDEN = frozenset(
-    {"key", "history_start", "log_start", "active_time", "expiry_reason", "history_head", "log_id"}
-)
+_HIDDEN = ("key", "history_start", "log_start", "active_time", "expiry_reason", "history_head", "log_id")
 """The fields of a session that are internal to the server."""
 
 
@@ -273,8 +271,10 @@ def _visible(session: Session, version: int) -> Json:
     """The part of a session that is exported: without its tenant and the server's internal fields."""
     if version == FIRST_VERSION:
         return codec_v1.meaning(session)
-    plain = session_json(session).items()
-    return [session.key.session_id, {name: value for name, value in plain if name not in _HIDDEN}]
+    plain = session_json(session)
+    for name in _HIDDEN:
+        plain.pop(name, None)
+    return [session.key.session_id, plain]
 
 
 def _refused(sentence: str) -> InvalidRequest:

@@ -64,10 +64,21 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _NANOS: Final = 10**9
 
 
-def kind_of(line: bytes) -> str:
-    """The kind of a line, from its beginning."""
-    name = line[2 : line.find(b'"', 2)] if line[:2] in (b'{"', b'["') else b""
-    return name.decode(errors="replace").replace("-", "_")
+def _names(prefix: str, kind: type[E]) -> dict[str, E]:
+    """The values of an enum by their names in the protos."""
+    return {prefix + value.name: value for value in kind}
+
+
+_STATES: Final = _names("SESSION_STATE_", State)
+_OVERFLOWS: Final = _names("OVERFLOW_", Overflow)
+_PERSISTENCES: Final = _names("PERSISTENCE_", Persistence)
+_ACTIONS: Final = _names("EXPIRY_ACTION_", ExpiryAction)
+
+
+def beginnings(*kinds: str) -> tuple[bytes, ...]:
+    """How lines of these kinds begin, for `bytes.startswith`."""
+    names = [kind.encode() for kind in kinds]
+    return (*(b'{"%b"' % name for name in names), *(b'["%b"' % name.replace(b"_", b"-") for name in names))
 
 
 def line_of(kind: str, value: Any) -> bytes:
@@ -173,7 +184,7 @@ def _moved(session: Session) -> JsonObject:
 
 def _read_session(raw: dict[str, Any], moved: dict[str, Any]) -> Session:
     config, storage = raw["config"], raw["storage_options"]
-    state = _read_name("SESSION_STATE_", raw["state"], State)
+    state = _STATES[raw["state"]]
     update_time, origin = _read_time(raw["update_time"]), raw.get("forked_from")
     times: dict[str, Any] = {name: _read_optional_time(raw.get(name)) for name in OPTIONAL_TIMES}
     reason = moved.get("expiry_reason", StateReason.IDLE_TIMEOUT if state is State.EXPIRED else None)
@@ -186,13 +197,13 @@ def _read_session(raw: dict[str, Any], moved: dict[str, Any]) -> Session:
             _read_span(config.get("timeout")),
             config.get("max_messages", 0),
             config.get("context_window", 0),
-            _read_name("OVERFLOW_", config["overflow"], Overflow),
+            _OVERFLOWS[config["overflow"]],
         ),
         storage=StorageOptions(
-            _read_name("PERSISTENCE_", storage["persistence"], Persistence),
+            _PERSISTENCES[storage["persistence"]],
             storage.get("encryption", False),
             _read_span(storage.get("ttl")),
-            _read_name("EXPIRY_ACTION_", storage["expiry_action"], ExpiryAction),
+            _ACTIONS[storage["expiry_action"]],
         ),
         message_count=raw.get("message_count", 0),
         last_sequence=raw.get("last_sequence", 0),
@@ -283,12 +294,6 @@ def _bytes(value: bytes) -> str:
 
 def _name(prefix: str, value: StrEnum) -> str:
     return prefix + value.name
-
-
-def _read_name(prefix: str, name: str, kind: type[E]) -> E:
-    if not name.startswith(prefix):
-        raise ValueError("not a name of this kind")
-    return kind[name.removeprefix(prefix)]
 
 
 def _time(instant: Micros | None) -> str | None:

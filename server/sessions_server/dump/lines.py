@@ -44,8 +44,13 @@ COLUMN: Final = "dump"
 LONGEST_LINE: Final = 64 * 1024 * 1024
 """Longer than any line that is written: a page of messages, each byte six in JSON, encrypted, and in base64."""
 
-CLOSING: Final = ("footer", "sealed_footer")
-"""The kinds of lines that end a session, or the records of a scope."""
+CLOSING: Final = form.beginnings("footer", "sealed_footer")
+"""How a line begins that ends a session, or the records of a scope."""
+
+END: Final = form.beginnings("end")
+DAMAGED: Final = form.beginnings("damaged")
+HEADER: Final = form.beginnings("header", "scope")
+KEY: Final = form.beginnings("key")
 
 _OTHER_RELEASE: Final = (b'["sessions-dump",', b'{"format":"sessions.')
 _PRIVATE: Final = 0o600

@@ -23,8 +23,11 @@ from sessions_server.dump import form
 from sessions_server.dump.lines import (
     CLOSING,
     COLUMN,
+    DAMAGED,
+    END,
     FIRST_LINE,
     FIRST_RELEASE,
+    KEY,
     LONGEST_LINE,
     altered,
     claim,
@@ -50,44 +53,42 @@ class DumpReader:
         self._file = file
         self._path = path
         self._cells = cells
+        self.position = file.tell()
+        """How far the file was read."""
 
     @property
     def size(self) -> int:
         return os.fstat(self._file.fileno()).st_size
 
-    @property
-    def position(self) -> int:
-        return self._file.tell()
-
     def headers(self) -> Iterator[Header | ScopeHeader]:
         """Yields the header of each session, and of each user or tenant with records. The rest is read by `lines` or
         `small`, or skipped."""
-        while (kind := form.kind_of(line := self._line())) != "end":
-            if kind == "damaged":
+        while not (line := self._line()).startswith(END):
+            if line.startswith(DAMAGED):
                 continue
             header = self._decoded(line)
             if not isinstance(header, (Header, ScopeHeader)):
                 raise altered(self._path)
-            start = self._file.tell()
+            start = self.position
             yield header
-            if self._file.tell() == start:
+            if self.position == start:
                 self._pass_over()
 
     def lines(self) -> Iterator[bytes]:
         """The lines after the last header read, to the end of its session or scope."""
         line = b""
-        while form.kind_of(line) not in CLOSING:
+        while not line.startswith(CLOSING):
             line = self._line()
             yield line
 
     def small(self, most: int) -> list[bytes] | None:
         """The same lines at once; None, without reading anything, if they have more than this many bytes."""
-        start, found, size = self._file.tell(), [], 0
-        for line in self.lines():
-            found.append(line)
-            size += len(line)
-            if size > most:
+        start, found, line = self.position, list[bytes](), b""
+        while not line.startswith(CLOSING):
+            found.append(line := self._line())
+            if self.position - start > most:
                 self._file.seek(start)
+                self.position = start
                 return None
         return found
 
@@ -103,7 +104,7 @@ class DumpReader:
         envelope: Envelope = Plain()
         rest = iter(lines)
         line = next(rest)
-        if form.kind_of(line) == "key":
+        if line.startswith(KEY):
             key = header.session.key if isinstance(header, Header) else header.scope.cell_key
             envelope, line = Sealed(self._cells, key, COLUMN, self._content(line)), next(rest)
         elif isinstance(header, Header) and header.session.storage.encryption:
@@ -121,6 +122,7 @@ class DumpReader:
         line = next_line(self._path, self._file)
         if not line.endswith(b"\n"):
             raise unfinished(self._path)
+        self.position += len(line)
         return line
 
     def _content(self, line: bytes) -> bytes:
@@ -181,9 +183,9 @@ def _check_is_whole(path: Path, file: IO[bytes]) -> None:
     if first not in (FIRST_LINE, FIRST_RELEASE):
         raise not_an_export(path, first)
     digest, sessions = hashlib.sha256(), 0
-    while form.kind_of(line) != "end":
+    while not line.startswith(END):
         digest.update(line)
-        sessions += form.kind_of(line) in CLOSING
+        sessions += line.startswith(CLOSING)
         line = next_line(path, file)
         if not line.endswith(b"\n"):
             raise unfinished(path)

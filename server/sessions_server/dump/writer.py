@@ -24,7 +24,10 @@ from sessions_server.dump import form
 from sessions_server.dump.lines import (
     CLOSING,
     COLUMN,
+    DAMAGED,
+    END,
     FIRST_LINE,
+    HEADER,
     altered,
     claim,
     end_of,
@@ -159,17 +162,17 @@ def _cut_to_whole_sessions(path: Path, file: IO[bytes]) -> Reached:
     digest, session, scope = hashlib.sha256(line), None, None
     reached, end = Reached(None, None, 0, digest.copy()), file.tell()
     while (line := next_line(path, file)).endswith(b"\n"):
-        if (kind := form.kind_of(line)) == "end":
+        if line.startswith(END):
             raise SetupError(f"{path} is a complete export already; name another file, or remove this one.")
         digest.update(line)
-        header = record_of(path, line) if kind in ("header", "scope") else None
+        header = record_of(path, line) if line.startswith(HEADER) else None
         if isinstance(header, Header):
             session, scope = header.session, None
         elif isinstance(header, ScopeHeader):
             scope = header.scope
-        elif kind == "damaged":
+        elif line.startswith(DAMAGED):
             reached, end = _past_damaged(reached, _damaged(path, line), digest), file.tell()
-        elif kind in CLOSING:
+        elif line.startswith(CLOSING):
             reached = _further(reached, session, scope, digest)
             end = file.tell()
     file.truncate(end)
