@@ -142,7 +142,7 @@ async def serve_until(
                 with serve_metrics(settings.metrics_listen, metrics.registry) as metrics_address:
                     if http is not None:
                         await http.start()
-                    _tune_gc()
+                    tune_gc()
                     ready(Addresses(rpc.address, "" if http is None else http.url, metrics_address))
                     await stop.wait()
             finally:
@@ -288,10 +288,10 @@ def _subscriptions(settings: Settings, store: Store, hub: Hub) -> Subscriptions:
     return Subscriptions(store=store, hub=hub, checkpoint_seconds=seconds)
 
 
-def _tune_gc() -> None:
-    """Exempts everything loaded so far from collection and makes collections rare. A call allocates hundreds of objects
-    that reference counting frees; at the default thresholds the collector takes a good part of a loaded server's CPU
-    time."""
+def tune_gc() -> None:
+    """Exempts everything loaded so far from collection and makes collections rare, in a process that is only a server
+    or a command. A call allocates hundreds of objects that reference counting frees; at the default thresholds the
+    collector takes a good part of a loaded server's CPU time."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)

@@ -8,7 +8,7 @@ its log continues after its previous position; older events are not moved.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence as Seq
 from typing import TYPE_CHECKING, NamedTuple
 
 from sessions_server.domain.errors import (
@@ -25,6 +25,7 @@ from sessions_server.service.transfer import HistoryChanged
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from sessions_server.domain.commit import Commit
     from sessions_server.domain.models import Session, SessionKey
     from sessions_server.domain.ports import ReadStore
     from sessions_server.domain.records import Scope
@@ -39,7 +40,7 @@ Progress = Callable[[int], None]
 """Called now and then with the number of finished sessions (export) or bytes of the file (import)."""
 
 
-SESSIONS_AT_ONCE = 256
+SESSIONS_AT_ONCE = 512
 """How many small sessions to import together."""
 
 SMALL_BYTES = 64 * 1024
@@ -47,6 +48,10 @@ SMALL_BYTES = 64 * 1024
 
 GATHERED_BYTES = 2 * 1024 * 1024
 """The total size of sessions to import together, not counting the last one."""
+
+PREPARED_AT_ONCE = 16
+"""How many sessions to read and check before the event loop gets a turn: PostgreSQL's answers about those that were
+sent come through it."""
 
 MOST_TRIES = 16
 """How often to restart the export of a session whose history is shortened meanwhile."""
@@ -151,29 +156,41 @@ async def import_all(
     Raises SetupError if an id is used by another session, or a session cannot be read or stored; earlier sessions stay
     imported.
     """
-    importer = _Importer(target, transfers, reader)
+    importer = _Importer(target, transfers, reader, progress)
     for header in reader.headers():
         small = reader.small(SMALL_BYTES) if isinstance(header, Header) else None
         if isinstance(header, Header) and small is not None:
-            if not importer.gather(header, small):
-                continue
-            await importer.flush()
+            if importer.gather(header, small):
+                await importer.flush()
         else:
-            await importer.flush()
+            await importer.finish()
             await importer.stream(header)
-        progress(reader.position)
-    await importer.flush()
-    progress(reader.position)
+    await importer.finish()
     return importer.imported
 
 
+class _Sent(NamedTuple):
+    """Small sessions being committed together."""
+
+    keys: list[SessionKey]
+    outcomes: Seq[Awaitable[object]]
+    position: int
+    """Where the last of them ends in the file."""
+
+
 class _Importer:
-    def __init__(self, target: ReadStore, transfers: Transfers, reader: DumpReader) -> None:
+    """Imports small sessions many at a time: while some are committed, the next are read and checked."""
+
+    def __init__(
+        self, target: ReadStore, transfers: Transfers, reader: DumpReader, progress: Progress
+    ) -> None:
         self._target = target
         self._transfers = transfers
         self._reader = reader
+        self._progress = progress
         self._gathered: list[tuple[Header, list[bytes]]] = []
         self._bytes = 0
+        self._sent = _Sent([], [], 0)
         self.imported = Imported(0, 0, 0)
 
     def gather(self, header: Header, lines: list[bytes]) -> bool:
@@ -183,26 +200,47 @@ class _Importer:
         return len(self._gathered) == SESSIONS_AT_ONCE or self._bytes > GATHERED_BYTES
 
     async def flush(self) -> None:
-        """Imports the collected sessions, in one transaction if none is refused."""
+        """Sends the collected sessions once those sent before are committed: in one transaction if none is refused."""
+        position, (coming, stop) = self._reader.position, await self._prepare()
+        await self._settle()
+        self._sent = _Sent([commit.key for commit in coming], self._transfers.send_in(coming), position)
+        if stop is not None:
+            await self._settle()
+            raise stop
+
+    async def _prepare(self) -> tuple[list[Commit], SetupError | None]:
+        """Return commits for the collected sessions that are missing, and the error that stops the import, if any."""
         gathered, self._gathered, self._bytes = self._gathered, [], 0
         heads = await self._target.heads([header.session.key for header, _ in gathered])
-        coming: list[SessionKey] = []
-        outcomes: list[Awaitable[object]] = []
-        stop: SetupError | None = None
-        for header, lines in gathered:
+        coming: list[Commit] = []
+        for number, (header, lines) in enumerate(gathered):
             key = header.session.key
             if key in heads and await self._is_there(header.session):
                 continue
             try:
-                outcomes.append(self._transfers.send_in(key, self._reader.decoded(header, lines)))
+                coming.append(self._transfers.prepare(key, self._reader.decoded(header, lines)))
+            except SetupError as error:
+                return coming, error
             except DomainError as error:
-                stop = _stopped_at(key, error)
-                break
-            coming.append(key)
-        for key, outcome in zip(coming, await asyncio.gather(*outcomes, return_exceptions=True), strict=True):
+                return coming, _stopped_at(key, error)
+            if number % PREPARED_AT_ONCE == 0:
+                await asyncio.sleep(0)
+        return coming, None
+
+    async def finish(self) -> None:
+        """Imports the collected sessions and waits until everything sent is committed."""
+        if self._gathered:
+            await self.flush()
+        await self._settle()
+
+    async def _settle(self) -> None:
+        """Waits until the sessions sent are committed. Raises SetupError for the first that was refused."""
+        sent, self._sent = self._sent, _Sent([], [], 0)
+        outcomes = await asyncio.gather(*sent.outcomes, return_exceptions=True)
+        for key, outcome in zip(sent.keys, outcomes, strict=True):
             self._count(key, outcome)
-        if stop is not None:
-            raise stop
+        if sent.position:
+            self._progress(sent.position)
 
     async def stream(self, header: Header | ScopeHeader) -> None:
         """Imports a large session, or the records of a scope."""
@@ -213,6 +251,7 @@ class _Importer:
             key = header.session.key
             [outcome] = await asyncio.gather(self._transfers.move_in(key, records), return_exceptions=True)
             self._count(key, outcome)
+        self._progress(self._reader.position)
 
     async def _is_there(self, session: Session) -> bool:
         is_there = await _is_there(self._target, session)

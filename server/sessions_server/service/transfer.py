@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator
 from contextlib import closing
 from functools import partial
 from itertools import chain
@@ -157,21 +157,25 @@ class Transfers:
         as `import_`."""
         return await self._import(key, records, _Import(fail_if_exists=True, moved=True))
 
-    def send_in(self, key: SessionKey, records: Iterator[ExportRecord]) -> Awaitable[Committed]:
-        """The same for a small session, which is committed together with others sent meanwhile. Errors of reading the
-        records are raised at once; the result raises those of `move_in`."""
+    def prepare(self, key: SessionKey, records: Iterator[ExportRecord]) -> Commit:
+        """Return the commit that does the same for a small session. Raises the errors of reading the records, and
+        InvalidRequest."""
         checker, taken = Checker(), list[ExportRecord]()
         for record in records:
             checker.take(record)
             taken.append(record)
-        header = taken[0] if taken else None
-        if not isinstance(header, Header) or not checker.finished:
-            raise _cut_short()
-        how = _Import(fail_if_exists=True, moved=True)
-        [data] = (record.data for record in taken if isinstance(record, ContextRecord))
-        opening = self._opening(key, header.session, data, checker.footer(), how)
-        rest = chain.from_iterable(_operations(key, record) for record in taken)
-        return self._commits.send(Commit(key=key, operations=(opening, *rest), shows_session=False))
+        match taken:
+            case [Header(session=exported), ContextRecord(context), *rest, Footer() as footer]:
+                how = _Import(fail_if_exists=True, moved=True)
+                opening = self._opening(key, exported, context, footer, how)
+                contents = chain.from_iterable(_operations(key, record) for record in rest)
+                return Commit(key=key, operations=(opening, *contents), shows_session=False)
+            case _:
+                raise _cut_short()
+
+    def send_in(self, commits: Iterable[Commit]) -> list[Awaitable[Committed]]:
+        """Send prepared commits, to be committed together. Each result raises the errors of `move_in`."""
+        return [self._commits.send(commit) for commit in commits]
 
     async def _import(self, key: SessionKey, records: AsyncIterator[ExportRecord], how: _Import) -> Session:
         first = await anext(records, None)
