@@ -1,6 +1,8 @@
-"""Measures `sessions-server import` in sessions per second: many together, and one by one for comparison.
+"""Measures `sessions-server import`: sessions a second as it brings them in, many together, and one by one beside it.
 
-Run by hand: `.venv/bin/python -m benchmarks.scale.moving --sessions 20000`.
+Run by hand: `.venv/bin/python -m benchmarks.scale.moving --sessions 20000`, with `--postgres` into PostgreSQL, and with
+`--messages 15` for sessions that have messages and a context. Both ways take turns, so that what else the machine does
+meanwhile slows both. The CPU time is that of the command; PostgreSQL's own is not in it.
 """
 
 from __future__ import annotations
@@ -10,12 +12,14 @@ import asyncio
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.fill import fill
-from sessions_server.app import Core, running_core
+from benchmarks.processes import postgres_url, sqlite_url
+from sessions_server.app import Core, running_core, tune_gc
 from sessions_server.domain.transfer import Header
 from sessions_server.dump.reader import DumpReader, open_to_read
 from sessions_server.dump.transfer import export_all, import_all
@@ -35,50 +39,70 @@ async def one_by_one(core: Core, reader: DumpReader) -> None:
             await core.transfers.move_in(header.session.key, reader.records(header, reader.lines()))
 
 
-async def export(folder: Path, dump: Path) -> None:
-    async with running_core(_settings(folder / "sessions.db")) as core:
+async def export(url: str, dump: Path) -> None:
+    async with running_core(Settings(database_url=url)) as core:
         with open_to_write(dump, core.cells) as writer:
             await export_all(core.store, core.transfers, writer, progress=lambda _: None)
 
 
 class Cost(NamedTuple):
-    """The cost of importing one session, in seconds."""
+    """What it takes to bring in one session, in seconds."""
 
     elapsed: float
     cpu: float
 
+    def __str__(self) -> str:
+        return f"{1 / self.elapsed:>7,.0f} sessions/s, {self.cpu * 1e6:>7,.0f} µs of CPU time each"
 
-async def cost(way: Way, dump: Path, database: Path, sessions: int) -> Cost:
-    """Imports into a new database."""
-    async with running_core(_settings(database)) as core:
+
+async def cost(way: Way, dump: Path, url: str) -> Cost:
+    """Into a new database."""
+    async with running_core(Settings(database_url=url)) as core:
+        tune_gc()
         with open_to_read(dump, core.cells) as reader:
             start, cpu = time.perf_counter(), time.process_time()
             await way(core, reader)
-            taken = Cost((time.perf_counter() - start) / sessions, (time.process_time() - cpu) / sessions)
-        assert (await core.store.counts()).sessions >= sessions
-    return taken
+            elapsed, spent = time.perf_counter() - start, time.process_time() - cpu
+        sessions = (await core.store.counts()).sessions
+    return Cost(elapsed / sessions, spent / sessions)
 
 
-def _settings(database: Path) -> Settings:
-    return Settings(database_url=f"sqlite+aiosqlite:///{database}")
+@contextmanager
+def new_database(*, postgres: bool) -> Iterator[str]:
+    if postgres:
+        with postgres_url() as url:
+            yield url
+    else:
+        with tempfile.TemporaryDirectory(prefix="sessions-moving-") as folder:
+            yield sqlite_url(Path(folder) / "moved.db")
+
+
+def measure(dump: Path, *, rounds: int, postgres: bool) -> None:
+    for _ in range(rounds):
+        costs = []
+        for way in (together, one_by_one):
+            with new_database(postgres=postgres) as url:
+                costs.append(asyncio.run(cost(way, dump, url)))
+        many, single = costs
+        sys.stdout.write(
+            f"together   {many}\none by one {single}\n"
+            f"{single.elapsed / many.elapsed:.1f} times as fast, with {single.cpu / many.cpu:.1f} times less CPU time\n"
+        )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sessions", type=int, default=20_000)
-    sessions: int = parser.parse_args().sessions
+    parser.add_argument("--messages", type=int, default=0)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--postgres", action="store_true")
+    given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="sessions-moving-") as name:
         folder = Path(name)
         dump = folder / "dump"
-        fill(folder, sessions=sessions)
-        asyncio.run(export(folder, dump))
-        single = asyncio.run(cost(one_by_one, dump, folder / "one.db", sessions))
-        many = asyncio.run(cost(together, dump, folder / "many.db", sessions))
-    sys.stdout.write(
-        f"import: {1 / many.elapsed:,.0f} sessions/s together, {1 / single.elapsed:,.0f} one by one, "
-        f"{single.elapsed / many.elapsed:.1f} times; {many.cpu * 1e6:,.0f} µs of CPU time a session together, "
-        f"{single.cpu * 1e6:,.0f} one by one, {single.cpu / many.cpu:.1f} times\n"
-    )
+        fill(folder, sessions=given.sessions, messages=given.messages)
+        asyncio.run(export(sqlite_url(folder / "sessions.db"), dump))
+        measure(dump, rounds=given.rounds, postgres=given.postgres)
 
 
 if __name__ == "__main__":
