@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from tests.meta.readme import DEFAULT_ADDRESS, DEFAULT_URL, Block, Newcomer, blocks, prints
+from tests.meta.readme import (
+    DEFAULT_ADDRESS,
+    DEFAULT_URL,
+    NEWCOMER_SECONDS,
+    Block,
+    Newcomer,
+    blocks,
+    prints,
+)
 from tests.meta.tree import text_of
 
 README = list(blocks(text_of(Path("README.md"))))
@@ -26,16 +35,19 @@ def test_the_server_is_started_before_it_is_called() -> None:
 
 
 def test_the_readmes_blocks_work_as_shown(tmp_path: Path) -> None:
-    assert README
+    began, first_event = time.monotonic(), 0.0
     with Newcomer(tmp_path) as newcomer:
         for block, following in pairwise([*README, Block("", "", 0)]):
             if block.word in ("bash", "python"):
                 printed = newcomer.paste(block)
+                if "subscribe(" in block.text:
+                    first_event = first_event or time.monotonic() - began
                 if block.word == "python" and following.word == "text":
                     assert prints(following.text, printed), (
                         f"README.md:{following.line}: it prints {printed!r}"
                     )
         assert newcomer.address != DEFAULT_ADDRESS, "no block of README.md starts a server"
+    assert 0 < first_event < NEWCOMER_SECONDS
 
 
 def test_blocks_are_found_with_their_language_and_line() -> None:

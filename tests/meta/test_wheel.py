@@ -18,15 +18,13 @@ from zipfile import ZipFile
 import pytest
 
 from tests.integrations.runner import FRAMEWORKS
-from tests.meta.readme import DEFAULT_ADDRESS, blocks
+from tests.meta.readme import DEFAULT_ADDRESS, NEWCOMER_SECONDS, blocks
 from tests.meta.tree import ROOT, project_files, text_of
 from tests.support.server import Server, start_server
 
 BIN = Path(sys.executable).parent
 UV = BIN / "uv"
 PAGE = Path("docs/getting-started.md")
-NEWCOMER_SECONDS = 60
-"""From the end of the installation to the last line of the page; far more than it takes."""
 PACKAGES = {"sessions_cli", "sessions_client", "sessions_proto", "sessions_server", "sessions_tasks"}
 
 CONVERSATION = """
