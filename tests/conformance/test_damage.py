@@ -222,7 +222,7 @@ async def test_exporting_a_session_with_wrong_counters_ends(
     await bench.do(add("1", "2", "3", key=SOUND))
     assert len(await export(transfers, SOUND)) == 4
     await damage(bench, f"sessions.{column}", value, SOUND)
-    with pytest.raises(DataCorrupted, match="counts do not fit its log"):
+    with pytest.raises(DataCorrupted, match="counts do not match its log"):
         await export(transfers, SOUND)
 
 
