@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -17,6 +16,7 @@ from sessions_server.storage import record_lists, walk
 from tests.conformance.harness import KEY, OTHER, Harness, create
 from tests.conformance.record_harness import IN_SESSION, OF_TENANT, delete, micros, name, put, query, write
 from tests.conformance.test_plans import recorded_statements, whole_tables
+from tests.support.amounts import amount
 
 if TYPE_CHECKING:
     import pytest
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tests.support.clock import HandClock
 
 FROM_WHERE_ON_A_SUBTREE_IS_WALKED = 2 * walk.FEW + 2_000
-MANY_RECORDS = int(os.environ.get("SESSIONS_TEST_RECORDS", "24000"))
+MANY_RECORDS = amount("RECORDS", 24_000)
 """100,000 take a while to write."""
 
 STEPS_PER_ROW = 60

@@ -6,5 +6,7 @@ import os
 
 
 def amount(name: str, default: int) -> int:
-    """The number in the environment variable `TEST_<name>`, such as `TEST_KILLS=200`."""
+    """The number in the environment variable `TEST_<name>`, such as `TEST_KILLS=200`.
+
+    A test that then runs for more than five minutes needs pytest's `-o faulthandler_timeout=0` as well."""
     return int(os.environ.get(f"TEST_{name}", default))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -13,13 +12,14 @@ import grpc
 from sessions_proto.v1 import commits_pb2, commits_pb2_grpc, records_pb2, sessions_pb2 as pb
 from tests.faults.durability.load import started_sessions
 from tests.faults.subscriptions.figures import show
+from tests.support.amounts import amount
 from tests.support.server import Server, start_server
 
 if TYPE_CHECKING:
     import pytest
 
 WRITERS: Final = 16
-KILLS: Final = int(os.environ.get("SESSIONS_TEST_KILLS", "3"))
+KILLS: Final = amount("KILLS", 3)
 """200 take a quarter of an hour."""
 
 COMMITS_BEFORE_A_KILL: Final = 60
