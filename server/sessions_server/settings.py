@@ -189,7 +189,7 @@ class Settings(BaseSettings):
         default=128 * 1024**2,
         ge=4 * 1024**2,
         description="Bytes of requests above 64 KiB that are handled at the same time; one credential may have half "
-        "of them. Each takes about four times its size in memory.",
+        "of them. Each takes several times its size in memory.",
     )
     max_draft_bytes: int = Field(
         default=64 * 1024**2,
