@@ -18,7 +18,7 @@ from sessions_server.domain.models import (
     StorageOptions,
 )
 from sessions_server.domain.records import Records
-from sessions_server.domain.replay import Snapshot, replay
+from sessions_server.domain.replay import Snapshot, after, replay
 
 if TYPE_CHECKING:
     from sessions_server.domain.commit import Result
@@ -51,11 +51,16 @@ class Facts(NamedTuple):
     def after(self, decision: Decision) -> Facts:
         """The facts after a decision, computed by applying its events."""
         events, history, records = decision.events, decision.history, decision.records
+        snapshot = self.snapshot
+        if len(events) == 1:  # most commits
+            snapshot = after(snapshot, events[0])
+        elif events:
+            snapshot = replay(snapshot, events)
         return Facts(
             self.key,
             self.now,
             self.limits,
-            replay(self.snapshot, events) if events else self.snapshot,
+            snapshot,
             events[-1].sequence if events else self.last_sequence,
             self.history if history is None else history,
             self.records if records is None else records,
