@@ -1,7 +1,7 @@
 """Measures how long calls that erase a whole history take, and how long others' adds wait meanwhile.
 
-Run by hand: `.venv/bin/python -m benchmarks.scale.erasing --messages 1000 200000`. The others are a single caller that
-adds to a small session, from before the call until the server has erased everything.
+Run by hand: `.venv/bin/python -m benchmarks.scale.erasing --messages 1000 200000`, with `--postgres` on PostgreSQL. The
+others are a single caller that adds to a small session, from before the call until the server has erased everything.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
-import tempfile
 import time
-from pathlib import Path
+from contextlib import nullcontext
 from typing import Final
 
+from benchmarks.processes import postgres_url, scratch, sqlite_url
 from sessions_server.app import Core, running_core
 from sessions_server.domain.commit import Commit, NewSession
 from sessions_server.domain.models import (
@@ -94,20 +94,22 @@ async def measure(core: Core, number: int, call: str, messages: int) -> str:
     )
 
 
-async def run(folder: Path, sizes: list[int]) -> None:
-    settings = Settings(database_url=f"sqlite+aiosqlite:///{folder / 'sessions.db'}")
-    async with running_core(settings) as core:
+async def run(url: str, sizes: list[int]) -> None:
+    async with running_core(Settings(database_url=url)) as core:
         await fill(core, OTHERS, 1)
         for number, call in enumerate(CALLS):
             for messages in sizes:
                 sys.stdout.write(await measure(core, number, call, messages))
+                sys.stdout.flush()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--messages", type=int, nargs="+", default=[1_000, 200_000])
-    with tempfile.TemporaryDirectory(prefix="sessions-erasing-") as folder:
-        asyncio.run(run(Path(folder), parser.parse_args().messages))
+    parser.add_argument("--postgres", action="store_true")
+    given = parser.parse_args()
+    with scratch() as folder, postgres_url() if given.postgres else nullcontext("") as url:
+        asyncio.run(run(url or sqlite_url(folder / "sessions.db"), given.messages))
 
 
 if __name__ == "__main__":
