@@ -16,13 +16,18 @@ import pytest_asyncio
 from sessions_server.domain.limits import Limits
 from sessions_server.security.cells import KeyringCells
 from sessions_server.security.keyring import create_keyring
+from sessions_server.storage import migrations
 from sessions_server.storage.backend import RunOptions
 from sessions_server.storage.databases import parse_url
+from sessions_server.storage.sqlite import runner
+from sessions_server.storage.sqlite.connection import driver_of
 from sessions_server.storage.store import Store, open_store
 from tests.conformance.harness import Harness
 from tests.support.clock import HandClock
 
 if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
     from sessions_server.domain.ports import Cells
     from tests.support.postgres import Postgres
 
@@ -66,6 +71,28 @@ def nothing_left(tmp_path: Path) -> Iterator[None]:
     threads = [thread.name for thread in threading.enumerate() if thread.name.startswith("sqlite-")]
     files = [file.path for file in psutil.Process().open_files() if file.path.startswith(str(tmp_path))]
     assert (threads, files) == ([], [])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def copied_tables() -> Iterator[None]:
+    """Databases in memory get copies of the tables that the first one got, as those on PostgreSQL do: migrations are
+    most of what a short test takes."""
+    statements: list[str] = []
+
+    def migrate(connection: Connection) -> None:
+        driver = driver_of(connection)
+        [(_, _, file)] = driver.execute("PRAGMA database_list").fetchall()
+        if statements and not file:
+            for statement in statements:
+                driver.execute(statement)
+            return
+        migrations.migrate(connection)
+        if not file:
+            statements.extend(list(driver.iterdump())[1:-1])  # without BEGIN and COMMIT
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner, "migrate", migrate)
+        yield
 
 
 @pytest_asyncio.fixture
