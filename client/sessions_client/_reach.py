@@ -37,9 +37,9 @@ _CLIENT_CERTIFICATE = {
 
 def explained(error: SessionsError, target: Target) -> Unavailable:
     """The error for an unreachable server, with the address and what to do."""
-    told = Unavailable(_sentence(error.message, target.name) + _of_proxy(target))
-    told.request_id, told.may_have_happened = error.request_id, error.may_have_happened
-    return told
+    unreachable = Unavailable(_sentence(error.message, target.name) + _of_proxy(target))
+    unreachable.request_id, unreachable.may_have_happened = error.request_id, error.may_have_happened
+    return unreachable
 
 
 def _sentence(text: str, name: str) -> str:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import openai
 
 Json: TypeAlias = dict[str, Any]
-Tell: TypeAlias = Callable[[ProgressKind, str], None]
+Report: TypeAlias = Callable[[ProgressKind, str], None]
 
 _ATTEMPTS: Final = 4
 PAUSE_SECONDS: Final = 0.25
@@ -30,8 +30,8 @@ class _Cut(Exception):
 class Chat:
     """Sends requests to models. Connects at first use."""
 
-    def __init__(self, tell: Tell) -> None:
-        self.tell = tell
+    def __init__(self, report: Report) -> None:
+        self.report = report
         self._client: openai.AsyncOpenAI | None = None
 
     async def complete(self, request: Mapping[str, Any]) -> Json:
@@ -40,7 +40,7 @@ class Chat:
 
         for attempt in range(_ATTEMPTS):
             if attempt:
-                self.tell(ProgressKind.RETRY, "")
+                self.report(ProgressKind.RETRY, "")
                 await asyncio.sleep(PAUSE_SECONDS * 2**attempt)
             try:
                 return await self._attempt(request)
@@ -63,7 +63,7 @@ class Chat:
             async for chunk in stream:
                 for choice in chunk.choices[:1]:
                     if text := answer.add(choice):
-                        self.tell(ProgressKind.TEXT, text)
+                        self.report(ProgressKind.TEXT, text)
         except (openai.APIStatusError, asyncio.CancelledError):
             raise
         except Exception as error:

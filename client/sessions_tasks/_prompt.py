@@ -77,7 +77,7 @@ class Prompts:
 
     def _calling(self, tools: Mapping[str, Tool], call: Json) -> Callable[[str | None], Awaitable[str]]:
         async def run(request_id: str | None) -> str:
-            self._chat.tell(ProgressKind.CALL, call["name"])
+            self._chat.report(ProgressKind.CALL, call["name"])
             try:
                 result = json.dumps(await self._result(tools, call, request_id), ensure_ascii=False)
             except Unavailable:

@@ -130,7 +130,9 @@ class Run:
     async def _run_step(self, step: Step, scope: Scope, key: str) -> Any:
         """Runs a step once, and reports it."""
         skipped = self._journal.knows(key)
-        self._tell(ProgressKind.SKIPPED if skipped else ProgressKind.STARTED, step, key, _subject(step))
+        self._report_progress(
+            ProgressKind.SKIPPED if skipped else ProgressKind.STARTED, step, key, _subject(step)
+        )
         handler = self._handlers[type(step)]
         if isinstance(step, _LEAVES):
             output = await self._journal.once(
@@ -139,10 +141,10 @@ class Run:
         else:
             output = await handler(step, scope, At(key))
         if not skipped:
-            self._tell(ProgressKind.FINISHED, step, key, _subject(step))
+            self._report_progress(ProgressKind.FINISHED, step, key, _subject(step))
         return output
 
-    def _tell(self, kind: ProgressKind, step: Step, key: str, text: str = "") -> None:
+    def _report_progress(self, kind: ProgressKind, step: Step, key: str, text: str = "") -> None:
         self._report(Progress(kind, key, step.KIND, text))
 
     async def _value(self, node: Node, scope: Scope, *, bare: bool = False) -> Any:
@@ -182,10 +184,10 @@ class Run:
             tools=tools_of(step, self._task.tools),
         )
 
-        def tell(kind: ProgressKind, text: str = "") -> None:
-            self._tell(kind, step, at.key, text)
+        def report(kind: ProgressKind, text: str = "") -> None:
+            self._report_progress(kind, step, at.key, text)
 
-        async with aclosing(Chat(tell)) as chat:
+        async with aclosing(Chat(report)) as chat:
             return await Prompts(self._calls, chat, self._journal).run(prompt, at.key)
 
     async def _evaluate(self, step: EvaluateStep, scope: Scope, at: At) -> Any:
@@ -193,7 +195,9 @@ class Run:
 
     async def _log(self, step: LogStep, scope: Scope, at: At) -> Any:
         line = await self._value(step.log, scope)
-        self._tell(ProgressKind.LOG, step, at.key, line if isinstance(line, str) else json.dumps(line))
+        self._report_progress(
+            ProgressKind.LOG, step, at.key, line if isinstance(line, str) else json.dumps(line)
+        )
         return scope.last
 
     async def _wait(self, step: WaitStep, scope: Scope, at: At) -> Any:

@@ -80,11 +80,11 @@ class _Updates:
         connection, uri = context.session._connection, params.uri
         followed = connection.state.setdefault(_FOLLOWED, {})
 
-        async def tell(_: Event) -> None:
+        async def notify(_: Event) -> None:
             await connection.send_resource_updated(uri)
 
         if uri not in followed or followed[uri].closed:
-            followed[uri] = events = await self._follow(uri, callback=tell)
+            followed[uri] = events = await self._follow(uri, callback=notify)
             connection.exit_stack.push_async_callback(events.close)
         return EmptyResult()
 

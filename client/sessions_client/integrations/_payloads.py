@@ -70,13 +70,17 @@ def load(payload: bytes) -> Any:
 
 
 def pack(
-    session_id: str, values: Sequence[bytes], *, beside: int = 0, collection: tuple[str, ...] = COLLECTION
+    session_id: str,
+    values: Sequence[bytes],
+    *,
+    other_bytes: int = 0,
+    collection: tuple[str, ...] = COLLECTION,
 ) -> list[Packed]:
     """Fits values into one commit: the largest are moved to records of the collection until the rest fits.
 
-    `beside` is how many bytes of text the commit has besides.
+    `other_bytes` is the size of the text in the commit besides the values.
     """
-    total = sum(len(value) + MESSAGE_BYTES for value in values) + beside
+    total = sum(len(value) + MESSAGE_BYTES for value in values) + other_bytes
     outside: set[int] = set()
     for index in sorted(range(len(values)), key=lambda each: -len(values[each])):
         if total <= COMMIT_BYTES:
@@ -105,8 +109,8 @@ async def commit(
     Each message has a value as its payload; `shown` has what other readers see, as arguments of `ops.append`. Raises
     Aborted if one of the conditions fails, or if the chunks were deleted twice before the commit.
     """
-    beside = sum(len(text.encode()) for fields in shown for text in fields.values())
-    packed = pack(session_id, values, beside=beside)
+    other_bytes = sum(len(text.encode()) for fields in shown for text in fields.values())
+    packed = pack(session_id, values, other_bytes=other_bytes)
     appends = [
         ops.append(payload=each.payload, payload_type=each.payload_type, **fields)
         for fields, each in zip(shown, packed, strict=True)

@@ -369,8 +369,10 @@ class Feed(Protocol):
         """The events after a position in this log if all are cached; empty at the head; None if the log must be
         read."""
 
-    async def changed(self, since: int, timeout_seconds: float, *, beside: set[Waiter] | None = None) -> None:
-        """Returns when the version differs from `since`, after the timeout, or when its future in `beside` is done."""
+    async def changed(
+        self, since: int, timeout_seconds: float, *, waiters: set[Waiter] | None = None
+    ) -> None:
+        """Returns when the version differs from `since`, after the timeout, or when its future in `waiters` is done."""
 
     def hint(self, head: Sequence) -> None:
         """Reports that the log has reached a position; cached events that end before it are out of date."""

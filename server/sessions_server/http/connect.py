@@ -161,14 +161,14 @@ def _info(method: Method, kind: StreamType) -> MethodInfo[Any, Any]:
 
 
 def _unary(calls: Calls, method: Method) -> Callable[[bytes, object], Awaitable[bytes]]:
-    asked, answered = _kinds(method)
+    request_type, response_type = _message_types(method)
 
     async def run(request: bytes, _: object) -> bytes:
         call = _call.get()
         try:
             with refusing(calls, call):
-                incoming = await protojson.read(request, asked)
-            return await protojson.write(await calls.run(call, incoming), answered, request)
+                incoming = await protojson.read(request, request_type)
+            return await protojson.write(await calls.run(call, incoming), response_type, request)
         except Refused as refused:
             raise connect_error(refused) from None
 
@@ -176,29 +176,29 @@ def _unary(calls: Calls, method: Method) -> Callable[[bytes, object], Awaitable[
 
 
 def _client_stream(calls: Calls, method: Method) -> Callable[[AsyncIterator[bytes], Any], Awaitable[bytes]]:
-    asked, answered = _kinds(method)
+    request_type, response_type = _message_types(method)
 
     async def run(requests: AsyncIterator[bytes], context: RequestContext[Any, Any]) -> bytes:
         try:
-            response = await calls.run(_call.get(), _read_all(requests, asked))
+            response = await calls.run(_call.get(), _read_all(requests, request_type))
         except Refused as refused:
             raise connect_error(refused) from None
-        return await protojson.write(response, answered, _format_of(context))
+        return await protojson.write(response, response_type, _format_of(context))
 
     return run
 
 
 def _server_stream(calls: Calls, method: Method) -> Callable[[bytes, Any], AsyncIterator[bytes]]:
-    asked, answered = _kinds(method)
+    request_type, response_type = _message_types(method)
 
     async def run(request: bytes, _: object) -> AsyncIterator[bytes]:
         call = _call.get()
         try:
             with refusing(calls, call):
-                incoming = await protojson.read(request, asked)
-            async with aclosing(responses(calls, call, incoming)) as answers:
-                async for response in answers:
-                    yield await protojson.write(response, answered, request)
+                incoming = await protojson.read(request, request_type)
+            async with aclosing(responses(calls, call, incoming)) as received:
+                async for response in received:
+                    yield await protojson.write(response, response_type, request)
         except Refused as refused:
             raise connect_error(refused) from None
 
@@ -206,14 +206,14 @@ def _server_stream(calls: Calls, method: Method) -> Callable[[bytes, Any], Async
 
 
 def _bidi_stream(calls: Calls, method: Method) -> Callable[[AsyncIterator[bytes], Any], AsyncIterator[bytes]]:
-    asked, answered = _kinds(method)
+    request_type, response_type = _message_types(method)
 
     async def run(requests: AsyncIterator[bytes], context: RequestContext[Any, Any]) -> AsyncIterator[bytes]:
         like = _format_of(context)
         try:
-            async with aclosing(responses(calls, _call.get(), _read_all(requests, asked))) as answers:
-                async for response in answers:
-                    yield await protojson.write(response, answered, like)
+            async with aclosing(responses(calls, _call.get(), _read_all(requests, request_type))) as received:
+                async for response in received:
+                    yield await protojson.write(response, response_type, like)
         except Refused as refused:
             raise connect_error(refused) from None
 
@@ -260,5 +260,5 @@ def _format_of(context: RequestContext[Any, Any]) -> bytes:
     return Json() if "json" in context.request_headers.get("content-type", "") else b""
 
 
-def _kinds(method: Method) -> tuple[type[Message], type[Message]]:
+def _message_types(method: Method) -> tuple[type[Message], type[Message]]:
     return GetMessageClass(method.descriptor.input_type), GetMessageClass(method.descriptor.output_type)

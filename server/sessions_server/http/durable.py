@@ -92,8 +92,8 @@ async def read(calls: Calls, request: Request) -> Response:
         with refusing(calls, call):
             wanted = await _wanted(calls, request)
         after, log_id = wanted.place
-        asked = pb.SubscribeRequest(session_id=wanted.session_id, after_sequence=after, log_id=log_id)
-        steps = subscribe(calls, call, asked)
+        message = pb.SubscribeRequest(session_id=wanted.session_id, after_sequence=after, log_id=log_id)
+        steps = subscribe(calls, call, message)
         # The first step is a checkpoint, or raises the refusal of the subscription.
         wanted = wanted._replace(place=(await anext(steps)).place)
     except Refused as refused:
@@ -136,9 +136,9 @@ def _seconds(text: str | None) -> float:
 
 
 async def _last_sequence(calls: Calls, request: Request) -> int:
-    asked = pb.GetSessionRequest(session_id=request.path_params["session_id"])
+    message = pb.GetSessionRequest(session_id=request.path_params["session_id"])
     call = calls.begin(calls.methods[GET_SESSION], header_list(request), HTTP)
-    answer = await calls.run(call, asked.SerializeToString())
+    answer = await calls.run(call, message.SerializeToString())
     return pb.GetSessionResponse.FromString(answer).session.last_sequence
 
 

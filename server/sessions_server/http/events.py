@@ -86,9 +86,9 @@ async def server_sent_events(calls: Calls, request: Request) -> Response:
 async def subscribe(calls: Calls, call: Call, wanted: pb.SubscribeRequest) -> AsyncGenerator[Step]:
     """Yields the responses of a subscription, the first of which is a checkpoint. Raises Refused."""
     log_id = ""
-    async with aclosing(responses(calls, call, wanted.SerializeToString())) as answers:
-        async for answer in answers:
-            response = pb.SubscribeResponse.FromString(answer)
+    async with aclosing(responses(calls, call, wanted.SerializeToString())) as received:
+        async for encoded in received:
+            response = pb.SubscribeResponse.FromString(encoded)
             log_id = response.checkpoint.log_id or log_id
             yield Step(response, log_id)
 

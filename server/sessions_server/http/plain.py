@@ -29,20 +29,20 @@ JSON_LINES = "application/x-ndjson"
 
 async def call_plainly(calls: Calls, method: Method, request: Request) -> Response:
     call = calls.begin(method, list(request.headers.items()), HTTP)
-    asked = GetMessageClass(method.descriptor.input_type)
-    answered = GetMessageClass(method.descriptor.output_type)
+    request_type = GetMessageClass(method.descriptor.input_type)
+    response_type = GetMessageClass(method.descriptor.output_type)
     try:
         calls.admit(call)
-        lines = _read_lines(request, asked)
+        lines = _read_lines(request, request_type)
         if not method.descriptor.server_streaming:
             response = await calls.run(call, lines)
-            return Response(await protojson.to_json(response, answered), media_type="application/json")
+            return Response(await protojson.to_json(response, response_type), media_type="application/json")
         incoming = lines if method.descriptor.client_streaming else await _only(calls, call, lines)
-        answers = responses(calls, call, incoming)
-        first = await anext(answers, None)
+        received = responses(calls, call, incoming)
+        first = await anext(received, None)
     except Refused as refused:
         return error_response(refused)
-    return StreamingResponse(_written(first, answers, answered), media_type=JSON_LINES)
+    return StreamingResponse(_written(first, received, response_type), media_type=JSON_LINES)
 
 
 async def _only(calls: Calls, call: Call, lines: AsyncIterator[bytes]) -> bytes:
@@ -71,13 +71,13 @@ async def _read_lines(request: Request, kind: type[Message]) -> AsyncIterator[by
 
 
 async def _written(
-    first: bytes | None, answers: AsyncGenerator[bytes], kind: type[Message]
+    first: bytes | None, received: AsyncGenerator[bytes], kind: type[Message]
 ) -> AsyncIterator[bytes]:
-    async with aclosing(answers):
+    async with aclosing(received):
         try:
             if first is not None:
                 yield await protojson.to_json(first, kind) + b"\n"
-            async for answer in answers:
+            async for answer in received:
                 yield await protojson.to_json(answer, kind) + b"\n"
         except Refused as refused:
             yield protojson.dumped({"error": error_json(refused)}) + b"\n"

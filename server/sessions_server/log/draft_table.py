@@ -39,7 +39,7 @@ class DraftTable:
         self._number = 0
         self._joined: set[SessionKey] = set()
         self._known: dict[str, int] = {}
-        self._heard: dict[str, float] = {}
+        self._last_seen: dict[str, float] = {}
         """When each sender was last seen, in the loop's time."""
         self._has_joined = asyncio.Event()
         self._clean_at = 0.0
@@ -93,10 +93,10 @@ class DraftTable:
         packets, known = await self._packets.take_draft_packets(
             self._sender, self._known, frozenset(self._joined)
         )
-        self._heard.update(dict.fromkeys(known, now))
-        self._heard = {sender: at for sender, at in self._heard.items() if now - at < FORGET_SECONDS}
+        self._last_seen.update(dict.fromkeys(known, now))
+        self._last_seen = {sender: at for sender, at in self._last_seen.items() if now - at < FORGET_SECONDS}
         self._known = {
-            sender: number for sender, number in (self._known | known).items() if sender in self._heard
+            sender: number for sender, number in (self._known | known).items() if sender in self._last_seen
         }
         for packet in packets:
             received(packet.key, packet.data)

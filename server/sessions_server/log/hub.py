@@ -56,23 +56,25 @@ class Feed:
         skipped = after + 1 - self._ring[0].sequence
         return [self._ring[index] for index in range(skipped, len(self._ring))]
 
-    async def changed(self, since: int, timeout_seconds: float, *, beside: set[Waiter] | None = None) -> None:
+    async def changed(
+        self, since: int, timeout_seconds: float, *, waiters: set[Waiter] | None = None
+    ) -> None:
         """Returns when the version differs from `since`, or after the timeout; may also return spuriously. The future
-        it waits on is added to `beside`, so that others can end the wait."""
+        it waits on is added to `waiters`, so that others can end the wait."""
         if self.version != since or timeout_seconds <= 0:
             return
         loop = asyncio.get_running_loop()
         self._look_up_at(loop, loop.time() + timeout_seconds)
         woken = loop.create_future()
         self._waiting.add(woken)
-        if beside is not None:
-            beside.add(woken)
+        if waiters is not None:
+            waiters.add(woken)
         try:
             await woken
         finally:
             self._waiting.discard(woken)
-            if beside is not None:
-                beside.discard(woken)
+            if waiters is not None:
+                waiters.discard(woken)
 
     def publish(self, published: Published) -> None:
         """Adds events that this process has made durable; has none if there were too many to keep."""

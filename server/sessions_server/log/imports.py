@@ -80,12 +80,12 @@ def _decide_as_one(tx: Transaction, whole: Import) -> tuple[Committed, list[Publ
     committed, changes = _apply(tx, whole.opening)
     if not changes:
         return committed, []
-    told: dict[SessionKey, Published] = {}
-    _tell(told, changes)
+    published: dict[SessionKey, Published] = {}
+    _merge(published, changes)
     for part in whole.slices():
         _, changes = _apply(tx, Commit(key=whole.opening.key, operations=part, shows_session=False))
-        _tell(told, changes)
-    return committed, list(told.values())
+        _merge(published, changes)
+    return committed, list(published.values())
 
 
 def _apply(tx: Transaction, commit: Commit) -> tuple[Committed, list[Published]]:
@@ -93,7 +93,7 @@ def _apply(tx: Transaction, commit: Commit) -> tuple[Committed, list[Published]]
     return workspace.apply(commit), tx.save(workspace)
 
 
-def _tell(told: dict[SessionKey, Published], changes: list[Published]) -> None:
+def _merge(published: dict[SessionKey, Published], changes: list[Published]) -> None:
     for change in changes:
-        through = max(change.erased_through, told.get(change.key, change).erased_through)
-        told[change.key] = change._replace(events=[], erased_through=through)
+        through = max(change.erased_through, published.get(change.key, change).erased_through)
+        published[change.key] = change._replace(events=[], erased_through=through)

@@ -55,10 +55,10 @@ class _Entry(Generic[Work]):
     """The trace context of the caller."""
 
 
-_Single: TypeAlias = "_Entry[Commit]"
+_CommitEntry: TypeAlias = "_Entry[Commit]"
 
 
-class _Nobody:
+class _NoObserver:
     """A TransactionObserver that does nothing."""
 
     def origin(self) -> None:
@@ -69,8 +69,8 @@ class _Nobody:
 
 
 class _Decided(NamedTuple):
-    outcomes: list[tuple[_Single, Committed | Exception]]
-    busy: list[_Single]
+    outcomes: list[tuple[_CommitEntry, Committed | Exception]]
+    busy: list[_CommitEntry]
     """Commits to sessions locked by another transaction; nothing was done."""
     published: list[Published]
 
@@ -79,15 +79,15 @@ class Writer:
     def __init__(self, store: WriteStore, *, announce: Announce) -> None:
         self._store = store
         self._announce = announce
-        self.observer: TransactionObserver = _Nobody()
-        self._waiting: deque[_Single] = deque()
+        self.observer: TransactionObserver = _NoObserver()
+        self._waiting: deque[_CommitEntry] = deque()
         self._imports: deque[_Entry[Import]] = deque()
         self._wanted = 1
         self._ready = asyncio.Event()
         self._closing = False
         self._lanes = asyncio.Semaphore(LANES)
         self._long_lane = asyncio.Semaphore(1)
-        self._aside: dict[SessionKey, list[_Single]] = {}
+        self._blocked: dict[SessionKey, list[_CommitEntry]] = {}
         """Sessions locked by another transaction, with the commits that wait for them."""
 
     def send(self, commit: Commit) -> asyncio.Future[Committed]:
@@ -125,7 +125,7 @@ class Writer:
             batch = self._take()
             if batch:
                 for entry in await self._commit(batch, LockWait.BRIEF):
-                    self._put_aside(entry, tasks)
+                    self._wait_for_session(entry, tasks)
             self._wanted = max(len(batch) + len(self._waiting), 1)
 
     def _is_wanted(self) -> bool:
@@ -157,14 +157,14 @@ class Writer:
             await self._ready.wait()
             timer.cancel()
 
-    def _take(self) -> list[_Single]:
+    def _take(self) -> list[_CommitEntry]:
         """The next entries to commit together. Entries for a session that is being waited for join those waiting."""
-        batch: list[_Single] = []
+        batch: list[_CommitEntry] = []
         while self._waiting and len(batch) < MAX_BATCH:
             entry = self._waiting.popleft()
             if entry.result.cancelled():
                 continue
-            self._aside.get(entry.work.key, batch).append(entry)
+            self._blocked.get(entry.work.key, batch).append(entry)
             if entry.work.reads:  # reads must see the state right after their commit
                 break
         return batch
@@ -180,25 +180,25 @@ class Writer:
         _settle(entry, answer)
         self._announce(published)
 
-    def _put_aside(self, entry: _Single, tasks: asyncio.TaskGroup) -> None:
+    def _wait_for_session(self, entry: _CommitEntry, tasks: asyncio.TaskGroup) -> None:
         key = entry.work.key
-        if key not in self._aside:
-            self._aside[key] = []
-            tasks.create_task(self._commit_aside(key))
-        self._aside[key].append(entry)
+        if key not in self._blocked:
+            self._blocked[key] = []
+            tasks.create_task(self._commit_blocked(key))
+        self._blocked[key].append(entry)
 
-    async def _commit_aside(self, key: SessionKey) -> None:
+    async def _commit_blocked(self, key: SessionKey) -> None:
         """Waits for a session. Commits that arrive meanwhile go back to the main queue, so that each session gets a
         lane."""
         async with self._lanes:
-            batch = [entry for entry in self._aside[key] if not entry.result.cancelled()]
-            self._aside[key] = []
+            batch = [entry for entry in self._blocked[key] if not entry.result.cancelled()]
+            self._blocked[key] = []
             if batch:
                 await self._commit(batch, LockWait.LONG)
-        self._waiting.extendleft(reversed(self._aside.pop(key)))
+        self._waiting.extendleft(reversed(self._blocked.pop(key)))
         self._ready.set()
 
-    async def _commit(self, batch: list[_Single], lock_wait: LockWait) -> list[_Single]:
+    async def _commit(self, batch: list[_CommitEntry], lock_wait: LockWait) -> list[_CommitEntry]:
         """Returns the entries that must wait for a locked session; with a long lock_wait none must, since they have
         waited already."""
         try:
@@ -212,7 +212,9 @@ class Writer:
         self._announce(decided.published)
         return decided.busy
 
-    async def _recover(self, batch: list[_Single], lock_wait: LockWait, error: Exception) -> list[_Single]:
+    async def _recover(
+        self, batch: list[_CommitEntry], lock_wait: LockWait, error: Exception
+    ) -> list[_CommitEntry]:
         """Handles a lost transaction by finding its cause: skips locked sessions, or tries each commit alone, unless
         none can succeed now."""
         if isinstance(error, SessionLocked) and lock_wait is LockWait.BRIEF:
@@ -222,13 +224,13 @@ class Writer:
                 _settle(entry, error)
             return []
         logger.warning("a batch of %s commits is retried one by one: %s", len(batch), type(error).__name__)
-        busy: list[_Single] = []
+        busy: list[_CommitEntry] = []
         for entry in batch:
             busy += await self._commit([entry], lock_wait)
         return busy
 
 
-def _decide_batch(tx: Transaction, batch: list[_Single], lock_wait: LockWait) -> _Decided:
+def _decide_batch(tx: Transaction, batch: list[_CommitEntry], lock_wait: LockWait) -> _Decided:
     workspace = tx.load([entry.work for entry in batch], lock_wait=lock_wait)
     decided = _Decided([], [], [])
     for entry in batch:
@@ -244,7 +246,7 @@ def _decide_batch(tx: Transaction, batch: list[_Single], lock_wait: LockWait) ->
     return decided
 
 
-def _read(tx: Transaction, outcomes: list[tuple[_Single, Committed | Exception]]) -> None:
+def _read(tx: Transaction, outcomes: list[tuple[_CommitEntry, Committed | Exception]]) -> None:
     """Makes the reads of a commit, which is always the last of its batch."""
     if not outcomes:
         return

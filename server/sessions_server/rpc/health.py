@@ -70,17 +70,17 @@ class Health(health_pb2_grpc.HealthServicer):
         self._watches += 1
         try:
             with self._metrics.open_stream("Watch"):
-                await self._tell(request, context)
+                await self._send_changes(request, context)
         finally:
             self._watches -= 1
 
-    async def _tell(self, request: health_pb2.HealthCheckRequest, context: _Context) -> None:
-        told = None
+    async def _send_changes(self, request: health_pb2.HealthCheckRequest, context: _Context) -> None:
+        sent = None
         while True:
             changed, status = self._changed, self._status(request.service)
-            if status != told:
+            if status != sent:
                 await context.write(_Response(status=status))
-                told = status
+                sent = status
             elif self._stopping:
                 return
             else:

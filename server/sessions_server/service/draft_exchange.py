@@ -93,7 +93,7 @@ class DraftExchange:
         """Asks the other replicas for newer drafts; returns whether there may be any."""
         link = self._links.get(board.key)
         if link is not None:
-            self._ask(link)
+            self._request_all(link)
         return link is not None
 
     def announce_end(self, session: Session, message_id: str) -> None:
@@ -145,7 +145,7 @@ class DraftExchange:
             now = asyncio.get_running_loop().time()
             for link in list(self._links.values()):
                 for draft in link.board.copies if link.board is not None else []:
-                    if now - link.heard.get(draft.message_id, 0.0) > SILENT_SECONDS:
+                    if now - link.last_seen.get(draft.message_id, 0.0) > SILENT_SECONDS:
                         self._end(link, draft, DraftState.ABANDONED)
                 if link.beat(now):
                     self._stir(link)
@@ -168,7 +168,7 @@ class DraftExchange:
         self._due[link] = None
         self._stirred.set()
 
-    def _ask(self, link: DraftLink) -> None:
+    def _request_all(self, link: DraftLink) -> None:
         link.asks = True
         self._stir(link)
 
@@ -205,7 +205,7 @@ class DraftExchange:
         """Packets may have been lost in both directions."""
         for link in self._links.values():
             link.begun.clear()
-            self._ask(link)
+            self._request_all(link)
 
     def _receive(self, key: SessionKey, packet: bytes) -> None:
         link = self._links.get(key)
@@ -230,7 +230,7 @@ class DraftExchange:
         self._number = max(self._number, notice.origin.number)
         draft = board.drafts.get(notice.message_id)
         if draft is not None and draft.is_copy and draft.origin == notice.origin:
-            link.heard[notice.message_id] = asyncio.get_running_loop().time()
+            link.last_seen[notice.message_id] = asyncio.get_running_loop().time()
         match notice:
             case Alive():
                 self._take_alive(link, board, draft, notice)
@@ -261,14 +261,14 @@ class DraftExchange:
             link.begun.discard(draft.origin)
             self._stir(link)
         elif draft.is_copy and draft.origin == alive.origin and draft.length < alive.length:
-            self._ask(link)
+            self._request_all(link)
 
     def _take_grown(self, link: DraftLink, board: DraftBoard, draft: Draft | None, grown: Grown) -> None:
         if draft is None or draft.origin != grown.origin:
             return  # the owner's next beat starts a copy
         fresh = draft.fresh(grown.part, grown.start, grown.text)
         if grown.start > draft.size(grown.part):
-            self._ask(link)
+            self._request_all(link)
         elif fresh:
             try:
                 self._boards.append(board, draft, grown.part, fresh)
@@ -299,8 +299,8 @@ class DraftExchange:
         except LimitExceeded as error:
             logger.info("a draft of another replica cannot be shown: %s", error)
             return
-        link.heard[alive.message_id] = asyncio.get_running_loop().time()
-        self._ask(link)
+        link.last_seen[alive.message_id] = asyncio.get_running_loop().time()
+        self._request_all(link)
 
     def _end(self, link: DraftLink, draft: Draft, state: DraftState) -> None:
         if link.board is not None and (state in TOLD or state is DraftState.REPLACED):

@@ -35,15 +35,15 @@ class DraftLink:
         """Whether to request all drafts from the beginning."""
         self.begun: set[Origin] = set()
         """Own drafts that were announced to the others."""
-        self.heard: dict[str, float] = {}
+        self.last_seen: dict[str, float] = {}
         """When the owner of each copy was last heard from, in the loop's time."""
         self.preparing: set[str] = set()
         self._beats = False
         """Whether to report that the own drafts are being written."""
         self._beat_at = 0.0
         self._renews = False
-        self._told_viewers = 0
-        self._told_at = 0.0
+        self._sent_viewers = 0
+        self._sent_at = 0.0
         self._wanted: dict[str, tuple[int, float]] = {}
         """How many viewers each other replica has, and how long that is valid."""
         self._exported: dict[str, tuple[Draft, dict[str, int]]] = {}
@@ -69,12 +69,14 @@ class DraftLink:
         board = self.board
         if board is None:
             return False
-        self.heard = {message_id: at for message_id, at in self.heard.items() if message_id in board.drafts}
+        self.last_seen = {
+            message_id: at for message_id, at in self.last_seen.items() if message_id in board.drafts
+        }
         due = bool(self._wanted) or now - self._beat_at >= UNWANTED_BEAT_SECONDS
         if due and board.owned:
             self._beats, self._beat_at = True, now
-        if board.viewers and board.copies and now - self._told_at >= RENEW_SECONDS:
-            self._renews, self._told_at = True, now
+        if board.viewers and board.copies and now - self._sent_at >= RENEW_SECONDS:
+            self._renews, self._sent_at = True, now
         return self._beats or self._renews
 
     def notices(self, replica: str) -> Iterator[Notice]:
@@ -94,13 +96,13 @@ class DraftLink:
     def _own_viewers(self, replica: str) -> Iterator[Notice]:
         board = self.board
         viewers = len(board.viewers) if board is not None else 0
-        begins = viewers > 0 and not self._told_viewers
+        begins = viewers > 0 and not self._sent_viewers
         # The number matters only to owners, and where there are copies there is an owner.
         matters = begins or not viewers or (board is not None and bool(board.copies))
-        changed = matters and viewers != self._told_viewers
+        changed = matters and viewers != self._sent_viewers
         if changed or self.asks or self._renews:
             yield Wanted(replica, viewers, self.asks or begins)
-        self._told_viewers, self.asks, self._renews = viewers, False, False
+        self._sent_viewers, self.asks, self._renews = viewers, False, False
 
     def _signs_of_life(self, owned: list[Draft]) -> Iterator[Notice]:
         for draft in owned:

@@ -59,7 +59,7 @@ class Sweeper:
         self._retried: Due | None = None
         """The last skipped expiry that was retried; None to start from the first when it is time."""
         self._retry_at = 0.0
-        self._aside = 0
+        self._skipped = 0
         self._first_error: DomainError | None = None
 
     async def run(self) -> None:
@@ -79,15 +79,15 @@ class Sweeper:
     async def sweep_expiries(self) -> None:
         """Records all due expiries that were not skipped, and retries some of those."""
         if (keyring := self._keyring()) is not self._tried_with:
-            self._tried_with, self._after, self._aside = keyring, None, 0
-        known, self._first_error = self._aside, None
+            self._tried_with, self._after, self._skipped = keyring, None, 0
+        known, self._first_error = self._skipped, None
         await _drain(self.expire)
-        if self._aside > known:
+        if self._skipped > known:
             if not known:
                 self._retry_at = asyncio.get_running_loop().time() + self._retry_seconds
             logger.warning(
-                "%s expiries could not be recorded and were set aside; the first error was: %s",
-                self._aside - known,
+                "%s expiries could not be recorded and were skipped; the first error was: %s",
+                self._skipped - known,
                 self._first_error,
             )
         await _drain(self._retry)
@@ -97,7 +97,7 @@ class Sweeper:
         due = await self._store.due(limit, self._after)
         errors = await self._try(due)
         self._first_error = self._first_error or (errors[0] if errors else None)
-        self._aside += len(errors)
+        self._skipped += len(errors)
         if due:
             self._after = due[-1]
         return len(due)
@@ -105,7 +105,7 @@ class Sweeper:
     async def _retry(self, _: int) -> int:
         """Retries a few skipped expiries. Returns 0, so that the next ones wait for the next sweep."""
         now = asyncio.get_running_loop().time()
-        if self._after is None or not self._aside or now < self._retry_at:
+        if self._after is None or not self._skipped or now < self._retry_at:
             return 0
         found = await self._store.due(RETRIED_AT_ONCE, self._retried)
         due = [each for each in found if each <= self._after]

@@ -141,8 +141,8 @@ class Subscriptions:
         quiet_since = loop.time()
         while not cursor.ended:
             async with self._turn(cursor):
-                found = cursor.at_hand() or await self._next(cursor)
-                if cursor.told != cursor.log_id:
+                found = cursor.cached() or await self._next(cursor)
+                if cursor.sent_log_id != cursor.log_id:
                     await cursor.checkpoint()
                 shown = await cursor.show(found)
             if shown:
@@ -201,7 +201,7 @@ class _Cursor:
         """Reads the session as of a change; None if changes were not requested."""
         self.log_id = ""
         """The log that the position belongs to; empty if not known yet."""
-        self.told = ""
+        self.sent_log_id = ""
         """The identity that was last reported to the caller."""
         self.position = Sequence(0)
         self.batch = BATCH
@@ -218,7 +218,7 @@ class _Cursor:
         """Events that were read before the first checkpoint."""
 
     async def checkpoint(self) -> None:
-        self.skipped, self.told = 0, self.log_id
+        self.skipped, self.sent_log_id = 0, self.log_id
         await self.sink.checkpoint(self.position, self.log_id)
 
     @property
@@ -232,7 +232,7 @@ class _Cursor:
             raise LogReplaced(log_id)
         self.log_id = log_id or self.log_id
 
-    def at_hand(self) -> _Batch | None:
+    def cached(self) -> _Batch | None:
         """The next events, if the first read is still current or the feed has cached them; None to read the log."""
         first, self.first = self.first, None
         feed = self.feed
@@ -291,7 +291,7 @@ class _Cursor:
             if drafts.is_due:
                 await drafts.show(self.position)
             else:
-                await feed.changed(seen, left, beside=drafts.waiting)
+                await feed.changed(seen, left, waiters=drafts.waiting)
 
     async def show(self, batch: _Batch) -> bool:
         """Shows events one by one, until the next may have been erased since it was read: a stream may be blocked for

@@ -124,9 +124,9 @@ class Backend(ABC):
         """Wake-ups between the servers that share the database; None if only one process can use it."""
 
     @abstractmethod
-    def when_failed_over(self, tell: Callable[[], None]) -> None:
-        """Registers `tell`, which is called, before anything is read, whenever another server takes over the database
-        and may lack the last events of its predecessor."""
+    def when_failed_over(self, callback: Callable[[], None]) -> None:
+        """Registers `callback`, which is called, before anything is read, whenever another server takes over the
+        database and may lack the last events of its predecessor."""
 
     @abstractmethod
     def is_missing(self) -> bool:

@@ -23,8 +23,8 @@ GATHER_SECONDS: Final = 0.004
 LONG_SECONDS: Final = 0.02
 """Later questions do not wait for a read that takes longer than this."""
 
-BESIDE: Final = 2
-"""How many such reads may run in addition to the current one."""
+MAX_LONG: Final = 2
+"""How many such reads may run concurrently with the current one."""
 
 
 class Gather(Generic[Question, Answer]):
@@ -34,10 +34,10 @@ class Gather(Generic[Question, Answer]):
         self,
         read: Callable[[list[Question]], Awaitable[Sequence[Answer | Exception]]],
         *,
-        beside: int = BESIDE,
+        max_long: int = MAX_LONG,
     ) -> None:
         self._read = read
-        self._beside = beside
+        self._max_long = max_long
         self._waiting: dict[Question, list[asyncio.Future[Answer]]] = {}
         self._asked = 0
         self._wanted = 1
@@ -59,8 +59,8 @@ class Gather(Generic[Question, Answer]):
             self._enough.set()
         if self._serving is None:
             self._serving = asyncio.create_task(self._serve())
-        elif self._timer is None and self._beside:
-            self._timer = loop.call_later(LONG_SECONDS, self._overtake)
+        elif self._timer is None and self._max_long:
+            self._timer = loop.call_later(LONG_SECONDS, self._read_concurrently)
         return await answer
 
     async def close(self) -> None:
@@ -68,17 +68,17 @@ class Gather(Generic[Question, Answer]):
         while reads := {*self._long, *([self._serving] if self._serving is not None else [])}:
             await asyncio.wait(reads)
 
-    def _overtake(self) -> None:
+    def _read_concurrently(self) -> None:
         """Starts another reader of waiting questions if the current read takes long."""
         self._timer, loop = None, asyncio.get_running_loop()
         if self._serving is None or not self._waiting:
             return
         is_long = self._since is not None and loop.time() - self._since >= LONG_SECONDS
-        if is_long and len(self._long) < self._beside:
+        if is_long and len(self._long) < self._max_long:
             self._long.add(self._serving)
             self._serving, self._since = asyncio.create_task(self._serve()), None
         else:
-            self._timer = loop.call_later(LONG_SECONDS, self._overtake)
+            self._timer = loop.call_later(LONG_SECONDS, self._read_concurrently)
 
     async def _serve(self) -> None:
         this = asyncio.current_task()

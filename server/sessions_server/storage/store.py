@@ -75,7 +75,7 @@ class Store:
         self._histories = Gather(partial(self._gathered, reading.read_histories, snapshot=True))
         self._logs = Gather(partial(self._gathered, read_log.read_logs, snapshot=True))
         self._past = PastReads(runner, self._rules)
-        self._settled = Gather(self._settle, beside=0)
+        self._settled = Gather(self._settle, max_long=0)
 
     @property
     def log_bytes(self) -> int:
@@ -130,7 +130,7 @@ class Store:
                 return self._sessions.ask(question)
             return self._past.ask(reading.read_sessions, question)
 
-        return await self._ask(key, ask)
+        return await self._read_settled(key, ask)
 
     async def context(self, key: SessionKey, at: Sequence | None = None) -> Context:
         def ask(settled: bool) -> Awaitable[Context]:
@@ -139,15 +139,15 @@ class Store:
                 return self._contexts.ask(question)
             return self._past.ask(reading.read_contexts, question)
 
-        return await self._ask(key, ask)
+        return await self._read_settled(key, ask)
 
     async def history(self, key: SessionKey, query: HistoryQuery) -> HistoryPage:
-        return await self._ask(
+        return await self._read_settled(
             key, lambda settled: self._histories.ask(reading.OfHistory(key, query, settled))
         )
 
     async def log(self, key: SessionKey, after: Sequence, limit: int, *, changes: bool = False) -> LogPage:
-        return await self._ask(
+        return await self._read_settled(
             key, lambda settled: self._logs.ask(read_log.OfLog(key, after, limit, changes, settled))
         )
 
@@ -171,7 +171,7 @@ class Store:
         field = "reads" if any(map(is_search, reads)) else ""
         return await self._list(read, tenant=tenant_of(reads[0]) if reads else "", field=field)
 
-    async def _ask(self, key: SessionKey, ask: Callable[[bool], Awaitable[T]]) -> T:
+    async def _read_settled(self, key: SessionKey, ask: Callable[[bool], Awaitable[T]]) -> T:
         """An expiry, once visible, is final: a write decided before it cannot appear later, because whoever finds an
         expiry waits for such writes."""
         try:

@@ -42,32 +42,32 @@ def publish(feed: Feed, made: list[Event], erased_through: int = 0, log_id: str 
     feed.publish(Published(KEY, made, made[-1].sequence, Sequence(erased_through), log_id))
 
 
-def at_hand(feed: Feed, after: int, log_id: str = "") -> list[int] | None:
+def cached(feed: Feed, after: int, log_id: str = "") -> list[int] | None:
     found = feed.recent(Sequence(after), log_id)
     return None if found is None else [event.sequence for event in found]
 
 
 def test_a_new_feed_sends_readers_to_the_log() -> None:
-    assert at_hand(Feed(), 0) is None
+    assert cached(Feed(), 0) is None
 
 
 def test_readers_get_the_events_after_their_position() -> None:
     feed = Feed()
     publish(feed, events(5, 8))
-    assert at_hand(feed, 4) == [5, 6, 7, 8]
-    assert at_hand(feed, 7) == [8]
-    assert at_hand(feed, 8) == []
-    assert at_hand(feed, 3) is None, "event 4 is only in the log"
+    assert cached(feed, 4) == [5, 6, 7, 8]
+    assert cached(feed, 7) == [8]
+    assert cached(feed, 8) == []
+    assert cached(feed, 3) is None, "event 4 is only in the log"
 
 
 def test_the_ring_is_bounded_by_events_and_by_content() -> None:
     feed = Feed()
     publish(feed, events(1, RING_EVENTS + 10))
-    assert at_hand(feed, 9) is None
-    assert len(at_hand(feed, 10) or []) == RING_EVENTS
+    assert cached(feed, 9) is None
+    assert len(cached(feed, 10) or []) == RING_EVENTS
     publish(feed, events(RING_EVENTS + 11, RING_EVENTS + 20, "x" * 200_000))
-    assert at_hand(feed, RING_EVENTS + 18) is not None
-    assert at_hand(feed, RING_EVENTS + 10) is None
+    assert cached(feed, RING_EVENTS + 18) is not None
+    assert cached(feed, RING_EVENTS + 10) is None
 
 
 @pytest.mark.parametrize("changed", [ContextChange, Updated])
@@ -76,8 +76,8 @@ def test_paths_count_as_content(changed: type[ContextChange | Updated]) -> None:
     paths = ("k" * 100_000,) * 3
     for number in map(Sequence, range(1, 21)):
         publish(feed, [Event(KEY, number, EventType.UPDATED, Micros(0), "", changed(paths))])
-    assert at_hand(feed, 17) == [18, 19, 20]
-    assert at_hand(feed, 16) is None
+    assert cached(feed, 17) == [18, 19, 20]
+    assert cached(feed, 16) is None
 
 
 def test_the_size_of_a_ring_includes_the_json_of_its_messages() -> None:
@@ -86,8 +86,8 @@ def test_the_size_of_a_ring_includes_the_json_of_its_messages() -> None:
         body = MessageBody("user", data={"picture": "x" * 200_000})
         made = Message(f"m{at}", Sequence(at), Micros(0), body)
         publish(feed, [Event(KEY, Sequence(at), EventType.MESSAGE, Micros(0), "", made)])
-    assert at_hand(feed, 15) is None
-    assert at_hand(feed, 16) == [17, 18, 19, 20]
+    assert cached(feed, 15) is None
+    assert cached(feed, 16) == [17, 18, 19, 20]
 
 
 def test_readers_learn_which_content_is_out_of_date() -> None:
@@ -107,16 +107,16 @@ def test_erased_content_is_no_longer_cached() -> None:
     feed = Feed()
     publish(feed, events(1, 4))
     publish(feed, events(5, 5), erased_through=3)
-    assert at_hand(feed, 2) is None
-    assert at_hand(feed, 3) == [4, 5]
+    assert cached(feed, 2) is None
+    assert cached(feed, 3) == [4, 5]
 
 
 def test_events_of_another_replica_leave_no_gap() -> None:
     feed = Feed()
     publish(feed, events(1, 2))
     publish(feed, events(5, 6))
-    assert at_hand(feed, 2) is None
-    assert at_hand(feed, 4) == [5, 6]
+    assert cached(feed, 2) is None
+    assert cached(feed, 4) == [5, 6]
 
 
 def test_a_hint_ahead_of_the_ring_sends_readers_to_the_log() -> None:
@@ -124,9 +124,9 @@ def test_a_hint_ahead_of_the_ring_sends_readers_to_the_log() -> None:
     publish(feed, events(1, 2))
     before = feed.version
     feed.hint(Sequence(2))
-    assert (at_hand(feed, 2), feed.version) == ([], before), "nothing new was said"
+    assert (cached(feed, 2), feed.version) == ([], before), "nothing new was said"
     feed.hint(Sequence(3))
-    assert at_hand(feed, 2) is None
+    assert cached(feed, 2) is None
     assert feed.version > before
 
 
@@ -172,10 +172,10 @@ def test_a_rolled_back_log_is_not_cached() -> None:
     publish(feed, events(5, 8))
     publish(feed, events(6, 7, "others"))
     assert feed.foreign == 1, "what was read before is doubted"
-    assert at_hand(feed, 5) == [6, 7]
-    assert at_hand(feed, 4) is None
-    assert at_hand(feed, 7) == []
-    assert at_hand(feed, 8) is None, "the log knows that this position is beyond it"
+    assert cached(feed, 5) == [6, 7]
+    assert cached(feed, 4) is None
+    assert cached(feed, 7) == []
+    assert cached(feed, 8) is None, "the log knows that this position is beyond it"
     publish(feed, events(8, 8))
     assert feed.foreign == 1
 
@@ -184,24 +184,24 @@ def test_a_read_detects_that_the_log_was_rolled_back() -> None:
     feed = Feed()
     publish(feed, events(1, 8))
     feed.compare(Sequence(5), feed.version - 1)
-    assert at_hand(feed, 5) == [6, 7, 8], "they may have come while it read"
+    assert cached(feed, 5) == [6, 7, 8], "they may have come while it read"
     feed.compare(Sequence(8), feed.version)
-    assert at_hand(feed, 5) == [6, 7, 8]
+    assert cached(feed, 5) == [6, 7, 8]
     feed.compare(Sequence(5), feed.version)
-    assert at_hand(feed, 5) is None
+    assert cached(feed, 5) is None
     publish(feed, events(6, 6, "others"))
-    assert at_hand(feed, 5) == [6]
+    assert cached(feed, 5) == [6]
 
 
 def test_events_of_one_log_are_not_served_for_another() -> None:
     feed = Feed()
     publish(feed, events(1, 3), log_id="a")
-    assert at_hand(feed, 2, "a") == [3]
-    assert at_hand(feed, 2, "a.3-5f0c9a31") is None
+    assert cached(feed, 2, "a") == [3]
+    assert cached(feed, 2, "a.3-5f0c9a31") is None
     publish(feed, events(4, 4), log_id="a.4-5f0c9a31")
-    assert at_hand(feed, 2, "a") is None
-    assert at_hand(feed, 2, "a.4-5f0c9a31") is None, "3 is of the other one"
-    assert at_hand(feed, 3, "a.4-5f0c9a31") == [4]
+    assert cached(feed, 2, "a") is None
+    assert cached(feed, 2, "a.4-5f0c9a31") is None, "3 is of the other one"
+    assert cached(feed, 3, "a.4-5f0c9a31") == [4]
 
 
 def test_after_a_failover_all_readers_read_the_log() -> None:
@@ -210,8 +210,8 @@ def test_after_a_failover_all_readers_read_the_log() -> None:
         feed.publish(Published(KEY, events(1, 3), Sequence(3), Sequence(0)))
         seen = feed.version
         hub.distrust_all()
-        assert (feed.foreign, at_hand(feed, 3)) == (1, None)
+        assert (feed.foreign, cached(feed, 3)) == (1, None)
         assert feed.version > seen, "no waiter misses it"
         feed.hint(Sequence(2))
         feed.publish(Published(KEY, events(3, 3), Sequence(3), Sequence(0)))
-        assert (feed.foreign, at_hand(feed, 2)) == (2, [3])
+        assert (feed.foreign, cached(feed, 2)) == (2, [3])

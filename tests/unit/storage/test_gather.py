@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from sessions_server.storage import gather
-from sessions_server.storage.gather import BESIDE, Gather
+from sessions_server.storage.gather import MAX_LONG, Gather
 
 
 class Source:
@@ -100,14 +100,14 @@ async def test_later_questions_do_not_wait_for_a_long_read(
     asked = Gather(source.read)
     source.free.clear()
     long = []
-    for number in range(1, BESIDE + 2):  # nothing follows the last one
+    for number in range(1, MAX_LONG + 2):  # nothing is asked after the last one
         long.append(asyncio.create_task(asked.ask("long")))
         while len(source.batches) < number:  # noqa: ASYNC110  # there is no signal to wait for
             await asyncio.sleep(0)
     waits = asyncio.create_task(asked.ask("a"))
     for _ in range(20):
         await asyncio.sleep(0)
-    assert source.batches == [["long"]] * (BESIDE + 1), "so many are read at a time"
+    assert source.batches == [["long"]] * (MAX_LONG + 1), "as many reads as allowed run at once"
     source.free.set()
     assert await asyncio.gather(*long) == [1, 2, 3]
     assert await waits == 4
@@ -119,7 +119,7 @@ async def test_gathering_can_be_limited_to_one_read_at_a_time(
     source: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gather, "LONG_SECONDS", 0.0)
-    asked = Gather(source.read, beside=0)
+    asked = Gather(source.read, max_long=0)
     source.free.clear()
     both = [asyncio.create_task(asked.ask("long"))]
     await source.begun.wait()

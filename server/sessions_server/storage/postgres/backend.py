@@ -79,8 +79,8 @@ class PostgresBackend(Backend):
     def channel(self) -> Channel:
         return NotifyChannel(self.hosts)
 
-    def when_failed_over(self, tell: Callable[[], None]) -> None:
-        self.hosts.when_failed_over(tell)
+    def when_failed_over(self, callback: Callable[[], None]) -> None:
+        self.hosts.when_failed_over(callback)
 
     def is_missing(self) -> bool:
         return False

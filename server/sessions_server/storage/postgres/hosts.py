@@ -113,12 +113,12 @@ class Hosts:
             options.pop(name, None)
         self._options: dict[str, Any] = {**options, "dsn": f"postgresql://?{urlencode(tls)}" if tls else None}
         self._newest: _Lineage | None = None
-        self._tell: list[Callable[[], None]] = []
+        self._callbacks: list[Callable[[], None]] = []
         self._made: WeakKeyDictionary[asyncpg.Connection, _Lineage] = WeakKeyDictionary()
 
-    def when_failed_over(self, tell: Callable[[], None]) -> None:
-        """Registers `tell`, which is called when a primary on a newer timeline is found, before it is used."""
-        self._tell.append(tell)
+    def when_failed_over(self, callback: Callable[[], None]) -> None:
+        """Registers `callback`, which is called when a primary on a newer timeline is found, before it is used."""
+        self._callbacks.append(callback)
 
     def epoch(self, connection: asyncpg.Connection) -> str:
         """The epoch of the server that a connection leads to, as eight characters; empty if unknown."""
@@ -254,8 +254,8 @@ class Hosts:
             for connection, lineage in list(self._made.items()):
                 if lineage.timeline < found.timeline:
                     connection.terminate()
-            for tell in self._tell:
-                tell()
+            for callback in self._callbacks:
+                callback()
         self._newest = found
 
     def _timeline(self, connection: asyncpg.Connection) -> int:

@@ -72,7 +72,7 @@ class SqliteBackend(Backend):
     def channel(self) -> None:
         return None
 
-    def when_failed_over(self, tell: Callable[[], None]) -> None:
+    def when_failed_over(self, callback: Callable[[], None]) -> None:
         """A file has no failover."""
 
     def is_missing(self) -> bool:
