@@ -16,9 +16,9 @@ python3 -m venv "$folder/venv"
     cd "$folder"
     apt-get --quiet --option APT::Sandbox::User=root download apache2-bin libapr1 libaprutil1 > download.log 2>&1 ||
         { cat download.log; exit 1; }
-    for package in *.deb; do dpkg-deb --extract "$package" root; done
+    for package in *.deb; do dpkg-deb --extract "$package" unpacked; done
 )
-export LD_LIBRARY_PATH="$folder/root/usr/lib/$(uname -m)-linux-gnu"
+export LD_LIBRARY_PATH="$folder/unpacked/usr/lib/$(uname -m)-linux-gnu"
 export FOLDER="$folder"
 GRPC_VERBOSITY=NONE "$folder/venv/bin/python" - <<'PYTHON'
 import os
@@ -35,7 +35,7 @@ import h2.connection
 import h2.events
 
 FOLDER = Path(os.environ["FOLDER"])
-APACHE = FOLDER / "root/usr/sbin/apache2"
+APACHE = FOLDER / "unpacked/usr/sbin/apache2"
 METHOD = "/test/Follow"
 SERVER = """
 import sys, threading
@@ -77,7 +77,7 @@ def start_apache(server):
         port = free.getsockname()[1]
     names = ("mpm_event", "authz_core", "http2", "proxy", "proxy_http2")
     modules = "\n".join(
-        f"LoadModule {name}_module {FOLDER}/root/usr/lib/apache2/modules/mod_{name}.so" for name in names
+        f"LoadModule {name}_module {FOLDER}/unpacked/usr/lib/apache2/modules/mod_{name}.so" for name in names
     )
     config = FOLDER / "apache.conf"
     config.write_text(CONFIGURATION.format(folder=FOLDER, port=port, server=server, modules=modules))
