@@ -22,7 +22,7 @@ _TEXT: Final = "Something that is worth a sentence or two. " * 4
 
 
 def fill(folder: Path, *, sessions: int, messages: int = 0) -> None:
-    """Fills the database of a server that is started on this folder. With `messages`, each session has that many, and a
+    """Starts a server on this folder and fills its database. With `messages`, each session has that many, and a
     context."""
     with sessions_server(folder) as process, connected(process) as server:
         patterns = {

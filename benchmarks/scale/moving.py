@@ -1,4 +1,4 @@
-"""Measures `sessions-server import`: sessions a second as it brings them in, many together, and one by one beside it.
+"""Measures `sessions-server import`: sessions per second when imported in batches, as it does, and one by one.
 
 Run by hand: `.venv/bin/python -m benchmarks.scale.moving --sessions 20000`, with `--postgres` into PostgreSQL, and with
 `--messages 15` for sessions that have messages and a context. Both ways take turns, so that what else the machine does
@@ -46,7 +46,7 @@ async def export(url: str, dump: Path) -> None:
 
 
 class Cost(NamedTuple):
-    """What it takes to bring in one session, in seconds."""
+    """The time to import one session, in seconds."""
 
     elapsed: float
     cpu: float

@@ -291,7 +291,7 @@ def _subscriptions(settings: Settings, store: Store, hub: Hub) -> Subscriptions:
 def tune_gc() -> None:
     """Exempts everything loaded so far from collection and makes collections rare, in a process that is only a server
     or a command. A call allocates hundreds of objects that reference counting frees; at the default thresholds the
-    collector takes a good part of a loaded server's CPU time."""
+    collector takes much of a loaded server's CPU time."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)

@@ -75,8 +75,8 @@ def nothing_left(tmp_path: Path) -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def copied_tables() -> Iterator[None]:
-    """Databases in memory get copies of the tables that the first one got, as those on PostgreSQL do: migrations are
-    most of what a short test takes."""
+    """Databases in memory get copies of the first one's tables, as those on PostgreSQL do: migrations take most of
+    the time of a short test."""
     statements: list[str] = []
 
     def migrate(connection: Connection) -> None:

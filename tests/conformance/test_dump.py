@@ -63,7 +63,7 @@ class Place:
                 return await import_all(self.target.store, transfers, reader, progress=progress)
 
     def forge(self, old: bytes, new: bytes) -> None:
-        """Changes the file, and what it says of all its bytes."""
+        """Changes the file, and the checksum in its last line."""
         *lines, _, _ = self.dump.read_bytes().replace(old, new).split(b"\n")
         whole = b"".join(line + b"\n" for line in lines)
         count = sum(line.startswith(CLOSING) for line in lines)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 MANY: Final = 2 * FEW + 40
 OLD: Final = [f"k{number:04}" for number in range(MANY)]
 NEW: Final = [f"k{number:04}" for number in range(0, 2 * MANY, 40)]
-"""Half of them are names of old ones."""
+"""Half of them have the names of old ones."""
 
 
 def old(key_: str, scope: Scope = IN_SESSION) -> PutRecord:

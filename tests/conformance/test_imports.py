@@ -149,7 +149,7 @@ async def test_a_refused_import_stores_nothing(importer: Importer) -> None:
 
 
 async def test_a_session_that_moves_comes_in_one_transaction(importer: Importer) -> None:
-    """So that the command can be killed, and run again at once."""
+    """So that the command can be killed and run again immediately."""
     for parts in (stream(100, twice=True), stream(100)[:-1]):
         with pytest.raises(InvalidRequest):
             await importer.transfers.move_in(KEY, sent(parts))

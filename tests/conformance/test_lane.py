@@ -151,7 +151,7 @@ async def test_searches_beyond_the_waiting_limit_are_refused(bench: Harness) -> 
 
 
 async def test_no_tenants_searches_wait_for_all_of_anothers(bench: Harness) -> None:
-    """Each has its turn after one of every other that waits, and places of its own to wait in."""
+    """Each gets a turn after one search of every other waiting tenant, and has a separate queue."""
     order: list[str] = []
     running = [search(bench) for _ in range(SEARCHES)]
     await until(lambda: bench.store.lane.running == SEARCHES)

@@ -33,7 +33,7 @@ from tests.support.debian import environment_with
 DEFAULT_ADDRESS = "127.0.0.1:50051"
 DEFAULT_URL = "http://127.0.0.1:8080"
 NEWCOMER_SECONDS = 60
-"""From the end of the installation to the first event; far beyond what it takes."""
+"""The limit from the end of the installation to the first event; much longer than it should take."""
 
 _FENCE = re.compile(r"^(?P<indent> *)(?P<fence>`{3,}|~{3,})\s*(?P<word>[\w+-]*)")
 

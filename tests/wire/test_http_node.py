@@ -33,7 +33,7 @@ def guarded(tmp_path: Path) -> Iterator[Server]:
 
 
 def descriptors_in(folder: Path) -> Path:
-    """The protos in the form that clients read them in when nothing is generated."""
+    """The protos as descriptors, for clients without generated code."""
     descriptors = folder / "descriptors.binpb"
     buf = Path(sys.executable).parent / "buf"
     subprocess.run([buf, "build", ROOT / "protos", "--output", descriptors], check=True)

@@ -153,7 +153,7 @@ def chunks_present(packed: Sequence[Packed]) -> list[ops.Condition]:
 
 
 async def history(client: AsyncClient, session_id: str, *, limit: int) -> Sequence[Message]:
-    """The newest messages, as they were at one instant. Raises NotFound.
+    """A consistent read of the newest messages. Raises NotFound.
 
     A large history is read in pages, the newest first. If messages were removed in between, it is read again: removing
     any of them removes the newest."""

@@ -172,7 +172,7 @@ def _through_scalar() -> PathConflict:
 
 
 def _value(here: Json | Missing, operation: Operation) -> Json:
-    """What takes the place of a value."""
+    """The new value after the operation."""
     match operation:
         case Set(value):
             return value

@@ -56,7 +56,7 @@ def next_due(session: Session) -> Due | None:
     """The earlier of the idle timeout and the end of the ttl; the ttl if they coincide."""
     if (
         session.config.timeout is None and session.storage.ttl is None
-    ):  # every write asks, most sessions have neither
+    ):  # fast path: every write calls this, and most sessions have neither
         return None
     by_ttl, by_idling = _ttl_due(session), _idle_due(session)
     if by_ttl is None or (by_idling is not None and by_idling.at < by_ttl.at):

@@ -26,7 +26,7 @@ class Import:
     """Returns the messages and records in order, in slices small enough that other writers do not wait long. Each call
     reads a file from its beginning."""
     at_once: bool = False
-    """Whether to import in one transaction, of which a process that is killed leaves nothing."""
+    """Whether to import in one transaction, so that nothing is left if the process is killed."""
 
 
 class Staged(NamedTuple):

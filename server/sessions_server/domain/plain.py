@@ -142,7 +142,7 @@ def _check_of_tuple(kind: type[Any]) -> Check:
 
     @functools.lru_cache
     def to_check(types: tuple[type, ...]) -> list[tuple[int, Check]]:
-        """The fields that are not sound by their values' types alone."""
+        """The fields whose soundness does not follow from their values' types."""
         known = zip(fields, types, strict=True)
         return [(index, check) for index, ((sound, check), type_) in enumerate(known) if type_ not in sound]
 
@@ -163,7 +163,7 @@ def _types_of(hint: Any) -> frozenset[Any]:
 
 
 def _class_of(hint: Any) -> Any:
-    """What the values of a hint, which is no union, are instances of."""
+    """The class of the values of a hint that is not a union."""
     kind = getattr(hint, "__supertype__", hint)
     return typing.get_origin(kind) or kind
 

@@ -43,7 +43,7 @@ class Snapshot(NamedTuple):
 NOTHING: Final = Snapshot()
 
 _KIND: Final = attrgetter("type", "imported")
-"""Equal of events that are folded in one step where they are messages."""
+"""Messages with an equal key are folded in one step."""
 
 
 def replay(base: Snapshot, events: Iterable[Event]) -> Snapshot:

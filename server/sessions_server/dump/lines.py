@@ -45,7 +45,7 @@ LONGEST_LINE: Final = 64 * 1024 * 1024
 """Longer than any line that is written: a page of messages, each byte six in JSON, encrypted, and in base64."""
 
 CLOSING: Final = form.beginnings("footer", "sealed_footer")
-"""How a line begins that ends a session, or the records of a scope."""
+"""How a line begins that closes a session or the records of a scope."""
 
 END: Final = form.beginnings("end")
 DAMAGED: Final = form.beginnings("damaged")

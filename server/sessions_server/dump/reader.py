@@ -54,7 +54,7 @@ class DumpReader:
         self._path = path
         self._cells = cells
         self.position = file.tell()
-        """How far the file was read."""
+        """The position up to which the file was read."""
 
     @property
     def size(self) -> int:

@@ -50,8 +50,8 @@ GATHERED_BYTES = 2 * 1024 * 1024
 """The total size of sessions to import together, not counting the last one."""
 
 PREPARED_AT_ONCE = 16
-"""How many sessions to read and check before the event loop gets a turn: PostgreSQL's answers about those that were
-sent come through it."""
+"""How many sessions to read and check before the event loop gets a turn, which it needs to receive PostgreSQL's
+results for the sessions sent before."""
 
 MOST_TRIES = 16
 """How often to restart the export of a session whose history is shortened meanwhile."""
@@ -175,11 +175,11 @@ class _Sent(NamedTuple):
     keys: list[SessionKey]
     outcomes: Seq[Awaitable[object]]
     position: int
-    """Where the last of them ends in the file."""
+    """The position in the file after the last of them."""
 
 
 class _Importer:
-    """Imports small sessions many at a time: while some are committed, the next are read and checked."""
+    """Imports small sessions in batches: while one is committed, the next is read and checked."""
 
     def __init__(
         self, target: ReadStore, transfers: Transfers, reader: DumpReader, progress: Progress
@@ -209,7 +209,7 @@ class _Importer:
             raise stop
 
     async def _prepare(self) -> tuple[list[Commit], SetupError | None]:
-        """Return commits for the collected sessions that are missing, and the error that stops the import, if any."""
+        """Returns commits for the collected sessions that are missing, and the error that stops the import, if any."""
         gathered, self._gathered, self._bytes = self._gathered, [], 0
         heads = await self._target.heads([header.session.key for header, _ in gathered])
         coming: list[Commit] = []

@@ -51,7 +51,7 @@ class Feed:
             return None
         if log_id != self._log_id or after > self._ring[-1].sequence:
             return None
-        if after + 1 == self._ring[-1].sequence:  # what most of those who are woken ask for
+        if after + 1 == self._ring[-1].sequence:  # what most woken watchers need
             return [self._ring[-1]]
         skipped = after + 1 - self._ring[0].sequence
         return [self._ring[index] for index in range(skipped, len(self._ring))]

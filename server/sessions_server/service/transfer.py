@@ -158,7 +158,7 @@ class Transfers:
         return await self._import(key, records, _Import(fail_if_exists=True, moved=True))
 
     def prepare(self, key: SessionKey, records: Iterator[ExportRecord]) -> Commit:
-        """Return the commit that does the same for a small session. Raises the errors of reading the records, and
+        """Returns the commit that does the same for a small session. Raises the errors of reading the records, and
         InvalidRequest."""
         checker, taken = Checker(), list[ExportRecord]()
         for record in records:
@@ -193,7 +193,7 @@ class Transfers:
             try:
                 if rows > SLICE_ROWS or spool.size_bytes > SLICE_BYTES:
                     committed = await self._commits.import_(
-                        # The command that moves a database can be killed and run again at once.
+                        # So that the command that moves a database can be run again immediately after it was killed.
                         Import(opening=commit, slices=slices, at_once=how.moved)
                     )
                 else:

@@ -196,7 +196,7 @@ def _record_row(name: RecordName) -> str:
 
 def keeping_of(request: StoredRequest, content: Content) -> Keeping:
     if request.outlives:
-        return Keeping.OUTLIVING  # which may outlive any key
+        return Keeping.OUTLIVING  # it may outlive any key
     if request.kept is not None and request.kept.log_id:
         return Keeping.RECEIPT
     return Keeping.CLEAR if content.data_key is None else Keeping.SEALED

@@ -45,8 +45,8 @@ _NEXT: Final = Prepared(
 def erase_hidden(
     connection: Connection, session: Mapping[str, str], start: int, after: str | None, limit: int, most: int
 ) -> tuple[int, str | None]:
-    """Looks at the session's next records, at most `limit` of them and about `most` bytes, and deletes the hidden ones.
-    Returns how many it looked at, and where to continue; None at the end."""
+    """Examines the session's next records, at most `limit` of them and about `most` bytes, and deletes the hidden ones.
+    Returns how many it examined, and where to continue; None at the end."""
     collection, key = ("", "") if after is None else loads(after)
     rows = _NEXT.rows(
         connection, **session, start=start, after_collection=collection, after_key=key, count=limit

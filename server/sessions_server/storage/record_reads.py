@@ -49,8 +49,8 @@ IS_ERASED: Final = sa.or_(
 IS_HIDDEN: Final = sa.case(
     (sessions.c.records_start > 0, records.c.position < sessions.c.records_start), else_=sa.false()
 )
-"""Whether a record is hidden because an import has replaced its session. Unless one has, the position is not read: it
-is stored after the value."""
+"""Whether a record is hidden because an import has replaced its session. The position, which is stored after the value,
+is only read if an import has."""
 
 _keys = listed("keys")
 _of_session = sa.and_(

@@ -192,7 +192,7 @@ def lock_rows(connection: Connection, names: Iterable[RecordName]) -> None:
 def _hidden(
     connection: Connection, by_key: Mapping[StoredKey, RecordName], starts: Mapping[SessionKey, int]
 ) -> set[RecordName]:
-    """Those of the records that are before their session's start."""
+    """The hidden records: those before their session's start."""
     asked = [
         (*key, start)
         for key, name in by_key.items()

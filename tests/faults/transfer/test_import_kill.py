@@ -87,7 +87,7 @@ async def test_the_part_stored_before_a_kill_is_invisible_and_erased(
         with pytest.raises(NotFound):
             client.sessions.get("copy")
         assert list(client.sessions.search(metadata_filter={"c": CANARY})) == []
-        if "postgres" in database_url:  # where another server may be importing
+        if "postgres" in database_url:  # there another server may be importing
             with pytest.raises(Unavailable, match=UNDER_WAY):
                 client.sessions.create(user_id="u", session_id="copy")
             clock.turn(seconds=LEASE / 1_000_000)

@@ -44,7 +44,7 @@ def encode_history(page: HistoryPage) -> bytes:
 
 
 def is_history_encoded(page: HistoryPage) -> bool:
-    """Whether `encode_history` has only to look the page up."""
+    """Whether the page is already encoded, so that `encode_history` only looks it up."""
     return id(page) in _ENCODED
 
 

@@ -28,7 +28,7 @@ _CHECKPOINT_PAGES: Final = 2_000
 _NOT_UTF_8: Final = "Could not decode to UTF-8"
 
 _WRITER_CACHE_KIB: Final = 16 * 1024
-"""Room for the pages of a large transaction: those that do not fit are written to the log early, and read again."""
+"""Must hold the pages of a large transaction: others are written to the log early, and read again."""
 
 _OF_A_NEW_FILE: Final = "PRAGMA auto_vacuum = INCREMENTAL"
 """It would write to an existing file, perhaps on a full disk, at every start, so it is only set on new files;

@@ -255,7 +255,7 @@ class SqliteRunner(Runner):
                 self._check_log(connection)
                 with connection.begin():
                     migrate(connection)
-                    give_up_all(connection)  # of a process that was killed: this one has the file to itself
+                    give_up_all(connection)  # left by a killed process: this one has exclusive access
                     last = 0 if self._lock is None else recognize(connection, self._lock)
                 if self._path is not None and self._lock is not None:
                     self._lock.note_transaction(last)

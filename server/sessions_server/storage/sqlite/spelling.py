@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 _MOST_TOGETHER: Final = 128
 
 _OR_FAIL: Final = "OR FAIL"
-"""In a statement for many rows. Without it SQLite first copies each page that it changes, to be able to undo the
-statement alone, which is a third of its work. Here an error undoes the whole transaction."""
+"""In a statement for many rows. Without it SQLite copies each page before changing it, so that it can roll back
+the statement alone; that takes a third of the time. Here an error rolls back the whole transaction."""
 
 _GIVEN: Final = sa.table("given")
 """The rows of parameters, as a table."""
