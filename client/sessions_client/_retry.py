@@ -40,8 +40,9 @@ class Backoff:
 
     base_seconds: float = 0.1
     cap_seconds: float = 5.0
-    rng: Callable[[], float] = field(default=random.random, repr=False)
-    """Returns a number between 0 and 1."""
+    rng: Callable[[], float] = field(default=random.SystemRandom().random, repr=False)
+    """Returns a number between 0 and 1. Not from the `random` module's own state, which a program may have seeded: a
+    subscription that reconnects in the background would change the program's next numbers."""
 
     def delay(self, attempt: int) -> float:
         """The delay after the given failed attempt, counted from 0."""

@@ -184,7 +184,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(staging, "LEASE", LEASE_SECONDS * SECOND)
     monkeypatch.setattr(transfer, "SLICE_ROWS", 2)
     monkeypatch.setattr(transfer, "MESSAGES_PER_RECORD", 1)
-    monkeypatch.setattr(erasure, "random", random.Random(SEED))
+    monkeypatch.setattr(erasure, "_random", random.Random(SEED))
     monkeypatch.setattr(removal, "FEW", FEW)
     monkeypatch.setattr(erasure, "FEW", FEW)
     of_answers = erasure._having_many(requests, requests.c.sealed < erasure._KEEPING_ERASED)

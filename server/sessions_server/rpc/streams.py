@@ -32,6 +32,9 @@ LONGEST_SECONDS: Final = 45 * 60.0
 LONGEST_TIMER_SECONDS: Final = 86_400.0
 """The maximum age of any stream; the event loop does not accept timers of years."""
 
+# Not the module's own state: with `:memory:`, the server runs in its user's process.
+_random: Final = random.SystemRandom()
+
 JITTER: Final = 0.2
 """The fraction of its maximum age by which a subscription may end earlier, so that not all reconnect at once."""
 
@@ -100,7 +103,7 @@ class Streams:
     def _age(self, stream: _Stream) -> asyncio.TimerHandle:
         """One timer per stream: streams that end together would reconnect together."""
         reason = StreamAged("The stream reached its maximum age; continue from the last sequence received.")
-        return _call_later(self._longest_seconds * (1 - random.random() * JITTER), _end, stream, reason)
+        return _call_later(self._longest_seconds * (1 - _random.random() * JITTER), _end, stream, reason)
 
     def end_all(self) -> None:
         """Ends every open stream with SHUTTING_DOWN; streams opened later are not affected."""

@@ -48,6 +48,9 @@ if TYPE_CHECKING:
     from sessions_server.domain.models import Micros
     from sessions_server.storage.spans import Spans
 
+# Not the module's own state: with `:memory:`, the store runs in its user's process.
+_random: random.Random = random.SystemRandom()
+
 FEW: Final = 256
 """How many rows in total a write erases itself. More are left to later steps."""
 
@@ -265,7 +268,7 @@ def erase(connection: Connection, limit: int, *, now: Micros | None) -> int:
     items = _ITEMS.rows(connection, now=now)
     if not items:
         return 0
-    *chosen, instant = random.choice(items)  # a random one, so that several servers rarely collide
+    *chosen, instant = _random.choice(items)  # a random one, so that several servers rarely collide
     found = Erasure(*chosen)
     row = _LOCK_SESSION.first(connection, **found.session)
     claimed = _CLAIM.first(connection, **found.session, what=found.what)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import random
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from hypothesis import given, strategies as st
@@ -17,9 +18,6 @@ from sessions_client._retry import (
     error_to_raise,
     seconds_of,
 )
-
-if TYPE_CHECKING:
-    from random import Random
 
 LONGEST = Backoff(rng=lambda: 1.0)
 
@@ -90,7 +88,7 @@ def test_a_retry_delay_beyond_the_deadline_ends_the_attempts_at_once() -> None:
 
 
 @given(st.floats(0.1, 60), st.randoms(use_true_random=False))
-def test_the_attempts_go_on_until_the_deadline(timeout: float, chance: Random) -> None:
+def test_the_attempts_go_on_until_the_deadline(timeout: float, chance: random.Random) -> None:
     backoff, left = Backoff(rng=chance.random), timeout
     for attempt in range(10_000):
         wait = delay_before_retry(error(Code.UNAVAILABLE), attempt=attempt, remaining=left, backoff=backoff)
@@ -98,6 +96,13 @@ def test_the_attempts_go_on_until_the_deadline(timeout: float, chance: Random) -
             break
         left -= wait + 0.001
     assert left < 0.02
+
+
+def test_delays_leave_the_random_numbers_of_the_program_alone() -> None:
+    random.seed(1)
+    before = random.getstate()
+    assert 0 <= Backoff().delay(0) <= Backoff().base_seconds
+    assert random.getstate() == before
 
 
 def test_a_squeezed_last_attempt_does_not_hide_the_earlier_failure() -> None:
