@@ -43,20 +43,28 @@ def checkout(revision: str) -> Iterator[Path]:
         git("worktree", "remove", "--force", folder)
 
 
-def sides(before: Ours, after: Ours, *, rounds: int, seconds: float) -> dict[str, tuple[Rounds, Rounds]]:
-    """For each kind of call: the rates, and the server's CPU time per response in µs."""
+def sides(
+    before: Ours, after: Ours, *, rounds: int, seconds: float
+) -> dict[str, tuple[Rounds, Rounds] | None]:
+    """For each kind of call: the rates, and the server's CPU time per response in µs; None if it cannot be compared, as
+    when the other commit does not have the method."""
+    from benchmarks.load import BenchmarkError
     from benchmarks.report import Rounds, alternate
     from benchmarks.rules_calls import costed
 
-    found = {}
+    found: dict[str, tuple[Rounds, Rounds] | None] = {}
     for name, kind in kinds(seconds).items():
         first, second, cost = kind(before), kind(after), Rounds()
-        rates = alternate(
-            partial(costed, before.process, first, cost.first),
-            partial(costed, after.process, second, cost.second),
-            rounds=rounds,
-        )
-        found[name] = (rates, cost)
+        try:
+            rates = alternate(
+                partial(costed, before.process, first, cost.first),
+                partial(costed, after.process, second, cost.second),
+                rounds=rounds,
+            )
+        except BenchmarkError:
+            found[name] = None
+        else:
+            found[name] = (rates, cost)
     return found
 
 
@@ -126,8 +134,8 @@ def main() -> int:
     table = Table(title=f"This tree beside {options.revision}: median ratio (least to most)")
     for heading in ("What", "Rate", "CPU for a call"):
         table.add_column(heading)
-    for name, (rates, cost) in found.items():
-        table.add_row(name, spread(rates), spread(cost))
+    for name, measured in found.items():
+        table.add_row(name, *(("failed", "failed") if measured is None else map(spread, measured)))
     Console(width=None if sys.stdout.isatty() else 120).print(table)
     return 0
 
