@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-import subprocess
 import sys
 import time
 import uuid
@@ -21,7 +20,7 @@ from typing import Any, Final
 from benchmarks.http2 import Connection
 from benchmarks.load import CONNECTIONS, BenchmarkError, Call
 from benchmarks.messages import FRAME_BYTES, framed
-from benchmarks.processes import ROOT, environment
+from benchmarks.processes import measured_in_child
 
 REQUEST_ID: Final = str(uuid.UUID(int=0))
 """A placeholder in a request, replaced by a new id for each call."""
@@ -49,18 +48,8 @@ def call(calls: Sequence[Call], *, callers: int, seconds: float, connections: in
         "connections": min(connections, callers),
         "seconds": seconds,
     }
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.callers"],
-        input=json.dumps(task),
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env=environment(),
-        check=False,
-    )
-    if done.returncode != 0:
-        raise BenchmarkError(f"Calls of {first.method} failed: {(done.stderr or 'no reason given').strip()}")
-    return Answered(**json.loads(done.stdout))
+    what = f"Calls of {first.method}"
+    return Answered(**measured_in_child("benchmarks.callers", what=what, given=json.dumps(task)))
 
 
 class _Callers(Connection):

@@ -5,6 +5,7 @@ Invariant: nothing started here outlives its `with` block.
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -14,9 +15,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import psutil
+
+from benchmarks.load import BenchmarkError
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 SOURCES: Final = ("generated", "client", "server", "")
@@ -49,6 +52,30 @@ def environment(extra: Mapping[str, str] | None = None, *, root: Path = ROOT) ->
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("SESSIONS_")}
     paths = os.pathsep.join(str(root / source) for source in SOURCES)
     return {**inherited, "PYTHONPATH": paths, **(extra or {})}
+
+
+def measured_in_child(
+    module: str,
+    *arguments: object,
+    what: str,
+    python: Path | str = sys.executable,
+    given: str = "",
+    **env: str,
+) -> Any:
+    """Runs a module in a separate process; returns the JSON that it prints last. Raises BenchmarkError, saying what
+    could not be measured."""
+    done = subprocess.run(
+        [python, "-W", "ignore", "-m", module, *map(str, arguments)],
+        cwd=ROOT,
+        env=environment(env),
+        input=given,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise BenchmarkError(f"{what} could not be measured: {(done.stderr or 'no reason given').strip()}")
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 @contextmanager

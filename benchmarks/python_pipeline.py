@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -15,8 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from benchmarks.echo_server import event_loop
-from benchmarks.load import BenchmarkError
-from benchmarks.processes import ROOT, environment
+from benchmarks.processes import measured_in_child
 from benchmarks.text import CONTENT, ROLE
 from sessions_client import AsyncClient
 
@@ -33,17 +31,8 @@ class Added:
 
 def pipeline(address: str, sessions: Sequence[str], *, seconds: float) -> Added:
     """Adds messages in a separate process, always 512 at a time. Raises BenchmarkError if one is refused."""
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.python_pipeline", address, str(seconds), *sessions],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env=environment(),
-        check=False,
-    )
-    if done.returncode != 0:
-        raise BenchmarkError(f"The pipeline failed: {(done.stderr or 'no reason given').strip()}")
-    return Added(**json.loads(done.stdout))
+    arguments = (address, seconds, *sessions)
+    return Added(**measured_in_child("benchmarks.python_pipeline", *arguments, what="The pipeline"))
 
 
 async def measure(target: str, seconds: float, sessions: Sequence[str]) -> Added:

@@ -5,14 +5,12 @@ Both sides run in one process in the framework's environment, in turn.
 
 from __future__ import annotations
 
-import json
 import statistics
-import subprocess
 from typing import Final
 
 from benchmarks.environments import python_of
 from benchmarks.plan import Plan
-from benchmarks.processes import ROOT, environment, scratch
+from benchmarks.processes import ROOT, measured_in_child, scratch
 from benchmarks.report import Finding
 from benchmarks.rules_calls import ours
 
@@ -74,16 +72,10 @@ def _milliseconds(plan: Plan, framework: str) -> dict[str, list[float]]:
     """The median of each operation in each round."""
     python = python_of(ENVIRONMENTS / framework, PINS / f"{framework}.txt")
     with ours() as server, scratch() as folder:
-        arguments = [str(folder), server.address, str(plan.rounds), str(REPEATS)]
-        done = subprocess.run(
-            [python, "-W", "ignore", "-m", f"benchmarks.peers.beside_{framework}", *arguments],
-            cwd=ROOT,
-            env=environment(),
-            capture_output=True,
-            text=True,
-            check=False,
+        found: dict[str, list[float]] = measured_in_child(
+            f"benchmarks.peers.beside_{framework}",
+            *(folder, server.address, plan.rounds, REPEATS),
+            what=f"The adapter for {framework}",
+            python=python,
         )
-    if done.returncode != 0:
-        raise RuntimeError(f"The adapter for {framework} could not be measured:\n{done.stderr}")
-    found: dict[str, list[float]] = json.loads(done.stdout.splitlines()[-1])
     return found

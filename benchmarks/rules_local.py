@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -11,7 +10,7 @@ from typing import Final
 
 from benchmarks.environments import python_of
 from benchmarks.plan import Plan
-from benchmarks.processes import ROOT, environment, scratch, sessions_server
+from benchmarks.processes import ROOT, environment, measured_in_child, scratch, sessions_server
 from benchmarks.report import Finding, Rounds, alternate
 from benchmarks.rules_peers import ENVIRONMENTS, PEERS, PINS, rates
 
@@ -92,17 +91,9 @@ def _through_server(plan: Plan) -> dict[str, float]:
 
 
 def _adds(target: str, seconds: float, folder: Path) -> dict[str, float]:
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.python_adds", target, str(seconds)],
-        cwd=folder,
-        env=environment({"XDG_RUNTIME_DIR": str(folder)}),
-        capture_output=True,
-        text=True,
-        check=False,
+    found: dict[str, float] = measured_in_child(
+        "benchmarks.python_adds", target, seconds, what="The client", XDG_RUNTIME_DIR=str(folder)
     )
-    if done.returncode != 0:
-        raise RuntimeError(f"The client could not be measured:\n{done.stderr}")
-    found: dict[str, float] = json.loads(done.stdout)
     return found
 
 

@@ -5,8 +5,6 @@ They need no network and serve only their own process, so the server that they a
 
 from __future__ import annotations
 
-import json
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -14,7 +12,7 @@ from typing import Final
 from benchmarks.environments import python_of
 from benchmarks.ours import Ours
 from benchmarks.plan import Plan
-from benchmarks.processes import ROOT, scratch
+from benchmarks.processes import ROOT, measured_in_child, scratch
 from benchmarks.report import Finding, Rounds
 from benchmarks.rules_calls import ours
 
@@ -76,14 +74,6 @@ def _beside(plan: Plan, server: Ours, sessions: list[str], peer: Peer, python: P
 def rates(peer: Peer, python: Path, *, seconds: float) -> dict[str, float]:
     """How many messages per second a library adds, by number of callers."""
     with scratch() as folder:
-        done = subprocess.run(
-            [python, "-W", "ignore", "-m", f"benchmarks.peers.{peer.program}", folder, str(seconds)],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    if done.returncode != 0:
-        raise RuntimeError(f"{peer.what} could not be measured:\n{done.stderr}")
-    rates: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return rates
+        module = f"benchmarks.peers.{peer.program}"
+        found: dict[str, float] = measured_in_child(module, folder, seconds, what=peer.what, python=python)
+    return found
