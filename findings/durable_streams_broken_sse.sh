@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# The Durable Streams client makes an SSE connection again when it ends, but not when it breaks.
+# The Durable Streams client reconnects when an SSE connection ends, but not when it breaks.
 #
 # One would expect both to be retried: the client says that it reconnects by itself and resumes after the last offset,
 # and a server that is killed, a proxy that restarts or a phone that changes networks break connections rather than end
 # them. With `live: "sse"` a connection that breaks in the body fails the whole stream, and the program has to call
 # `stream` again with the last offset; with `live: "long-poll"` both are retried. It matters to anyone who picks SSE for
-# its latency: it works in every test that stops its server in order, and ends for good in the first real outage.
+# its latency: it works in every test that stops its server properly, and ends for good in the first real outage.
 set -euo pipefail
 
 folder=$(mktemp -d)

@@ -4,8 +4,8 @@
 # One would expect `{context: {task: "greet"}}` to be converted, or to be refused. The loader takes the object for a
 # Struct message, whose only field is `fields`, and drops the rest without an error: the server stores an empty object,
 # and the data are lost. With `keepCase: true`, which makes the fields of your own messages snake_case, the built-in
-# messages stay camelCase, so `string_value` is dropped too and leaves a Value without a kind. It matters to everyone who
-# sends JSON over gRPC from Node.js: convert objects explicitly, and check in a test what arrives.
+# messages stay camelCase, so `string_value` is dropped too and leaves a Value without a kind. It matters to everyone
+# who sends JSON over gRPC from Node.js: convert objects explicitly, and check in a test what arrives.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

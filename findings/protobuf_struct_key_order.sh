@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Python's protobuf: the same bytes of a Struct become JSON with another order of keys in each process.
+# Python's protobuf: the same bytes of a Struct become JSON with a different order of keys in each process.
 #
 # One would expect the order of the wire, as `json.loads` keeps that of a string, or at least one order for all: within
-# one process the result is stable, so a test that compares two strings passes. The order depends on a seed that is drawn
-# when the process starts. It matters to anyone who hashes, caches, signs or compares the JSON (an HTTP ETag, a prompt
-# cache, a request's fingerprint, a golden file): with several workers, or after a restart, equal data differ. Sort the
-# keys before the JSON is used as bytes; deterministic serialization orders the protobuf, not its JSON.
+# one process the result is stable, so a test that compares two strings passes. The order depends on a seed that is
+# drawn when the process starts. It matters to anyone who hashes, caches, signs or compares the JSON (an HTTP ETag, a
+# prompt cache, a request's fingerprint, a golden file): with several workers, or after a restart, equal data differ.
+# Sort the keys before the JSON is used as bytes; deterministic serialization orders the protobuf, not its JSON.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
