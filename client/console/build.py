@@ -73,7 +73,9 @@ def main(arguments: list[str]) -> str | None:
         return str(error)
     wrong = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
     if wrong:
-        return "\n".join(["The console is not what its sources give; run `make console` and commit:", *wrong])
+        return "\n".join(
+            ["The built console does not match its sources; run `make console` and commit:", *wrong]
+        )
     return None
 
 

@@ -90,7 +90,7 @@ def test_the_list_and_the_event_lane_use_the_same_keys(page: Page, client: Clien
 
     page.keyboard.press("/")
     page.keyboard.type("nothing-like-this")
-    expect(page.get_by_text("No event passes the filter")).to_be_visible()
+    expect(page.get_by_text("No event matches the filter")).to_be_visible()
     page.keyboard.press("Escape")
     page.keyboard.press("?")
     expect(page.get_by_role("dialog", name="Keys")).to_be_visible()

@@ -38,7 +38,7 @@ def test_ten_thousand_events_are_open_with_few_rows(page: Page, client: Client) 
     expect(page.locator(".lane .line")).to_have_text("Live at 10,001")
     expect(page.locator(".event-sequence").last).to_have_text("10001")
     assert rows(page) < ROWS
-    earlier = page.get_by_role("button", name="Show what came before")
+    earlier = page.get_by_role("button", name="Show the events before")
     earlier.click()
     expect(earlier).to_have_count(0)
     page.keyboard.press("g")

@@ -62,7 +62,7 @@ export function isPassing(problem: Problem): boolean {
 
 function transportMessage(failure: ConnectError): string {
   if (failure.code === Code.DeadlineExceeded) return "The server took too long. Try again.";
-  if (failure.code === Code.Unauthenticated) return "The server asks for a token. Paste one to go on.";
+  if (failure.code === Code.Unauthenticated) return "The server requires a token. Paste one to continue.";
   return "The server cannot be reached. It may be restarting; the console tries again by itself.";
 }
 

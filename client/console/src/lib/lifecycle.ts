@@ -45,7 +45,7 @@ export function whyNot(verb: Verb, session: Facts, now: number): string | null {
   if (verb === "archive" && session.storageOptions?.persistence === Persistence.TEMPORARY)
     return "A temporary session cannot be archived: its data is erased when it ends.";
   if (verb === "resume" && session.state === EXPIRED && ttlIsOver(session, now))
-    return "The session's ttl is over. Only an idle timeout can be resumed from.";
+    return "The session's ttl is over. Only a session that idled too long can be resumed.";
   if (FROM[verb].includes(session.state)) return null;
   const allowed = FROM[verb].map(stateName);
   return `The session is ${stateName(session.state)}. Possible when it is ${listed(allowed)}.`;

@@ -89,7 +89,7 @@ function NoMessages({ isPast }: { isPast: boolean }) {
   return (
     <div class="empty">
       <h2>No messages{isPast ? " at that time" : " yet"}</h2>
-      <p>{isPast ? "Step on, or go back to now." : "Write the first one below. What programs add appears here at once."}</p>
+      <p>{isPast ? "Step forward, or go back to now." : "Write the first one below. What programs add appears here at once."}</p>
     </div>
   );
 }

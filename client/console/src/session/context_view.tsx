@@ -73,7 +73,7 @@ function rootOf(after: Json | undefined, before: Json | undefined): Node | null 
 }
 
 function Changes({ root, isFirst }: { root: Node | null; isFirst: boolean }) {
-  if (!root || isFirst) return <span class="faint">What was before this event is not kept.</span>;
+  if (!root || isFirst) return <span class="faint">The state before this event is no longer kept.</span>;
   const { added, removed, changed } = countChanges(root);
   if (added + removed + changed === 0) return <span class="faint">This event did not change the context.</span>;
   return (

@@ -67,7 +67,7 @@ export function EditContext({ model, context, onClose }: Props) {
           <p>The context has changed since you opened it. Nothing was saved.</p>
           <p class="actions">
             <Button onClick={() => void reload(false)}>Load the current one</Button>
-            <Button onClick={() => void reload(true)}>Keep my text, and replace it</Button>
+            <Button onClick={() => void reload(true)}>Keep my text and overwrite it</Button>
           </p>
         </div>
       ) : (

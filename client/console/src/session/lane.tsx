@@ -68,7 +68,7 @@ export function Lane({ model }: { model: SessionModel }) {
     { key: "j", label: "Next event", run: () => select(here < 0 ? rows.length - 1 : here + 1) },
     { key: "k", label: "Previous event", run: () => select(here < 0 ? rows.length - 1 : here - 1) },
     { key: "Enter", label: "Show the session as of the event, or close it", run: () => open(rows[here]) },
-    { key: "p", label: "Pause the lane, or go on", run: togglePause },
+    { key: "p", label: "Pause the events, or continue", run: togglePause },
     { key: "g", label: "First event", run: () => select(0) },
     { key: "G", label: "Newest event, live", run: toEnd },
   ]);
@@ -88,7 +88,7 @@ export function Lane({ model }: { model: SessionModel }) {
         <ConnectionLine model={model} pausedAt={pausedAt} />
         <Button
           icon={pausedAt === null ? "pause" : "resume"}
-          label={pausedAt === null ? "Pause the events" : "Let the events go on"}
+          label={pausedAt === null ? "Pause the events" : "Resume the events"}
           kind="quiet"
           hint="p"
           pressed={pausedAt !== null}
@@ -123,7 +123,7 @@ export function Lane({ model }: { model: SessionModel }) {
         </ol>
         {rows.length === 0 && log.events.length > 0 && (
           <div class="empty">
-            <h2>No event passes the filter</h2>
+            <h2>No event matches the filter</h2>
             <p>{formatCount(log.events.length)} are hidden.</p>
             <Button onClick={() => setQuery({ show: "", find: "" })}>Clear the filter</Button>
           </div>
@@ -166,7 +166,7 @@ function LaneFilter({ search, kinds }: { search: { current: HTMLInputElement | n
   return (
     <div class="lane-filter">
       <label class="search">
-        <span class="sr-only">Words in the events; one after a minus must not be there</span>
+        <span class="sr-only">Words in the events; a minus before a word excludes it</span>
         <Icon name="search" />
         <input
           ref={search}
@@ -181,7 +181,7 @@ function LaneFilter({ search, kinds }: { search: { current: HTMLInputElement | n
         />
         <kbd aria-hidden="true">/</kbd>
       </label>
-      <div class="chips" role="group" aria-label="Kinds of events: press once to show, twice to hide">
+      <div class="chips" role="group" aria-label="Kinds of events: click once to show only one, twice to hide it">
         {kinds.map((kind) => {
           const mark = filter.include.includes(kind) ? "shown" : filter.exclude.includes(kind) ? "hidden" : "";
           return (
@@ -214,7 +214,7 @@ function Beginning({ model: { log } }: { model: SessionModel }) {
     return (
       <p class="beginning">
         <Button kind="quiet" busy={log.isReadingBack.value} onClick={() => void read()}>
-          {log.isReadingBack.value ? "Reading…" : `Show what came before #${formatCount(first)}`}
+          {log.isReadingBack.value ? "Reading…" : `Show the events before #${formatCount(first)}`}
         </Button>
       </p>
     );

@@ -38,7 +38,7 @@ export function Timeline({ model }: { model: SessionModel }) {
   const toNow = () => setQuery({ at: "" }, { step: true });
   useKeys([
     { key: "[", label: "One event back in time", run: () => step(at === null ? 0n : -1n) },
-    { key: "]", label: "One event on in time", run: () => step(1n) },
+    { key: "]", label: "One event forward in time", run: () => step(1n) },
     { key: "Escape", label: "Back to now", run: toNow },
   ]);
   const isPast = at !== null;

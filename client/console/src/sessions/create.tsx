@@ -115,7 +115,7 @@ export function CreateDialog({ onClose }: { onClose: () => void }) {
           onInput={setPersistence}
           options={[
             { value: "permanent", label: "Permanent" },
-            { value: "temporary", label: "Temporary: erased at its end" },
+            { value: "temporary", label: "Temporary: erased when it ends" },
           ]}
         />
         <SelectField

@@ -124,7 +124,7 @@ function Empty({ list, isFiltered, onCreate }: EmptyProps) {
     return (
       <div class="empty">
         <h2>No sessions to show</h2>
-        <p>{problem.violations.length > 0 ? "Mend the filter above; what is wrong with it is said there." : problem.message}</p>
+        <p>{problem.violations.length > 0 ? "Correct the filter above, which says what is wrong with it." : problem.message}</p>
       </div>
     );
   if (list.hasMore.value)
@@ -139,7 +139,7 @@ function Empty({ list, isFiltered, onCreate }: EmptyProps) {
     return (
       <div class="empty">
         <h2>No session matches</h2>
-        <p>Take a filter away, or clear them all. Archived sessions are shown only when you choose that state.</p>
+        <p>Remove a filter, or clear all of them. Archived sessions are shown only when you choose that state.</p>
         <Button onClick={() => setQuery({ user: "", state: "", metadata: "" })}>Clear the filters</Button>
       </div>
     );

@@ -58,7 +58,7 @@ function CallDialog({ call, onClose }: { call: Call; onClose: () => void }) {
   const place = { origin: location.origin, host: location.hostname, hasToken: token.value !== "" };
   const texts = snippets(call, place);
   return (
-    <Dialog title="The same from elsewhere" wide onClose={onClose}>
+    <Dialog title="The same call from elsewhere" wide onClose={onClose}>
       {FORMS.map(({ key, label, package: name, note }) => (
         <section key={key} class="snippet">
           <header>

@@ -19,7 +19,7 @@ export function HelpDialog({ onClose }: { onClose: () => void }) {
           <dt>
             <kbd>Tab</kbd>
           </dt>
-          <dd>Next control; Space or Enter presses it</dd>
+          <dd>Next control; Space or Enter activates it</dd>
         </div>
       </dl>
     </Dialog>

@@ -15,7 +15,7 @@ export function TokenDialog({ onClose }: { onClose: () => void }) {
   const problem = tokenWanted.value
     ? token.value
       ? "The server did not accept the token. Paste another one."
-      : "This server asks for a token."
+      : "This server requires a token."
     : null;
   return (
     <Dialog title="Token" onClose={onClose} onSubmit={() => text.trim() && use(text)}>
