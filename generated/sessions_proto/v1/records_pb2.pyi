@@ -103,7 +103,7 @@ class ListRecordsRequest(_message.Message):
     order_by: _builtins.str
     """Optional. `key`, `key desc`, `time` or `time desc`. By key, a subtree is ordered by its collections first, string
     by string, then by the keys within each; all by code point. Records of equal times are ordered by collection and
-    key, and of equal names by session. Default: `key`. If the path of a collection has more than 320 bytes, only its
+    key, and of equal names by session. Default: `key`. If the path of a collection is longer than 320 bytes, only its
     beginning counts for the order.
     """
     keys_only: _builtins.bool

@@ -675,7 +675,8 @@ class SearchSessionsRequest(_message.Message):
     @_builtins.property
     def metadata_filter(self) -> _struct_pb2.Struct:
         """Optional. The conditions that the metadata must satisfy, all of them. Default: every session. At most 32
-        conditions, 64 KiB of JSON, 256 keys, 400 values to compare with, and lists that nest 3 levels.
+        conditions, 64 KiB of JSON, 256 keys, 400 values to compare with, lists that nest 3 levels, and 50 items of lists
+        that have different keys, or lists or empty objects within them.
 
         Each key is a path into the metadata of at most 32 parts: dotted (`device.os`), or a JSON Pointer where it begins
         with `/`, for keys with dots (`/device.os`). It leads through objects only: an item of a list has no path. Where it
@@ -1150,9 +1151,9 @@ class UpdateContextRequest(_message.Message):
     """
     @_builtins.property
     def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___ContextChange]:
-        """Required. 1 to 100 changes, applied in this order, all or none. Afterwards the context may have at most 1 MiB of
-        JSON, 3.5 MiB as a Struct, and 10,000 keys. The changed paths, one for each key of a merge, must fit into one event
-        together; up to 1 MiB of them always fits.
+        """Required. 1 to 100 changes, applied in this order, all or none. The resulting context may have at most 1 MiB of
+        JSON, 3.5 MiB as a Struct, and 10,000 keys. The changed paths, one for each key of a merge, must together fit into
+        one event; up to 1 MiB of them always fits.
         """
 
     def __init__(
@@ -1208,7 +1209,7 @@ class GetContextRequest(_message.Message):
     session_id: _builtins.str
     """Required. The session's id."""
     path: _builtins.str
-    """Optional. The path of the value to return; ContextChange says how a path is written. Default: the whole context."""
+    """Optional. The path of the value to return, written as ContextChange describes. Default: the whole context."""
     at_sequence: _builtins.int
     """Optional. The sequence of the event right after which to read the context; see GetSessionRequest."""
     def __init__(
@@ -2558,8 +2559,8 @@ Global___ImportedEvent: _TypeAlias = ImportedEvent  # noqa: Y015
 
 @_typing.final
 class DeletedEvent(_message.Message):
-    """The erasure of the session: by DeleteSession, or because it was TEMPORARY and ended, or by its ttl. It is the
-    last event of a stream.
+    """The erasure of the session: by DeleteSession, because it was TEMPORARY and ended, or by its ttl. It is the last event
+    of a stream.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

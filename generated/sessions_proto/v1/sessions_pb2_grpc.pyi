@@ -49,7 +49,7 @@ class SessionServiceStub:
 
     # Limits
 
-    These are the defaults; a server may be configured otherwise. A request has at most 4 MiB. Session and message ids
+    These are the defaults; a server may be configured otherwise. A request is limited to 4 MiB. Session and message ids
     have 1 to 128 characters of `A-Z a-z 0-9 . _ ~ : @ -`. JSON, which travels as Struct and Value, nests at most 32
     levels and comes back equal to what was sent; what a double cannot hold exactly is INVALID_ARGUMENT: NaN, an
     infinity, and an integer beyond ±(2^53 - 1), which should be sent as a string. The other limits are described with
@@ -124,8 +124,8 @@ class SessionServiceStub:
     one `state_change` event. SessionState shows the whole table.
     """
     PauseSession: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.PauseSessionRequest, _sessions_pb2.PauseSessionResponse]
-    """Moves a session from ACTIVE to PAUSED, where its idle timer is stopped until it is resumed, and nothing
-    can be added to it.
+    """Moves a session from ACTIVE to PAUSED. Until it is resumed, its idle timer is stopped and nothing can be added to
+    it.
     """
     ResumeSession: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.ResumeSessionRequest, _sessions_pb2.ResumeSessionResponse]
     """Moves a session from PAUSED to ACTIVE, or from EXPIRED if the idle timeout expired it."""
@@ -191,12 +191,12 @@ class SessionServiceStub:
     were filtered out.
 
     A slow reader is not disconnected, and slows nobody else down. The stream ends with OK after a `deleted` event,
-    which is sent whatever `event_types` says, also to a caller who resumes from a position above 0 and before the
-    deletion, as long as the id is not created again; the events in between are erased with the session. It ends with
-    UNAVAILABLE when the server stops, and after 45 minutes, so that callers spread over servers that were added since:
-    subscribe again then. It ends with UNAUTHENTICATED within a minute after the credential has expired or was revoked.
-    Errors: CURSOR_AHEAD, EVENTS_COMPACTED (also in mid-stream; events are never silently left out), LOG_REPLACED,
-    TOO_MANY_STREAMS.
+    which is sent whatever `event_types` says. A caller that resumes from a position above 0 and before the deletion
+    gets it too, as long as the id is not created again; the events in between are erased with the session. The stream
+    ends with UNAVAILABLE when the server stops, and after 45 minutes, so that callers spread over servers that were
+    added since: subscribe again then. It ends with UNAUTHENTICATED within a minute after the credential has expired or
+    was revoked. Errors: CURSOR_AHEAD, EVENTS_COMPACTED (also in mid-stream; events are never silently left out),
+    LOG_REPLACED, TOO_MANY_STREAMS.
     """
     ExportSession: _grpc.UnaryStreamMultiCallable[_sessions_pb2.ExportSessionRequest, _sessions_pb2.ExportSessionResponse]
     """Streams a whole session as records: one header, one context, the messages, the session's records, one footer. The
@@ -210,17 +210,17 @@ class SessionServiceStub:
     ImportSession: _grpc.StreamUnaryMultiCallable[_sessions_pb2.ImportSessionRequest, _sessions_pb2.ImportSessionResponse]
     """Creates or replaces a session from the records of an export, in one step.
 
-    Send one request for each record, unchanged and in the order in which they were exported. An id that is not in use
-    recreates the session as it was exported. A session that exists keeps its id, user, state and storage options, and
-    gets the metadata, config, context, history and records of the export; it has to be CREATED or ACTIVE. Message ids,
-    order, times and content are kept; sequences are those of the target's own log. Writes one `imported` event and one
-    `message` event for each message. A stream that is cut short, reordered or altered is INVALID_ARGUMENT and changes
-    nothing.
+    Send one request for each record, unchanged and in the order in which they were exported. With an id that is not in
+    use, the session is recreated as it was exported. A session that exists keeps its id, user, state and storage
+    options, and gets the metadata, config, context, history and records of the export; it has to be CREATED or ACTIVE.
+    Message ids, order, times and content are kept; sequences are those of the target's own log. Writes one `imported`
+    event and one `message` event for each message. A stream that is cut short, reordered or altered is
+    INVALID_ARGUMENT and changes nothing.
 
     A large session is stored step by step, and cannot be seen before it is complete. Until then, creating or importing
-    a session with its id is UNAVAILABLE. Replacing an existing session takes a single step, for which all other writes
-    on SQLite wait. Errors: SESSION_ALREADY_EXISTS, INVALID_STATE, ENCRYPTION_NOT_CONFIGURED, LIMIT_EXCEEDED,
-    TOO_MANY_STREAMS.
+    a session with its id is UNAVAILABLE; an existing one that is to be replaced can be read as before, but writing or
+    deleting it is UNAVAILABLE. Errors: SESSION_ALREADY_EXISTS, INVALID_STATE, ENCRYPTION_NOT_CONFIGURED,
+    LIMIT_EXCEEDED, TOO_MANY_STREAMS.
     """
     ForkSession: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.ForkSessionRequest, _sessions_pb2.ForkSessionResponse]
     """Creates a session with the history, context and config that another session had after one of its events, in one
@@ -256,7 +256,7 @@ class SessionServiceAsyncStub(SessionServiceStub):
 
     # Limits
 
-    These are the defaults; a server may be configured otherwise. A request has at most 4 MiB. Session and message ids
+    These are the defaults; a server may be configured otherwise. A request is limited to 4 MiB. Session and message ids
     have 1 to 128 characters of `A-Z a-z 0-9 . _ ~ : @ -`. JSON, which travels as Struct and Value, nests at most 32
     levels and comes back equal to what was sent; what a double cannot hold exactly is INVALID_ARGUMENT: NaN, an
     infinity, and an integer beyond ±(2^53 - 1), which should be sent as a string. The other limits are described with
@@ -328,8 +328,8 @@ class SessionServiceAsyncStub(SessionServiceStub):
     one `state_change` event. SessionState shows the whole table.
     """
     PauseSession: _aio.UnaryUnaryMultiCallable[_sessions_pb2.PauseSessionRequest, _sessions_pb2.PauseSessionResponse]  # type: ignore[assignment]
-    """Moves a session from ACTIVE to PAUSED, where its idle timer is stopped until it is resumed, and nothing
-    can be added to it.
+    """Moves a session from ACTIVE to PAUSED. Until it is resumed, its idle timer is stopped and nothing can be added to
+    it.
     """
     ResumeSession: _aio.UnaryUnaryMultiCallable[_sessions_pb2.ResumeSessionRequest, _sessions_pb2.ResumeSessionResponse]  # type: ignore[assignment]
     """Moves a session from PAUSED to ACTIVE, or from EXPIRED if the idle timeout expired it."""
@@ -395,12 +395,12 @@ class SessionServiceAsyncStub(SessionServiceStub):
     were filtered out.
 
     A slow reader is not disconnected, and slows nobody else down. The stream ends with OK after a `deleted` event,
-    which is sent whatever `event_types` says, also to a caller who resumes from a position above 0 and before the
-    deletion, as long as the id is not created again; the events in between are erased with the session. It ends with
-    UNAVAILABLE when the server stops, and after 45 minutes, so that callers spread over servers that were added since:
-    subscribe again then. It ends with UNAUTHENTICATED within a minute after the credential has expired or was revoked.
-    Errors: CURSOR_AHEAD, EVENTS_COMPACTED (also in mid-stream; events are never silently left out), LOG_REPLACED,
-    TOO_MANY_STREAMS.
+    which is sent whatever `event_types` says. A caller that resumes from a position above 0 and before the deletion
+    gets it too, as long as the id is not created again; the events in between are erased with the session. The stream
+    ends with UNAVAILABLE when the server stops, and after 45 minutes, so that callers spread over servers that were
+    added since: subscribe again then. It ends with UNAUTHENTICATED within a minute after the credential has expired or
+    was revoked. Errors: CURSOR_AHEAD, EVENTS_COMPACTED (also in mid-stream; events are never silently left out),
+    LOG_REPLACED, TOO_MANY_STREAMS.
     """
     ExportSession: _aio.UnaryStreamMultiCallable[_sessions_pb2.ExportSessionRequest, _sessions_pb2.ExportSessionResponse]  # type: ignore[assignment]
     """Streams a whole session as records: one header, one context, the messages, the session's records, one footer. The
@@ -414,17 +414,17 @@ class SessionServiceAsyncStub(SessionServiceStub):
     ImportSession: _aio.StreamUnaryMultiCallable[_sessions_pb2.ImportSessionRequest, _sessions_pb2.ImportSessionResponse]  # type: ignore[assignment]
     """Creates or replaces a session from the records of an export, in one step.
 
-    Send one request for each record, unchanged and in the order in which they were exported. An id that is not in use
-    recreates the session as it was exported. A session that exists keeps its id, user, state and storage options, and
-    gets the metadata, config, context, history and records of the export; it has to be CREATED or ACTIVE. Message ids,
-    order, times and content are kept; sequences are those of the target's own log. Writes one `imported` event and one
-    `message` event for each message. A stream that is cut short, reordered or altered is INVALID_ARGUMENT and changes
-    nothing.
+    Send one request for each record, unchanged and in the order in which they were exported. With an id that is not in
+    use, the session is recreated as it was exported. A session that exists keeps its id, user, state and storage
+    options, and gets the metadata, config, context, history and records of the export; it has to be CREATED or ACTIVE.
+    Message ids, order, times and content are kept; sequences are those of the target's own log. Writes one `imported`
+    event and one `message` event for each message. A stream that is cut short, reordered or altered is
+    INVALID_ARGUMENT and changes nothing.
 
     A large session is stored step by step, and cannot be seen before it is complete. Until then, creating or importing
-    a session with its id is UNAVAILABLE. Replacing an existing session takes a single step, for which all other writes
-    on SQLite wait. Errors: SESSION_ALREADY_EXISTS, INVALID_STATE, ENCRYPTION_NOT_CONFIGURED, LIMIT_EXCEEDED,
-    TOO_MANY_STREAMS.
+    a session with its id is UNAVAILABLE; an existing one that is to be replaced can be read as before, but writing or
+    deleting it is UNAVAILABLE. Errors: SESSION_ALREADY_EXISTS, INVALID_STATE, ENCRYPTION_NOT_CONFIGURED,
+    LIMIT_EXCEEDED, TOO_MANY_STREAMS.
     """
     ForkSession: _aio.UnaryUnaryMultiCallable[_sessions_pb2.ForkSessionRequest, _sessions_pb2.ForkSessionResponse]  # type: ignore[assignment]
     """Creates a session with the history, context and config that another session had after one of its events, in one
@@ -459,7 +459,7 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
 
     # Limits
 
-    These are the defaults; a server may be configured otherwise. A request has at most 4 MiB. Session and message ids
+    These are the defaults; a server may be configured otherwise. A request is limited to 4 MiB. Session and message ids
     have 1 to 128 characters of `A-Z a-z 0-9 . _ ~ : @ -`. JSON, which travels as Struct and Value, nests at most 32
     levels and comes back equal to what was sent; what a double cannot hold exactly is INVALID_ARGUMENT: NaN, an
     infinity, and an integer beyond ±(2^53 - 1), which should be sent as a string. The other limits are described with
@@ -577,8 +577,8 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _sessions_pb2.PauseSessionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_sessions_pb2.PauseSessionResponse, _abc.Awaitable[_sessions_pb2.PauseSessionResponse]]:
-        """Moves a session from ACTIVE to PAUSED, where its idle timer is stopped until it is resumed, and nothing
-        can be added to it.
+        """Moves a session from ACTIVE to PAUSED. Until it is resumed, its idle timer is stopped and nothing can be added to
+        it.
         """
 
     @_abc_1.abstractmethod
@@ -710,12 +710,12 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         were filtered out.
 
         A slow reader is not disconnected, and slows nobody else down. The stream ends with OK after a `deleted` event,
-        which is sent whatever `event_types` says, also to a caller who resumes from a position above 0 and before the
-        deletion, as long as the id is not created again; the events in between are erased with the session. It ends with
-        UNAVAILABLE when the server stops, and after 45 minutes, so that callers spread over servers that were added since:
-        subscribe again then. It ends with UNAUTHENTICATED within a minute after the credential has expired or was revoked.
-        Errors: CURSOR_AHEAD, EVENTS_COMPACTED (also in mid-stream; events are never silently left out), LOG_REPLACED,
-        TOO_MANY_STREAMS.
+        which is sent whatever `event_types` says. A caller that resumes from a position above 0 and before the deletion
+        gets it too, as long as the id is not created again; the events in between are erased with the session. The stream
+        ends with UNAVAILABLE when the server stops, and after 45 minutes, so that callers spread over servers that were
+        added since: subscribe again then. It ends with UNAUTHENTICATED within a minute after the credential has expired or
+        was revoked. Errors: CURSOR_AHEAD, EVENTS_COMPACTED (also in mid-stream; events are never silently left out),
+        LOG_REPLACED, TOO_MANY_STREAMS.
         """
 
     @_abc_1.abstractmethod
@@ -741,17 +741,17 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_sessions_pb2.ImportSessionResponse, _abc.Awaitable[_sessions_pb2.ImportSessionResponse]]:
         """Creates or replaces a session from the records of an export, in one step.
 
-        Send one request for each record, unchanged and in the order in which they were exported. An id that is not in use
-        recreates the session as it was exported. A session that exists keeps its id, user, state and storage options, and
-        gets the metadata, config, context, history and records of the export; it has to be CREATED or ACTIVE. Message ids,
-        order, times and content are kept; sequences are those of the target's own log. Writes one `imported` event and one
-        `message` event for each message. A stream that is cut short, reordered or altered is INVALID_ARGUMENT and changes
-        nothing.
+        Send one request for each record, unchanged and in the order in which they were exported. With an id that is not in
+        use, the session is recreated as it was exported. A session that exists keeps its id, user, state and storage
+        options, and gets the metadata, config, context, history and records of the export; it has to be CREATED or ACTIVE.
+        Message ids, order, times and content are kept; sequences are those of the target's own log. Writes one `imported`
+        event and one `message` event for each message. A stream that is cut short, reordered or altered is
+        INVALID_ARGUMENT and changes nothing.
 
         A large session is stored step by step, and cannot be seen before it is complete. Until then, creating or importing
-        a session with its id is UNAVAILABLE. Replacing an existing session takes a single step, for which all other writes
-        on SQLite wait. Errors: SESSION_ALREADY_EXISTS, INVALID_STATE, ENCRYPTION_NOT_CONFIGURED, LIMIT_EXCEEDED,
-        TOO_MANY_STREAMS.
+        a session with its id is UNAVAILABLE; an existing one that is to be replaced can be read as before, but writing or
+        deleting it is UNAVAILABLE. Errors: SESSION_ALREADY_EXISTS, INVALID_STATE, ENCRYPTION_NOT_CONFIGURED,
+        LIMIT_EXCEEDED, TOO_MANY_STREAMS.
         """
 
     @_abc_1.abstractmethod
