@@ -1,6 +1,6 @@
 """Starts the measured servers, each in its own process, and stops them.
 
-Invariant: nothing started here outlives its `with` block.
+Invariant: nothing started here outlives its `with` block or, on Linux, this process.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any, Final
 import psutil
 
 from benchmarks.load import BenchmarkError
+from tests.support.children import start_child
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 SOURCES: Final = ("generated", "client", "server", "")
@@ -92,13 +93,16 @@ def program(
     """Runs a Python module of this tree or another, which prints `listening on ADDRESS` when it is ready and, with
     `http`, `HTTP on URL` on the next line."""
     with log.open("a") as errors:
-        process = subprocess.Popen(
+        process = start_child(
+            lambda command: subprocess.Popen(
+                command,
+                cwd=log.parent,
+                env=environment(root=root),
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+            ),
             [sys.executable, "-m", *arguments],
-            cwd=log.parent,
-            env=environment(root=root),
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
         )
     try:
         address = _announced(process, "listening on", log)

@@ -41,8 +41,7 @@ class Finding:
     measured: float
     at_least: bool
     """Whether more is better."""
-    unit: str = "x"
-    """`x` for ratios."""
+    unit: str = "ratio"
     numbers: Mapping[str, Any] = field(default_factory=dict)
     """Every underlying number, by name with its unit."""
 
@@ -53,7 +52,13 @@ class Finding:
 
     def shown(self, value: float) -> str:
         """A value of this figure with its unit."""
-        return _figure(value, self.unit)
+        number = f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+        return number if self.unit == "ratio" else f"{number} {self.unit}"
+
+    @property
+    def bound(self) -> str:
+        """What is required of the measurement, such as `≥ 0.85`."""
+        return f"{'≥' if self.at_least else '≤'} {self.shown(self.asked)}"
 
     @property
     def met(self) -> bool:
@@ -67,6 +72,24 @@ class Failure:
     name: str
     why: str
 
+    @property
+    def title(self) -> str:
+        """Its name for people."""
+        return self.name.replace("_", " ")
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """A whole run, as read from its file."""
+
+    findings: Sequence[Finding]
+    failures: Sequence[Failure]
+    commit: str
+    day: str
+    """The date, such as `2026-11-28`."""
+    cores: int
+    versions: Mapping[str, str]
+
 
 @dataclass(frozen=True, slots=True)
 class Rounds:
@@ -77,12 +100,12 @@ class Rounds:
 
     @property
     def ratio(self) -> float:
-        """The second beside the first: the median over the rounds."""
+        """The second relative to the first: the median over the rounds."""
         return statistics.median(two / one for one, two in zip(self.first, self.second, strict=True))
 
 
 def alternate(first: Callable[[], float], second: Callable[[], float], *, rounds: int) -> Rounds:
-    """Every second round begins with the second side, so that neither gains from what drifts."""
+    """Every second round begins with the second side, so that neither gains from a drift of the machine."""
     found = Rounds()
     for number in range(rounds):
         if number % 2:
@@ -101,11 +124,10 @@ def show(console: Console, findings: Sequence[Finding], failures: Sequence[Failu
     for heading in ("Measurement", "What", "Asked", "Measured", ""):
         table.add_column(heading, no_wrap=heading != "What")
     for finding in findings:
-        sign = "≥" if finding.at_least else "≤"
         table.add_row(
             finding.name,
             finding.what,
-            f"{sign} {finding.shown(finding.asked)}",
+            finding.bound,
             finding.shown(finding.measured),
             "[green]met[/]" if finding.met else "[red]missed[/]",
         )
@@ -133,25 +155,34 @@ def write(
     path.write_text(json.dumps(shown, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
+def read(path: Path) -> Results:
+    """The results that `write` wrote."""
+    written = json.loads(path.read_text(encoding="utf-8"))
+    keys = ("name", "what", "asked", "measured", "at_least", "unit")
+    return Results(
+        findings=[Finding(**{key: each[key] for key in keys}) for each in written["figures"]],
+        failures=[Failure(name, why) for name, why in written["failures"].items()],
+        commit=written["commit"],
+        day=written["date"][:10],
+        cores=written["machine"]["cores"],
+        versions=written["versions"],
+    )
+
+
 def _summary(finding: Finding) -> dict[str, Any]:
     return {
         "name": finding.name,
         "what": finding.what,
-        "asked": ("at least " if finding.at_least else "at most ") + finding.shown(finding.asked),
+        "asked": finding.asked,
+        "at_least": finding.at_least,
         "measured": float(f"{finding.measured:.4g}"),
-        "unit": "ratio" if finding.unit == "x" else finding.unit,
+        "unit": finding.unit,
         "met": finding.met,
     }
 
 
-def _figure(value: float, unit: str) -> str:
-    if unit == "x":
-        return f"{value:.2f}"
-    return f"{value:,.0f} {unit}" if value >= 100 else f"{value:.3g} {unit}"
-
-
 def _commit() -> str:
-    """The commit that was measured, marked where the tree differs from it."""
+    """The commit that was measured, marked if the tree differs from it."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
     done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
     return done.stdout.strip() or "unknown"

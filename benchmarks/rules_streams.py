@@ -7,6 +7,7 @@ import statistics
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import grpc
@@ -22,6 +23,7 @@ from benchmarks.rules_calls import ours
 from sessions_proto.v1 import sessions_pb2 as pb
 
 SUBSCRIBERS: Final = 1_000
+MANY_SUBSCRIBERS: Final = 5_000
 WRITES_PER_SECOND: Final = 20
 """The number of writes planned per second; each starts when all have received the previous one."""
 IDLE_SUBSCRIBERS: Final = 2_000
@@ -61,8 +63,12 @@ async def _fan_out(plan: Plan, server: Ours, bare: Server) -> tuple[Rounds, Roun
             await first.subscribe(bare.address, f"{BARE}/Subscribe", [subscribe] * SUBSCRIBERS)
             await second.subscribe(server.address, f"{SERVICE}/Subscribe", [subscribe] * SUBSCRIBERS)
             for counts in (False, *[True] * plan.rounds):
-                one = await _fanned_out(first, lambda: publish(add), writes=writes, process=bare)
-                two = await _fanned_out(second, lambda: write(add), writes=writes, process=server.process)
+                one = await _fanned_out(
+                    first, lambda: publish(add), writes=writes, subscribers=SUBSCRIBERS, process=bare
+                )
+                two = await _fanned_out(
+                    second, lambda: write(add), writes=writes, subscribers=SUBSCRIBERS, process=server.process
+                )
                 if counts:
                     for rounds, before, after in zip((found, cost), one, two, strict=True):
                         rounds.first.append(before)
@@ -71,16 +77,57 @@ async def _fan_out(plan: Plan, server: Ours, bare: Server) -> tuple[Rounds, Roun
 
 
 async def _fanned_out(
-    listening: Crowd, publish: Publish, *, writes: int, process: Server
+    listening: Crowd, publish: Publish, *, writes: int, subscribers: int, process: Server
 ) -> tuple[float, float]:
     """The events per second, and the CPU time per event in µs."""
     before, spent = listening.received, process.cpu_seconds()
     started = time.perf_counter()
     for number in range(1, writes + 1):
         await publish()
-        await listening.until(before + number * SUBSCRIBERS)
-    events, seconds = writes * SUBSCRIBERS, time.perf_counter() - started
+        await listening.until(before + number * subscribers)
+    events, seconds = writes * subscribers, time.perf_counter() - started
     return events / seconds, (process.cpu_seconds() - spent) / events * 1_000_000
+
+
+def growth_subscribers(plan: Plan) -> list[Finding]:
+    """One write to a thousand subscribers, and to five thousand, of the same server."""
+    with ours() as server:
+        cost = asyncio.run(_growth(plan, server))
+    what = f"our CPU for an event to each of {MANY_SUBSCRIBERS:,} subscribers, beside {SUBSCRIBERS:,}"
+    numbers = {
+        f"µs an event with {SUBSCRIBERS:,}": cost.first,
+        f"µs an event with {MANY_SUBSCRIBERS:,}": cost.second,
+    }
+    return [Finding("growth_subscribers", what, 1.2, cost.ratio, at_least=False, numbers=numbers)]
+
+
+async def _growth(plan: Plan, server: Ours) -> Rounds:
+    """The CPU time of each event, in µs, with a thousand subscribers and with more. Both sides send the same number of
+    events."""
+    cost = Rounds()
+    events = max(int(plan.seconds * WRITES_PER_SECOND), MANY_SUBSCRIBERS // SUBSCRIBERS) * SUBSCRIBERS
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        write = _caller(channel, f"{SERVICE}/AddMessage")
+        with crowd() as few, crowd() as many:
+            sides = [(few, SUBSCRIBERS, server.session()), (many, MANY_SUBSCRIBERS, server.session())]
+            for listening, subscribers, session in sides:
+                requests = [pb.SubscribeRequest(session_id=session)] * subscribers
+                await listening.subscribe(server.address, f"{SERVICE}/Subscribe", requests)
+            for counts in (False, *[True] * plan.rounds):
+                spent = [
+                    await _fanned_out(
+                        listening,
+                        partial(write, messages.add_message(session)),
+                        writes=events // subscribers,
+                        subscribers=subscribers,
+                        process=server.process,
+                    )
+                    for listening, subscribers, session in sides
+                ]
+                if counts:
+                    for rounds, (_, micros) in zip((cost.first, cost.second), spent, strict=True):
+                        rounds.append(micros)
+    return cost
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +191,7 @@ def memory(plan: Plan) -> list[Finding]:
     each = (after - before) / IDLE_SUBSCRIBERS / 1_000
     what = f"memory of an idle subscriber, {IDLE_SUBSCRIBERS:,} on as many sessions"
     numbers = {"resident bytes before": before, "resident bytes after": after}
-    return [Finding("memory", what, MOST_BYTES / 1_000, each, at_least=False, unit="KB", numbers=numbers)]
+    return [Finding("memory", what, MOST_BYTES / 1_000, each, at_least=False, unit="kB", numbers=numbers)]
 
 
 async def _memory(server: Ours, process: Server) -> tuple[int, int]:

@@ -56,6 +56,7 @@ def measurements() -> dict[str, Callable[[Plan], list[Finding]]]:
         rules_drafts.drafts_memory,
         rules_growth.growth_messages,
         rules_growth.growth_pages,
+        rules_streams.growth_subscribers,
         rules_growth.forks,
         rules_streams.memory,
         rules_streams.start,
@@ -115,7 +116,7 @@ def main() -> int | str:
     output = options.output or (None if options.only or options.quick else RESULTS)
     if output is not None:
         report.write(output, findings, failures, h2load=h2load, seconds=time.monotonic() - started)
-        output.with_suffix(".svg").write_text(chart.chart(findings), encoding="utf-8")
+        output.with_suffix(".svg").write_text(chart.chart(findings, failures), encoding="utf-8")
     return 0 if not failures and all(finding.met for finding in findings) else 1
 
 

@@ -1,19 +1,21 @@
 """Writes the derived tables and pictures of the docs, or checks them with --check.
 
-Invariant: the text between a page's markers depends only on the settings or on the frameworks' pins, and a picture only
-on its source, the file next to it that ends in `.d2`.
+Invariant: the text between a page's markers depends only on the settings, the frameworks' pins or the published
+results of the benchmarks, and a picture only on its source: the file next to it that ends in `.d2`, or those results.
 """
 
 from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from benchmarks.chart import chart
+from benchmarks.report import Results, read
 from sessions_server.settings import Settings
 
 if TYPE_CHECKING:
@@ -23,6 +25,10 @@ DOCS: Final = Path(__file__).resolve().parent
 PINS: Final = DOCS.parent / "tests" / "integrations"
 PICTURES: Final = tuple(sorted(DOCS.glob("images/*.d2")))
 """The sources of the pictures, in the language of https://d2lang.com."""
+
+RESULTS: Final = DOCS / "benchmarks.json"
+"""What `make bench-page` publishes: the results of one whole run of `make bench`."""
+CHART: Final = DOCS / "images" / "benchmarks.svg"
 
 LOOK: Final = ("--theme=0", "--dark-theme=200", "--pad=16", "--scale=0.75")
 FRAMEWORKS: Final = {
@@ -43,9 +49,13 @@ def settings() -> str:
     for name, field in Settings.model_fields.items():
         if not field.description:
             sys.exit(f"The setting `{name}` has no description; give it one in settings.py.")
-        meaning = " ".join(field.description.split()).replace("|", r"\|")
-        rows.append(f"| `{prefix}{name.upper()}` | {default_of(field)} | {meaning} |")
+        rows.append(f"| `{prefix}{name.upper()}` | {default_of(field)} | {in_cell(field.description)} |")
     return "\n".join(rows)
+
+
+def in_cell(text: str) -> str:
+    """A text for a cell of a table."""
+    return " ".join(text.split()).replace("|", r"\|")
 
 
 def default_of(field: FieldInfo) -> str:
@@ -70,11 +80,71 @@ def versions() -> str:
     return "\n".join(["| Framework | Tested with |", "|---|---|", *rows])
 
 
-TABLES: Final[dict[str, tuple[str, Callable[[], str]]]] = {
+def published() -> Results | None:
+    """The published results of the benchmarks."""
+    return read(RESULTS) if RESULTS.is_file() else None
+
+
+def figures() -> str:
+    """The picture and the table of the published results, and where they come from."""
+    results = published()
+    if results is None:
+        return "No results are published. `make bench` and then `make bench-page` publish some."
+    rows = ["| Measurement | What | Asked | Measured | |", "|---|---|---|---|---|"]
+    for each in results.findings:
+        verdict = "met" if each.met else "**missed**"
+        rows.append(
+            f"| `{each.name}` | {in_cell(each.what)} | {each.bound} | {each.shown(each.measured)} | {verdict} |"
+        )
+    rows += [f"| `{each.name}` | {in_cell(each.why)} | | | **not measured** |" for each in results.failures]
+    picture = "![The same figures as a chart: their distance from the goals](images/benchmarks.svg)"
+    return "\n".join(
+        [in_short(results), "[Every number](benchmarks.json) of that run.", "", picture, "", *rows]
+    )
+
+
+def summary() -> str:
+    """The picture of the published results for the README."""
+    results = published()
+    if results is None:
+        return "The [benchmarks](docs/benchmarks.md) measure how fast it is; `make bench` runs them on your machine."
+    picture = "![Each measured figure beside its goal](docs/images/benchmarks.svg)"
+    source = "The [benchmarks](docs/benchmarks.md) say what each figure is; `make bench` measures them on your machine."
+    return "\n".join([picture, "", in_short(results), source])
+
+
+def in_short(results: Results) -> str:
+    met = sum(each.met for each in results.findings)
+    asked = len(results.findings) + len(results.failures)
+    return (
+        f"{met} of {asked} goals were reached on {results.day}, at commit `{results.commit}`, on a machine with "
+        f"{results.cores} cores and\nPython {results.versions['python']}. The goals are the project's own: most are "
+        "ratios to a bare gRPC echo, or to a library in the\nsame process, which pays for no network."
+    )
+
+
+def capacity() -> str | None:
+    """What `benchmarks/capacity.py` prints for the published results, if they have the measurements that it needs."""
+    if not RESULTS.is_file():
+        return None
+    command: list[str | Path] = [
+        sys.executable,
+        DOCS.parent / "benchmarks" / "capacity.py",
+        "--results",
+        RESULTS,
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return f"```text\n{done.stdout}```" if done.returncode == 0 else None
+
+
+TABLES: Final[dict[str, tuple[str, Callable[[], str | None]]]] = {
     "reference/settings.md": ("settings", settings),
     "integrations.md": ("versions", versions),
+    "benchmarks.md": ("figures", figures),
+    "scaling.md": ("capacity", capacity),
+    "../README.md": ("figures", summary),
 }
-"""For each page, the name of its markers, and the text between them."""
+"""For each page, the name of its markers, and the text between them; None keeps the text that is there."""
 
 
 def render(page: str, text: str) -> str:
@@ -85,7 +155,8 @@ def render(page: str, text: str) -> str:
     _, ended, after = rest.partition(end)
     if not found or not ended:
         sys.exit(f"docs/{page} has no place for its table; add the lines `{begin}` and `{end}`.")
-    return f"{before}{begin}\n\n{table()}\n\n{end}{after}"
+    content = table()
+    return text if content is None else f"{before}{begin}\n\n{content}\n\n{end}{after}"
 
 
 def drawn(text: Path) -> bytes:
@@ -100,7 +171,7 @@ def drawn(text: Path) -> bytes:
 def main(arguments: list[str]) -> str | None:
     """Returns None on success, else a sentence that says what to do."""
     if arguments not in ([], ["--check"]):
-        return "usage: python docs/generate.py [--check]"
+        return "usage: python -m docs.generate [--check]"
     for page in TABLES:
         text = (DOCS / page).read_text(encoding="utf-8")
         wanted = render(page, text)
@@ -108,13 +179,21 @@ def main(arguments: list[str]) -> str | None:
             (DOCS / page).write_text(wanted, encoding="utf-8", newline="\n")
         elif text != wanted:
             return f"docs/{page} does not list what it should; run `make fix-docs`."
-    for text_file in PICTURES:
-        file, picture = text_file.with_suffix(".svg"), drawn(text_file)
+    for source, picture in pictures():
+        file = CHART if source == RESULTS else source.with_suffix(".svg")
         if not arguments:
             file.write_bytes(picture)
         elif not file.is_file() or file.read_bytes() != picture:
-            return f"docs/images/{file.name} is not what {text_file.name} gives; run `make fix-docs`."
+            return f"docs/images/{file.name} is not what {source.name} gives; run `make fix-docs`."
     return None
+
+
+def pictures() -> Iterator[tuple[Path, bytes]]:
+    """Every derived picture with its source."""
+    for source in PICTURES:
+        yield source, drawn(source)
+    if results := published():
+        yield RESULTS, chart(results.findings, results.failures).encode()
 
 
 if __name__ == "__main__":

@@ -20,24 +20,25 @@ LARGE = 1_000
 Operations: TypeAlias = Mapping[str, Callable[[], Awaitable[object]]]
 
 
-def measure(prepare: Callable[[Path, str], AbstractAsyncContextManager[Operations]]) -> None:
+Prepare: TypeAlias = Callable[[Path, Mapping[str, str]], "AbstractAsyncContextManager[Operations]"]
+"""Prepares the operations, with a folder for the framework's databases and the targets of our client: `our` is a server
+over TCP, `file` a database file. The names of our operations begin with that of their target."""
+
+
+def measure(prepare: Prepare) -> None:
     """Prints the median milliseconds of each operation in each round, as JSON.
 
-    The command line has the folder for databases, the server's address, the number of rounds, and the number of
-    operations per round.
+    The command line has the folder for databases, the server's address, the path of a database file, the number of
+    rounds, and the number of operations per round.
     """
-    folder, address, rounds, repeats = sys.argv[1:]
-    asyncio.run(_measure(prepare, Path(folder), address, int(rounds), int(repeats)))
+    folder, address, file, rounds, repeats = sys.argv[1:]
+    asyncio.run(_measure(prepare, Path(folder), {"our": address, "file": file}, int(rounds), int(repeats)))
 
 
 async def _measure(
-    prepare: Callable[[Path, str], AbstractAsyncContextManager[Operations]],
-    folder: Path,
-    address: str,
-    rounds: int,
-    repeats: int,
+    prepare: Prepare, folder: Path, targets: Mapping[str, str], rounds: int, repeats: int
 ) -> None:
-    async with prepare(folder, address) as operations:
+    async with prepare(folder, targets) as operations:
         found: dict[str, list[float]] = {name: [] for name in operations}
         for _ in range(rounds):
             for name, operation in operations.items():

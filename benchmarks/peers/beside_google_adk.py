@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +19,18 @@ from sessions_client.integrations.google_adk import SessionsSessionService
 
 
 @asynccontextmanager
-async def prepare(folder: Path, address: str) -> AsyncIterator[Operations]:
-    async with (
-        AsyncClient(address) as client,
-        DatabaseSessionService(f"sqlite+aiosqlite:///{folder / 'own.db'}") as own,
-    ):
-        ours, sqlite = SessionsSessionService(client), SqliteSessionService(str(folder / "sqlite.db"))
-        yield {
-            "own append": await _append(own),
-            "our append": await _append(ours),
-            "sqlite list": await _listing(sqlite),
-            "own list": await _listing(own),
-            "our list": await _listing(ours),
-        }
+async def prepare(folder: Path, targets: Mapping[str, str]) -> AsyncIterator[Operations]:
+    async with AsyncExitStack() as opened:
+        database = DatabaseSessionService(f"sqlite+aiosqlite:///{folder / 'own.db'}")
+        own = await opened.enter_async_context(database)
+        sqlite = SqliteSessionService(str(folder / "sqlite.db"))
+        operations = {"own append": await _append(own), "own list": await _listing(own)}
+        operations["sqlite list"] = await _listing(sqlite)
+        for name, target in targets.items():
+            service = SessionsSessionService(await opened.enter_async_context(AsyncClient(target)))
+            operations[f"{name} append"] = await _append(service)
+            operations[f"{name} list"] = await _listing(service)
+        yield operations
 
 
 async def _append(service: Any) -> Callable[[], Awaitable[object]]:

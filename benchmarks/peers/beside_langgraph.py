@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +20,18 @@ FEW = 10
 
 
 @asynccontextmanager
-async def prepare(folder: Path, address: str) -> AsyncIterator[Operations]:
-    async with (
-        AsyncClient(address) as client,
-        AsyncSqliteSaver.from_conn_string(str(folder / "own.db")) as own,
-    ):
-        ours = AsyncSessionsSaver(client)
-        few, _ = await _reading(ours, FEW), await _reading(own, FEW)
-        many = await _reading(ours, LARGE)
-        yield {
-            "own get": await _reading(own, LARGE),
-            "our get of few": few,
-            "our get": many,
-            "GetSession": lambda: client.sessions.get(str(LARGE)),
-        }
+async def prepare(folder: Path, targets: Mapping[str, str]) -> AsyncIterator[Operations]:
+    async with AsyncExitStack() as opened:
+        own = await opened.enter_async_context(AsyncSqliteSaver.from_conn_string(str(folder / "own.db")))
+        await _reading(own, FEW)
+        operations = {"own get": await _reading(own, LARGE)}
+        for name, target in targets.items():
+            client = await opened.enter_async_context(AsyncClient(target))
+            saver = AsyncSessionsSaver(client)
+            operations[f"{name} get of few"] = await _reading(saver, FEW)
+            operations[f"{name} get"] = await _reading(saver, LARGE)
+            operations[f"{name} GetSession"] = partial(client.sessions.get, str(LARGE))
+        yield operations
 
 
 async def _reading(saver: Any, count: int) -> Callable[[], Awaitable[object]]:

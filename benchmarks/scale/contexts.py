@@ -25,24 +25,31 @@ CHANGES: Final = 200
 CHANGE: Final = Change("key5", ("key5",), Increment(1))
 
 
-async def cost(core: Core, keys: int) -> float:
-    """The median CPU time of a change, in seconds."""
-    key = SessionKey("default", f"with-{keys}")
+def key_of(keys: int) -> SessionKey:
+    return SessionKey("default", f"with-{keys}")
+
+
+async def create(core: Core, keys: int) -> None:
     created = NewSession(user_id="u", metadata={}, config=SessionConfig(), storage=StorageOptions())
     whole = SetContext({f"key{number}": number for number in range(keys)})
-    await core.writer.submit(Commit(key=key, create=created, operations=(whole,)))
-    taken = []
-    for _ in range(CHANGES):
-        start = time.process_time()
-        await core.writer.submit(Commit(key=key, operations=(ChangeContext((CHANGE,)),)))
-        taken.append(time.process_time() - start)
-    return median(taken)
+    await core.writer.submit(Commit(key=key_of(keys), create=created, operations=(whole,)))
+
+
+async def cost(core: Core, keys: int) -> float:
+    """The CPU time of a change, in seconds."""
+    start = time.process_time()
+    await core.writer.submit(Commit(key=key_of(keys), operations=(ChangeContext((CHANGE,)),)))
+    return time.process_time() - start
 
 
 async def measure(folder: Path) -> list[float]:
+    """The median for each number of keys. They take turns, so that other load on the machine slows all of them."""
     settings = Settings(database_url=f"sqlite+aiosqlite:///{folder / 'sessions.db'}")
     async with running_core(settings) as core:
-        return [await cost(core, keys) for keys in KEYS]
+        for keys in KEYS:
+            await create(core, keys)
+        rounds = [[await cost(core, keys) for keys in KEYS] for _ in range(CHANGES)]
+    return [median(taken) for taken in zip(*rounds, strict=True)]
 
 
 def main() -> None:

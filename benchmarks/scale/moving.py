@@ -1,8 +1,8 @@
 """Measures `sessions-server import`: sessions per second when imported in batches, as it does, and one by one.
 
 Run by hand: `.venv/bin/python -m benchmarks.scale.moving --sessions 20000`, with `--postgres` into PostgreSQL, and with
-`--messages 15` for sessions that have messages and a context. Both ways take turns, so that what else the machine does
-meanwhile slows both. The CPU time is that of the command; PostgreSQL's own is not in it.
+`--messages 15` for sessions that have messages and a context. Both ways take turns, so that other load on the machine
+slows both. The CPU time is that of the command, without PostgreSQL's.
 """
 
 from __future__ import annotations

@@ -1,19 +1,22 @@
 """Measures which part of a write costs the server how much, without gRPC: CPU time for each message.
 
 Run by hand: `.venv/bin/python -m benchmarks.scale.writing`. Every message has a request id. Under load a transaction
-takes the messages of all callers that wait, so the cost of one falls with their number.
+takes the messages of all callers that wait, so the cost of one falls with their number. The options measure the same
+with another layout of the file, in alternation with that of the server.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import sqlite3
 import statistics
 import sys
 import tempfile
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -26,14 +29,57 @@ from sessions_server.domain.operations import Append
 from sessions_server.domain.ports import LockWait
 from sessions_server.service.ids import new_message_id
 from sessions_server.settings import Settings
+from sessions_server.storage.sqlite.runner import SqliteRunner
 
 if TYPE_CHECKING:
     from sessions_server.domain.ports import Transaction
+    from sessions_server.storage.store import Store
 
 SHAPES: Final = ((1, 1), (64, 64), (512, 64))
 """How many messages a transaction has, and on how many sessions."""
 
-ROUNDS: Final = 200
+PARTS: Final = ("load", "decide", "save", "commit", "hop")
+
+ROUNDS: Final = 100
+
+ALTERNATIONS: Final = 3
+"""How often two layouts take turns; each has its cheapest run."""
+
+PAGE_BYTES: Final = 4_096
+"""SQLite's default."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How a database file is laid out. The defaults are the server's."""
+
+    page_bytes: int = PAGE_BYTES
+    without_rowid: tuple[str, ...] = ()
+    """Tables that are rebuilt WITHOUT ROWID."""
+
+    def __str__(self) -> str:
+        tables = f", {' and '.join(self.without_rowid)} WITHOUT ROWID" if self.without_rowid else ""
+        return f"pages of {self.page_bytes} bytes{tables}"
+
+    def create(self, path: Path) -> None:
+        """Creates an empty file with this page size."""
+        with closing(sqlite3.connect(path, isolation_level=None)) as database:
+            database.execute(f"PRAGMA page_size = {self.page_bytes}")
+            database.execute("PRAGMA auto_vacuum = INCREMENTAL")
+            database.execute("VACUUM")
+
+    def rebuild(self, path: Path) -> None:
+        """Rebuilds the tables, which are empty."""
+        with closing(sqlite3.connect(path, isolation_level=None)) as database:
+            for table in self.without_rowid:
+                found = (
+                    "SELECT sql FROM sqlite_master WHERE tbl_name = ? AND sql IS NOT NULL ORDER BY type DESC"
+                )
+                [[created], *indexes] = database.execute(found, (table,)).fetchall()
+                database.execute(f"DROP TABLE {table}")
+                database.execute(f"{created} WITHOUT ROWID")
+                for [index] in indexes:
+                    database.execute(index)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +89,19 @@ class Spent:
     load: list[float] = field(default_factory=list)
     decide: list[float] = field(default_factory=list)
     save: list[float] = field(default_factory=list)
-    rest: list[float] = field(default_factory=list)
-    """The COMMIT, and the way to the writer's thread and back."""
+    commit: list[float] = field(default_factory=list)
+    """BEGIN and COMMIT, and freeing what the transaction had loaded."""
+    hop: list[float] = field(default_factory=list)
+    """The event loop, and the way to the writer's thread and back."""
+    written: list[float] = field(default_factory=list)
+    """Bytes written to files."""
+
+    def parts(self) -> dict[str, float]:
+        """The seconds of each part in the cheapest tenth of the transactions, which other programs disturb least."""
+        return {name: statistics.quantiles(getattr(self, name), n=10)[0] for name in PARTS}
+
+    def total(self) -> float:
+        return sum(self.parts().values())
 
     def transact(self, transaction: Transaction, commits: list[Commit]) -> None:
         started = time.thread_time()
@@ -66,33 +123,81 @@ def commits(keys: list[SessionKey], count: int) -> Iterator[Commit]:
         yield Commit(keys[number % len(keys)], stamp, operations=(Append(draft),), shows_session=False)
 
 
-async def measure(count: int, sessions: int) -> Spent:
+async def measure(count: int, sessions: int, layout: Layout) -> Spent:
     spent = Spent()
     with tempfile.TemporaryDirectory() as folder:
-        settings = Settings(database_url=f"sqlite+aiosqlite:///{Path(folder) / 'writing.db'}")
+        path = Path(folder) / "writing.db"
+        settings = Settings(database_url=f"sqlite+aiosqlite:///{path}")
+        layout.create(path)
+        async with running_core(settings):
+            pass  # creates the tables
+        layout.rebuild(path)
         async with running_core(settings) as core:
             keys = [SessionKey("default", new_message_id()) for _ in range(sessions)]
             for key in keys:
                 new = NewSession(user_id="u", metadata={}, config=SessionConfig(), storage=StorageOptions())
                 await core.writer.submit(Commit(key, create=new))
             for _ in range(ROUNDS):
-                batch = list(commits(keys, count))
-                started = time.process_time()
-                await core.store.transact(lambda transaction: spent.transact(transaction, batch))  # noqa: B023
-                total = time.process_time() - started
-                spent.rest.append(total - spent.load[-1] - spent.decide[-1] - spent.save[-1])
+                await _transact(core.store, list(commits(keys, count)), spent)
     return spent
 
 
+async def _transact(store: Store, batch: list[Commit], spent: Spent) -> None:
+    runner = store._runner
+    assert isinstance(runner, SqliteRunner)
+    loop, writing = asyncio.get_running_loop(), runner._writing
+    written, in_thread = _bytes_written(), await loop.run_in_executor(writing, time.thread_time)
+    started = time.process_time()
+    await store.transact(lambda transaction: spent.transact(transaction, batch))
+    total = time.process_time() - started
+    in_thread = await loop.run_in_executor(writing, time.thread_time) - in_thread
+    spent.commit.append(in_thread - spent.load[-1] - spent.decide[-1] - spent.save[-1])
+    spent.hop.append(total - in_thread)
+    spent.written.append(_bytes_written() - written)
+
+
+def _bytes_written() -> int:
+    """All bytes written by this process so far; 0 where the system does not count them."""
+    try:
+        counters = Path("/proc/self/io").read_text(encoding="ascii")
+    except OSError:
+        return 0
+    return int(dict(line.split(": ") for line in counters.splitlines())["wchar"])
+
+
+def report(count: int, sessions: int, layout: Layout, spent: Spent) -> float:
+    """Writes a line; returns the microseconds of each message."""
+    written, total = statistics.mean(spent.written) / count, spent.total() / count * 1e6
+    shown = ", ".join(f"{name} {seconds / count * 1e6:.0f}" for name, seconds in spent.parts().items())
+    sys.stdout.write(
+        f"{count:>3} messages on {sessions:>2} sessions, {layout}: {total:.0f} µs and {written:,.0f} bytes written a "
+        f"message ({shown})\n"
+    )
+    return total
+
+
+def compare(count: int, sessions: int, other: Layout | None) -> None:
+    """Measures the server's layout and, in alternation, another one; reports the cheapest run of each."""
+    layouts = [Layout()] if other is None else [Layout(), other]
+    runs: dict[Layout, list[Spent]] = {layout: [] for layout in layouts}
+    for _ in range(1 if other is None else ALTERNATIONS):
+        for layout in layouts:
+            runs[layout].append(asyncio.run(measure(count, sessions, layout)))
+    totals = [report(count, sessions, layout, min(spent, key=Spent.total)) for layout, spent in runs.items()]
+    if other is not None:
+        sys.stdout.write(f"    {totals[1] / totals[0]:.2f} of the time\n")
+
+
 def main() -> None:
-    argparse.ArgumentParser(description=__doc__).parse_args()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--without-rowid", nargs="+", default=[], metavar="TABLE", help="rebuild these tables so"
+    )
+    parser.add_argument("--page-bytes", type=int, default=PAGE_BYTES, help="the page size of the file")
+    given = parser.parse_args()
+    other = Layout(given.page_bytes, tuple(given.without_rowid))
     for count, sessions in SHAPES:
-        spent = asyncio.run(measure(count, sessions))
-        parts = {name: statistics.median(getattr(spent, name)) / count * 1e6 for name in Spent.__slots__}
-        shown = ", ".join(f"{name} {micros:.0f}" for name, micros in parts.items())
-        sys.stdout.write(
-            f"{count:>3} messages on {sessions:>2} sessions: {sum(parts.values()):.0f} µs a message ({shown})\n"
-        )
+        compare(count, sessions, None if other == Layout() else other)
 
 
 if __name__ == "__main__":

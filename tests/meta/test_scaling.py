@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from docs import generate
 from sessions_server.storage import schema
 from tests.meta.readme import blocks
 from tests.meta.tree import ROOT, text_of
@@ -68,7 +69,7 @@ def test_every_unique_key_has_the_distribution_column_and_no_table_points_to_ano
     assert not table.foreign_keys
 
 
-def reckon(path: Path, *options: str) -> subprocess.CompletedProcess[str]:
+def estimate(path: Path, *options: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "benchmarks/capacity.py", "--results", str(path), *options]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
@@ -76,7 +77,7 @@ def reckon(path: Path, *options: str) -> subprocess.CompletedProcess[str]:
 def test_the_estimate_follows_from_the_measurements(tmp_path: Path) -> None:
     path = tmp_path / "results.json"
     path.write_text(json.dumps(RESULTS))
-    done = reckon(path, "--sessions", "600000", "--messages", "1", "--reads", "2", "--watchers", "0.5")
+    done = estimate(path, "--sessions", "600000", "--messages", "1", "--reads", "2", "--watchers", "0.5")
     assert done.returncode == 0, done.stderr
     title, *lines = done.stdout.splitlines()
     assert title == "600,000 active sessions, on machines of 2 cores like the measured one"
@@ -120,13 +121,24 @@ def test_the_page_shows_the_commands_output_for_its_measurements(tmp_path: Path)
         "machine": {"cores": int(re.findall(r"machines of (\d+) cores", title)[0])},
     }
     path.write_text(json.dumps(results))
-    assert reckon(path).stdout.splitlines() == shown.splitlines()
+    assert estimate(path).stdout.splitlines() == shown.splitlines()
+
+
+def test_the_page_shows_the_estimate_for_the_published_figures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "benchmarks.json").write_text(json.dumps(RESULTS))
+    monkeypatch.setattr(generate, "RESULTS", tmp_path / "benchmarks.json")
+    page = generate.render("scaling.md", PAGE)
+    assert re.search(
+        r"^one server adds per second +1,000  add_message_postgres, measured$", page, re.MULTILINE
+    )
 
 
 def test_a_missing_measurement_is_named_with_its_fix(tmp_path: Path) -> None:
     path = tmp_path / "results.json"
     path.write_text(json.dumps({**RESULTS, "numbers": {"memory": {}}}))
-    done = reckon(path)
+    done = estimate(path)
     assert done.returncode == 1
     assert "add_message_postgres, get_history, fan_out; run `make bench`" in done.stderr
-    assert "run `make bench`" in reckon(tmp_path / "none.json").stderr
+    assert "run `make bench`" in estimate(tmp_path / "none.json").stderr

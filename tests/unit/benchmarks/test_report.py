@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
 
-from benchmarks.chart import LONGEST, MARK, chart
+from benchmarks.chart import ASKED, DOUBLING, chart, doublings
 from benchmarks.messages import MESSAGE_BYTES, framed, message
-from benchmarks.report import Failure, Finding, Rounds, alternate, write
+from benchmarks.report import Failure, Finding, Rounds, alternate, read, write
 
 
 def finding(measured: float, *, at_least: bool) -> Finding:
@@ -57,12 +58,45 @@ def test_every_measurement_sends_the_same_message_in_the_frame_of_grpc() -> None
     assert framed(message()) == b"\0" + MESSAGE_BYTES.to_bytes(4, "big") + message().SerializeToString()
 
 
-def test_a_bar_is_as_long_as_its_figure_is_good() -> None:
-    drawn = chart([finding(0.6, at_least=True), finding(0.3, at_least=True), finding(0.3, at_least=False)])
-    assert [int(width) for width in re.findall(r'width="(\d+)"', drawn)] == [
-        MARK,
-        MARK // 2,
-        min(2 * MARK, LONGEST),
-    ]
-    assert 'class="missed"' in drawn
-    ET.fromstring(drawn)
+@pytest.mark.parametrize(
+    ("measured", "at_least", "length"),
+    [
+        pytest.param(0.6, True, 0, id="as asked"),
+        pytest.param(1.2, True, 1, id="twice what is asked"),
+        pytest.param(0.3, True, -1, id="half of what is asked"),
+        pytest.param(0.3, False, 1, id="half where less is better"),
+        pytest.param(1.2, False, -1, id="twice where less is better"),
+        pytest.param(600.0, True, 3, id="far better"),
+        pytest.param(600.0, False, -3, id="far worse"),
+        pytest.param(-1.0, False, 3, id="memory that shrank"),
+        pytest.param(0.0, True, -3, id="nothing"),
+    ],
+)
+def test_a_bar_is_as_long_as_its_figure_is_better_or_worse_than_asked(
+    measured: float, at_least: bool, length: int
+) -> None:
+    assert doublings(finding(measured, at_least=at_least)) == pytest.approx(length)
+
+
+def test_bars_of_met_figures_begin_at_what_is_asked_and_those_of_missed_ones_end_there() -> None:
+    drawn = chart([finding(1.2, at_least=True), finding(0.3, at_least=True)], [])
+    bars = re.findall(r'class="(met|missed)" x="(\d+)" y="\d+" width="(\d+)" height="\d+" rx="2"', drawn)
+    assert bars[-2:] == [("met", f"{ASKED}", f"{DOUBLING}"), ("missed", f"{ASKED - DOUBLING}", f"{DOUBLING}")]
+
+
+def test_the_chart_says_everything_in_words_too() -> None:
+    drawn = chart([finding(0.599, at_least=True)], [Failure("peer_one", "It broke.")])
+    words = ET.fromstring(drawn).find("{*}desc")
+    assert words is not None
+    assert words.text == "name: 0.599 (≥ 0.6), missed; peer one: not measured."
+    assert "✗ not measured" in drawn
+
+
+def test_what_is_written_can_be_read(tmp_path: Path) -> None:
+    file = tmp_path / "results.json"
+    failure = Failure("other", "It broke.")
+    write(file, [finding(0.5, at_least=True)], [failure], h2load="1", seconds=2)
+    results = read(file)
+    assert results.findings == [replace(finding(0.5, at_least=True), numbers={})]
+    assert results.failures == [failure]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d", results.day)

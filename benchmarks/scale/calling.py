@@ -1,0 +1,172 @@
+"""Measures what the steps between gRPC and the store cost the server: CPU time without gRPC, in one process.
+
+Run by hand: `.venv/bin/python -m benchmarks.scale.calling`. Each figure is the fastest of many rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import sys
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Final, cast
+
+from benchmarks.echo_server import event_loop
+from benchmarks.messages import message, message_with_data
+from sessions_proto.v1 import commits_pb2 as commits_pb
+from sessions_server.app import Core, running_core
+from sessions_server.domain.codec import encode_body
+from sessions_server.domain.commit import Commit, Committed, NewSession
+from sessions_server.domain.limits import Limits
+from sessions_server.domain.models import (
+    Event,
+    Message,
+    MessageBody,
+    MessageDraft,
+    Sequence,
+    SessionConfig,
+    SessionKey,
+    StorageOptions,
+)
+from sessions_server.domain.operations import Append
+from sessions_server.domain.ports import HistoryPage
+from sessions_server.rpc.convert.check import Check
+from sessions_server.rpc.convert.commits import put_committed, read_commit
+from sessions_server.rpc.convert.history import encode_history
+from sessions_server.rpc.convert.messages import read_body
+from sessions_server.service.ids import new_message_id
+from sessions_server.settings import Settings
+from sessions_server.storage.content import Content
+from sessions_server.storage.recent_messages import read_messages
+
+FOLLOWERS: Final = 1_000
+PAGE: Final = 100
+ROUNDS: Final = 60
+KEY: Final = SessionKey("default", new_message_id())
+
+
+def fastest(step: Callable[[], object], *, repeats: int = 1) -> float:
+    """The CPU time of one call, in µs."""
+    found: list[float] = []
+    for _ in range(ROUNDS):
+        started = time.process_time()
+        for _ in range(repeats):
+            step()
+        found.append((time.process_time() - started) / repeats * 1e6)
+    return min(found)
+
+
+@contextlib.asynccontextmanager
+async def session() -> AsyncIterator[Core]:
+    """The server's core with an empty session in memory."""
+    async with running_core(Settings(database_url="sqlite+aiosqlite:///:memory:")) as core:
+        new = NewSession(user_id="u", metadata={}, config=SessionConfig(), storage=StorageOptions())
+        await core.writer.submit(Commit(KEY, create=new))
+        yield core
+
+
+async def commits() -> str:
+    request = commits_pb.CommitRequest(session_id=KEY.session_id, request_id=str(uuid.uuid4()))
+    request.operations.add(append=message())
+
+    def read() -> Commit:
+        return read_commit(request, tenant=KEY.tenant, limits=Limits())
+
+    async with session() as core:
+        commit = read()
+        committed: Committed = await core.sessions.commit(commit)
+
+    def encode() -> bytes:
+        response = commits_pb.StreamCommitsResponse()
+        put_committed(response.outcomes.add(tag=1).response, commit, committed, Limits())
+        return response.SerializeToString()
+
+    reading, encoding = fastest(read, repeats=100), fastest(encode, repeats=100)
+    return f"a commit of one message: read and check {reading:.1f} µs, encode the outcome {encoding:.1f} µs"
+
+
+class Counter:
+    """A sink that lets other tasks run at each event, as a stream does."""
+
+    def __init__(self) -> None:
+        self._wanted = 0
+        self._reached = asyncio.Event()
+
+    async def event(self, _: Event) -> None:
+        self._count()
+        await asyncio.sleep(0)
+
+    async def checkpoint(self, _position: Sequence, _log_id: str) -> None:
+        self._count()
+
+    def expect(self, count: int) -> None:
+        self._wanted = count
+        self._reached.clear()
+
+    async def reached(self) -> None:
+        """Returns when it has received what is expected."""
+        await self._reached.wait()
+
+    def _count(self) -> None:
+        self._wanted -= 1
+        if not self._wanted:
+            self._reached.set()
+
+
+async def followers() -> str:
+    counter = Counter()
+    async with session() as core, asyncio.TaskGroup() as tasks:
+        counter.expect(FOLLOWERS)
+        following = [
+            tasks.create_task(core.subscriptions.follow(KEY, counter, kinds=frozenset(), after=None))
+            for _ in range(FOLLOWERS)
+        ]
+        await counter.reached()
+        found: list[float] = []
+        for _ in range(ROUNDS):
+            counter.expect(FOLLOWERS)
+            started = time.process_time()
+            draft = MessageDraft(new_message_id(), MessageBody("user", "Hello"))
+            await core.writer.submit(Commit(KEY, operations=(Append(draft),)))
+            await counter.reached()
+            found.append((time.process_time() - started) / FOLLOWERS * 1e6)
+        for each in following:
+            each.cancel()
+    return f"an event to each of {FOLLOWERS:,} followers: {min(found):.1f} µs, with its part of the write"
+
+
+async def pages() -> str:
+    content = Content(cast(Any, None), KEY, None)
+    bodies = [read_body(Check(Limits()), "message", message_with_data()) for _ in range(PAGE)]
+    rows = [(place, new_message_id(), 1, None, encode_body(body)) for place, body in enumerate(bodies)]
+    recent = tuple(read_messages(content, rows))
+
+    def new_messages() -> tuple[Message, ...]:
+        return tuple(content.message(*row) for row in rows)
+
+    def encode(messages: tuple[Message, ...]) -> bytes:
+        return encode_history(HistoryPage(messages, has_more=True))
+
+    others = iter([new_messages() for _ in range(ROUNDS)])
+    figures = {
+        "read": fastest(new_messages),
+        "encode": fastest(lambda: encode(next(others))),
+        "read again": fastest(lambda: read_messages(content, rows)),
+        "encode again": fastest(lambda: encode(recent)),
+    }
+    shown = ", ".join(f"{name} {micros:.0f} µs" for name, micros in figures.items())
+    return f"a page of {PAGE} messages with data: {shown}"
+
+
+def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()
+    for measure in (commits, followers, pages):
+        with asyncio.Runner(loop_factory=event_loop) as runner:
+            sys.stdout.write(f"{runner.run(measure())}\n")
+
+
+if __name__ == "__main__":
+    main()
