@@ -1,8 +1,9 @@
 """Sessions without a separate server: a database file shared by all programs on the machine, or one in memory.
 
-A file is served by one child process over a Unix socket in a private folder. Clients find or start it under a lock (the
-gate) and keep it running by a shared lock that each client holds (the lease); it exits a moment after the last client.
-The kernel releases both locks however a program ends, so nothing has to be cleaned up after a kill.
+A file is served by one child process over Unix sockets in a private folder, one for unary calls and one for gRPC.
+Clients find or start it under a lock (the gate) and keep it running by a shared lock that each client holds (the
+lease); it exits a moment after the last client. The kernel releases both locks however a program ends, so nothing has
+to be cleaned up after a kill.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ MEMORY: Final = ":memory:"
 START_SECONDS: Final = 30.0
 """How long a start may take, including one by another program."""
 
+_STARTS: Final = 5
+"""How many times to start a server that is killed while it starts."""
+
 _LOOK_SECONDS: Final = 0.01
 _LONGEST_BASE: Final = 64
 """A socket's path is limited to about a hundred bytes on every system."""
@@ -50,7 +54,12 @@ class Embedded(Protocol):
     """A server owned by its clients."""
 
     @property
-    def address(self) -> str: ...
+    def address(self) -> str:
+        """Where it listens for gRPC."""
+
+    @property
+    def local(self) -> str:
+        """The path of its socket for unary calls."""
 
     def revive(self) -> None:
         """Ensures that the server runs. Raises Unavailable if it cannot be started."""
@@ -83,6 +92,10 @@ class InMemory:
     def address(self) -> str:
         return f"unix:{self._folder}/sessions.sock"
 
+    @property
+    def local(self) -> str:
+        return f"{self._folder}/sessions.call"
+
     def revive(self) -> None:
         with self._lock:
             if self._stop is None:
@@ -90,7 +103,7 @@ class InMemory:
                     server = importlib.import_module("sessions_server.embedded")
                 except ImportError as missing:
                     raise Unavailable(_NEEDS_SERVER) from missing
-                self._stop = weakref.finalize(self, server.InMemory(self.address).close)
+                self._stop = weakref.finalize(self, server.InMemory(self.address, self.local).close)
                 # At exit too, and before executors stop accepting work, which an orderly stop needs. `atexit` is too
                 # late: https://github.com/python/cpython/issues/83993
                 threading._register_atexit(self._stop)  # type: ignore[attr-defined]
@@ -110,6 +123,7 @@ class SharedFile:
         name = hashlib.sha256(os.fsencode(os.path.realpath(path))).hexdigest()[:24]
         folder = _private_folder()
         self._socket = folder / f"{name}.sock"
+        self._local = folder / f"{name}.call"
         self._gate = folder / f"{name}.gate"
         self._lease_file = folder / f"{name}.lease"
         self._about = folder / f"{name}.json"
@@ -121,6 +135,10 @@ class SharedFile:
     @property
     def address(self) -> str:
         return f"unix:{self._socket}"
+
+    @property
+    def local(self) -> str:
+        return str(self._local)
 
     def revive(self) -> None:
         with self._lock:
@@ -157,8 +175,21 @@ class SharedFile:
             )
 
     def _start(self, gate: int) -> None:
+        """Raises Unavailable if the server cannot start. One that is killed is started again."""
+        until = time.monotonic() + START_SECONDS
+        for _ in range(_STARTS):
+            ending = self._started(gate, until)
+            if ending is None:
+                return
+            if ending >= 0 or time.monotonic() > until:
+                raise Unavailable(self._startup_error())
+        raise Unavailable(f"The server of {self._path} was killed {_STARTS} times while it started; retry.")
+
+    def _started(self, gate: int, until: float) -> int | None:
+        """Starts the server. Returns None when it listens, or how its process ended."""
         options = {
             "--socket": self._socket,
+            "--local": self._local,
             "--lease": self._lease_file,
             "--gate": gate,
             "--about": self._about,
@@ -175,21 +206,24 @@ class SharedFile:
                 start_new_session=True,
             )
         with process.stdout or os.fdopen(os.open(os.devnull, os.O_RDONLY), "rb") as output:
-            guard = threading.Timer(START_SECONDS, process.kill)
+            guard = threading.Timer(until - time.monotonic(), process.kill)
             guard.start()
-            line = output.readline()
+            listens = output.readline().startswith(b"listening on ")
+            ending = None if listens else process.wait()
             guard.cancel()
-        _reap(process)
-        if not line.startswith(b"listening on "):
-            raise Unavailable(self._startup_error())
+        if listens:
+            _reap(process)
+        return ending
 
     def _startup_error(self) -> str:
         """The last sentence from the server that could not start."""
         lines = self._log.read_text(errors="replace").splitlines()
         if any("No module named sessions_server" in line for line in lines):
             return _NEEDS_SERVER
-        last = next((line for line in reversed(lines) if line.strip()), "it said nothing")
-        return last.removeprefix("sessions-server: ")
+        last = next((line for line in reversed(lines) if line.strip()), "")
+        return last.removeprefix("sessions-server: ") or (
+            f"The server of {self._path} did not start within {START_SECONDS:.0f} s, or without a reason; retry."
+        )
 
 
 @contextmanager

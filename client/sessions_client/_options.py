@@ -47,6 +47,8 @@ _OPTIONS: ChannelOptions = (
     # data, so that no server treats the pings as abuse.
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
+    # How long a ping may really take: keepalive's own limit does not end a connection before this one.
+    ("grpc.http2.ping_timeout_ms", 20_000),
     ("grpc.http2.max_pings_without_data", 0),
 )
 
@@ -64,6 +66,8 @@ class Target:
     """The hosts and ports of the address, as far as it contains them."""
     uses_proxy: bool
     """Whether gRPC uses a proxy from the environment."""
+    local: str | None = None
+    """The path of an embedded server's socket for unary calls, which take it instead of gRPC."""
 
     @property
     def stream_options(self) -> ChannelOptions:
@@ -87,8 +91,10 @@ def target_of(
     *,
     connect_seconds: float = 3.0,
     proxy: bool | None = None,
+    local: str | None = None,
 ) -> Target:
-    """Interprets the constructor's `target`, `tls` and `proxy`. Raises InvalidArgument if they cannot work."""
+    """Interprets the constructor's `target`, `tls` and `proxy`. `local` is as in `Target`. Raises InvalidArgument if
+    they cannot work."""
     several = _addresses(addresses)
     address = several[0] if len(several) == 1 else _list_target(several)
     hosts = tuple(_host_and_port(one) for one in several if not _is_grpcs_own(one))
@@ -102,7 +108,7 @@ def target_of(
     uses_proxy = _may_use_proxy(several) if proxy is None else _flag(proxy)
     if not uses_proxy:
         options += (("grpc.enable_http_proxy", 0),)
-    return Target(", ".join(several), address, options, files, hosts, uses_proxy)
+    return Target(", ".join(several), address, options, files, hosts, uses_proxy, local)
 
 
 def _may_use_proxy(addresses: list[str]) -> bool:

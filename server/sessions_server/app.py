@@ -9,6 +9,7 @@ import os
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from sessions_server.rpc.calls import CallLimits, Calls
 from sessions_server.rpc.commits import CommitServicer
 from sessions_server.rpc.drafts import DraftServicer
 from sessions_server.rpc.handshakes import logged_handshakes
+from sessions_server.rpc.local import LocalServer
 from sessions_server.rpc.methods import REQUEST_BYTES, Servicer
 from sessions_server.rpc.metrics import Metrics, serve_metrics
 from sessions_server.rpc.quotas import Bounds
@@ -115,9 +117,15 @@ async def serve(
 
 
 async def serve_until(
-    stop: asyncio.Event, settings: Settings, *, ready: Ready, clock: Clock | None = None
+    stop: asyncio.Event,
+    settings: Settings,
+    *,
+    ready: Ready,
+    clock: Clock | None = None,
+    local: Path | None = None,
 ) -> None:
-    """Serves until `stop` is set, then drains. Calls `ready` when the server is ready.
+    """Serves until `stop` is set, then drains. Calls `ready` when the server is ready. `local` is the socket for unary
+    calls of the clients that have started this server.
 
     Raises SetupError when a setting, a file or the database cannot be used.
     """
@@ -126,8 +134,7 @@ async def serve_until(
     with suppress(Stopped):
         async with running_core(settings, clock=clock, stop=stop, serves=True) as core:
             metrics = Metrics()
-            metrics.show_searches(core.store.lane)
-            metrics.show_log(core.store)
+            _show_store(metrics, core.store)
             tracing = Tracing.configured()
             kind, _, _ = core.backend.scheme.partition("+")
             core.writer.observer = ObservedTransactions(metrics, tracing, database=kind)
@@ -136,12 +143,14 @@ async def serve_until(
                 settings.listen, calls=calls, metrics=metrics, tls=tls, shared=settings.workers > 1
             )
             http = _http_server(settings, calls, tls)
+            own = None if local is None else LocalServer(local, calls)
+            beside = [server for server in (http, own) if server is not None]
             await rpc.start()
             helpers = [asyncio.create_task(work) for work in (calls.streams.run(), _watch_store(core, rpc))]
             try:
                 with serve_metrics(settings.metrics_listen, metrics.registry) as metrics_address:
-                    if http is not None:
-                        await http.start()
+                    for server in beside:
+                        await server.start()
                     tune_gc()
                     ready(Addresses(rpc.address, "" if http is None else http.url, metrics_address))
                     await stop.wait()
@@ -150,11 +159,8 @@ async def serve_until(
                     helper.cancel()
                 core.grace.begin()
                 await core.drafts.close()
-                await _stop(rpc, http, settings.drain_grace.total_seconds())
-
-
-async def _stop(rpc: RpcServer, http: HttpServer | None, grace_seconds: float) -> None:
-    await asyncio.gather(rpc.stop(grace_seconds), *([] if http is None else [http.stop(grace_seconds)]))
+                seconds = settings.drain_grace.total_seconds()
+                await asyncio.gather(*(server.stop(seconds) for server in (rpc, *beside)))
 
 
 @asynccontextmanager
@@ -295,6 +301,12 @@ def tune_gc() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
+
+
+def _show_store(metrics: Metrics, store: Store) -> None:
+    lane = store.lane
+    metrics.show_searches(running=lambda: lane.running, waiting=lambda: lane.waiting)
+    metrics.show_log(size=lambda: store.log_bytes, limit=lambda: store.log_limit_bytes)
 
 
 def _calls(settings: Settings, core: Core, metrics: Metrics, tracing: Tracing | None, clock: Clock) -> Calls:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from concurrent.futures import Future
+from pathlib import Path
 
 from sessions_server.app import serve_until
 from sessions_server.commands.running import new_loop
@@ -19,10 +20,11 @@ https://github.com/skypilot-org/skypilot/pull/9058"""
 
 
 class InMemory:
-    """A running server that listens on the given Unix socket."""
+    """A running server that listens on the given Unix sockets: one for gRPC, one for unary calls."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, local: str) -> None:
         self._address = address
+        self._local = Path(local)
         self._ready: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
         self._thread = threading.Thread(target=self._run, name="sessions in memory", daemon=True)
         with _STARTING:
@@ -48,4 +50,6 @@ class InMemory:
     async def _serve(self) -> None:
         stop, loop = asyncio.Event(), asyncio.get_running_loop()
         settings = Settings(listen=self._address, database_url="sqlite+aiosqlite:///:memory:", http_listen="")
-        await serve_until(stop, settings, ready=lambda _: self._ready.set_result((loop, stop)))
+        await serve_until(
+            stop, settings, ready=lambda _: self._ready.set_result((loop, stop)), local=self._local
+        )

@@ -7,13 +7,14 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, cast
 from weakref import WeakSet
 
 import grpc
 import grpc.aio
 
 from sessions_client._async import _backend
+from sessions_client._async._local import LocalChannel
 from sessions_client._errors import closed
 from sessions_client._grpc_running import keep_grpc_running
 from sessions_client._options import ChannelOptions, Target
@@ -51,7 +52,8 @@ class _Channels:
 
     def __init__(self, target: Target) -> None:
         self._target = target
-        self.unary, self.stubs = _opened(target, target.options)
+        self._unary, self.stubs = _opened_unary(target)
+        self._health: tuple[grpc.aio.Channel, Stubs] | None = None
         self._streams: list[tuple[grpc.aio.Channel, Places[Stubs]]] = []
         self._pinned: tuple[grpc.aio.Channel, Stubs] | None = None
 
@@ -74,10 +76,20 @@ class _Channels:
             self._pinned = _opened(self._target, options)
         return self._pinned[1]
 
+    @property
+    def health(self) -> _backend.UnaryMethod[bytes, bytes]:
+        """The health check, which is always gRPC's."""
+        if self._target.local is None:
+            return self.stubs.health
+        if self._health is None:
+            self._health = _opened(self._target, self._target.options)
+        return self._health[1].health
+
     async def close(self) -> None:
-        pinned = () if self._pinned is None else (self._pinned[0],)
-        for channel in (self.unary, *pinned, *(channel for channel, _ in self._streams)):
-            await channel.close()
+        await self._unary.close()
+        for opened in (self._pinned, self._health, *self._streams):
+            if opened is not None:
+                await opened[0].close()
 
 
 class Connection:
@@ -101,6 +113,11 @@ class Connection:
         """Stubs for unary calls that must all go to the same server, as long as it is up. Raises RuntimeError if the
         client is closed."""
         return self._of_this_loop().pinned
+
+    @property
+    def health(self) -> _backend.UnaryMethod[bytes, bytes]:
+        """The health check of gRPC. Raises RuntimeError if the client is closed."""
+        return self._of_this_loop().health
 
     def place(self) -> Place[Stubs]:
         """Stubs for one stream, on a connection with few other streams and no unary calls."""
@@ -145,6 +162,7 @@ class Connection:
         waking = _backend.Signal()
         self._pauses[waking] = asyncio.get_running_loop()
         try:
+            self.check_open()  # after registering: `close` wakes only the pauses that it finds
             await waking.wait(seconds)
         finally:
             del self._pauses[waking]
@@ -168,20 +186,31 @@ class Connection:
                 await asyncio.wait({closing})  # the loop may end meanwhile, and its channels with it
 
 
+def _opened_unary(target: Target) -> tuple[grpc.aio.Channel, Stubs]:
+    if target.local is None:
+        return _opened(target, target.options)
+    # It has the methods of a channel that the stubs of unary methods use.
+    channel = cast("grpc.aio.Channel", LocalChannel(target.local))
+    return channel, _stubs(channel)
+
+
 def _opened(target: Target, options: ChannelOptions) -> tuple[grpc.aio.Channel, Stubs]:
     keep_grpc_running()
     if target.tls is None:
         channel = grpc.aio.insecure_channel(target.address, options=options)
     else:
         channel = grpc.aio.secure_channel(target.address, credentials_of(target.tls), options=options)
-    stubs = Stubs(
+    return channel, _stubs(channel)
+
+
+def _stubs(channel: grpc.aio.Channel) -> Stubs:
+    return Stubs(
         SessionServiceStub(channel),
         CommitServiceStub(channel),
         RecordServiceStub(channel),
         DraftServiceStub(channel),
         channel.unary_unary(HEALTH_CHECK),
     )
-    return channel, stubs
 
 
 def _is_due_to_closing(failure: BaseException) -> bool:

@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, cast
 from weakref import WeakSet
 
 import grpc
@@ -17,6 +17,7 @@ from sessions_client._grpc_running import keep_grpc_running
 from sessions_client._options import ChannelOptions, Target
 from sessions_client._places import HEALTH_CHECK, Place, Places
 from sessions_client._sync import _backend
+from sessions_client._sync._local import LocalChannel
 from sessions_client._tls import credentials_of
 from sessions_proto.v1.commits_pb2_grpc import CommitServiceStub
 from sessions_proto.v1.drafts_pb2_grpc import DraftServiceStub
@@ -47,6 +48,7 @@ class _Channels:
         self._target = target
         self._lock = threading.Lock()
         self._unary: tuple[grpc.Channel, Stubs] | None = None
+        self._health: tuple[grpc.Channel, Stubs] | None = None
         self._streams: list[tuple[grpc.Channel, Places[Stubs]]] = []
         self._pinned: tuple[grpc.Channel, Stubs] | None = None
 
@@ -56,8 +58,18 @@ class _Channels:
         if self._unary is None:
             with self._lock:
                 if self._unary is None:
-                    self._unary = _opened(self._target, self._target.options)
+                    self._unary = _opened_unary(self._target)
         return self._unary[1]
+
+    @property
+    def health(self) -> _backend.UnaryMethod[bytes, bytes]:
+        """The health check, which is always gRPC's."""
+        if self._target.local is None:
+            return self.stubs.health
+        with self._lock:
+            if self._health is None:
+                self._health = _opened(self._target, self._target.options)
+            return self._health[1].health
 
     def place(self) -> Place[Stubs]:
         """Returns a place for one more stream."""
@@ -81,7 +93,7 @@ class _Channels:
             return self._pinned[1]
 
     def close(self) -> None:
-        for opened in (self._unary, self._pinned, *self._streams):
+        for opened in (self._unary, self._health, self._pinned, *self._streams):
             if opened is not None:
                 opened[0].close()
 
@@ -108,6 +120,12 @@ class Connection:
         client is closed."""
         self.check_open()
         return self._channels.pinned
+
+    @property
+    def health(self) -> _backend.UnaryMethod[bytes, bytes]:
+        """The health check of gRPC. Raises RuntimeError if the client is closed."""
+        self.check_open()
+        return self._channels.health
 
     def place(self) -> Place[Stubs]:
         """Stubs for one stream, on a connection with few other streams and no unary calls."""
@@ -168,6 +186,14 @@ def _is_due_to_closing(failure: grpc.RpcError | ValueError) -> bool:
     return not isinstance(failure, SessionsError)
 
 
+def _opened_unary(target: Target) -> tuple[grpc.Channel, Stubs]:
+    if target.local is None:
+        return _opened(target, target.options)
+    # It has the methods of a channel that the stubs of unary methods use.
+    channel = cast("grpc.Channel", LocalChannel(target.local))
+    return channel, _stubs(channel)
+
+
 def _opened(target: Target, options: ChannelOptions) -> tuple[grpc.Channel, Stubs]:
     keep_grpc_running()
     # Streams read in the caller's thread are more than twice as fast as those of gRPC's event thread. The option is
@@ -181,11 +207,14 @@ def _opened(target: Target, options: ChannelOptions) -> tuple[grpc.Channel, Stub
         channel = grpc.insecure_channel(target.address, options=options)
     else:
         channel = grpc.secure_channel(target.address, credentials_of(target.tls), options=options)
-    stubs = Stubs(
+    return channel, _stubs(channel)
+
+
+def _stubs(channel: grpc.Channel) -> Stubs:
+    return Stubs(
         SessionServiceStub(channel),
         CommitServiceStub(channel),
         RecordServiceStub(channel),
         DraftServiceStub(channel),
         channel.unary_unary(HEALTH_CHECK),
     )
-    return channel, stubs

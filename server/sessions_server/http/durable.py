@@ -77,11 +77,14 @@ class Chunk(NamedTuple):
 
 async def head(calls: Calls, request: Request) -> Response:
     """Serves HEAD: where the log ends."""
+    call = calls.begin(calls.methods[SUBSCRIBE], header_list(request), HTTP)
+    message = pb.SubscribeRequest(session_id=request.path_params["session_id"])
     try:
-        last = await _last_sequence(calls, request)
+        async with aclosing(subscribe(calls, call, message)) as steps:
+            first = await anext(steps)  # a checkpoint at the end of the log
     except Refused as refused:
         return error_response(refused)
-    headers = {"stream-next-offset": _offset(Place(last)), "cache-control": "no-store"}
+    headers = {"stream-next-offset": _offset(first.place), "cache-control": "no-store"}
     return Response(headers=headers, media_type="application/json")
 
 

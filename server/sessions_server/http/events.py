@@ -16,7 +16,6 @@ from starlette.responses import Response, StreamingResponse
 
 from sessions_proto.v1 import sessions_pb2 as pb
 from sessions_server.domain.errors import InvalidRequest, Violation
-from sessions_server.domain.lineage import is_branched
 from sessions_server.http import protojson
 from sessions_server.http.connect import HTTP, responses
 from sessions_server.http.errors import error_json, error_response, refusing
@@ -40,8 +39,8 @@ class Place(NamedTuple):
     log_id: str = ""
 
     def text(self, digits: int = 0) -> str:
-        """`15`, or `15@LOG` where a different event could be at 15 after a failover."""
-        log = f"@{self.log_id}" if is_branched(self.log_id) else ""
+        """`15@LOG`: a different event could be at 15 after a restore or a failover."""
+        log = f"@{self.log_id}" if self.log_id else ""
         return f"{self.after:0{digits}d}{log}"
 
 

@@ -90,7 +90,7 @@ def _kinds_of(kind: Descriptor) -> dict[str, Descriptor]:
 
 def _plain(value: Any) -> Any:
     """The same JSON with 1 instead of 1.0, as callers wrote the numbers of a Struct, and with its keys in alphabetical
-    order: protobuf has them in another order in each process."""
+    order: protobuf's order differs between processes."""
     if isinstance(value, float):
         return int(value) if value.is_integer() and abs(value) <= _SAFE else value
     if isinstance(value, dict):

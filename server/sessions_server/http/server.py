@@ -8,7 +8,7 @@ import logging
 import socket
 import ssl
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 import uvicorn
 
@@ -19,34 +19,12 @@ from sessions_server.http.protocols import ByAlpn, Http1
 from sessions_server.rpc.calls import Calls
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from sessions_server.rpc.tls import Tls
 
 logger = logging.getLogger(__name__)
 
 KEEP_ALIVE_SECONDS: Final = 75
 BACKLOG: Final = 2048
-
-
-class Tls(Protocol):
-    """The operator's TLS files, the same as for gRPC."""
-
-    @property
-    def certificate(self) -> Path: ...
-
-    @property
-    def key(self) -> Path: ...
-
-    @property
-    def client_ca(self) -> Path | None: ...
-
-    def read(self) -> object:
-        """Loads the files. Raises SetupError, naming the setting, if one cannot be used."""
-
-    def handshake_failed(self, reason: str, more: str) -> None:
-        """Logs a failed handshake: the TLS library's name for the reason, and its text about the certificate."""
-
-    def stamp(self) -> object:
-        """A fingerprint that changes with the files. Raises OSError."""
 
 
 class HttpServer:
@@ -131,7 +109,7 @@ class _Server(uvicorn.Server):
 
 
 class _Handshake(ssl.SSLObject):
-    """Reports its failure, which asyncio passes over in silence."""
+    """A TLS handshake that reports its failure, which asyncio would ignore."""
 
     def do_handshake(self) -> None:
         try:

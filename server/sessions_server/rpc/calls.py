@@ -314,7 +314,8 @@ class Calls:
             total += len(raw)
             if total > most:
                 raise LimitExceeded(
-                    f"An import has at most {most} bytes on this server; have SESSIONS_MAX_IMPORT_BYTES raised.",
+                    f"An import has at most {most} bytes on this server. Ask its operator to raise "
+                    "SESSIONS_MAX_IMPORT_BYTES.",
                     field="record",
                 )
             yield raw

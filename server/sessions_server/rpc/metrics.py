@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final, Protocol
+from typing import Final
 
 from prometheus_client import (
     CollectorRegistry,
@@ -22,23 +22,6 @@ SERVING: Final = ("sessions_serving", "1 while the database can be used and call
 
 _COMMITS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
-
-
-class Searches(Protocol):
-    """The current searches."""
-
-    running: int
-    waiting: int
-
-
-class WriteAheadLog(Protocol):
-    """The size of SQLite's write-ahead log; both values are 0 with another database."""
-
-    @property
-    def log_bytes(self) -> int: ...
-
-    @property
-    def log_limit_bytes(self) -> int: ...
 
 
 class Metrics:
@@ -116,21 +99,15 @@ class Metrics:
         finally:
             gauge.dec()
 
-    def show_searches(self, searches: Searches) -> None:
-        self._show("sessions_searches_running", "Searches that run now.", lambda: searches.running)
-        self._show(
-            "sessions_searches_waiting", "Searches that wait for their turn.", lambda: searches.waiting
-        )
+    def show_searches(self, *, running: Callable[[], int], waiting: Callable[[], int]) -> None:
+        """Sets where the numbers of searches come from."""
+        self._show("sessions_searches_running", "Searches that run now.", running)
+        self._show("sessions_searches_waiting", "Searches that wait for their turn.", waiting)
 
-    def show_log(self, log: WriteAheadLog) -> None:
-        self._show(
-            "sessions_sqlite_log_bytes", "The size of SQLite's write-ahead log.", lambda: log.log_bytes
-        )
-        self._show(
-            "sessions_sqlite_log_limit_bytes",
-            "The size at which it is truncated.",
-            lambda: log.log_limit_bytes,
-        )
+    def show_log(self, *, size: Callable[[], int], limit: Callable[[], int]) -> None:
+        """Sets where the sizes of SQLite's write-ahead log come from; both are 0 with another database."""
+        self._show("sessions_sqlite_log_bytes", "The size of SQLite's write-ahead log.", size)
+        self._show("sessions_sqlite_log_limit_bytes", "The size at which it is truncated.", limit)
 
     def _show(self, name: str, text: str, read: Callable[[], float]) -> None:
         """A gauge that is evaluated at each scrape."""

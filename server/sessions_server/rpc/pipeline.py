@@ -100,9 +100,10 @@ class Pipeline:
         elif (error := done.exception()) is not None:
             self._end(tagged, size, error)
         else:
-            outcome = commits_pb.CommitOutcome(tag=tagged.tag)
+            response = commits_pb.StreamCommitsResponse()
+            outcome = response.outcomes.add(tag=tagged.tag)
             put_committed(outcome.response, commit, done.result(), self._limits)
-            self._outcomes.append(_Ended(outcome, size))
+            self._outcomes.append(_Ended(response.SerializeToString(), size))
             self._ended.set()
 
     def _end(self, tagged: commits_pb.TaggedCommit, size: int, error: BaseException) -> None:
@@ -110,9 +111,9 @@ class Pipeline:
         known = as_domain_error(error, request_id=request_id)
         if isinstance(known, Internal):
             logger.error("commit of a stream", request_id=printable(request_id), exc_info=error)
-        outcome = commits_pb.CommitOutcome(tag=tagged.tag)
-        put_failure(outcome.failure, known)
-        self._outcomes.append(_Ended(outcome, size))
+        response = commits_pb.StreamCommitsResponse()
+        put_failure(response.outcomes.add(tag=tagged.tag).failure, known)
+        self._outcomes.append(_Ended(response.SerializeToString(), size))
         self._ended.set()
 
     async def _write_outcomes(self, write: Write) -> None:
@@ -122,32 +123,28 @@ class Pipeline:
             if not self._outcomes:
                 await self._ended.wait()
                 continue
-            response, count, size = self._next_response()
-            await write(response.SerializeToString())
-            self._under_way -= count
-            self._bytes -= size
+            ended = self._next_response()
+            await write(b"".join(each.response for each in ended))  # one message with all outcomes
+            self._under_way -= len(ended)
+            self._bytes -= sum(each.size for each in ended)
             self._left.set()
 
-    def _next_response(self) -> tuple[commits_pb.StreamCommitsResponse, int, int]:
-        """A response full of outcomes, their number, and the size of their commits."""
-        response = commits_pb.StreamCommitsResponse()
-        room, size = RESPONSE_BYTES, 0
-        while self._outcomes:
-            outcome, commit_bytes = self._outcomes[0]
-            room -= outcome.ByteSize()
-            if response.outcomes and room < 0:
-                break
-            self._outcomes.popleft()
-            response.outcomes.append(outcome)
-            size += commit_bytes
-        return response, len(response.outcomes), size
+    def _next_response(self) -> list[_Ended]:
+        """The outcomes of a full response."""
+        ended = [self._outcomes.popleft()]
+        room = RESPONSE_BYTES - len(ended[0].response)
+        while self._outcomes and (room := room - len(self._outcomes[0].response)) >= 0:
+            ended.append(self._outcomes.popleft())
+        return ended
 
 
 class _Ended(NamedTuple):
-    """A finished commit with its size."""
+    """A finished commit."""
 
-    outcome: commits_pb.CommitOutcome
+    response: bytes
+    """A response with only its outcome."""
     size: int
+    """The size of the commit."""
 
 
 def _commits_of(request: commits_pb.StreamCommitsRequest) -> Iterable[commits_pb.TaggedCommit]:

@@ -55,6 +55,8 @@ OPTIONS: Final = (
     # Detects peers that vanished, and ends their streams.
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
+    # How long a ping may really take: keepalive's own limit does not end a connection before this one.
+    ("grpc.http2.ping_timeout_ms", 20_000),
     ("grpc.keepalive_permit_without_calls", 1),
     # Clients that reconnect resolve the name again, and so find new replicas. Subscriptions end by themselves before
     # that, and transfers have most of a day.
@@ -198,6 +200,13 @@ def _private_socket(address: str) -> Iterator[None]:
     with socket.socket(socket.AF_UNIX) as probe:
         if probe.connect_ex(path) == 0:
             raise SetupError(f"Another process listens on {address}; stop it, or give another path.")
+    with private_files():
+        yield
+
+
+@contextlib.contextmanager
+def private_files() -> Iterator[None]:
+    """Files and sockets made in the context can be opened by this user only."""
     before = os.umask(0o077)
     try:
         yield

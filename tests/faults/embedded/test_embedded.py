@@ -9,19 +9,17 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import tempfile
 import threading
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import psutil
 import pytest
 
 from sessions_client import AsyncClient, Client, Unavailable
 from sessions_client._embedded import SharedFile
-from tests.support.server import SOURCES, start_server
+from tests.faults.embedded.serving import servers
+from tests.support.server import start_server
 
 if TYPE_CHECKING:
     from tests.support.server import Server
@@ -35,33 +33,6 @@ HUNG_SECONDS = 150
 """Longer than a user's call may take; a user that prints nothing for this long hangs."""
 MEMORIES = 100
 SESSION = "shared"
-
-
-@pytest.fixture(autouse=True)
-def private_folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Separate sockets and locks for each test, in a path short enough for a socket."""
-    with tempfile.TemporaryDirectory(prefix="s-") as folder:
-        monkeypatch.setenv("XDG_RUNTIME_DIR", folder)
-        monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, SOURCES)))
-        yield Path(folder)
-
-
-@pytest.fixture
-def database(tmp_path: Path, private_folder: Path) -> Iterator[Path]:
-    path = tmp_path / "chat.db"
-    yield path
-    for process in servers(path):
-        process.wait(timeout=60)  # each exits by itself after its last user
-
-
-def servers(database: Path) -> list[psutil.Process]:
-    """The processes that serve a file."""
-    found = []
-    for process in psutil.process_iter(["cmdline"]):
-        command = process.info["cmdline"] or []
-        if "share" in command and str(database) in command:
-            found.append(process)
-    return found
 
 
 class User:
@@ -103,6 +74,20 @@ class User:
 def contents(database: Path) -> list[str]:
     with Client(database, timeout=120) as client:
         return [each.content for each in client.sessions.get_history(SESSION, limit=100_000)]
+
+
+def test_a_server_killed_while_it_starts_is_started_again(database: Path) -> None:
+    def kill_the_first() -> None:
+        while not (found := servers(database)):
+            pass
+        found[0].kill()
+
+    killer = threading.Thread(target=kill_the_first)
+    killer.start()
+    with Client(database) as client:
+        client.sessions.create("u", session_id=SESSION)
+        killer.join()
+        assert client.sessions.get(SESSION).user_id == "u"
 
 
 def test_programs_that_open_a_file_at_once_share_one_server(database: Path) -> None:
@@ -147,7 +132,7 @@ def test_kills_lose_nothing_and_leave_no_process(database: Path) -> None:
                 users.append(User(database, f"v{number}"))
                 assert users[-1].read_line() == "ready"
         answers = [user.add() for user in users]
-        assert all(answers), "a user hung, or failed"
+        assert all(answers), "a program hung or failed"
         added += answers
     for user in users:
         user.end()

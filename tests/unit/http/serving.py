@@ -7,9 +7,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-from sessions_server.http.server import HttpServer, Tls
+from sessions_server.http.server import HttpServer
 from sessions_server.rpc.calls import CallLimits, Calls
 from sessions_server.rpc.metrics import Metrics
+from sessions_server.rpc.tls import Tls
 from tests.support.web import Answer, Web
 from tests.unit.rpc.serving import Doorkeeper, make_calls
 

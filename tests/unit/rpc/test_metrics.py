@@ -9,7 +9,6 @@ import pytest
 
 from sessions_server.domain.errors import SetupError
 from sessions_server.rpc.metrics import Metrics, serve_metrics
-from sessions_server.storage.lane import Lane
 
 
 def free_address() -> str:
@@ -29,9 +28,8 @@ def test_counted_values_can_be_scraped() -> None:
 
 
 def test_current_searches_can_be_scraped() -> None:
-    metrics, address, lane = Metrics(), free_address(), Lane()
-    metrics.show_searches(lane)
-    lane.running, lane.waiting = 2, 7
+    metrics, address = Metrics(), free_address()
+    metrics.show_searches(running=lambda: 2, waiting=lambda: 7)
     with serve_metrics(address, metrics.registry), urlopen(f"http://{address}/metrics") as response:
         text = response.read().decode()
     assert "sessions_searches_running 2.0" in text
