@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
-from sessions_server.domain.errors import ImportUnderWay, InvalidState, StillErasing
+from sessions_server.domain.errors import ImportCutShort, ImportUnderWay, InvalidState, StillErasing
 from sessions_server.domain.operations import ImportMessages
 from sessions_server.domain.transfer import ContextRecord, Footer, Header, MessagesRecord
 from tests.support import commits as c
 
 if TYPE_CHECKING:
     import random
+    from collections.abc import Collection
 
+    from sessions_server.domain.commit import Commit, Committed
     from sessions_server.domain.imports import Slice, Staged
     from sessions_server.domain.models import Session, SessionKey
     from sessions_server.domain.transfer import ExportRecord
@@ -48,7 +51,7 @@ class HalfWay:
             context=context.data,
             message_count=footer.message_count,
             data_key=data_key,
-            log_id=f"{at.session_id} {len(records)}",
+            log_id=uuid4().hex,
         )
         try:
             staged = await bench.store.transact(lambda tx: tx.begin_import(opening))
@@ -62,11 +65,18 @@ class HalfWay:
         ]
         return cls(at, exported, staged, parts)
 
-    async def go_on(self, bench: Harness, rng: random.Random) -> tuple[bool, Session | None]:
-        """Whether it is complete, and the session if it exists. Raises ImportCutShort."""
+    async def advance(self, bench: Harness, rng: random.Random) -> tuple[bool, Session | None]:
+        """Whether it is over, and the session if it is complete."""
+        try:
+            return await self._advance(bench, rng)
+        except (ImportCutShort, InvalidState):  # too late, or the session's time is over
+            await self._give_up(bench)
+            return True, None
+
+    async def _advance(self, bench: Harness, rng: random.Random) -> tuple[bool, Session | None]:
         staged = self._staged
         if rng.random() < 0.1:
-            await bench.store.transact(lambda tx: tx.give_up_import(staged))
+            await self._give_up(bench)
             return True, None
         if self._parts:
             part = self._parts.pop(0)
@@ -74,3 +84,18 @@ class HalfWay:
             return False, None
         committed, _ = await bench.store.transact(lambda tx: tx.end_import(staged))
         return True, committed.session_after()
+
+    async def _give_up(self, bench: Harness) -> None:
+        staged = self._staged
+        await bench.store.transact(lambda tx: tx.give_up_import(staged))
+
+
+async def unless_importing(
+    bench: Harness, replacing: Collection[SessionKey], commit: Commit
+) -> Committed | None:
+    """None if one of the imports that replace sessions is under way, or is being erased."""
+    try:
+        return await bench.commit(commit)
+    except (StillErasing, ImportUnderWay):
+        assert commit.key in replacing
+        return None

@@ -294,7 +294,7 @@ async def test_whole_turns_leave_a_history_that_is_too_long(bench: Harness) -> N
     assert await bench.contents() == ["u2"]
     assert kinds(bench) == [EventType.MESSAGE, EventType.HISTORY_TRUNCATED]
     await bench.do(commit(*(append(f"r{number}", role="tool", tool_call_id="c") for number in range(4))))
-    assert await bench.contents() == [], "a tool result without its call begins no history"
+    assert await bench.contents() == [], "a history does not begin with a tool result whose call is missing"
 
 
 async def test_a_page_of_whole_turns_begins_with_one(bench: Harness) -> None:

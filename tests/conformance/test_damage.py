@@ -180,7 +180,7 @@ async def test_damage_is_data_loss_only_for_its_session(
         while await step(2):
             pass
     page = await bench.store.log(SOUND, Sequence(0), 9)
-    assert page.log_start > HEAD, "a damaged log keeps no other from being compacted"
+    assert page.log_start > HEAD, "a damaged log does not keep others from being compacted"
 
 
 async def met_by(bench: Harness, transfers: Transfers, session: SessionKey) -> set[str]:
@@ -285,7 +285,7 @@ async def test_a_value_of_any_type_in_any_column_is_nobody_elses_error(bench: Ha
                 wrong.get(each),
             )
             if what == "session" and each in wrong and wrong[each][0].name in ("max_messages", "create_time"):
-                assert isinstance(outcome, DataCorrupted), "no answer could carry it"
+                assert isinstance(outcome, DataCorrupted), "no response can represent it"
     for each, what in itertools.product(wrong, ("repeat", "write", "export")):
         try:
             await READS[what](bench, transfers, each)
@@ -351,4 +351,4 @@ async def test_a_record_with_a_value_of_any_type_is_nobody_elses_error(bench: Ha
     bench.clock.turn(seconds=8 * DAY)
     while await bench.store.sweep_records(9):
         pass
-    assert await bench.store.record(names[SOUND]) is not None, "which was put again, without a ttl"
+    assert await bench.store.record(names[SOUND]) is not None, "it was written again, without a ttl"

@@ -156,7 +156,7 @@ async def emptied(wal: Path) -> None:
         await asyncio.sleep(0.005)
 
 
-async def test_encrypted_content_is_never_in_clear_on_the_disk(
+async def test_encrypted_content_is_never_unencrypted_on_the_disk(
     file_url: str, tmp_path: Path, opener: Opener, clock: HandClock, cells: Cells
 ) -> None:
     # SQLite's files can be inspected directly; PostgreSQL gets the same bytes from the same code.
@@ -168,7 +168,7 @@ async def test_encrypted_content_is_never_in_clear_on_the_disk(
     await bench.do(c.update_context(key=KEY, changes=(), request=stamp("r3")))
     assert SECRET.encode() not in stored_bytes(tmp_path)
     await bench.apply(create(OTHER), secret(OTHER, "m"))
-    assert SECRET.encode() in stored_bytes(tmp_path), "the search would not find what is there"
+    assert SECRET.encode() in stored_bytes(tmp_path), "the search finds content that is there"
     await store.close()
 
 

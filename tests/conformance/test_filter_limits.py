@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tests.support.clock import HandClock
 
 VALUES = 400
+COMPARISONS = 50
 KEYS = 255
 """Together with the path there are 256."""
 
@@ -70,7 +71,9 @@ EDGES: dict[str, JsonObject] = {
     "200 objects with lists": contains([{"n": number, "more": [number]} for number in range(VALUES // 2)]),
     "400 lists": contains([[number] for number in range(VALUES)]),
     "400 lists, one of them elsewhere": contains([[number] for number in range(1, VALUES + 1)]),
-    "lists in lists in a list": contains([[[number], [str(number)]] for number in range(VALUES // 2)]),
+    "49 lists in lists in a list": contains(
+        [[[number], [str(number)]] for number in range((COMPARISONS - 1) // 2)]
+    ),
     "255 keys": contains({f"k{number}": number for number in range(KEYS)}),
     "255 keys with lists": contains({f"k{number}": [number] for number in range(KEYS)}),
     "255 keys with objects": contains({f"k{number}": {} for number in range(KEYS)}),
@@ -92,6 +95,12 @@ EDGES: dict[str, JsonObject] = {
 PAST: dict[str, tuple[JsonObject, str]] = {
     "401 values": (contains([*range(VALUES + 1)]), "at most 400 values"),
     "401 values in several": (contains([*range(VALUES)]) | {"b": 1}, "at most 400 values"),
+    "401 empty lists": (contains([[]] * (VALUES + 1)), "at most 400 values"),
+    "401 empty objects": (contains([{"k": {}}] * (VALUES + 1)), "at most 400 values"),
+    "26 lists of lists": (contains([[[number]] for number in range(26)]), "at most 50 items of lists"),
+    "51 different objects": (contains([{f"k{number}": 1} for number in range(51)]), "at most 50 items"),
+    "51 objects of empty objects": (contains([{"k": {}}] * 51), "at most 50 items of lists"),
+    "51 lists of lists under keys": (contains({f"k{number}": [[1]] for number in range(51)}), "at most 50"),
     "lists nested 4 deep": (contains([[[[1]]]]), "at most 3 deep"),
     "33 conditions": ({f"k{number}": 1 for number in range(33)}, "at most 32 conditions"),
     "$in with 101 values": ({"a": {"$in": [*range(101)]}}, "1 to 100"),

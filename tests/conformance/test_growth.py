@@ -27,8 +27,8 @@ from sessions_server.domain.ports import HistoryQuery
 from sessions_server.service.transfer import Transfers
 from tests.conformance.harness import KEY, Harness, create, key, stamp
 from tests.conformance.test_record_locks import running_writer
-from tests.faults.subscriptions.figures import show
 from tests.support import commits as c
+from tests.support.figures import show
 
 if TYPE_CHECKING:
     from sessions_server.domain.ports import Cells

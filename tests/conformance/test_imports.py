@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -13,6 +13,7 @@ import pytest
 
 from sessions_server.domain.errors import (
     DomainError,
+    ImportUnderWay,
     InvalidRequest,
     SessionExists,
     SessionNotFound,
@@ -30,6 +31,7 @@ from sessions_server.domain.transfer import (
 )
 from sessions_server.service import transfer
 from sessions_server.service.transfer import Transfers
+from sessions_server.storage.transaction import StoreTransaction
 from tests.conformance import importing
 from tests.conformance.harness import KEY, OTHER, Harness, add, create
 from tests.conformance.importing import CONTEXT, EARLIER, Coming, erase_all, exported, messages, rows_of
@@ -37,8 +39,13 @@ from tests.conformance.record_harness import listed, query
 from tests.conformance.test_record_locks import running_writer
 
 if TYPE_CHECKING:
+    from sessions_server.domain.commit import Committed
+    from sessions_server.domain.imports import Staged
     from sessions_server.domain.models import Session, SessionKey
     from sessions_server.domain.ports import Cells
+    from sessions_server.domain.workspace import Published
+    from tests.conformance.conftest import Opener
+    from tests.support.clock import HandClock
 
 SECONDS = 30
 """Far longer than a commit takes."""
@@ -157,12 +164,35 @@ async def test_a_session_that_moves_comes_in_one_transaction(importer: Importer)
     assert (await importer.transfers.move_in(KEY, sent(stream(100)))).message_count == 100
 
 
+async def test_others_write_while_a_session_is_replaced(importer: Importer) -> None:
+    bench, loop = importer.bench, asyncio.get_running_loop()
+    await bench.do(create(OTHER))
+    await bench.apply(create(), add("old"))
+    coming = Coming(bench)
+
+    def slices() -> Iterator[Slice]:
+        for number, part in enumerate(coming.slices()):
+            made = importer.writer.submit(add(f"before slice {number}", key=OTHER))
+            asyncio.run_coroutine_threadsafe(made, loop).result(SECONDS)
+            refused = importer.writer.submit(add("meanwhile"))
+            with pytest.raises(ImportUnderWay):
+                asyncio.run_coroutine_threadsafe(refused, loop).result(SECONDS)
+            yield part
+
+    await importer.writer.import_(Import(opening=coming.whole.opening, slices=slices))
+    assert len(await bench.contents()) == 30
+    assert len(await listed(bench.store, query(scope=Scope(*KEY)))) == 10
+    assert await bench.contents(OTHER) == [f"before slice {number}" for number in range(4)]
+    await bench.do(add("after"))
+
+
 async def test_a_session_is_replaced_in_one_step(importer: Importer) -> None:
     bench = importer.bench
     await bench.apply(create(), add("old"))
     before = await rows_of(bench, KEY)
     with pytest.raises(InvalidRequest, match="Two messages have the same id"):
         await importer.run(stream(100, twice=True))
+    await erase_all(bench)
     assert await rows_of(bench, KEY) == before
     with pytest.raises(SessionExists):
         await importer.run(stream(100), fail_if_exists=True)
@@ -171,6 +201,38 @@ async def test_a_session_is_replaced_in_one_step(importer: Importer) -> None:
     assert await bench.contents() == [each.body.content for each in messages(1, 100)]
     assert await importer.run(stream(100, records=30), "r") == session
     assert len(await listed(bench.store, query(scope=Scope(*KEY)))) == 30
+
+
+async def test_the_records_are_read_again_if_the_last_transaction_is_tried_again(
+    postgres_url: str, opener: Opener, clock: HandClock, cells: Cells, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On SQLite nobody else writes."""
+    tries: list[int] = []
+    end = StoreTransaction.end_import
+
+    def conflicting(
+        tx: StoreTransaction, staged: Staged, records: Iterable[Slice] = ()
+    ) -> tuple[Committed, list[Published]]:
+        ended = end(tx, staged, records)
+        tries.append(1)
+        if len(tries) == 1:
+            tx._connection.exec_driver_sql("DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '40001'; END $$")
+        return ended
+
+    monkeypatch.setattr(StoreTransaction, "end_import", conflicting)
+    monkeypatch.setattr(transfer, "SLICE_ROWS", 20)
+    store = opener(postgres_url)
+    await store.start()
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(store.close)
+        bench = Harness(store, clock)
+        await bench.apply(create(), add("old"))
+        importer = Importer(bench, cells, stack)
+        await importer.start()
+        await importer.run(stream(60, records=50))
+        assert len(tries) == 2
+        assert len(await bench.contents()) == 60
+        assert len(await listed(store, query(scope=Scope(*KEY)))) == 50
 
 
 async def test_an_import_whose_caller_leaves_is_soon_erased(importer: Importer) -> None:

@@ -29,6 +29,7 @@ from sessions_server.storage import (
     bases as along_logs,
     compaction,
     erasure,
+    large_sessions,
     past,
     recent_contexts,
     removal,
@@ -45,6 +46,7 @@ from tests.conformance.interplay_model import (
     Modelled,
     words_of,
 )
+from tests.conformance.recent import checked_recent
 from tests.support import commits as c
 
 if TYPE_CHECKING:
@@ -75,6 +77,7 @@ class Interplay(Acts):
     """The sessions, and what reads of them must return."""
 
     async def check(self) -> None:
+        await checked_recent(self.bench.store)
         for at in KEYS:
             session, store = self.sessions.get(at), self.bench.store
             if session is None:
@@ -186,9 +189,9 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transfer, "MESSAGES_PER_RECORD", 1)
     monkeypatch.setattr(erasure, "_random", random.Random(SEED))
     monkeypatch.setattr(removal, "FEW", FEW)
-    monkeypatch.setattr(erasure, "FEW", FEW)
-    of_answers = erasure._having_many(requests, requests.c.sealed < erasure._KEEPING_ERASED)
-    monkeypatch.setattr(erasure, "_WITH_MANY_ANSWERS", of_answers)
+    monkeypatch.setattr(large_sessions, "FEW", FEW)
+    of_answers = large_sessions._having_many(requests, erasure.HAS_ANSWER)
+    monkeypatch.setattr(large_sessions, "_WITH_MANY_ANSWERS", of_answers)
     monkeypatch.setattr(recent_contexts, "SMALLEST_BYTES", 64)
     monkeypatch.setattr(past, "_AT_ONCE", 5)
     monkeypatch.setattr(past, "_BYTES_AT_ONCE", 100)

@@ -191,13 +191,15 @@ SEARCHED: dict[str, ListQuery | RecordQuery] = {
     "sessions by the time of their update": list_of(order="update_time"),
     "records by labels": query("a", filter=FILTER),
     "records by labels, their ttls started again": query("a", filter=FILTER, refresh_ttl=True),
-    "records of a subtree": query("a", subtree=True),
+    "records of a subtree by time": query("a", subtree=True, order="time"),
+    "records of a subtree, of some keys": query("a", subtree=True, key_prefix="k"),
     "records by time, of some keys": query("a", order="time", key_prefix="k"),
 }
 LISTED: dict[str, ListQuery | RecordQuery] = {
     "sessions": list_of(user_id="u"),
     "records": query("a"),
     "records by time": query("a", order="time"),
+    "records of a subtree": query("a", subtree=True),
     "records of some keys": query("a", key_prefix="k"),
 }
 

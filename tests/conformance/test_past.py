@@ -265,7 +265,7 @@ async def test_a_repeated_change_returns_the_first_response_without_forgotten_va
     await bench.do(c.set_context(key=KEY, data={"n": 0}, forget_past=True))
     answer = await bench.do(increment(1))
     assert isinstance(answer, Context)
-    assert answer.data == {"n": 0}, "the state now takes the place of one that is forgotten"
+    assert answer.data == {"n": 0}, "the current state is returned instead of the erased one"
 
 
 async def test_a_repeated_move_returns_the_metadata_of_its_time(bench: Harness) -> None:

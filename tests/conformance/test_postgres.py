@@ -16,11 +16,14 @@ from sessions_server.domain.lineage import differ_from
 from sessions_server.domain.models import Sequence, Session
 from sessions_server.storage.backend import RunOptions
 from sessions_server.storage.databases import opening, parse_url
+from sessions_server.storage.erasure import FEW
 from sessions_server.storage.errors import StoreRefused
-from sessions_server.storage.postgres.runner import _SESSION_SETTINGS
+from sessions_server.storage.postgres.runner import _SESSION_SETTINGS, PostgresRunner
 from sessions_server.storage.postgres.spelling import PostgresSpelling
 from sessions_server.storage.store import Store, open_store
 from tests.conformance.harness import KEY, OTHER, Harness, add, create, key, move, stamp
+from tests.conformance.test_hidden import stored
+from tests.conformance.test_settling import Held
 from tests.support import commits as c
 from tests.support.clock import HandClock
 from tests.support.ports import HOST
@@ -56,11 +59,10 @@ async def test_many_servers_number_a_sessions_events_without_gaps(replicas: list
         assert (await bench.store.session(KEY)).last_sequence == 46
 
 
-async def test_messages_of_many_sessions_take_five_statements(
+async def test_messages_of_many_sessions_take_four_statements(
     replicas: list[Harness], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One sets the lock timeout, one locks and reads the sessions, one reads the request ids, one the transaction's
-    number, and one writes."""
+    """One sets the lock timeout, one locks and reads the sessions, one reads the request ids, and one writes."""
     keys = [key(f"s{number}") for number in range(9)]
     await replicas[0].apply(*(create(each) for each in keys), *(add("first", key=each) for each in keys))
     sent: list[str] = []
@@ -74,7 +76,7 @@ async def test_messages_of_many_sessions_take_five_statements(
     monkeypatch.setattr(PostgresSpelling, "execute_many", lambda *_: sent.append("many"))
     commits = [add("a", "b", key=each, request=stamp(f"r {each.session_id}")) for each in keys]
     first = await replicas[0].apply(*commits)
-    assert len(sent) == 5
+    assert len(sent) == 4
     assert await replicas[1].apply(*commits) == first
     for each in keys:
         assert await replicas[1].contents(each) == ["first", "a", "b"]
@@ -121,6 +123,33 @@ async def test_a_log_never_goes_back_while_servers_race_to_create_and_delete(rep
 
     effects = await asyncio.gather(*map(churn, replicas))
     assert (await replicas[0].store.heads([KEY]))[KEY] == sum(effects)
+
+
+async def test_the_last_step_of_an_erasure_waits_for_a_creation_under_the_same_id(
+    replicas: list[Harness],
+) -> None:
+    creator, eraser, _ = replicas
+    await creator.apply(create(), add(*map(str, range(FEW))))
+    await creator.do(c.delete(key=KEY))
+    held = Held()
+
+    def begin(transaction: Transaction) -> None:
+        workspace = transaction.load([create()])
+        workspace.apply(create())
+        transaction.save(workspace)
+        held.wait()
+
+    creating = asyncio.create_task(creator.store.transact(begin))
+    await held.reached.wait()
+    erased = await eraser.store.erase(2 * FEW)
+    held.let_go()
+    await creating
+    assert erased == 0, "the id is locked"
+    while await eraser.store.erase(2 * FEW):
+        pass
+    assert await stored(eraser, "SELECT count(*) FROM log") == 1
+    assert await stored(eraser, "SELECT count(*) FROM sessions WHERE hidden IS NOT NULL") == 0
+    assert await stored(eraser, "SELECT count(*) FROM erasures") == 0
 
 
 async def test_servers_that_take_the_same_sessions_in_any_order_do_not_block_each_other(
@@ -309,3 +338,15 @@ async def _grown_log(store: Store, clock: HandClock, *commits: c.Commit) -> str:
         return (await store.log(KEY, Sequence(0), 1)).log_id
     finally:
         await store.close()
+
+
+async def test_new_tables_are_analyzed_once_they_have_rows(replicas: list[Harness]) -> None:
+    bench = replicas[0]
+    runner = bench.store._runner
+    assert isinstance(runner, PostgresRunner)
+    await runner._look_around()
+    analyzed = "SELECT count(*) FROM pg_class WHERE oid = to_regclass('sessions') AND reltuples >= 0"
+    assert await stored(bench, analyzed) == 0, "there is nothing to learn from empty tables"
+    await bench.do(create())
+    await runner._look_around()
+    assert await stored(bench, analyzed) == 1

@@ -338,4 +338,4 @@ async def test_a_page_of_large_messages_reads_little_more_than_it_returns(bench:
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert peak < 10_000_000, "all of them are 20 MB"
+    assert peak < 10_000_000, "all of them together have 20 MB"

@@ -53,7 +53,7 @@ async def test_commits_in_opposite_orders_never_deadlock(
                 tasks.create_task(commit(number))
         for scope in (OF_USER, OF_TENANT):
             values = {record.value for record in await all_of(store, query(scope=scope))}
-            assert len(values) == 1, "a commit was done in part"
+            assert len(values) == 1, "a commit was applied in part"
         assert (await store.session(KEY)).last_sequence > Sequence(1)
     assert await deadlocks(lasting_url) == 0
 

@@ -1,4 +1,4 @@
-"""The cost of a page of a list or search depends neither on the number of sessions nor exceeds its bound."""
+"""The cost of a page of a list or search does not depend on the number of sessions, and stays within its bound."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from sessions_server.domain.limits import Limits
 from sessions_server.domain.models import SECOND, JsonObject, Micros, SessionConfig, State
 from sessions_server.storage import search, walk
 from sessions_server.storage.databases import parse_url
+from sessions_server.storage.postgres.spelling import PostgresSpelling
 from sessions_server.storage.rules import Rules
 from sessions_server.storage.search import find_sessions
 from sessions_server.storage.sqlite.connection import READER_PRAGMAS, connect, driver_of
@@ -180,3 +181,43 @@ async def test_postgresql_examines_no_more_rows_than_a_page_needs(
         if wanted == {"device": "web"} and not user_id and order == "create_time desc":
             assert looked_at <= 50
     await store.close()
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        list_of(limit=20, order="create_time desc"),
+        list_of(limit=20, order="create_time desc", user_id="other"),
+        list_of(limit=20, order="update_time desc", user_id="other"),
+    ],
+    ids=["of all", "of one user, by creation", "of one user, by update"],
+)
+async def test_postgresql_examines_few_rows_while_many_sessions_expire(
+    postgres_url: str, opener: Opener, clock: HandClock, monkeypatch: pytest.MonkeyPatch, query: ListQuery
+) -> None:
+    store = opener(postgres_url)
+    await store.start()
+    timeout = SessionConfig(timeout=Micros(SECOND))
+    await Harness(store, clock).apply(
+        create(key("web"), metadata=PATTERNS["web"], config=timeout),
+        create(key("alone"), user_id="other", config=timeout),
+    )
+    copies = (Copy(f"copy{number:09}", "web", 1_000 * number) for number in range(MANY))
+    await copy_sessions_in_postgres(postgres_url.replace("+asyncpg", ""), copies)
+    looked_at = 0.0
+    execute = PostgresSpelling.execute
+
+    def explained(spelling: PostgresSpelling, connection: Any, text: str, parameters: tuple[Any, ...]) -> Any:
+        nonlocal looked_at
+        [[[plan]]] = execute(
+            spelling, connection, f"EXPLAIN (ANALYZE, FORMAT JSON) {text}", parameters
+        ).fetchall()
+        looked_at += rows_looked_at(plan["Plan"])
+        return execute(spelling, connection, text, parameters)
+
+    monkeypatch.setattr(PostgresSpelling, "execute", explained)
+    clock.turn(seconds=10**6)
+    page = await store.sessions(query)
+    await store.close()
+    assert len(page.sessions) == (1 if query.user_id else 20)
+    assert 0 < looked_at <= 400

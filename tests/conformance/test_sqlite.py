@@ -302,7 +302,7 @@ async def grown(store: Store, clock: HandClock, *texts: str) -> str:
         await store.close()
 
 
-async def test_a_file_that_was_restored_takes_no_later_position_for_its_own(
+async def test_a_restored_file_does_not_accept_positions_from_after_its_backup(
     file_url: str, opener: Opener, clock: HandClock, tmp_path: Path
 ) -> None:
     store = opener(file_url)
@@ -314,7 +314,7 @@ async def test_a_file_that_was_restored_takes_no_later_position_for_its_own(
     with closing(sqlite3.connect(database)) as connection:
         connection.execute("VACUUM INTO ?", [str(backup)])
     lost = await grown(opener(file_url), clock, "4", "5", "6")
-    assert lost == before, "neither a restart nor a write after a backup makes another log of it"
+    assert lost == before, "neither a restart nor a write after a backup changes the identity of the log"
 
     shutil.copy(backup, database)
     restored = await grown(opener(file_url), clock, "other 4")

@@ -25,7 +25,7 @@ from sessions_server.domain.models import (
     RecordsChange,
     Sequence,
     Session,
-    Settings,
+    SessionSettings,
     State,
     StateChange,
     StateReason,
@@ -109,7 +109,7 @@ def encode_change(data: EventData) -> bytes | None:
             return dumps(more if context is None else {**more, "context": context})
         case ContextChange(changes=tuple() as changes):
             return dumps({"changes": [_change_json(change) for change in changes]})
-        case Updated(values=Settings() as values):
+        case Updated(values=SessionSettings() as values):
             return dumps({"values": to_plain(values)})
         case Imported(session=Session() as session, context=context):
             return dumps({"session": session_json(session), "context": context})
@@ -138,7 +138,7 @@ def decode_data(kind: EventType, payload: bytes, change: bytes | None, *, tenant
             changes = None if change is None else tuple(map(_change_from_json, more["changes"]))
             return ContextChange(tuple(raw["paths"]), changes)
         case EventType.UPDATED:
-            values = None if change is None else from_plain(Settings, more["values"])
+            values = None if change is None else from_plain(SessionSettings, more["values"])
             return Updated(tuple(raw["paths"]), values)
         case EventType.IMPORTED:
             return Imported(raw["message_count"], _session_of(more), more.get("context"))

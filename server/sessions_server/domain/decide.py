@@ -107,7 +107,7 @@ class _Draft:
         events: tuple[Event, ...] = ()
         if facts.session is not None:
             events = (event_of(facts, EventType.RECORDS_CHANGE, RecordsChange(changes)),)
-        self._take(Decision(events, records=facts.records.settled()))
+        self._take(Decision(events, records=facts.records.after_commit()))
 
     def _committed(self) -> Committed:
         commit, snapshot = self._commit, self._facts.snapshot

@@ -28,15 +28,14 @@ def import_session(facts: Facts, operation: ImportSession) -> Decision:
     at = Sequence(head + 1)
     if existing is None:
         require_data_key(exported.storage, operation.data_key)
-        base = exported._replace(
-            key=facts.key, history_start=at, log_start=at, data_key=operation.data_key, forked_from=None
-        )
+        base = exported._replace(key=facts.key, log_start=at, data_key=operation.data_key, forked_from=None)
     else:
         lifecycle.require_content_writable(existing)
         base = existing._replace(metadata=exported.metadata, config=exported.config, update_time=now)
     session = base._replace(
         message_count=0,
         last_sequence=at,
+        history_start=at,
         revision=at,
         history_head=Sequence(0),
         active_time=exported.active_time if operation.moved else now,
@@ -52,7 +51,7 @@ def import_session(facts: Facts, operation: ImportSession) -> Decision:
             state=State.EXPIRED.upper(),
         )
     cleared, count = facts.history.cleared(facts.last_sequence), operation.message_count
-    # The sequence after all messages, which are imported in the same transaction or not at all.
+    # The sequence after all messages, which become visible together with the session or not at all.
     last = Sequence(lapsed.last_sequence + count)
     shown = lapsed.session._replace(
         message_count=count, last_sequence=last, history_head=last if count else Sequence(0)

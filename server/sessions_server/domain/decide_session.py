@@ -16,14 +16,14 @@ from sessions_server.domain.models import (
     Persistence,
     Sequence,
     Session,
-    Settings,
+    SessionSettings,
     State,
     StateChange,
     StateReason,
     Updated,
 )
 from sessions_server.domain.operations import Done
-from sessions_server.domain.replay import settled
+from sessions_server.domain.replay import updated_settings
 from sessions_server.domain.sizes import check_metadata
 
 if TYPE_CHECKING:
@@ -83,20 +83,22 @@ def _created(facts: Facts, session: Session, forked: ForkedContent | None) -> De
 
 
 def update(facts: Facts, operation: Update) -> Decision:
-    values = Settings(operation.metadata, operation.config, operation.storage)
+    values = SessionSettings(operation.metadata, operation.config, operation.storage)
     return _write_settings(facts, operation.paths, values)
 
 
 def merge_metadata(facts: Facts, operation: MergeMetadata) -> Decision:
     session = require_session(facts)
     paths = tuple(f"metadata.{key}" for key in operation.values)
-    return _write_settings(facts, paths, Settings(operation.values, session.config, session.storage))
+    return _write_settings(facts, paths, SessionSettings(operation.values, session.config, session.storage))
 
 
-def _write_settings(facts: Facts, paths: tuple[str, ...], values: Settings) -> Decision:
+def _write_settings(facts: Facts, paths: tuple[str, ...], values: SessionSettings) -> Decision:
     session = require_session(facts)
     lifecycle.require_settings_writable(session, facts.now)
-    after = settled(Settings(session.metadata, session.config, session.storage), paths, values)
+    after = updated_settings(
+        SessionSettings(session.metadata, session.config, session.storage), paths, values
+    )
     for path in paths:
         _check_storage(session, after.storage, path)
     check_metadata(after.metadata, facts.limits)

@@ -204,6 +204,11 @@ class LogReplaced(DomainError):
 class LimitExceeded(DomainError):
     reason = Reason.LIMIT_EXCEEDED
 
+    @classmethod
+    def of_field(cls, field: str, sentence: str) -> LimitExceeded:
+        """A field of the request is too large; the sentence is about the field, as in a Violation."""
+        return cls(f"{field}: {sentence}", field=field)
+
 
 class HistoryFull(DomainError):
     reason = Reason.HISTORY_FULL
@@ -254,7 +259,7 @@ class StillErasing(Unavailable):
 
 
 class ImportUnderWay(Unavailable):
-    """A session is being imported under this id and is not visible yet."""
+    """A session is being imported under this id. It is not visible yet, and one that it replaces can only be read."""
 
     def __init__(self) -> None:
         super().__init__(

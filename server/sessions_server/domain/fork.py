@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from sessions_server.domain.commit import Commit, ForkedContent, NewSession
-from sessions_server.domain.models import ForkedFrom
+from sessions_server.domain.models import ForkedFrom, SessionConfig, StorageOptions
 
 if TYPE_CHECKING:
     from sessions_server.domain.commit import RequestStamp
@@ -46,8 +46,16 @@ class Origin(NamedTuple):
 
 
 def stub_of(fork: Fork) -> Commit:
-    """The part of the commit that is known before the source is read: the locks it needs, and the request id."""
-    return Commit(key=fork.key, request=fork.request)
+    """The part of the commit that is known before the source is read: the locks it needs, the request id, and that it
+    creates a session."""
+    unknown = NewSession(
+        user_id=fork.user_id,
+        metadata={},
+        config=SessionConfig(),
+        storage=StorageOptions(),
+        log_id=fork.log_id,
+    )
+    return Commit(key=fork.key, request=fork.request, create=unknown)
 
 
 def commit_of(fork: Fork, origin: Origin) -> Commit:

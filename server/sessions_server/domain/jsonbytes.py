@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 
 
 def dumps(value: Json) -> bytes:
-    """Compact UTF-8 JSON; keys keep their order."""
+    """Compact UTF-8 JSON; keys keep their order. Raises TypeError for more than 254 levels."""
     return orjson.dumps(value)
 
 
 def canonical(value: Json) -> bytes:
-    """Compact UTF-8 JSON with sorted keys, so that equal values give equal bytes."""
+    """Compact UTF-8 JSON with sorted keys, so that equal values give equal bytes. Raises TypeError as `dumps` does."""
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
 
 

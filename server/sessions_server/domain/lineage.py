@@ -28,11 +28,6 @@ def grown(log_id: str, epoch: str, first: Sequence) -> str:
     return ".".join([root, *branches])
 
 
-def is_branched(log_id: str) -> bool:
-    """Whether the log is in a database that can fail over, where a sequence alone does not identify an event."""
-    return "." in log_id
-
-
 def root_of(log_id: str) -> str:
     """The part shared by all identities of a session's log, from its creation to its deletion."""
     return log_id.partition(".")[0]

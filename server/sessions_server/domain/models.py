@@ -159,7 +159,7 @@ def _of_type(kind: type, hint: object) -> tuple[str, ...]:
     return tuple(name for name, found in get_type_hints(kind).items() if found == hint)
 
 
-# What handles all fields of a type alike goes by these, so that a new field needs no change there.
+# Code that handles all fields of a type alike uses these, so that a new field needs no change there.
 BODY_TEXTS: Final = _of_type(MessageBody, str)
 BODY_BYTES: Final = _of_type(MessageBody, bytes)
 OPTIONAL_TIMES: Final = _of_type(Session, Micros | None)
@@ -227,7 +227,7 @@ class ContextChange:
     """The changes, in order; SetContext is one `set` of the root. None also if they were erased."""
 
 
-class Settings(NamedTuple):
+class SessionSettings(NamedTuple):
     """The metadata, config and storage options of a session, or new values for some of them."""
 
     metadata: JsonObject
@@ -238,7 +238,7 @@ class Settings(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Updated:
     paths: tuple[str, ...]
-    values: Settings | None = None
+    values: SessionSettings | None = None
     """The new values at the paths; an absent `metadata.<key>` was removed."""
     session: Session | None = None
     """The session afterwards, for subscribers that asked for changes; never stored."""
@@ -298,9 +298,12 @@ EventData: TypeAlias = (
 )
 
 
-@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class Event:
-    """One committed change. Compared by identity, so that its encoding can be cached with it."""
+    """One committed change. Compared by identity, so that its encoding can be cached with it.
+
+    Never modified. Not frozen, since creating a frozen one takes three times as long, and every message has one.
+    """
 
     key: SessionKey
     sequence: Sequence

@@ -35,9 +35,14 @@ class Needs:
     """All records of a collection whose key starts with the key of the name."""
     content: bool = False
     """Whether the content of the messages that may be removed is needed."""
+    creates: bool = False
+    """Whether the session may be created."""
+    erases: bool = False
+    """Whether the session may be erased."""
 
     def add(self, commit: Commit) -> None:
         """Adds the needs of a commit."""
+        self.creates |= commit.create is not None
         self.context |= commit.shows_context
         for operation in commit.operations:
             operation.need(self)

@@ -149,15 +149,21 @@ class MergeMetadata(NeedsNothing):
 
 
 @dataclass(frozen=True, slots=True)
-class Move(NeedsNothing):
+class Move:
     """Changes the state at a caller's request."""
 
     verb: Verb
 
+    def need(self, needs: Needs) -> None:
+        needs.erases |= self.verb is Verb.END  # erases a temporary session
+
 
 @dataclass(frozen=True, slots=True)
-class DeleteSession(NeedsNothing):
+class DeleteSession:
     """Erases the session. Must be the last operation of its commit."""
+
+    def need(self, needs: Needs) -> None:
+        needs.erases = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +172,7 @@ class Expire(NeedsNothing):
 
 
 @dataclass(frozen=True, slots=True)
-class ImportSession(NeedsNothing):
+class ImportSession:
     """Starts an import: recreates the session, or replaces its metadata, config, context and history."""
 
     exported: Session
@@ -181,10 +187,13 @@ class ImportSession(NeedsNothing):
     moved: bool = False
     """Whether the session moves here from another database: its positions and its idle timer then continue."""
 
+    def need(self, needs: Needs) -> None:
+        needs.creates = True
+
 
 @dataclass(frozen=True, slots=True)
 class ImportMessages(NeedsNothing):
-    """Appends exported messages, in the same transaction as their `ImportSession`."""
+    """Appends exported messages, after their `ImportSession` and visible together with it."""
 
     messages: tuple[Message, ...]
     request_id: str = ""
@@ -193,7 +202,7 @@ class ImportMessages(NeedsNothing):
 
 @dataclass(frozen=True, slots=True)
 class ImportRecords:
-    """Adds exported records, in the same transaction as their `ImportSession`."""
+    """Adds exported records, after their `ImportSession` and visible together with it."""
 
     records: tuple[Record, ...]
     """Their scope is the session that they are imported into."""

@@ -7,9 +7,9 @@ import functools
 import types
 import typing
 from base64 import b64decode, b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import Enum
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 T = TypeVar("T")
 
@@ -28,33 +28,26 @@ class Field(NamedTuple):
 
 def to_plain(value: Any) -> dict[str, Any]:
     """A named tuple as an object without the fields that have their default value."""
-    names, defaults, encoders = _plan_of(type(value))
-    out = {
-        name: given for name, given, default in zip(names, value, defaults, strict=True) if given != default
-    }
-    for name, encode in encoders:
-        if (given := out.get(name)) is not None:
-            out[name] = encode(given)
+    out: dict[str, Any] = {}
+    for index, name, default, encode in _PLANS.get(type(value)) or _plan_of(type(value)):
+        given = value[index]
+        if given != default:
+            out[name] = given if encode is None or given is None else encode(given)
     return out
 
 
-class _Plan(NamedTuple):
-    names: tuple[str, ...]
-    defaults: tuple[Any, ...]
-    encoders: tuple[tuple[str, Converter], ...]
-    """Of the fields whose values are not JSON."""
+_Plan: TypeAlias = tuple[tuple[int, str, Any, Converter | None], ...]
+"""The index, name, default and conversion of each field."""
 
 
 def _plan_of(kind: type[Any]) -> _Plan:
-    found = _PLANS.get(kind)
-    if found is None:
-        fields, defaults = fields_of(kind), kind._field_defaults
-        found = _PLANS[kind] = _Plan(
-            tuple(field.name for field in fields),
-            tuple(defaults.get(field.name, _NO_DEFAULT) for field in fields),
-            tuple((field.name, field.encode) for field in fields if field.encode is not None),
-        )
-    return found
+    defaults = kind._field_defaults
+    plan = tuple(
+        (index, field.name, defaults.get(field.name, _NO_DEFAULT), field.encode)
+        for index, field in enumerate(fields_of(kind))
+    )
+    _PLANS[kind] = plan
+    return plan
 
 
 _PLANS: dict[type, _Plan] = {}
@@ -116,19 +109,20 @@ def _is_union(hint: Any) -> bool:
     return isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union
 
 
-def is_sound(value: Any, hint: Any) -> bool:
-    """Whether a value and all its fields match the type hint. Integers must fit into 64 bits; negative ones are valid,
-    such as times before 1970."""
-    return _check_of(hint)(value)
+def is_sound(value: Any, kind: Any) -> bool:
+    """Whether a value is of this class and all its fields match their type hints. Integers must fit into 64 bits;
+    negative ones are valid, such as times before 1970."""
+    return _check_of(kind)(value)
+
+
+def are_sound(values: Iterable[Any], kind: Any) -> bool:
+    """Whether each of the values is sound."""
+    return all(map(_check_of(kind), values))
 
 
 @functools.cache
-def _check_of(hint: Any) -> Callable[[Any], bool]:
-    """The check for a type; cached, since reading type hints is slow."""
-    if _is_union(hint):
-        checks = [_check_of(each) for each in typing.get_args(hint)]
-        return lambda value: any(check(value) for check in checks)
-    kind = _class_of(hint)
+def _check_of(kind: Any) -> Check:
+    """The check for a class; cached, since reading type hints is slow."""
     if _is_named_tuple(kind):
         return _check_of_tuple(kind)
     if kind is int:
@@ -138,28 +132,33 @@ def _check_of(hint: Any) -> Callable[[Any], bool]:
 
 def _check_of_tuple(kind: type[Any]) -> Check:
     hints = typing.get_type_hints(kind)
-    fields = [(_types_of(hints[name]), _check_of(hints[name])) for name in kind._fields]
+    fields = [_checks_of(hints[name]) for name in kind._fields]
 
     @functools.lru_cache
     def to_check(types: tuple[type, ...]) -> list[tuple[int, Check]]:
         """The fields whose soundness does not follow from their values' types."""
-        known = zip(fields, types, strict=True)
-        return [(index, check) for index, ((sound, check), type_) in enumerate(known) if type_ not in sound]
+        checks = [checks.get(type_, _never) for checks, type_ in zip(fields, types, strict=True)]
+        return [(index, check) for index, check in enumerate(checks) if check is not None]
 
     def is_sound_tuple(value: Any) -> bool:
         if type(value) is not kind:
             return False
-        left = to_check(tuple(map(type, value)))
-        return not left or all(check(value[index]) for index, check in left)
+        for index, check in to_check(tuple(map(type, value))):  # noqa: SIM110  # `all` would take twice as long
+            if not check(value[index]):
+                return False
+        return True
 
     return is_sound_tuple
 
 
-def _types_of(hint: Any) -> frozenset[Any]:
-    """The types in a hint whose values are all valid."""
-    hints = typing.get_args(hint) if _is_union(hint) else (hint,)
-    found = map(_class_of, hints)
-    return frozenset(each for each in found if each is not int and not _is_named_tuple(each))
+def _checks_of(hint: Any) -> dict[Any, Check | None]:
+    """What to check in a field, by its value's class; None where the class says enough."""
+    classes = map(_class_of, typing.get_args(hint) if _is_union(hint) else (hint,))
+    return {kind: _check_of(kind) if kind is int or _is_named_tuple(kind) else None for kind in classes}
+
+
+def _never(_value: Any) -> bool:
+    return False
 
 
 def _class_of(hint: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence as Seq
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence as Seq
 from dataclasses import dataclass
 from enum import Enum, StrEnum
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias, TypeVar
@@ -92,8 +92,7 @@ class Cells(Protocol):
         """The ciphertext for one location. Raises KeyNotAvailable, DataCorrupted."""
 
     def open(self, wrapped: bytes, cell: Cell, sealed: bytes) -> bytes:
-        """The plaintext of one location. Raises KeyNotAvailable, DataCorrupted; never returns an empty value
-        instead."""
+        """The plaintext of one location, never an empty value instead. Raises KeyNotAvailable, DataCorrupted."""
 
     def rewrap(self, tenant: str, session_id: str, wrapped: bytes) -> bytes | None:
         """The same data key under the keyring's current key; None if it already is. Raises the same errors as
@@ -140,14 +139,15 @@ class Transaction(Protocol):
         ReadStore.read."""
 
     def begin_import(self, opening: Commit) -> Staged | None:
-        """Reserves an id for an import whose slices follow, each in a transaction of its own. Returns None if the id
-        has a session, or the request is a repetition. Raises the DomainError that refuses the import."""
+        """Reserves an id for an import whose slices follow in other transactions; until its end a session with the id
+        can only be read. Returns None if the opening must be applied like any commit. Raises what refuses it."""
 
     def add_to_import(self, staged: Staged, part: Slice) -> Staged:
         """Stores the next slice, still invisible. Raises ImportCutShort, MessageExists."""
 
-    def end_import(self, staged: Staged) -> tuple[Committed, list[Published]]:
-        """Creates the session whose slices are stored. Raises ImportCutShort, KeyNotAvailable, DataCorrupted."""
+    def end_import(self, staged: Staged, records: Iterable[Slice] = ()) -> tuple[Committed, list[Published]]:
+        """Makes the slices and these records visible. Raises ImportCutShort, InvalidState, KeyNotAvailable,
+        DataCorrupted."""
 
     def give_up_import(self, staged: Staged) -> None:
         """Leaves the stored slices to the eraser."""
@@ -175,8 +175,7 @@ class TransactionObserver(Protocol):
         """The trace context of the current call; kept with its commit until the transaction that contains it."""
 
     def transaction(self, origins: Seq[object]) -> AbstractContextManager[None]:
-        """Encloses one transaction with the commits of these origins; entered before it begins, left when it is durable
-        or has failed."""
+        """Encloses a transaction with the commits of these origins, until it is durable or has failed."""
 
 
 class Commits(Protocol):
@@ -196,9 +195,8 @@ class Commits(Protocol):
     async def import_(self, whole: Import) -> Committed:
         """Imports a session of any size, all of it or nothing, and returns the result of its opening.
 
-        If the id has no session, the import is committed in slices, with other commits between them, and is visible
-        only after the last one. Replacing a session takes one transaction. Raises the same errors as `send`, and
-        ImportUnderWay.
+        It is committed in slices, with other commits between them, and is visible only after the last one; writing an
+        existing session until then raises ImportUnderWay. Raises the same errors as `send`, and ImportUnderWay.
         """
 
     async def fork(self, fork: Fork) -> Committed:
@@ -351,6 +349,10 @@ class ReadStore(Protocol):
         """The next sessions of all tenants, ordered by key; empty at the end."""
 
 
+class SessionStore(ReadStore, RecordStore, Protocol):
+    """The store as seen by what reads whole sessions."""
+
+
 class Feed(Protocol):
     """The hub's state for one watched session."""
 
@@ -369,10 +371,10 @@ class Feed(Protocol):
         """The events after a position in this log if all are cached; empty at the head; None if the log must be
         read."""
 
-    async def changed(
+    def changed(
         self, since: int, timeout_seconds: float, *, waiters: set[Waiter] | None = None
-    ) -> None:
-        """Returns when the version differs from `since`, after the timeout, or when its future in `waiters` is done."""
+    ) -> Awaitable[None]:
+        """Done when the version differs from `since`, after the timeout, or when its future in `waiters` is done."""
 
     def hint(self, head: Sequence) -> None:
         """Reports that the log has reached a position; cached events that end before it are out of date."""

@@ -62,9 +62,11 @@ class RecordQuery(NamedTuple):
 
     @property
     def is_search(self) -> bool:
-        """Whether the query may examine many more records than it returns."""
+        """Whether the query may examine many more records than it returns. Indexes have the records of a collection in
+        order of key and in order of time, and those of a subtree in order of key. A subtree by time, a range of keys of
+        a subtree or by time, and conditions on labels take a search."""
         bounded = bool(self.key_prefix or self.after_key or self.before_key)
-        return bool(self.conditions) or self.subtree or (bounded and self.order.by_time)
+        return bool(self.conditions) or sum((self.subtree, bounded, self.order.by_time)) > 1
 
 
 class RecordPage(NamedTuple):

@@ -193,7 +193,7 @@ class Records:
 
     def restored(self, record: Record) -> Records:
         """A copy with a record stored exactly as given and not reported by an event."""
-        return self._with({record.name: record}).settled()
+        return self._with({record.name: record}).after_commit()
 
     def refuses(self, condition: RecordIs) -> str | None:
         """The current etag if the condition fails, empty if there is no record; None if the condition holds."""
@@ -216,7 +216,7 @@ class Records:
             if after is not None or before is not None
         )
 
-    def settled(self) -> Records:
+    def after_commit(self) -> Records:
         """A copy for the end of a commit."""
         return replace(self, commit={}) if self.commit else self
 

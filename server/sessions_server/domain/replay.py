@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         Imported,
         JsonObject,
         MessageErased,
-        Settings,
+        SessionSettings,
         StateChange,
         StorageOptions,
         Updated,
@@ -68,7 +68,9 @@ def after(before: Snapshot, event: Event) -> Snapshot:
     return _FOLDS[event.type](session, before, event, event.data)
 
 
-def settled(settings: Settings, paths: Iterable[str], given: Settings) -> Settings:
+def updated_settings(
+    settings: SessionSettings, paths: Iterable[str], given: SessionSettings
+) -> SessionSettings:
     """The settings after replacing the fields named by `paths` with the given values."""
     metadata, config, storage = settings
     for path in paths:
@@ -113,7 +115,7 @@ def _with_messages(session: Session, run: list[Event]) -> Session:
         return session._replace(message_count=count, last_sequence=last.sequence, history_head=last.sequence)
     if most and count > most and session.config.overflow is Overflow.TRUNCATE_OLDEST:
         count = most
-    # Every message passes here, and `_replace` takes four times as long.
+    # Every message passes through here, and `_replace` takes four times as long.
     values = list(session)
     values[_MESSAGE_COUNT] = count
     values[_LAST_SEQUENCE] = values[_HISTORY_HEAD] = last.sequence
@@ -140,8 +142,8 @@ def _context_changed(session: Session, before: Snapshot, event: Event, data: Con
 
 
 def _updated(session: Session, before: Snapshot, event: Event, data: Updated) -> Snapshot:
-    values: Settings = _known(data.values)
-    now = settled(values._replace(metadata=session.metadata, config=session.config, storage=session.storage),
+    values: SessionSettings = _known(data.values)
+    now = updated_settings(values._replace(metadata=session.metadata, config=session.config, storage=session.storage),
                   data.paths, values)  # fmt: skip
     return before._replace(
         session=session._replace(

@@ -22,7 +22,7 @@ _SIZES: Final[dict[type, int]] = {int: 9, float: 9, bool: 2, NoneType: 2}
 """The sizes of values without content of their own."""
 
 _MANY: Final = 16
-"""So many items are counted by kind."""
+"""Lists of this many items or more are counted by kind."""
 
 GROWTH: Final = 6
 """The maximum size of a Struct relative to its JSON."""
@@ -39,10 +39,12 @@ def check_metadata(metadata: JsonObject, limits: Limits) -> None:
 
 def check_context(data: JsonObject, limits: Limits, *, field: str = "context") -> None:
     """`field` is the request field to report."""
-    keys, depth = measure(data)
+    encoded = dumps(data)
+    size = len(encoded)
+    is_flat = encoded.find(b"{", 1) < 0 and b"[" not in encoded  # much faster than looking at every value
+    keys, depth = (len(data), 1) if is_flat else measure(data)
     if depth > MAX_DEPTH:
         raise InvalidRequest([Violation(field, f"JSON nests at most {MAX_DEPTH} levels; make it flatter.")])
-    size = len(dumps(data))
     if keys > limits.context_keys or size > limits.context_bytes:
         raise LimitExceeded(
             f"A context holds at most {limits.context_keys} keys and {limits.context_bytes} bytes of JSON; "
@@ -115,4 +117,4 @@ def _items_bytes(items: list[Json]) -> int:
 
 def _framed(size: int) -> int:
     """The size of a length-delimited field: tag, varint length and content."""
-    return 1 + max(1, (size.bit_length() + 6) // 7) + size
+    return size + (2 if size < 128 else 1 + (size.bit_length() + 6) // 7)

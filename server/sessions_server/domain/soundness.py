@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 ROLE_CHARACTERS: Final = 64
 TEXT_CHARACTERS: Final = 256
-"""The most characters of a text that has no limit of its own."""
+"""The most characters of a string that has no limit of its own."""
 
 
 def body_faults(body: MessageBody) -> Iterator[Violation]:

@@ -15,10 +15,12 @@ from typing import Any, TypeAlias
 
 from sessions_server.domain import codec_v1
 from sessions_server.domain.codec import message_from_json, message_json, session_from_json, session_json
+from sessions_server.domain.context import measure
 from sessions_server.domain.errors import InvalidRequest, Violation
 from sessions_server.domain.jsonbytes import canonical, dumps, loads
+from sessions_server.domain.limits import MAX_DEPTH
 from sessions_server.domain.models import Json, JsonObject, Message, Micros, Session
-from sessions_server.domain.plain import is_sound as is_of_type
+from sessions_server.domain.plain import are_sound, is_sound as is_of_type
 from sessions_server.domain.records import Record, RecordName, Scope
 
 VERSION = 2
@@ -139,7 +141,10 @@ class Checker:
         if isinstance(record, RecordsPart):
             self._take_records(record.records)
         self._records += 1
-        self._digest.update(canonical(_meaning(record)) + b"\n")
+        try:
+            self._digest.update(canonical(_meaning(record)) + b"\n")
+        except TypeError as error:
+            raise _refused(f"JSON nests at most {MAX_DEPTH} levels; make it flatter.") from error
 
     def _expected(self) -> type | tuple[type, ...]:
         if self._records < 2:
@@ -209,20 +214,29 @@ def decode_record(data: bytes) -> ExportRecord:
 
 
 def is_sound(record: ExportRecord) -> bool:
-    """Whether every value has the right type. Needed for records from a file, which nothing has validated."""
+    """Whether every value has the right type, and nests no deeper than a client can read. Needed for records from a
+    file, which nothing has validated."""
     match record:
         case Header(version, session, export_time):
-            return is_of_type(version, int) and is_of_type(export_time, int) and is_of_type(session, Session)
+            numbers = is_of_type(version, int) and is_of_type(export_time, int)
+            return numbers and is_of_type(session, Session) and _is_readable(session.metadata)
         case ContextRecord(data):
             return is_of_type(data, dict)
         case MessagesRecord(messages):
-            return all(is_of_type(message, Message) for message in messages)
+            return are_sound(messages, Message) and all(
+                _is_readable(message.body.data) and _is_readable(message.body.metadata)
+                for message in messages
+            )
         case RecordsPart(records):
             return all(map(_is_sound_record, records))
         case ScopeHeader(scope):
             return all(type(each) is str and "\0" not in each for each in scope)
         case Footer(message_count, record_count):
             return is_of_type(message_count, int) and is_of_type(record_count, int)
+
+
+def _is_readable(value: JsonObject | None) -> bool:
+    return value is None or measure(value)[1] <= MAX_DEPTH
 
 
 def _is_sound_record(record: Record) -> bool:
@@ -234,6 +248,7 @@ def _is_sound_record(record: Record) -> bool:
         all(type(each) is str and "\0" not in each for each in strings)
         and all(type(each) is int and abs(each) < 2**63 for each in (*times, *optional))
         and is_of_type(record.labels, dict)
+        and _is_readable(record.labels)
     )
 
 

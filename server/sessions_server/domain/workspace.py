@@ -56,8 +56,10 @@ class Slot:
     """Past states before this one are erased; None if none are."""
     erasing: bool = False
     """Whether what was stored under this id is still being erased; a new session must not be mixed up with it."""
+    erased_in_steps: bool = False
+    """Whether the stored session, if these commits erase it, is still being erased after them."""
     importing: bool = False
-    """Whether an import with this id is under way."""
+    """Whether an import with this id is under way. Nothing may be written then."""
 
     def __post_init__(self) -> None:
         self.key = self.facts.key
@@ -68,10 +70,10 @@ class Slot:
         return bool(self.published or self.new_requests)
 
     def check_free(self) -> None:
-        """Raises ImportUnderWay, StillErasing unless the id may have a session now."""
+        """Raises ImportUnderWay, StillErasing unless a session with the id may be created, or written, now."""
         if self.importing:
             raise ImportUnderWay
-        if self.erasing:
+        if self.erasing or (self.erased and self.erased_in_steps):
             raise StillErasing
 
 
@@ -118,7 +120,7 @@ class Workspace:
             stamp.id if stamp is not None else "",
         )
         outcome = decide(facts, commit)
-        if outcome.facts.session is not None:
+        if before.session is not None or outcome.facts.session is not None:
             slot.check_free()
         self.records = outcome.facts.records
         self._take(slot, outcome.facts, outcome.events)
@@ -150,6 +152,7 @@ class Workspace:
             return
         lapsed = lapse(facts.session, self.now)
         if lapsed.events:
+            slot.check_free()
             self._take(slot, facts.after(Decision(lapsed.events)), lapsed.events)
 
     def _take(self, slot: Slot, facts: Facts, events: tuple[Event, ...]) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from sessions_server.domain.commit import Commit
-from sessions_server.domain.errors import DomainError, ShuttingDown, Unavailable
+from sessions_server.domain.errors import DomainError, ImportUnderWay, ShuttingDown, StillErasing, Unavailable
 from sessions_server.domain.operations import Expire
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ class Sweeper:
         errors: list[DomainError] = []
         for outcome in await asyncio.gather(*commits, return_exceptions=True):
             if isinstance(outcome, BaseException):
-                if not isinstance(outcome, DomainError) or isinstance(outcome, Unavailable | ShuttingDown):
+                if not isinstance(outcome, DomainError) or _concerns_all(outcome):
                     raise outcome
                 errors.append(outcome)
         return errors
@@ -139,6 +139,13 @@ class Eraser:
         while True:
             await _drain(self._upkeep.erase)
             await self._upkeep.wait_for_erasures(self._interval_seconds)
+
+
+def _concerns_all(error: DomainError) -> bool:
+    """Whether the other expiries cannot be recorded now either."""
+    if isinstance(error, ImportUnderWay | StillErasing):
+        return False
+    return isinstance(error, Unavailable | ShuttingDown)
 
 
 async def _drain(step: Callable[[int], Awaitable[int]]) -> None:

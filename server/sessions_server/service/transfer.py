@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator
 from contextlib import closing
 from functools import partial
-from itertools import chain
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from itertools import chain, groupby
+from typing import TYPE_CHECKING, NamedTuple
 
 from sessions_server.domain.commit import Commit, Committed, RequestStamp, without_session
 from sessions_server.domain.errors import (
@@ -20,7 +20,7 @@ from sessions_server.domain.errors import (
 from sessions_server.domain.imports import Import, Slice
 from sessions_server.domain.models import Sequence
 from sessions_server.domain.operations import ImportMessages, ImportRecords, ImportSession
-from sessions_server.domain.ports import HistoryQuery, ReadStore, RecordStore
+from sessions_server.domain.ports import HistoryQuery
 from sessions_server.domain.record_reads import RecordQuery
 from sessions_server.domain.records import Scope
 from sessions_server.domain.transfer import (
@@ -43,7 +43,7 @@ from sessions_server.service.spool import Spool
 
 if TYPE_CHECKING:
     from sessions_server.domain.models import Context, JsonObject, Session, SessionKey
-    from sessions_server.domain.ports import Cells, Clock, Commits
+    from sessions_server.domain.ports import Cells, Clock, Commits, SessionStore
 
 RECORDS_AT_ONCE = 1_000
 """Fewer if they are large."""
@@ -55,10 +55,6 @@ SLICE_BYTES = 1024 * 1024
 """A slice that reaches this size takes no more messages and records."""
 
 SPOOL_COLUMN = "spool"
-
-
-class SessionStore(ReadStore, RecordStore, Protocol):
-    """Everything stored of a session."""
 
 
 class HistoryChanged(Unavailable):
@@ -174,7 +170,7 @@ class Transfers:
                 raise _cut_short()
 
     def send_in(self, commits: Iterable[Commit]) -> list[Awaitable[Committed]]:
-        """Send prepared commits, to be committed together. Each result raises the errors of `move_in`."""
+        """Sends prepared commits, to be committed together. Each result raises the errors of `move_in`."""
         return [self._commits.send(commit) for commit in commits]
 
     async def _import(self, key: SessionKey, records: AsyncIterator[ExportRecord], how: _Import) -> Session:
@@ -252,16 +248,17 @@ def _context(spool: Spool) -> JsonObject:
 
 def _slices(key: SessionKey, spool: Spool, request_id: str) -> Iterator[Slice]:
     """The writer reads one slice at a time, so that a history of any length fits into memory."""
-    part: list[ImportMessages | ImportRecords] = []
-    rows = size = 0
-    for record, length in spool.records():
-        part += _operations(key, record, request_id)
-        rows, size = rows + row_count(record), size + length
-        if part and (rows >= SLICE_ROWS or size >= SLICE_BYTES):
+    for _, records in groupby(spool.records(), lambda each: type(each[0])):
+        part: list[ImportMessages | ImportRecords] = []
+        rows = size = 0
+        for record, length in records:
+            part += _operations(key, record, request_id)
+            rows, size = rows + row_count(record), size + length
+            if part and (rows >= SLICE_ROWS or size >= SLICE_BYTES):
+                yield tuple(part)
+                part, rows, size = [], 0, 0
+        if part:
             yield tuple(part)
-            part, rows, size = [], 0, 0
-    if part:
-        yield tuple(part)
 
 
 def _operations(

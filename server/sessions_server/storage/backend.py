@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sessions_server.domain.ports import Clock
     from sessions_server.domain.replica_ports import Channel
     from sessions_server.storage.lane import Lane
+    from sessions_server.storage.recent_sessions import RecentSessions
     from sessions_server.storage.statements import Prepared
 
 T = TypeVar("T")
@@ -63,13 +64,14 @@ class Survey:
 
 @dataclass(frozen=True, slots=True)
 class Locks:
-    """The locks that several writers of one database need besides row locks. Each statement also returns the time
-    afterwards."""
+    """The locks that several writers of one database need besides row locks. Each statement returns the time afterwards
+    as its last column."""
 
     absent: Prepared
-    """Waits for locks on the keys of sessions without a row."""
+    """Waits for locks on the keys of sessions without a row. Also returns the transaction's number."""
     absent_if_free: Prepared
-    """Tries to lock these keys without waiting, and returns for each whether it was locked."""
+    """Tries to lock these keys without waiting. Returns for each whether it was locked, and the transaction's
+    number."""
     numbers: Prepared
     """Waits for locks on pairs of 32-bit numbers, in order, each held by one transaction at a time."""
     wait_long: Prepared
@@ -114,6 +116,10 @@ class Backend(ABC):
     def epoch(self, connection: Connection) -> str:
         """Identifies the server that the connection leads to, as eight characters: it changes at every failover, and at
         every restore from a backup. Empty if there is only one server, or it is unknown."""
+
+    def recent_sessions(self, _connection: Connection) -> RecentSessions | None:
+        """The sessions kept with the only writing connection; None if there are several."""
+        return None
 
     @abstractmethod
     def runner(self, options: RunOptions) -> Runner:

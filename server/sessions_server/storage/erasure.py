@@ -2,7 +2,8 @@
 
 A write erases a few rows itself. If there are more, it only marks them as hidden in the session's row and adds the work
 to a list, in the same transaction. So its cost does not depend on the number, and the work is found again if a server
-is killed in between. A step locks one session, then one item of the list, in the same order as writers.
+is killed in between. A step locks one session, or its id if there is none, then one item of the list, in the same order
+as writers.
 """
 
 from __future__ import annotations
@@ -36,7 +37,6 @@ from sessions_server.storage.statements import (
     Upsert,
     as_list,
     is_listed,
-    item as item_of,
     listed,
 )
 
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
     from sessions_server.domain.models import Micros
+    from sessions_server.storage.backend import Locks
     from sessions_server.storage.spans import Spans
 
 # Not the module's own state: with `:memory:`, the store runs in its user's process.
@@ -76,7 +77,7 @@ class What(StrEnum):
     ANSWERS = "answers"
     """The stored responses of a deleted session's request ids."""
     IMPORT = "import"
-    """The rows of an import in progress, up to a position, or of an abandoned one. See staging.py."""
+    """The rows of an import in progress, between two positions, or of an abandoned one. See staging.py."""
 
 
 BEFORE_CREATION: Final = frozenset({What.RECORDS, What.ANSWERS, What.IMPORT})
@@ -124,25 +125,12 @@ def of_session(table: sa.Table) -> tuple[sa.ColumnElement[bool], ...]:
 # As a literal, since every parameter of a statement for many rows is sent with each row.
 _KEEPING_ERASED: sa.ColumnElement[int] = sa.literal_column(str(Keeping.ERASED.value))
 
+HAS_ANSWER: Final = requests.c.sealed < _KEEPING_ERASED
+"""Whether the response to a request is still stored with its id."""
+
 _IS_ITEM: Final = (*of_session(erasures), erasures.c.what == sa.bindparam("what"))
 
 _keys = listed("keys")
-
-
-def _having_many(table: sa.Table, *conditions: sa.ColumnElement[bool]) -> Prepared:
-    """Those of the listed sessions that have more than a few rows."""
-    of_key = is_listed(_keys, table.c.tenant, table.c.session_id)
-    one_more: sa.Select[Any] = sa.select(sa.literal_column("1")).where(of_key, *conditions)
-    one_more = one_more.limit(1).offset(FEW)
-    return Prepared(
-        sa.select(item_of(_keys, 0), item_of(_keys, 1))
-        .select_from(_keys)
-        .where(one_more.correlate(_keys).exists())
-    )
-
-
-_WITH_MANY_RECORDS: Final = _having_many(records)
-_WITH_MANY_ANSWERS: Final = _having_many(requests, requests.c.sealed < _KEEPING_ERASED)
 _FIND: Final = Prepared(
     sa.select(*erasures.c)
     .select_from(_keys)
@@ -172,7 +160,7 @@ _SET_HIDDEN: Final = Prepared(
 _WITH_CONTEXT: Final = (EventType.CREATED, EventType.CONTEXT_CHANGE, EventType.IMPORTED)
 """The events that contain values of the context; the first is that of a fork."""
 
-_IN_SPAN: Final = (
+IN_SPAN: Final = (
     *of_session(log),
     log.c.sequence >= sa.bindparam("first"),
     log.c.sequence <= sa.bindparam("last"),
@@ -185,7 +173,7 @@ _BYTES: Final = sa.func.coalesce(sa.func.length(log.c.payload), 0) + sa.func.coa
 def _next_rows(*conditions: sa.ColumnElement[bool]) -> Prepared:
     return Prepared(
         sa.select(log.c.sequence, _BYTES)
-        .where(*_IN_SPAN, *conditions)
+        .where(*IN_SPAN, *conditions)
         .order_by(log.c.sequence)
         .limit(sa.bindparam("count"))
     )
@@ -193,21 +181,22 @@ def _next_rows(*conditions: sa.ColumnElement[bool]) -> Prepared:
 
 _NEXT_ROWS: Final = _next_rows()
 _NEXT_OUTSIDE_HISTORY: Final = _next_rows(log.c.message_id.is_(None))
-_CLEARED: Final = log.update().values(message_id=sa.null(), payload=sa.null())
-CLEAR_MESSAGES: Final = Prepared(_CLEARED.where(*_IN_SPAN, log.c.message_id.is_not(None)))
-FREE_MESSAGE_IDS: Final = Prepared(_CLEARED.where(*_IN_SPAN, log.c.message_id == sa.bindparam("free_id")))
-"""Frees the ids of hidden messages."""
+CLEARED: Final = log.update().values(message_id=sa.null(), payload=sa.null())
+CLEAR_MESSAGES: Final = Prepared(CLEARED.where(*IN_SPAN, log.c.message_id.is_not(None)))
 FORGET_CHANGES: Final = Prepared(
     log.update()
     .values(change=sa.null())
     .where(
-        *_IN_SPAN,
+        *IN_SPAN,
         log.c.change.is_not(None),
         log.c.type.in_([sa.literal_column(f"'{kind}'") for kind in _WITH_CONTEXT]),
     )
 )
-_DELETE_ROWS: Final = Prepared(log.delete().where(*_IN_SPAN))
-_DELETE_BASES: Final = Prepared(bases.delete().where(*of_session(bases)))
+_DELETE_ROWS: Final = Prepared(log.delete().where(*IN_SPAN))
+_DELETE_BASES: Final = Prepared(
+    bases.delete().where(*of_session(bases), bases.c.sequence >= sa.bindparam("first"))
+)
+_END_IMPORT: Final = Prepared(sessions.update().values(import_start=sa.null()).where(*of_session(sessions)))
 
 
 def _next(columns: Seq[sa.Column[Any]], size: sa.ColumnElement[int]) -> Prepared:
@@ -234,7 +223,7 @@ _RECORD_TABLES: Final = (
     (_RECORD, _next(_RECORD, records.c.size), _delete_through(_RECORD)),
     (_TERM, _next(_TERM, sa.literal_column("0", sa.Integer())), _delete_through(_TERM)),
 )
-_ANSWERED: Final = (*of_session(requests), requests.c.sealed < _KEEPING_ERASED)
+_ANSWERED: Final = (*of_session(requests), HAS_ANSWER)
 _NEXT_ANSWERS: Final = Prepared(
     sa.select(requests.c.request_id, sa.func.length(requests.c.answer))
     .where(*_ANSWERED)
@@ -249,20 +238,12 @@ _ERASE_ANSWER: Final = Prepared(
 )
 
 
-def with_many_records(connection: Connection, keys: Iterable[SessionKey]) -> set[SessionKey]:
-    return {SessionKey(*row) for row in _WITH_MANY_RECORDS.rows(connection, keys=as_list(keys))}
-
-
-def with_many_answers(connection: Connection, keys: Iterable[SessionKey]) -> set[SessionKey]:
-    return {SessionKey(*row) for row in _WITH_MANY_ANSWERS.rows(connection, keys=as_list(keys))}
-
-
 def find_erasures(connection: Connection, keys: Iterable[SessionKey]) -> list[Erasure]:
     """The pending erasures of these ids."""
     return [Erasure(*row) for row in _FIND.rows(connection, keys=as_list(keys))]
 
 
-def erase(connection: Connection, limit: int, *, now: Micros | None) -> int:
+def erase(connection: Connection, limit: int, *, locks: Locks | None, now: Micros | None) -> int:
     """Erases at most this many rows of one item. Returns how many it examined; 0 if nothing is left. Raises
     SessionLocked."""
     items = _ITEMS.rows(connection, now=now)
@@ -270,14 +251,14 @@ def erase(connection: Connection, limit: int, *, now: Micros | None) -> int:
         return 0
     *chosen, instant = _random.choice(items)  # a random one, so that several servers rarely collide
     found = Erasure(*chosen)
-    row = _LOCK_SESSION.first(connection, **found.session)
+    row = _lock(connection, found, locks, now)
     claimed = _CLAIM.first(connection, **found.session, what=found.what)
     if claimed is None:
         return 1  # another server has done it
     item = Erasure(*claimed)
     if item.lease is not None and item.lease > instant:
         return 1  # the import continued
-    session = None if row is None else _locked(item, *row)
+    session = None if row is None else _session(item, *row)
     count, left = _STEPS[What(item.what)](connection, item, session, limit)
     if left is None:
         _DONE.run(connection, **item.session, what=item.what)
@@ -286,8 +267,17 @@ def erase(connection: Connection, limit: int, *, now: Micros | None) -> int:
     return max(count, 1)
 
 
-def _locked(item: Erasure, log_start: int, hidden: str | bytes | None, records_start: object) -> _Locked:
-    """Locks the session of an item. If its hidden spans are damaged, nobody knows what to erase, so there are none."""
+def _lock(connection: Connection, item: Erasure, locks: Locks | None, now: Micros | None) -> Row | None:
+    """The locked session of an item. If there is none, none can be created before the transaction ends."""
+    row = _LOCK_SESSION.first(connection, **item.session)
+    if row is not None or locks is None:
+        return row
+    locks.absent.rows(connection, keys=as_list([SessionKey(item.tenant, item.session_id)]), now=now)
+    return _LOCK_SESSION.first(connection, **item.session)  # created before its lock was released
+
+
+def _session(item: Erasure, log_start: int, hidden: str | bytes | None, records_start: object) -> _Locked:
+    """The session of an item. If its hidden spans are damaged, nobody knows what to erase, so there are none."""
     try:
         found = spans.decode(hidden, (item.tenant, item.session_id))
     except DataCorrupted:
@@ -332,15 +322,20 @@ def _changes(connection: Connection, item: Erasure, _: _Locked | None, limit: in
 
 
 def _log(connection: Connection, item: Erasure, session: _Locked | None, limit: int) -> _Progress:
-    wanted = _in(item, 0, item.through)
-    count, last = _reach(_NEXT_ROWS.rows(connection, **wanted, count=limit), limit, item.through)
-    _DELETE_ROWS.run(connection, **_in(item, 0, last))
-    if last < item.through:
-        return _Progress(count, item)
-    if session is not None and session.hidden:  # not of a session created since
-        hidden = spans.after(session.hidden, last)
+    progress = _rows(connection, item, limit)
+    if progress.left is None and session is not None and session.hidden:  # not of a session created since
+        hidden = spans.after(session.hidden, item.through)
         _SET_HIDDEN.run(connection, **item.session, new_hidden=spans.encode(hidden))
-    return _Progress(count, None)
+    return progress
+
+
+def _rows(connection: Connection, item: Erasure, limit: int) -> _Progress:
+    """Deletes the next rows of the log from the item's position."""
+    first, through = item.position, item.through
+    rows = _NEXT_ROWS.rows(connection, **_in(item, first, through), count=limit)
+    count, last = _reach(rows, limit, through)
+    _DELETE_ROWS.run(connection, **_in(item, first, last))
+    return _Progress(count, item if last < through else None)
 
 
 def _records(connection: Connection, item: Erasure, session: _Locked | None, limit: int) -> _Progress:
@@ -367,13 +362,16 @@ def _answers(connection: Connection, item: Erasure, _: _Locked | None, limit: in
 
 
 def _import(connection: Connection, item: Erasure, session: _Locked | None, limit: int) -> _Progress:
-    """The first step ends the lease, so that a delayed import cannot continue."""
+    """The first step ends the lease, so that a delayed import cannot continue. An import that was to replace a session
+    has stored no records."""
     given_up = item._replace(lease=None)
-    progress = _records(connection, given_up, session, limit)
-    if progress.left is not None:
+    if session is None and (progress := _records(connection, given_up, session, limit)).left is not None:
         return progress
-    _DELETE_BASES.run(connection, **item.session)
-    return _log(connection, given_up, session, limit)
+    _DELETE_BASES.run(connection, **item.session, first=item.position)
+    progress = _rows(connection, given_up, limit)
+    if progress.left is None:
+        _END_IMPORT.run(connection, **item.session)
+    return progress
 
 
 _Step: TypeAlias = "Callable[[Connection, Erasure, _Locked | None, int], _Progress]"

@@ -17,6 +17,7 @@ from sessions_server.domain.models import EventType, Micros, Sequence, Session
 from sessions_server.domain.workspace import Published
 from sessions_server.storage.content import Content
 from sessions_server.storage.counters import set_counters
+from sessions_server.storage.message_ids import IS_ORDINARY
 from sessions_server.storage.past import check_position, snapshot_at
 from sessions_server.storage.record_rows import KEY_COLUMNS, name_from_row
 from sessions_server.storage.rows import SESSION_COLUMNS, session_from_row, upkeep
@@ -76,6 +77,7 @@ _COPY_MESSAGES: Final = _copy(
     time=_NOW,
     change=sa.cast(sa.null(), sa.LargeBinary),
     message_time=sa.func.coalesce(log.c.message_time, log.c.time),
+    import_start=sa.literal_column("0"),
 )
 _NEXT_MESSAGES: Final = Prepared(
     sa.select(
@@ -97,6 +99,7 @@ _FREE_MESSAGE_IDS: Final = Prepared(
         log.c.session_id == _NEW_ID,
         log.c.sequence >= sa.bindparam("dead_first"),
         log.c.sequence <= sa.bindparam("dead_last"),
+        IS_ORDINARY,
         log.c.message_id.in_(
             sa.select(_copied.c.message_id).where(
                 *_of_source(_copied),
@@ -266,7 +269,7 @@ class _Copy:
                 values.append(
                     (
                         *(*self._fork.key, place, EventType.MESSAGE.value, message_id, request_id, self._now),
-                        *(cell, None, message_time),
+                        *(cell, None, message_time, 0),
                     )
                 )
             _ADD_MESSAGES.many(self._connection, values)

@@ -11,7 +11,7 @@ from sessions_server.domain.models import Message, Overflow, Sequence, SessionKe
 from sessions_server.domain.operations import Part
 from sessions_server.domain.turns import REACH
 from sessions_server.storage.content import Content
-from sessions_server.storage.lookup import BEYOND, Lookup, Range
+from sessions_server.storage.lookup import Lookup, Range
 from sessions_server.storage.schema import log
 from sessions_server.storage.spans import Spans, between
 from sessions_server.storage.statements import Prepared
@@ -178,7 +178,10 @@ def _rows(
     hidden: Callable[[SessionKey], Spans],
     joins: bool,
 ) -> dict[SessionKey, list[Any]]:
-    ranges = [Range(*key, _start(slots[key]) - 1, BEYOND, most, hidden(key)) for key, most in wanted.items()]
+    ranges = [
+        Range(*key, _start(slots[key]) - 1, slots[key].facts.last_sequence + 1, most, hidden(key))
+        for key, most in wanted.items()
+    ]
     return dict(zip(wanted, lookup.rows(connection, ranges, laterally=joins), strict=True))
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import sqlalchemy as sa
 
 from sessions_server.domain.commit import Commit, RequestStamp
+from sessions_server.domain.expiry import next_due
 from sessions_server.domain.facts import Facts
 from sessions_server.domain.history import History
 from sessions_server.domain.lineage import root_of
@@ -25,20 +26,20 @@ from sessions_server.storage.damage import damaged
 from sessions_server.storage.erasure import BEFORE_CREATION, What
 from sessions_server.storage.histories import load_histories
 from sessions_server.storage.kinds import Kinds
+from sessions_server.storage.large_sessions import whose_ids_stay_taken
 from sessions_server.storage.past import snapshot_at
+from sessions_server.storage.recent_sessions import StoredSession
 from sessions_server.storage.records import load_records, lock_records
 from sessions_server.storage.rows import (
-    SESSION_COLUMNS,
     Upkeep,
-    records_start,
+    metadata_size,
     session_from_row,
     upkeep,
 )
-from sessions_server.storage.schema import contexts, erasures, log, requests, sessions, tombstones
+from sessions_server.storage.schema import contexts, erasures, log, requests, tombstones
+from sessions_server.storage.session_locks import SessionLocks
 from sessions_server.storage.statements import (
-    WRITE_NOW,
     Prepared,
-    Row,
     as_list,
     is_listed,
     listed,
@@ -51,37 +52,12 @@ if TYPE_CHECKING:
     from sessions_server.domain.models import Message
     from sessions_server.domain.ports import Cells
     from sessions_server.domain.requests import Kept
-    from sessions_server.storage.backend import Locks
+    from sessions_server.storage.recent_sessions import RecentSessions
     from sessions_server.storage.rules import Rules
 
 _keys = listed("keys")
 
-
-def _locks(*, skip_locked: bool) -> sa.Select[Any]:
-    """The rows, locked in key order."""
-    return (
-        sa.select(*SESSION_COLUMNS)
-        .select_from(_keys)
-        .join(sessions, is_listed(_keys, sessions.c.tenant, sessions.c.session_id))
-        .order_by(sessions.c.tenant, sessions.c.session_id)
-        .with_for_update(of=sessions, skip_locked=skip_locked)
-    )
-
-
-# The clock is read as each locked row is returned, so the latest reading is after the last lock.
-_locked = _locks(skip_locked=False).cte("locked")
-_LOCK_SESSIONS: Final = Prepared(sa.select(_locked, WRITE_NOW))
-
-_free = _locks(skip_locked=True).cte("free")
-_LOCK_FREE_SESSIONS: Final = Prepared(sa.select(_free, WRITE_NOW))
-
-_FIND_SESSIONS: Final = Prepared(
-    sa.select(sessions.c.tenant, sessions.c.session_id)
-    .select_from(_keys)
-    .join(sessions, is_listed(_keys, sessions.c.tenant, sessions.c.session_id))
-)
-
-# For ids without a session: where an earlier log ended, and what is still to be erased.
+# Where an earlier session's log ended, and what is still to be erased.
 _FIND_REMAINS: Final = Prepared(
     sa.union_all(
         sa.select(
@@ -146,18 +122,28 @@ class Loaded:
     tombstones: set[SessionKey] = field(default_factory=set)
     dead_logs: dict[SessionKey, Sequence] = field(default_factory=dict)
     """The last position of logs of deleted sessions that are still stored."""
+    number: int | None = None
+    """The transaction's number, if it is known already."""
 
 
 class Loader:
     """Loads within one transaction, evaluated at one time: the given one, or the database's if it is None."""
 
-    def __init__(self, connection: Connection, rules: Rules, *, now: Micros | None) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        rules: Rules,
+        *,
+        now: Micros | None,
+        recent: RecentSessions | None = None,
+    ) -> None:
         self._connection = connection
         self._rules = rules
+        self._recent = recent
         self._cells = rules.cells
         self._limits = rules.limits
         self._given_now = self._now = now
-        self._waits_long = False
+        self._session_locks = SessionLocks(connection, rules.backend.locks)
 
     @property
     def now(self) -> Micros:
@@ -167,27 +153,28 @@ class Loader:
 
     def load(self, commits: Seq[Commit], *, lock_wait: LockWait) -> Loaded:
         keys = sorted({commit.key for commit in commits})
-        rows, busy = self._lock(keys, lock_wait)
+        stored, busy = self._lock_and_read(keys, lock_wait)
         free = [commit for commit in commits if commit.key not in busy]
         needs = needs_of(free)
-        records = self._load_records(needs.values(), rows)
+        records = self._load_records(needs.values(), stored)
         self._given_now = self.now  # later loads of the transaction use the same time
-        loaded = Loaded(Workspace(self.now, self._limits, {}, frozenset(busy), records, records))
-        for row in rows:
-            self._take_session(loaded, row)
+        workspace = Workspace(self.now, self._limits, {}, frozenset(busy), records, records)
+        loaded = Loaded(workspace, number=self._session_locks.number)
+        for each in stored:
+            self._take_session(loaded, each)
         for key in keys:
             if key not in busy and key not in loaded.stored:
                 facts = Facts(key, self.now, self._limits)
                 loaded.workspace.slots[key] = Slot(facts, facts)
         slots = loaded.workspace.slots
         self._take_remains(loaded)
+        self._take_sizes(loaded, needs)
         self._take_contexts(loaded, {key for key in loaded.stored if needs[key].context})
         self._take_messages(loaded, needs)
-        stored = {key: needs[key] for key in loaded.stored}
         load_histories(
             self._connection,
             slots,
-            stored,
+            {key: needs[key] for key in loaded.stored},
             hidden=lambda key: loaded.stored[key].hidden,
             joins=self._rules.backend.joins_laterally,
             cells=self._cells,
@@ -197,52 +184,26 @@ class Loader:
             slot.loaded = slot.facts
         return loaded
 
-    def _lock(self, keys: list[SessionKey], lock_wait: LockWait) -> tuple[list[Row], set[SessionKey]]:
-        """The rows, all locked, and the sessions left to another transaction that has locked them."""
-        locks = self._rules.backend.locks
-        if locks is None:
-            return self._locked_rows(_LOCK_SESSIONS, keys), set()
-        if lock_wait is LockWait.NONE:
-            return self._lock_free(keys, locks)
-        if lock_wait is LockWait.LONG and not self._waits_long:
-            locks.wait_long.rows(self._connection)
-            self._waits_long = True
-        rows = self._locked_rows(_LOCK_SESSIONS, keys)
-        if absent := _missing(keys, rows):
-            self._locked_rows(locks.absent, absent)
-        while absent:  # created, or erased and created again, by others before they released their locks
-            found = self._locked_rows(_LOCK_SESSIONS, absent)
-            rows += found
-            missing = _missing(absent, found)
-            stored = self._stored(missing) if missing else set()
-            absent = [key for key in missing if key in stored]
-        return rows, set()
+    def _lock_and_read(
+        self, keys: list[SessionKey], lock_wait: LockWait
+    ) -> tuple[list[StoredSession], set[SessionKey]]:
+        """The sessions that have a row, all locked, and those left to another transaction that has locked them."""
+        recent = self._recent
+        known = {} if recent is None else recent.find(keys)
+        stored = list(known.values())
+        unknown = [key for key in keys if key not in known] if known else keys
+        if not unknown:
+            return stored, set()
+        rows, busy = self._session_locks.lock(unknown, lock_wait, now=self._given_now)
+        if self._given_now is None and self._session_locks.time is not None:
+            self._now = self._session_locks.time
+        for row in rows:
+            stored.append(read := StoredSession(session_from_row(row), upkeep(row)))
+            if recent is not None:
+                recent.add(read, metadata_size(row))
+        return stored, busy
 
-    def _lock_free(self, keys: list[SessionKey], locks: Locks) -> tuple[list[Row], set[SessionKey]]:
-        rows = self._locked_rows(_LOCK_FREE_SESSIONS, keys)
-        missing = _missing(keys, rows)
-        if not missing:
-            return rows, set()
-        busy = self._stored(missing)
-        absent = [key for key in missing if key not in busy]
-        for tenant, session_id, is_locked, _ in self._locked_rows(locks.absent_if_free, absent):
-            if not is_locked:
-                busy.add(SessionKey(tenant, session_id))
-        return rows, busy | self._stored(absent)  # created by another before it released its lock
-
-    def _stored(self, keys: Iterable[SessionKey]) -> set[SessionKey]:
-        """The sessions that have a row, locked or not."""
-        return {SessionKey(*row) for row in _FIND_SESSIONS.rows(self._connection, keys=as_list(keys))}
-
-    def _locked_rows(self, lock: Prepared, keys: list[SessionKey]) -> list[Row]:
-        """Advances `now`, if it is the database's, to the time of the last lock, because others may have written until
-        then."""
-        rows = list(lock.rows(self._connection, keys=as_list(keys), now=self._given_now))
-        if rows and self._given_now is None:
-            self._now = max(row[-1] for row in rows)
-        return rows
-
-    def _load_records(self, needs: Iterable[Needs], rows: Iterable[Row]) -> Records:
+    def _load_records(self, needs: Iterable[Needs], stored: Iterable[StoredSession]) -> Records:
         """Locks and reads the records that the commits need, after the locks of all sessions."""
         names = {name for each in needs for name in each.records}
         prefixes = {name for each in needs for name in each.prefixes}
@@ -252,11 +213,11 @@ class Loader:
         locked_at = lock_records(self._connection, names, prefixes, locks=locks, now=given)
         if locked_at is not None and given is None:
             self._now = max(self.now, locked_at)
-        starts = {SessionKey(row[0], row[1]): records_start(row) for row in rows}
+        starts = {session.key: upkeep.records_start for session, upkeep in stored}
         return load_records(self._connection, names, prefixes, rules=self._rules, now=self.now, starts=starts)
 
-    def _take_session(self, loaded: Loaded, row: Row) -> None:
-        session = session_from_row(row)
+    def _take_session(self, loaded: Loaded, stored: StoredSession) -> None:
+        session = stored.session
         facts = Facts(
             session.key,
             self.now,
@@ -266,18 +227,24 @@ class Loader:
             History((), session.message_count),
         )
         loaded.workspace.slots[session.key] = Slot(facts, facts)
-        loaded.stored[session.key] = upkeep(row)
+        loaded.stored[session.key] = stored.upkeep
 
     def _take_remains(self, loaded: Loaded) -> None:
         slots = loaded.workspace.slots
-        absent = [key for key in slots if key not in loaded.stored]
-        if not absent:
+        asked = [
+            key
+            for key in slots
+            if (stored := loaded.stored.get(key)) is None or stored.import_start is not None
+        ]
+        if not asked:
             return
         for tenant, session_id, what, last, lease in _FIND_REMAINS.rows(
-            self._connection, keys=as_list(absent)
+            self._connection, keys=as_list(asked)
         ):
             key = SessionKey(tenant, session_id)
             slot = slots[key]
+            if key in loaded.stored and what != What.IMPORT:
+                continue
             if not isinstance(last, int):
                 raise damaged(key, TypeError("a position of another type is stored here"))
             if not what:
@@ -287,6 +254,13 @@ class Loader:
                 loaded.dead_logs[key] = Sequence(last)
             slot.importing |= lease is not None and lease > self.now
             slot.erasing |= what in BEFORE_CREATION
+
+    def _take_sizes(self, loaded: Loaded, needs: Mapping[SessionKey, Needs]) -> None:
+        """Finds the large ones of the sessions that may be erased and created again."""
+        slots = loaded.workspace.slots
+        again = [key for key, each in needs.items() if each.creates and (each.erases or _lapses(slots[key]))]
+        for key in whose_ids_stay_taken(self._connection, again) if again else ():
+            slots[key].erased_in_steps = True
 
     def _take_contexts(self, loaded: Loaded, wanted: set[SessionKey]) -> None:
         if not wanted:
@@ -311,9 +285,10 @@ class Loader:
         for tenant, session_id, *stored in _FIND_MESSAGES.rows(self._connection, keys=as_list(wanted)):
             key = SessionKey(tenant, session_id)
             sequence, message_id, time, message_time, payload = stored
-            if spans.contain(loaded.stored[key].hidden, sequence):
+            slot = loaded.workspace.slots[key]
+            if sequence > slot.facts.last_sequence or spans.contain(loaded.stored[key].hidden, sequence):
                 continue
-            content = content_of(self._cells, loaded.workspace.slots[key])
+            content = content_of(self._cells, slot)
             message = content.message(sequence, message_id, time, message_time, payload)
             found.setdefault(key, {})[message_id] = message
         for key, by_id in found.items():
@@ -324,7 +299,7 @@ class Loader:
         stamped = [(commit, commit.request) for commit in commits if commit.request is not None]
         if not stamped:
             return
-        # Of commits with the same request id, the one equal to the first has the messages' content.
+        # Of several commits with one request id, the one equal to the first request has the messages' content.
         repeated = {(commit.key, stamp): commit for commit, stamp in stamped}
         keys = as_list({(*commit.key, stamp.id) for commit, stamp in stamped})
         since = self.now - self._limits.request_ids_kept
@@ -345,7 +320,7 @@ class Loader:
         keeping, time, answer = stored
         outlives = keeping == Keeping.OUTLIVING
         is_erased = keeping == Keeping.ERASED or (slot.key in loaded.tombstones and not outlives)
-        if repeated is None or is_erased:  # without one the id is in other use
+        if repeated is None or is_erased:  # without a repetition, the id was used for another request
             return StoredRequest(stamp, Micros(time), None, outlives=outlives)
         content = content_of(self._cells, slot)
         kept = replace(content, data_key=content.data_key if keeping == Keeping.SEALED else None).kept(
@@ -374,8 +349,8 @@ def content_of(cells: Cells, slot: Slot) -> Content:
     return Content(cells, slot.key, None if session is None else session.data_key)
 
 
-def _missing(keys: list[SessionKey], rows: list[Row]) -> list[SessionKey]:
-    if len(rows) == len(keys):
-        return []
-    found = {(row[0], row[1]) for row in rows}
-    return [key for key in keys if key not in found]
+def _lapses(slot: Slot) -> bool:
+    """Whether an expiry is due."""
+    session = slot.facts.session
+    first = None if session is None else next_due(session)
+    return first is not None and first.at <= slot.facts.now

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence as Seq
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
     from sessions_server.storage.spans import Spans
-
-BEYOND: Final = 2**62
-"""Greater than every position."""
 
 
 class Range(NamedTuple):

@@ -25,11 +25,12 @@ from sessions_server.domain.replay import Snapshot
 from sessions_server.domain.sizes import GROWTH, body_bytes, fitting
 from sessions_server.domain.turns import beginning
 from sessions_server.storage.content import Content
-from sessions_server.storage.lookup import BEYOND, Range
+from sessions_server.storage.lookup import Range
 from sessions_server.storage.pages import Pages, fitting_rows
 from sessions_server.storage.past import check_position, snapshot_at
 from sessions_server.storage.positions import IS_ERASED, Position, find_positions
 from sessions_server.storage.questions import Lapsing, Outcome, outcome
+from sessions_server.storage.recent_messages import read_messages
 from sessions_server.storage.rows import (
     SESSION_COLUMNS,
     SESSION_WIDTH,
@@ -247,10 +248,11 @@ def _history_range(rules: Rules, position: Position, query: HistoryQuery) -> Ran
     limit = query.limit or position.context_window or rules.limits.default_window
     limit = min(limit, rules.limits.page_size)
     after = max(position.history_start - 1, query.after or 0)
-    before = query.before if query.before is not None else BEYOND
+    last = position.last_sequence
     if query.at is not None:
-        check_position(query.at, position.last_sequence, position.replay_start)
-        before = min(before, query.at + 1)
+        check_position(query.at, last, position.replay_start)
+        last = query.at
+    before = last + 1 if query.before is None else min(query.before, last + 1)
     most = limit + 1  # one more shows whether there are more
     return Range(position.tenant, position.session_id, after, before, most, position.hidden)
 
@@ -260,7 +262,7 @@ def _page(
 ) -> HistoryPage:
     content, forward = Content(rules.cells, key, position.data_key), query.after is not None
     stored = rows[: fitting_rows(rows[:limit], rules.limits.page_bytes)]
-    found = [content.message(*row) for row in stored]
+    found = read_messages(content, stored)
     messages = found[: _fitting(found, stored, rules.limits.page_bytes)]
     has_more = len(rows) > len(messages)
     if not forward:
@@ -303,7 +305,12 @@ def find_messages(
     for tenant, session_id, *row in _FIND_MESSAGES.rows(connection, keys=as_list(asked)):
         key = SessionKey(tenant, session_id)
         position = positions.get(key)
-        if position is not None and not position.erased and not contain(position.hidden, row[0]):
+        if position is not None and not position.erased and _is_shown(position, row[0]):
             message = Content(rules.cells, key, position.data_key).message(*row)
             found[key, message.id] = message
     return found
+
+
+def _is_shown(position: Position, sequence: int) -> bool:
+    """Whether a stored message is in the history: it was not removed and does not belong to an import under way."""
+    return sequence <= position.last_sequence and not contain(position.hidden, sequence)

@@ -11,7 +11,7 @@ from sessions_server.domain.errors import SessionNotFound
 from sessions_server.domain.models import Event, EventType, Micros, Sequence, SessionKey
 from sessions_server.domain.ports import LogPage
 from sessions_server.storage.content import Content
-from sessions_server.storage.lookup import BEYOND, Range
+from sessions_server.storage.lookup import Range
 from sessions_server.storage.pages import Pages, fitting_rows
 from sessions_server.storage.positions import Position, find_positions
 from sessions_server.storage.questions import Lapsing, Outcome, outcome
@@ -99,7 +99,8 @@ def read_logs(
 
 def _range(question: OfLog, position: Position) -> Range:
     position.check()
-    return Range(*question.key, max(question.after, position.log_start - 1), BEYOND, question.limit)
+    after, end = max(question.after, position.log_start - 1), position.last_sequence + 1
+    return Range(*question.key, after, end, question.limit)
 
 
 def _log_page(

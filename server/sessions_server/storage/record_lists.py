@@ -48,16 +48,9 @@ class Page(NamedTuple):
     next: RecordPlace | None
 
 
-class _Found(NamedTuple):
-    key: StoredKey
-    place: RecordPlace
-    size: int
-    """An upper bound of the record's wire size."""
-
-
 class _Hits(NamedTuple):
-    found: list[_Found]
-    """One more than a page has, if there are that many."""
+    found: Seq[Row]
+    """Rows of _SELECTED. One more than a page has, if there are that many."""
     resume: RecordPlace | None = None
     """Where to continue if the search ended early."""
 
@@ -80,11 +73,11 @@ def find_page(connection: Connection, query: RecordQuery, *, rules: Rules, now: 
     """Must run on one snapshot. Raises InvalidRequest for an unsupported filter."""
     check(query.conditions, field="filter")
     hits = _Search(connection, query, rules, now).hits()
-    sizes = (each.size for each in hits.found[: query.limit])
+    sizes = (_most_bytes(row, query) for row in hits.found[: query.limit])
     count = fitting(sizes, rules.limits.record_page_bytes)
     shown = hits.found[:count]
-    following = shown[-1].place if count < len(hits.found) else hits.resume
-    return Page([each.key for each in shown], following)
+    following = _place(shown[-1]) if count < len(hits.found) else hits.resume
+    return Page([StoredKey(*row[:5]) for row in shown], following)
 
 
 class _Search:
@@ -133,19 +126,18 @@ class _Search:
     def _one_by_one(self, keys: Keys) -> _Hits:
         statement = _few(self._shape, keys, self._conditions)
         wanted = self._placed(self._query.after, self._query.limit + 1)
-        rows = self._connection.execute(statement, wanted).fetchall()
-        return _Hits([self._found(row) for row in rows])
+        return _Hits(self._connection.execute(statement, wanted).fetchall())
 
     def _walk(self) -> _Hits:
-        found: list[_Found] = []
+        found: list[Row] = []
         after, walk = self._query.after, Walk(self._query.limit)
         while True:
             count = walk.count
             rows = self._rows(after, count)
-            found += [self._found(row) for row in rows if row[-1]]
+            found += [row for row in rows if row[-1]]
             if len(found) > self._query.limit or len(rows) < count:
                 return _Hits(found[: self._query.limit + 1])
-            after = self._found(rows[-1]).place
+            after = _place(rows[-1])
             if not walk.continues():
                 return _Hits(found, after)
 
@@ -160,16 +152,6 @@ class _Search:
         place = {f"after_{name}": value for name, value in after._asdict().items()} if after else {}
         return self._parameters | place | {"count": count}
 
-    def _found(self, row: Row) -> _Found:
-        tenant, session_id, user_id, collection, key, time, size, name_length, labels_length, _ = row
-        # Of another type where the record is damaged, which is left out.
-        value = size if isinstance(size, int) and not self._query.keys_only else 0
-        return _Found(
-            StoredKey(tenant, session_id, user_id, collection, key),
-            RecordPlace(time, collection, key, session_id),
-            value + 4 * name_length + GROWTH * labels_length + _OVERHEAD,
-        )
-
 
 _SELECTED: Final = (
     *KEY_COLUMNS,
@@ -179,6 +161,19 @@ _SELECTED: Final = (
     + sa.func.length(records.c.key),
     sa.func.length(sa.cast(records.c.labels, sa.Text)),
 )
+
+
+def _place(row: Row) -> RecordPlace:
+    _, session_id, _, collection, key, time, *_ = row
+    return RecordPlace(time, collection, key, session_id)
+
+
+def _most_bytes(row: Row, query: RecordQuery) -> int:
+    """An upper bound of the record's wire size."""
+    *_, size, name_length, labels_length, _ = row
+    # A damaged record, which is left out, may have a value of another type.
+    value = size if isinstance(size, int) and not query.keys_only else 0
+    return int(value + 4 * name_length + GROWTH * labels_length + _OVERHEAD)
 
 
 def _owned(shape: _Shape) -> tuple[ColumnElement[bool], ...]:

@@ -53,6 +53,8 @@ def encode(path: Iterable[str]) -> str:
 
 def decode(encoded: str) -> tuple[str, ...]:
     parts = encoded.split(_END)[:-1]
+    if _ESCAPE not in encoded:
+        return tuple(parts)
     return tuple(part.replace(_ESCAPED_END, _END).replace(_ESCAPED_ESCAPE, _ESCAPE) for part in parts)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import sqlalchemy as sa
 
 from sessions_server.domain.errors import DataCorrupted
-from sessions_server.domain.models import Micros
+from sessions_server.domain.models import Micros, SessionKey
 from sessions_server.domain.record_reads import RecordPage, RecordQuery
 from sessions_server.domain.records import Record, RecordName, Scope
 from sessions_server.storage import record_lists
@@ -23,7 +23,6 @@ from sessions_server.storage.record_rows import (
     RECORD_WIDTH,
     StoredKey,
     has_passed,
-    name_from_row,
     record_from_row,
     stored_key,
 )
@@ -49,8 +48,8 @@ IS_ERASED: Final = sa.or_(
 IS_HIDDEN: Final = sa.case(
     (sessions.c.records_start > 0, records.c.position < sessions.c.records_start), else_=sa.false()
 )
-"""Whether a record is hidden because an import has replaced its session. The position, which is stored after the value,
-is only read if an import has."""
+"""Whether a record is hidden because an import has replaced its session. The record's position, which is stored after
+the value, is read only in that case."""
 
 _keys = listed("keys")
 _of_session = sa.and_(
@@ -256,10 +255,10 @@ def _is_gone(row: Row, now: Micros) -> bool:
 
 def _record(row: Row, rules: Rules) -> Record:
     _, data_key, value = row[RECORD_WIDTH:]
-    scope = name_from_row(row).scope
+    tenant, session_id, user_id = row[:3]
     content = (
-        Content(rules.cells, scope.session, data_key)
-        if scope.session
-        else shared_content(scope, data_key, rules)
+        Content(rules.cells, SessionKey(tenant, session_id), data_key)
+        if session_id
+        else shared_content(Scope(tenant, user_id=user_id), data_key, rules)
     )
     return record_from_row(row, value, content)

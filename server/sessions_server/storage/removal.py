@@ -18,9 +18,8 @@ from sessions_server.storage.erasure import (
     What,
     find_erasures,
     of_session,
-    with_many_answers,
-    with_many_records,
 )
+from sessions_server.storage.large_sessions import with_many_answers, with_many_records
 from sessions_server.storage.schema import log
 from sessions_server.storage.statements import Prepared
 
@@ -63,8 +62,7 @@ class Removal:
         self.is_content |= bool(gone)
 
     def _erase_answers(self, gone: list[Slot]) -> None:
-        ended = [slot.key for slot in gone if slot.facts.session is None]
-        many = with_many_answers(self._connection, ended) if ended else set()
+        many = with_many_answers(self._connection, [slot.key for slot in gone]) if gone else set()
         for key in many:
             self._leave(key, What.ANSWERS)
         few = [slot.key for slot in gone if slot.key not in many]
@@ -101,12 +99,7 @@ class Removal:
         records = self._loaded.workspace.records
         if not records.erased:
             return records
-        # A session deleted and created again in one transaction has no position in between.
-        slots = [
-            slot
-            for slot in slots
-            if slot.key in records.erased and slot.erased is (slot.facts.session is None)
-        ]
+        slots = [slot for slot in slots if slot.key in records.erased]
         many = with_many_records(self._connection, [slot.key for slot in slots]) if slots else set()
         for slot in slots:
             if slot.key in many:
@@ -115,9 +108,11 @@ class Removal:
                     self._records_start[slot.key] = Sequence(slot.loaded.last_sequence + 1)
         return replace(records, erased=records.erased - many) if many else records
 
-    def clear(self, slots: Iterable[Slot]) -> None:
+    def clear(self, slots: list[Slot]) -> None:
         """Removes the content of stored messages that left the history, and forgotten values from the log, for sessions
         that continue to exist."""
+        if not slots:
+            return
         cleared: list[tuple[Any, ...]] = []
         forgotten: list[tuple[Any, ...]] = []
         for slot in slots:

@@ -131,6 +131,8 @@ class Upkeep(NamedTuple):
     """Where messages left the history but are still stored."""
     records_start: Sequence = Sequence(0)
     """Records written before this position are hidden but still stored."""
+    import_start: Sequence | None = None
+    """The first position of an import under way that will replace the session."""
 
 
 def upkeep(row: Row) -> Upkeep:
@@ -140,6 +142,7 @@ def upkeep(row: Row) -> Upkeep:
         row[_COLUMN["tx"]],
         spans.decode(row[_COLUMN["hidden"]], row[:2]),
         records_start(row),
+        row[_COLUMN["import_start"]],
     )
 
 
@@ -147,6 +150,11 @@ def records_start(row: Row) -> Sequence:
     """Records written before this position are hidden."""
     found = row[_COLUMN["records_start"]]
     return Sequence(found if isinstance(found, int) else 0)
+
+
+def metadata_size(row: Row) -> int:
+    """The size of the session's metadata, in bytes or characters of JSON."""
+    return len(row[_METADATA])
 
 
 class Schedule(NamedTuple):
@@ -220,6 +228,7 @@ def stage_values(session: Session, upkeep: Upkeep) -> tuple[Any, ...]:
         upkeep.replay_start,
         spans.encode(upkeep.hidden),
         upkeep.records_start,
+        upkeep.import_start,
     )
 
 
@@ -235,6 +244,7 @@ STAGE_COLUMNS: Final = (
     "replay_start",
     "hidden",
     "records_start",
+    "import_start",
 )
 
 

@@ -10,9 +10,7 @@ erasure.py.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
-from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import sqlalchemy as sa
@@ -22,10 +20,10 @@ from sessions_server.domain.models import Message, Sequence, Session
 from sessions_server.domain.workspace import Published, Slot
 from sessions_server.storage import rows
 from sessions_server.storage.bases import ADD_BASE, DROP_BASES, PUT_BASES, largest_context
-from sessions_server.storage.conditions import stored_json
 from sessions_server.storage.content import Content, Keeping, keeping_of
-from sessions_server.storage.erasure import FREE_MESSAGE_IDS
 from sessions_server.storage.load import content_of
+from sessions_server.storage.message_ids import FREE_MESSAGE_IDS
+from sessions_server.storage.recent_sessions import StoredSession
 from sessions_server.storage.records import save_records
 from sessions_server.storage.removal import Removal
 from sessions_server.storage.schema import (
@@ -37,80 +35,50 @@ from sessions_server.storage.schema import (
     sessions,
     tombstones,
 )
+from sessions_server.storage.session_rows import SessionRows, of_session
 from sessions_server.storage.statements import Prepared, Upsert, Writes
-from sessions_server.storage.terms import Term, terms
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
     from sessions_server.domain.models import Context
     from sessions_server.storage.load import Loaded
+    from sessions_server.storage.recent_sessions import RecentSessions
     from sessions_server.storage.rules import Rules
 
 Values: TypeAlias = list[tuple[Any, ...]]
 
 
-def _of_session(table: sa.Table) -> tuple[sa.ColumnElement[bool], ...]:
-    """The condition on the key, whose parameters come last in a row of values."""
-    return (
-        table.c.tenant == sa.bindparam("key_tenant"),
-        table.c.session_id == sa.bindparam("key_session_id"),
-    )
-
-
-def _update_sessions(columns: Iterable[str]) -> Prepared:
-    values = [
-        (sessions.c[name], sa.bindparam(f"new_{name}", type_=sessions.c[name].type)) for name in columns
-    ]
-    return Prepared(sessions.update().ordered_values(*values).where(*_of_session(sessions)))
-
-
 _ERASE: Final = tuple(
-    Prepared(table.delete().where(*_of_session(table)))
+    Prepared(table.delete().where(*of_session(table)))
     for table in (metadata_terms, contexts, bases, sessions)
 )
 _PUT_TOMBSTONE: Final = Upsert(tombstones)
-_DROP_TOMBSTONE: Final = Prepared(tombstones.delete().where(*_of_session(tombstones)))
+_DROP_TOMBSTONE: Final = Prepared(tombstones.delete().where(*of_session(tombstones)))
 
-_ADD_EVENTS: Final = Prepared(log.insert())
+_EVENT_COLUMNS: Final = (sa.column(each.name, each.type) for each in log.c if each is not log.c.import_start)
+_ADD_EVENTS: Final = Prepared(sa.table(log.name, *_EVENT_COLUMNS).insert())
+_STAGE_EVENTS: Final = Prepared(log.insert())
 _COPY_CONTEXT: Final = Prepared(
     sa.select(contexts.c.revision, contexts.c.update_time, contexts.c.data).where(
         contexts.c.tenant == sa.bindparam("tenant"), contexts.c.session_id == sa.bindparam("session_id")
     )
 )
 
-_NEW_SESSION_COLUMNS: Final = (
-    *rows.FIXED_COLUMNS,
-    *rows.SETTINGS_COLUMNS,
-    *rows.STAGE_COLUMNS,
-    *rows.COUNTER_COLUMNS,
-)
-_ADD_SESSIONS: Final = Prepared(sessions.insert())
-_in_table_order: Final = itemgetter(*(_NEW_SESSION_COLUMNS.index(column.name) for column in sessions.c))
-_UPDATE_COUNTERS: Final = _update_sessions(rows.COUNTER_COLUMNS)
-_UPDATE_STAGES: Final = _update_sessions(rows.STAGE_COLUMNS)
-_UPDATE_SETTINGS: Final = _update_sessions(rows.SETTINGS_COLUMNS)
-
 _PUT_CONTEXTS: Final = Upsert(contexts)
 _PUT_REQUESTS: Final = Upsert(requests)
-
-_ADD_TERMS: Final = Prepared(metadata_terms.insert())
-_DROP_TERMS: Final = Prepared(
-    metadata_terms.delete().where(
-        *_of_session(metadata_terms),
-        metadata_terms.c.path == sa.bindparam("path_"),
-        metadata_terms.c.term == sa.bindparam("term_"),
-    )
-)
 
 
 class Saver:
     """Saves one loaded workspace."""
 
-    def __init__(self, connection: Connection, loaded: Loaded, rules: Rules) -> None:
+    def __init__(
+        self, connection: Connection, loaded: Loaded, rules: Rules, recent: RecentSessions | None = None
+    ) -> None:
         self._connection = connection
         self._loaded = loaded
         self._rules = rules
+        self._recent = recent
         self._now = loaded.workspace.now
         self._tx = 0
         self._epoch = ""
@@ -123,11 +91,14 @@ class Saver:
         workspace = self._loaded.workspace
         if not self._slots and workspace.records is workspace.loaded_records:
             return []
-        self._tx = self._rules.backend.transaction_number(self._connection)
+        number = self._loaded.number
+        self._tx = self._rules.backend.transaction_number(self._connection) if number is None else number
         self._epoch = self._rules.backend.epoch(self._connection)
         self._erase()
         self._write_records()
-        self.removal.clear([slot for slot in self._slots if self._stored(slot) is not None])
+        self.removal.clear(
+            [slot for slot in self._slots if _removes(slot) and self._stored(slot) is not None]
+        )
         self.removal.list_rest()
         self._write_bases()
         self._add_events()
@@ -138,12 +109,12 @@ class Saver:
         self._add_bases()
         return [self._published(slot) for slot in self._slots]
 
-    def stage(self) -> None:
+    def stage(self, import_start: Sequence) -> None:
         """Writes events, records and due bases, but not the sessions' rows, so that nothing is visible."""
         self._write_records()
         self._stage_bases()
-        self._add_events()
-        self._writes.run(self._connection)
+        events, _ = self._events()
+        _STAGE_EVENTS.many(self._connection, [(*event, import_start) for event in events])
 
     def _log_id(self, slot: Slot) -> str:
         """The log's identity after these writes; for an erased session, the previous one."""
@@ -162,6 +133,8 @@ class Saver:
         return None if slot.erased else self._loaded.stored.get(slot.key)
 
     def _erase(self) -> None:
+        if not self._loaded.tombstones and not any(slot.erased for slot in self._slots):
+            return
         gone = [slot for slot in self._slots if slot.erased and slot.key in self._loaded.stored]
         self.removal.erase(gone)
         for statement in _ERASE:
@@ -240,6 +213,12 @@ class Saver:
         return None if row is None else self._content(slot).context(*row)
 
     def _add_events(self) -> None:
+        values, freed = self._events()
+        FREE_MESSAGE_IDS.many(self._connection, freed)
+        self._writes.add(_ADD_EVENTS, values)
+
+    def _events(self) -> tuple[Values, Values]:
+        """The new events, and which hidden messages must give up the ids of new ones."""
         values: Values = []
         freed: Values = []
         for slot in self._slots:
@@ -261,8 +240,7 @@ class Saver:
                     change = content.change_cell(sequence, data) if sequence > forgotten else None
                 ids = (sequence, event.type, message_id, event.request_id, event.time)
                 values.append((*slot.key, *ids, payload, change, message_time))
-        FREE_MESSAGE_IDS.many(self._connection, freed)
-        self._writes.add(_ADD_EVENTS, values)
+        return values, freed
 
     def _upkeep(self, slot: Slot, stored: rows.Upkeep | None) -> rows.Upkeep:
         hides = self.removal.hidden_in(slot), self.removal.records_start_in(slot)
@@ -280,48 +258,24 @@ class Saver:
         return rows.Upkeep(due, start, max(self._tx, stored.tx), *hides)
 
     def _write_sessions(self) -> None:
-        added: Values = []
-        counters: Values = []
-        stages: Values = []
-        settings: Values = []
-        new_terms: list[tuple[Session, Iterable[Term]]] = []
-        old_terms: list[tuple[Session, Iterable[Term]]] = []
+        written = SessionRows(self._recent)
         for slot in self._slots:
             session = slot.facts.session
+            if session is None:
+                written.drop(slot.key)
             if session is None or not slot.published:
                 continue
             if (log_id := self._log_id(slot)) != session.log_id:
                 session = session._replace(log_id=log_id)
             if slot.facts.history.removed:
                 session = session._replace(history_start=_history_start(slot, session))
-            stored = self._stored(slot)
-            upkeep = self._upkeep(slot, stored)
-            counter, stage = rows.counter_values(session, upkeep.tx), rows.stage_values(session, upkeep)
-            before = slot.loaded.session
+            stored, before = self._stored(slot), slot.loaded.session
+            now = StoredSession(session, self._upkeep(slot, stored))
             if stored is None or before is None:
-                setting = rows.settings_values(session, stored_json(session.metadata))
-                added.append(_in_table_order((*rows.fixed_values(session), *setting, *stage, *counter)))
-                new_terms.append((session, terms(session.metadata)))
-                continue
-            counters.append((*counter, *slot.key))
-            if stage != rows.stage_values(before, stored):
-                stages.append((*stage, *slot.key))
-            if not _same_settings(session, before):
-                settings.append((*rows.settings_values(session, stored_json(session.metadata)), *slot.key))
-                is_now, was = terms(session.metadata), terms(before.metadata)
-                new_terms.append((session, is_now - was))
-                old_terms.append((session, was - is_now))
-        _ADD_SESSIONS.many(self._connection, added)
-        self._writes.add(_UPDATE_COUNTERS, counters)
-        _UPDATE_STAGES.many(self._connection, stages)
-        _UPDATE_SETTINGS.many(self._connection, settings)
-        _DROP_TERMS.many(
-            self._connection, [(*session.key, *term) for session, some in old_terms for term in some]
-        )
-        _ADD_TERMS.many(
-            self._connection,
-            [(*session.key, *term, session.create_time) for session, some in new_terms for term in some],
-        )
+                written.add(now)
+            else:
+                written.change(now, StoredSession(before, stored))
+        written.write(self._connection, self._writes)
 
     def _write_contexts(self) -> None:
         values: Values = []
@@ -359,6 +313,11 @@ class Saver:
         return content_of(self._rules.cells, slot)
 
 
+def _removes(slot: Slot) -> bool:
+    """Whether stored content leaves the history or is forgotten."""
+    return bool(slot.facts.history.removed) or slot.base is not None
+
+
 def _history_start(slot: Slot, session: Session) -> Sequence:
     """The history starts at this position or later."""
     removed = slot.facts.history.removed
@@ -369,12 +328,3 @@ def _history_start(slot: Slot, session: Session) -> Sequence:
         if span.first <= start:
             start = max(start, Sequence(span.last + 1))
     return start
-
-
-def _same_settings(session: Session, before: Session) -> bool:
-    """Whether these are the same objects; content writes carry them over."""
-    return (
-        session.metadata is before.metadata
-        and session.config is before.config
-        and session.storage is before.storage
-    )

@@ -1,6 +1,6 @@
 """The tables. Every unique key includes tenant and session, so that a sharding database can distribute all tables the
-same way. These columns come first, except after the ids of messages and requests: those grow with time, so that the
-sessions in a commit write to the same end of an index instead of a page each.
+same way. These columns come first, but the ids of messages and requests come before them: ids grow with time, so that
+all sessions in a commit write to the same end of an index instead of a page each.
 
 This module describes the result of the migrations; a test compares the two. Times and durations are microseconds in
 BIGINT. Strings are ordered by code point on both databases, as in Python.
@@ -100,6 +100,8 @@ sessions = sa.Table(
     sa.Column("hidden", TEXT),
     # Records of the session written before this position are hidden: see hidden_records.py.
     sa.Column("records_start", sa.BigInteger, nullable=False, server_default="0"),
+    # The first position of an import under way that will replace the session: see staging.py.
+    sa.Column("import_start", sa.BigInteger),
     sa.PrimaryKeyConstraint("tenant", "session_id", name=SESSIONS_PK),
 )
 
@@ -162,6 +164,9 @@ log = sa.Table(
     sa.Column("change", sa.LargeBinary),
     # For imported messages, when they were created; `time` is always the server's time of the event.
     sa.Column("message_time", MICROS),
+    # For rows of an import in slices, the import's first position; otherwise 0. It lets an import store messages with
+    # the ids of those that it will replace. All other writes check ids before they store a message.
+    sa.Column("import_start", sa.BigInteger, nullable=False, server_default="0"),
     sa.PrimaryKeyConstraint("tenant", "session_id", "sequence", name=LOG_PK),
 )
 message_ids = sa.Index(
@@ -169,6 +174,7 @@ message_ids = sa.Index(
     log.c.message_id,
     log.c.tenant,
     log.c.session_id,
+    log.c.import_start,
     unique=True,
     sqlite_where=log.c.message_id.is_not(None),
     postgresql_where=log.c.message_id.is_not(None),

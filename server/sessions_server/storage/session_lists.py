@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
 Ids: TypeAlias = "sa.Select[Any] | sa.CompoundSelect[Any]"
 
-FEW_LAPSED: Final = 1_000
-"""Up to this many sessions that have expired without being recorded may be examined for every page."""
+FEW_LAPSED: Final = 100
+"""Up to this many sessions that have expired without being recorded may be examined for every page. PostgreSQL reads a
+page of the table for each of those that were written since the last vacuum, even to count them."""
 
 _UNARCHIVED: Final = tuple(sorted(set(State) - {State.ARCHIVED}))
 _EXPIRING: Final = (State.CREATED, State.ACTIVE, State.PAUSED, State.EXPIRED)
@@ -144,8 +145,8 @@ def having(found: Candidates) -> Ids:
 
 
 def _walk(shape: Shape, ranges: Seq[sa.Select[Any]], matches: Seq[ColumnElement[bool]]) -> sa.Select[Any]:
-    """The keys of this many places from each range; the first of these; then their rows. An outer join leaves no other
-    plan to a planner that expects few matches."""
+    """Takes the keys of this many places from each range, then the first of them all, then their rows. An outer join
+    leaves no other plan to a planner that expects few matches."""
     merged = sa.union_all(*(sa.select(each.subquery()) for each in ranges)).subquery()
     places = _ordered(sa.select(merged), shape, merged.c.place, merged.c.session_id)
     # A lapsed session may be in two ranges, at one place. If only one of them is among the first, it is the right one.

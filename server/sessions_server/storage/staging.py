@@ -1,9 +1,13 @@
 """Imports a session in slices. Each slice is a separate transaction, and nothing is visible before the last one.
 
-All reads of a session start from its row, and only the last slice writes that row. Until then the session's log,
+All reads of a session start from its row, and only the last slice changes that row. Until then the session's log,
 records and bases count as rows to erase: they are on the list of erasures, with a lease that each slice renews. While
 this item is on the list, no session can be created under the id. If the import stops early, the eraser removes its rows
 when the lease has ended.
+
+An import that replaces a session stores its messages after the head of the session's log, where no reader looks. The
+session can be read meanwhile, but not written, so that these positions stay free; its row says so. The last slice hides
+the old messages and records, whatever their number, and stores the new records, whose names the old ones have.
 """
 
 from __future__ import annotations
@@ -15,15 +19,17 @@ import sqlalchemy as sa
 
 from sessions_server.domain.commit import Commit
 from sessions_server.domain.errors import ImportCutShort
+from sessions_server.domain.expiry import lapse
 from sessions_server.domain.history import History
 from sessions_server.domain.imports import Slice, Staged
-from sessions_server.domain.models import SECOND, Micros, Sequence, SessionKey
+from sessions_server.domain.lifecycle import require_content_writable
+from sessions_server.domain.models import SECOND, Micros, Sequence
 from sessions_server.domain.operations import ImportSession
 from sessions_server.domain.workspace import Slot, Workspace
-from sessions_server.storage.erasure import PUT_ERASURES, Erasure, What, find_erasures, of_session
+from sessions_server.storage.erasure import PUT_ERASURES, Erasure, What, of_session
 from sessions_server.storage.load import Loaded
 from sessions_server.storage.save import Saver
-from sessions_server.storage.schema import erasures
+from sessions_server.storage.schema import erasures, sessions
 from sessions_server.storage.statements import Prepared, read_clock
 
 if TYPE_CHECKING:
@@ -40,6 +46,9 @@ _IS_MARK: Final = (
     erasures.c.what == sa.literal_column(f"'{What.IMPORT}'"),
     erasures.c.lease == sa.bindparam("of_lease"),
 )
+_SET_START: Final = Prepared(
+    sessions.update().values(import_start=sa.bindparam("first")).where(*of_session(sessions))
+)
 _RENEW: Final = Prepared(
     erasures.update().values(lease=sa.bindparam("new_lease", type_=sa.BigInteger)).where(*_IS_MARK)
 )
@@ -48,38 +57,53 @@ _TAKE_AWAY: Final = Prepared(erasures.delete().where(*_IS_MARK))
 
 
 def begin(connection: Connection, workspace: Workspace, opening: Commit) -> Staged | None:
-    """Decides the opening, and stores only that the id is taken. Returns None if the id has a session or the request is
-    a repetition: there is nothing to stage then. Raises what the opening raises, ImportUnderWay, StillErasing."""
+    """Decides the opening, and stores only that the id is taken. Returns None if the request is a repetition, or the
+    session's time is over: there is nothing to stage then. Raises what the opening raises, ImportUnderWay,
+    StillErasing."""
     slot, request = workspace.slots[opening.key], opening.request
-    if slot.facts.session is not None or (request is not None and request.id in slot.requests):
+    if request is not None and request.id in slot.requests:
         return None
     through = workspace.apply(opening).session_after().last_sequence
+    if slot.erased:
+        return None
+    first = Sequence(slot.loaded.last_sequence + 1)
     lease = Micros(workspace.now + LEASE)
-    mark = Erasure(*opening.key, What.IMPORT, through=through, lease=lease)
+    mark = Erasure(*opening.key, What.IMPORT, through=through, position=first, lease=lease)
     PUT_ERASURES.many(connection, [tuple(mark)])
-    return Staged(opening, slot.facts, lease)
+    if slot.loaded.session is not None:
+        _SET_START.run(connection, **mark.session, first=first)
+    facts = slot.facts._replace(history=History())
+    return Staged(opening, facts, lease, first, replaces=slot.loaded.session is not None)
 
 
 def add(connection: Connection, staged: Staged, part: Slice, *, rules: Rules, now: Micros | None) -> Staged:
-    """Stores the next slice. Raises ImportCutShort, MessageExists."""
+    """Stores the next slice; of an import that replaces a session, one of messages. Raises ImportCutShort,
+    MessageExists."""
     lease = Micros(read_clock(connection, now) + LEASE)
     _keep(connection, staged, lease)
     facts = staged.facts
     workspace = Workspace(facts.now, facts.limits, {facts.key: Slot(facts, facts)})
     workspace.apply(Commit(key=facts.key, operations=part, shows_session=False))
-    Saver(connection, Loaded(workspace, dead_logs=_dead_logs(connection, facts.key)), rules).stage()
+    Saver(connection, Loaded(workspace), rules).stage(staged.first)
     after = workspace.slots[facts.key].facts
-    return Staged(staged.opening, after._replace(history=History()), lease)
+    return staged._replace(facts=after._replace(history=History()), lease=lease)
 
 
-def take_away(connection: Connection, staged: Staged) -> None:
-    """Takes the import off the list of erasures. Raises ImportCutShort."""
+def release(connection: Connection, staged: Staged, slot: Slot, now: Micros) -> None:
+    """Takes the import off the list of erasures, so that its session can be written. Raises ImportCutShort, and
+    InvalidState if the session has expired since the import began."""
     if not _TAKE_AWAY.run(connection, **_mark(staged)):
         raise ImportCutShort
+    if slot.loaded.session is not None:
+        now_seen = lapse(slot.loaded.session, now).session
+        if now_seen is None:
+            raise ImportCutShort
+        require_content_writable(now_seen)
+    slot.importing = slot.erasing = False
 
 
 def with_current_key(opening: Commit, cells: Cells) -> Commit:
-    """Return the opening with its data key under the keyring's current key, which may have changed since the import
+    """Returns the opening with its data key under the keyring's current key, which may have changed since the import
     began. Raises KeyNotAvailable, DataCorrupted."""
     [operation] = opening.operations
     if not isinstance(operation, ImportSession) or operation.data_key is None:
@@ -108,11 +132,3 @@ def _mark(staged: Staged) -> dict[str, object]:
     """The lease identifies the item: a later import of the same id begins after this lease has ended."""
     tenant, session_id = staged.facts.key
     return {"key_tenant": tenant, "key_session_id": session_id, "of_lease": staged.lease}
-
-
-def _dead_logs(connection: Connection, key: SessionKey) -> dict[SessionKey, Sequence]:
-    """The last position of an earlier session's log that is still stored; its messages may have the same ids."""
-    for item in find_erasures(connection, [key]):
-        if item.what == What.LOG:
-            return {key: Sequence(item.through)}
-    return {}

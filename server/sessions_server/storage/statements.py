@@ -12,7 +12,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 import sqlalchemy as sa
 from sqlalchemy.sql import functions, visitors
@@ -83,8 +83,8 @@ class Prepared:
 
     def rows(self, connection: Connection, **parameters: Any) -> Sequence[Row]:
         spelling, _, text, arrange = self._prepare(connection)
-        found = spelling.execute(connection, text, arrange(parameters)).fetchall()
-        return cast("Sequence[Row]", found)
+        found: Sequence[Row] = spelling.execute(connection, text, arrange(parameters)).fetchall()
+        return found
 
     def first(self, connection: Connection, **parameters: Any) -> Row | None:
         rows = self.rows(connection, **parameters)
@@ -162,7 +162,10 @@ def taking_from(
     def replacement(element: Any, **_: Any) -> Any:
         return by_name[element.key] if isinstance(element, sa.BindParameter) else None
 
-    return cast("sa.Update", visitors.replacement_traverse(statement, {}, replacement))
+    replaced = visitors.replacement_traverse(statement, {}, replacement)
+    if not isinstance(replaced, sa.Update):
+        raise TypeError("only inserts and updates take values from a table")
+    return replaced
 
 
 def _arranger(names: Sequence[str], fixed: dict[str, Any]) -> Arrange:
@@ -196,6 +199,13 @@ class DatabaseClock(functions.FunctionElement[int]):
 
     def __init__(self, function: str) -> None:
         super().__init__(sa.literal_column(function))
+
+
+class TransactionNumber(functions.FunctionElement[int]):
+    """The number of the transaction, see `Backend.transaction_number`; NULL if the database counts them in a table."""
+
+    type = sa.BigInteger()
+    inherit_cache = True
 
 
 def _clock(function: str) -> ColumnElement[int]:

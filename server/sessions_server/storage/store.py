@@ -285,8 +285,9 @@ class Store:
         """Erases at most this many hidden rows. Returns how many it examined; 0 if none is left, or others have locked
         them."""
         self._to_erase.clear()
+        locks = self._rules.backend.locks
         try:
-            return await self._maintain(lambda connection, now: erase(connection, rows, now=now))
+            return await self._maintain(lambda connection, now: erase(connection, rows, locks=locks, now=now))
         except SessionLocked:
             return 0
 
@@ -326,7 +327,9 @@ class Store:
     async def _transact(self, work: Callable[[Transaction], T]) -> T:
         def run(connection: Connection) -> tuple[T, StoreTransaction]:
             transaction = StoreTransaction(connection, self._rules, now=self._runner.now())
-            return work(transaction), transaction
+            outcome = work(transaction)
+            transaction.keep_recent()
+            return outcome, transaction
 
         outcome, transaction = await self._try(run)
         if transaction.erased_content:

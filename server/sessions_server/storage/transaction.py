@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence as Seq
+from collections.abc import Iterable, Sequence as Seq
 from typing import TYPE_CHECKING
 
+from sessions_server.domain.commit import Commit
 from sessions_server.domain.ports import LockWait
 from sessions_server.storage import staging
 from sessions_server.storage.counters import set_counters
 from sessions_server.storage.load import Loaded, Loader
 from sessions_server.storage.save import Saver
+from sessions_server.storage.statements import read_clock
 from sessions_server.storage.together import read_in_write
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
-    from sessions_server.domain.commit import Commit, Committed
+    from sessions_server.domain.commit import Committed
     from sessions_server.domain.imports import Slice, Staged
     from sessions_server.domain.models import Micros
     from sessions_server.domain.reads import Read, ReadResult
@@ -28,12 +30,19 @@ class StoreTransaction:
         self._connection = connection
         self._rules = rules
         self._now = now
-        self._loader = Loader(connection, rules, now=now)
+        self._recent = rules.backend.recent_sessions(connection)
+        self._loader = Loader(connection, rules, now=now, recent=self._recent)
         self._loaded: Loaded | None = None
         self.erased_content = False
         """Whether erased content may be unencrypted on the disk."""
         self.hid_content = False
         """Whether hidden content is still to be erased."""
+
+    def keep_recent(self) -> None:
+        """At the end of the transaction: the sessions kept in memory equal what it has written, if only commits wrote
+        sessions."""
+        if self._recent is not None:
+            self._recent.keep_up()
 
     def load(self, commits: Seq[Commit], *, lock_wait: LockWait = LockWait.LONG) -> Workspace:
         self._loaded = self._loader.load(commits, lock_wait=lock_wait)
@@ -44,29 +53,39 @@ class StoreTransaction:
         if loaded is None or loaded.workspace is not workspace:
             raise ValueError("only the workspace that was loaded last can be saved, once")
         self._loaded = None
-        saver = Saver(self._connection, loaded, self._rules)
+        saver = Saver(self._connection, loaded, self._rules, self._recent)
         published = saver.save()
         self.erased_content |= saver.removal.is_content
         self.hid_content |= saver.removal.is_unfinished
         return published
 
     def begin_import(self, opening: Commit) -> Staged | None:
+        self._recent = None
         return staging.begin(self._connection, self.load([opening]), opening)
 
     def add_to_import(self, staged: Staged, part: Slice) -> Staged:
+        self._recent = None
         return staging.add(self._connection, staged, part, rules=self._rules, now=self._now)
 
-    def end_import(self, staged: Staged) -> tuple[Committed, list[Published]]:
-        staging.take_away(self._connection, staged)
+    def end_import(self, staged: Staged, records: Iterable[Slice] = ()) -> tuple[Committed, list[Published]]:
+        self._recent = None
         self._loader = Loader(self._connection, self._rules, now=staged.facts.now)
         opening = staging.with_current_key(staged.opening, self._rules.cells)
-        committed = (workspace := self.load([opening])).apply(opening)
+        workspace = self.load([opening])
+        now = read_clock(self._connection, self._now)
+        staging.release(self._connection, staged, workspace.slots[opening.key], now)
+        committed = workspace.apply(opening)
         published = self.save(workspace)
+        for part in records:
+            commit = Commit(key=opening.key, operations=part, shows_session=False)
+            (workspace := self.load([commit])).apply(commit)
+            self.save(workspace)
         session = committed.session_after()
         set_counters(self._connection, session)
         return committed, [each._replace(events=[], head=session.last_sequence) for each in published]
 
     def give_up_import(self, staged: Staged) -> None:
+        self._recent = None
         staging.give_up(self._connection, staged)
         self.hid_content = True
 

@@ -69,7 +69,7 @@ async def test_read_only_connections_are_replaced(
         await bench.store.ping()
     with pytest.raises(Unavailable):
         await bench.do(add("refused"))
-    assert await bench.contents() == [], "what can be read is read"
+    assert await bench.contents() == [], "the rows can still be read"
     sentence = parse_url(postgres_server.url(name)).explain(refusal.value)
     assert sentence is not None
     assert sentence.endswith("takes no writes; name the primary in SESSIONS_DATABASE_URL.")

@@ -116,7 +116,7 @@ def test_a_running_server_returns_free_space(tmp_path: Path) -> None:
     [
         (
             "postgresql://u@h/d",
-            "PostgreSQL uses its room again by itself; to give some back to the disk, run VACUUM",
+            "PostgreSQL reuses its space by itself; to return some to the disk, run VACUUM",
         ),
         ("sqlite+aiosqlite:///none.db", "There is no database at sqlite+aiosqlite:///none.db; name one with"),
     ],

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SESSIONS = 4_000
-ITEMS = 300
+ITEMS = 1_000
+WANTED = 25
+"""As many lists of lists as a filter may have."""
 GIVEN_UP = 8
 GIVE_UP_SECONDS = 1.0
 ANSWERED_SECONDS = 30.0
@@ -37,7 +39,7 @@ WAITING = 40
 def slow() -> Struct:
     """Lists of lists are compared one by one."""
     wanted = Struct()
-    wanted.update({"a": {"$contains": [[[number], [str(number)]] for number in range(120)]}})
+    wanted.update({"a": {"$contains": [[[number], [str(number)]] for number in range(WANTED)]}})
     return wanted
 
 
@@ -93,4 +95,5 @@ def test_the_server_stops_within_its_grace_while_searches_run(server: Server, st
     ]
     stub.GetSession(pb.GetSessionRequest(session_id="s"), timeout=ANSWERED_SECONDS)
     assert server.stop() == 0
-    assert all(search.exception() is not None for search in itertools.islice(searches, WAITING - 10, None))
+    codes = {search.code() for search in itertools.islice(searches, WAITING - 10, None)}
+    assert codes.isdisjoint({grpc.StatusCode.OK, grpc.StatusCode.INVALID_ARGUMENT})

@@ -20,10 +20,10 @@ from sessions_proto.v1 import sessions_pb2 as pb
 from sessions_server.security.keyring import create_keyring
 from tests.faults.durability.load import stub_of
 from tests.faults.expiry.probes import AT_ONCE, each
-from tests.faults.subscriptions.figures import show
 from tests.faults.transfer.generated import LONG_TIMEOUTS, Records, Stub, content, export, make
 from tests.faults.transfer.killing import finish_though_killed
 from tests.support.command_line import line_of, run_here, said
+from tests.support.figures import show
 from tests.support.postgres import Postgres, running_postgres
 from tests.support.server import sqlite_url, start_server
 from tests.wire.stubs import refusal_of
@@ -127,7 +127,7 @@ async def test_all_sessions_move_from_sqlite_to_postgresql_and_back(
     size = sum(record.ByteSize() for records in original.values() for record in records)
 
     out = await though_killed("export", dump, source, lambda: file_size(dump), size // (KILLS + 2))
-    check_what_is_in_clear(dump)
+    check_what_is_unencrypted(dump)
     line = await asyncio.to_thread(said, "import", dump, folder=tmp_path, env=middle.env)
     assert line.startswith(f"{SESSIONS + 2} sessions were imported, 0 existed already")
     moved = await contents(middle)
@@ -182,7 +182,7 @@ def check_are_equal(*databases: dict[str, Records]) -> None:
         assert heads == sorted(set(heads))
 
 
-def check_what_is_in_clear(dump: Path) -> None:
+def check_what_is_unencrypted(dump: Path) -> None:
     stored = dump.read_text()
     assert f"{SECRET} plain" in stored
     assert f"{SECRET} secret" not in stored

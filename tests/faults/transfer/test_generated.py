@@ -17,7 +17,6 @@ from sessions_proto.v1 import sessions_pb2 as pb
 from sessions_server.security.keyring import create_keyring
 from tests.faults.durability.load import stub_of
 from tests.faults.expiry.probes import each
-from tests.faults.subscriptions.figures import show
 from tests.faults.transfer.generated import (
     IDLE_SECONDS,
     Records,
@@ -28,6 +27,7 @@ from tests.faults.transfer.generated import (
     make,
 )
 from tests.support.clock import SharedClock
+from tests.support.figures import show
 from tests.support.server import Server, start_server
 
 SESSIONS = 1_000
@@ -171,4 +171,4 @@ async def test_no_part_of_an_altered_stream_is_imported(
         capsys, f"{kinds.total()} altered streams ({listed}): {len(wrong)} came in or were refused otherwise"
     )
     assert wrong == []
-    assert after == before, "the targets are as they were"
+    assert after == before, "the targets are unchanged"

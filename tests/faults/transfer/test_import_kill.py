@@ -1,8 +1,10 @@
-"""A server killed during an import: the stored part stays invisible, and is erased after the restart."""
+"""A server killed during an import: the stored part stays invisible, and is erased after the restart. A session that
+was to be replaced is as it was."""
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -13,10 +15,10 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sessions_client import Client, NotFound, Unavailable
 from sessions_server.storage.schema import metadata
 from sessions_server.storage.staging import LEASE
-from tests.faults.subscriptions.inside import eventually
 from tests.faults.transfer.short_lived_server import ROWS, SLICES
 from tests.support.clock import SharedClock
 from tests.support.server import sqlite_url, start_server
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from sessions_client import SessionData
@@ -24,14 +26,16 @@ if TYPE_CHECKING:
 
 CANARY: Final = "canary of an import"
 MESSAGES: Final = 2 * ROWS * SLICES
+MESSAGES_OF_BOTH: Final = [
+    {"id": f"m{number}", "role": "user", "content": f"{CANARY} {number}"} for number in range(MESSAGES)
+]
 UNDER_WAY: Final = "being imported under this session_id"
 
 
 def exported() -> SessionData:
     with Client(":memory:") as elsewhere:
         session = elsewhere.sessions.create(user_id="u", metadata={"c": CANARY})
-        some = [{"role": "user", "content": f"{CANARY} {number}"} for number in range(MESSAGES)]
-        elsewhere.sessions.add_messages(session.id, messages=some)
+        elsewhere.sessions.add_messages(session.id, messages=MESSAGES_OF_BOTH)
         return elsewhere.sessions.export(session.id)
 
 
@@ -60,23 +64,71 @@ async def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return server.url(await server.fresh_database())
 
 
+def settings(database_url: str) -> dict[str, str]:
+    return {
+        "SESSIONS_DATABASE_URL": database_url,
+        "SESSIONS_ALLOW_UNSAFE_DURABILITY": "true",
+        "SESSIONS_SWEEP_INTERVAL": "0.05",
+    }
+
+
+def killed_by(clock: SharedClock) -> list[str]:
+    """A server that is killed in the fourth slice."""
+    return ["-m", "tests.faults.transfer.short_lived_server", str(clock.path)]
+
+
 def traces(folder: Path) -> int:
     """How often the canary occurs in SQLite's files."""
     return sum(path.read_bytes().count(CANARY.encode()) for path in folder.glob("sessions.db*"))
+
+
+async def test_a_kill_leaves_the_session_that_was_to_be_replaced_as_it_was(
+    database_url: str, tmp_path: Path
+) -> None:
+    clock, data = SharedClock(tmp_path / "clock"), await asyncio.to_thread(exported)
+    env = settings(database_url)
+    with (
+        start_server(tmp_path, env=env, program=killed_by(clock)) as server,
+        Client(server.address, timeout=4) as client,
+    ):
+        client.sessions.create(user_id="u", session_id="copy")
+        client.sessions.set_context("copy", context={"old": True})
+        client.sessions.add_messages("copy", messages=MESSAGES_OF_BOTH)
+        old, events, stored = client.sessions.get("copy"), events_of(client), await rows(database_url)
+        with pytest.raises(Unavailable):
+            await asyncio.to_thread(client.sessions.import_, "copy", session_data=data, request_id="r")
+        server.wait()
+    assert await rows(database_url) == stored | {"log": stored["log"] + SLICES * ROWS, "erasures": 1}
+    with start_server(tmp_path, env=env, clock=clock) as server, Client(server.address, timeout=1) as client:
+        assert client.sessions.get("copy") == old
+        assert events_of(client) == events
+        assert len(client.sessions.get_history("copy", limit=1_000)) == MESSAGES
+        if "postgres" in database_url:  # there another server may be importing
+            with pytest.raises(Unavailable, match=UNDER_WAY):
+                client.sessions.add_message("copy", role="user", content="too early")
+            clock.turn(seconds=LEASE / 1_000_000)
+        assert await eventually(lambda: rows(database_url), lambda found: found == stored) == stored
+        assert client.sessions.get("copy") == old
+        client.sessions.add_message("copy", role="user", content="after")
+        again = client.sessions.import_("copy", session_data=data, request_id="r")
+        assert (again.message_count, again.last_sequence) == (MESSAGES, old.last_sequence + MESSAGES + 2)
+        assert client.sessions.get_context("copy") == {}
+
+
+def events_of(client: Client) -> list[tuple[int, str]]:
+    """The positions and types of the session's events."""
+    last = client.sessions.get("copy").last_sequence
+    with client.sessions.subscribe("copy", after_sequence=0) as events:
+        return [(each.sequence, each.type) for each in itertools.islice(events, last)]
 
 
 async def test_the_part_stored_before_a_kill_is_invisible_and_erased(
     database_url: str, tmp_path: Path
 ) -> None:
     clock, data = SharedClock(tmp_path / "clock"), await asyncio.to_thread(exported)
-    env = {
-        "SESSIONS_DATABASE_URL": database_url,
-        "SESSIONS_ALLOW_UNSAFE_DURABILITY": "true",
-        "SESSIONS_SWEEP_INTERVAL": "0.05",
-    }
-    killed = ["-m", "tests.faults.transfer.short_lived_server", str(clock.path)]
+    env = settings(database_url)
     with (
-        start_server(tmp_path, env=env, program=killed) as server,
+        start_server(tmp_path, env=env, program=killed_by(clock)) as server,
         Client(server.address, timeout=4) as client,
     ):
         with pytest.raises(Unavailable):

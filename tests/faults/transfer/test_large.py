@@ -11,8 +11,8 @@ import pytest
 
 from sessions_proto.v1 import sessions_pb2 as pb, sessions_pb2_grpc as pb_grpc
 from tests.faults.durability.load import stub_of
-from tests.faults.subscriptions.figures import show
 from tests.faults.transfer import killing
+from tests.support.figures import show
 from tests.support.server import Server, sqlite_url, start_server
 
 if TYPE_CHECKING:

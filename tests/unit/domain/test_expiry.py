@@ -98,7 +98,7 @@ def test_a_view_has_the_etag_that_the_recorded_expiry_will_have() -> None:
     assert seen is not None
     assert recorded is not None
     assert seen.revision == recorded.revision == 6
-    assert seen.last_sequence == 5, "a position to subscribe from: the log is not there yet"
+    assert seen.last_sequence == 5, "the expiry is not in the log yet, so subscribers start before it"
 
 
 durations = st.none() | st.integers(1, 100).map(lambda seconds: Micros(seconds * SECOND))

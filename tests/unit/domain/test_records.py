@@ -94,10 +94,10 @@ def test_a_record_created_and_deleted_within_a_commit_is_not_a_change() -> None:
 
 def test_a_commit_has_its_own_changes_and_a_transaction_those_of_all_its_commits() -> None:
     first, _ = Records().put(put("a", "e1"), NOW)
-    second, _ = first.settled().put(put("b", "e2"), NOW)
+    second, _ = first.after_commit().put(put("b", "e2"), NOW)
     assert second.changes == (RecordChange(name("b"), "e2", deleted=False),)
     assert set(second.writes) == {name("a"), name("b")}
-    assert second.settled().changes == ()
+    assert second.after_commit().changes == ()
 
 
 def test_a_prefix_deletes_its_keys_of_its_collection_only() -> None:

@@ -70,7 +70,7 @@ MEANINGS: dict[str, tuple[Exception, type[Exception]]] = {
         wrapped(
             sqlite_error(
                 sqlite3.SQLITE_CONSTRAINT | 8 << 8,
-                "UNIQUE constraint failed: log.message_id, log.tenant, log.session_id",
+                "UNIQUE constraint failed: log.message_id, log.tenant, log.session_id, log.import_start",
             )
         ),
         MessageExists,

@@ -72,7 +72,7 @@ def test_leftover_copies_of_deleted_rows_are_cleared(tmp_path: Path, gaps: Gaps,
     with closing(database):
         before = content(database)
         if page_size == 4096:
-            assert left_of(path, gone) > 0, "SQLite leaves some, without which this test would say nothing"
+            assert left_of(path, gone) > 0, "SQLite leaves some; without them this test would prove nothing"
         gaps.look_again()
         changed = gaps.clear(60)
         assert changed > 0
@@ -168,7 +168,7 @@ def test_pages_of_the_newest_version_have_the_known_layout(tmp_path: Path) -> No
         database.execute("DELETE FROM rows WHERE id = ?", (number,))
     database.execute("COMMIT")
     kept = database.execute("SELECT * FROM rows").fetchall()
-    assert left_of(path, gone) > 0, "SQLite clears its pages by itself now, and this is needless"
+    assert left_of(path, gone) > 0, "SQLite clears its pages by itself now, so this is no longer needed"
     with closing(Gaps(path)) as gaps:
         gaps.look_again()
         while not is_done(gaps):

@@ -15,7 +15,7 @@ from sessions_server.storage.postgres.conditions import sql_of
 from sessions_server.storage.postgres.hosts import Hosts
 from sessions_server.storage.postgres.locks import LOCKS
 from sessions_server.storage.postgres.notify import NotifyChannel
-from sessions_server.storage.statements import Prepared
+from sessions_server.storage.statements import Prepared, TransactionNumber
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_NUMBER: Final = Prepared(sa.select(sa.cast(sa.cast(sa.func.pg_current_xact_id(), sa.Text), sa.BigInteger)))
+_NUMBER: Final = Prepared(sa.select(TransactionNumber()))
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class PostgresBackend(Backend):
 
     def vacuum(self) -> tuple[int, int]:
         raise StoreRefused(
-            "PostgreSQL uses its room again by itself; to give some back to the disk, run VACUUM FULL there while no "
+            "PostgreSQL reuses its space by itself; to return some to the disk, run VACUUM FULL there while no "
             "server is running."
         )
 

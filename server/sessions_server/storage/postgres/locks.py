@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import sqlalchemy as sa
 
 from sessions_server.storage.backend import Locks
-from sessions_server.storage.statements import WRITE_NOW, Prepared, item, listed
+from sessions_server.storage.statements import WRITE_NOW, Prepared, TransactionNumber, item, listed
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -33,7 +33,7 @@ def _lock_keys(function: Callable[..., sa.ColumnElement[Any]]) -> Prepared:
         .select_from(keys)
         .cte("locks")
     )
-    return Prepared(sa.select(rows, WRITE_NOW))
+    return Prepared(sa.select(rows, TransactionNumber(), WRITE_NOW))
 
 
 def _lock_numbers() -> Prepared:

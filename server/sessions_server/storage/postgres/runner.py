@@ -14,7 +14,7 @@ import importlib.util
 import itertools
 import random
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from weakref import WeakKeyDictionary
@@ -22,6 +22,7 @@ from weakref import WeakKeyDictionary
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from sessions_server.domain.errors import DomainError
 from sessions_server.storage import errors
 from sessions_server.storage.backend import ENGINE_OPTIONS, Runner
 from sessions_server.storage.errors import StoreRefused
@@ -39,8 +40,10 @@ from sessions_server.storage.postgres.errors import (
 )
 from sessions_server.storage.postgres.hosts import uncut
 from sessions_server.storage.postgres.locks import LOCKS, migrate_alone
+from sessions_server.storage.postgres.rights import check_rights
 from sessions_server.storage.postgres.spelling import SPELLING
-from sessions_server.storage.schema import metadata, sessions
+from sessions_server.storage.postgres.statistics import analyze_new
+from sessions_server.storage.schema import sessions
 from sessions_server.storage.statements import (
     SPELLING as SPELLING_OPTION,
     Prepared,
@@ -103,8 +106,6 @@ _IS_WRITABLE: Final = "SELECT NOT pg_is_in_recovery() AND current_setting('trans
 _TRY_TO_WRITE: Final = "SELECT pg_logical_emit_message(true, 'sessions-server', '')"
 """Writes to the primary's log and to no table."""
 
-_RIGHTS: Final = ("SELECT", "INSERT", "UPDATE", "DELETE")
-
 _keys = listed("keys")
 _WAIT_FOR_LOCK: Final = Prepared(
     sa.select(sessions.c.session_id)
@@ -127,7 +128,7 @@ class PostgresRunner(Runner):
         self._generation = 0
         self._opened: WeakKeyDictionary[asyncpg.Connection, int] = WeakKeyDictionary()
         self._engine = self._create_engine(pool_size, command_seconds=_COMMAND_SECONDS)
-        self._single = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._single = _without_begin(self._engine)
         self._snapshot = self._engine.execution_options(
             isolation_level="REPEATABLE READ", postgresql_readonly=True
         )
@@ -142,6 +143,7 @@ class PostgresRunner(Runner):
         """When each pending COMMIT was sent, by a number."""
         self._numbers = itertools.count()
         self._looking: asyncio.Task[None] | None = None
+        self._is_analyzed = False
         self._look_at = 0.0
         self._health: asyncpg.Connection | None = None
         self._mixed_up: BaseException | None = None
@@ -152,10 +154,10 @@ class PostgresRunner(Runner):
 
     async def start(self) -> None:
         with translated():
-            migrating = self._create_engine(1, command_seconds=None)  # migrating may take long
+            migrating = _without_begin(self._create_engine(1, command_seconds=None))  # it may take long
             try:
                 await self._in_transaction(migrating, partial(migrate, alone=migrate_alone))
-                await self._in_transaction(migrating, _check_rights)
+                await self._in_transaction(migrating, check_rights)
             finally:
                 await migrating.dispose()
 
@@ -185,7 +187,13 @@ class PostgresRunner(Runner):
             await self._ping(in_doubt=in_doubt)
         if loop.time() >= self._look_at and (self._looking is None or self._looking.done()):
             self._look_at = loop.time() + _LOOK_SECONDS
-            self._looking = asyncio.create_task(self._hosts.look_around())
+            self._looking = asyncio.create_task(self._look_around())
+
+    async def _look_around(self) -> None:
+        await self._hosts.look_around()
+        if not self._is_analyzed:
+            with suppress(DomainError):
+                self._is_analyzed = await self._read(self._single, analyze_new)
 
     async def _ping(self, *, in_doubt: bool) -> None:
         """Uses a separate connection, because it is not a fault that all others are busy."""
@@ -279,15 +287,27 @@ class PostgresRunner(Runner):
     async def _begin(self, connection: AsyncConnection, work: Callable[[Connection], T], begin: str) -> T:
         """Runs a transaction up to the COMMIT, and rolls back if that fails."""
         try:
-            await connection.exec_driver_sql(begin)
+            await self._send(connection, begin)
             return await connection.run_sync(work)
         except (TimeoutError, asyncio.CancelledError):
             await connection.invalidate()
             raise
         except Exception as error:
             if not connection_lost(error):
-                await connection.exec_driver_sql("ROLLBACK")
+                await self._send(connection, "ROLLBACK")
             raise
+
+    async def _send(self, connection: AsyncConnection, statements: str) -> None:
+        """Sends statements without parameters and results as one message, which SQLAlchemy would have prepared."""
+        driver: Any = (await connection.get_raw_connection()).driver_connection
+        try:
+            await driver.execute(statements)
+        except TimeoutError:
+            raise
+        except Exception as error:
+            raise sa.exc.DBAPIError(
+                None, None, error, hide_parameters=True, connection_invalidated=driver.is_closed()
+            ) from error
 
     async def _commit(self, connection: AsyncConnection) -> None:
         driver: Any = (await connection.get_raw_connection()).driver_connection
@@ -369,21 +389,11 @@ class PostgresRunner(Runner):
             raise sa.exc.DisconnectionError
 
 
+def _without_begin(engine: AsyncEngine) -> AsyncEngine:
+    """The same engine, for single statements and for transactions that are begun by us and not by SQLAlchemy."""
+    return engine.execution_options(isolation_level="AUTOCOMMIT")
+
+
 def _wait_for_writes(connection: Connection, key: SessionKey) -> None:
     LOCKS.wait_long.rows(connection)
     _WAIT_FOR_LOCK.rows(connection, keys=as_list([key]))
-
-
-def _check_rights(connection: Connection) -> None:
-    """Raises StoreRefused for a role that cannot write."""
-    rights = [
-        sa.and_(*(sa.func.has_table_privilege(table, right) for right in _RIGHTS))
-        for table in metadata.tables
-    ]
-    role, *allowed = connection.execute(sa.select(sa.func.current_user(), *rights)).one()
-    lacking = [table for table, is_allowed in zip(metadata.tables, allowed, strict=True) if not is_allowed]
-    if lacking:
-        raise StoreRefused(
-            f"The role {role} may not write to {', '.join(sorted(lacking))}; grant it what docs/postgresql.md says "
-            "under Roles, or name another role in SESSIONS_DATABASE_URL."
-        )

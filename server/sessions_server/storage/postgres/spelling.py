@@ -16,6 +16,7 @@ from sessions_server.storage.statements import (
     JsonRows,
     Spelling,
     Statement,
+    TransactionNumber,
     taking_from,
 )
 
@@ -119,3 +120,8 @@ def _item(element: Item, compiler: SQLCompiler, **kw: Any) -> str:
 @compiles(DatabaseClock, "postgresql")
 def _clock(element: DatabaseClock, compiler: SQLCompiler, **kw: Any) -> str:
     return f"CAST(extract(epoch FROM {compiler.process(element.clauses, **kw)}) * 1000000 AS BIGINT)"
+
+
+@compiles(TransactionNumber, "postgresql")
+def _number(_element: TransactionNumber, _compiler: SQLCompiler, **_kw: Any) -> str:
+    return "(SELECT CAST(CAST(pg_current_xact_id() AS TEXT) AS BIGINT))"  # once, not for each row

@@ -12,6 +12,7 @@ from sessions_server.storage.clock import SystemClock
 from sessions_server.storage.errors import StoreRefused
 from sessions_server.storage.sqlite import epochs, sentences
 from sessions_server.storage.sqlite.conditions import sql_of
+from sessions_server.storage.sqlite.connection import recent_sessions
 from sessions_server.storage.sqlite.runner import SqliteRunner
 from sessions_server.storage.sqlite.search import Search
 from sessions_server.storage.sqlite.survey import survey
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import URL, Connection
 
     from sessions_server.domain.filters import Condition
+    from sessions_server.storage.recent_sessions import RecentSessions
 
 T = TypeVar("T")
 
@@ -61,6 +63,9 @@ class SqliteBackend(Backend):
     def epoch(self, connection: Connection) -> str:
         return epochs.epoch(connection)
 
+    def recent_sessions(self, connection: Connection) -> RecentSessions | None:
+        return recent_sessions(connection)
+
     def runner(self, options: RunOptions) -> Runner:
         return SqliteRunner(
             self.path,
@@ -87,7 +92,7 @@ class SqliteBackend(Backend):
 
     def vacuum(self) -> tuple[int, int]:
         if self.path is None:
-            raise StoreRefused(f"A database in memory has no room to give back; name a file in {SETTING}.")
+            raise StoreRefused(f"A database in memory has no space to return; name a file in {SETTING}.")
         return vacuum(self.path)
 
     def explain(self, error: Exception) -> str | None:

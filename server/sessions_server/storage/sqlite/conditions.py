@@ -17,12 +17,22 @@ import sqlalchemy as sa
 from sqlalchemy.sql.elements import Grouping
 
 from sessions_server.domain.filters import Condition, Operator
-from sessions_server.storage.conditions import ORDER, Test, stored_json
+from sessions_server.storage.conditions import (
+    ORDER,
+    Path,
+    Shape,
+    Test,
+    are_flat,
+    are_plain,
+    item_parts,
+    parts_of,
+    shape_of,
+    stored_json,
+)
 
 if TYPE_CHECKING:
     from sessions_server.domain.models import Json, JsonObject
 
-Path: TypeAlias = tuple[str, ...]
 Identity: TypeAlias = "tuple[str | int | float, ...]"
 """The identity of plain values: the type and SQL value of each, possibly preceded by keys."""
 
@@ -131,14 +141,14 @@ def _members_hold(members: Any, operand: JsonObject) -> Iterator[Test]:
     """For each depth, one comparison for all plain values of an object, one for all items of lists, one for all objects
     and one for all lists that may contain anything. Lists that contain lists or objects are compared one by one."""
     values: dict[tuple[int, str], set[Identity]] = defaultdict(set)
-    for path, part in _parts(operand, ()):
+    for path, part in parts_of(operand):
         if isinstance(part, dict):
             values[len(path), "object"].add(path)
         elif not isinstance(part, list):
             values[len(path), "plain"].add((*path, *_identities((part,))))
         elif not part:
             values[len(path), "array"].add(path)
-        elif _are_plain(part):
+        elif are_plain(part):
             values[len(path), "item"].update((*path, *_identities((item,))) for item in part)
         else:
             yield _below(members, path, partial(_holds, operand=part))
@@ -154,32 +164,22 @@ def _members_hold(members: Any, operand: JsonObject) -> Iterator[Test]:
             yield _count([*steps, items], [*keys, *_identity_columns(items.c)], wanted)
 
 
-def _parts(operand: Json, path: Path) -> Iterator[tuple[Path, Json]]:
-    """The values within an object, with their paths."""
-    if isinstance(operand, dict) and (operand or not path):
-        for key, item in operand.items():
-            yield from _parts(item, (*path, key))
-    else:
-        yield path, operand
-
-
 def _items_hold(value: Any, operand: list[Json]) -> Iterator[Test]:
     """One comparison for all items that have values at the same paths. Items with lists that contain lists or objects,
     and items with very many values, are compared one by one."""
-    alike: dict[tuple[tuple[Path, bool], ...], list[list[Json]]] = defaultdict(list)
+    alike: dict[Shape, list[list[Json]]] = defaultdict(list)
     for item in operand:
-        parts: dict[Path, Json] = dict(_parts(item, ())) if isinstance(item, dict) else {(): item}
-        paths = sorted(parts)
-        if paths and _are_flat(parts.values()) and sum(map(len, paths)) + len(paths) < _MOST_JOINED:
-            shape = tuple((path, isinstance(parts[path], list)) for path in paths)
-            alike[shape].append([parts[path] for path in paths])
+        parts = item_parts(item)
+        if parts and are_flat(parts.values()) and sum(map(len, parts)) + len(parts) < _MOST_JOINED:
+            shape = shape_of(parts)
+            alike[shape].append([parts[path] for path, _ in shape])
         else:
             yield _item_exists(value, partial(_holds, operand=item))
     for shape, wanted in alike.items():
         yield _one_holds_each(value, shape, wanted)
 
 
-def _one_holds_each(value: Any, shape: tuple[tuple[Path, bool], ...], wanted: list[list[Json]]) -> Test:
+def _one_holds_each(value: Any, shape: Shape, wanted: list[list[Json]]) -> Test:
     """Whether each wanted item, given as its values at the paths, is contained in an item of the list. The shape has
     the paths, and whether each is to be a list."""
     items = _members(_if_type(value, "array", "[]"))
@@ -208,15 +208,6 @@ def _one_holds_each(value: Any, shape: tuple[tuple[Path, bool], ...], wanted: li
 def _item_exists(value: Any, test: Callable[[Any], Test]) -> Test:
     items = _members(_if_type(value, "array", "[]"))
     return sa.and_(value.type == "array", _exists([items], test(items.c)))
-
-
-def _are_plain(values: Iterable[Json]) -> bool:
-    return not any(isinstance(value, (dict, list)) for value in values)
-
-
-def _are_flat(values: Iterable[Json]) -> bool:
-    """Whether all are plain values, or lists of plain values."""
-    return all(_are_plain(value if isinstance(value, list) else [value]) for value in values)
 
 
 def _same(value: Any, other: Any) -> Test:

@@ -13,6 +13,7 @@ from sqlalchemy.pool import NullPool
 
 from sessions_server.storage.backend import ENGINE_OPTIONS
 from sessions_server.storage.errors import driver_error
+from sessions_server.storage.recent_sessions import RecentSessions
 from sessions_server.storage.sqlite.spelling import SPELLING
 from sessions_server.storage.statements import SPELLING as SPELLING_OPTION
 
@@ -23,12 +24,15 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_RECENT: Final = "recent sessions"
+"""The key under which the writing connection has them."""
+
 _CHECKPOINT_PAGES: Final = 2_000
 
 _NOT_UTF_8: Final = "Could not decode to UTF-8"
 
 _WRITER_CACHE_KIB: Final = 16 * 1024
-"""Must hold the pages of a large transaction: others are written to the log early, and read again."""
+"""Must hold the pages of a large transaction: those that do not fit are written to the log early, and read again."""
 
 _OF_A_NEW_FILE: Final = "PRAGMA auto_vacuum = INCREMENTAL"
 """It would write to an existing file, perhaps on a full disk, at every start, so it is only set on new files;
@@ -138,5 +142,33 @@ def driver_of(connection: Connection) -> Any:
     return connection.connection.dbapi_connection
 
 
-def begin_immediate(connection: Connection) -> None:
-    driver_of(connection).execute("BEGIN IMMEDIATE")
+def recent_sessions(connection: Connection) -> RecentSessions | None:
+    """Those kept with the writing connection."""
+    recent: RecentSessions | None = connection.info.get(_RECENT)
+    return recent
+
+
+def transact(connection: Connection, work: Callable[[Connection], T]) -> T:
+    """Runs one write transaction on the writing connection. BEGIN and COMMIT go directly to the driver, as in
+    `SqliteSpelling.execute`."""
+    recent: RecentSessions = connection.info.setdefault(_RECENT, RecentSessions())
+    driver = driver_of(connection)
+    driver.execute("BEGIN IMMEDIATE")
+    try:
+        [version] = driver.execute("PRAGMA data_version").fetchone()
+        recent.begin(version)
+        outcome = work(connection)
+        driver.execute("COMMIT")
+    except BaseException:
+        driver.rollback()
+        raise
+    recent.committed()
+    return outcome
+
+
+def unchanging(work: Callable[[Connection], T], connection: Connection) -> T:
+    """Runs `work`, which only reads, in a write transaction."""
+    outcome = work(connection)
+    if (recent := recent_sessions(connection)) is not None:
+        recent.keep_up()
+    return outcome

@@ -15,10 +15,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from enum import Enum, auto
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
-
-import sqlalchemy as sa
 
 from sessions_server.domain.errors import Unavailable
 from sessions_server.storage import errors
@@ -29,9 +28,10 @@ from sessions_server.storage.migrations import migrate
 from sessions_server.storage.sqlite.connection import (
     WRITER_PRAGMAS,
     Readers,
-    begin_immediate,
     connect,
     driver_of,
+    transact,
+    unchanging,
     waiting,
     with_any_text,
 )
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 READERS: Final = 4
-_OLDEST_SQLITE: Final = (3, 35)
+OLDEST_SQLITE: Final = (3, 35)
 LOG_LIMIT_BYTES: Final = 16 * 1024 * 1024
 """The write-ahead log is truncated at this size, even if there are readers. A large transaction can exceed it
 briefly."""
@@ -132,10 +132,10 @@ class SqliteRunner(Runner):
         return self._clock.now()
 
     async def start(self) -> None:
-        if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
+        if sqlite3.sqlite_version_info < OLDEST_SQLITE:
             raise StoreRefused(
-                f"Python was built with SQLite {sqlite3.sqlite_version}, and this server needs 3.35 or later; "
-                "use a newer Python, or a PostgreSQL database."
+                f"Python was built with SQLite {sqlite3.sqlite_version}, and this server needs "
+                f"{'.'.join(map(str, OLDEST_SQLITE))} or later; use a newer Python, or a PostgreSQL database."
             )
         if self._path is not None and self._lock is not None:
             self._lock.acquire()
@@ -169,7 +169,7 @@ class SqliteRunner(Runner):
             async with asyncio.timeout(_PING_SECONDS):
                 await self._hop(self._writing, lambda: self._ping(in_doubt=in_doubt))
         except TimeoutError:
-            raise Unavailable("The database is busy with one write for long; try again.") from FileUnusable(
+            raise Unavailable("The database is busy with one long write; try again.") from FileUnusable(
                 f"{self._path} has been busy with one write for {_PING_SECONDS:.0f} seconds; look at its disk."
             )
 
@@ -182,7 +182,7 @@ class SqliteRunner(Runner):
 
     async def read(self, work: Callable[[Connection], T], *, snapshot: bool) -> T:
         if self._path is None:
-            return await self.write(work)
+            return await self.write(partial(unchanging, work))
         return await self._hop(self._reading, lambda: self._read(work))
 
     async def search(self, work: Callable[[Connection], T], *, tenant: str, field: str) -> T:
@@ -251,8 +251,8 @@ class SqliteRunner(Runner):
         try:
             with translated():
                 self._opened = connection = connect(self._path, WRITER_PRAGMAS)
-                sa.event.listen(connection.engine, "begin", begin_immediate)
                 self._check_log(connection)
+                driver_of(connection).execute("BEGIN IMMEDIATE")
                 with connection.begin():
                     migrate(connection)
                     give_up_all(connection)  # left by a killed process: this one has exclusive access
@@ -348,7 +348,7 @@ class SqliteRunner(Runner):
 
     def _search(self, work: Callable[[Connection], T], search: Search) -> T:
         if self._path is None:
-            return self._write(lambda connection: search.run(connection, work))
+            return self._write(partial(unchanging, partial(search.run, work=work)))
         with self._gate.searching(), translated(), self._readers.snapshot() as connection:
             return search.run(connection, lambda reader: with_any_text(reader, work))
 
@@ -395,5 +395,4 @@ class SqliteRunner(Runner):
 
 def _committed(connection: Connection, work: Callable[[Connection], T]) -> T:
     take_number(connection)  # left by a transaction that was rolled back
-    with connection.begin():
-        return work(connection)
+    return transact(connection, work)

@@ -16,6 +16,7 @@ from sessions_server.storage.statements import (
     JsonRows,
     Spelling,
     Statement,
+    TransactionNumber,
     taking_from,
 )
 
@@ -94,4 +95,9 @@ def _item(element: Item, compiler: SQLCompiler, **kw: Any) -> str:
 
 @compiles(DatabaseClock, "sqlite")
 def _clock(_element: DatabaseClock, _compiler: SQLCompiler, **_kw: Any) -> str:
+    return "NULL"
+
+
+@compiles(TransactionNumber, "sqlite")
+def _number(_element: TransactionNumber, _compiler: SQLCompiler, **_kw: Any) -> str:
     return "NULL"
