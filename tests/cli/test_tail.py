@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sessions_client import Client
+from sessions_client import AsyncClient, Client
+from tests.support.proxy import proxy_to
 from tests.support.server import Server, start_server
 from tests.support.terminals import Shell
 
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     import subprocess
 
 Create = Callable[..., str]
+IMPATIENT = [sys.executable, "-m", "tests.cli.impatient"]
 KILLS = 5
 PER_RUN = 20
 
@@ -45,6 +49,28 @@ def test_a_tail_survives_kills_of_the_server_without_a_gap(tmp_path: Path) -> No
         seen += sequences(tail, total)
         _, said = tail.communicate()
     assert seen == list(range(1, total + 2))
+    assert tail.returncode == 0
+    assert "reconnecting" in said
+    assert "connected again" in said
+
+
+async def test_a_tail_resumes_after_the_machine_slept_and_its_connection_was_forgotten(
+    tmp_path: Path,
+) -> None:
+    with start_server(tmp_path, env={"SESSIONS_CHECKPOINT_INTERVAL": "0.2"}) as server:
+        async with proxy_to("127.0.0.1", server.port) as proxy, AsyncClient(server.address) as client:
+            session = await client.sessions.create(user_id="u1")
+            tail = Shell(tmp_path, proxy.address).start(
+                "tail", session.id, "--from-start", "--limit", "3", program=IMPATIENT
+            )
+            assert await asyncio.to_thread(sequences, tail, 1) == [1]
+            tail.send_signal(signal.SIGSTOP)  # asleep
+            assert proxy.forget() > 0
+            for content in ("while it slept", "again"):
+                await client.sessions.add_message(session.id, role="user", content=content)
+            tail.send_signal(signal.SIGCONT)
+            assert await asyncio.to_thread(sequences, tail, 2) == [2, 3]
+            _, said = await asyncio.to_thread(tail.communicate)
     assert tail.returncode == 0
     assert "reconnecting" in said
     assert "connected again" in said

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
+from tests.support.children import start_child
 from tests.support.ports import HOST
 
 if TYPE_CHECKING:
@@ -33,8 +34,11 @@ class Daemon:
     def start(self) -> None:
         """Returns when it accepts connections. Raises RuntimeError if it exits before that."""
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                self._command, env=self._env, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
+            self._process = start_child(
+                lambda command: subprocess.Popen(
+                    command, env=self._env, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
+                ),
+                self._command,
             )
         while not self._answers():
             if self._process.poll() is not None:

@@ -29,7 +29,16 @@ KINDS: Final = {
     "nginx": Kind(
         "nginx",
         ("nginx",),
-        ("-p", "{folder}", "-e", "stderr", "-c", "{config}", "-g", "daemon off; pid {folder}/pid;"),
+        (
+            "-p",
+            "{folder}",
+            "-e",
+            "stderr",
+            "-c",
+            "{config}",
+            "-g",
+            "daemon off; master_process off; pid {folder}/pid;",
+        ),
         (
             (r"^", "user root;\nerror_log stderr;\n"),
             (

@@ -25,6 +25,7 @@ class Proxy:
         self._cut_before = cut_before or _never
         self._cut_after = cut_after or _never
         self._pairs: set[tuple[asyncio.StreamWriter, asyncio.StreamWriter]] = set()
+        self._forgotten: set[tuple[asyncio.StreamWriter, asyncio.StreamWriter]] = set()
         self._serving: set[asyncio.Future[None]] = set()
         self._closed = False
         self.port = 0
@@ -42,6 +43,12 @@ class Proxy:
         for pair in pairs:
             self._reset(pair)
         return len(pairs)
+
+    def forget(self) -> int:
+        """From now on swallows whatever arrives on the current connections, without closing them, like a router that
+        has forgotten them. Returns how many there were."""
+        self._forgotten |= self._pairs
+        return len(self._pairs)
 
     async def close(self) -> None:
         """Resets every connection, including those being established, and waits until all have ended."""
@@ -92,6 +99,8 @@ class Proxy:
     ) -> None:
         with contextlib.suppress(OSError):
             while data := await source.read(CHUNK_BYTES):
+                if pair in self._forgotten:
+                    continue
                 if cut_before(data):
                     self._reset(pair)
                     return

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from tests.support.children import start_child
 from tests.support.ports import HOST, free_port
 
 if TYPE_CHECKING:
@@ -66,13 +67,16 @@ class Server:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("SESSIONS_")}
         paths = os.pathsep.join(str(path) for path in SOURCES)
         with self._log_path.open("a") as log:
-            self._process = subprocess.Popen(
+            self._process = start_child(
+                lambda command: subprocess.Popen(
+                    command,
+                    cwd=self._folder,
+                    env={**inherited, **self._env, "PYTHONPATH": paths},
+                    stdout=subprocess.PIPE,
+                    stderr=log,
+                    text=True,
+                ),
                 [sys.executable, *self._program],
-                cwd=self._folder,
-                env={**inherited, **self._env, "PYTHONPATH": paths},
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
             )
         self.address = self._wait_until_ready()
         self._env["SESSIONS_LISTEN"] = self.address

@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Self
@@ -63,11 +63,11 @@ class Shell:
         program.chmod(0o755)
         return {**self.env, "PATH": os.pathsep.join([str(program.parent), os.environ["PATH"]])}
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str, program: Sequence[str] = PROGRAM) -> subprocess.Popen[str]:
         """Starts a command on pipes."""
         pipe = subprocess.PIPE
         return subprocess.Popen(
-            [*PROGRAM, *arguments],
+            [*program, *arguments],
             cwd=self.folder,
             env=self.env,
             stdin=pipe,

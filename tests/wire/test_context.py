@@ -106,6 +106,7 @@ def test_a_context_is_limited_to_1_mib(caller: Caller, session: str) -> None:
     fitting = "x" * (1_048_576 - len('{"a":""}'))
     refusal = refused(caller.SetContext, session_id=session, context=struct({"a": fitting + "x"}))
     assert (refusal.code, refusal.metadata) == ("RESOURCE_EXHAUSTED", {"field": "context"})
+    assert refusal.message == "context: Must be at most 1,048,576 bytes of JSON."
     assert unchanged(caller, session)
     caller.SetContext(session_id=session, context=struct({"a": fitting}))
     refusal = refused(caller.UpdateContext, session_id=session, changes=[set_change("b")])

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 LISTEN = """session => {
   window.seen = [];
   const source = new EventSource(`/v1/sessions/${session}/events?after_sequence=0`);
-  const note = event => seen.push(Number(event.lastEventId));
+  const note = event => seen.push(parseInt(event.lastEventId));
   for (const type of ["created", "message"]) source.addEventListener(type, note);
 }"""
 CALL = """async ([url, headers]) => {

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from sessions_client import Client, InvalidArgument, SessionsError, Unavailable
+from tests.support.apache import running_apache
 from tests.support.command_line import run_here
 from tests.support.proxies import KINDS, running_proxy
 from tests.support.server import Server, start_server
@@ -98,3 +99,20 @@ def test_the_doctor_names_what_a_proxy_refuses(tmp_path: Path) -> None:
         [(grade, sentence)] = proxy_findings(address, tmp_path)
     assert grade == "FAIL"
     assert sentence.startswith(f"A request of 2 MiB to {address} got an error that is not the server's")
+
+
+def test_a_subscription_continues_after_the_page_that_apache_writes_into_it(tmp_path: Path) -> None:
+    with (
+        start_server(tmp_path) as server,
+        running_apache(tmp_path, server.address) as address,
+        Client(address) as client,
+    ):
+        session = client.sessions.create("u")
+        with client.sessions.subscribe(session.id, after_sequence=0) as subscription:
+            assert subscription.next(timeout=60) is not None
+            server.kill()
+            server.start()
+            client.sessions.add_message(session.id, role="user", content="after it", timeout=60)
+            event = subscription.next(timeout=60)
+    assert event is not None
+    assert event.data.content == "after it"

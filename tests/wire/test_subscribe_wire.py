@@ -12,7 +12,7 @@ import grpc
 import pytest
 
 from sessions_proto.v1 import sessions_pb2 as pb
-from tests.faults.subscriptions.inside import Inspected
+from tests.support.inspected import Inspected
 from tests.support.server import Server, start_server
 from tests.wire.deployments import entry
 from tests.wire.stubs import Caller, Refusal, message, refusal_of, refused, set_change

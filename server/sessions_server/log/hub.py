@@ -10,6 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from sessions_server.domain.codec import encode_change
@@ -40,7 +41,8 @@ class Feed:
         self._ring: deque[Event] = deque()
         self._weights: deque[int] = deque()
         self._characters = 0
-        self._waiting: set[asyncio.Future[None]] = set()
+        self._waiting: dict[asyncio.Future[None], None] = {}
+        """In the order in which they are woken, that of their waits: a random one would cost more."""
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
 
@@ -56,25 +58,24 @@ class Feed:
         skipped = after + 1 - self._ring[0].sequence
         return [self._ring[index] for index in range(skipped, len(self._ring))]
 
-    async def changed(
+    def changed(
         self, since: int, timeout_seconds: float, *, waiters: set[Waiter] | None = None
-    ) -> None:
-        """Returns when the version differs from `since`, or after the timeout; may also return spuriously. The future
-        it waits on is added to `waiters`, so that others can end the wait."""
-        if self.version != since or timeout_seconds <= 0:
-            return
+    ) -> asyncio.Future[None]:
+        """Done when the version differs from `since`, or after the timeout; may also be done earlier. Is in `waiters`
+        until then, so that others can end the wait."""
+        # Not a coroutine, which would cost every watcher at every event. A future whose watcher has left is dropped at
+        # the next wake-up, which is at most a timeout away.
         loop = asyncio.get_running_loop()
+        woken: asyncio.Future[None] = loop.create_future()
+        if self.version != since or timeout_seconds <= 0:
+            woken.set_result(None)
+            return woken
         self._look_up_at(loop, loop.time() + timeout_seconds)
-        woken = loop.create_future()
-        self._waiting.add(woken)
+        self._waiting[woken] = None
         if waiters is not None:
             waiters.add(woken)
-        try:
-            await woken
-        finally:
-            self._waiting.discard(woken)
-            if waiters is not None:
-                waiters.discard(woken)
+            woken.add_done_callback(partial(self._leave, waiters))
+        return woken
 
     def publish(self, published: Published) -> None:
         """Adds events that this process has made durable; has none if there were too many to keep."""
@@ -136,6 +137,10 @@ class Feed:
             self._cancel_timer()
             self._timer, self._timer_at = loop.call_at(when, self._look_up), when
 
+    def _leave(self, waiters: set[Waiter], woken: asyncio.Future[None]) -> None:
+        waiters.discard(woken)
+        self._waiting.pop(woken, None)
+
     def _cancel_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
@@ -145,9 +150,10 @@ class Feed:
         self._wake_waiting()
 
     def _wake_waiting(self) -> None:
-        waiting, self._waiting = self._waiting, set()
+        waiting, self._waiting = self._waiting, {}
         for woken in waiting:
-            _wake(woken)
+            if not woken.done():
+                woken.set_result(None)
 
     def _forget_ring(self) -> None:
         self._ring.clear()
@@ -213,11 +219,6 @@ class Hub:
         """The database has failed over to a server that may lack the last shown events, so everyone reads the log."""
         for feed in self._feeds.values():
             feed.distrust()
-
-
-def _wake(woken: asyncio.Future[None]) -> None:
-    if not woken.done():
-        woken.set_result(None)
 
 
 def _characters(event: Event) -> int:

@@ -26,10 +26,10 @@ from sessions_server.rpc.convert.events import (
     encode_checkpoint,
     encode_event,
     encode_event_with_changes,
-    is_encoded,
+    find_encoded,
 )
 from sessions_server.rpc.convert.exports import put_record
-from sessions_server.rpc.convert.history import encode_history, is_history_encoded
+from sessions_server.rpc.convert.history import encode_history, messages_to_encode
 from sessions_server.rpc.convert.imports import read_import
 from sessions_server.rpc.convert.large import converted, data_of, json_of_record, metadata_of
 from sessions_server.rpc.convert.lists import read_list, read_search
@@ -43,7 +43,7 @@ from sessions_server.rpc.convert.responses import (
     put_sessions,
 )
 from sessions_server.rpc.convert.sessions import (
-    ChangeOfSession,
+    Move,
     read_create,
     read_delete,
     read_fork,
@@ -207,9 +207,7 @@ class SessionServicer:
     async def GetHistory(self, request: pb.GetHistoryRequest, caller: Caller) -> bytes:
         wanted = await read(read_get_history, request, caller, self._limits)
         page = await self._sessions.history(*wanted)
-        if is_history_encoded(page):
-            return encode_history(page)
-        return await converted(encode_history, page, of=data_of(page.messages))
+        return await converted(encode_history, page, of=data_of(messages_to_encode(page)))
 
     async def ClearHistory(self, request: pb.ClearHistoryRequest, caller: Caller) -> pb.ClearHistoryResponse:
         commit = await read(read_clear_history, request, caller, self._limits)
@@ -244,7 +242,7 @@ class SessionServicer:
         put_session(response.session, session)
         return response
 
-    async def _move(self, request: ChangeOfSession, verb: Verb, caller: Caller) -> Session:
+    async def _move(self, request: Move, verb: Verb, caller: Caller) -> Session:
         commit = await read(partial(read_move, verb=verb), request, caller, self._limits)
         return await self._sessions.change(commit)
 
@@ -257,9 +255,10 @@ class _Subscriber:
         self._encode = encode_event_with_changes if changes else encode_event
 
     def event(self, event: Event) -> Awaitable[None]:
-        if isinstance(event.data, Message) and not is_encoded(event):
-            return self._convert(event, event.data)
-        return self._write(self._encode(event))
+        if not isinstance(event.data, Message):
+            return self._write(self._encode(event))
+        encoded = find_encoded(event)
+        return self._convert(event, event.data) if encoded is None else self._write(encoded)
 
     async def _convert(self, event: Event, message: Message) -> None:
         await self._write(await converted(self._encode, event, of=[message.body.data]))

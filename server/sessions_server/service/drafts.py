@@ -224,7 +224,7 @@ class Drafts:
         if violations := [Violation(f"message.{field}", text) for field, text in body_faults(body)]:
             raise InvalidRequest(violations)
         for field, sentence in body_excess(body, self._limits):
-            raise LimitExceeded(sentence, field=f"message.{field}")
+            raise LimitExceeded.of_field(f"message.{field}", sentence)
         return body
 
     async def _add_message(

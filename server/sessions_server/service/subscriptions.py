@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Set as AbstractSet
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
@@ -55,6 +55,10 @@ LONGEST_TURN_SECONDS = 0.5
 SKIPPED = 1000
 """A checkpoint is sent after this many skipped events."""
 
+# Python 3.11 looks members of an enum up by a method.
+_DELETED: Final = EventType.DELETED
+_UPDATED: Final = EventType.UPDATED
+
 
 class Subscriptions:
     def __init__(self, *, store: ReadStore, hub: Hub, checkpoint_seconds: float) -> None:
@@ -88,7 +92,9 @@ class Subscriptions:
             cursor.first = await self._begin(cursor, after)
             await cursor.checkpoint()
             with nullcontext() if drafts is None else drafts() as cursor.drafts:
-                await self._run(cursor)
+                # In a task of its own, since each wake-up resumes a task through every call that it awaits: three from
+                # here on, and ten more in the task that serves the request.
+                await asyncio.create_task(self._run(cursor))
 
     async def _begin(self, cursor: _Cursor, after: Sequence | None) -> _Batch | None:
         """Positions the cursor, and raises errors of the position before the caller sees a response. Reads at most one
@@ -137,17 +143,18 @@ class Subscriptions:
 
     async def _run(self, cursor: _Cursor) -> None:
         # One event may wake a thousand followers, so this loop awaits as few calls as possible.
-        loop = asyncio.get_running_loop()
+        loop, feed = asyncio.get_running_loop(), cursor.feed
         quiet_since = loop.time()
         while not cursor.ended:
-            async with self._turn(cursor):
-                found = cursor.cached() or await self._next(cursor)
-                if cursor.sent_log_id != cursor.log_id:
-                    await cursor.checkpoint()
-                shown = await cursor.show(found)
+            if feed.head - cursor.position <= NEAR:
+                found, shown = await self._step(cursor)
+            else:
+                async with self._turns.one(cursor.checkpoint, every_seconds=self._checkpoint_seconds):
+                    found, shown = await self._step(cursor)
+            now = loop.time()
             if shown:
-                quiet_since = loop.time()
-            quiet = loop.time() - quiet_since
+                quiet_since = now
+            quiet = now - quiet_since
             if quiet >= self._checkpoint_seconds and not cursor.ended:
                 await cursor.checkpoint()
                 quiet_since, quiet = loop.time(), 0.0
@@ -160,13 +167,28 @@ class Subscriptions:
                     quiet_since, quiet = loop.time(), 0.0
             await cursor.rest(found.seen, self._checkpoint_seconds - quiet)
 
-    def _turn(self, cursor: _Cursor) -> AbstractAsyncContextManager[None]:
-        if cursor.feed.head - cursor.position <= NEAR:
-            return _AT_ONCE
-        return self._turns.one(cursor.checkpoint, every_seconds=self._checkpoint_seconds)
-
-
-_AT_ONCE: Final = nullcontext()
+    async def _step(self, cursor: _Cursor) -> tuple[_Batch, bool]:
+        """Shows the next events one by one, until the next may have been erased since it was read: a stream may be
+        blocked for a long time between two events. The rest is then read again. Returns the events, and whether any was
+        shown."""
+        batch = cursor.cached() or await self._next(cursor)
+        if cursor.sent_log_id != cursor.log_id:
+            await cursor.checkpoint()
+        feed, shown = cursor.feed, False
+        for event in batch.events:
+            if feed.erasures != batch.erasures and event.sequence <= feed.erased_through:
+                break
+            if cursor.drafts is not None and isinstance(event.data, Message):
+                cursor.drafts.pass_message(event.data.id)
+            if is_wanted := cursor.wants(event):
+                await cursor.sink.event(event if cursor.past is None else await cursor.with_session(event))
+                shown = True
+            cursor.advance(event, shown=is_wanted)
+            if cursor.skipped == SKIPPED:
+                await cursor.checkpoint()
+            if feed.foreign != batch.foreign or event.type is _UPDATED:
+                break
+        return batch, shown
 
 
 class _Batch(NamedTuple):
@@ -293,34 +315,17 @@ class _Cursor:
             else:
                 await feed.changed(seen, left, waiters=drafts.waiting)
 
-    async def show(self, batch: _Batch) -> bool:
-        """Shows events one by one, until the next may have been erased since it was read: a stream may be blocked for
-        long between two events. The rest is then read again. Returns whether any was shown."""
-        shown = False
-        for event in batch.events:
-            if self.feed.erasures != batch.erasures and event.sequence <= self.feed.erased_through:
-                break
-            shown |= await self.take(event)
-            if self.feed.foreign != batch.foreign or event.type is EventType.UPDATED:
-                break
-        return shown
+    def wants(self, event: Event) -> bool:
+        """Whether its type was requested."""
+        return not self.kinds or event.type in self.kinds or event.type is _DELETED
 
-    async def take(self, event: Event) -> bool:
-        """Shows an event if its type was requested, and only then advances. Returns whether it was shown."""
-        wanted = not self.kinds or event.type in self.kinds or event.type is EventType.DELETED
-        if self.drafts is not None and isinstance(event.data, Message):
-            self.drafts.pass_message(event.data.id)
-        if wanted:
-            await self.sink.event(event if self.past is None else await self._with_session(event))
+    def advance(self, event: Event, *, shown: bool) -> None:
         self.position = event.sequence
-        self.skipped = 0 if wanted else self.skipped + 1
-        if self.skipped == SKIPPED:
-            await self.checkpoint()
-        self.fleeting |= event.type is EventType.UPDATED  # its ttl may have changed
-        self.ended = event.type is EventType.DELETED
-        return wanted
+        self.skipped = 0 if shown else self.skipped + 1
+        self.fleeting |= event.type is _UPDATED  # its ttl may have changed
+        self.ended = event.type is _DELETED
 
-    async def _with_session(self, event: Event) -> Event:
+    async def with_session(self, event: Event) -> Event:
         """Adds the session to an update, if changes were requested and that state can be read in time."""
         past = self.past
         if past is None or not isinstance(event.data, Updated):

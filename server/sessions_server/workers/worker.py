@@ -56,7 +56,7 @@ class Worker:
         return code
 
     async def stop(self) -> int:
-        """Makes it drain, if it is running. Returns the exit code; 0 if it was too young to drain."""
+        """Makes it drain, if it is running. Returns the exit code; 0 if it had not started far enough to drain."""
         self._release()
         if self._process is None:
             return 0

@@ -12,7 +12,7 @@ from typing import Final
 
 from sessions_server import app
 from sessions_server.domain.models import Event, EventType, Sequence, SessionKey
-from sessions_server.domain.ports import Sink
+from sessions_server.domain.ports import Feed, ReadStore, Sink
 from sessions_server.service import subscriptions
 from sessions_server.service.subscriptions import BATCH, Subscriptions, WatchDrafts
 from sessions_server.settings import Settings
@@ -70,11 +70,27 @@ class _FromTheLogFirst:
 class MovesBeforeWriting(subscriptions._Cursor):
     """Advances its position before the event is written; a checkpoint falls due in between for every fifth message."""
 
-    async def take(self, event: Event) -> bool:
-        self.position = event.sequence
+    def __init__(
+        self, key: SessionKey, feed: Feed, sink: Sink, kinds: AbstractSet[EventType], past: ReadStore | None
+    ) -> None:
+        super().__init__(key, feed, _AfterMoving(self, sink), kinds, past)
+
+
+class _AfterMoving:
+    """Writes an event after its cursor has advanced."""
+
+    def __init__(self, cursor: subscriptions._Cursor, sink: Sink) -> None:
+        self._cursor = cursor
+        self._sink = sink
+
+    async def event(self, event: Event) -> None:
+        self._cursor.position = event.sequence
         if event.type is EventType.MESSAGE and event.sequence % LIES_EVERY == 0:
-            await self.checkpoint()
-        return await super().take(event)
+            await self._cursor.checkpoint()
+        await self._sink.event(event)
+
+    async def checkpoint(self, position: Sequence, log_id: str) -> None:
+        await self._sink.checkpoint(position, log_id)
 
 
 def main() -> None:

@@ -15,8 +15,10 @@ import pytest
 
 from sessions_client import AsyncClient, MessageDict
 from sessions_proto.v1 import sessions_pb2 as pb, sessions_pb2_grpc as pb_grpc
-from tests.faults.subscriptions.figures import show
-from tests.faults.subscriptions.inside import Counts, Inspected, eventually, resident_bytes
+from tests.support.figures import show
+from tests.support.inspected import Counts, Inspected
+from tests.support.processes import memory_bytes
+from tests.support.waiting import eventually
 
 Call: TypeAlias = "grpc.aio.UnaryStreamCall[pb.SubscribeRequest, pb.SubscribeResponse]"
 
@@ -94,12 +96,12 @@ async def test_ten_thousand_cancelled_subscriptions_leave_nothing_behind(
             await client.sessions.add_messages(session, messages=messages)
     await hammer(address, sessions, calls=CALLERS)
     idle = await eventually(inspected.counts, is_idle)
-    memory = resident_bytes(inspected.server)
+    memory = memory_bytes(inspected.server.pid)
     ways = await hammer(address, sessions, calls=CALLS)
     after = await eventually(
         inspected.counts, lambda counts: is_idle(counts) and counts["tasks"] <= idle["tasks"]
     )
-    grown = (resident_bytes(inspected.server) - memory) / 2**20
+    grown = (memory_bytes(inspected.server.pid) - memory) / 2**20
     show(
         capsys,
         f"{CALLS} subscriptions cancelled, {dict(ways)}: {after}, before them {idle}, {grown:+.1f} MiB",

@@ -11,11 +11,11 @@ from google.rpc import error_details_pb2
 
 from sessions_client import AsyncClient, MessageDict, OutOfRange, Session
 from sessions_proto.v1 import sessions_pb2 as pb
-from tests.faults.subscriptions.figures import show
-from tests.faults.subscriptions.inside import eventually
 from tests.faults.subscriptions.shut_stream import ShutStream, shut_stream
 from tests.support.clock import SharedClock
+from tests.support.figures import show
 from tests.support.server import Server, start_server
+from tests.support.waiting import eventually
 
 KEPT_SECONDS: Final = 3600
 OUT_OF_RANGE: Final = 11

@@ -33,5 +33,5 @@ async def test_a_client_cut_off_by_connection_age_misses_nothing(tmp_path: Path)
                 while proxy.connections < CONNECTIONS:
                     message = await writing.sessions.add_message(session.id, role="user", content="more")
                     sent += 1
-                    assert message.sequence == sent, "a retry was told from a new message"
+                    assert message.sequence == sent, "a retried message was stored twice"
                     assert (await anext(events)).sequence == sent

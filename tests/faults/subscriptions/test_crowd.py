@@ -14,9 +14,9 @@ import pytest
 from sessions_client import AsyncClient
 from sessions_proto.v1 import sessions_pb2 as pb
 from tests.faults.subscriptions.crowd import Crowd, crowd
-from tests.faults.subscriptions.figures import show
-from tests.faults.subscriptions.inside import resident_bytes
 from tests.faults.subscriptions.shut_stream import WINDOW, shut_stream
+from tests.support.figures import show
+from tests.support.processes import memory_bytes
 from tests.support.server import Server, start_server
 
 READERS: Final = 999
@@ -71,9 +71,9 @@ async def test_one_stalled_reader_of_a_thousand_does_not_affect_the_others(
             await write(client, session, readers, written=0)
             all_read = await write(client, session, readers, written=ROUNDS)
             async with shut_stream(server.port, request) as stalled:
-                memory = resident_bytes(server)
+                memory = memory_bytes(server.pid)
                 one_stalls = await write(client, session, readers, written=2 * ROUNDS)
-                grown = resident_bytes(server) - memory
+                grown = memory_bytes(server.pid) - memory
                 had = stalled.received_bytes
                 stalled.open()
                 caught_up = [await stalled.event() for _ in range(3 * ROUNDS)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -46,13 +46,15 @@ class Replica:
     async def reader(self, after: int | None = 0) -> AsyncIterator[Reader]:
         """A reader that is established and has taken at most one event."""
         reader, position = Reader(), None if after is None else Sequence(after)
-        following = asyncio.create_task(
+        reader.following = following = asyncio.create_task(
             self.subscriptions.follow(KEY, reader, kinds=frozenset(), after=position)
         )
-        await reader.established.wait()
-        yield reader
-        following.cancel()
-        await asyncio.gather(following, return_exceptions=True)
+        try:
+            await reader.until(lambda: reader.is_established)
+            yield reader
+        finally:
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
 
 
 @dataclass
@@ -60,24 +62,41 @@ class Reader:
     """Takes the first event, and each further one when allowed."""
 
     events: list[Event] = field(default_factory=list)
-    established: asyncio.Event = field(default_factory=asyncio.Event)
-    stands_still: asyncio.Event = field(default_factory=asyncio.Event)
-    goes_on: asyncio.Event = field(default_factory=asyncio.Event)
-    _grown: asyncio.Condition = field(default_factory=asyncio.Condition)
+    is_established: bool = False
+    may_continue: asyncio.Event = field(default_factory=asyncio.Event)
+    following: asyncio.Task[None] | None = None
+    _news: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     async def checkpoint(self, position: Sequence, log_id: str) -> None:
-        self.established.set()
+        async with self._news:
+            self.is_established = True
+            self._news.notify_all()
 
     async def event(self, event: Event) -> None:
-        async with self._grown:
+        async with self._news:
             self.events.append(event)
-            self._grown.notify_all()
-        self.stands_still.set()
-        await self.goes_on.wait()
+            self._news.notify_all()
+        await self.may_continue.wait()
 
     async def has_through(self, sequence: int) -> None:
-        async with self._grown:
-            await self._grown.wait_for(lambda: bool(self.events) and self.events[-1].sequence >= sequence)
+        await self.until(lambda: bool(self.events) and self.events[-1].sequence >= sequence)
+
+    async def until_stalled(self) -> None:
+        await self.until(lambda: bool(self.events))
+
+    async def until(self, happened: Callable[[], bool]) -> None:
+        """Fails if the subscription ends before that."""
+        assert self.following is not None
+        waiting = asyncio.create_task(self._wait(happened))
+        await asyncio.wait({waiting, self.following}, return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        if not happened():
+            [ended] = await asyncio.gather(self.following, return_exceptions=True)
+            pytest.fail(f"The subscription ended after {self.shown()}, with {ended!r}.")
+
+    async def _wait(self, happened: Callable[[], bool]) -> None:
+        async with self._news:
+            await self._news.wait_for(happened)
 
     def shown(self) -> list[tuple[int, str | None]]:
         """The sequences, and the text of every message that arrived with content."""
@@ -108,7 +127,7 @@ CLEAR = c.clear_history(key=KEY)
 
 async def test_an_event_of_another_replica_is_shown_in_order(replica: Replica) -> None:
     async with replica.reader(after=None) as reader:
-        reader.goes_on.set()
+        reader.may_continue.set()
         await replica.writes(add("two"))
         await reader.has_through(2)
         await replica.another_writes(add("three"), hinted=False)
@@ -123,9 +142,9 @@ async def test_messages_cleared_by_another_replica_reach_a_stalled_stream_withou
 ) -> None:
     await replica.writes(add("two", "three", "four"))
     async with replica.reader(after=1) as reader:
-        await reader.stands_still.wait()
+        await reader.until_stalled()
         await replica.another_writes(CLEAR, hinted=True)
-        reader.goes_on.set()
+        reader.may_continue.set()
         await reader.has_through(5)
         assert reader.shown() == [(2, "two"), (3, None), (4, None), (5, None)]
 
@@ -137,14 +156,14 @@ async def test_a_new_stream_shows_nothing_cleared_by_another_replica_even_withou
         await replica.writes(add("two", "three"))
         await replica.another_writes(CLEAR, hinted=False)
         async with replica.reader(after=1) as reader:
-            reader.goes_on.set()
+            reader.may_continue.set()
             await reader.has_through(4)
             assert reader.shown() == [(2, None), (3, None), (4, None)]
 
 
 async def test_lost_hints_send_every_stream_to_the_log(replica: Replica) -> None:
     async with replica.reader(after=None) as reader:
-        reader.goes_on.set()
+        reader.may_continue.set()
         await replica.another_writes(add("two"), hinted=False)
         replica.hub.forget_all()
         await reader.has_through(2)
@@ -161,7 +180,7 @@ async def test_the_session_is_watched_before_the_first_read_and_until_the_stream
 
 async def test_a_deletion_by_another_replica_ends_the_stream(replica: Replica) -> None:
     async with replica.reader(after=None) as reader:
-        reader.goes_on.set()
+        reader.may_continue.set()
         await replica.another_writes(c.delete(key=KEY), hinted=True)
         await reader.has_through(2)
         assert [event.type for event in reader.events] == [EventType.DELETED]
@@ -173,7 +192,7 @@ async def test_a_deletion_is_shown_although_the_id_is_created_again_at_once(
 ) -> None:
     """What the log has by then begins after the position: the end of the first session is not in it."""
     async with replica.reader(after=after) as reader:
-        reader.goes_on.set()
+        reader.may_continue.set()
         if after == 0:
             await reader.has_through(1)
         await replica.log.apply(c.delete(key=KEY), create(), add("of another session"))
@@ -194,7 +213,7 @@ async def test_starting_a_thousand_streams_does_not_delay_live_ones_or_reads(
         await replica.writes(add(str(number)))
     async with AsyncExitStack() as stack:
         live = await stack.enter_async_context(replica.reader(after=None))
-        live.goes_on.set()
+        live.may_continue.set()
         readers = [await stack.enter_async_context(replica.reader(after=0)) for _ in range(CROWD)]
         await replica.writes(add("live"))
         await live.has_through(NEAR + 2)
@@ -202,9 +221,9 @@ async def test_starting_a_thousand_streams_does_not_delay_live_ones_or_reads(
         for place in range(0, CROWD, CATCHING_UP):
             served, waiting = readers[place : place + CATCHING_UP], readers[place + CATCHING_UP :]
             for reader in served:
-                await reader.stands_still.wait()
+                await reader.until_stalled()
             assert not any(reader.events for reader in waiting)
             for reader in served:
-                reader.goes_on.set()
+                reader.may_continue.set()
                 await reader.has_through(NEAR + 2)
         assert all(len(reader.events) == NEAR + 2 for reader in readers)

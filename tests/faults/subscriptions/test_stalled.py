@@ -1,4 +1,4 @@
-"""A subscriber that stalls for long: what it costs, and what it sees if the log changed meanwhile."""
+"""A subscriber that stalls for a long time: what it costs, and what it sees if the log changed meanwhile."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import pytest
 
 from sessions_client import AsyncClient, MessageDict, Session
 from sessions_proto.v1 import sessions_pb2 as pb
-from tests.faults.subscriptions.figures import show
-from tests.faults.subscriptions.inside import resident_bytes
 from tests.faults.subscriptions.shut_stream import WINDOW, ShutStream, shut_stream
+from tests.support.figures import show
+from tests.support.processes import memory_bytes
 from tests.support.server import Server, start_server
 
 MIB: Final = 2**20
@@ -63,9 +63,9 @@ async def test_unread_events_are_not_kept_in_memory_and_arrive_in_order(
     await add(client, session, count=500, size=16 * 1024)  # warms the caches
     async with shut_stream(server.port, from_the_start(session)) as stalled:
         await stalled.full()
-        memory = resident_bytes(server)
+        memory = memory_bytes(server.pid)
         await add(client, session, count=6000, size=16 * 1024)
-        grown = resident_bytes(server) - memory
+        grown = memory_bytes(server.pid) - memory
         held = stalled.received_bytes
         stalled.open()
         events = await events_through(stalled, 6501)
@@ -89,7 +89,7 @@ async def test_large_messages_do_not_fill_memory_either(
             request = pb.SubscribeRequest(session_id=session.id, after_sequence=1 + behind)
             stalled = await stack.enter_async_context(shut_stream(server.port, request))
             await stalled.full()
-            grown.append(resident_bytes(server))
+            grown.append(memory_bytes(server.pid))
         stalled.open()
         assert sequences(await events_through(stalled, 161)) == list(range(11, 162))
     more = grown[-1] - grown[0]
@@ -113,7 +113,7 @@ async def test_after_a_clear_it_receives_events_without_content(
     shown = with_content(events)
     show(capsys, f"cleared while a reader stood still: {shown} of 1000 messages came with content")
     assert sequences(events) == list(range(1, 1003))
-    assert shown <= (WINDOW + KEPT_BY_GRPC) // 4096, "only what was on its way already"
+    assert shown <= (WINDOW + KEPT_BY_GRPC) // 4096, "only messages that were already on their way"
     assert all(bool(event.message.content) != event.erased for event in events[1:-1])
 
 

@@ -11,6 +11,8 @@ import grpc
 import pytest
 
 from sessions_client import AsyncClient, Client, Event, SessionData
+from sessions_client._async._connection import Connection
+from sessions_client._options import target_of
 from sessions_proto.v1 import sessions_pb2 as pb
 from tests.unit.client.scripted import Failure, ScriptedServer, Stream, checkpoint, message_event
 
@@ -26,7 +28,7 @@ CALLS: dict[str, Callable[[AsyncClient], Any]] = {
 
 
 class Hanging:
-    """A step that never answers, and reports when the call has arrived."""
+    """A step that never returns, and reports when the call has arrived."""
 
     def __init__(self) -> None:
         self._arrived = threading.Event()
@@ -216,3 +218,10 @@ async def test_a_cancelled_close_still_closes_the_client(server: ScriptedServer)
         await close
     with pytest.raises(RuntimeError, match="closed"):
         await client.sessions.get("s")
+
+
+async def test_a_pause_that_begins_after_the_close_ends_at_once() -> None:
+    connection = Connection(target_of("localhost:1", tls=False))
+    await connection.close()
+    with pytest.raises(RuntimeError, match="This client is closed"):
+        await asyncio.wait_for(connection.pause(3600), 30)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 
 import pytest
 
@@ -17,6 +18,7 @@ from sessions_server.domain.models import (
     SessionKey,
     Updated,
 )
+from sessions_server.domain.replica_ports import Waiter
 from sessions_server.domain.workspace import Published
 from sessions_server.log.hub import RING_EVENTS, Feed, Hub
 
@@ -40,6 +42,13 @@ def events(first: int, last: int, content: str = "text") -> list[Event]:
 
 def publish(feed: Feed, made: list[Event], erased_through: int = 0, log_id: str = "") -> None:
     feed.publish(Published(KEY, made, made[-1].sequence, Sequence(erased_through), log_id))
+
+
+def waiting(feed: Feed) -> int:
+    """How many futures the feed refers to."""
+    return sum(
+        isinstance(each, asyncio.Future) for held in gc.get_referents(feed) for each in gc.get_referents(held)
+    )
 
 
 def cached(feed: Feed, after: int, log_id: str = "") -> list[int] | None:
@@ -97,7 +106,7 @@ def test_readers_learn_which_content_is_out_of_date() -> None:
     publish(feed, events(6, 6))
     assert (feed.erased_through, feed.foreign) == (3, 0)
     feed.hint(Sequence(6))
-    assert feed.foreign == 0, "this replica's own events are no news"
+    assert feed.foreign == 0, "this replica's own events are not new to it"
     feed.hint(Sequence(7))
     feed.forget()
     assert feed.foreign == 2
@@ -124,7 +133,7 @@ def test_a_hint_ahead_of_the_ring_sends_readers_to_the_log() -> None:
     publish(feed, events(1, 2))
     before = feed.version
     feed.hint(Sequence(2))
-    assert (cached(feed, 2), feed.version) == ([], before), "nothing new was said"
+    assert (cached(feed, 2), feed.version) == ([], before), "the hint has nothing new"
     feed.hint(Sequence(3))
     assert cached(feed, 2) is None
     assert feed.version > before
@@ -139,11 +148,28 @@ async def test_a_change_between_reading_and_waiting_is_not_missed() -> None:
 
 async def test_every_waiter_is_woken() -> None:
     feed = Feed()
-    async with asyncio.TaskGroup() as tasks:
-        for _ in range(100):
-            tasks.create_task(feed.changed(feed.version, FOREVER))
+    waits = [feed.changed(feed.version, FOREVER) for _ in range(100)]
+    publish(feed, events(1, 1))
+    await asyncio.gather(*waits)
+
+
+async def test_a_waiter_is_woken_by_others_and_then_forgotten() -> None:
+    feed, waiters = Feed(), set[Waiter]()
+    for _ in range(100):
+        wait = feed.changed(feed.version, FOREVER, waiters=waiters)
+        assert waiters == {wait}
+        wait.set_result(None)
         await asyncio.sleep(0)
-        publish(feed, events(1, 1))
+    assert not waiters
+    assert waiting(feed) == 0, "each viewer of a draft waits again after each of its pieces"
+
+
+async def test_waiters_that_left_are_forgotten_at_the_next_change() -> None:
+    feed = Feed()
+    for _ in range(100):
+        feed.changed(feed.version, FOREVER).cancel()
+    publish(feed, events(1, 1))
+    assert waiting(feed) == 0
 
 
 async def test_a_waiter_gives_up_after_its_timeout() -> None:
@@ -171,11 +197,11 @@ def test_a_rolled_back_log_is_not_cached() -> None:
     feed = Feed()
     publish(feed, events(5, 8))
     publish(feed, events(6, 7, "others"))
-    assert feed.foreign == 1, "what was read before is doubted"
+    assert feed.foreign == 1, "earlier events are no longer trusted"
     assert cached(feed, 5) == [6, 7]
     assert cached(feed, 4) is None
     assert cached(feed, 7) == []
-    assert cached(feed, 8) is None, "the log knows that this position is beyond it"
+    assert cached(feed, 8) is None, "only the log can tell that this position is ahead"
     publish(feed, events(8, 8))
     assert feed.foreign == 1
 
@@ -184,7 +210,7 @@ def test_a_read_detects_that_the_log_was_rolled_back() -> None:
     feed = Feed()
     publish(feed, events(1, 8))
     feed.compare(Sequence(5), feed.version - 1)
-    assert cached(feed, 5) == [6, 7, 8], "they may have come while it read"
+    assert cached(feed, 5) == [6, 7, 8], "they may have arrived during the read"
     feed.compare(Sequence(8), feed.version)
     assert cached(feed, 5) == [6, 7, 8]
     feed.compare(Sequence(5), feed.version)
@@ -200,7 +226,7 @@ def test_events_of_one_log_are_not_served_for_another() -> None:
     assert cached(feed, 2, "a.3-5f0c9a31") is None
     publish(feed, events(4, 4), log_id="a.4-5f0c9a31")
     assert cached(feed, 2, "a") is None
-    assert cached(feed, 2, "a.4-5f0c9a31") is None, "3 is of the other one"
+    assert cached(feed, 2, "a.4-5f0c9a31") is None, "event 3 belongs to the other log"
     assert cached(feed, 3, "a.4-5f0c9a31") == [4]
 
 
@@ -211,7 +237,7 @@ def test_after_a_failover_all_readers_read_the_log() -> None:
         seen = feed.version
         hub.distrust_all()
         assert (feed.foreign, cached(feed, 3)) == (1, None)
-        assert feed.version > seen, "no waiter misses it"
+        assert feed.version > seen, "every waiter is woken"
         feed.hint(Sequence(2))
         feed.publish(Published(KEY, events(3, 3), Sequence(3), Sequence(0)))
         assert (feed.foreign, cached(feed, 2)) == (2, [3])

@@ -124,7 +124,7 @@ async def test_after_a_failed_poll_the_next_one_finds_new_events() -> None:
     async with running(hub, Wire(), store, poll_seconds=0.001):
         with hub.watch(KEY) as feed:
             await feed.changed(since=0, timeout_seconds=3600)
-            assert feed.recent(Sequence(2), "") is None, "the log has it"
+            assert feed.recent(Sequence(2), "") is None, "only the log has the event"
     assert len(store.asked) >= 3
 
 

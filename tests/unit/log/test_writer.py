@@ -194,10 +194,12 @@ async def test_a_session_is_replaced_as_a_whole_or_not_at_all(log: Running) -> N
     with pytest.raises(MessageExists):
         await log.writer.import_(replacing(session, "a", "b", "a"))
     assert await log.store.session(key("s")) == session
+    while await log.store.erase(10):
+        pass
     log.published.clear()
     replaced = (await log.writer.import_(replacing(session, "a", "b"))).session_after()
     assert (replaced.message_count, replaced.last_sequence) == (2, 5)
-    assert await log.store.session(key("s")) == replaced._replace(history_start=Sequence(3))
+    assert await log.store.session(key("s")) == replaced
     [announced] = log.published
     assert (announced.events, announced.head, announced.erased_through) == ([], 5, 2), (
         "watchers read the rest from the log"

@@ -9,7 +9,7 @@ from hypothesis import given, strategies as st
 from sessions_proto.v1 import sessions_pb2 as pb
 from sessions_server.domain.models import ClaimedTime, Message, MessageBody, Micros, Sequence
 from sessions_server.domain.ports import HistoryPage
-from sessions_server.rpc.convert.history import _ENCODED, encode_history
+from sessions_server.rpc.convert.history import _ENCODED, encode_history, messages_to_encode
 from sessions_server.rpc.convert.recent import LARGEST_BYTES
 from sessions_server.rpc.convert.responses import put_history
 
@@ -52,3 +52,13 @@ def test_a_page_shared_by_callers_is_encoded_once_and_then_dropped() -> None:
     count = len(_ENCODED)
     del page
     assert len(_ENCODED) == count - 1
+
+
+def test_a_message_of_several_pages_is_encoded_once_unless_it_is_large() -> None:
+    small = Message("m", Sequence(1), Micros(1), MessageBody("user", "Hello", data={"answer": 42}))
+    large = Message("l", Sequence(2), Micros(2), MessageBody("user", "x" * LARGEST_BYTES))
+    first = HistoryPage((small, large), has_more=False)
+    assert list(messages_to_encode(first)) == [small, large]
+    encode_history(first)
+    assert list(messages_to_encode(first)) == []
+    assert list(messages_to_encode(HistoryPage((large, small), has_more=True))) == [large]

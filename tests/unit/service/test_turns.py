@@ -70,7 +70,7 @@ async def test_turns_are_given_in_order_and_within_the_limit() -> None:
     await taker.ask(7)
     assert taker.has_turn == [0, 1, 2, 4, 5, 6, 7], "none is lost"
     await taker.ask(8)
-    assert taker.has_turn[-1] == 7, "nor is one more there than before"
+    assert taker.has_turn[-1] == 7, "and none is added"
     for number in (6, 7, 8):
         await taker.end(number)
 

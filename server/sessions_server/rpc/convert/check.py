@@ -64,7 +64,7 @@ class Check:
 
     def too_large(self, field: str, sentence: str) -> None:
         if self._oversize is None:
-            self._oversize = LimitExceeded(sentence, field=field)
+            self._oversize = LimitExceeded.of_field(field, sentence)
 
     def id(self, field: str, text: str) -> str:
         if not _ID.fullmatch(text):

@@ -58,7 +58,7 @@ def read_commit(request: commits_pb.CommitRequest, *, tenant: str, limits: Limit
 def _each(
     read: Callable[[Names, str, Given], T], names: Names, field: str, given: Seq[Given], most: int
 ) -> tuple[T, ...]:
-    """The first of what a field holds, at most so many; more are refused by the shape."""
+    """The first items of a field, at most this many; more are refused by `_check_shape`."""
     if not given:
         return ()
     return tuple([read(names, f"{field}[{place}]", each) for place, each in enumerate(given[:most])])
@@ -135,7 +135,7 @@ def put_reads(
 
 
 def room_beside(size: int, limits: Limits) -> int:
-    """How many bytes of a response are left besides what takes this many."""
+    """How many bytes of a response are left when this many are taken."""
     return limits.answer_bytes - _AROUND_BYTES - size
 
 

@@ -14,6 +14,8 @@ from sessions_server.domain.models import SessionKey
 from sessions_server.rpc.convert.check import REQUEST_ID_CHARACTERS, Check
 
 if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
     from sessions_server.domain.limits import Limits
     from sessions_server.domain.ports import Caller
 
@@ -26,16 +28,10 @@ _THREADS: Final = ThreadPoolExecutor(2, thread_name_prefix="convert")
 """Few, since each holds the interpreter's lock for 5 ms at a time, and the event loop may wait for all of them."""
 
 T = TypeVar("T")
+Request = TypeVar("Request", bound="Message")
 Request_contra = TypeVar("Request_contra", contravariant=True)
 Read_co = TypeVar("Read_co", covariant=True)
 Read = TypeVar("Read")
-
-
-class Sized(Protocol):
-    def ByteSize(self) -> int: ...
-
-
-Request = TypeVar("Request", bound=Sized)
 
 
 class Convert(Protocol[Request_contra, Read_co]):

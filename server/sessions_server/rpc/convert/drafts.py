@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
-from weakref import WeakKeyDictionary
 
 from sessions_proto.v1 import drafts_pb2 as drafts_pb, sessions_pb2 as pb
 from sessions_server.domain.drafts import Abandon, DraftOpening, DraftState, DraftWrite
@@ -11,6 +10,7 @@ from sessions_server.domain.models import SECOND, Micros
 from sessions_server.domain.soundness import ROLE_CHARACTERS, TEXT_CHARACTERS
 from sessions_server.rpc.convert.check import Check
 from sessions_server.rpc.convert.common import read_key, read_stamp
+from sessions_server.rpc.convert.encoded import EncodedOnce
 from sessions_server.rpc.convert.messages import read_fields
 from sessions_server.service.drafts import DraftCommit
 
@@ -37,8 +37,7 @@ _STATES: Final = {
     DraftState.ABANDONED: pb.DRAFT_STATE_ABANDONED,
 }
 
-_ENCODED: Final[WeakKeyDictionary[Piece, bytes]] = WeakKeyDictionary()
-"""The encoded form of each piece, which many viewers share."""
+_ENCODED: Final = EncodedOnce["Piece"]()
 
 
 def read_write_draft(request: drafts_pb.WriteDraftRequest, *, tenant: str, limits: Limits) -> DraftWrite:
@@ -92,7 +91,7 @@ def read_interval(check: Check, request: pb.SubscribeRequest) -> float | None:
 
 
 def encode_draft(piece: Piece) -> bytes:
-    encoded = _ENCODED.get(piece)
+    encoded = _ENCODED.find(piece)
     if encoded is None:
         response = pb.SubscribeResponse()
         draft = response.draft
@@ -100,7 +99,7 @@ def encode_draft(piece: Piece) -> bytes:
         draft.part, draft.text, draft.state = piece.part, piece.text, _STATES[piece.state]
         setattr(draft, "from", piece.start)  # `from` is a Python keyword
         draft.to = piece.end
-        encoded = _ENCODED[piece] = response.SerializeToString()
+        encoded = _ENCODED.keep(piece, response.SerializeToString())
     return encoded
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Final
-from weakref import WeakKeyDictionary
 
 from sessions_proto.v1 import sessions_pb2 as pb
 from sessions_server.domain.models import (
@@ -23,30 +22,29 @@ from sessions_server.domain.models import (
     Updated,
 )
 from sessions_server.rpc.convert.context import put_change
+from sessions_server.rpc.convert.encoded import EncodedOnce
 from sessions_server.rpc.convert.records import put_name
 from sessions_server.rpc.convert.responses import put_forked_from, put_message, put_session
 from sessions_server.rpc.convert.scalars import EVENT_TYPES, STATE_REASONS, STATES, put_time
 
-_ENCODED: Final[WeakKeyDictionary[Event, bytes]] = WeakKeyDictionary()
-"""The encoded form of each event while the event is alive; keyed by identity."""
-
+_ENCODED: Final = EncodedOnce[Event]()
 
 _CHANGES_BYTES: Final = 64 * 1024
 """The maximum size of the changes in an event."""
 
 
 def encode_event(event: Event) -> bytes:
-    encoded = _ENCODED.get(event)
+    encoded = _ENCODED.find(event)
     if encoded is None:
         response = pb.SubscribeResponse()
         _put_event(response.event, event)
-        encoded = _ENCODED[event] = response.SerializeToString()
+        encoded = _ENCODED.keep(event, response.SerializeToString())
     return encoded
 
 
-def is_encoded(event: Event) -> bool:
-    """Whether `encode_event` has only to look the event up."""
-    return event in _ENCODED
+def find_encoded(event: Event) -> bytes | None:
+    """What `encode_event` has made of the event already."""
+    return _ENCODED.find(event)
 
 
 def encode_event_with_changes(event: Event) -> bytes:

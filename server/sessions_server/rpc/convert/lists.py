@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence as Seq
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from sessions_server.domain.errors import InvalidRequest
 from sessions_server.domain.filters import Condition, parse_filter
@@ -29,18 +29,6 @@ _ORDERS: Final = {
 _DEFAULT_ORDER: Final = "create_time desc"
 
 
-class OfSessions(Protocol):
-    """The fields that both list requests have."""
-
-    user_id: str
-    page_size: int
-    page_token: str
-    order_by: str
-
-    @property
-    def states(self) -> Seq[int]: ...
-
-
 def read_list(request: pb.ListSessionsRequest, *, tenant: str, limits: Limits) -> ListQuery:
     check = Check(limits)
     query = _read_query(check, tenant, request, ())
@@ -56,7 +44,10 @@ def read_search(request: pb.SearchSessionsRequest, *, tenant: str, limits: Limit
 
 
 def _read_query(
-    check: Check, tenant: str, request: OfSessions, conditions: tuple[Condition, ...]
+    check: Check,
+    tenant: str,
+    request: pb.ListSessionsRequest | pb.SearchSessionsRequest,
+    conditions: tuple[Condition, ...],
 ) -> ListQuery:
     if request.user_id:
         check.user_id("user_id", request.user_id)

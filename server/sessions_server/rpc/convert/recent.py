@@ -6,12 +6,12 @@ of the call: a Struct is a tree of messages, whereas its bytes are written and p
 
 from __future__ import annotations
 
-from threading import Lock
 from typing import TYPE_CHECKING, Final
 
 from google.protobuf.struct_pb2 import Struct
 
 from sessions_server.domain.jsonbytes import dumps
+from sessions_server.domain.recent import Recent
 from sessions_server.rpc.convert.values import put_object
 
 if TYPE_CHECKING:
@@ -28,19 +28,15 @@ class RecentStructs:
     """Recently used Structs by their JSON. Thread-safe."""
 
     def __init__(self, generation_bytes: int = GENERATION_BYTES) -> None:
-        self._room = self._most = generation_bytes
-        self._young: dict[bytes, bytes] = {}
-        self._old: dict[bytes, bytes] = {}
-        self._lock = Lock()
+        self._recent: Recent[bytes, bytes] = Recent(generation_bytes)
 
     def put(self, struct: Struct, value: JsonObject) -> None:
         """Fills an empty Struct, and marks it as present if it is a field."""
         json = dumps(value)
-        made = self._find(json)
+        made = self._recent.find(json)
         if made is None:
             put_object(struct, value)
-            if len(json) <= LARGEST_BYTES:
-                self._keep(json, struct.SerializeToString())
+            self._keep(json, struct.SerializeToString())
         else:
             struct.SetInParent()
             struct.MergeFromString(made)
@@ -48,24 +44,13 @@ class RecentStructs:
     def encoded(self, value: JsonObject) -> bytes:
         """The bytes of its Struct."""
         json = dumps(value)
-        made = self._find(json)
+        made = self._recent.find(json)
         if made is None:
             put_object(struct := Struct(), value)
             made = struct.SerializeToString()
-            if len(json) <= LARGEST_BYTES:
-                self._keep(json, made)
-        return made
-
-    def _find(self, json: bytes) -> bytes | None:
-        made = self._young.get(json)
-        if made is None and (made := self._old.get(json)) is not None:
             self._keep(json, made)
         return made
 
     def _keep(self, json: bytes, made: bytes) -> None:
-        with self._lock:
-            self._room -= len(json) + len(made)
-            if self._room < 0:
-                self._room = self._most - len(json) - len(made)
-                self._young, self._old = {}, self._young
-            self._young[json] = made
+        if len(json) <= LARGEST_BYTES:
+            self._recent.keep(json, made, len(json) + len(made))

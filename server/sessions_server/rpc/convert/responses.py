@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 _PLAIN: Final = tuple((name, MessageBody._fields.index(name)) for name in (*BODY_TEXTS, *BODY_BYTES))
-"""The texts and bytes of a message, with their places in its body."""
+"""The strings and bytes of a message, with their places in its body."""
 
 STRUCTS: Final = RecentStructs()
 """Those of messages."""

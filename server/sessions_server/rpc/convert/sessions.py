@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from google.protobuf.struct_pb2 import Struct
 
@@ -41,15 +41,16 @@ _PATHS: Final = frozenset(
 )
 _KEY_PREFIX: Final = "metadata."
 
+Move: TypeAlias = (
+    pb.StartSessionRequest
+    | pb.PauseSessionRequest
+    | pb.ResumeSessionRequest
+    | pb.EndSessionRequest
+    | pb.ArchiveSessionRequest
+)
+"""A request to change the state."""
 
-class ChangeOfSession(Protocol):
-    """The fields that the state changes and DeleteSession have in common."""
-
-    session_id: str
-    etag: str
-    request_id: str
-
-    def SerializeToString(self, *, deterministic: bool = False) -> bytes: ...
+Change: TypeAlias = Move | pb.UpdateSessionRequest | pb.DeleteSessionRequest
 
 
 def read_create(request: pb.CreateSessionRequest, *, tenant: str, limits: Limits) -> Commit:
@@ -116,7 +117,7 @@ def read_update(request: pb.UpdateSessionRequest, *, tenant: str, limits: Limits
     return _commit(check, tenant, request, update)
 
 
-def read_move(request: ChangeOfSession, *, verb: o.Verb, tenant: str, limits: Limits) -> Commit:
+def read_move(request: Move, *, verb: o.Verb, tenant: str, limits: Limits) -> Commit:
     return _commit(Check(limits), tenant, request, o.Move(verb))
 
 
@@ -131,7 +132,7 @@ def read_get(request: pb.GetSessionRequest, *, tenant: str, limits: Limits) -> R
     return wanted
 
 
-def _commit(check: Check, tenant: str, request: ChangeOfSession, operation: o.Operation) -> Commit:
+def _commit(check: Check, tenant: str, request: Change, operation: o.Operation) -> Commit:
     commit = Commit(
         key=read_key(check, tenant, request),
         request=read_stamp(check, request),
