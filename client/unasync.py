@@ -2,8 +2,8 @@
 
 `python client/unasync.py` writes the files, `--check` only compares them, byte for byte. Words are replaced token by
 token, so that only whole names and keywords match; then ruff, whose version is pinned, formats the code. `_backend.py`,
-`_connection.py` and `_pipe.py` are not derived: they are written by hand on both sides and contain everything that
-cannot be derived by replacing words.
+`_connection.py`, `_local.py` and `_pipe.py` are not derived: they are written by hand on both sides and contain
+everything that cannot be derived by replacing words.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent / "sessions_client"
 SOURCE, DERIVED = PACKAGE / "_async", PACKAGE / "_sync"
-BY_HAND = {"_backend.py", "_connection.py", "_pipe.py"}
+BY_HAND = {"_backend.py", "_connection.py", "_local.py", "_pipe.py"}
 
 HEADER = """\
 # Derived from sessions_client/_async/{name} by client/unasync.py. Change that file, then run:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class SessionData(Model):
-    """A whole session: metadata, configuration, context and history. `import_` accepts it or its JSON.
+    """A whole session: metadata, configuration, context, history and records. `import_` accepts it or its JSON.
 
     It comes from `client.sessions.export(…)` or `SessionData.from_json(…)` and is not meant to be edited: the server
     refuses altered data.

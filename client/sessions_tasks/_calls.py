@@ -15,7 +15,7 @@ from typing import Any, Final
 from sessions_client import AsyncClient, AsyncPage, Client, Event, Page, SessionData
 
 _THREADS: Final = 256
-"""A synchronous call occupies a thread while it runs, and a step that waits for an event runs for long."""
+"""A synchronous call occupies a thread while it runs, and a step that waits for an event may run for hours."""
 
 
 class Calls:

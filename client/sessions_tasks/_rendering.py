@@ -108,7 +108,7 @@ def _is_single(tree: nodes.Template) -> bool:
 def names_in(tree: nodes.Template) -> set[str]:
     """The names that a template uses but does not define.
 
-    Jinja's `meta.find_undeclared_variables` would evaluate constant expressions, even `10**10**10`.
+    Jinja's `meta.find_undeclared_variables` would evaluate constant expressions, however long they take.
     """
     used = {each.name for each in tree.find_all(nodes.Name) if each.ctx == "load"}
     made = {each.name for each in tree.find_all(nodes.Name) if each.ctx != "load"}

@@ -18,7 +18,7 @@ def check_exposure(settings: Settings) -> None:
     if settings.metrics_listen and not _is_local(settings.metrics_listen):
         raise SetupError(
             f"The metrics at {settings.metrics_listen} can be read from other machines, by anyone; give a loopback "
-            "address, or say --insecure."
+            "address, or use --insecure."
         )
     if guarded:
         return
@@ -26,7 +26,7 @@ def check_exposure(settings: Settings) -> None:
         if not _is_local(address):
             raise SetupError(
                 f"{address} can be reached from other machines; give SESSIONS_TLS_CERT and SESSIONS_TLS_KEY, and "
-                "SESSIONS_TOKENS or SESSIONS_TLS_CLIENT_CA, or say --insecure."
+                "SESSIONS_TOKENS or SESSIONS_TLS_CLIENT_CA, or use --insecure."
             )
 
 

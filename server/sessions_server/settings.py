@@ -107,7 +107,7 @@ class Settings(BaseSettings):
     )
     http_hosts: str = Field(
         default="",
-        description="Names that HTTP requests may have in their Host, separated by commas; addresses and `localhost` "
+        description="Host names that HTTP requests may use, separated by commas; addresses and `localhost` "
         "are always allowed.",
     )
     http_origins: str = Field(
@@ -145,9 +145,7 @@ class Settings(BaseSettings):
     log_format: LogFormat = Field(
         default=LogFormat.CONSOLE, description="`console` for people, `json` for programs."
     )
-    log_level: LogLevel = Field(
-        default=LogLevel.INFO, description="The least important level that is logged."
-    )
+    log_level: LogLevel = Field(default=LogLevel.INFO, description="The lowest level that is logged.")
     drain_grace: Annotated[Seconds, _at_least(0)] = Field(
         default=timedelta(seconds=10),
         description="How long calls in flight may take after SIGTERM, in seconds.",
@@ -246,7 +244,7 @@ class Settings(BaseSettings):
     pool_size: int = Field(
         default=8,
         ge=6,
-        description="Connections in one replica's pool to PostgreSQL, which has up to five more beside it; at least 6.",
+        description="Connections in one replica's pool to PostgreSQL, at least 6; a replica opens up to five more.",
     )
     allow_unsafe_durability: bool = Field(
         default=False,

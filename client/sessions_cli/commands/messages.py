@@ -69,7 +69,7 @@ def chat(
     id_: SessionId,
     *,
     replay: Annotated[
-        bool, typer.Option("--replay", help="Play the conversation back as it came in.")
+        bool, typer.Option("--replay", help="Play the conversation back at its original pace.")
     ] = False,
     speed: Annotated[float, typer.Option("--speed", min=0.01, help="How much faster a replay is.")] = 1.0,
     role: Annotated[str, typer.Option("--role", "-r", help="Who speaks when you type.")] = "user",

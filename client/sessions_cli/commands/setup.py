@@ -83,7 +83,7 @@ def show(*, terminal: Terminal) -> None:
 def doctor(*, terminal: Terminal) -> None:
     """Checks the connection to the server.
 
-    Says what to do about what is wrong.
+    For each problem it says what to do.
     """
     from sessions_client import SessionsError
 

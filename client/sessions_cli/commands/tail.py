@@ -37,7 +37,7 @@ def tail(
     from_start: Annotated[bool, typer.Option("--from-start", help="Show the whole log first.")] = False,
     types: Annotated[str | None, typer.Option("--types", help="Only these: `message,state_change`.")] = None,
     until_now: Annotated[
-        bool, typer.Option("--until-now", help="End at the event that is the last one now.")
+        bool, typer.Option("--until-now", help="End at the event that is the newest now.")
     ] = False,
     limit: Annotated[
         int | None, typer.Option("--limit", "-n", min=1, help="End after this many events.")

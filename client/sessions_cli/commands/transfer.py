@@ -20,7 +20,7 @@ def export(
     file: Annotated[
         Path | None, typer.Option("--file", "-f", help="Where to write. Default: standard output.")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
     terminal: Terminal,
 ) -> None:
     """Writes a whole session to a file.

@@ -120,7 +120,7 @@ class AsyncCaller:
 
         async def attempt(remaining: float) -> tuple[bytes, timedelta]:
             deadline = Deadline(remaining)
-            response = await self.connection.stubs.health(b"", timeout=remaining, metadata=self.metadata())
+            response = await self.connection.health(b"", timeout=remaining, metadata=self.metadata())
             return response, timedelta(seconds=remaining - deadline.remaining())
 
         status, took = await self.repeat(attempt, timeout=timeout)

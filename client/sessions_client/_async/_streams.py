@@ -109,7 +109,8 @@ class AsyncStreams(AsyncResource):
         )
 
     async def export(self, session_id: str, *, timeout: Span | None = None) -> SessionData:
-        """Returns the whole session: metadata, configuration, context and history, as of one instant."""
+        """Returns the whole session: metadata, configuration, context and history as of one instant, and its
+        records."""
         request = convert.export_request(session_id)
 
         async def attempt(remaining: float) -> SessionData:
@@ -132,9 +133,9 @@ class AsyncStreams(AsyncResource):
     ) -> Session:
         """Creates or replaces the session from an export; returns it.
 
-        `session_data` is what `export` returned, or its JSON. An existing session is replaced in one step (metadata,
-        configuration, context and history); with `if_exists="fail"` AlreadyExists is raised instead. Ids, order, times
-        and content of messages are kept. Altered data is refused and changes nothing.
+        `session_data` is what `export` returned, or its JSON. An existing session's metadata, configuration, context,
+        history and records are replaced in one step; with `if_exists="fail"` AlreadyExists is raised instead. Ids,
+        order, times and content of messages are kept. Altered data is refused and changes nothing.
         """
         records = records_of(session_data_of(session_data))
         requests = convert.import_requests(

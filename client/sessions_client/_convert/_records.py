@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 def read_name(wire: pb.RecordName) -> RecordName:
     """A record's name from the wire."""
-    kind = wire.scope.WhichOneof("scope") or "session_id"
-    return RecordName(Scope(**{kind: getattr(wire.scope, kind)}), tuple(wire.collection), wire.key)
+    scope = wire.scope
+    kind = scope.WhichOneof("scope") or "session_id"
+    return RecordName(Scope(**{kind: getattr(scope, kind)}), wire.collection, wire.key)
 
 
 def read_record(wire: pb.Record) -> Record:

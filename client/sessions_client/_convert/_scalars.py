@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import time
@@ -223,7 +224,13 @@ def timestamp(value: object, *, field: str) -> timestamp_pb2.Timestamp:
 
 def read_timestamp(stamp: timestamp_pb2.Timestamp) -> datetime:
     """The time as an aware datetime in UTC, truncated to microseconds."""
-    return _EPOCH + timedelta(seconds=stamp.seconds, microseconds=stamp.nanos // 1000)
+    return _time_of(stamp.seconds, stamp.nanos)
+
+
+# Often asked for the same time: the times of a record that was written once are equal.
+@functools.lru_cache(maxsize=1_024)
+def _time_of(seconds: int, nanos: int) -> datetime:
+    return _EPOCH + timedelta(seconds=seconds, microseconds=nanos // 1000)
 
 
 def duration(value: object, *, field: str) -> duration_pb2.Duration:

@@ -122,7 +122,7 @@ class Caller:
 
         def attempt(remaining: float) -> tuple[bytes, timedelta]:
             deadline = Deadline(remaining)
-            response = self.connection.stubs.health(b"", timeout=remaining, metadata=self.metadata())
+            response = self.connection.health(b"", timeout=remaining, metadata=self.metadata())
             return response, timedelta(seconds=remaining - deadline.remaining())
 
         status, took = self.repeat(attempt, timeout=timeout)

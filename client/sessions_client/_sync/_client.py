@@ -65,9 +65,9 @@ class Client:
     ) -> None:
         connect_seconds = seconds_of(connect_timeout, name="connect_timeout")
         embedded = embedded_of(target)
-        address = target if embedded is None else embedded.address
+        address, local = (target, None) if embedded is None else (embedded.address, embedded.local)
         self._caller = Caller(
-            target_of(address, tls, connect_seconds=connect_seconds, proxy=proxy),
+            target_of(address, tls, connect_seconds=connect_seconds, proxy=proxy, local=local),
             metadata=call_metadata(token, metadata),
             timeout=timeout,
             connect_timeout=connect_timeout,

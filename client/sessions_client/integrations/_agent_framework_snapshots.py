@@ -56,7 +56,7 @@ class SessionsSessionStore(SessionStore):
             raw = await payloads.value_of(self._client, found.value, _chunks(key, found))
             return AgentSession.from_dict(payloads.load(raw))
 
-        return await payloads.settled(read)
+        return await payloads.read_with_parts(read)
 
     async def set(self, session_id: str, session: AgentSession) -> None:
         """Stores the session, replacing a stored one with this key."""

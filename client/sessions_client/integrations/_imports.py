@@ -103,7 +103,7 @@ async def import_history(
             return None, []
         return messages, await payloads.unpack(client, session_id, messages)
 
-    messages, stored = await payloads.settled(read)
+    messages, stored = await payloads.read_with_parts(read)
     common = min(len(stored), len(wanted))
     if stored[:common] != wanted[:common]:
         return Outcome.DIFFERENT

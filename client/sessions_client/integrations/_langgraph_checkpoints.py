@@ -36,8 +36,9 @@ _WRITE_INLINE_BYTES: Final = 64 * 1024
 _MANY_BYTES: Final = 2 * 1024 * 1024
 _CONDITIONS: Final = 100
 _ATTEMPTS: Final = 5
-_NEWEST_WRITES: Final = 8
-"""How many writes to read together with the newest checkpoint, which rarely has more."""
+_NEWEST_WRITES: Final = 4
+"""How many writes to read together with the newest checkpoint. Between two runs it has none, or an interrupt; where it
+has fewer than this many, one read is enough."""
 _ORDERED_BYTES: Final = 320
 """Collections are ordered by this many bytes of their path."""
 _LABELS: Final = ("source", "step", "run_id")
@@ -216,7 +217,7 @@ class Threads:
                 return
 
     def _commit(self, thread_id: str, blobs: Blobs, puts: list[ops.Operation]) -> Steps[None]:
-        """Raises Aborted when a value was deleted, by a prune, before anything pointed to it."""
+        """Raises Aborted if a prune deleted a value before anything pointed to it."""
         create = self._create(thread_id)
         first = [(ops.put(name, raw, if_absent=True), len(raw)) for name, raw in blobs.puts.items()]
         *before, last = list(values.in_commits([*first, *((put, 4 * values.INLINE_BYTES) for put in puts)]))
@@ -226,7 +227,7 @@ class Threads:
         conditions = [ops.if_record(name, present=True) for name in expected[:_CONDITIONS]]
         yield values.committing(blobs.session_id, last, create=create, conditions=conditions)
         if len(expected) > _CONDITIONS:
-            # Now that something points to them, those are written again of which no condition knew, if they are gone.
+            # Values that no condition covered may be gone. Something points to them now, so they are put once more.
             for group in before:
                 yield values.committing(blobs.session_id, group)
 

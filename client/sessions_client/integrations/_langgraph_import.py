@@ -57,7 +57,7 @@ async def _import_thread(client: AsyncClient, file: sqlite3.Connection, thread: 
         await _import_writes(client, saver._threads, file, here)
         try:
             checkpoint = saver.serde.loads_typed((kind, raw))
-        except NotImplementedError as error:
+        except NotImplementedError as error:  # LangGraph's, for a kind that its serializer does not know
             raise imports.UnusableSource(
                 f"Checkpoint {checkpoint_id!r} of thread {thread!r} is stored as {kind!r}, which only the program "
                 "that wrote it can read: copy its threads with that program's own serializer."

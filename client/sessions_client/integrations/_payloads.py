@@ -167,7 +167,7 @@ async def history(client: AsyncClient, session_id: str, *, limit: int) -> Sequen
             return messages
 
 
-async def settled(read: Callable[[], Awaitable[T]]) -> T:
+async def read_with_parts(read: Callable[[], Awaitable[T]]) -> T:
     """The result of `read`, which reads messages and then the records that they reference. Reads again if a message was
     removed in between.
 

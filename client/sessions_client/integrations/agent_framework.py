@@ -144,7 +144,7 @@ class SessionsHistoryProvider(HistoryProvider):
             stored = await self._history(key, limit)
             return stored, await self._messages(key, stored)
 
-        return await payloads.settled(read)
+        return await payloads.read_with_parts(read)
 
     async def _history(self, key: str, limit: int) -> Sequence[StoredMessage]:
         if limit <= 0:

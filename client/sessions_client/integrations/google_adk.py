@@ -104,7 +104,9 @@ class SessionsSessionService(BaseSessionService):
     ) -> Session | None:
         """The session with its state and events; None if there is none."""
         try:
-            return await payloads.settled(lambda: self._stored(app_name, user_id, session_id.strip(), config))
+            return await payloads.read_with_parts(
+                lambda: self._stored(app_name, user_id, session_id.strip(), config)
+            )
         except NotFound:
             return None
 
@@ -206,7 +208,7 @@ class SessionsSessionService(BaseSessionService):
         """Commits the event; returns the marker of the stored state afterwards."""
         marker = session._storage_update_marker
         if not marker:
-            marker = await payloads.settled(lambda: self._marker(key, session))
+            marker = await payloads.read_with_parts(lambda: self._marker(key, session))
         deltas = _session_util.extract_json_safe_state_delta(event.actions.state_delta or {})
         committed = await payloads.commit(
             self._client,
@@ -220,7 +222,7 @@ class SessionsSessionService(BaseSessionService):
         return str(committed.results[0].sequence)
 
     async def _marker(self, key: str, session: Session) -> str:
-        """The marker of the stored state, for a session object without one: its time or its last event is the
+        """The marker of the stored state, for a session object that has none but whose time or last event is the
         newest."""
         head, history = await self._client.sessions.read(
             ops.read_record(head_name(key)), ops.read_history(key, limit=1)

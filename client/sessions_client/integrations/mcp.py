@@ -141,7 +141,7 @@ def _add_writing(made: MCPServer[Any], client: AsyncClient, storage_options: Any
 
     @made.tool(annotations=ToolAnnotations(destructive_hint=True))
     async def delete_session(session_id: str) -> str:
-        """Erases a session with all of it, for good."""
+        """Erases a session and everything in it, permanently."""
         return await _result(lambda: client.sessions.delete(session_id))
 
 

@@ -154,7 +154,7 @@ class SessionsSession(SessionABC):
             messages = await self._messages(limit, after)
             return messages, await self._items(messages)
 
-        return await payloads.settled(read)
+        return await payloads.read_with_parts(read)
 
     async def _messages(self, limit: int, after: int | None) -> Sequence[Message]:
         if limit <= 0:

@@ -157,7 +157,7 @@ class SessionsConversationStore(ConversationStore):
             return entry
 
         try:
-            return await payloads.settled(read)
+            return await payloads.read_with_parts(read)
         except NotFound:
             raise LookupError(entry_id) from None
 
@@ -207,7 +207,7 @@ class SessionsConversationStore(ConversationStore):
             messages = await self._client.sessions.get_history(session_id, limit=_EVERYTHING)
             return await self._entries(session_id, messages)
 
-        return await payloads.settled(read)
+        return await payloads.read_with_parts(read)
 
     async def _entries(self, session_id: str, messages: Sequence[Message]) -> list[ConversationEntry]:
         return [

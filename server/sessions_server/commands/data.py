@@ -24,7 +24,7 @@ def export(file: Path, *, settings: Settings) -> None:
 
     FILE can be imported into any other database, of either kind. If the export was interrupted, run it again on the
     same database: it resumes where it stopped. In FILE, the content of encrypted sessions is encrypted and everything
-    else is in clear. On SQLite stop the server first; on PostgreSQL, concurrent changes may be missed. A session whose
+    else is not. On SQLite stop the server first; on PostgreSQL, concurrent changes may be missed. A session whose
     stored data is damaged is named and left out, and the exit code is then 1.
     """
     require_database(settings)
@@ -48,12 +48,12 @@ def import_(file: Path, *, settings: Settings) -> None:
     sessions need the keyring that they were exported with.
     """
     added, there, over = run(_import(settings, file))
-    typer.echo(f"{added} sessions were imported, {there} existed already, {over} have expired for good")
+    typer.echo(f"{added} sessions were imported, {there} existed already, {over} had expired for good")
 
 
 @with_settings("database_url")
 def vacuum(*, settings: Settings) -> None:
-    """Gives the unused room of the SQLite file back to the disk.
+    """Returns the unused space of the SQLite file to the disk.
 
     Stop the server first. SQLite writes a second copy of the file, so the disk needs room for both. A file made by an
     earlier release then shrinks by itself while a server runs, as new ones do.

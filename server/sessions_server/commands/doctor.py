@@ -1,4 +1,4 @@
-"""`sessions-server doctor`: looks at all that a server with these settings needs, and changes nothing."""
+"""`sessions-server doctor`: checks everything that a server with these settings needs, and changes nothing."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def doctor(
     through: Annotated[
         str,
         typer.Option(
-            help="The address that clients use, HOST:PORT or https://HOST:PORT: what a proxy there does to calls."
+            help="The address that clients use, HOST:PORT or https://HOST:PORT: checks the proxy there."
         ),
     ] = "",
     settings: Settings,
@@ -42,7 +42,7 @@ def doctor(
     """Checks what a server needs, and changes nothing.
 
     Settings, database, keyring, TLS and clock, and with --through the proxy in front of a running server. A line that
-    begins with `note` is worth a look, one with FAIL must be fixed. Exits with 1 if there is one.
+    begins with `note` is worth a look; one with FAIL names what must be fixed, and the exit code is then 1.
     """
     examination = _Examination(settings, through)
     failed = False
@@ -140,7 +140,7 @@ class _Examination:
         if older:
             yield (
                 NOTE,
-                "Some sessions are under an older key; a running server brings them under the current one.",
+                "Some sessions' keys are wrapped by an older key; a running server rewraps them.",
             )
 
     def _of_tls(self) -> Iterator[Finding]:
@@ -155,9 +155,9 @@ class _Examination:
             return
         left = tls.expires() - datetime.now(UTC)
         if left < SOON:
-            yield NOTE, f"A certificate ends in {left.days} days; renew it, and no restart is needed."
+            yield NOTE, f"A certificate expires in {left.days} days; renew it. No restart is needed."
         else:
-            yield OK, f"The certificates are good for {left.days} days."
+            yield OK, f"The certificates are valid for {left.days} days."
 
     def _of_clock(self) -> Iterator[Finding]:
         if self._survey is None:
@@ -175,7 +175,7 @@ class _Examination:
 
     def _of_proxy(self) -> Iterator[Finding]:
         if not self._through:
-            yield NOTE, "Not looked at; name the address that clients use with --through."
+            yield NOTE, "Not checked; give the address that clients use with --through."
             return
         from sessions_server.rpc.probe import probe
 

@@ -49,7 +49,7 @@ def rotate(file: Path) -> None:
 
     current = rotate_keyring(file, now=datetime.now(UTC)).current
     typer.echo(
-        f"key {current} is now current; running servers bring older sessions under it, "
+        f"key {current} is now current; running servers rewrap older sessions with it, "
         "as does `sessions-server keyring rewrap`"
     )
 
@@ -80,14 +80,14 @@ def rewrap(*, settings: Settings) -> None:
         rewrapper = run(_rewrap(settings))
     except StoreInUse:
         raise SetupError(
-            "A running server has the database, and brings its sessions under the current key by itself; "
-            "its log says when all are. To do it here, stop the server first."
+            "A running server has the database open, and rewraps its sessions by itself; "
+            "its log says when it is done. To do it here, stop the server first."
         ) from None
     if rewrapper.failed:
         raise SetupError(
             f"{rewrapper.changed} sessions were rewrapped, and {rewrapper.failed} cannot be: {rewrapper.failure}"
         )
-    typer.echo(f"{rewrapper.changed} sessions were rewrapped; all are under the keyring's current key")
+    typer.echo(f"{rewrapper.changed} sessions were rewrapped; all are wrapped by the current key")
 
 
 async def _rewrap(settings: Settings) -> Rewrapper:

@@ -1,8 +1,8 @@
 """`sessions-server share`: serves one database file to all programs on a machine that open it.
 
-Clients start it; nobody types it. It exits a moment after the last client: each holds a shared lock on the lease,
-which the kernel drops however a program ends. A starting or exiting process holds the gate, so that no client finds a
-server that is about to exit.
+Clients start it, not users. It exits a moment after the last client: each client holds a shared lock on the lease,
+which the kernel releases however a program ends. A starting or exiting process holds the gate, so that no client finds
+a server that is about to exit.
 """
 
 from __future__ import annotations
@@ -31,21 +31,22 @@ LOOK_SECONDS = 0.5
 def share(
     database: Path,
     *,
-    socket: Annotated[Path, typer.Option()],
+    socket: Annotated[Path, typer.Option(help="Socket for gRPC.")],
+    local: Annotated[Path, typer.Option(help="Socket for unary calls.")],
     lease: Annotated[Path, typer.Option()],
     gate: Annotated[
         int, typer.Option(help="Descriptor of the locked gate, inherited from the program that starts this.")
     ],
     about: Annotated[Path, typer.Option(help="File that tells clients which version serves.")],
 ) -> None:
-    """Serves one database file over a Unix socket, for as long as a client holds the lease."""
+    """Serves one database file over Unix sockets, for as long as a client holds the lease."""
     from sessions_server.settings import Settings
 
     settings = Settings(listen=f"unix:{socket}", database_url=f"sqlite+aiosqlite:///{database.resolve()}")
-    run(_share(settings, lease=lease, gate=gate, about=about))
+    run(_share(settings, local=local, lease=lease, gate=gate, about=about))
 
 
-async def _share(settings: Settings, *, lease: Path, gate: int, about: Path) -> None:
+async def _share(settings: Settings, *, local: Path, lease: Path, gate: int, about: Path) -> None:
     from sessions_server.app import serve_until
     from sessions_server.observability import configure_logging
 
@@ -60,7 +61,7 @@ async def _share(settings: Settings, *, lease: Path, gate: int, about: Path) -> 
         leaving.append(asyncio.ensure_future(_leave_with_the_last(stop, lease=lease, gate=gate)))
 
     leaving: list[asyncio.Task[None]] = []
-    await serve_until(stop, settings, ready=ready)
+    await serve_until(stop, settings, ready=ready, local=local)
 
 
 async def _leave_with_the_last(stop: asyncio.Event, *, lease: Path, gate: int) -> None:

@@ -20,7 +20,7 @@ def group() -> None:
 def new(
     tenant: Annotated[str, typer.Option(help="Tenant whose sessions the token gives access to.")],
     access: Annotated[Access, typer.Option(help="What it allows.")] = Access.WRITE,
-    name: Annotated[str, typer.Option(help="Whom the logs name.")] = "",
+    name: Annotated[str, typer.Option(help="The caller's name in the logs.")] = "",
 ) -> None:
     """Makes a token, and shows it once.
 
@@ -29,5 +29,5 @@ def new(
     from sessions_server.security.tokens import new_token
 
     made = new_token(tenant=tenant, access=access, name=name)
-    typer.echo(f"The token, shown this once: {made.token}", err=True)
+    typer.echo(f"The token, which is shown only once: {made.token}", err=True)
     typer.echo(made.entry)

@@ -3,7 +3,7 @@
     {"format":"sessions.v1.export"}         what the file is
     {"header":…} … {"footer":…}             a session, as in an export
     {"header":…} {"key":…} {"sealed":…} … {"sealed_footer":…}
-                                            an encrypted session: only its header is in clear
+                                            an encrypted session: only its header is readable
     {"scope":…} … {"footer":…}              the records of a user or a tenant; sealed as above if there is a keyring
     {"damaged":…}                           a session that could not be read and is not in the file
     {"end":{"count":…,"sha256":…}}          only once the file is whole: how many of these, and the digest of every byte

@@ -8,7 +8,7 @@ import os
 import tempfile
 from base64 import b64decode
 from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -42,7 +42,6 @@ from sessions_server.dump.lines import (
 from sessions_server.service.sealing import Plain, Sealed
 
 if TYPE_CHECKING:
-    from sessions_server.domain.models import Json
     from sessions_server.domain.ports import Cells, Envelope
 
 
@@ -157,7 +156,7 @@ def _as_lines(path: Path, file: IO[bytes]) -> Iterator[IO[bytes]]:
     records = _records_of_document(path, file, line)
     digest = hashlib.sha256()
     with tempfile.TemporaryFile() as lines:
-        for part in (FIRST_LINE, *(dumps(record) + b"\n" for record in records)):
+        for part in (FIRST_LINE, *records):
             lines.write(part)
             digest.update(part)
         lines.write(end_of(1, digest) + b"\n")
@@ -165,7 +164,8 @@ def _as_lines(path: Path, file: IO[bytes]) -> Iterator[IO[bytes]]:
         yield lines
 
 
-def _records_of_document(path: Path, file: IO[bytes], line: bytes) -> list[Json]:
+def _records_of_document(path: Path, file: IO[bytes], line: bytes) -> list[bytes]:
+    """The lines of the document's records."""
     text = file.read(LONGEST_LINE + 1)
     try:
         document = loads(text) if len(text) <= LONGEST_LINE else None
@@ -173,7 +173,8 @@ def _records_of_document(path: Path, file: IO[bytes], line: bytes) -> list[Json]
         document = None
     match document:
         case {"format": form.FORMAT, "records": [*records]}:
-            return records
+            with suppress(TypeError):  # raised for JSON that nests too deeply
+                return [dumps(record) + b"\n" for record in records]
     raise altered(path) if form.FORMAT.encode() in line else not_an_export(path, line)
 
 

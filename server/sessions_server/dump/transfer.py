@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 
     from sessions_server.domain.commit import Commit
     from sessions_server.domain.models import Session, SessionKey
-    from sessions_server.domain.ports import ReadStore
+    from sessions_server.domain.ports import ReadStore, SessionStore
     from sessions_server.domain.records import Scope
     from sessions_server.domain.transfer import ExportRecord
     from sessions_server.dump.reader import DumpReader
     from sessions_server.dump.writer import DumpWriter
-    from sessions_server.service.transfer import SessionStore, Transfers
+    from sessions_server.service.transfer import Transfers
 
 KEYS_PER_STEP = 256
 
