@@ -158,6 +158,13 @@ def in_first(kind: str, change: Callable[[Any], object]) -> Alter:
     return alter
 
 
+def nested(levels: int) -> dict[str, Any]:
+    value: dict[str, Any] = {}
+    for _ in range(levels - 1):
+        value = {"a": value}
+    return value
+
+
 def session_in(line: Any) -> dict[str, Any]:
     found: dict[str, Any] = line["header"]["session"]
     return found
@@ -183,6 +190,10 @@ UNSOUND: dict[str, Alter] = {
     "a span that is a number": in_first("header", lambda it: session_in(it)["config"].update(timeout=5)),
     "a version that is a truth": in_first("header", lambda it: it["header"].update(version=True)),
     "a context that is a number": in_first("context", lambda it: it["context"].update(data=5)),
+    "metadata that no client can read": in_first(
+        "header", lambda it: session_in(it).update(metadata=nested(33))
+    ),
+    "data that no client can read": in_first("messages", lambda it: message_in(it).update(data=nested(33))),
     "a content that is a list": in_first("messages", lambda it: message_in(it).update(content=[])),
     "a payload that is no base64": in_first("messages", lambda it: message_in(it).update(payload="*")),
     "a message without a time": in_first("messages", lambda it: message_in(it).pop("create_time")),
@@ -190,6 +201,24 @@ UNSOUND: dict[str, Alter] = {
     "a count that is a text": in_first("footer", lambda it: it["footer"].update(message_count="1")),
     "a record of no kind": in_first("context", lambda it: it.update(what=it.pop("context"))),
 }
+
+
+def too_deep(lines: Lines) -> Lines:
+    return in_first("context", lambda it: it["context"].update(data=nested(300)))(lines)
+
+
+def test_lines_that_nest_too_deeply_are_refused_with_a_sentence(place: Place) -> None:
+    place.write(sealed_again(too_deep(place.lines())))
+    assert place.complained("import", "dump", database="b.db") == (
+        "Stopped at session s0 of tenant default: record: JSON nests at most 32 levels; make it flatter."
+    )
+    assert not place.has_sessions("b.db")
+
+
+def test_a_document_that_nests_too_deeply_is_refused_with_a_sentence(place: Place) -> None:
+    records = [json.loads(line) for line in too_deep(place.lines())[1:5]]
+    place.write([json.dumps({"format": "sessions.v1.export", "records": records}).encode()])
+    assert place.complained("import", "dump", database="b.db") == ALTERED
 
 
 @pytest.mark.parametrize("name", UNSOUND)
@@ -316,5 +345,5 @@ def test_a_damaged_session_is_named_and_the_rest_is_exported(place: Place) -> No
         b'{"damaged":{"tenant":"default","session_id":"s1"}}'
     ]
     assert place.said("import", "rescued", database="b.db") == (
-        f"{SESSIONS - 1} sessions were imported, 0 existed already, 0 have expired for good"
+        f"{SESSIONS - 1} sessions were imported, 0 existed already, 0 had expired for good"
     )

@@ -142,8 +142,8 @@ def test_certificates_are_reported_before_they_expire(tmp_path: Path) -> None:
     now = datetime.now(UTC)
     tls = {"SESSIONS_TLS_CERT": "cert.pem", "SESSIONS_TLS_KEY": "key.pem"}
     for days, line in (
-        (60, "ok The certificates are good for 59 days."),
-        (5, "note A certificate ends in 4 days"),
+        (60, "ok The certificates are valid for 59 days."),
+        (5, "note A certificate expires in 4 days"),
     ):
         pair = Authority().issue("server", valid=(now - timedelta(days=1), now + timedelta(days=days)))
         (tmp_path / "cert.pem").write_bytes(pair.certificate)

@@ -119,6 +119,7 @@ async def test_all_sessions_move_to_another_database(folder: Path) -> None:
         async with AsyncClient(server.address) as client:
             session = await client.sessions.create(user_id="u1", metadata={"device": "web"})
             await client.sessions.add_message(session.id, role="user", content="moves")
+    paste("sessions-server vacuum", folder=folder)
     paste("export sessions.dump", folder=folder)
     moved = {"SESSIONS_DATABASE_URL": f"sqlite+aiosqlite:///{folder / 'moved.db'}"}
     with start_server(folder, env=moved) as server:

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from sessions_client import AsyncClient, Client
-from tests.meta.readme import blocks
+from tests.meta.readme import DEFAULT_ADDRESS, blocks
 from tests.meta.tree import text_of
 from tests.support.ports import HOST, free_port
 from tests.support.server import SOURCES, Server, start_server
@@ -28,17 +28,23 @@ CHILD_SECONDS = 60
 PAGE = text_of(Path("docs/python.md"))
 
 
+def block(about: str, *, address: str = DEFAULT_ADDRESS) -> str:
+    """The only program of the page that contains `about`, for a server at the address."""
+    [text] = [each.text for each in blocks(PAGE) if about in each.text]
+    return text.replace(DEFAULT_ADDRESS, address)
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with start_server(tmp_path_factory.mktemp("server")) as server:
         yield server
 
 
-def program(text: str, *arguments: str) -> str:
-    """The output of a program in its own process: the tests' process must not fork."""
+def program(text: str, *arguments: str, first: str = "") -> str:
+    """The output of a program in its own process, which begins with `first`: the tests' process must not fork."""
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, SOURCES))}
     done = subprocess.run(
-        [sys.executable, "-c", HEAD + text, *arguments],
+        [sys.executable, "-c", first + HEAD + text, *arguments],
         env=env,
         stdout=subprocess.PIPE,
         text=True,
@@ -181,18 +187,22 @@ APPLICATION = """
 import os
 from sessions_client import Client
 
-client = Client({address!r})
-session = client.sessions.create("u").id
+parents = Client({address!r})
+session = parents.sessions.create("u").id
 
 
 def application(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain")])
-    return [f"{{os.getpid()}} {{client.sessions.get(session).id}} {{session}}".encode()]
+    got = [each.sessions.get(session).id for each in (parents, client)]
+    return [f"{{os.getpid()}} {{got == [session, session]}}".encode()]
 """
 
 
-def test_gunicorns_preloaded_workers_use_the_client_of_their_parent(server: Server, tmp_path: Path) -> None:
-    (tmp_path / "application.py").write_text(APPLICATION.format(address=server.address))
+def test_gunicorns_preloaded_workers_use_the_client_of_their_parent_and_the_pages(
+    server: Server, tmp_path: Path
+) -> None:
+    (tmp_path / "myapp.py").write_text(APPLICATION.format(address=server.address))
+    (tmp_path / "gunicorn.conf.py").write_text(block("post_fork", address=server.address))
     listen = f"{HOST}:{free_port()}"
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (*SOURCES, tmp_path)))}
     command = [
@@ -204,21 +214,23 @@ def test_gunicorns_preloaded_workers_use_the_client_of_their_parent(server: Serv
         "2",
         "--bind",
         listen,
-        "application",
+        "myapp",
     ]
     with subprocess.Popen(command, env=env, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as gunicorn:
-        assert gunicorn.stderr is not None
-        booted = 0
-        while booted < 2:
-            line = gunicorn.stderr.readline()
-            assert line, "gunicorn has ended"
-            booted += "Booting worker" in line
-        for _ in range(6):
-            with urllib.request.urlopen(f"http://{listen}/") as answer:
-                worker, got, made = answer.read().decode().split()
-            assert got == made
-            assert int(worker) != gunicorn.pid
-        gunicorn.terminate()
+        try:
+            assert gunicorn.stderr is not None
+            booted = 0
+            while booted < 2:
+                line = gunicorn.stderr.readline()
+                assert line, "gunicorn has ended"
+                booted += "Booting worker" in line
+            for _ in range(6):
+                with urllib.request.urlopen(f"http://{listen}/") as answer:
+                    worker, got = answer.read().decode().split()
+                assert got == "True"
+                assert int(worker) != gunicorn.pid
+        finally:
+            gunicorn.terminate()
 
 
 TASKS = """
@@ -226,7 +238,6 @@ import os
 from pathlib import Path
 
 from celery import Celery
-from celery.signals import worker_process_init
 from sessions_client import Client
 
 address, folder = {address!r}, Path(__file__).parent
@@ -241,15 +252,9 @@ events = before.sessions.subscribe(session, after_sequence=0)
 next(events)
 
 
-@worker_process_init.connect
-def connect(**_):
-    global after
-    after = Client(address)
-
-
 @app.task(name="states")
 def states():
-    return os.getpid(), [client.sessions.get(session).state for client in (before, after)]
+    return os.getpid(), [each.sessions.get(session).state for each in (before, client)]
 """
 SEND = """
 import tasks
@@ -260,11 +265,13 @@ for result in results:
 """
 
 
-def test_celerys_forked_workers_use_the_client_of_their_parent_and_their_own(
+def test_celerys_forked_workers_use_the_client_of_their_parent_and_the_pages(
     server: Server, tmp_path: Path
 ) -> None:
     """The parent has made calls and has an open subscription."""
-    (tmp_path / "tasks.py").write_text(TASKS.format(address=server.address))
+    (tmp_path / "tasks.py").write_text(
+        block("worker_process_init", address=server.address) + TASKS.format(address=server.address)
+    )
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (*SOURCES, tmp_path)))}
     options = (
         "--pool=prefork",
@@ -293,14 +300,6 @@ def test_celerys_forked_workers_use_the_client_of_their_parent_and_their_own(
 
 
 COOPERATING = """
-import gevent.monkey
-
-gevent.monkey.patch_all()
-
-import grpc.experimental.gevent
-
-grpc.experimental.gevent.init_gevent()
-
 import gevent
 
 waits = gevent.event.Event()
@@ -327,7 +326,8 @@ with Client(address) as client:
 
 
 def test_under_gevent_a_waiting_greenlet_blocks_no_other(server: Server) -> None:
-    assert program(COOPERATING, server.address).splitlines() == ["waits", "state_change", "{'active'}"]
+    printed = program(COOPERATING, server.address, first=block("patch_all"))
+    assert printed.splitlines() == ["waits", "state_change", "{'active'}"]
 
 
 @pytest.mark.parametrize("made", [Client, AsyncClient])
@@ -354,8 +354,7 @@ def test_without_asyncio_the_asynchronous_client_says_what_to_use() -> None:
 
 
 async def test_the_pages_endpoint_sends_events_and_keeps_alive(server: Server) -> None:
-    [text] = [block.text for block in blocks(PAGE) if "keep-alive" in block.text]
-    body = textwrap.indent(text.replace("timeout=15", "timeout=0.1"), "    ")
+    body = textwrap.indent(block("keep-alive").replace("timeout=15", "timeout=0.1"), "    ")
     names: dict[str, Any] = {}
     exec(f"async def endpoint(client, session_id, last):\n{body}", names)
     async with AsyncClient(server.address) as client:

@@ -14,8 +14,8 @@ from urllib.request import urlopen
 import pytest
 
 from sessions_client import AsyncClient, Event
-from tests.faults.subscriptions.figures import show
 from tests.support.clock import SharedClock
+from tests.support.figures import show
 from tests.support.flavours import open_client
 from tests.support.ports import HOST, free_port
 from tests.support.postgres import Postgres

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import uuid
 from collections.abc import AsyncIterator
@@ -79,6 +80,23 @@ async def test_events_come_back_as_they_were(service: Any, app: str) -> None:
     assert [each.model_dump_json() for each in found.events] == [each.model_dump_json() for each in added]
     assert found.state == {"k": [1.0], "app:k": 1, "user:k": "u"}
     assert found.last_update_time == added[-1].timestamp
+
+
+async def test_values_of_64_levels_come_back_byte_for_byte(service: Any, app: str) -> None:
+    deep: Any = {"z": 1.0, "a": 2**53 + 1}
+    for _ in range(63):
+        deep = {"within": deep}
+    session = await service.create_session(app_name=app, user_id="u", state={"created": deep})
+    returned = types.Part.from_function_response(name="look", response=deep)
+    added = event("1", changed=deep, **{"app:deep": deep, "user:deep": deep})
+    added.content.parts.append(returned)
+    await service.append_event(session, added)
+    found = await service.get_session(app_name=app, user_id="u", session_id=session.id)
+    assert [each.model_dump_json() for each in found.events] == [added.model_dump_json()]
+    listed = await service.list_sessions(app_name=app, user_id="u")
+    expected = dict.fromkeys(["created", "changed", "app:deep", "user:deep"], json.dumps(deep))
+    for each in (found, *listed.sessions):
+        assert {key: json.dumps(value) for key, value in each.state.items()} == expected
 
 
 async def test_the_newest_events_and_those_since_a_time(service: Any, app: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import uuid
 from collections.abc import AsyncIterator
@@ -12,7 +13,15 @@ import pytest
 from pydantic_ai import Agent, BinaryContent
 from pydantic_ai.conversation import Conversation
 from pydantic_ai.conversation_store import ConversationConflict, InMemoryConversationStore
-from pydantic_ai.messages import ModelMessage, ModelRequest, UserPromptPart
+from pydantic_ai.messages import (
+    ModelMessage,
+    ModelMessagesTypeAdapter,
+    ModelRequest,
+    ModelResponse,
+    ToolCallPart,
+    ToolReturnPart,
+    UserPromptPart,
+)
 from pydantic_ai.models.test import TestModel
 
 from sessions_client import AsyncClient
@@ -68,6 +77,22 @@ async def test_messages_come_back_as_they_were(store: Any, name: str) -> None:
     assert await loaded(store, name) == ["\0 é", ["look", document], "x" * 200_000]
     assert await loaded(store, name, limit=1) == ["x" * 200_000]
     assert await loaded(store, f"{name} no") is None
+
+
+async def test_values_of_64_levels_come_back_byte_for_byte(store: Any, name: str) -> None:
+    deep: Any = {"z": 1.0, "a": 2**53 + 1}
+    for _ in range(63):
+        deep = {"within": deep}
+    messages: list[ModelMessage] = [
+        ModelResponse(parts=[ToolCallPart("look", deep, tool_call_id="1")]),
+        ModelRequest(parts=[ToolReturnPart("look", deep, tool_call_id="1")]),
+    ]
+    await store.save(Conversation(conversation_id=name, messages=messages))
+    found = await store.load(name)
+    dump = ModelMessagesTypeAdapter.dump_json
+    assert dump(found.messages) == dump(messages)
+    arguments, content = found.messages[0].parts[0].args, found.messages[1].parts[0].content
+    assert json.dumps([arguments, content]) == json.dumps([deep, deep])
 
 
 async def test_one_of_two_writers_is_refused(store: Any, name: str) -> None:

@@ -5,7 +5,7 @@ The word after the fence determines how a block is used:
 - `bash`: a script, run from the project's root. One that starts a server may end there: it is done when the server
   says `listening on` and `HTTP on`, and the server runs until the last block.
 - `python`: statements for one interpreter that all these blocks share; `await` is allowed at the top level.
-- `text`, behind a `python` block: what that block prints, where `…` stands for any text.
+- `text`, after a `python` block: what that block prints, where `…` stands for any text.
 
 Every other word, such as `console` or `yaml`, is for reading only. The server listens on a free port and keeps its
 database in a temporary folder; a default address in a block is replaced by that port when the block is run.

@@ -40,8 +40,14 @@ def test_verify_runs_every_check_and_all_tests() -> None:
         text=True,
         check=True,
     )
-    [needed] = re.findall(r"^verify: (.*)$", done.stdout, re.MULTILINE)
-    assert set(needed.split()) == {name for name in TARGETS if name.startswith("verify-")} | {"test"}
+    [checks] = re.findall(r"^VERIFY := (.*)$", done.stdout, re.MULTILINE)
+    assert set(checks.split()) == {name for name in TARGETS if name.startswith("verify-")}
+    [recipe] = re.findall(r"^verify:.*\n((?:\t.*\n)+)", MAKEFILE, re.MULTILINE)
+    runs = [line.split("$(MAKE) --no-print-directory ")[1] for line in recipe.splitlines()]
+    assert runs == [
+        "--jobs 2 --output-sync=target $(filter-out verify-oldest,$(VERIFY))",
+        "verify-oldest test",
+    ]
 
 
 def test_every_failing_check_names_its_fix() -> None:

@@ -48,6 +48,18 @@ def test_sqlalchemy_is_imported_in_storage_and_the_composition_root_only() -> No
     assert places(r"^\s*(import|from) sqlalchemy", elsewhere) == []
 
 
+def test_contracts_between_layers_are_in_the_domain() -> None:
+    package = Path("server/sessions_server")
+    # What gRPC's and protobuf's own types have in common.
+    shapes = [package / "rpc/convert/common.py", package / "rpc/methods.py"]
+    others = [
+        path
+        for path in project_files("server/*.py")
+        if path.parent != package / "domain" and path not in shapes
+    ]
+    assert places(r"^class .*[(, ]Protocol(\[.*\])?\)", others) == []
+
+
 def test_prose_and_protos_have_lines_of_at_most_120_characters() -> None:
     """Tables and code of a document may be wider."""
     wide = []

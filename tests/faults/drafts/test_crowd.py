@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from sessions_client import AsyncClient
 from tests.faults.drafts.watching import RawWriter, Watcher, channels_for, text_of
-from tests.faults.subscriptions.figures import show
+from tests.support.figures import show
 from tests.support.server import start_server
 
 if TYPE_CHECKING:

@@ -196,7 +196,7 @@ async def test_a_killed_writers_draft_is_committed_as_configured(fleet: Fleet) -
 
 
 @pytest.mark.parametrize("encryption", [False, True])
-async def test_encrypted_content_is_never_in_clear_between_replicas(
+async def test_encrypted_content_is_never_unencrypted_between_replicas(
     fleet: Fleet, *, encryption: bool
 ) -> None:
     canary = "a canary in a cage" if encryption else "a canary in the open"

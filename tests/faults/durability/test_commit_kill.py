@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.faults.subscriptions.figures import show
 from tests.support.amounts import amount
+from tests.support.figures import show
 
 if TYPE_CHECKING:
     import pytest

@@ -14,7 +14,7 @@ import pytest
 from sessions_client import AsyncClient, Client, ResourceExhausted
 from tests.faults.durability.load import Load, check_histories, check_repeats, started_sessions, stub_of
 from tests.faults.durability.on_small_disk import as_seen_by
-from tests.faults.subscriptions.figures import show
+from tests.support.figures import show
 from tests.support.server import Server, sqlite_url, start_server
 
 DISK_BYTES: Final = 8 * 1024 * 1024

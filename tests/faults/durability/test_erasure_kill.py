@@ -8,8 +8,8 @@ from contextlib import closing
 from pathlib import Path
 
 from sessions_client import Client
-from tests.faults.subscriptions.inside import eventually
 from tests.support.server import start_server
+from tests.support.waiting import eventually
 
 BATCHES = 6
 BATCH = 1_000
@@ -38,7 +38,7 @@ async def test_rows_hidden_before_a_kill_are_erased_after_the_restart(tmp_path: 
             assert client.sessions.clear_history(session.id) == BATCHES * BATCH
             server.send(signal.SIGKILL)
         server.wait()
-        assert items_left(database) == 1, "it was killed before it came to the end"
+        assert items_left(database) == 1, "it was killed before it finished"
         assert traces(tmp_path) > 0
         server.start()
         with Client(server.address) as client:

@@ -12,7 +12,7 @@ import pytest
 
 from sessions_proto.v1 import sessions_pb2 as pb, sessions_pb2_grpc as pb_grpc
 from tests.faults.durability.load import Load, check_histories, check_repeats, started_sessions, stub_of
-from tests.faults.subscriptions.figures import show
+from tests.support.figures import show
 from tests.support.server import Server, start_server
 
 WRITERS: Final = 32

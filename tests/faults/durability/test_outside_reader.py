@@ -1,4 +1,4 @@
-"""Another program reads the database file for long: callers do not notice, and erased content leaves the file
+"""Another program reads the database file for a long time: callers do not notice, and erased content leaves the file
 afterwards."""
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from tests.faults.subscriptions.figures import show
-from tests.faults.subscriptions.inside import eventually
+from tests.support.figures import show
 from tests.support.server import start_server
+from tests.support.waiting import eventually
 from tests.wire.stubs import Caller, message
 
 if TYPE_CHECKING:

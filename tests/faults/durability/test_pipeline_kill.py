@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from sessions_client import AsyncClient, AsyncPipeline
-from tests.faults.subscriptions.figures import show
 from tests.support.amounts import amount
+from tests.support.figures import show
 from tests.support.server import Server, start_server
 
 if TYPE_CHECKING:

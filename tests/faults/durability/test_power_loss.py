@@ -14,7 +14,7 @@ import apsw
 
 from sessions_server.storage.sqlite.connection import WRITER_PRAGMAS
 from tests.faults.durability.lossy_disk import LossyDisk
-from tests.faults.subscriptions.figures import show
+from tests.support.figures import show
 
 if TYPE_CHECKING:
     import pytest
@@ -80,13 +80,13 @@ def stored_after_one_loss(disk: LossyDisk, pragmas: tuple[str, ...], rng: random
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     disk.lose_power_after(rng.randrange(MOST_OPERATIONS))
     acknowledged = commit_until_the_power_fails(connection, rng)
-    assert disk.lost, "the commits ended with the power, not before"
+    assert disk.lost, "the commits ended before the power was lost"
     close_without_power(connection)
     disk.restore_power()
     connection = connect(disk, pragmas)
     sequences = [sequence for (sequence,) in connection.execute("SELECT sequence FROM log ORDER BY sequence")]
     assert connection.execute("PRAGMA quick_check").fetchall() == [("ok",)]
-    assert sequences == list(range(1, len(sequences) + 1)), "no commit is there without those before it"
+    assert sequences == list(range(1, len(sequences) + 1)), "a commit exists although an earlier one was lost"
     connection.close()
     return acknowledged, len(sequences)
 

@@ -11,8 +11,8 @@ import grpc
 
 from sessions_proto.v1 import commits_pb2, commits_pb2_grpc, records_pb2, sessions_pb2 as pb
 from tests.faults.durability.load import started_sessions
-from tests.faults.subscriptions.figures import show
 from tests.support.amounts import amount
+from tests.support.figures import show
 from tests.support.server import Server, start_server
 
 if TYPE_CHECKING:

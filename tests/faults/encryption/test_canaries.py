@@ -1,4 +1,4 @@
-"""No content of an encrypted session is in clear on the disk or in a log; unencrypted content is found there."""
+"""No content of an encrypted session is unencrypted on the disk or in a log; unencrypted content is found there."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 
 from sessions_proto.v1 import sessions_pb2 as pb
 from sessions_server.security.keyring import create_keyring
-from tests.faults.subscriptions.figures import show
+from tests.support.figures import show
 from tests.support.server import Server, start_server
 from tests.wire.stubs import Caller, message, struct
 

@@ -16,11 +16,11 @@ import pytest
 
 from sessions_client import AsyncClient, FailedPrecondition
 from sessions_server.security.keyring import create_keyring, rotate_keyring
-from tests.faults.subscriptions.figures import show
-from tests.faults.subscriptions.inside import eventually
 from tests.support.command_line import line_of, run_here, said, sentence_of
+from tests.support.figures import show
 from tests.support.postgres import Postgres, running_postgres
 from tests.support.server import Server, sqlite_url, start_server
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     import subprocess
@@ -140,7 +140,7 @@ async def test_a_running_server_rewraps_all_sessions_with_a_new_key(
         assert REWRAPPED in server.log
     show(
         capsys,
-        f"{SESSIONS} sessions rewrapped while {rounds} rounds of reads and writes went on without a failure",
+        f"{SESSIONS} sessions rewrapped while {rounds} rounds of reads and writes succeeded meanwhile",
     )
 
 
@@ -186,7 +186,7 @@ async def test_the_command_line_rewraps_on_sqlite_once_the_server_is_stopped(
             ids = await fill(client, 3)
         rotate(keyring)
         refused = sentence_of(await rewrap(tmp_path, env))
-        assert refused.startswith("A running server has the database, and brings its sessions under")
+        assert refused.startswith("A running server has the database open, and rewraps its sessions")
         server.stop()
         assert line_of(await rewrap(tmp_path, env)).startswith("3 sessions were rewrapped")
         assert line_of(await rewrap(tmp_path, env)).startswith("0 sessions were rewrapped")

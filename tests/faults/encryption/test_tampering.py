@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from sessions_server.security.keyring import create_keyring
-from tests.faults.subscriptions.figures import show
+from tests.support.figures import show
 from tests.support.server import Server, start_server
 from tests.wire.deployments import GLOBEX, WRITER, tokens_file
 from tests.wire.stubs import Caller, Refusal, message, refused, set_change, struct

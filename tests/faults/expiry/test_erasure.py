@@ -21,10 +21,10 @@ from sessions_proto.v1 import sessions_pb2 as pb
 from sessions_server.security.keyring import create_keyring
 from tests.faults.durability.load import stub_of
 from tests.faults.expiry.probes import Stub, each
-from tests.faults.subscriptions.figures import show
-from tests.faults.subscriptions.inside import eventually
 from tests.support.clock import SharedClock
+from tests.support.figures import show
 from tests.support.server import Server, start_server
+from tests.support.waiting import eventually
 from tests.wire.stubs import Caller, message, struct
 
 CANARIES = 200
@@ -186,7 +186,7 @@ async def test_scattered_erasures_leave_no_copy_behind(
             return sorted(erased & {found.decode() for found in CANARY.findall(stored)})
 
         assert await eventually(look, lambda found: not found) == []
-    assert await look() == [], "a stop writes none of it back"
+    assert await look() == [], "a stop does not write any of it again"
     with closing(sqlite3.connect(folder / "sessions.db")) as database:
         assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
     show(capsys, f"{len(erased)} pieces of content, erased in a random order: none is left")

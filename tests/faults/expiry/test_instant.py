@@ -15,8 +15,8 @@ from sessions_server.domain.models import Micros
 from tests.faults.durability.load import stub_of
 from tests.faults.expiry.population import GONE, VERBS, Specimen, random_spans, random_specimen
 from tests.faults.expiry.probes import Inspector, each
-from tests.faults.subscriptions.figures import show
 from tests.support.clock import START, SharedClock
+from tests.support.figures import show
 from tests.support.server import Server, start_server
 
 SESSIONS = 10_000

@@ -32,12 +32,12 @@ from sessions_server.security.keyring import Keyring, create_keyring, load_keyri
 from sessions_server.service.expiry import RETRIED_AT_ONCE
 from sessions_server.storage.sqlite.connection import driver_of
 from tests.faults.expiry.replica import Replica, running_replica
-from tests.faults.subscriptions.figures import show
-from tests.faults.subscriptions.inside import eventually
 from tests.support import commits as c
 from tests.support.clock import START, HandClock
+from tests.support.figures import show
 from tests.support.postgres import running_postgres
 from tests.support.server import sqlite_url
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from sessions_server.domain.ports import Cells

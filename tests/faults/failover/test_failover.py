@@ -19,8 +19,8 @@ from sessions_server.storage.postgres import runner
 from sessions_server.storage.store import Store, open_store
 from tests.conformance.harness import KEY, Harness, create
 from tests.faults.failover.load import Load, Verdict, running_load
-from tests.faults.subscriptions.figures import show
 from tests.support.clock import HandClock
+from tests.support.figures import show
 from tests.support.ports import HOST
 from tests.support.postgres import ROLE, Postgres, running_postgres
 from tests.support.replicas import running_replicas
@@ -99,11 +99,14 @@ async def test_a_primary_that_hangs_and_returns_loses_nothing(
 ) -> None:
     """The standby was synchronous. The returning server still considers itself the primary and accepts writes."""
     await pair.begin(synchronous=True)
+    url = pair.url  # names the host that falls silent first
     async with running_load(addresses, "silent") as load:
         await load.more(WRITES)
         with pair.primary.silent():
             await pair.promote()
             await load.more(WRITES)
+            async with running_store(url) as started_meanwhile:
+                await started_meanwhile.heads([KEY])
         await pair.wait_for_standby(pair.standby, False)
         before = await messages_in(pair.standby)
         for _ in range(2):
@@ -143,7 +146,7 @@ async def test_streams_learn_which_events_an_asynchronous_standby_lost(
         await load.more(2 * WRITES)
     report(capsys, "a primary that is killed, its standby asynchronous", load)
     assert load.verdict is not None
-    assert load.verdict.lost > 0, "there was nothing to be notified of"
+    assert load.verdict.lost > 0, "no write was lost, so there is nothing to report"
     assert load.verdict.holes == 0
     assert load.verdict.notified == len(load.followers)
 

@@ -12,8 +12,8 @@ import pytest
 from sessions_client import AsyncClient
 from tests.faults.linearizability.history import History, Look, State, Write, faults_of
 from tests.faults.linearizability.storm import Storm
-from tests.faults.subscriptions.figures import show
 from tests.support.amounts import amount
+from tests.support.figures import show
 from tests.support.replicas import running_replicas
 from tests.support.server import Server, start_server
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from sessions_client import AsyncClient, Message
 from tests.faults.replicas.storm import until_done
-from tests.faults.subscriptions.figures import show
+from tests.support.figures import show
 from tests.support.ports import HOST
 from tests.support.postgres import Postgres
 from tests.support.proxy import proxy_to

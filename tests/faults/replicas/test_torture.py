@@ -12,7 +12,7 @@ import pytest
 from sessions_client import Event, EventType, Message
 from tests.faults.replicas.storm import Outcome, Plan, Reader, Write, run
 from tests.faults.replicas.verdict import Verdict, judge
-from tests.faults.subscriptions.figures import show
+from tests.support.figures import show
 from tests.support.postgres import Postgres, running_postgres
 from tests.support.replicas import running_replicas
 

@@ -83,11 +83,11 @@ async def test_templates_that_cannot_be_rendered_are_reported(
 @pytest.mark.parametrize(
     "value",
     [
-        "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
-        "{{ 10 ** (10 ** 10) }}",
+        "{% for a in range(9999) %}{% for b in range(30000) %}{% endfor %}{% endfor %}",
+        "{{ 7 ** 12000000 % 10 }}",
     ],
 )
-async def test_an_endless_template_is_stopped_and_the_next_one_is_rendered(
+async def test_a_template_that_takes_too_long_is_stopped_and_the_next_one_is_rendered(
     renderer: Renderer, value: str
 ) -> None:
     with pytest.raises(StepProblem, match="more than 2 seconds of processor time"):
