@@ -1,10 +1,10 @@
 # Everything a contributor runs. Each target makes what it needs first, so a fresh clone may begin with any of them.
-# Asked of the machine: make, a POSIX shell, and Python 3.11 or later (the first found below, or PYTHON=…).
+# The machine needs make, a POSIX shell, and Python 3.11 or later (the first found below, or PYTHON=…).
 
 PYTHON ?= $(shell for each in python3 python3.14 python3.13 python3.12 python3.11 python; do \
 	$$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$each && break; done)
-# The real place of the project, also where a test sees it through links: programs are installed with the path of their
-# interpreter in them.
+# The project's real path, even where a test sees the project through links: installed programs contain the path of
+# their interpreter.
 ROOT := $(dir $(realpath $(firstword $(MAKEFILE_LIST))))
 BIN := .venv/bin
 READY := .venv/.ready
@@ -14,13 +14,13 @@ VERIFY := verify-format verify-lint verify-types verify-imports verify-proto ver
 	verify-sync verify-console verify-docs verify-sizes verify-oldest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-fast integrations verify fix gen console fmt bench bench-compare docs release-protos $(VERIFY) \
+.PHONY: help setup run test test-fast integrations verify fix gen console fmt bench bench-page bench-compare docs release-protos $(VERIFY) \
 	fix-format fix-lint fix-proto fix-generated fix-sync fix-console fix-docs
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1m%-18s\033[0m %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-setup: $(READY) ## Make .venv with all that is needed to run, test and change the project.
+setup: $(READY) ## Make .venv with everything that running, testing and changing the project needs.
 
 # Made again only when pyproject.toml changes. pip older than 25.1 does not know dependency groups.
 $(READY): pyproject.toml
@@ -47,10 +47,18 @@ test-fast: $(READY) ## Run the tests that need neither PostgreSQL nor another to
 integrations: $(READY) ## Run the adapters' contracts, each beside its framework in an environment of its own.
 	SESSIONS_TEST_EVERY_FRAMEWORK=1 $(BIN)/python -m pytest tests/integrations $(ARGS)
 
-verify: $(VERIFY) test ## Run every check and all tests, the README's commands among them.
+# Most checks keep one core busy, so two run at once. The tests of the last two use both cores by themselves.
+verify: $(READY) ## Run every check and all tests, the README's commands among them.
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target $(filter-out verify-oldest,$(VERIFY))
+	@$(MAKE) --no-print-directory verify-oldest test
 
 bench: $(READY) ## Measure speed beside a bare gRPC echo; writes benchmarks/results.json. QUICK=1 takes two minutes.
 	$(BIN)/python benchmarks/run.py $(if $(QUICK),--quick) $(ARGS)
+
+bench-page: $(READY) ## Publish the results of `make bench` in the docs: the table and the chart.
+	@test -f benchmarks/results.json || { echo "There are no results. Run \`make bench\` first."; exit 1; }
+	@cp benchmarks/results.json docs/benchmarks.json
+	@$(BIN)/python -m docs.generate
 
 bench-compare: $(READY) ## Measure the server of another commit beside this tree's: REV=main~1.
 	@test -n "$(REV)" || { echo "Name the commit to compare with: make bench-compare REV=…"; exit 1; }
@@ -62,17 +70,20 @@ console: fix-console ## The same as fix-console.
 
 fmt: fix-format fix-proto ## Format Python and protos.
 
-fix: fix-lint fix-format fix-proto fix-generated fix-sync fix-console fix-docs ## Mend all that can be mended by a command.
+fix: fix-lint fix-format fix-proto fix-generated fix-sync fix-console fix-docs ## Repair everything that a command can repair.
 
-# Without what needs tools or the newest grpcio-health-checking, which needs a newer protobuf than the oldest.
-OF_TOOLS := test_typing.py test_unasync.py
-OLDEST := $(addprefix tests/unit/,client domain http log rpc security service storage) \
+# The suites of client, server and command lines on SQLite, except tests that need other tools or packages, or the newest
+# grpcio-health-checking (which needs a newer protobuf than the oldest), and slow tests that packages hardly affect.
+NOT_OLDEST := $(addprefix unit/client/test_,typing.py unasync.py) \
+	$(addprefix behaviour/test_,command_line.py command_line_dumps.py doctor.py examples.py listening.py) \
+	$(addprefix behaviour/test_,operations.py setup.py tracing.py)
+OLDEST := $(addprefix tests/unit/,client domain http log rpc security service storage) tests/behaviour \
 	$(addprefix tests/conformance/test_,postgres.py reads.py writes.py) \
-	$(addprefix tests/behaviour/test_client_,sessions.py subscription.py) \
-	-k 'unit or memory or sqlite or test_postgres' \
-	--deselect tests/unit/rpc/test_server.py::test_health_lists_the_services $(OF_TOOLS:%=--ignore tests/unit/client/%)
+	-k 'unit or test_postgres or not (postgres or replicas or gunicorn or celery or gevent)' \
+	--hypothesis-profile fast -W 'ignore::DeprecationWarning:typer' $(NOT_OLDEST:%=--ignore tests/%) \
+	--deselect tests/unit/rpc/test_server.py::test_health_lists_the_services
 
-# The last word of a failed check is its cure.
+# A failed check ends by saying how to fix it.
 cure = || { echo "$@ failed: $(1)"; exit 1; }
 
 verify-format: $(READY) ## Check the format of Python code.
@@ -133,17 +144,17 @@ fix-console: $(READY) ## Build the console from its sources; needs Node.js.
 	@$(BIN)/python client/console/build.py
 
 verify-docs: docs ## Check the docs' tables and pictures, and that the site builds without a warning.
-	@$(BIN)/python docs/generate.py --check $(call cure,run \`make fix-docs\`.)
+	@$(BIN)/python -m docs.generate --check $(call cure,run \`make fix-docs\`.)
 
-fix-docs: $(READY) ## Write the lists of settings and of tested versions, and draw the pictures.
-	@$(BIN)/python docs/generate.py
+fix-docs: $(READY) ## Write the tables of the docs that are derived, and draw the pictures.
+	@$(BIN)/python -m docs.generate
 
 verify-sizes: $(READY) ## Check that files and functions stay small; prints their sizes.
 	@$(BIN)/python -m tests.meta.sizes $(call cure,split what is named above.)
 
-verify-oldest: $(READY) ## Run tests of client and server with the oldest packages that pyproject.toml allows.
+verify-oldest: $(READY) ## Run the suites of client and server with the oldest packages that pyproject.toml allows.
 	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python .cache/oldest
-	@$(BIN)/uv pip install --quiet --python .cache/oldest --resolution lowest-direct --editable '$(ROOT)[server,postgres,nats,http,cli]'
+	@$(BIN)/uv pip install --quiet --python .cache/oldest --resolution lowest-direct --editable '$(ROOT)[all]'
 	@$(BIN)/uv pip install --quiet --python .cache/oldest --group test
 	@.cache/oldest/bin/python -m pytest --quiet --numprocesses 2 --dist loadfile -p no:cacheprovider $(OLDEST) \
 		$(call cure,raise the floor in pyproject.toml of the package that is too old.)
