@@ -132,6 +132,24 @@ async def test_messages_keep_their_ids_contents_and_times(bench: Harness) -> Non
     assert [message.sequence for message in after] == [2, 3, 4]
 
 
+@pytest.mark.parametrize("has_other_events", [False, True])
+async def test_the_messages_of_a_fork_have_consecutive_positions(
+    bench: Harness, has_other_events: bool
+) -> None:
+    await bench.apply(create(), set_context({"n": 1}), add("a", "b"))  # 1 to 4
+    await bench.apply(*([set_context({"n": 2})] if has_other_events else []), add("c"), set_context({"n": 3}))
+    await fork(bench)
+    again = key("copy of the copy")
+    await fork(bench, source=COPY, key=again)
+    for each in (COPY, again):
+        messages = (await bench.store.history(each, HistoryQuery(9))).messages
+        assert [(message.body.content, message.sequence) for message in messages] == [
+            ("a", 2),
+            ("b", 3),
+            ("c", 4),
+        ]
+
+
 async def test_the_log_of_a_fork_names_its_origin(
     bench: Harness, data_keys: tuple[bytes | None, bytes | None]
 ) -> None:
