@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Callable, Iterator
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import grpc
 
@@ -53,11 +53,8 @@ class Method(NamedTuple):
     decode: Callable[[bytes], object]
 
 
-class Response(NamedTuple):
-    """The response to the call of this number, or its error."""
-
-    number: int
-    outcome: bytes | LocalError
+Response: TypeAlias = "tuple[int, bytes | LocalError]"
+"""The number of a call, and the response to it or its error."""
 
 
 class Responses:
@@ -66,21 +63,31 @@ class Responses:
     def __init__(self) -> None:
         self._unread = bytearray()
 
-    def read(self, data: bytes) -> Iterator[Response]:
+    def read(self, data: bytes) -> list[Response]:
         """The responses that are complete with this data."""
-        unread, at = self._unread, 0
-        unread += data
-        while len(unread) - at >= RESPONSE.size:
-            size, number, code, text_size = RESPONSE.unpack_from(unread, at)
-            begin = at + RESPONSE.size
-            at_end = begin + size
-            if at_end > len(unread):
+        received: bytes | bytearray = data
+        if self._unread:
+            self._unread += data
+            received = self._unread
+        responses: list[Response] = []
+        at, begin = 0, RESPONSE.size
+        while begin <= len(received):
+            size, number, code, text_size = RESPONSE.unpack_from(received, at)
+            end = begin + size
+            if end > len(received):
                 break
-            rest = bytes(unread[begin + text_size : at_end])
-            text = unread[begin : begin + text_size].decode()
-            yield Response(number, rest if code == 0 else LocalError(_CODES[code], text, rest))
-            at = at_end
-        del unread[:at]
+            rest = bytes(received[begin + text_size : end])
+            if code == 0:
+                responses.append((number, rest))
+            else:
+                text = received[begin : begin + text_size].decode()
+                responses.append((number, LocalError(_CODES[code], text, rest)))
+            at, begin = end, end + RESPONSE.size
+        if received is data:
+            self._unread += data[at:]
+        else:
+            del self._unread[:at]
+        return responses
 
 
 def request_frame(number: int, path: bytes, metadata: Metadata, message: bytes) -> bytes:

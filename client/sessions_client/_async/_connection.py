@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, cast
 from weakref import WeakSet
 
@@ -26,6 +24,8 @@ from sessions_proto.v1.records_pb2_grpc import RecordServiceStub
 from sessions_proto.v1.sessions_pb2_grpc import SessionServiceStub
 
 if TYPE_CHECKING:
+    from types import TracebackType
+
     from sessions_proto.v1.commits_pb2_grpc import CommitServiceAsyncStub
     from sessions_proto.v1.drafts_pb2_grpc import DraftServiceAsyncStub
     from sessions_proto.v1.records_pb2_grpc import RecordServiceAsyncStub
@@ -131,30 +131,30 @@ class Connection:
                 "docs/python.md."
             )
         loop = _backend.running_loop()
+        return self._channels.get(loop) or self._open_in(loop)
+
+    def _open_in(self, loop: asyncio.AbstractEventLoop) -> _Channels:
         with self._lock:
             self.check_open()
-            if loop not in self._channels:
-                # Channels of a closed loop close by themselves when they are garbage-collected.
-                for ended in [each for each in self._channels if each.is_closed()]:
-                    del self._channels[ended]
-                self._channels[loop] = _Channels(self._target)
-            return self._channels[loop]
+            # Channels of a closed loop close by themselves when they are garbage-collected.
+            for ended in [each for each in self._channels if each.is_closed()]:
+                del self._channels[ended]
+            opened = self._channels[loop] = _Channels(self._target)
+            return opened
 
     def check_open(self) -> None:
         """Raises RuntimeError if the client is closed."""
         if self._closed:
             raise closed()
 
-    @contextmanager
-    def in_use(self) -> Iterator[None]:
+    def in_use(self) -> _Use:
         """Encloses a call: turns gRPC's errors for a channel closed during the call into a RuntimeError that says
         so."""
-        try:
-            yield
-        except (grpc.RpcError, grpc.aio.UsageError, asyncio.CancelledError) as failure:
-            if self._closed and _is_due_to_closing(failure):
-                raise closed() from None
-            raise
+        return _Use(self)
+
+    @property
+    def is_closed(self) -> bool:
+        return self._closed
 
     async def pause(self, seconds: float) -> None:
         """Sleeps. Raises RuntimeError if the client is closed meanwhile."""
@@ -184,6 +184,24 @@ class Connection:
             elif loop.is_running():
                 closing = asyncio.wrap_future(asyncio.run_coroutine_threadsafe(opened.close(), loop))
                 await asyncio.wait({closing})  # the loop may end meanwhile, and its channels with it
+
+
+class _Use:
+    """The context of `in_use`. A generator would cost every call several times as much."""
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if exc is not None and self._connection.is_closed and _is_due_to_closing(exc):
+            raise closed() from None
 
 
 def _opened_unary(target: Target) -> tuple[grpc.aio.Channel, Stubs]:
@@ -216,8 +234,10 @@ def _stubs(channel: grpc.aio.Channel) -> Stubs:
 def _is_due_to_closing(failure: BaseException) -> bool:
     if isinstance(failure, grpc.RpcError):
         return failure.code() is grpc.StatusCode.CANCELLED
-    # gRPC also raises CancelledError for a call cancelled by closing, not only for a cancelled task.
-    return isinstance(failure, grpc.aio.UsageError) or not _backend.is_being_cancelled()
+    if isinstance(failure, asyncio.CancelledError):
+        # gRPC also raises it for a call cancelled by closing, not only for a cancelled task.
+        return not _backend.is_being_cancelled()
+    return isinstance(failure, grpc.aio.UsageError)
 
 
 _connections: WeakSet[Connection] = WeakSet()

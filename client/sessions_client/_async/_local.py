@@ -8,6 +8,7 @@ server.
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 import weakref
 from collections import deque
@@ -105,7 +106,12 @@ class _Connection:
             raise unreachable(path, error) from error
         self._responses = Responses()
         self._last = 0
-        self._calls: dict[int, asyncio.Future[bytes]] = {}
+        self._calls: dict[int, tuple[asyncio.Future[bytes], float]] = {}
+        """The calls that wait for their response, by number, and when they expire, on the loop's clock."""
+        # One timer for all calls: most calls end long before they expire, and a timer costs more than their frames.
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = math.inf
+        """When the timer ends, at the latest when the first call expires."""
         self._unsent: deque[bytes | memoryview] = deque()
         self._is_sending = False
         """Whether what is unsent is about to be sent."""
@@ -118,13 +124,14 @@ class _Connection:
         """The response to one request. Raises LocalError."""
         number = self._last = (self._last + 1) % 2**32
         response: asyncio.Future[bytes] = self._loop.create_future()
-        self._calls[number] = response
-        timer = self._loop.call_later(timeout, self._expire, number)
+        expires = self._loop.time() + timeout
+        self._calls[number] = response, expires
+        if expires < self._timer_at:
+            self._set_timer(expires)
         self._send(request_frame(number, path, metadata, message))
         try:
             return await response
         finally:
-            timer.cancel()
             if self._calls.pop(number, None) is not None:
                 self._send(cancel_frame(number))
 
@@ -136,16 +143,29 @@ class _Connection:
         self._loop.remove_reader(self._socket)
         self._loop.remove_writer(self._socket)
         self._close()
+        self._set_timer(math.inf)
         self._unsent.clear()
         calls, self._calls = self._calls, {}
-        for response in calls.values():
+        for response, _ in calls.values():
             if not response.done():
                 response.set_exception(broken(error))
 
-    def _expire(self, number: int) -> None:
-        response = self._calls.get(number)
-        if response is not None and not response.done():
-            response.set_exception(timed_out())
+    def _set_timer(self, at: float) -> None:
+        """Replaces the timer by one that ends at this time, or by none."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None if at == math.inf else self._loop.call_at(at, self._expire)
+        self._timer_at = at
+
+    def _expire(self) -> None:
+        """Ends the calls whose time is over, and waits for the next one's end."""
+        now, following = self._loop.time(), math.inf
+        for response, expires in self._calls.values():
+            if expires > now:
+                following = min(following, expires)
+            elif not response.done():
+                response.set_exception(timed_out())
+        self._set_timer(following)
 
     def _receive(self) -> None:
         try:
@@ -159,7 +179,7 @@ class _Connection:
             self.end()
             return
         for number, outcome in self._responses.read(data):
-            response = self._calls.pop(number, None)
+            response, _ = self._calls.pop(number, (None, None))
             if response is None or response.done():
                 continue
             if isinstance(outcome, LocalError):

@@ -110,11 +110,11 @@ class Caller:
         """Sends one request and returns its response. The request must be safe to repeat: a read, or a write with a
         request id. Raises ResourceExhausted for a request larger than any server accepts."""
         check_size(request)
-
-        def attempt(remaining: float) -> Response:
-            return method(request, timeout=remaining, metadata=self.metadata())
-
-        return self.repeat(attempt, timeout=timeout, request_id=getattr(request, "request_id", ""))
+        return self.repeat(
+            lambda remaining: method(request, timeout=remaining, metadata=self.metadata()),
+            timeout=timeout,
+            request_id=getattr(request, "request_id", ""),
+        )
 
     def ping(self, timeout: Span | None) -> timedelta:
         """Returns how long a health check took. Raises Unavailable if the server cannot be reached or does not

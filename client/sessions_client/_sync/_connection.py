@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import NamedTuple, TypeAlias, cast
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, cast
 from weakref import WeakSet
 
 import grpc
@@ -23,6 +21,9 @@ from sessions_proto.v1.commits_pb2_grpc import CommitServiceStub
 from sessions_proto.v1.drafts_pb2_grpc import DraftServiceStub
 from sessions_proto.v1.records_pb2_grpc import RecordServiceStub
 from sessions_proto.v1.sessions_pb2_grpc import SessionServiceStub
+
+if TYPE_CHECKING:
+    from types import TracebackType
 
 Stub: TypeAlias = SessionServiceStub
 CommitsStub: TypeAlias = CommitServiceStub
@@ -137,16 +138,14 @@ class Connection:
         if self._closing.is_set():
             raise closed()
 
-    @contextmanager
-    def in_use(self) -> Iterator[None]:
+    def in_use(self) -> _Use:
         """Encloses a call: turns gRPC's errors for a channel closed during the call into a RuntimeError that says
         so."""
-        try:
-            yield
-        except (grpc.RpcError, ValueError) as failure:
-            if self._closing.is_set() and _is_due_to_closing(failure):
-                raise closed() from None
-            raise
+        return _Use(self)
+
+    @property
+    def is_closed(self) -> bool:
+        return self._closing.is_set()
 
     def pause(self, seconds: float) -> None:
         """Sleeps. Raises RuntimeError if the client is closed meanwhile."""
@@ -179,11 +178,29 @@ def _begin_again() -> None:
 os.register_at_fork(after_in_child=_begin_again)
 
 
-def _is_due_to_closing(failure: grpc.RpcError | ValueError) -> bool:
-    # A closed channel raises ValueError; the client's InvalidArgument is one too, but also a SessionsError.
+class _Use:
+    """The context of `in_use`. A generator would cost every call several times as much."""
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if exc is not None and self._connection.is_closed and _is_due_to_closing(exc):
+            raise closed() from None
+
+
+def _is_due_to_closing(failure: BaseException) -> bool:
     if isinstance(failure, grpc.RpcError):
         return failure.code() is grpc.StatusCode.CANCELLED
-    return not isinstance(failure, SessionsError)
+    # A closed channel raises ValueError; the client's InvalidArgument is one too, but also a SessionsError.
+    return isinstance(failure, ValueError) and not isinstance(failure, SessionsError)
 
 
 def _opened_unary(target: Target) -> tuple[grpc.Channel, Stubs]:

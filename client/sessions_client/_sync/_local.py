@@ -132,8 +132,8 @@ def _exchange(connection: socket.socket, frame: bytes, end: float) -> bytes | Lo
     connection.sendall(frame)
     responses = Responses()
     while data := connection.recv(RECEIVED_BYTES):
-        for response in responses.read(data):
-            return response.outcome
+        for _, outcome in responses.read(data):
+            return outcome
         _limit(connection, end)
     raise ConnectionResetError(errno.ECONNRESET, "Socket closed")
 

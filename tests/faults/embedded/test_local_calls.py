@@ -74,6 +74,19 @@ async def test_calls_of_a_server_that_hangs_end_by_their_timeout_or_with_their_c
                 await call
 
 
+async def test_each_call_ends_by_its_own_timeout(database: Path) -> None:
+    async with AsyncClient(database, timeout=PATIENCE_SECONDS) as client:
+        session = await client.sessions.create(user_id="u1")
+        with frozen(database):
+            patient = asyncio.create_task(client.sessions.get(session.id))
+            await asyncio.sleep(0)  # it is sent first
+            hurried = [client.sessions.get(session.id, timeout=0.1 - 0.02 * number) for number in range(4)]
+            ended = await asyncio.gather(*hurried, return_exceptions=True)
+            assert [type(each) for each in ended] == [DeadlineExceeded] * 4
+            assert not patient.done()
+        assert (await patient).id == session.id
+
+
 async def test_a_cancelled_call_leaves_the_others_on_its_connection(database: Path) -> None:
     async with AsyncClient(database, timeout=PATIENCE_SECONDS) as client:
         session = await client.sessions.create(user_id="u1")
