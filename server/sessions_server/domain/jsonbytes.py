@@ -20,6 +20,12 @@ def canonical(value: Json) -> bytes:
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
 
 
+def to_keep(encoded: bytes) -> bytes:
+    """A copy of encoded JSON for a cache: orjson leaves a result of any size in a buffer of at least 4 KiB, see
+    https://github.com/home-assistant/core/pull/181245."""
+    return bytes(memoryview(encoded))
+
+
 def loads(data: bytes | memoryview | str) -> Any:
     return orjson.loads(data)
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
+
+ENTRY_BYTES: Final = 250
+"""The memory of an entry besides what its key and value contain, which is most of it if they are small."""
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -24,11 +27,14 @@ class Recent(Generic[K, V]):
         if kept is None:
             if (kept := self._old.get(key)) is None:
                 return None
-            self.keep(key, *kept)
+            self._add(key, *kept)
         return kept[0]
 
     def keep(self, key: K, value: V, size: int) -> None:
-        """`size` is the estimated memory of both, in bytes."""
+        """`size` is the estimated memory of what both contain, in bytes."""
+        self._add(key, value, size + ENTRY_BYTES)
+
+    def _add(self, key: K, value: V, size: int) -> None:
         self._room -= size
         if self._room < 0:
             self._room = self._most - size

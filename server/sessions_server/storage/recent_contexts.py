@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
+from sessions_server.domain.jsonbytes import to_keep
+
 if TYPE_CHECKING:
     from sessions_server.domain.models import JsonObject, SessionKey
 
@@ -35,7 +37,7 @@ class RecentContexts:
             self._room += len(last[0])
         if len(stored) < SMALLEST_BYTES:
             return
-        self._kept[key] = (stored, value)
+        self._kept[key] = (to_keep(stored), value)
         self._room -= len(stored)
         while self._room < 0:
             _, (oldest, _) = self._kept.popitem(last=False)

@@ -20,8 +20,11 @@ LARGEST_BYTES: Final = 4 * 1024
 
 GENERATION_BYTES: Final = 4 * 1024 * 1024
 
-_GROWTH: Final = 5
-"""The memory of a message and its row relative to the stored payload."""
+_GROWTH: Final = 3
+"""The memory of a message and its row relative to the stored payload, besides a constant."""
+
+_MESSAGE_BYTES: Final = 350
+"""The constant."""
 
 _RECENT: Final = Recent[tuple[Any, ...], "Message"](GENERATION_BYTES)
 
@@ -37,5 +40,5 @@ def _read(content: Content, row: tuple[Any, ...]) -> Message:
     message = content.message(*row)
     size = len(row[-1])
     if size <= LARGEST_BYTES:
-        _RECENT.keep(row, message, _GROWTH * size)
+        _RECENT.keep(row, message, _MESSAGE_BYTES + _GROWTH * size)
     return message

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import weakref
 
-from sessions_server.domain.recent import Recent
+from sessions_server.domain.recent import ENTRY_BYTES, Recent
 
 
 class Value:
@@ -13,7 +13,7 @@ class Value:
 
 
 def test_the_cache_is_bounded() -> None:
-    recent = Recent[int, Value](generation_bytes=1_000)
+    recent = Recent[int, Value](generation_bytes=1_000 + 33 * ENTRY_BYTES)
     alive: weakref.WeakSet[Value] = weakref.WeakSet()
     for number in range(1_000):
         value = Value()
@@ -26,7 +26,7 @@ def test_the_cache_is_bounded() -> None:
 
 
 def test_a_value_in_use_stays() -> None:
-    recent = Recent[str, int](generation_bytes=1_000)
+    recent = Recent[str, int](generation_bytes=1_000 + 33 * ENTRY_BYTES)
     recent.keep("always", 0, 30)
     for number in range(1_000):
         recent.keep(str(number), number, 30)

@@ -29,7 +29,7 @@ def made(value: JsonObject) -> Struct:
 
 @given(st.lists(objects, min_size=1, max_size=8), st.lists(st.integers(0, 7), max_size=30))
 def test_repeated_conversions_give_equal_structs(values: list[JsonObject], order: list[int]) -> None:
-    structs = RecentStructs(generation_bytes=100)
+    structs = RecentStructs(generation_bytes=1_000)
     for index in order:
         value, message = values[index % len(values)], pb.Message()
         structs.put(message.data, value)
@@ -47,7 +47,7 @@ def test_a_used_object_is_converted_once(monkeypatch: pytest.MonkeyPatch) -> Non
         put_object(struct, value)
 
     monkeypatch.setattr(recent, "put_object", counted)
-    structs = RecentStructs(generation_bytes=1_000)
+    structs = RecentStructs(generation_bytes=10_000)
     for number in range(100):
         structs.put(Struct(), {"always": "asked for"})
         structs.put(Struct(), {"once": number})

@@ -31,10 +31,13 @@ _MESSAGE: Final = f".{pb.Message.DESCRIPTOR.full_name}"
 _ENCODED: Final = EncodedOnce["HistoryPage"]()
 """Concurrent equal requests share a page."""
 
-_GENERATION_BYTES: Final = 2 * 1024 * 1024
+_GENERATION_BYTES: Final = 4 * 1024 * 1024
 
-_GROWTH: Final = 4
-"""The memory of a message and its encoded form relative to the latter."""
+_GROWTH: Final = 3
+"""The memory of a message and its encoded form relative to the latter, besides a constant."""
+
+_MESSAGE_BYTES: Final = 350
+"""The constant."""
 
 _MESSAGES: Final = Recent[int, "tuple[Message, bytes]"](_GENERATION_BYTES)
 """The encoded form of recent messages by their identity, which they keep while the cache refers to them: the store
@@ -64,7 +67,7 @@ def _encode(message: Message) -> bytes:
     put_message(filled := _FILLED_MESSAGE(), message, _put_bytes)
     encoded: bytes = filled.SerializeToString()
     if len(encoded) <= LARGEST_BYTES:
-        _MESSAGES.keep(id(message), (message, encoded), _GROWTH * len(encoded))
+        _MESSAGES.keep(id(message), (message, encoded), _MESSAGE_BYTES + _GROWTH * len(encoded))
     return encoded
 
 

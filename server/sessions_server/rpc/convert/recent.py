@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from google.protobuf.struct_pb2 import Struct
 
-from sessions_server.domain.jsonbytes import dumps
+from sessions_server.domain.jsonbytes import dumps, to_keep
 from sessions_server.domain.recent import Recent
 from sessions_server.rpc.convert.values import put_object
 
@@ -53,4 +53,4 @@ class RecentStructs:
 
     def _keep(self, json: bytes, made: bytes) -> None:
         if len(json) <= LARGEST_BYTES:
-            self._recent.keep(json, made, len(json) + len(made))
+            self._recent.keep(to_keep(json), made, len(json) + len(made))
