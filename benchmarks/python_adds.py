@@ -1,6 +1,6 @@
-"""Adds messages with the asynchronous Python client, through a database file or a server, and prints the rates.
+"""Adds messages with the asynchronous Python client, through a database file or a server, and prints the rate.
 
-python -m benchmarks.python_adds TARGET SECONDS
+python -m benchmarks.python_adds TARGET SECONDS CALLERS
 """
 
 from __future__ import annotations
@@ -17,16 +17,14 @@ from benchmarks.text import CONTENT, ROLE
 from sessions_client import AsyncClient
 
 
-async def measure(target: str, seconds: float) -> dict[str, float]:
-    """The rate of 64 callers on four sessions in messages per second, and the median time of a single caller's calls in
-    µs."""
+async def measure(target: str, seconds: float, callers: int) -> dict[str, float]:
+    """The rate of this many callers on four sessions in messages per second, and the median time of a call in µs."""
     async with AsyncClient(target) as client:
         made = [await client.sessions.create(user_id="u1") for _ in range(SESSIONS)]
         adding: Final = _Adding(client, [session.id for session in made])
         await adding.run(callers=CALLERS, seconds=seconds / 2)  # warms up both ends
-        took = await adding.run(callers=1, seconds=seconds)
-        many = await adding.run(callers=CALLERS, seconds=seconds)
-    return {"p50_micros": statistics.median(took) * 1e6, "rate": len(many) / seconds}
+        took = await adding.run(callers=callers, seconds=seconds)
+    return {"p50_micros": statistics.median(took) * 1e6, "rate": len(took) / seconds}
 
 
 class _Adding:
@@ -50,4 +48,5 @@ class _Adding:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(asyncio.run(measure(sys.argv[1], float(sys.argv[2])))) + "\n")
+    target, seconds, callers = sys.argv[1:]
+    sys.stdout.write(json.dumps(asyncio.run(measure(target, float(seconds), int(callers)))) + "\n")

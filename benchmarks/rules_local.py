@@ -1,4 +1,4 @@
-"""Measures local programs: adds through a database file without a server, and startup times."""
+"""Measures local programs: one caller's adds through a database file without a server, and startup times."""
 
 from __future__ import annotations
 
@@ -8,44 +8,27 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from benchmarks.environments import python_of
 from benchmarks.plan import Plan
 from benchmarks.processes import ROOT, environment, measured_in_child, scratch, sessions_server
-from benchmarks.report import Finding, Rounds, alternate
-from benchmarks.rules_peers import ENVIRONMENTS, PEERS, PINS, rates
+from benchmarks.report import Finding, alternate
 
 STARTS: Final = 9
 """How often a program is started; the fastest start counts, since disturbances only add time."""
 
 
-def embedded(plan: Plan) -> list[Finding]:
-    """Adds through a database file: 64 tasks relative to the OpenAI SDK's SQLite session, and one relative to a
-    server."""
-    [peer] = (each for each in PEERS if each.program == "openai_sqlite")
-    python = python_of(ENVIRONMENTS / peer.environment, PINS / f"{peer.environment}.txt")
-    beside, alone = Rounds(), Rounds()
-    for _ in range(plan.rounds):
-        through_file, through_server = _through_file(plan), _through_server(plan)
-        beside.first.append(rates(peer, python, seconds=plan.seconds)["64"])
-        beside.second.append(through_file["rate"])
-        alone.first.append(through_server["p50_micros"])
-        alone.second.append(through_file["p50_micros"])
+def embedded_alone(plan: Plan) -> list[Finding]:
+    """One caller's adds through a database file, relative to those through a server."""
+    found = alternate(
+        lambda: _through_server(plan), lambda: through_file(plan, callers=1)["p50_micros"], rounds=plan.rounds
+    )
     return [
-        Finding(
-            "embedded_adds",
-            f"durable adds through Client('./x.db') beside {peer.what} in process, 64 tasks both",
-            3,
-            beside.ratio,
-            at_least=True,
-            numbers={"ours": beside.second, "peer": beside.first, "unit": "messages/s"},
-        ),
         Finding(
             "embedded_alone",
             "p50 of one caller's add through Client('./x.db') beside that through a server over TCP",
             0.7,
-            alone.ratio,
+            found.ratio,
             at_least=False,
-            numbers={"file": alone.second, "server": alone.first, "unit": "µs"},
+            numbers={"file": found.second, "server": found.first, "unit": "µs"},
         ),
     ]
 
@@ -80,19 +63,20 @@ def starts(_plan: Plan) -> list[Finding]:
     ]
 
 
-def _through_file(plan: Plan) -> dict[str, float]:
+def through_file(plan: Plan, *, callers: int) -> dict[str, float]:
+    """The rate of adds through a database file, and the median time of one."""
     with scratch() as folder:
-        return _adds(str(folder / "x.db"), plan.seconds, folder)
+        return _adds(str(folder / "x.db"), plan.seconds, callers, folder)
 
 
-def _through_server(plan: Plan) -> dict[str, float]:
+def _through_server(plan: Plan) -> float:
     with scratch() as folder, sessions_server(folder) as server:
-        return _adds(server.address, plan.seconds, folder)
+        return _adds(server.address, plan.seconds, 1, folder)["p50_micros"]
 
 
-def _adds(target: str, seconds: float, folder: Path) -> dict[str, float]:
+def _adds(target: str, seconds: float, callers: int, folder: Path) -> dict[str, float]:
     found: dict[str, float] = measured_in_child(
-        "benchmarks.python_adds", target, seconds, what="The client", XDG_RUNTIME_DIR=str(folder)
+        "benchmarks.python_adds", target, seconds, callers, what="The client", XDG_RUNTIME_DIR=str(folder)
     )
     return found
 

@@ -60,7 +60,7 @@ def measurements() -> dict[str, Callable[[Plan], list[Finding]]]:
         rules_growth.forks,
         rules_streams.memory,
         rules_streams.start,
-        rules_local.embedded,
+        rules_local.embedded_alone,
         rules_local.starts,
         rules_console.console,
     )
