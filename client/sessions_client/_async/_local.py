@@ -13,6 +13,7 @@ import socket
 import weakref
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import islice
 from typing import Any, Final
 
@@ -128,12 +129,13 @@ class _Connection:
         self._calls[number] = response, expires
         if expires < self._timer_at:
             self._set_timer(expires)
-        self._send(request_frame(number, path, metadata, message))
+        frame = request_frame(number, path, metadata, message)
+        self._send(frame)
         try:
             return await response
         finally:
             if self._calls.pop(number, None) is not None:
-                self._send(cancel_frame(number))
+                self._leave(number, frame)
 
     def end(self, error: OSError | None = None) -> None:
         """Closes the connection; its calls raise LocalError."""
@@ -142,6 +144,8 @@ class _Connection:
         self.is_ended = True
         self._loop.remove_reader(self._socket)
         self._loop.remove_writer(self._socket)
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)  # a forked child may have inherited it
         self._close()
         self._set_timer(math.inf)
         self._unsent.clear()
@@ -149,6 +153,13 @@ class _Connection:
         for response, _ in calls.values():
             if not response.done():
                 response.set_exception(broken(error))
+
+    def _leave(self, number: int, frame: bytes) -> None:
+        """Nobody waits for this call any more: it is not sent, or cancelled at the server."""
+        try:
+            self._unsent.remove(frame)
+        except ValueError:
+            self._send(cancel_frame(number))
 
     def _set_timer(self, at: float) -> None:
         """Replaces the timer by one that ends at this time, or by none."""

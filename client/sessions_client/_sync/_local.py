@@ -70,14 +70,14 @@ class LocalChannel:
         try:
             outcome = _exchange(connection, frame, end)
         except TimeoutError:
-            connection.close()
+            _end(connection)
             raise timed_out() from None
         except OSError as error:
-            connection.close()
+            _end(connection)
             self._close_idle()  # the server may be gone, and then these are broken too
             raise broken(error) from error
         except BaseException:
-            connection.close()
+            _end(connection)
             raise
         finally:
             self._used.discard(connection)
@@ -110,7 +110,7 @@ class LocalChannel:
 
     def _close_idle(self) -> None:
         while self._idle:
-            self._idle.pop().close()
+            _end(self._idle.pop())
 
 
 class LocalMethod:
@@ -143,6 +143,12 @@ def _limit(connection: socket.socket, end: float) -> None:
     if left <= 0:
         raise TimeoutError
     connection.settimeout(left)
+
+
+def _end(connection: socket.socket) -> None:
+    """Closes the connection, even if a forked child has inherited it."""
+    _wake(connection)
+    connection.close()
 
 
 def _wake(connection: socket.socket) -> None:

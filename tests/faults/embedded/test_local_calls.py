@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -174,6 +175,65 @@ def test_a_forked_child_makes_connections_of_its_own(database: Path, tmp_path: P
     assert done.stdout.split() == sorted(
         f"{who}-{number}" for who in ("parent", "child") for number in range(100)
     )
+
+
+CLOSING = """
+import asyncio, os, sys
+from sessions_client import AsyncClient, Client
+
+path, flavour, child = *sys.argv[1:], 0
+keeper = Client(path)  # so that the server stays
+keeper.sessions.create(user_id="u1")
+
+def fork():
+    global child
+    child = os.fork()
+    if not child:
+        sys.stdin.read()  # until the test has seen enough
+        os._exit(0)
+
+async def use():
+    async with AsyncClient(path) as client:
+        await client.sessions.create(user_id="u1")
+        fork()
+
+if flavour == "async":
+    asyncio.run(use())
+else:
+    with Client(path) as client:
+        client.sessions.create(user_id="u1")
+        fork()
+print("closed", flush=True)
+os.waitpid(child, 0)
+keeper.close()
+"""
+
+
+LISTENER_AND_KEEPER = 2
+
+
+@flavours
+def test_a_forked_child_does_not_keep_the_parent_s_connections_open(
+    flavour: str, database: Path, tmp_path: Path
+) -> None:
+    program = tmp_path / "closing.py"
+    program.write_text(CLOSING)
+    command = [sys.executable, "-W", "ignore", str(program), str(database), flavour]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == "closed\n"
+        (server,) = servers(database)
+        until = time.monotonic() + PATIENCE_SECONDS
+        while local_sockets(server) > LISTENER_AND_KEEPER:
+            assert time.monotonic() < until, "the connection stays open"
+            time.sleep(0.01)
+        running.communicate(timeout=PATIENCE_SECONDS)
+    assert running.returncode == 0
+
+
+def local_sockets(server: psutil.Process) -> int:
+    """How many sockets for unary calls it has: the one that listens, and the connections."""
+    return sum(str(each.laddr).endswith(".call") for each in server.net_connections("unix"))
 
 
 def test_several_loops_may_use_one_client_and_leave_nothing_open() -> None:

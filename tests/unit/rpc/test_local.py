@@ -6,7 +6,7 @@ import asyncio
 import stat
 import tempfile
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -185,6 +185,44 @@ async def test_a_call_without_a_response_in_time_is_cancelled_at_the_server() ->
             await server.get(channel, "s", timeout=0.01)
         assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
         await until(lambda: server.count("CANCELLED") == 1)
+
+
+async def test_calls_that_end_while_the_server_does_not_read_are_never_sent(tmp_path: Path) -> None:
+    received: list[tuple[int, int]] = []
+    """The number and size of each frame."""
+    reads, ended = asyncio.Event(), asyncio.Event()
+
+    async def receive(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reads.wait()
+        with suppress(asyncio.IncompleteReadError):
+            while True:
+                size, number, *_ = REQUEST.unpack(await reader.readexactly(REQUEST.size))
+                await reader.readexactly(size)
+                received.append((number, size))
+                if size == len(GET):
+                    writer.write(RESPONSE.pack(0, number, 0, 0))
+        writer.close()
+        ended.set()
+
+    path = tmp_path / "x.call"
+    async with await asyncio.start_unix_server(receive, path):
+        channel = LocalChannel(str(path))
+        get: Any = channel.unary_unary(GET.decode())
+        large = [get(b"x" * 1_000_000, timeout=0.1, metadata=()) for _ in range(CALLS)]
+        outcomes = await asyncio.gather(*large, return_exceptions=True)
+        assert {each.code() for each in outcomes if isinstance(each, LocalError)} == {
+            grpc.StatusCode.DEADLINE_EXCEEDED
+        }
+        reads.set()
+        assert await get(b"", timeout=60, metadata=()) == b""
+        begun = len(GET) + 1_000_000
+        assert received == [
+            (1, begun),
+            (1, 0),
+            (CALLS + 1, len(GET)),
+        ]  # the first was partly in the kernel's buffer
+        await channel.close()
+        await ended.wait()
 
 
 async def test_a_closed_connection_cancels_its_calls() -> None:
