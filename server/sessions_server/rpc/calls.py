@@ -16,6 +16,7 @@ from collections.abc import (
     Awaitable,
     Callable,
     Collection,
+    Coroutine,
     Iterable,
     Iterator,
     Mapping,
@@ -199,23 +200,15 @@ class Calls:
             call.held = True
             yield
 
-    async def run(
+    def run(
         self, call: Call, incoming: bytes | AsyncIterator[bytes], write: Write | None = None
-    ) -> bytes:
+    ) -> Coroutine[Any, Any, bytes]:
         """Runs a call and returns its response. A streaming method passes its responses to `write` instead.
 
         Raises Refused, or CancelledError if the caller disconnected.
         """
-        if self._tracing is None:
-            return await self._run(call, incoming, write)
-        with self._tracing.span(call.method.path, call.headers, call.transport.name) as span:
-            try:
-                response = await self._run(call, incoming, write)
-            except Refused as refused:
-                span.ended(refused.refusal.code.name)
-                raise
-            span.ended(OK)
-            return response
+        running = self._run(call, incoming, write)
+        return running if self._tracing is None else _traced(self._tracing, call, running)
 
     def refuse(self, call: Call, error: BaseException) -> NoReturn:
         """Ends a call with the status of the error: counts it, logs it and raises Refused. Raises CancelledError
@@ -240,25 +233,25 @@ class Calls:
         return Refused(refused)
 
     async def _run(self, call: Call, incoming: Any, write: Write | None) -> bytes:
+        response: Message | bytes | None
         try:
             caller = call.caller or self._admit(call)
             if not call.method.unary:
-                encoded = await self._stream(call, caller, incoming, write)
+                response = await self._stream(call, caller, incoming, write)
             elif call.held or len(incoming) < LARGE_BYTES:
-                encoded = await self._unary(call, caller, incoming)
+                response = await call.method.run(self._read(call, incoming), caller)
             else:
                 with self.hold(call, len(incoming)):
-                    encoded = await self._unary(call, caller, incoming)
+                    response = await call.method.run(self._read(call, incoming), caller)
+            encoded = _encoded(response)
         except (Exception, asyncio.CancelledError) as error:
             self.refuse(call, error)
         self._record_end(call, OK)
         return encoded
 
-    async def _unary(self, call: Call, caller: Caller, raw: bytes) -> bytes:
-        response: Message | bytes = await call.method.run(self._read(call, raw), caller)
-        return response if isinstance(response, bytes) else response.SerializeToString()
-
-    async def _stream(self, call: Call, caller: Caller, incoming: Any, write: Write | None) -> bytes:
+    async def _stream(
+        self, call: Call, caller: Caller, incoming: Any, write: Write | None
+    ) -> Message | None:
         method = call.method
         out = () if write is None else (self._idle_limited(write) if method.transfer else write,)
         with self._open_stream(call, caller):
@@ -267,7 +260,7 @@ class Calls:
                     response: Message | None = await method.run(requests, caller, *out)
             else:
                 response = await method.run(self._read(call, incoming), caller, *out)
-        return b"" if response is None else response.SerializeToString()
+        return response
 
     def _check_running(self) -> None:
         if self._stopping:
@@ -362,6 +355,24 @@ class Calls:
             )
 
 
+async def _traced(tracing: Tracing, call: Call, running: Coroutine[Any, Any, bytes]) -> bytes:
+    with tracing.span(call.method.path, call.headers, call.transport.name) as span:
+        try:
+            response = await running
+        except Refused as refused:
+            span.ended(refused.refusal.code.name)
+            raise
+        span.ended(OK)
+        return response
+
+
+def _encoded(response: Message | bytes | None) -> bytes:
+    """The bytes of a response; a method with a response stream returns None."""
+    if response is None or isinstance(response, bytes):
+        return response or b""
+    return response.SerializeToString()
+
+
 @asynccontextmanager
 async def _idle_limit(seconds: float) -> AsyncIterator[None]:
     """Raises LimitExceeded after this many seconds without progress."""
@@ -387,8 +398,10 @@ def _caller_disconnected(error: BaseException, lost: tuple[type[BaseException], 
 
 def _level(method: Method, code: str, error: DomainError | None) -> int:
     """Server faults stand out. Callers' errors do not, nor do the routine ends of streams."""
+    if code == OK and method.unary:
+        return logging.DEBUG
     if isinstance(error, Internal):
         return logging.ERROR
     if code in FAULTS and not isinstance(error, (ShuttingDown, StreamAged)):
         return logging.WARNING
-    return logging.DEBUG if code == OK and method.unary else logging.INFO
+    return logging.INFO

@@ -146,21 +146,25 @@ class _Connection(asyncio.Protocol):
             (self._transport.pause_reading if pauses else self._transport.resume_reading)()
 
     def _begin_calls(self) -> None:
-        unread, at = self._unread, 0
-        while self._has_room() and len(unread) - at >= REQUEST.size:
-            size, number, path_size, metadata_size = REQUEST.unpack_from(unread, at)
-            path = at + REQUEST.size
-            metadata, end = path + path_size, path + size
-            message = metadata + metadata_size
-            if size > MOST_BYTES or message > end:
-                raise Malformed(f"a frame of {size} bytes")
-            if end > len(unread):
-                break
-            self._begin(
-                number, *map(bytes, (unread[path:metadata], unread[metadata:message], unread[message:end]))
-            )
-            at = end
-        del unread[:at]
+        at = 0
+        with memoryview(self._unread) as unread:
+            while self._has_room() and len(unread) - at >= REQUEST.size:
+                size, number, path_size, metadata_size = REQUEST.unpack_from(unread, at)
+                path = at + REQUEST.size
+                metadata, end = path + path_size, path + size
+                message = metadata + metadata_size
+                if size > MOST_BYTES or message > end:
+                    raise Malformed(f"a frame of {size} bytes")
+                if end > len(unread):
+                    break
+                self._begin(
+                    number,
+                    bytes(unread[path:metadata]),
+                    bytes(unread[metadata:message]),
+                    bytes(unread[message:end]),
+                )
+                at = end
+        del self._unread[:at]
 
     def _begin(self, number: int, path: bytes, metadata: bytes, message: bytes) -> None:
         if not path:

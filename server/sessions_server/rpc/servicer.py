@@ -35,6 +35,7 @@ from sessions_server.rpc.convert.large import converted, data_of, json_of_record
 from sessions_server.rpc.convert.lists import read_list, read_search
 from sessions_server.rpc.convert.recent_contexts import RecentContextStructs
 from sessions_server.rpc.convert.responses import (
+    STRUCTS,
     put_context,
     put_context_part,
     put_message,
@@ -187,7 +188,7 @@ class SessionServicer:
         if wanted.path:
             await converted(put_context_part, response.context, context, value, of=[value])
         else:
-            await converted(put_context, response.context, context, of=[context.data])
+            await converted(put_context, response.context, context, STRUCTS.put, of=[context.data])
         return response
 
     async def AddMessage(self, request: pb.AddMessageRequest, caller: Caller) -> pb.AddMessageResponse:

@@ -7,10 +7,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sessions_server.domain.context import MISSING, Path, lookup
-from sessions_server.domain.models import Context, Message, MessageDraft, Sequence, Session, SessionKey
-from sessions_server.domain.operations import Append
+from sessions_server.domain.models import Context, Message, Sequence, Session, SessionKey
 from sessions_server.domain.reads import ContextRead
-from sessions_server.service.ids import new_log_id, new_message_id, new_session_id
+from sessions_server.service.ids import new_log_id, new_session_id
 from sessions_server.service.pages import Page, page_of, resume
 from sessions_server.service.sealing import new_data_key
 
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from sessions_server.domain.commit import Commit, Committed, NewSession
     from sessions_server.domain.fork import Fork
     from sessions_server.domain.limits import Limits
-    from sessions_server.domain.operations import Operation
     from sessions_server.domain.ports import Cells, Commits, HistoryPage, HistoryQuery, ListQuery, ReadStore
     from sessions_server.domain.reads import Read, ReadResult
 
@@ -33,7 +31,9 @@ class Sessions:
     def send(self, commit: Commit) -> Awaitable[Committed]:
         """Queues the commit at once: commits of one session are applied in the order in which they are sent. See
         `commit`."""
-        return self._commits.send(self._prepared(commit))
+        if commit.create is not None:
+            commit = self._creating(commit, commit.create)
+        return self._commits.send(commit)
 
     async def commit(self, commit: Commit) -> Committed:
         """Applies all operations or none. If it creates a session, an empty id is replaced by a new one. Raises the
@@ -43,19 +43,19 @@ class Sessions:
     async def change(self, commit: Commit) -> Session:
         """Creates or changes a session. Raises SessionExists, SessionNotFound, InvalidState, EtagMismatch,
         EncryptionNotConfigured."""
-        return (await self.commit(commit)).session_after()
+        return (await self.send(commit)).session_after()
 
     async def write_context(self, commit: Commit) -> Context:
         """Raises SessionNotFound, InvalidState, EtagMismatch, PathConflict, LimitExceeded."""
-        return (await self.commit(commit)).context_after()
+        return (await self.send(commit)).context_after()
 
     async def add_messages(self, commit: Commit) -> tuple[Message, ...]:
         """Adds messages in order, all or none. Raises SessionNotFound, InvalidState, MessageExists, HistoryFull."""
-        return (await self.commit(commit)).messages()
+        return (await self.send(commit)).messages()
 
     async def clear_history(self, commit: Commit) -> int:
         """Returns how many messages were cleared. Raises SessionNotFound, InvalidState."""
-        return (await self.commit(commit)).removed_count()
+        return (await self.send(commit)).removed_count()
 
     async def fork(self, fork: Fork) -> Session:
         """Creates a session as a copy of another one; an empty id is replaced by a new one. Raises SessionNotFound for
@@ -91,15 +91,8 @@ class Sessions:
         found = await self._store.sessions(resume(query, token))
         return page_of(query, found, self._limits.page_bytes)
 
-    def _prepared(self, commit: Commit) -> Commit:
-        """Adds what the domain cannot generate: ids and keys."""
-        if commit.create is not None:
-            commit = self._creating(commit, commit.create)
-        if any(map(_lacks_id, commit.operations)):
-            commit = commit._replace(operations=tuple(map(_with_id, commit.operations)))
-        return commit
-
     def _creating(self, commit: Commit, new: NewSession) -> Commit:
+        """Adds what the domain cannot generate: ids and keys."""
         key, derived = commit.key, False
         if not key.session_id:
             derived = commit.request is not None
@@ -109,14 +102,3 @@ class Sessions:
             new, id_is_derived=new.id_is_derived or derived, data_key=data_key, log_id=new_log_id()
         )
         return commit._replace(key=key, create=create)
-
-
-def _lacks_id(operation: Operation) -> bool:
-    return type(operation) is Append and not operation.draft.chosen
-
-
-def _with_id(operation: Operation) -> Operation:
-    """Assigns an id to a message without one."""
-    if type(operation) is Append and not operation.draft.chosen:
-        return Append(MessageDraft(new_message_id(), operation.draft.body))
-    return operation

@@ -8,6 +8,7 @@ from sessions_proto.v1 import sessions_pb2 as pb
 from sessions_server.domain.models import BODY_BYTES, BODY_TEXTS, MessageBody, MessageDraft, Sequence
 from sessions_server.domain.ports import HistoryQuery
 from sessions_server.domain.soundness import body_excess, body_faults
+from sessions_server.service.ids import new_message_id
 
 if TYPE_CHECKING:
     from sessions_server.rpc.convert.check import Check
@@ -18,10 +19,10 @@ _WINDOWS: Final[dict[int, bool]] = {pb.HISTORY_WINDOW_EXACT: False, pb.HISTORY_W
 
 
 def read_draft(check: Check, field: str, given: pb.Message) -> MessageDraft:
+    """The message to add, with a new id if the caller chose none."""
     chosen = bool(given.id)
-    if chosen:
-        check.id(f"{field}.id", given.id)
-    return MessageDraft(given.id, read_body(check, field, given), chosen=chosen)
+    message_id = check.id(f"{field}.id", given.id) if chosen else new_message_id()
+    return MessageDraft(message_id, read_body(check, field, given), chosen=chosen)
 
 
 def read_body(check: Check, field: str, given: pb.Message) -> MessageBody:

@@ -32,7 +32,7 @@ _PLAIN: Final = tuple((name, MessageBody._fields.index(name)) for name in (*BODY
 """The strings and bytes of a message, with their places in its body."""
 
 STRUCTS: Final = RecentStructs()
-"""Those of messages."""
+"""Those of messages, and of contexts that were read."""
 
 PutJson: TypeAlias = "Callable[[Any, str, JsonObject], None]"
 """Puts an object into a field of a message, by the field's name."""
