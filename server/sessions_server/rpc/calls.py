@@ -21,7 +21,7 @@ from collections.abc import (
     Iterator,
     Mapping,
 )
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
@@ -43,7 +43,7 @@ from sessions_server.rpc.errors import (
 )
 from sessions_server.rpc.methods import REQUEST_BYTES, Method, Servicer, methods_of
 from sessions_server.rpc.quotas import Bounds, Quota
-from sessions_server.rpc.streams import StreamBounds, Streams
+from sessions_server.rpc.streams import StreamBounds, Streams, idle_limit
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -249,9 +249,7 @@ class Calls:
         self._record_end(call, OK)
         return encoded
 
-    async def _stream(
-        self, call: Call, caller: Caller, incoming: Any, write: Write | None
-    ) -> Message | None:
+    async def _stream(self, call: Call, caller: Caller, incoming: Any, write: Write | None) -> Message | None:
         method = call.method
         out = () if write is None else (self._idle_limited(write) if method.transfer else write,)
         with self._open_stream(call, caller):
@@ -300,7 +298,7 @@ class Calls:
         """Ends an import that is too large or idle for too long."""
         total, most = 0, self._limits.import_bytes
         while True:
-            async with _idle_limit(self._limits.idle_seconds):
+            async with idle_limit(self._limits.idle_seconds):
                 raw = await anext(raws, None)
             if raw is None:
                 return
@@ -317,7 +315,7 @@ class Calls:
         """Ends the call if the reader accepts nothing for too long."""
 
         async def write_soon(response: bytes) -> None:
-            async with _idle_limit(self._limits.idle_seconds):
+            async with idle_limit(self._limits.idle_seconds):
                 await write(response)
 
         return write_soon
@@ -371,21 +369,6 @@ def _encoded(response: Message | bytes | None) -> bytes:
     if response is None or isinstance(response, bytes):
         return response or b""
     return response.SerializeToString()
-
-
-@asynccontextmanager
-async def _idle_limit(seconds: float) -> AsyncIterator[None]:
-    """Raises LimitExceeded after this many seconds without progress."""
-    try:
-        async with asyncio.timeout(seconds) as waiting:
-            yield
-    except TimeoutError:
-        if not waiting.expired():
-            raise
-        raise LimitExceeded(
-            f"The transfer was idle for {seconds:g} seconds and was ended; start it again.",
-            field="record",
-        ) from None
 
 
 def _caller_disconnected(error: BaseException, lost: tuple[type[BaseException], ...]) -> bool:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from sessions_server.domain.errors import DomainError, ShuttingDown, StreamAged, TooManyStreams
+from sessions_server.domain.errors import DomainError, LimitExceeded, ShuttingDown, StreamAged, TooManyStreams
 from sessions_server.rpc.quotas import Bounds, Quota
 
 if TYPE_CHECKING:
@@ -153,3 +153,18 @@ def _current_task() -> asyncio.Task[object]:
     if task is None:
         raise RuntimeError("a stream is opened by the task that serves it")
     return task
+
+
+@asynccontextmanager
+async def idle_limit(seconds: float) -> AsyncIterator[None]:
+    """Raises LimitExceeded after this many seconds without progress."""
+    try:
+        async with asyncio.timeout(seconds) as waiting:
+            yield
+    except TimeoutError:
+        if not waiting.expired():
+            raise
+        raise LimitExceeded(
+            f"The transfer was idle for {seconds:g} seconds and was ended; start it again.",
+            field="record",
+        ) from None
