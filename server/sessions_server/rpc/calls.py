@@ -25,7 +25,6 @@ from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
-import structlog
 import uuid_utils
 
 from sessions_server.domain.errors import DomainError, LimitExceeded, ShuttingDown, StreamAged, Unavailable
@@ -62,8 +61,7 @@ Write = Callable[[bytes], Awaitable[None]]
 __all__ = ["REQUEST_BYTES", "Call", "CallLimits", "Calls", "Method", "Refused", "Transport", "Write"]
 """What drivers import."""
 
-logger = structlog.stdlib.get_logger(__name__)
-_levels = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class Transport(NamedTuple):
@@ -228,7 +226,8 @@ class Calls:
     def rejected(self, path: str, error: DomainError) -> Refused:
         """The refusal of a request that is not a valid call of any method."""
         refused = refusal(error)
-        logger.info("rejected", path=printable(path), code=refused.code.name, reason=error.reason)
+        facts = {"path": printable(path), "code": refused.code.name, "reason": error.reason}
+        logger.info("rejected", extra={"facts": facts})
         self._metrics.handled("", refused.code.name)
         return Refused(refused)
 
@@ -340,17 +339,15 @@ class Calls:
         if method.unary:
             self._metrics.took(method.name, seconds)
         level = _level(method, code, error)
-        if _levels.isEnabledFor(level):
-            logger.log(
-                level,
-                "call",
-                method=method.name,
-                code=code,
-                duration_ms=round(seconds * 1000, 3),
-                request_id=printable(call.request_id),
-                tenant=call.caller.tenant if call.caller else "",
-                exc_info=cause,
-            )
+        if logger.isEnabledFor(level):
+            facts = {
+                "method": method.name,
+                "code": code,
+                "duration_ms": round(seconds * 1000, 3),
+                "request_id": printable(call.request_id),
+                "tenant": call.caller.tenant if call.caller else "",
+            }
+            logger.log(level, "call", extra={"facts": facts}, exc_info=cause)
 
 
 async def _traced(tracing: Tracing, call: Call, running: Coroutine[Any, Any, bytes]) -> bytes:

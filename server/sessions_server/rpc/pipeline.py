@@ -7,12 +7,12 @@ A broken stream loses outcomes, never commits: the caller sends those commits ag
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import AsyncIterator, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-import structlog
 import uuid_utils
 
 from sessions_proto.v1 import commits_pb2 as commits_pb
@@ -39,7 +39,7 @@ COMMITS_PER_REQUEST: Final = 1000
 RESPONSE_BYTES: Final = 1024 * 1024
 """The size at which a response is full; a larger outcome is sent alone."""
 
-logger = structlog.stdlib.get_logger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class Pipeline:
@@ -110,7 +110,8 @@ class Pipeline:
         request_id = tagged.commit.request_id or str(uuid_utils.uuid7())
         known = as_domain_error(error, request_id=request_id)
         if isinstance(known, Internal):
-            logger.error("commit of a stream", request_id=printable(request_id), exc_info=error)
+            facts = {"request_id": printable(request_id)}
+            logger.error("commit of a stream", extra={"facts": facts}, exc_info=error)
         response = commits_pb.StreamCommitsResponse()
         put_failure(response.outcomes.add(tag=tagged.tag).failure, known)
         self._outcomes.append(_Ended(response.SerializeToString(), size))

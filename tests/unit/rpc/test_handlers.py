@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, MutableMapping
+from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
 import pytest
-from structlog.testing import capture_logs
 
 from sessions_proto.v1 import sessions_pb2 as pb
 from sessions_server.domain.errors import EventsCompacted, SessionNotFound
@@ -102,23 +101,24 @@ async def test_a_request_beyond_4_mib_is_refused_for_its_size() -> None:
     assert dict(info_of(error).metadata) == {"field": "request"}
 
 
-async def test_an_unexpected_error_reveals_nothing_and_is_logged_with_the_request_id() -> None:
+async def test_an_unexpected_error_reveals_nothing_and_is_logged_with_the_request_id(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     async def fail(*_: object) -> None:
         raise ValueError("postgresql://user:secret@db")
 
     async with serving(AddMessage=fail, GetSession=fail) as server:
-        with capture_logs() as lines:
-            own = await refused(
-                server, "AddMessage", pb.AddMessageRequest(request_id="r-1").SerializeToString()
-            )
-            made = await refused(server, "GetSession")
+        own = await refused(server, "AddMessage", pb.AddMessageRequest(request_id="r-1").SerializeToString())
+        made = await refused(server, "GetSession")
+    lines = [line for line in caplog.records if line.levelno == logging.ERROR]
     for error, line in zip((own, made), lines, strict=True):
         assert error.code() is grpc.StatusCode.INTERNAL
         assert "secret" not in str(error.details()) + str(error.trailing_metadata())
-        assert info_of(error).metadata["request_id"] == line["request_id"]
-        assert line["request_id"] in str(error.details())
-        assert isinstance(line["exc_info"], ValueError)
-    assert lines[0]["request_id"] == "r-1"
+        assert info_of(error).metadata["request_id"] == facts(line)["request_id"]
+        assert facts(line)["request_id"] in str(error.details())
+        assert line.exc_info is not None
+        assert line.exc_info[0] is ValueError
+    assert facts(lines[0])["request_id"] == "r-1"
 
 
 async def test_a_cancelled_dependency_still_gives_the_caller_a_response() -> None:
@@ -251,28 +251,36 @@ async def test_client_stream_requests_arrive_one_by_one_and_a_bad_one_is_refused
     assert reason_of(caught.value) == "MALFORMED_REQUEST"
 
 
-async def lines_of(method: str, raw: bytes, **methods: Any) -> list[MutableMapping[str, Any]]:
+def facts(line: logging.LogRecord) -> dict[str, Any]:
+    found: dict[str, Any] = line.__dict__["facts"]
+    return found
+
+
+async def call_logged(
+    caplog: pytest.LogCaptureFixture, method: str, raw: bytes, **methods: Any
+) -> list[logging.LogRecord]:
     async with serving(**methods) as server:
-        with capture_logs() as lines:
-            with contextlib.suppress(grpc.aio.AioRpcError):
-                await server.call(method, raw)
-            return list(lines)
+        caplog.clear()
+        with contextlib.suppress(grpc.aio.AioRpcError):
+            await server.call(method, raw)
+        return [line for line in caplog.records if line.name == "sessions_server.rpc.calls"]
 
 
 async def test_each_call_has_one_line_of_log_without_its_content(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "sessions_server.rpc.calls")
     request = pb.AddMessageRequest(session_id="s", request_id="r\n\x1b[31m")
     request.message.content = "private"
-    (line,) = await lines_of("AddMessage", request.SerializeToString())
-    assert (line["method"], line["code"], line["tenant"]) == ("AddMessage", "OK", "acme")
-    assert (line["log_level"], line["request_id"]) == ("debug", r"r\n\x1b[31m")
-    assert line["duration_ms"] >= 0
-    assert "private" not in str(line)
+    (line,) = await call_logged(caplog, "AddMessage", request.SerializeToString())
+    found = facts(line)
+    assert (found["method"], found["code"], found["tenant"]) == ("AddMessage", "OK", "acme")
+    assert (line.levelno, found["request_id"]) == (logging.DEBUG, r"r\n\x1b[31m")
+    assert found["duration_ms"] >= 0
+    assert "private" not in str(line.__dict__)
 
 
 async def test_a_successful_call_is_logged_only_at_debug_level(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "sessions_server.rpc.calls")
-    assert await lines_of("GetSession", b"") == []
+    assert await call_logged(caplog, "GetSession", b"") == []
 
 
 async def test_a_refusal_is_logged_at_info_level_and_a_fault_as_a_warning(
@@ -286,17 +294,18 @@ async def test_a_refusal_is_logged_at_info_level_and_a_fault_as_a_warning(
     async def cut_off(*_: object) -> None:
         raise asyncio.CancelledError
 
-    (refusal,) = await lines_of("GetSession", b"", GetSession=missing)
-    (fault,) = await lines_of("GetSession", b"", GetSession=cut_off)
-    assert (refusal["code"], refusal["log_level"]) == ("NOT_FOUND", "info")
-    assert (fault["code"], fault["log_level"]) == ("UNAVAILABLE", "warning")
+    (refusal,) = await call_logged(caplog, "GetSession", b"", GetSession=missing)
+    (fault,) = await call_logged(caplog, "GetSession", b"", GetSession=cut_off)
+    assert (facts(refusal)["code"], refusal.levelno) == ("NOT_FOUND", logging.INFO)
+    assert (facts(fault)["code"], fault.levelno) == ("UNAVAILABLE", logging.WARNING)
 
 
 async def test_an_unknown_path_is_escaped_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "sessions_server.rpc.calls")
-    (line,) = await lines_of("No\N{SNOWMAN}" + "x" * 500, b"")
-    assert str(line["path"]).isascii()
-    assert len(line["path"]) < 300
+    (line,) = await call_logged(caplog, "No\N{SNOWMAN}" + "x" * 500, b"")
+    path = facts(line)["path"]
+    assert path.isascii()
+    assert len(path) < 300
 
 
 def test_control_characters_are_escaped() -> None:
