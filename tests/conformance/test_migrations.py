@@ -36,6 +36,13 @@ async def runner(url: str, clock: HandClock) -> AsyncIterator[Runner]:
     await runner.close()
 
 
+async def test_created_tables_equal_migrated_ones(runner: Runner) -> None:
+    created = await runner.write(everything)
+    await run(runner, *drop_all())
+    await runner.write(migrations.upgrade)
+    assert await runner.write(everything) == created
+
+
 async def test_the_migrated_tables_match_the_schema(runner: Runner) -> None:
     def differences(connection: Connection) -> list[Any]:
         options = {"version_table": migrations.VERSION_TABLE}
@@ -128,6 +135,37 @@ async def test_another_programs_tables_are_refused_and_left_unchanged(runner: Ru
     with pytest.raises(StoreRefused, match="has tables of another program: sessions; give this server a"):
         await runner.write(migrations.migrate)
     assert await runner.write(tables_of) == before
+
+
+def everything(connection: Connection) -> dict[str, Any]:
+    """All that tables and indexes are made of, and the rows of each table. Columns may be in another order."""
+    inspector = sa.inspect(connection)
+    return {
+        name: {
+            "columns": {
+                each["name"]: each | {"type": repr(each["type"])} for each in inspector.get_columns(name)
+            },
+            "key": inspector.get_pk_constraint(name),
+            "rows": [
+                set(row._mapping.items()) for row in connection.execute(sa.text(f"SELECT * FROM {name}"))
+            ],
+            "stored": stored(connection, name),
+        }
+        for name in (*metadata.tables, migrations.VERSION_TABLE)
+    }
+
+
+def stored(connection: Connection, table: str) -> set[tuple[Any, ...]]:
+    """The statements of the indexes, and how the database keeps the table."""
+    if connection.dialect.name == "sqlite":
+        # SQLite keeps the text; it has two spellings of one operator.
+        indexes = "SELECT name, replace(sql, '<>', '!=') FROM sqlite_master WHERE tbl_name = :table AND type = 'index'"
+        kept = "SELECT wr, strict FROM pragma_table_list WHERE name = :table"
+    else:
+        indexes = "SELECT indexname, indexdef FROM pg_indexes WHERE tablename = :table"
+        kept = "SELECT relpersistence::text, reloptions FROM pg_class WHERE oid = to_regclass(:table)"
+    found = [connection.execute(sa.text(text), {"table": table}).all() for text in (indexes, kept)]
+    return {tuple(row) for rows in found for row in rows}
 
 
 def config_for(connection: Connection) -> Config:
