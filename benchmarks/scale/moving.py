@@ -19,7 +19,8 @@ from typing import NamedTuple
 
 from benchmarks.fill import fill
 from benchmarks.processes import postgres_url, sqlite_url
-from sessions_server.app import Core, running_core, tune_gc
+from sessions_server.app import Core, running_core
+from sessions_server.commands.running import make_gc_rare
 from sessions_server.domain.transfer import Header
 from sessions_server.dump.reader import DumpReader, open_to_read
 from sessions_server.dump.transfer import export_all, import_all
@@ -58,7 +59,7 @@ class Cost(NamedTuple):
 async def cost(way: Way, dump: Path, url: str) -> Cost:
     """Into a new database."""
     async with running_core(Settings(database_url=url)) as core:
-        tune_gc()
+        make_gc_rare()
         with open_to_read(dump, core.cells) as reader:
             start, cpu = time.perf_counter(), time.process_time()
             await way(core, reader)

@@ -11,7 +11,7 @@ from sessions_server.commands import data
 from sessions_server.commands.doctor import doctor
 from sessions_server.commands.flags import with_settings
 from sessions_server.commands.keyring import keyring
-from sessions_server.commands.running import run
+from sessions_server.commands.running import make_gc_rare, run
 from sessions_server.commands.share import share
 from sessions_server.commands.token import token
 from sessions_server.commands.worker import worker
@@ -61,6 +61,7 @@ cli.command("worker", hidden=True)(worker)
 
 
 def main() -> None:
+    make_gc_rare()
     try:
         cli()
     except (DomainError, SetupError) as error:

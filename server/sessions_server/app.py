@@ -3,39 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
 from collections.abc import AsyncIterator, Coroutine, Iterator
-from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from sessions_server.domain.errors import DomainError, SetupError
+from sessions_server.domain.errors import DomainError
 from sessions_server.domain.limits import Limits
 from sessions_server.exposure import check_exposure
 from sessions_server.log.hub import Hub
 from sessions_server.log.writer import Announce, Writer
 from sessions_server.observability import configure_logging
+from sessions_server.optional_parts import handshakes_logged, open_http, open_metrics, open_tls, open_tracing
 from sessions_server.replicas import open_draft_bus, open_drafts, open_wakeups
 from sessions_server.rpc.calls import CallLimits, Calls
 from sessions_server.rpc.commits import CommitServicer
 from sessions_server.rpc.drafts import DraftServicer
-from sessions_server.rpc.handshakes import logged_handshakes
 from sessions_server.rpc.local import LocalServer
 from sessions_server.rpc.methods import REQUEST_BYTES, Servicer
-from sessions_server.rpc.metrics import Metrics, serve_metrics
+from sessions_server.rpc.metrics import Metrics
 from sessions_server.rpc.quotas import Bounds
 from sessions_server.rpc.records import RecordServicer
 from sessions_server.rpc.server import RpcServer
 from sessions_server.rpc.servicer import SessionServicer
 from sessions_server.rpc.streams import StreamBounds
-from sessions_server.rpc.tls import Tls, read_tls
-from sessions_server.rpc.tracing import Tracing
 from sessions_server.rpc.transactions import ObservedTransactions
-from sessions_server.security.cells import open_cells
+from sessions_server.security.encryption import open_cells
 from sessions_server.security.tokens import open_authenticator
 from sessions_server.service.expiry import Eraser, Sweeper
 from sessions_server.service.records import StoredRecords
@@ -52,7 +49,7 @@ from sessions_server.storage.store import Store, open_store
 
 if TYPE_CHECKING:
     from sessions_server.domain.ports import Cells, Clock
-    from sessions_server.http.server import HttpServer
+    from sessions_server.rpc.tracing import Tracing
     from sessions_server.service.drafts import Drafts
 
 logger = logging.getLogger(__name__)
@@ -109,7 +106,7 @@ async def serve(
 
     `worker` is this process's number if it is one of several workers.
     """
-    with logged_handshakes() if settings.tls_cert is not None else nullcontext():
+    with handshakes_logged(settings):
         configure_logging(settings, worker=worker)
         for sentence in unknown_variables(os.environ):
             logger.warning("%s", sentence)
@@ -130,28 +127,27 @@ async def serve_until(
     Raises SetupError when a setting, a file or the database cannot be used.
     """
     check_exposure(settings)
-    tls = read_tls(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
+    tls = open_tls(settings)
     with suppress(Stopped):
         async with running_core(settings, clock=clock, stop=stop, serves=True) as core:
-            metrics = Metrics()
+            metrics = open_metrics(settings)
             _show_store(metrics, core.store)
-            tracing = Tracing.configured()
+            tracing = open_tracing()
             kind, _, _ = core.backend.scheme.partition("+")
             core.writer.observer = ObservedTransactions(metrics, tracing, database=kind)
             calls = _calls(settings, core, metrics, tracing, clock or SystemClock())
             rpc = RpcServer(
                 settings.listen, calls=calls, metrics=metrics, tls=tls, shared=settings.workers > 1
             )
-            http = _http_server(settings, calls, tls)
+            http = open_http(settings, calls, tls)
             own = None if local is None else LocalServer(local, calls)
             beside = [server for server in (http, own) if server is not None]
             await rpc.start()
             helpers = [asyncio.create_task(work) for work in (calls.streams.run(), _watch_store(core, rpc))]
             try:
-                with serve_metrics(settings.metrics_listen, metrics.registry) as metrics_address:
+                with metrics.served(settings.metrics_listen) as metrics_address:
                     for server in beside:
                         await server.start()
-                    tune_gc()
                     ready(Addresses(rpc.address, "" if http is None else http.url, metrics_address))
                     await stop.wait()
             finally:
@@ -294,15 +290,6 @@ def _subscriptions(settings: Settings, store: Store, hub: Hub) -> Subscriptions:
     return Subscriptions(store=store, hub=hub, checkpoint_seconds=seconds)
 
 
-def tune_gc() -> None:
-    """Exempts everything loaded so far from collection and makes collections rare, in a process that is only a server
-    or a command. A call allocates hundreds of objects that reference counting frees; at the default thresholds the
-    collector takes much of a loaded server's CPU time."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
-
-
 def _show_store(metrics: Metrics, store: Store) -> None:
     lane = store.lane
     metrics.show_searches(running=lambda: lane.running, waiting=lambda: lane.waiting)
@@ -331,29 +318,6 @@ def _calls(settings: Settings, core: Core, metrics: Metrics, tracing: Tracing | 
         limits=_call_limits(settings),
         tracing=tracing,
     )
-
-
-def _http_server(settings: Settings, calls: Calls, tls: Tls | None) -> HttpServer | None:
-    if not settings.http_listen:
-        return None
-    try:
-        from sessions_server.http.server import HttpServer
-    except ImportError as error:
-        raise SetupError(
-            f"SESSIONS_HTTP_LISTEN needs {error.name}; install the extra: `pip install 'sessions[http]'`."
-        ) from error
-    return HttpServer(
-        settings.http_listen,
-        calls=calls,
-        hosts=_listed(settings.http_hosts),
-        origins=_listed(settings.http_origins),
-        tls=tls,
-        shared=settings.workers > 1,
-    )
-
-
-def _listed(names: str) -> list[str]:
-    return [name for each in names.split(",") if (name := each.strip())]
 
 
 def _call_limits(settings: Settings) -> CallLimits:

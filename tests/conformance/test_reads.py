@@ -27,7 +27,7 @@ from sessions_server.domain.models import (
 )
 from sessions_server.domain.ports import Cells, HistoryQuery
 from sessions_server.log.hub import Hub
-from sessions_server.security.cells import NoKeyring
+from sessions_server.security.encryption import NoKeyring
 from sessions_server.service import subscriptions
 from sessions_server.service.subscriptions import Subscriptions
 from sessions_server.storage.backend import RunOptions

@@ -13,7 +13,8 @@ import sqlalchemy as sa
 
 from sessions_server.domain.errors import DataCorrupted, KeyNotAvailable
 from sessions_server.domain.limits import Limits
-from sessions_server.security.cells import KeyringCells, NoKeyring
+from sessions_server.security.cells import KeyringCells
+from sessions_server.security.encryption import NoKeyring
 from sessions_server.security.keyring import create_keyring, load_keyring, rotate_keyring
 from sessions_server.storage.backend import RunOptions
 from sessions_server.storage.databases import parse_url

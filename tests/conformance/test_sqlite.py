@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 OPEN_IT = """
 import asyncio, sys
 from sessions_server.domain.limits import Limits
-from sessions_server.security.cells import NoKeyring
+from sessions_server.security.encryption import NoKeyring
 from sessions_server.storage.databases import parse_url
 from sessions_server.storage.errors import StoreRefused
 from sessions_server.storage.store import open_store

@@ -13,10 +13,10 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from sessions_server import app
+from sessions_server import app, optional_parts
 from sessions_server.log.hub import Hub
 from sessions_server.rpc import calls
-from sessions_server.rpc.metrics import Metrics
+from sessions_server.rpc.prometheus import PrometheusMetrics
 from sessions_server.rpc.streams import Streams
 from sessions_server.serving import Addresses
 from sessions_server.settings import Settings
@@ -30,12 +30,12 @@ class Inspector:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._hub = Hub()
-        self._metrics = Metrics()
+        self._metrics = PrometheusMetrics()
 
     def install(self) -> None:
         """Replaces parts of the composition root by ones that are visible here."""
         vars(app)["Hub"] = lambda: self._hub
-        vars(app)["Metrics"] = lambda: self._metrics
+        vars(optional_parts)["Metrics"] = lambda: self._metrics
         vars(calls)["Streams"] = functools.partial(Streams, recheck_seconds=RECHECK_SECONDS)
 
     def ready(self, addresses: Addresses) -> None:

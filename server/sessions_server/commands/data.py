@@ -67,23 +67,21 @@ def vacuum(*, settings: Settings) -> None:
 
 
 async def _export(settings: Settings, file: Path) -> Exported:
-    from sessions_server.app import running_core, tune_gc
+    from sessions_server.app import running_core
     from sessions_server.dump.transfer import export_all
     from sessions_server.dump.writer import open_to_write
 
     async with running_core(settings) as core:
-        tune_gc()
         total = (await core.store.counts()).sessions
         with open_to_write(file, core.cells) as writer, progress("exporting sessions", total) as show:
             return await export_all(core.store, core.transfers, writer, progress=show)
 
 
 async def _import(settings: Settings, file: Path) -> Imported:
-    from sessions_server.app import running_core, tune_gc
+    from sessions_server.app import running_core
     from sessions_server.dump.reader import open_to_read
     from sessions_server.dump.transfer import import_all
 
     async with running_core(settings) as core:
-        tune_gc()
         with open_to_read(file, core.cells) as reader, progress("importing bytes", reader.size) as show:
             return await import_all(core.store, core.transfers, reader, progress=show)

@@ -1,139 +1,42 @@
-"""Metrics: calls by method and code, their durations, open streams, transactions, and the process."""
+"""What is measured about calls and transactions. This class counts nothing; the one in `rpc.prometheus` does."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final
-
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    ProcessCollector,
-    start_http_server,
-)
-
-from sessions_server.domain.errors import SetupError
-
-SERVING: Final = ("sessions_serving", "1 while the database can be used and calls are taken, else 0.")
-"""The metric that says whether a server serves: its name, and what it means."""
-
-_COMMITS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
-_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 
 
 class Metrics:
-    """Cheap enough for every call: labelled children are looked up once and kept."""
-
-    def __init__(self) -> None:
-        self.registry = registry = CollectorRegistry()
-        self._handled = Counter(
-            "sessions_rpc_handled", "Calls that were answered.", ("method", "code"), registry=registry
-        )
-        self._seconds = Histogram(
-            "sessions_rpc_seconds",
-            "How long unary calls took.",
-            ("method",),
-            registry=registry,
-            buckets=_SECONDS,
-        )
-        self._open_streams = Gauge(
-            "sessions_rpc_open_streams", "Streams that are open now.", ("method",), registry=registry
-        )
-        self._serving = Gauge(*SERVING, registry=registry)
-        self._commit_seconds = Histogram(
-            "sessions_transaction_seconds",
-            "How long write transactions took, until they were durable.",
-            registry=registry,
-            buckets=_SECONDS,
-        )
-        self._commit_size = Histogram(
-            "sessions_transaction_commits",
-            "Commits in a write transaction.",
-            registry=registry,
-            buckets=_COMMITS,
-        )
-        ProcessCollector(registry=registry)
-        self._drafts = Gauge("sessions_drafts", "Messages that are being written now.", registry=registry)
-        self._draft_bytes = Gauge(
-            "sessions_draft_bytes", "Bytes of the messages that are being written now.", registry=registry
-        )
-        self._handled_children: dict[tuple[str, str], Counter] = {}
-        self._seconds_children: dict[str, Histogram] = {}
+    """The metrics of a server that does not serve them, which need no package to be imported."""
 
     def handled(self, method: str, code: str) -> None:
-        child = self._handled_children.get((method, code))
-        if child is None:
-            child = self._handled_children[method, code] = self._handled.labels(method, code)
-        child.inc()
+        """Counts an answered call."""
 
     def took(self, method: str, seconds: float) -> None:
-        child = self._seconds_children.get(method)
-        if child is None:
-            child = self._seconds_children[method] = self._seconds.labels(method)
-        child.observe(seconds)
+        """Records how long a unary call took."""
 
     def committed(self, number: int, seconds: float) -> None:
         """Counts one durable write transaction with this many commits."""
-        self._commit_size.observe(number)
-        self._commit_seconds.observe(seconds)
 
     def serving(self, is_serving: bool, /) -> None:
         """Whether calls are accepted, as in health."""
-        self._serving.set(is_serving)
-
-    def show_drafts(self, count: Callable[[], int], size: Callable[[], int]) -> None:
-        """Sets where the number and size of drafts come from."""
-        self._drafts.set_function(count)
-        self._draft_bytes.set_function(size)
 
     @contextmanager
     def open_stream(self, method: str) -> Iterator[None]:
         """Counts a stream as open while the context lasts."""
-        gauge = self._open_streams.labels(method)
-        gauge.inc()
-        try:
-            yield
-        finally:
-            gauge.dec()
+        yield
+
+    def show_drafts(self, count: Callable[[], int], size: Callable[[], int]) -> None:
+        """Sets where the number and size of drafts come from."""
 
     def show_searches(self, *, running: Callable[[], int], waiting: Callable[[], int]) -> None:
         """Sets where the numbers of searches come from."""
-        self._show("sessions_searches_running", "Searches that run now.", running)
-        self._show("sessions_searches_waiting", "Searches that wait for their turn.", waiting)
 
     def show_log(self, *, size: Callable[[], int], limit: Callable[[], int]) -> None:
         """Sets where the sizes of SQLite's write-ahead log come from; both are 0 with another database."""
-        self._show("sessions_sqlite_log_bytes", "The size of SQLite's write-ahead log.", size)
-        self._show("sessions_sqlite_log_limit_bytes", "The size at which it is truncated.", limit)
 
-    def _show(self, name: str, text: str, read: Callable[[], float]) -> None:
-        """A gauge that is evaluated at each scrape."""
-        Gauge(name, text, registry=self.registry).set_function(read)
-
-
-@contextmanager
-def serve_metrics(listen: str, registry: CollectorRegistry) -> Iterator[str]:
-    """Serves Prometheus metrics at `HOST:PORT` while the context lasts; does nothing if the address is empty. Yields
-    the address with the port that was actually bound.
-
-    Raises SetupError if it cannot listen there.
-    """
-    if not listen:
+    @contextmanager
+    def served(self, listen: str) -> Iterator[str]:
+        """Serves the metrics at `HOST:PORT` while the context lasts. Yields the address with the port that was
+        actually bound; an empty one if none was asked for. Raises SetupError if it cannot listen there."""
         yield ""
-        return
-    host, _, port = listen.rpartition(":")
-    try:
-        server, thread = start_http_server(int(port), host.strip("[]"), registry)
-    except (OSError, OverflowError, ValueError) as error:
-        raise SetupError(
-            f"Metrics cannot be served at {listen} ({error}); give a free address and port."
-        ) from error
-    try:
-        yield f"{host}:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

@@ -23,19 +23,16 @@ import os
 from collections.abc import Callable
 from functools import lru_cache
 from struct import Struct
-from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from sessions_server.domain.errors import DataCorrupted, EncryptionNotConfigured, KeyNotAvailable
-from sessions_server.security.files import WatchedFile
-from sessions_server.security.keyring import KEY_BYTES, Keyring, load_keyring
+from sessions_server.domain.errors import DataCorrupted
+from sessions_server.security.keyring import KEY_BYTES, Keyring
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from sessions_server.domain.ports import Cell, Cells
+    from sessions_server.domain.ports import Cell
 
 _FORMAT: Final = 1
 _FORMAT_BYTE: Final = bytes([_FORMAT])
@@ -98,38 +95,6 @@ class KeyringCells:
         if parsed.key_id == keyring.current:
             return None
         return _wrap(keyring, tenant, session_id, parsed.data_key_id, secret)
-
-
-class NoKeyring:
-    """A server without a keyring: it cannot create encrypted sessions, or read existing ones."""
-
-    def keyring(self) -> object:
-        return None
-
-    def new_key(self, tenant: str, session_id: str) -> bytes:
-        raise EncryptionNotConfigured
-
-    def seal(self, wrapped: bytes, cell: Cell, plaintext: bytes) -> bytes:
-        self._refuse()
-
-    def open(self, wrapped: bytes, cell: Cell, sealed: bytes) -> bytes:
-        self._refuse()
-
-    def rewrap(self, tenant: str, session_id: str, wrapped: bytes) -> bytes | None:
-        self._refuse()
-
-    def _refuse(self) -> NoReturn:
-        raise KeyNotAvailable(
-            "This session is encrypted and the server has no keyring; "
-            "set SESSIONS_KEYRING to the keyring that the session was created with, then try again."
-        )
-
-
-def open_cells(keyring_path: Path | None) -> Cells:
-    """The cells of a server with this setting. Raises SetupError when the keyring cannot be used."""
-    if keyring_path is None:
-        return NoKeyring()
-    return KeyringCells(WatchedFile(keyring_path, load=load_keyring).value)
 
 
 def wrapping_key(wrapped: bytes) -> int:

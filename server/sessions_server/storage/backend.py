@@ -82,9 +82,7 @@ class Backend(ABC):
     """A database, as identified by a URL. Creating it has no effect; a runner does the work."""
 
     scheme: ClassVar[str]
-    """The scheme of its URLs."""
-    aliases: ClassVar[tuple[str, ...]] = ()
-    """Alternative schemes."""
+    """The scheme of its URLs, without aliases."""
     example: ClassVar[str]
     """An example URL for the error about an unknown scheme."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -12,13 +12,27 @@ from sqlalchemy.exc import ArgumentError
 from sessions_server.domain.errors import SetupError
 from sessions_server.storage.backend import SETTING, Backend
 from sessions_server.storage.errors import StoreRefused
-from sessions_server.storage.postgres.backend import PostgresBackend
-from sessions_server.storage.sqlite.backend import SqliteBackend
 
-DATABASES: Final[tuple[type[Backend], ...]] = (
-    SqliteBackend,
-    PostgresBackend,
-)
+
+def _sqlite() -> type[Backend]:
+    from sessions_server.storage.sqlite.backend import SqliteBackend
+
+    return SqliteBackend
+
+
+def _postgres() -> type[Backend]:
+    from sessions_server.storage.postgres.backend import PostgresBackend
+
+    return PostgresBackend
+
+
+DATABASES: Final[dict[str, Callable[[], type[Backend]]]] = {
+    "sqlite+aiosqlite": _sqlite,
+    "postgresql+asyncpg": _postgres,
+    "postgresql": _postgres,
+    "postgres": _postgres,
+}
+"""The databases by the schemes of their URLs. Only the one that is used is imported."""
 
 
 def parse_url(text: str) -> Backend:
@@ -29,14 +43,13 @@ def parse_url(text: str) -> Backend:
         raise _unknown() from None
     except ValueError:
         raise StoreRefused(f"The port in {SETTING} is not a number; correct it.") from None
-    for database in DATABASES:
-        if url.drivername in (database.scheme, *database.aliases):
-            return database.from_url(url, text)
-    raise _unknown()
+    if url.drivername not in DATABASES:
+        raise _unknown()
+    return DATABASES[url.drivername]().from_url(url, text)
 
 
 def _unknown() -> StoreRefused:
-    examples = " or ".join(database.example for database in DATABASES)
+    examples = " or ".join(dict.fromkeys(database().example for database in DATABASES.values()))
     return StoreRefused(f"The database URL is not one that this server knows; give {examples}.")
 
 

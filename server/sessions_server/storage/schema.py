@@ -8,10 +8,12 @@ BIGINT. Strings are ordered by code point on both databases, as in Python.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Dialect
 
 SESSIONS_PK: Final = "pk_sessions"
 CONTEXTS_PK: Final = "pk_contexts"
@@ -28,8 +30,23 @@ SHARED_KEYS_PK: Final = "pk_shared_keys"
 DRAFT_PACKETS_PK: Final = "pk_draft_packets"
 ERASURES_PK: Final = "pk_erasures"
 
+
+class _Json(sa.types.TypeDecorator[str]):
+    """A JSON document as a string. On PostgreSQL JSONB, which is imported only there."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> sa.types.TypeEngine[Any]:
+        if dialect.name != "postgresql":
+            return dialect.type_descriptor(sa.Text())
+        from sqlalchemy.dialects.postgresql import JSONB
+
+        return dialect.type_descriptor(JSONB())
+
+
 TEXT: Final = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
-JSON: Final = sa.Text().with_variant(postgresql.JSONB(), "postgresql")
+JSON: Final = _Json()
 MICROS: Final = sa.BigInteger()
 
 _READ_JSON: Final = sa.Text().with_variant(sa.LargeBinary(), "sqlite")

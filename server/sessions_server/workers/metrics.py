@@ -13,7 +13,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
-from sessions_server.rpc.metrics import SERVING
+from sessions_server.rpc.prometheus import SERVING
 from sessions_server.workers.worker import Worker
 
 SCRAPE_SECONDS: Final = 3.0

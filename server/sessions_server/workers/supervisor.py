@@ -11,7 +11,7 @@ from typing import Final
 
 from sessions_server.exposure import check_exposure
 from sessions_server.observability import configure_logging
-from sessions_server.rpc.metrics import serve_metrics
+from sessions_server.rpc.prometheus import serve_metrics
 from sessions_server.serving import Ready, stop_at_signals
 from sessions_server.settings import Settings, unknown_variables
 from sessions_server.workers.metrics import registry_of

@@ -14,7 +14,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from sessions_proto.v1 import sessions_pb2 as pb
 from sessions_server.domain.errors import Unavailable
 from sessions_server.domain.limits import Limits
-from sessions_server.security.cells import open_cells
+from sessions_server.security.encryption import open_cells
 from sessions_server.storage.backend import Backend, RunOptions
 from sessions_server.storage.databases import opening, parse_url
 from sessions_server.storage.errors import StoreRefused

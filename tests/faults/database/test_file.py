@@ -16,7 +16,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from sessions_client import AsyncClient
 from sessions_server.domain.errors import StorageFull, Unavailable
 from sessions_server.domain.limits import Limits
-from sessions_server.security.cells import open_cells
+from sessions_server.security.encryption import open_cells
 from sessions_server.storage.backend import RunOptions
 from sessions_server.storage.sqlite.backend import SqliteBackend
 from sessions_server.storage.store import open_store

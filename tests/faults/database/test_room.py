@@ -14,7 +14,7 @@ import pytest
 
 from sessions_client import Client
 from sessions_server.domain.limits import Limits
-from sessions_server.security.cells import open_cells
+from sessions_server.security.encryption import open_cells
 from sessions_server.storage.sqlite.backend import SqliteBackend
 from sessions_server.storage.store import open_store
 from tests.conformance.harness import KEY, Harness, add, create

@@ -28,7 +28,7 @@ from sessions_server.domain.operations import Append, ChangeContext, MergeMetada
 from sessions_server.domain.reads import ContextRead, ReadContext, ReadRecord, ReadSession
 from sessions_server.domain.records import PutRecord, Record, RecordName, Scope
 from sessions_server.log.writer import Writer
-from sessions_server.security.cells import open_cells
+from sessions_server.security.encryption import open_cells
 from sessions_server.storage.databases import parse_url
 from sessions_server.storage.store import Store, open_store
 

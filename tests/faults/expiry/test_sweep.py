@@ -27,7 +27,8 @@ from sessions_server.domain.models import (
     StateChange,
     StorageOptions,
 )
-from sessions_server.security.cells import KeyringCells, NoKeyring
+from sessions_server.security.cells import KeyringCells
+from sessions_server.security.encryption import NoKeyring
 from sessions_server.security.keyring import Keyring, create_keyring, load_keyring, rotate_keyring
 from sessions_server.service.expiry import RETRIED_AT_ONCE
 from sessions_server.storage.sqlite.connection import driver_of

@@ -12,7 +12,7 @@ import pytest
 
 from sessions_server.domain.errors import SessionNotFound, Unavailable
 from sessions_server.domain.limits import Limits
-from sessions_server.security.cells import open_cells
+from sessions_server.security.encryption import open_cells
 from sessions_server.storage.backend import Backend
 from sessions_server.storage.databases import parse_url
 from sessions_server.storage.postgres import runner

@@ -22,7 +22,7 @@ from sessions_server.domain.models import (
     State,
 )
 from sessions_server.log.writer import LANES, Writer
-from sessions_server.security.cells import open_cells
+from sessions_server.security.encryption import open_cells
 from sessions_server.storage.backend import RunOptions
 from sessions_server.storage.databases import parse_url
 from sessions_server.storage.store import Store, open_store

@@ -20,7 +20,7 @@ from sessions_client import AsyncClient, Event
 from sessions_proto.v1 import sessions_pb2 as pb, sessions_pb2_grpc as pb_grpc
 from sessions_server.domain.errors import Unavailable
 from sessions_server.domain.limits import Limits
-from sessions_server.security.cells import open_cells
+from sessions_server.security.encryption import open_cells
 from sessions_server.storage.backend import RunOptions
 from sessions_server.storage.databases import parse_url
 from sessions_server.storage.store import open_store

@@ -12,7 +12,7 @@ import pytest
 from sessions_server.domain.limits import Limits
 from sessions_server.domain.models import Event, EventType, Message, Sequence
 from sessions_server.log.hub import Hub
-from sessions_server.security.cells import open_cells
+from sessions_server.security.encryption import open_cells
 from sessions_server.service import subscriptions as service
 from sessions_server.service.subscriptions import CATCHING_UP, NEAR, Subscriptions
 from sessions_server.storage.backend import RunOptions

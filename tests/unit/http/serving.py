@@ -9,7 +9,7 @@ from typing import Any
 
 from sessions_server.http.server import HttpServer
 from sessions_server.rpc.calls import CallLimits, Calls
-from sessions_server.rpc.metrics import Metrics
+from sessions_server.rpc.prometheus import PrometheusMetrics
 from sessions_server.rpc.tls import Tls
 from tests.support.web import Answer, Web
 from tests.unit.rpc.serving import Doorkeeper, make_calls
@@ -27,7 +27,7 @@ async def eventually(happened: Callable[[], object]) -> None:
 
 
 class Serving:
-    def __init__(self, server: HttpServer, calls: Calls, metrics: Metrics) -> None:
+    def __init__(self, server: HttpServer, calls: Calls, metrics: PrometheusMetrics) -> None:
         self.server = server
         self.calls = calls
         self.metrics = metrics
@@ -62,7 +62,7 @@ async def serving(
     grace_seconds: float = 0,
     **methods: Callable[..., Awaitable[Any]],
 ) -> AsyncIterator[Serving]:
-    metrics = Metrics()
+    metrics = PrometheusMetrics()
     calls = make_calls(Doorkeeper(), metrics, limits=limits, tracing=None, **methods)
     server = HttpServer("127.0.0.1:0", calls=calls, tls=tls)
     await server.start()

@@ -13,7 +13,7 @@ from sessions_server.domain.errors import SetupError
 from sessions_server.http import application, protocols
 from sessions_server.http.server import HttpServer
 from sessions_server.rpc.calls import LARGE_BYTES, CallLimits
-from sessions_server.rpc.metrics import Metrics
+from sessions_server.rpc.prometheus import PrometheusMetrics
 from sessions_server.rpc.quotas import Bounds
 from tests.support.web import path_of, reason_of
 from tests.unit.http.serving import Serving, eventually, serving
@@ -178,6 +178,6 @@ async def test_an_event_source_is_told_to_reconnect_where_others_get_the_status(
 
 async def test_a_port_in_use_is_refused_with_a_sentence() -> None:
     async with serving() as server:
-        second = HttpServer(server.server.address, calls=make_calls(Doorkeeper(), Metrics()))
+        second = HttpServer(server.server.address, calls=make_calls(Doorkeeper(), PrometheusMetrics()))
         with pytest.raises(SetupError, match="give SESSIONS_HTTP_LISTEN a free"):
             await second.start()

@@ -35,7 +35,7 @@ from sessions_server.domain.models import (
 )
 from sessions_server.domain.operations import ImportMessages
 from sessions_server.log.writer import Writer
-from sessions_server.security.cells import open_cells
+from sessions_server.security.encryption import open_cells
 from sessions_server.security.keyring import create_keyring
 from sessions_server.storage.sqlite.backend import SqliteBackend
 from sessions_server.storage.store import Store, open_store

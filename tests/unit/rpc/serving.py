@@ -16,7 +16,7 @@ from sessions_server.domain.errors import PermissionDenied, Unauthenticated
 from sessions_server.domain.ports import Access, Caller
 from sessions_server.rpc.calls import CallLimits, Calls
 from sessions_server.rpc.grpc import GrpcHandlers, UnknownMethods
-from sessions_server.rpc.metrics import Metrics
+from sessions_server.rpc.prometheus import PrometheusMetrics
 from tests.support.clock import HandClock
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class Serving:
     channel: grpc.aio.Channel
     stub: sessions_pb2_grpc.SessionServiceAsyncStub
     calls: Calls
-    metrics: Metrics = field(default_factory=Metrics)
+    metrics: PrometheusMetrics = field(default_factory=PrometheusMetrics)
     doorkeeper: Doorkeeper = field(default_factory=Doorkeeper)
 
     async def call(self, method: str, raw: bytes = b"", *, who: str = WRITER) -> bytes:
@@ -90,7 +90,7 @@ def authorization(*values: str) -> tuple[tuple[str, str], ...]:
 
 def make_calls(
     doorkeeper: Doorkeeper,
-    metrics: Metrics,
+    metrics: PrometheusMetrics,
     *,
     limits: CallLimits | None = None,
     tracing: Tracing | None = None,
@@ -113,7 +113,7 @@ async def serving(
     tracing: Tracing | None = None,
     **methods: Callable[..., Awaitable[Any]],
 ) -> AsyncIterator[Serving]:
-    doorkeeper, metrics = Doorkeeper(), Metrics()
+    doorkeeper, metrics = Doorkeeper(), PrometheusMetrics()
     calls = make_calls(doorkeeper, metrics, limits=limits, tracing=tracing, **methods)
     options = (("grpc.max_receive_message_length", 8 * 1024 * 1024), ("grpc.so_reuseport", 0))
     server = grpc.aio.server(handlers=[GrpcHandlers(calls), UnknownMethods(calls)], options=options)

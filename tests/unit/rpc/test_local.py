@@ -20,7 +20,7 @@ from sessions_proto.v1 import sessions_pb2 as pb
 from sessions_server.rpc import local
 from sessions_server.rpc.calls import Calls
 from sessions_server.rpc.local import RESPONSE, LocalServer
-from sessions_server.rpc.metrics import Metrics
+from sessions_server.rpc.prometheus import PrometheusMetrics
 from tests.unit.rpc.serving import SERVICE, WRITER, Doorkeeper, authorization, make_calls
 
 GET = f"/{SERVICE.full_name}/GetSession".encode()
@@ -46,7 +46,7 @@ class Local:
     path: Path
     server: LocalServer
     calls: Calls
-    metrics: Metrics = field(default_factory=Metrics)
+    metrics: PrometheusMetrics = field(default_factory=PrometheusMetrics)
 
     def count(self, code: str) -> float | None:
         labels = {"method": "GetSession", "code": code}
@@ -66,7 +66,7 @@ def request(session_id: str) -> bytes:
 
 @asynccontextmanager
 async def serving(**methods: Any) -> AsyncIterator[Local]:
-    metrics = Metrics()
+    metrics = PrometheusMetrics()
     calls = make_calls(Doorkeeper(), metrics, **methods)
     with tempfile.TemporaryDirectory(prefix="s-") as folder:
         path = Path(folder) / "x.call"

@@ -8,7 +8,7 @@ from urllib.request import urlopen
 import pytest
 
 from sessions_server.domain.errors import SetupError
-from sessions_server.rpc.metrics import Metrics, serve_metrics
+from sessions_server.rpc.prometheus import PrometheusMetrics, serve_metrics
 
 
 def free_address() -> str:
@@ -18,7 +18,7 @@ def free_address() -> str:
 
 
 def test_counted_values_can_be_scraped() -> None:
-    metrics, address = Metrics(), free_address()
+    metrics, address = PrometheusMetrics(), free_address()
     metrics.handled("GetSession", "OK")
     metrics.took("GetSession", 0.003)
     with serve_metrics(address, metrics.registry), urlopen(f"http://{address}/metrics") as response:
@@ -28,7 +28,7 @@ def test_counted_values_can_be_scraped() -> None:
 
 
 def test_current_searches_can_be_scraped() -> None:
-    metrics, address = Metrics(), free_address()
+    metrics, address = PrometheusMetrics(), free_address()
     metrics.show_searches(running=lambda: 2, waiting=lambda: 7)
     with serve_metrics(address, metrics.registry), urlopen(f"http://{address}/metrics") as response:
         text = response.read().decode()
@@ -37,7 +37,7 @@ def test_current_searches_can_be_scraped() -> None:
 
 
 def test_without_an_address_nothing_listens() -> None:
-    with serve_metrics("", Metrics().registry):
+    with serve_metrics("", PrometheusMetrics().registry):
         pass
 
 
@@ -45,7 +45,7 @@ def test_without_an_address_nothing_listens() -> None:
 def test_an_unusable_address_is_refused_with_a_sentence(address: str) -> None:
     with (
         pytest.raises(SetupError, match="give a free address and port"),
-        serve_metrics(address, Metrics().registry),
+        serve_metrics(address, PrometheusMetrics().registry),
     ):
         pass
 
@@ -53,8 +53,8 @@ def test_an_unusable_address_is_refused_with_a_sentence(address: str) -> None:
 def test_a_port_in_use_is_refused_with_a_sentence() -> None:
     address = free_address()
     with (
-        serve_metrics(address, Metrics().registry),
+        serve_metrics(address, PrometheusMetrics().registry),
         pytest.raises(SetupError),
-        serve_metrics(address, Metrics().registry),
+        serve_metrics(address, PrometheusMetrics().registry),
     ):
         pass

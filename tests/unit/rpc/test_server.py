@@ -19,7 +19,7 @@ from sessions_proto.v1 import sessions_pb2 as pb, sessions_pb2_grpc
 from sessions_server.domain.errors import SetupError
 from sessions_server.rpc import health
 from sessions_server.rpc.calls import CallLimits
-from sessions_server.rpc.metrics import Metrics
+from sessions_server.rpc.prometheus import PrometheusMetrics
 from sessions_server.rpc.server import RpcServer
 from sessions_server.rpc.tls import Tls
 from tests.support.http2 import Http2, framed
@@ -52,7 +52,7 @@ async def get_session(request: pb.GetSessionRequest, _: Caller) -> pb.GetSession
 
 
 def make_server(bind: str = "127.0.0.1:0", *, tls: Tls | None = None, **methods: Any) -> RpcServer:
-    metrics = Metrics()
+    metrics = PrometheusMetrics()
     return RpcServer(
         bind,
         calls=make_calls(Doorkeeper(), metrics, **{"Subscribe": subscribe, **methods}),

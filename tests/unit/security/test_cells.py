@@ -20,7 +20,8 @@ from sessions_server.domain.errors import (
     SetupError,
 )
 from sessions_server.domain.ports import Cell, Cells
-from sessions_server.security.cells import KeyringCells, NoKeyring, open_cells
+from sessions_server.security.cells import KeyringCells
+from sessions_server.security.encryption import NoKeyring, open_cells
 from sessions_server.security.keyring import Key, Keyring, create_keyring, rotate_keyring
 
 if TYPE_CHECKING:

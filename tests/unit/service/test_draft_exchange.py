@@ -16,7 +16,7 @@ from sessions_server.domain.limits import Limits
 from sessions_server.domain.models import MessageBody, Micros, SessionKey
 from sessions_server.log.hub import Hub
 from sessions_server.log.writer import Writer
-from sessions_server.security.cells import open_cells
+from sessions_server.security.encryption import open_cells
 from sessions_server.service import draft_boards, draft_exchange, draft_link
 from sessions_server.service.draft_boards import DraftBoards
 from sessions_server.service.draft_exchange import DraftExchange

@@ -38,7 +38,6 @@ class PostgresBackend(Backend):
     """Whether the URL has more than one `@`, so that the apparent host or name may be part of the password."""
 
     scheme: ClassVar[str] = "postgresql+asyncpg"
-    aliases: ClassVar[tuple[str, ...]] = ("postgresql", "postgres")
     example: ClassVar[str] = "postgresql+asyncpg://user@host/database"
     locks: ClassVar[Locks | None] = LOCKS
     joins_laterally: ClassVar[bool] = True
