@@ -12,6 +12,7 @@ from sessions_server.rpc.convert.records import (
     read_list_collections,
     read_list_records,
 )
+from sessions_server.rpc.convert.records_encoded import encode_records
 
 if TYPE_CHECKING:
     from sessions_server.domain.limits import Limits
@@ -34,15 +35,10 @@ class RecordServicer:
         put_stored(response.record, await self._records.get(name, caller, refresh_ttl=refresh_ttl))
         return response
 
-    async def ListRecords(
-        self, request: records_pb.ListRecordsRequest, caller: Caller
-    ) -> records_pb.ListRecordsResponse:
+    async def ListRecords(self, request: records_pb.ListRecordsRequest, caller: Caller) -> bytes:
         query = await read(read_list_records, request, caller, self._limits)
         page = await self._records.page(query, request.page_token, caller)
-        response = records_pb.ListRecordsResponse(next_page_token=page.next_token)
-        for record in page.records:
-            put_stored(response.records.add(), record)
-        return response
+        return encode_records(page.records, page.next_token)
 
     async def ListCollections(
         self, request: records_pb.ListCollectionsRequest, caller: Caller

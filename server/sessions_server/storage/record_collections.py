@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from sessions_server.domain.record_reads import CollectionPage, CollectionQuery
 from sessions_server.storage.record_names import is_exact, path_of, stored_collection, successor, within
-from sessions_server.storage.record_reads import IS_ERASED, IS_HIDDEN
+from sessions_server.storage.record_owners import IS_ERASED, IS_HIDDEN
 from sessions_server.storage.record_search import of_owner
 from sessions_server.storage.schema import records, sessions
 from sessions_server.storage.statements import Prepared, read_clock

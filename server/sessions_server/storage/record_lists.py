@@ -8,7 +8,7 @@ the index of terms, or a small subtree, leaves few candidates, those are checked
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
 import sqlalchemy as sa
 
@@ -24,33 +24,45 @@ from sessions_server.storage.record_names import (
     stored_collection,
     within,
 )
-from sessions_server.storage.record_rows import KEY_COLUMNS, StoredKey
+from sessions_server.storage.record_owners import FOUND_COLUMNS, FOUND_WIDTH, with_owners
+from sessions_server.storage.record_rows import KEY_COLUMNS, KEY_WIDTH, RECORD_COLUMNS
 from sessions_server.storage.record_search import Keys, candidate_keys, of_owner
 from sessions_server.storage.schema import records
-from sessions_server.storage.statements import Prepared, Row
+from sessions_server.storage.statements import Prepared, Row, stream
 from sessions_server.storage.walk import FEW, Walk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence as Seq
+    from collections.abc import Callable, Iterable, Iterator
 
     from sqlalchemy.engine import Connection
     from sqlalchemy.sql.expression import ColumnElement
 
     from sessions_server.storage.rules import Rules
 
+T = TypeVar("T")
+
 _ANY_KEY: Final = between("", "", "")
+INLINE_BYTES: Final = 4 * 1024
+"""Values up to this size are read together with their names. Others are read when it is known which fit on the page."""
 _OVERHEAD: Final = 300
 """The maximum wire size of a record besides its name, labels and value."""
 
 
-class Page(NamedTuple):
-    keys: list[StoredKey]
+class Page(NamedTuple, Generic[T]):
+    found: list[T]
     next: RecordPlace | None
 
 
-class _Hits(NamedTuple):
-    found: Seq[Row]
-    """Rows of _SELECTED. One more than a page has, if there are that many."""
+class _Hit(NamedTuple, Generic[T]):
+    taken: T
+    place: RecordPlace
+    most_bytes: int
+    """An upper bound of the record's wire size."""
+
+
+class _Hits(NamedTuple, Generic[T]):
+    found: list[_Hit[T]]
+    """One more than a page has, if there are that many."""
     resume: RecordPlace | None = None
     """Where to continue if the search ended early."""
 
@@ -69,21 +81,31 @@ class _Shape(NamedTuple):
     continued: bool
 
 
-def find_page(connection: Connection, query: RecordQuery, *, rules: Rules, now: Micros) -> Page:
-    """Must run on one snapshot. Raises InvalidRequest for an unsupported filter."""
+def find_page(
+    connection: Connection, query: RecordQuery, take: Callable[[Row], T], *, rules: Rules, now: Micros
+) -> Page[T]:
+    """A page of what `take` makes of a row of FOUND_COLUMNS, where the value is None if it is large or not requested.
+    It is also called for rows beyond the page. Must run on one snapshot. Raises InvalidRequest for an unsupported
+    filter."""
     check(query.conditions, field="filter")
-    hits = _Search(connection, query, rules, now).hits()
-    sizes = (_most_bytes(row, query) for row in hits.found[: query.limit])
-    count = fitting(sizes, rules.limits.record_page_bytes)
-    shown = hits.found[:count]
-    following = _place(shown[-1]) if count < len(hits.found) else hits.resume
-    return Page([StoredKey(*row[:5]) for row in shown], following)
+    found, resume = _Search(connection, query, take, rules, now).hits()
+    count = fitting((hit.most_bytes for hit in found[: query.limit]), rules.limits.record_page_bytes)
+    following = found[count - 1].place if count < len(found) else resume
+    return Page([hit.taken for hit in found[:count]], following)
 
 
-class _Search:
-    def __init__(self, connection: Connection, query: RecordQuery, rules: Rules, now: Micros) -> None:
+class _Search(Generic[T]):
+    def __init__(
+        self,
+        connection: Connection,
+        query: RecordQuery,
+        take: Callable[[Row], T],
+        rules: Rules,
+        now: Micros,
+    ) -> None:
         self._connection = connection
         self._query = query
+        self._take = take
         keys = between(query.key_prefix, query.after_key, query.before_key)
         self._shape = _Shape(
             all_sessions=query.all_sessions,
@@ -106,10 +128,11 @@ class _Search:
             "high_full": full_high,
             "low_key": keys.low,
             "high_key": keys.high,
+            "inline": -1 if query.keys_only else INLINE_BYTES,
         }
         self._conditions = [rules.backend.condition(each, records.c.labels) for each in query.conditions]
 
-    def hits(self) -> _Hits:
+    def hits(self) -> _Hits[T]:
         shape = self._shape
         choices: list[Keys] = candidate_keys(self._query.conditions, all_sessions=shape.all_sessions)
         if shape.subtree and shape.by_time:
@@ -123,54 +146,61 @@ class _Search:
         counted = sa.select(sa.func.count()).select_from(keys.limit(FEW).subquery())
         return int(self._connection.execute(counted, self._parameters).scalar_one())
 
-    def _one_by_one(self, keys: Keys) -> _Hits:
+    def _one_by_one(self, keys: Keys) -> _Hits[T]:
         statement = _few(self._shape, keys, self._conditions)
         wanted = self._placed(self._query.after, self._query.limit + 1)
-        return _Hits(self._connection.execute(statement, wanted).fetchall())
+        return _Hits([self._hit(row) for row in stream(self._connection, statement, wanted)])
 
-    def _walk(self) -> _Hits:
-        found: list[Row] = []
+    def _walk(self) -> _Hits[T]:
+        found: list[_Hit[T]] = []
         after, walk = self._query.after, Walk(self._query.limit)
         while True:
-            count = walk.count
-            rows = self._rows(after, count)
-            found += [row for row in rows if row[-1]]
-            if len(found) > self._query.limit or len(rows) < count:
+            examined, row = 0, None
+            for row in self._rows(after, walk.count):
+                examined += 1
+                if row[-1]:
+                    found.append(self._hit(row))
+            if row is None or len(found) > self._query.limit or examined < walk.count:
                 return _Hits(found[: self._query.limit + 1])
-            after = _place(rows[-1])
+            after = _place(row)
             if not walk.continues():
                 return _Hits(found, after)
 
-    def _rows(self, after: RecordPlace | None, count: int) -> Seq[Row]:
+    def _rows(self, after: RecordPlace | None, count: int) -> Iterator[Row]:
         shape = self._shape._replace(continued=after is not None)
         wanted = self._placed(after, count)
         if not self._conditions:
-            return _plain_walk(shape).rows(self._connection, **wanted)
-        return self._connection.execute(_in_order(shape, self._conditions), wanted).fetchall()
+            return _plain_walk(shape).stream(self._connection, **wanted)
+        return stream(self._connection, _in_order(shape, self._conditions), wanted)
+
+    def _hit(self, row: Row) -> _Hit[T]:
+        return _Hit(self._take(row), _place(row), _most_bytes(row, self._query))
 
     def _placed(self, after: RecordPlace | None, count: int) -> dict[str, Any]:
         place = {f"after_{name}": value for name, value in after._asdict().items()} if after else {}
         return self._parameters | place | {"count": count}
 
 
+_VALUE: Final = sa.case((records.c.size <= sa.bindparam("inline", type_=sa.BigInteger), records.c.value))
 _SELECTED: Final = (
-    *KEY_COLUMNS,
-    records.c.time,
+    *FOUND_COLUMNS,
+    _VALUE.label("value"),
     records.c.size,
     sa.func.length(sa.func.coalesce(records.c.full_collection, records.c.collection))
     + sa.func.length(records.c.key),
     sa.func.length(sa.cast(records.c.labels, sa.Text)),
 )
+_TIME: Final = RECORD_COLUMNS.index(records.c.time)
 
 
 def _place(row: Row) -> RecordPlace:
-    _, session_id, _, collection, key, time, *_ = row
-    return RecordPlace(time, collection, key, session_id)
+    _, session_id, _, collection, key = row[:KEY_WIDTH]
+    return RecordPlace(row[_TIME], collection, key, session_id)
 
 
 def _most_bytes(row: Row, query: RecordQuery) -> int:
     """An upper bound of the record's wire size."""
-    *_, size, name_length, labels_length, _ = row
+    size, name_length, labels_length, _ = row[FOUND_WIDTH:]
     # A damaged record, which is left out, may have a value of another type.
     value = size if isinstance(size, int) and not query.keys_only else 0
     return int(value + 4 * name_length + GROWTH * labels_length + _OVERHEAD)
@@ -217,7 +247,8 @@ def _in_order(shape: _Shape, conditions: Iterable[ColumnElement[bool]] = ()) -> 
         wanted += _key_bounds(shape)
     else:
         ranges += _key_bounds(shape)
-    return _paged(sa.select(*_SELECTED, sa.and_(*wanted)).where(*ranges), shape)
+    statement = sa.select(*_SELECTED, sa.and_(*wanted)).select_from(with_owners(records))
+    return _paged(statement.where(*ranges), shape)
 
 
 @lru_cache(maxsize=128)
@@ -232,7 +263,7 @@ def _few(shape: _Shape, keys: Keys, conditions: Iterable[ColumnElement[bool]]) -
     distinct = sa.select(chosen).distinct().subquery()
     same = sa.and_(*(distinct.c[column.name] == column for column in KEY_COLUMNS))
     collections = _within() if shape.subtree else [records.c.collection == sa.bindparam("collection")]
-    statement = sa.select(*_SELECTED, sa.true()).select_from(distinct.join(records, same))
+    statement = sa.select(*_SELECTED, sa.true()).select_from(with_owners(distinct.join(records, same)))
     # An expression, so that SQLite does not scan the index of the list's order instead.
     statement = statement.where(*collections, *_key_bounds(shape), *_live(shape), *conditions)
     return _paged(statement, shape, unindexed=True)

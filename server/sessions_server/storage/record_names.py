@@ -9,6 +9,7 @@ and a digest, together with the whole.
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
@@ -68,7 +69,11 @@ def stored_collection(path: Iterable[str]) -> StoredCollection:
 
 
 def path_of(short: str, full: str | None) -> tuple[str, ...]:
-    return decode(short if full is None else full)
+    return _decode_short(short) if full is None else decode(full)
+
+
+_decode_short: Final = lru_cache(maxsize=1_024)(decode)
+"""The records of a list are in few collections."""
 
 
 def within(path: Iterable[str]) -> Bounds:

@@ -5,21 +5,22 @@ A deleted session, or one erased by its ttl, has no records, whether or not they
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 
 from sessions_server.domain.errors import DataCorrupted
-from sessions_server.domain.models import Micros, SessionKey
+from sessions_server.domain.models import Micros
 from sessions_server.domain.record_reads import RecordPage, RecordQuery
 from sessions_server.domain.records import Record, RecordName, Scope
 from sessions_server.storage import record_lists
-from sessions_server.storage.content import Content
 from sessions_server.storage.damage import report
+from sessions_server.storage.recent_records import read_small
+from sessions_server.storage.record_owners import FOUND_COLUMNS, FOUND_WIDTH, with_owners
 from sessions_server.storage.record_rows import (
     KEY_COLUMNS,
-    RECORD_COLUMNS,
+    KEY_WIDTH,
     RECORD_WIDTH,
     StoredKey,
     has_passed,
@@ -27,8 +28,7 @@ from sessions_server.storage.record_rows import (
     stored_key,
 )
 from sessions_server.storage.records import lock_records, lock_rows, refresh_records
-from sessions_server.storage.schema import ERASED, records, sessions, shared_keys
-from sessions_server.storage.shared_keys import shared_content
+from sessions_server.storage.schema import records, sessions
 from sessions_server.storage.statements import Prepared, Row, as_list, is_listed, listed, read_clock
 
 if TYPE_CHECKING:
@@ -37,48 +37,13 @@ if TYPE_CHECKING:
 
     from sessions_server.storage.rules import Rules
 
-_NOW: Final = sa.bindparam("now", type_=sa.BigInteger)
-
-IS_ERASED: Final = sa.or_(
-    sa.and_(sessions.c.due_time <= _NOW, sessions.c.due_state == ERASED),
-    sa.and_(sessions.c.last_due_time <= _NOW, sessions.c.last_due_state == ERASED),
-)
-"""Whether a timer has erased a session by the time `now`."""
-
-IS_HIDDEN: Final = sa.case(
-    (sessions.c.records_start > 0, records.c.position < sessions.c.records_start), else_=sa.false()
-)
-"""Whether a record is hidden because an import has replaced its session. The record's position, which is stored after
-the value, is read only in that case."""
-
 _keys = listed("keys")
-_of_session = sa.and_(
-    sessions.c.tenant == records.c.tenant,
-    sessions.c.session_id == records.c.session_id,
-)
-_is_shared = records.c.session_id == sa.literal_column("''")
-_of_owner = sa.and_(
-    _is_shared, shared_keys.c.tenant == records.c.tenant, shared_keys.c.user_id == records.c.user_id
-)
+_IS_SHARED: Final = records.c.session_id == sa.literal_column("''")
 
 
 def _fetch(value: ColumnElement[Any]) -> Prepared:
-    return Prepared(
-        sa.select(
-            *RECORD_COLUMNS,
-            sa.or_(
-                sa.func.coalesce(IS_ERASED, sa.false()),
-                sa.and_(sa.not_(_is_shared), sessions.c.session_id.is_(None)),
-                sa.func.coalesce(IS_HIDDEN, sa.false()),
-            ),
-            sa.func.coalesce(sessions.c.data_key, shared_keys.c.data_key),
-            value,
-        ).select_from(
-            _keys.join(records, is_listed(_keys, *KEY_COLUMNS))
-            .outerjoin(sessions, _of_session)
-            .outerjoin(shared_keys, _of_owner)
-        )
-    )
+    found = with_owners(_keys.join(records, is_listed(_keys, *KEY_COLUMNS)))
+    return Prepared(sa.select(*FOUND_COLUMNS, value).select_from(found))
 
 
 _FETCH: Final = _fetch(records.c.value)
@@ -87,14 +52,14 @@ _FETCH_WITHOUT_VALUE: Final = _fetch(sa.null())
 _NEXT_USER: Final = Prepared(
     sa.select(records.c.user_id)
     .where(
-        records.c.tenant == sa.bindparam("tenant"), _is_shared, records.c.user_id > sa.bindparam("user_id")
+        records.c.tenant == sa.bindparam("tenant"), _IS_SHARED, records.c.user_id > sa.bindparam("user_id")
     )
     .order_by(records.c.user_id)
     .limit(1)
 )
 _OF_TENANT: Final = Prepared(
     sa.select(records.c.user_id)
-    .where(records.c.tenant == sa.bindparam("tenant"), _is_shared)
+    .where(records.c.tenant == sa.bindparam("tenant"), _IS_SHARED)
     .order_by(records.c.user_id)
     .limit(1)
 )
@@ -140,17 +105,27 @@ def read_records(
 
 def find_page(
     connection: Connection, query: RecordQuery, *, rules: Rules, now: Micros | None
-) -> record_lists.Page:
+) -> record_lists.Page[StoredKey]:
     """The names on a page. Must run on one snapshot. Raises InvalidRequest for an unsupported filter."""
-    return record_lists.find_page(connection, query, rules=rules, now=read_clock(connection, now))
+    instant = read_clock(connection, now)
+    return record_lists.find_page(connection, query, _key, rules=rules, now=instant)
 
 
 def read_page(connection: Connection, query: RecordQuery, *, rules: Rules, now: Micros | None) -> RecordPage:
     """Must run on one snapshot. Raises InvalidRequest for an unsupported filter, KeyNotAvailable, DataCorrupted."""
     instant = read_clock(connection, now)
-    page = find_page(connection, query, rules=rules, now=instant)
-    found = _fetched(connection, page.keys, rules=rules, now=instant, query=query)
-    return RecordPage(tuple(found[key] for key in page.keys if key in found), page.next)
+
+    def take(row: Row) -> Record | Row | None:
+        """Large, encrypted and damaged records are read when it is known that they are on the page."""
+        return None if _is_gone(row, instant) else read_small(row, rules) or row
+
+    page = record_lists.find_page(connection, query, take, rules=rules, now=instant)
+    waiting = [each for each in page.found if each is not None and not isinstance(each, Record)]
+    read = _read(connection, waiting, rules=rules, now=instant, query=query) if waiting else {}
+    found = (
+        each if isinstance(each, Record) else read.get(_key(each)) for each in page.found if each is not None
+    )
+    return RecordPage(tuple(each for each in found if each is not None), page.next)
 
 
 def shared_scopes(connection: Connection, after: Scope | None, limit: int) -> list[Scope]:
@@ -190,15 +165,20 @@ def refresh_page(
 
 
 def refresh_found(
-    connection: Connection, page: record_lists.Page, query: RecordQuery, *, rules: Rules, now: Micros | None
+    connection: Connection,
+    page: record_lists.Page[StoredKey],
+    query: RecordQuery,
+    *,
+    rules: Rules,
+    now: Micros | None,
 ) -> RecordPage:
     """The records of a page found earlier, with their ttls restarted; those gone by now are left out. In a write
     transaction. Raises SessionLocked, KeyNotAvailable, DataCorrupted."""
     names = query._replace(keys_only=True)
-    heads = _fetched(connection, page.keys, rules=rules, now=read_clock(connection, now), query=names)
+    heads = _fetched(connection, page.found, rules=rules, now=read_clock(connection, now), query=names)
     instant = _lock(connection, [record.name for record in heads.values()], rules, now)
-    found = _fetched(connection, page.keys, rules=rules, now=instant, query=query)
-    kept = [found[key] for key in page.keys if key in found]
+    found = _fetched(connection, page.found, rules=rules, now=instant, query=query)
+    kept = [found[key] for key in page.found if key in found]
     return RecordPage(tuple(_refreshed(connection, kept, now=instant)), page.next)
 
 
@@ -232,19 +212,44 @@ def _fetched(
     now: Micros,
     query: RecordQuery | None = None,
 ) -> dict[StoredKey, Record]:
-    """A list over all sessions omits damaged records, which must only affect their own session."""
+    """The records that exist, of a list if `query` is given."""
     statement = _FETCH_WITHOUT_VALUE if query is not None and query.keys_only else _FETCH
-    found: dict[StoredKey, Record] = {}
-    for row in statement.rows(connection, keys=as_list(keys), now=now):
+    rows = statement.rows(connection, keys=as_list(keys), now=now)
+    found = _present(rows, rules=rules, now=now, query=query)
+    return {stored_key(record.name): record for record in found}
+
+
+def _read(
+    connection: Connection, rows: Iterable[Row], *, rules: Rules, now: Micros, query: RecordQuery
+) -> dict[StoredKey, Record]:
+    """The records in rows of a page, whose large values have not been read yet."""
+    complete: list[Row] = []
+    large: list[Row] = []
+    for row in rows:
+        (complete if query.keys_only or row[FOUND_WIDTH - 1] is not None else large).append(row)
+    found = {stored_key(each.name): each for each in _present(complete, rules=rules, now=now, query=query)}
+    return (
+        found | _fetched(connection, map(_key, large), rules=rules, now=now, query=query) if large else found
+    )
+
+
+def _present(
+    rows: Iterable[Row], *, rules: Rules, now: Micros, query: RecordQuery | None
+) -> Iterator[Record]:
+    """The records that exist. A list over all sessions omits damaged ones, which must only affect their own session."""
+    for row in rows:
         if _is_gone(row, now):
             continue
         try:
-            found[StoredKey(*row[:5])] = _record(row, rules)
+            yield _record(row, rules)
         except DataCorrupted as error:
             if query is None or not query.all_sessions:
                 raise
             report(Scope(*row[:3]).cell_key, error)
-    return found
+
+
+def _key(row: Row) -> StoredKey:
+    return StoredKey(*row[:KEY_WIDTH])
 
 
 def _is_gone(row: Row, now: Micros) -> bool:
@@ -254,11 +259,5 @@ def _is_gone(row: Row, now: Micros) -> bool:
 
 
 def _record(row: Row, rules: Rules) -> Record:
-    _, data_key, value = row[RECORD_WIDTH:]
-    tenant, session_id, user_id = row[:3]
-    content = (
-        Content(rules.cells, SessionKey(tenant, session_id), data_key)
-        if session_id
-        else shared_content(Scope(tenant, user_id=user_id), data_key, rules)
-    )
-    return record_from_row(row, value, content)
+    _, data_key, value = row[RECORD_WIDTH:FOUND_WIDTH]
+    return record_from_row(row, value, rules.cells, data_key)

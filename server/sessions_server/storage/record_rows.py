@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sessions_server.domain.jsonbytes import loads_object
 from sessions_server.domain.records import Record, RecordHead, RecordName, Scope
 from sessions_server.storage.conditions import stored_json
+from sessions_server.storage.content import Content
 from sessions_server.storage.damage import UNREADABLE, damaged
 from sessions_server.storage.kinds import Kinds
 from sessions_server.storage.record_names import name_hash, path_of, stored_collection
@@ -17,8 +19,8 @@ from sessions_server.storage.terms import Term
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from sessions_server.domain.models import Micros
-    from sessions_server.storage.content import Content
+    from sessions_server.domain.models import JsonObject, Micros
+    from sessions_server.domain.ports import Cells
     from sessions_server.storage.statements import Row
 
 KEY_COLUMNS: Final = (
@@ -28,6 +30,8 @@ KEY_COLUMNS: Final = (
     records.c.collection,
     records.c.key,
 )
+
+KEY_WIDTH: Final = len(KEY_COLUMNS)
 
 _LABELS: Final = json_text(records.c.labels)
 
@@ -54,6 +58,9 @@ RECORD_COLUMNS: Final = (
     records.c.sealed,
 )
 RECORD_WIDTH: Final = len(RECORD_COLUMNS)
+
+_SHORT_LABELS: Final = 256
+"""Labels up to this many characters or bytes of JSON are parsed once while they are in use."""
 
 _HEAD_KINDS: Final = Kinds(HEAD_COLUMNS)
 _RECORD_KINDS: Final = Kinds(RECORD_COLUMNS)
@@ -102,26 +109,38 @@ def has_passed(time: object, now: Micros) -> bool:
     return isinstance(time, int) and time <= now
 
 
-def record_from_row(row: Row, value: bytes | None, content: Content) -> Record:
+def record_from_row(row: Row, value: bytes | None, cells: Cells, data_key: bytes | None) -> Record:
     """The record in a row that starts with RECORD_COLUMNS, and the value as stored; None if it was not read. Raises
     KeyNotAvailable, DataCorrupted."""
     try:
-        return _record_from_row(row, value, content)
+        return _record_from_row(row, value, cells, data_key)
     except UNREADABLE as error:
-        raise damaged(content.key, error) from error
+        raise damaged(Scope(*row[:3]).cell_key, error) from error
 
 
-def _record_from_row(row: Row, value: bytes | None, content: Content) -> Record:
+def _record_from_row(row: Row, value: bytes | None, cells: Cells, data_key: bytes | None) -> Record:
     _RECORD_KINDS.check(row[:RECORD_WIDTH])
     if not isinstance(value, (bytes, NoneType)):
         raise TypeError("a value that is not bytes is stored here")
     name = name_from_row(row)
     value_type, labels, *times, sealed = row[6:RECORD_WIDTH]
     time, ttl, etag, create_time, update_time, expire_time = times
-    plain = b"" if value is None else content.record_value(name, value) if sealed else value
+    if value is None:
+        value = b""
+    elif sealed:
+        value = Content(cells, name.scope.cell_key, data_key).record_value(name, value)
     return Record(
-        name, plain, value_type, loads_object(labels), time, ttl, etag, create_time, update_time, expire_time
+        name, value, value_type, _labels(labels), time, ttl, etag, create_time, update_time, expire_time
     )
+
+
+def _labels(stored: Any) -> JsonObject:
+    """Many records of a list have equal labels, which are then the same object."""
+    is_short = isinstance(stored, (str, bytes)) and len(stored) <= _SHORT_LABELS
+    return _short_labels(stored) if is_short else loads_object(stored)
+
+
+_short_labels: Final = lru_cache(maxsize=1_024)(loads_object)
 
 
 def row_of(record: Record, content: Content, position: int) -> tuple[Any, ...]:

@@ -10,7 +10,7 @@ number. Whatever is specific to one database is in its `Spelling`, which is an o
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 Row: TypeAlias = tuple[Any, ...]
 Statement: TypeAlias = "sa.Select[Any] | sa.CompoundSelect[Any] | sa.Insert | sa.Update | sa.Delete"
 Arrange: TypeAlias = "Callable[[dict[str, Any]], tuple[Any, ...]]"
+
+_ROWS_AT_ONCE: Final = 64
 
 SPELLING: Final = "spelling"
 """The connection option with the database's spelling."""
@@ -86,6 +88,10 @@ class Prepared:
         found: Sequence[Row] = spelling.execute(connection, text, arrange(parameters)).fetchall()
         return found
 
+    def stream(self, connection: Connection, **parameters: Any) -> Iterator[Row]:
+        spelling, _, text, arrange = self._prepare(connection)
+        return _fetched(spelling.execute(connection, text, arrange(parameters)))
+
     def first(self, connection: Connection, **parameters: Any) -> Row | None:
         rows = self.rows(connection, **parameters)
         return rows[0] if rows else None
@@ -117,6 +123,20 @@ class Prepared:
 
     def _build(self, _spelling: Spelling) -> Statement:
         return self._statement
+
+
+def stream(connection: Connection, statement: Statement, parameters: Mapping[str, Any]) -> Iterator[Row]:
+    """The rows of a statement that is built for each use, with the driver's own values as from a `Prepared` one."""
+    with connection.execute(statement, parameters) as result:
+        if result.cursor is None:
+            raise TypeError("the statement returns no rows")
+        yield from _fetched(result.cursor)
+
+
+def _fetched(cursor: Any) -> Iterator[Row]:
+    """The rows, few at a time: a caller that keeps little of each needs little memory, which costs time as well."""
+    while rows := cursor.fetchmany(_ROWS_AT_ONCE):
+        yield from rows
 
 
 class Upsert(Prepared):

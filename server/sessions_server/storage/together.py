@@ -167,8 +167,15 @@ def _bytes(result: ReadResult) -> int:
         case Record(value=value, labels=labels):
             return _SMALL + len(value) + struct_bytes(labels)
         case RecordPage(records, _):
-            return _SMALL + sum(map(_bytes, records))
+            return _SMALL + _records_bytes(records)
         case None | LeftOut():
             return 0
         case message:
             return _SMALL + body_bytes(message.body)
+
+
+def _records_bytes(records: Seq[Record]) -> int:
+    """Measures labels that many records share once."""
+    distinct = {id(each.labels): each.labels for each in records}
+    sizes = {number: struct_bytes(labels) for number, labels in distinct.items()}
+    return sum(_SMALL + len(each.value) + sizes[id(each.labels)] for each in records)

@@ -25,6 +25,7 @@ from sessions_server.domain.records import Record
 from sessions_server.rpc.convert.check import Check
 from sessions_server.rpc.convert.messages import read_history_query, read_position
 from sessions_server.rpc.convert.records import Names, put_stored, read_record_query
+from sessions_server.rpc.convert.records_encoded import encode_records
 from sessions_server.rpc.convert.responses import (
     put_context,
     put_context_part,
@@ -152,11 +153,9 @@ def put_read(target: commits_pb.ReadResult, wanted: Read, found: ReadResult) -> 
         case Record():
             put_stored(target.record, found)
         case RecordPage(records, _):
+            token = next_token(wanted.query, found) if isinstance(wanted, ReadRecords) else ""
             target.records.SetInParent()
-            for record in records:
-                put_stored(target.records.records.add(), record)
-            if isinstance(wanted, ReadRecords):
-                target.records.next_page_token = next_token(wanted.query, found)
+            target.records.MergeFromString(encode_records(records, token))
         case LeftOut():
             target.left_out = True
         case None:
