@@ -1,7 +1,8 @@
 """Measures which part of a write costs how much on PostgreSQL, without gRPC: CPU time for each message.
 
 Run by hand: `.venv/bin/python -m benchmarks.scale.writing_postgres`. The parts are those of `benchmarks.scale.writing`;
-`rest` is BEGIN, COMMIT and the event loop, and `database` is the CPU time of PostgreSQL's processes.
+`rest` is BEGIN, COMMIT and the event loop, and `database` is the CPU time of PostgreSQL's processes. With
+`--generic-plans` PostgreSQL plans each statement once instead of at each execution.
 """
 
 from __future__ import annotations
@@ -40,6 +41,16 @@ async def database_seconds(url: str) -> float:
     return sum(sum(psutil.Process(pid).cpu_times()[:2]) for (pid,) in rows)
 
 
+async def use_generic_plans(url: str) -> None:
+    import asyncpg  # from the extra [postgres]
+
+    connection = await asyncpg.connect(url.replace("+asyncpg", ""))
+    try:
+        await connection.execute("ALTER ROLE CURRENT_USER SET plan_cache_mode = force_generic_plan")
+    finally:
+        await connection.close()
+
+
 async def measure(url: str, count: int, sessions: int) -> dict[str, float]:
     """The seconds of each part of a transaction."""
     spent, totals = Spent(), []
@@ -60,9 +71,13 @@ async def measure(url: str, count: int, sessions: int) -> dict[str, float]:
 
 
 def main() -> None:
-    argparse.ArgumentParser(description=__doc__).parse_args()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--generic-plans", action="store_true")
+    options = parser.parse_args()
     for count, sessions in SHAPES:
         with postgres_url() as url:
+            if options.generic_plans:
+                asyncio.run(use_generic_plans(url))
             parts = asyncio.run(measure(url, count, sessions))
         micros = {name: seconds / count * 1e6 for name, seconds in parts.items()}
         shown = ", ".join(f"{name} {each:.0f}" for name, each in micros.items())

@@ -28,6 +28,7 @@ from sessions_server.storage.backend import ENGINE_OPTIONS, Runner
 from sessions_server.storage.errors import StoreRefused
 from sessions_server.storage.lane import SEARCHES, Lane
 from sessions_server.storage.migrations import migrate
+from sessions_server.storage.postgres.driver import driver_of, send
 from sessions_server.storage.postgres.errors import (
     HostRefused,
     connection_lost,
@@ -287,30 +288,18 @@ class PostgresRunner(Runner):
     async def _begin(self, connection: AsyncConnection, work: Callable[[Connection], T], begin: str) -> T:
         """Runs a transaction up to the COMMIT, and rolls back if that fails."""
         try:
-            await self._send(connection, begin)
+            await send(connection, begin)
             return await connection.run_sync(work)
         except (TimeoutError, asyncio.CancelledError):
             await connection.invalidate()
             raise
         except Exception as error:
             if not connection_lost(error):
-                await self._send(connection, "ROLLBACK")
+                await send(connection, "ROLLBACK")
             raise
-
-    async def _send(self, connection: AsyncConnection, statements: str) -> None:
-        """Sends statements without parameters and results as one message, which SQLAlchemy would have prepared."""
-        driver: Any = (await connection.get_raw_connection()).driver_connection
-        try:
-            await driver.execute(statements)
-        except TimeoutError:
-            raise
-        except Exception as error:
-            raise sa.exc.DBAPIError(
-                None, None, error, hide_parameters=True, connection_invalidated=driver.is_closed()
-            ) from error
 
     async def _commit(self, connection: AsyncConnection) -> None:
-        driver: Any = (await connection.get_raw_connection()).driver_connection
+        driver = driver_of(connection)
         number = next(self._numbers)
         self._commits[number] = asyncio.get_running_loop().time()
         try:
