@@ -178,11 +178,15 @@ class AsyncCaller:
         """Notes that a server has responded."""
         self._reached = True
 
+    def check_open(self) -> None:
+        """Raises RuntimeError if the client is closed or closing."""
+        if self._closing:
+            raise closed()
+
     def register(self, follower: Follower) -> None:
         """Closes the follower with the client. Raises RuntimeError if the client is closed or closing."""
         with self._lock:
-            if self._closing:
-                raise closed()
+            self.check_open()
             self._followers.add(follower)
 
     async def close(self) -> None:

@@ -209,7 +209,7 @@ class AsyncSubscription(_backend.Startable["AsyncSubscription[Item_co]"], Generi
         self._caller.register(self)
         first = await self._receive(self._caller.attempts(self._caller.deadline(self._timeout)), None)
         if first is None:
-            self._caller.connection.check_open()
+            self._caller.check_open()
         elif isinstance(first, Checkpoint):
             self._pass(first)
         self._started = True

@@ -211,7 +211,7 @@ class Subscription(_backend.Startable["Subscription[Item_co]"], Generic[Item_co]
         self._caller.register(self)
         first = self._receive(self._caller.attempts(self._caller.deadline(self._timeout)), None)
         if first is None:
-            self._caller.connection.check_open()
+            self._caller.check_open()
         elif isinstance(first, Checkpoint):
             self._pass(first)
         self._started = True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
@@ -78,6 +79,33 @@ async def test_a_call_waiting_for_its_next_attempt_reports_it_too(
     with pytest.raises(RuntimeError, match="This client is closed"):
         await call
     assert len(server.calls) == 1
+
+
+def test_a_subscription_being_established_reports_it_while_a_callback_keeps_another_open(
+    server: ScriptedServer,
+) -> None:
+    called, leaves, refused = threading.Event(), threading.Event(), threading.Event()
+
+    def callback(event: Event) -> None:
+        called.set()
+        leaves.wait(30)
+
+    def later(request: Any, context: grpc.ServicerContext) -> Any:
+        context.add_callback(refused.set)
+        LATER.abort(context)
+
+    server.on("Subscribe", Stream(checkpoint(3), message_event(4)), later)
+    client = Client(server.address)
+    with ThreadPoolExecutor() as pool:
+        client.sessions.subscribe("s", callback=callback)
+        assert called.wait(30)
+        second = pool.submit(client.sessions.subscribe, "s", callback=callback)
+        assert refused.wait(30)
+        closing = pool.submit(client.close)
+        with pytest.raises(RuntimeError, match="This client is closed"):
+            second.result(30)
+        leaves.set()
+        closing.result(30)
 
 
 async def test_a_task_cancelled_while_the_client_closes_stays_cancelled(
