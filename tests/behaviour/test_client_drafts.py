@@ -32,12 +32,15 @@ class Screen:
     def __init__(self) -> None:
         self.updates: list[DraftUpdate] = []
         self.message: Message | None = None
+        self.shown = asyncio.Event()
+        """Set by each update."""
 
     async def follow(self, events: AsyncIterator[object]) -> None:
         """Collects updates until the message, or until the draft ends without one."""
         async for event in events:
             if isinstance(event, DraftUpdate):
                 self.updates.append(event)
+                self.shown.set()
                 if event.state != "writing":
                     return
             elif isinstance(data := getattr(event, "data", None), Message):
@@ -54,9 +57,13 @@ async def test_a_message_is_shown_while_it_is_written(client: AsyncClient, sessi
             subscribed.append(events)
             tasks.create_task(screen.follow(events))
         async with client.sessions.draft(session.id, name="ada") as draft:
-            for token in TOKENS:
-                await draft.write(token)
-                await asyncio.sleep(0.02)
+            for half in (TOKENS[:30], TOKENS[30:]):
+                for screen in screens:
+                    screen.shown.clear()
+                for token in half:
+                    await draft.write(token)
+                for screen in screens:
+                    await asyncio.wait_for(screen.shown.wait(), 30)
         assert draft.text == TEXT
     for events in subscribed:
         await events.close()

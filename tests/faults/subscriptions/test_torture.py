@@ -76,7 +76,8 @@ def test_the_load_was_heavy_enough(
         f"{received} deliveries; {outcome.kills} times kill -9, {outcome.cuts} connections cut, "
         f"{resumptions.count} streams resumed by the client, {reopened} by the subscribers; {dict(kinds)}",
     )
-    assert len(events) == STORM.sessions * STORM.events
+    # A writer goes on until its readers are established.
+    assert len(events) >= STORM.sessions * STORM.events
     assert kinds.keys() == set(KINDS)
     assert (outcome.kills, outcome.cuts > 0, resumptions.count > 0, reopened > 0) == (5, True, True, True)
 
