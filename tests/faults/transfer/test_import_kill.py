@@ -5,6 +5,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -21,7 +24,7 @@ from tests.support.server import sqlite_url, start_server
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
-    from sessions_client import SessionData
+    from sessions_client import Session, SessionData
     from tests.support.postgres import Postgres
 
 CANARY: Final = "canary of an import"
@@ -32,6 +35,7 @@ MESSAGES_OF_BOTH: Final = [
 UNDER_WAY: Final = "being imported under this session_id"
 
 
+@cache
 def exported() -> SessionData:
     with Client(":memory:") as elsewhere:
         session = elsewhere.sessions.create(user_id="u", metadata={"c": CANARY})
@@ -72,9 +76,22 @@ def settings(database_url: str) -> dict[str, str]:
     }
 
 
-def killed_by(clock: SharedClock) -> list[str]:
-    """A server that is killed in the fourth slice."""
-    return ["-m", "tests.faults.transfer.short_lived_server", str(clock.path)]
+@asynccontextmanager
+async def killed_import(folder: Path, database_url: str, clock: SharedClock) -> AsyncIterator[Client]:
+    """A client of a server that is killed in the fourth slice of an import, which it begins at the end of the block."""
+    program = ["-m", "tests.faults.transfer.short_lived_server", str(clock.path)]
+    with (
+        start_server(folder, env=settings(database_url), program=program) as server,
+        Client(server.address, timeout=4) as client,
+    ):
+        yield client
+        with pytest.raises(Unavailable):
+            await asyncio.to_thread(import_again, client)
+        server.wait()
+
+
+def import_again(client: Client) -> Session:
+    return client.sessions.import_("copy", session_data=exported(), request_id="r")
 
 
 def traces(folder: Path) -> int:
@@ -85,21 +102,17 @@ def traces(folder: Path) -> int:
 async def test_a_kill_leaves_the_session_that_was_to_be_replaced_as_it_was(
     database_url: str, tmp_path: Path
 ) -> None:
-    clock, data = SharedClock(tmp_path / "clock"), await asyncio.to_thread(exported)
-    env = settings(database_url)
-    with (
-        start_server(tmp_path, env=env, program=killed_by(clock)) as server,
-        Client(server.address, timeout=4) as client,
-    ):
+    clock = SharedClock(tmp_path / "clock")
+    async with killed_import(tmp_path, database_url, clock) as client:
         client.sessions.create(user_id="u", session_id="copy")
         client.sessions.set_context("copy", context={"old": True})
         client.sessions.add_messages("copy", messages=MESSAGES_OF_BOTH)
         old, events, stored = client.sessions.get("copy"), events_of(client), await rows(database_url)
-        with pytest.raises(Unavailable):
-            await asyncio.to_thread(client.sessions.import_, "copy", session_data=data, request_id="r")
-        server.wait()
     assert await rows(database_url) == stored | {"log": stored["log"] + SLICES * ROWS, "erasures": 1}
-    with start_server(tmp_path, env=env, clock=clock) as server, Client(server.address, timeout=1) as client:
+    with (
+        start_server(tmp_path, env=settings(database_url), clock=clock) as server,
+        Client(server.address, timeout=1) as client,
+    ):
         assert client.sessions.get("copy") == old
         assert events_of(client) == events
         assert len(client.sessions.get_history("copy", limit=1_000)) == MESSAGES
@@ -110,7 +123,7 @@ async def test_a_kill_leaves_the_session_that_was_to_be_replaced_as_it_was(
         assert await eventually(lambda: rows(database_url), lambda found: found == stored) == stored
         assert client.sessions.get("copy") == old
         client.sessions.add_message("copy", role="user", content="after")
-        again = client.sessions.import_("copy", session_data=data, request_id="r")
+        again = import_again(client)
         assert (again.message_count, again.last_sequence) == (MESSAGES, old.last_sequence + MESSAGES + 2)
         assert client.sessions.get_context("copy") == {}
 
@@ -125,17 +138,14 @@ def events_of(client: Client) -> list[tuple[int, str]]:
 async def test_the_part_stored_before_a_kill_is_invisible_and_erased(
     database_url: str, tmp_path: Path
 ) -> None:
-    clock, data = SharedClock(tmp_path / "clock"), await asyncio.to_thread(exported)
-    env = settings(database_url)
-    with (
-        start_server(tmp_path, env=env, program=killed_by(clock)) as server,
-        Client(server.address, timeout=4) as client,
-    ):
-        with pytest.raises(Unavailable):
-            await asyncio.to_thread(client.sessions.import_, "copy", session_data=data, request_id="r")
-        server.wait()
+    clock = SharedClock(tmp_path / "clock")
+    async with killed_import(tmp_path, database_url, clock):
+        pass
     assert await rows(database_url) == {"log": SLICES * ROWS, "erasures": 1}
-    with start_server(tmp_path, env=env, clock=clock) as server, Client(server.address, timeout=1) as client:
+    with (
+        start_server(tmp_path, env=settings(database_url), clock=clock) as server,
+        Client(server.address, timeout=1) as client,
+    ):
         with pytest.raises(NotFound):
             client.sessions.get("copy")
         assert list(client.sessions.search(metadata_filter={"c": CANARY})) == []
@@ -146,5 +156,5 @@ async def test_the_part_stored_before_a_kill_is_invisible_and_erased(
         left = await eventually(lambda: rows(database_url), lambda found: not found)
         assert left == {}
         assert await eventually(lambda: asyncio.to_thread(traces, tmp_path), lambda found: not found) == 0
-        again = client.sessions.import_("copy", session_data=data, request_id="r")
+        again = import_again(client)
         assert (again.message_count, again.last_sequence) == (MESSAGES, MESSAGES + 1)
