@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta  # noqa: TC003  # resolves type hints at run time
-from typing import TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from sessions_client._errors import refused
 from sessions_client._json_form import Model, plain
@@ -48,8 +48,27 @@ class RecordName(Model):
         object.__setattr__(self, "key", key)
 
 
+class _ConvertedLater(Model):
+    """A model whose fields may be converted when they are first used: a program that lists a thousand records often
+    needs only their values."""
+
+    __slots__ = ("_convert",)
+
+    _convert: Callable[[str], Any]
+    """The value of a field that has not been used."""
+
+    if not TYPE_CHECKING:  # or every misspelled name would pass
+
+        def __getattr__(self, name):
+            if name not in self.__dataclass_fields__:
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            value = self._convert(name)
+            object.__setattr__(self, name, value)
+            return value
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Record(Model):
+class Record(_ConvertedLater):
     """One record as it was read."""
 
     name: RecordName

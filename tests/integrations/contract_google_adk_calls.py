@@ -31,3 +31,16 @@ async def test_each_method_makes_the_calls_that_the_page_lists() -> None:
             }
         )
     assert found == documented("Google ADK")
+
+
+async def test_the_sessions_of_one_user_take_a_single_read() -> None:
+    app = str(uuid.uuid4())
+    async with AsyncClient(os.environ["SESSIONS_TEST_ADDRESS"]) as client:
+        service = SessionsSessionService(client)
+        for user in ("u", "other"):
+            await service.create_session(app_name=app, user_id=user, state={"user:a": user, "b": 1})
+        found = await measured({"listed": lambda: service.list_sessions(app_name=app, user_id="u")})
+        assert found == {"listed": {"Read": 1}}
+        listed = await service.list_sessions(app_name=app, user_id="u")
+        assert [each.state for each in listed.sessions] == [{"user:a": "u", "b": 1}]
+        assert (await service.list_sessions(app_name=app, user_id="nobody")).sessions == []

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from sessions_client._convert import _scalars as scalars
 from sessions_client._convert._json import fill_struct, read_struct
@@ -15,28 +17,51 @@ from sessions_proto.v1 import records_pb2 as pb
 if TYPE_CHECKING:
     from datetime import datetime
 
+_Time: TypeAlias = Literal["time", "create_time", "update_time", "expire_time"]
+
 
 def read_name(wire: pb.RecordName) -> RecordName:
     """A record's name from the wire."""
-    scope = wire.scope
-    kind = scope.WhichOneof("scope") or "session_id"
-    return RecordName(Scope(**{kind: getattr(scope, kind)}), wire.collection, wire.key)
+    return RecordName(_read_scope(wire.scope), wire.collection, wire.key)
+
+
+def _read_scope(wire: pb.Scope) -> Scope:
+    kind = wire.WhichOneof("scope") or "session_id"
+    return Scope(session_id=wire.session_id) if kind == "session_id" else Scope(**{kind: getattr(wire, kind)})
 
 
 def read_record(wire: pb.Record) -> Record:
     """A record from the wire."""
-    return Record(
-        name=read_name(wire.name),
-        value=wire.value,
-        value_type=wire.value_type,
-        labels=read_struct(wire.labels),
-        time=scalars.read_timestamp(wire.time) if wire.HasField("time") else None,
-        ttl=scalars.read_duration(wire.ttl) if wire.HasField("ttl") else None,
-        etag=wire.etag,
-        create_time=scalars.read_timestamp(wire.create_time) if wire.HasField("create_time") else None,
-        update_time=scalars.read_timestamp(wire.update_time) if wire.HasField("update_time") else None,
-        expire_time=scalars.read_timestamp(wire.expire_time) if wire.HasField("expire_time") else None,
-    )
+    return Record(**{name: read(wire) for name, read in _FIELDS.items()})
+
+
+def read_record_later(wire: pb.Record) -> Record:
+    """The same, but each field is converted when it is first used. It keeps the response that it came in."""
+    record = Record.__new__(Record)
+    object.__setattr__(record, "_convert", partial(_read_field, wire))
+    return record
+
+
+def _read_field(wire: pb.Record, name: str) -> Any:
+    return _FIELDS[name](wire)
+
+
+def _read_time(name: _Time) -> Callable[[pb.Record], datetime | None]:
+    return lambda wire: scalars.read_timestamp(getattr(wire, name)) if wire.HasField(name) else None
+
+
+_FIELDS: Final[dict[str, Callable[[Any], Any]]] = {
+    "name": lambda wire: read_name(wire.name),
+    "value": attrgetter("value"),
+    "value_type": attrgetter("value_type"),
+    "labels": lambda wire: read_struct(wire.labels),
+    "time": _read_time("time"),
+    "ttl": lambda wire: scalars.read_duration(wire.ttl) if wire.HasField("ttl") else None,
+    "etag": attrgetter("etag"),
+    "create_time": _read_time("create_time"),
+    "update_time": _read_time("update_time"),
+    "expire_time": _read_time("expire_time"),
+}
 
 
 def fill_name(out: pb.RecordName, name: object, *, field: str) -> None:
@@ -117,7 +142,7 @@ def read_page(wire: pb.ListRecordsResponse) -> tuple[list[Record], str]:
 
 def read_list(wire: pb.ListRecordsResponse) -> RecordList:
     """One page of records from the wire."""
-    return RecordList(map(read_record, wire.records), next_page_token=wire.next_page_token)
+    return RecordList(map(read_record_later, wire.records), next_page_token=wire.next_page_token)
 
 
 def collections_request(

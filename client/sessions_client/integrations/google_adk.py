@@ -140,29 +140,26 @@ class SessionsSessionService(BaseSessionService):
         """The sessions of one user or of all, with state but without events, the last changed at the end."""
         labels = {"app": part(app_name)} | ({} if user_id is None else {"user": part(user_id)})
         everywhere = {"scope": Scope(all_sessions=True), "filter": labels}
-        heads, states, app = await run_async(
-            self._client,
-            read_lists(
-                [
-                    {**everywhere, "collection": _HEADS},
-                    {**everywhere, "collection": _STATES},
-                    _app_state(app_name),
-                ]
-            ),
+        known = [] if user_id is None else [user_id]
+        heads, states, app, *of_known = await self._lists(
+            {**everywhere, "collection": _HEADS},
+            {**everywhere, "collection": _STATES},
+            *(_app_state(app_name), *(_user_state(app_name, each) for each in known)),
         )
-        found = {record.name.scope.session_id: payloads.load(record.value) for record in heads}
-        users = sorted({each["user"] for each in found.values()})
-        of_users = await run_async(self._client, read_lists([_user_state(app_name, each) for each in users]))
-        shared = {each: _values(records) for each, records in zip(users, of_users, strict=True)}
+        found = {str(record.name.scope.session_id): payloads.load(record.value) for record in heads}
+        others = sorted({each["user"] for each in found.values()}.difference(known))
+        of_others = await self._lists(*(_user_state(app_name, each) for each in others))
+        shared = dict(zip([*known, *others], map(_values, [*of_known, *of_others]), strict=True))
         own: dict[str, list[Record]] = {key: [] for key in found}
         for record in states:
-            own.get(record.name.scope.session_id, []).append(record)
+            own.get(str(record.name.scope.session_id), []).append(record)
+        of_app = _values(app)
         sessions = [
             Session(
                 app_name=app_name,
                 user_id=each["user"],
                 id=each["id"],
-                state=_merged(_values(own[key]), _values(app), shared[each["user"]]),
+                state=_merged(_values(own[key]), of_app, shared[each["user"]]),
                 last_update_time=each["update_time"],
             )
             for key, each in found.items()
@@ -179,7 +176,7 @@ class SessionsSessionService(BaseSessionService):
 
     async def get_user_state(self, *, app_name: str, user_id: str) -> dict[str, Any]:
         """The state shared by the user's sessions of this app, with keys without `user:`."""
-        (records,) = await run_async(self._client, read_lists([_user_state(app_name, user_id)]))
+        (records,) = await self._lists(_user_state(app_name, user_id))
         return _values(records)
 
     async def append_event(self, session: Session, event: Event) -> Event:
@@ -261,8 +258,12 @@ class SessionsSessionService(BaseSessionService):
         """All records of a listing whose first page has been read already."""
         if page is not LEFT_OUT and not page.next_page_token:
             return list(page)
-        (records,) = await run_async(self._client, read_lists([query]))
+        (records,) = await self._lists(query)
         return records
+
+    async def _lists(self, *queries: dict[str, Any]) -> list[list[Record]]:
+        """The records of each listing."""
+        return await run_async(self._client, read_lists(queries))
 
 
 def session_key(app_name: str, user_id: str, session_id: str) -> str:

@@ -1,0 +1,62 @@
+"""A record whose fields are converted when they are first used equals one that is converted at once."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import pickle
+from collections.abc import Callable
+
+import pytest
+
+from sessions_client import Record
+from sessions_client._convert._records import read_record, read_record_later
+from sessions_proto.v1 import records_pb2 as pb
+
+FULL = pb.Record(
+    name=pb.RecordName(scope=pb.Scope(user_id="u"), collection=["a", "b"], key="k"),
+    value=b"value",
+    value_type="text/plain",
+    etag="e-1",
+)
+FULL.labels["kind"] = "note"
+FULL.time.seconds, FULL.create_time.seconds, FULL.update_time.seconds = 1, 2, 3
+FULL.expire_time.seconds, FULL.ttl.seconds = 4, 5
+
+
+def itself(record: Record) -> Record:
+    return record
+
+
+def pickled(record: Record) -> object:
+    return pickle.loads(pickle.dumps(record))
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        itself,
+        repr,
+        hash,
+        Record.to_json,
+        dataclasses.replace,
+        copy.copy,
+        copy.deepcopy,
+        pickled,
+    ],
+    ids=["itself", "repr", "hash", "to_json", "replace", "copy", "deepcopy", "pickled"],
+)
+@pytest.mark.parametrize("wire", [FULL, pb.Record()], ids=["full", "empty"])
+def test_every_use_of_a_record_sees_its_fields(wire: pb.Record, use: Callable[[Record], object]) -> None:
+    assert use(read_record_later(wire)) == use(read_record(wire))
+
+
+def test_a_field_is_converted_once() -> None:
+    record = read_record_later(FULL)
+    assert record.labels is record.labels
+
+
+@pytest.mark.parametrize("read", [read_record, read_record_later], ids=["at once", "later"])
+def test_a_misspelled_field_is_an_error(read: Callable[[pb.Record], Record]) -> None:
+    with pytest.raises(AttributeError, match="'Record' object has no attribute 'vlaue'"):
+        _ = read(FULL).vlaue  # type: ignore[attr-defined]
