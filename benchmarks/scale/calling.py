@@ -11,12 +11,15 @@ import contextlib
 import sys
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable
-from typing import Any, Final, cast
+from collections.abc import AsyncIterator, Callable, Sequence as Seq
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from google.protobuf.struct_pb2 import Struct
 
 from benchmarks.echo_server import event_loop
+from benchmarks.load import CALLERS
 from benchmarks.messages import message, message_with_data
-from sessions_proto.v1 import commits_pb2 as commits_pb
+from sessions_proto.v1 import commits_pb2 as commits_pb, sessions_pb2 as pb
 from sessions_server.app import Core, running_core
 from sessions_server.domain.codec import encode_body
 from sessions_server.domain.commit import Commit, Committed, NewSession
@@ -33,14 +36,23 @@ from sessions_server.domain.models import (
 )
 from sessions_server.domain.operations import Append
 from sessions_server.domain.ports import HistoryPage
+from sessions_server.rpc.calls import Calls
 from sessions_server.rpc.convert.check import Check
 from sessions_server.rpc.convert.commits import put_committed, read_commit
 from sessions_server.rpc.convert.history import encode_history
 from sessions_server.rpc.convert.messages import read_body
+from sessions_server.rpc.local import LOCAL
+from sessions_server.rpc.metrics import Metrics
+from sessions_server.rpc.servicer import SessionServicer
+from sessions_server.security.tokens import open_authenticator
 from sessions_server.service.ids import new_message_id
 from sessions_server.settings import Settings
+from sessions_server.storage.clock import SystemClock
 from sessions_server.storage.content import Content
 from sessions_server.storage.recent_messages import read_messages
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message as Proto
 
 FOLLOWERS: Final = 1_000
 PAGE: Final = 100
@@ -86,6 +98,57 @@ async def commits() -> str:
 
     reading, encoding = fastest(read, repeats=100), fastest(encode, repeats=100)
     return f"a commit of one message: read and check {reading:.1f} µs, encode the outcome {encoding:.1f} µs"
+
+
+async def unary() -> str:
+    async with session() as core:
+        calls = Calls(
+            [
+                SessionServicer(
+                    sessions=core.sessions,
+                    subscriptions=core.subscriptions,
+                    drafts=core.drafts,
+                    transfers=core.transfers,
+                    limits=core.limits,
+                )
+            ],
+            authenticator=open_authenticator(None),
+            clock=SystemClock(),
+            metrics=Metrics(),
+        )
+        context = Struct()
+        context.update(
+            {"theme": "dark", "steps": [1, 2, 3], "user_input": {"query": "three offers", "page": 2}}
+        )
+        await in_loop(calls, [pb.SetContextRequest(session_id=KEY.session_id, context=context)])
+        kinds: dict[str, Callable[[], Seq[Proto]]] = {
+            "AddMessage": adds,
+            "GetSession": lambda: [pb.GetSessionRequest(session_id=KEY.session_id)] * CALLERS,
+            "GetContext": lambda: [pb.GetContextRequest(session_id=KEY.session_id)] * CALLERS,
+        }
+        figures = {
+            name: min([await in_loop(calls, requests()) for _ in range(ROUNDS)])
+            for name, requests in kinds.items()
+        }
+    shown = ", ".join(f"{name} {micros:.1f} µs" for name, micros in figures.items())
+    return f"each of {CALLERS} calls at once, in the thread that takes them: {shown}"
+
+
+def adds() -> list[pb.AddMessageRequest]:
+    return [
+        pb.AddMessageRequest(session_id=KEY.session_id, request_id=str(uuid.uuid4()), message=message())
+        for _ in range(CALLERS)
+    ]
+
+
+async def in_loop(calls: Calls, requests: Seq[Proto]) -> float:
+    """The CPU time of this thread for each of these concurrent calls, in µs."""
+    name = type(requests[0]).__name__.removesuffix("Request")
+    method = calls.methods[f"/sessions.v1.SessionService/{name}"]
+    incoming = [request.SerializeToString() for request in requests]
+    started = time.thread_time()
+    await asyncio.gather(*(calls.run(calls.begin(method, (), LOCAL), each) for each in incoming))
+    return (time.thread_time() - started) / len(requests) * 1e6
 
 
 class Counter:
@@ -163,7 +226,7 @@ async def pages() -> str:
 
 def main() -> None:
     argparse.ArgumentParser(description=__doc__).parse_args()
-    for measure in (commits, followers, pages):
+    for measure in (commits, unary, followers, pages):
         with asyncio.Runner(loop_factory=event_loop) as runner:
             sys.stdout.write(f"{runner.run(measure())}\n")
 
