@@ -139,7 +139,7 @@ def main() -> None:
     options = parse()
     demand = Demand(options.sessions, options.messages, options.reads, options.watchers, options.busy)
     measured = Measured.load(options.results)
-    lines = list(rows(demand, measured, Settings.model_construct()))
+    lines = list(rows(demand, measured, Settings()))
     first, second = (max(len(row[column]) for row in lines) for column in (0, 1))
     sys.stdout.write(
         f"{demand.sessions:,} active sessions, on machines of {measured.cores} cores like the measured one\n"

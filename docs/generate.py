@@ -10,16 +10,12 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 
 from benchmarks.chart import chart
 from benchmarks.report import Results, read
-from sessions_server.settings import Settings
-
-if TYPE_CHECKING:
-    from pydantic.fields import FieldInfo
+from sessions_server.settings import PREFIX, SETTINGS, Settings
 
 DOCS: Final = Path(__file__).resolve().parent
 PINS: Final = DOCS.parent / "tests" / "integrations"
@@ -44,12 +40,11 @@ FRAMEWORKS: Final = {
 
 def settings() -> str:
     """The settings in order of definition, one row each."""
-    prefix = Settings.model_config.get("env_prefix", "")
+    defaults = Settings()
     rows = ["| Variable | Default | Meaning |", "|---|---|---|"]
-    for name, field in Settings.model_fields.items():
-        if not field.description:
-            sys.exit(f"The setting `{name}` has no description; give it one in settings.py.")
-        rows.append(f"| `{prefix}{name.upper()}` | {default_of(field)} | {in_cell(field.description)} |")
+    for name, setting in SETTINGS.items():
+        default = shown(getattr(defaults, name))
+        rows.append(f"| `{PREFIX}{name.upper()}` | {default} | {in_cell(setting.description)} |")
     return "\n".join(rows)
 
 
@@ -58,10 +53,8 @@ def in_cell(text: str) -> str:
     return " ".join(text.split()).replace("|", r"\|")
 
 
-def default_of(field: FieldInfo) -> str:
-    value: Any = field.get_default(call_default_factory=True)
-    if isinstance(value, Enum):
-        value = value.value
+def shown(value: object) -> str:
+    """A default value."""
     if value is None or value == "":
         return "none"
     if isinstance(value, timedelta):

@@ -17,7 +17,7 @@ from sessions_server.commands.token import token
 from sessions_server.commands.worker import worker
 from sessions_server.domain.errors import DomainError, SetupError
 from sessions_server.serving import Addresses
-from sessions_server.settings import Settings
+from sessions_server.settings import SETTINGS, Settings
 
 cli = typer.Typer(
     no_args_is_help=True,
@@ -29,7 +29,7 @@ cli = typer.Typer(
 
 
 @cli.command()
-@with_settings(*Settings.model_fields)
+@with_settings(*SETTINGS)
 def serve(*, settings: Settings) -> None:
     """Serves sessions until SIGTERM or SIGINT.
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from sessions_server.app import serve_until
 from sessions_server.commands.running import new_loop
-from sessions_server.settings import Settings
+from sessions_server.settings import read_settings
 
 _STARTING = threading.Lock()
 """Serializes starts: Alembic keeps the current migration in module globals, which threads share:
@@ -49,7 +49,9 @@ class InMemory:
 
     async def _serve(self) -> None:
         stop, loop = asyncio.Event(), asyncio.get_running_loop()
-        settings = Settings(listen=self._address, database_url="sqlite+aiosqlite:///:memory:", http_listen="")
+        settings = read_settings(
+            listen=self._address, database_url="sqlite+aiosqlite:///:memory:", http_listen=""
+        )
         await serve_until(
             stop, settings, ready=lambda _: self._ready.set_result((loop, stop)), local=self._local
         )

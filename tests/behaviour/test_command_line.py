@@ -8,7 +8,7 @@ import re
 import shutil
 import socket
 import subprocess
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,7 @@ from sessions_server.app import running_core
 from sessions_server.domain.models import Micros
 from sessions_server.dump.reader import open_to_read
 from sessions_server.dump.transfer import Imported, import_all
-from sessions_server.settings import Settings
+from sessions_server.settings import SETTINGS, Settings
 from sessions_server.storage.clock import SystemClock
 from tests.support.clock import HandClock
 from tests.support.command_line import (
@@ -110,7 +110,7 @@ def test_help_names_every_command_in_a_whole_sentence(tmp_path: Path) -> None:
 
 def test_every_setting_is_a_flag_of_serve(tmp_path: Path) -> None:
     shown = run_here("serve", "--help", folder=tmp_path).stdout
-    for name in Settings.model_fields:
+    for name in SETTINGS:
         assert f"--{name.replace('_', '-')}" in shown
         assert f"[SESSIONS_{name.upper()}]" in shown
 
@@ -175,7 +175,7 @@ def counts(*, added: int = 0, there: int = 0, over: int = 0) -> str:
 async def test_sessions_expired_since_the_export_are_skipped_and_counted(place: Place) -> None:
     later = HandClock(Micros(SystemClock().now() + HOUR * 1_000_000))
     settings = Settings(database_url=f"sqlite+aiosqlite:///{place.folder / 'later.db'}")
-    settings = settings.model_copy(update={"keyring": place.folder / "keyring.json"})
+    settings = replace(settings, keyring=place.folder / "keyring.json")
     async with running_core(settings, clock=later) as core:
         with open_to_read(place.folder / "dump", core.cells) as reader:
             found = await import_all(core.store, core.transfers, reader, progress=lambda _: None)

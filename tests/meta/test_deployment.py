@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from sessions_server.settings import Settings
+from sessions_server.settings import SETTINGS, Settings
 from tests.meta.tree import ROOT, project_files, text_of
 
 DOCKERFILE = Path("examples/docker/Dockerfile")
@@ -34,7 +34,7 @@ OF_CLIENTS = {
     "tasks",
 }
 """Extras that servers do not need."""
-DRAIN_SECONDS = Settings.model_fields["drain_grace"].default.total_seconds()
+DRAIN_SECONDS = Settings().drain_grace.total_seconds()
 
 
 def kubernetes_objects() -> dict[str, Any]:
@@ -115,7 +115,7 @@ def test_the_compose_file_builds_the_image_and_exposes_no_port() -> None:
 def test_every_named_setting_exists(path: Path) -> None:
     named = set(re.findall(r"\bSESSIONS_([A-Z_]+)\b", text_of(path)))
     assert named
-    assert {name.lower() for name in named} - Settings.model_fields.keys() == set()
+    assert {name.lower() for name in named} - SETTINGS.keys() == set()
 
 
 @pytest.mark.parametrize("path", [DOCKERFILE, KUBERNETES], ids=str)

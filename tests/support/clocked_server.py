@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sessions_server.app import serve
 from sessions_server.serving import Addresses
-from sessions_server.settings import Settings
+from sessions_server.settings import read_settings
 from tests.support.clock import SharedClock
 
 
@@ -21,7 +21,7 @@ def announce(addresses: Addresses) -> None:
 
 def main() -> None:
     clock = SharedClock(Path(sys.argv[1]))
-    asyncio.run(serve(Settings(), clock=clock, ready=announce))
+    asyncio.run(serve(read_settings(), clock=clock, ready=announce))
 
 
 if __name__ == "__main__":

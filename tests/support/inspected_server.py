@@ -19,7 +19,7 @@ from sessions_server.rpc import calls
 from sessions_server.rpc.prometheus import PrometheusMetrics
 from sessions_server.rpc.streams import Streams
 from sessions_server.serving import Addresses
-from sessions_server.settings import Settings
+from sessions_server.settings import read_settings
 from tests.support.clock import SharedClock
 from tests.support.clocked_server import announce
 
@@ -58,7 +58,7 @@ class Inspector:
 def main() -> None:
     inspector = Inspector(Path(sys.argv[1]))
     inspector.install()
-    asyncio.run(app.serve(Settings(), clock=SharedClock(Path(sys.argv[2])), ready=inspector.ready))
+    asyncio.run(app.serve(read_settings(), clock=SharedClock(Path(sys.argv[2])), ready=inspector.ready))
 
 
 if __name__ == "__main__":

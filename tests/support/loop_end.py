@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from sessions_server.app import serve
 from sessions_server.serving import Addresses
-from sessions_server.settings import Settings
+from sessions_server.settings import read_settings
 from tests.support.clocked_server import announce
 
 TAKES_UP_A_CALL: Final = "_schedule_rpc_coro"
@@ -40,7 +40,7 @@ def _ready(addresses: Addresses) -> None:
 
 
 def main() -> None:
-    asyncio.run(serve(Settings(), ready=_ready))
+    asyncio.run(serve(read_settings(), ready=_ready))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import typer
 
 from sessions_server.commands.flags import with_settings
 from sessions_server.domain.errors import DomainError, SetupError
-from sessions_server.settings import PREFIX, Settings, unknown_variables
+from sessions_server.settings import PREFIX, SETTINGS, Settings, unknown_variables
 
 if TYPE_CHECKING:
     from sessions_server.storage.backend import Survey
@@ -28,7 +28,7 @@ Finding = tuple[str, str]
 """The level, and a sentence."""
 
 
-@with_settings(*Settings.model_fields)
+@with_settings(*SETTINGS)
 def doctor(
     *,
     through: Annotated[
@@ -87,7 +87,7 @@ class _Examination:
         check_exposure(self._settings)
         check_workers(self._settings)
         open_authenticator(self._settings.tokens)
-        given = sorted(self._settings.model_fields_set)
+        given = sorted(self._settings.given)
         names = ", ".join(f"{PREFIX}{name.upper()}" for name in given) or "none, so all have their defaults"
         yield OK, f"Given: {names}."
 

@@ -40,9 +40,11 @@ def share(
     about: Annotated[Path, typer.Option(help="File that tells clients which version serves.")],
 ) -> None:
     """Serves one database file over Unix sockets, for as long as a client holds the lease."""
-    from sessions_server.settings import Settings
+    from sessions_server.settings import read_settings
 
-    settings = Settings(listen=f"unix:{socket}", database_url=f"sqlite+aiosqlite:///{database.resolve()}")
+    settings = read_settings(
+        listen=f"unix:{socket}", database_url=f"sqlite+aiosqlite:///{database.resolve()}"
+    )
     run(_share(settings, local=local, lease=lease, gate=gate, about=about))
 
 

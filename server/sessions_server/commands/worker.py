@@ -19,7 +19,7 @@ import typer
 
 from sessions_server.commands.running import run
 from sessions_server.serving import Addresses
-from sessions_server.settings import Settings
+from sessions_server.settings import from_json
 
 KILL_SECONDS: Final = 10.0
 """How much longer than the grace a stop may take. A hanging worker outlives its parent by no more than that."""
@@ -34,7 +34,7 @@ def worker(
     from sessions_server.app import serve
 
     connection = socket.socket(fileno=parent)
-    settings = Settings.model_validate_json(_line(connection))
+    settings = from_json(_line(connection))
     grace = settings.drain_grace.total_seconds()
     threading.Thread(target=_stop_with_the_parent, args=(connection, grace), daemon=True).start()
 

@@ -6,10 +6,12 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import Final
 
 from sessions_server.domain.errors import SetupError
-from sessions_server.settings import UNIX, Settings
+from sessions_server.setting_values import UNIX
+from sessions_server.settings import Settings
 
 _ONE: Final = "or leave SESSIONS_WORKERS at 1."
 
@@ -47,7 +49,7 @@ def shared_ports(settings: Settings) -> Iterator[Settings]:
         http_listen = settings.http_listen
         if http_listen:
             http_listen = stack.enter_context(_held("SESSIONS_HTTP_LISTEN", http_listen))
-        yield settings.model_copy(update={"listen": listen, "http_listen": http_listen})
+        yield replace(settings, listen=listen, http_listen=http_listen)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import signal
+from dataclasses import replace
 from time import monotonic
 from typing import Final
 
@@ -38,7 +39,7 @@ async def supervise(settings: Settings, *, ready: Ready) -> int:
     check_workers(settings)
     stop = stop_at_signals()
     with shared_ports(settings) as shared:
-        own = shared.model_copy(update={"metrics_listen": "127.0.0.1:0" if settings.metrics_listen else ""})
+        own = replace(shared, metrics_listen="127.0.0.1:0" if settings.metrics_listen else "")
         workers = [Worker(number, own) for number in range(1, settings.workers + 1)]
         with serve_metrics(settings.metrics_listen, registry_of(workers)) as metrics:
             return await _run(workers, stop, lambda found: ready(found._replace(metrics=metrics)))

@@ -15,7 +15,7 @@ import socket
 import sys
 
 from sessions_server.serving import Addresses
-from sessions_server.settings import PREFIX, Settings
+from sessions_server.settings import PREFIX, Settings, to_json
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ class Worker:
         self.number = number
         self.addresses: Addresses | None = None
         """Set while it serves."""
-        self._settings = settings.model_dump_json().encode() + b"\n"
+        self._settings = to_json(settings) + b"\n"
         self._process: asyncio.subprocess.Process | None = None
         self._leash: socket.socket | None = None
 

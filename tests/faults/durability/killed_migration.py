@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from sessions_server.app import serve
-from sessions_server.settings import Settings
+from sessions_server.settings import read_settings
 
 
 def die_at(text: str) -> None:
@@ -29,7 +29,7 @@ def survived(*_: Any) -> None:
 
 def main() -> None:
     die_at(sys.argv[1])
-    asyncio.run(serve(Settings(), ready=survived))
+    asyncio.run(serve(read_settings(), ready=survived))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from sessions_server.app import serve
-from sessions_server.settings import Settings
+from sessions_server.settings import read_settings
 from tests.faults.durability.on_small_disk import mount_small_disk
 from tests.support.clocked_server import announce
 
@@ -30,7 +30,7 @@ def main() -> None:
     disk, source = map(Path, sys.argv[1:3])
     mount_small_disk(disk, DISK_BYTES)
     fill(disk, source)
-    asyncio.run(serve(Settings(), ready=announce))
+    asyncio.run(serve(read_settings(), ready=announce))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from sessions_server.app import serve
-from sessions_server.settings import Settings
+from sessions_server.settings import read_settings
 from tests.support.clocked_server import announce
 
 NEW_MOUNTS: Final = 0x0002_0000
@@ -54,7 +54,7 @@ def mount_small_disk(folder: Path, size: int) -> None:
 
 def main() -> None:
     mount_small_disk(Path(sys.argv[1]), int(sys.argv[2]))
-    asyncio.run(serve(Settings(), ready=announce))
+    asyncio.run(serve(read_settings(), ready=announce))
 
 
 if __name__ == "__main__":

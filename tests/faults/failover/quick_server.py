@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from sessions_server.app import serve
-from sessions_server.settings import Settings
+from sessions_server.settings import read_settings
 from sessions_server.storage.postgres import hosts, runner
 from tests.support.clocked_server import announce
 
@@ -20,7 +20,7 @@ def main() -> None:
         for name in names:
             assert hasattr(module, name)
             setattr(module, name, SECONDS)
-    asyncio.run(serve(Settings(), ready=announce))
+    asyncio.run(serve(read_settings(), ready=announce))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 
 from sessions_server.app import serve
-from sessions_server.settings import Settings
+from sessions_server.settings import read_settings
 from sessions_server.storage.postgres import backend
 from sessions_server.storage.postgres.notify import NotifyChannel
 from tests.support.clocked_server import announce
@@ -31,7 +31,7 @@ def is_lost() -> bool:
 
 def main() -> None:
     setattr(backend, "NotifyChannel", LossyChannel)  # noqa: B010  # the backend imports it without exporting it
-    asyncio.run(serve(Settings(), ready=announce))
+    asyncio.run(serve(read_settings(), ready=announce))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from sessions_server.domain.models import Event, EventType, Sequence, SessionKey
 from sessions_server.domain.ports import Feed, ReadStore, Sink
 from sessions_server.service import subscriptions
 from sessions_server.service.subscriptions import BATCH, Subscriptions, WatchDrafts
-from sessions_server.settings import Settings
+from sessions_server.settings import read_settings
 from tests.support.clocked_server import announce
 
 LIES_EVERY: Final = 5
@@ -98,7 +98,7 @@ def main() -> None:
         vars(app)["Subscriptions"] = RegistersAfterReading
     else:
         vars(subscriptions)["_Cursor"] = MovesBeforeWriting
-    asyncio.run(app.serve(Settings(), ready=announce))
+    asyncio.run(app.serve(read_settings(), ready=announce))
 
 
 if __name__ == "__main__":

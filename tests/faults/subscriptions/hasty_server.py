@@ -8,7 +8,7 @@ import sys
 
 from sessions_server import app
 from sessions_server.rpc import server as rpc_server
-from sessions_server.settings import Settings
+from sessions_server.settings import read_settings
 from tests.support.clocked_server import announce
 
 
@@ -18,7 +18,7 @@ def main() -> None:
     if unknown := changed.keys() - options:
         raise SystemExit(f"The server has no option {', '.join(unknown)}.")
     vars(rpc_server)["OPTIONS"] = tuple({**options, **changed}.items())
-    asyncio.run(app.serve(Settings(), ready=announce))
+    asyncio.run(app.serve(read_settings(), ready=announce))
 
 
 if __name__ == "__main__":

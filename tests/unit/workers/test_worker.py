@@ -10,7 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from sessions_server.commands import worker
-from sessions_server.settings import LogFormat, Settings
+from sessions_server.settings import LogFormat, Settings, from_json, to_json
 
 HANGS = f"""
 import signal, socket, sys
@@ -30,7 +30,7 @@ def test_settings_arrive_unchanged() -> None:
         insecure=True,
         workers=3,
     )
-    assert Settings.model_validate_json(given.model_dump_json()) == given
+    assert from_json(to_json(given)) == given
 
 
 def test_a_worker_that_does_not_end_after_its_parent_is_killed() -> None:
