@@ -143,7 +143,7 @@ sa.Index(
 
 def _partial_index(name: str, column: sa.Column[int], *more: sa.Column[str]) -> None:
     present = column.is_not(None)
-    sa.Index(name, column, *more, sqlite_where=present, postgresql_where=present)
+    sa.Index(name, column, *more, sqlite_where=present)
 
 
 _partial_index("ix_sessions_due_time", sessions.c.due_time)
@@ -153,7 +153,6 @@ sa.Index(
     sessions.c.tenant,
     sessions.c.session_id,
     sqlite_where=sessions.c.data_key.is_not(None),
-    postgresql_where=sessions.c.data_key.is_not(None),
 )
 
 contexts = sa.Table(
@@ -194,7 +193,6 @@ message_ids = sa.Index(
     log.c.import_start,
     unique=True,
     sqlite_where=log.c.message_id.is_not(None),
-    postgresql_where=log.c.message_id.is_not(None),
 )
 
 # All except messages of the history: the events that compaction may remove.
@@ -204,7 +202,6 @@ sa.Index(
     log.c.session_id,
     log.c.sequence,
     sqlite_where=log.c.message_id.is_(None),
-    postgresql_where=log.c.message_id.is_(None),
 )
 
 # States from which later ones are computed: the first that is kept, and more along the log. See storage/bases.py.
@@ -252,7 +249,6 @@ sa.Index(
     requests.c.tenant,
     requests.c.session_id,
     sqlite_where=_answered,
-    postgresql_where=_answered,
 )
 
 tombstones = sa.Table(
@@ -337,7 +333,7 @@ sa.Index("ix_records_scope_time", *_OWNER, records.c.time, records.c.collection,
 
 def _index_of_all_sessions(name: str, *columns: sa.Column[Any]) -> None:
     of_session = columns[0].table.c.session_id != sa.literal_column("''")
-    sa.Index(name, *columns, sqlite_where=of_session, postgresql_where=of_session)
+    sa.Index(name, *columns, sqlite_where=of_session)
 
 
 # The same for the records of all sessions together.

@@ -15,6 +15,7 @@ from sessions_server.storage.postgres.conditions import sql_of
 from sessions_server.storage.postgres.hosts import Hosts
 from sessions_server.storage.postgres.locks import LOCKS
 from sessions_server.storage.postgres.notify import NotifyChannel
+from sessions_server.storage.schema import metadata
 from sessions_server.storage.statements import Prepared, TransactionNumber
 
 if TYPE_CHECKING:
@@ -26,6 +27,11 @@ if TYPE_CHECKING:
     from sessions_server.domain.replica_ports import Channel
 
 T = TypeVar("T")
+
+# The conditions of partial indexes. The schema itself has only SQLite's: naming PostgreSQL's would import SQLAlchemy's
+# part for it on SQLite as well.
+for _index in (index for table in metadata.tables.values() for index in table.indexes):
+    _index.dialect_options["postgresql"]["where"] = _index.dialect_options["sqlite"]["where"]
 
 _NUMBER: Final = Prepared(sa.select(TransactionNumber()))
 
