@@ -8,6 +8,7 @@ from enum import Enum, StrEnum
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
+    from asyncio import Future
     from contextlib import AbstractContextManager
 
     from sessions_server.domain.commit import Commit, Committed
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from sessions_server.domain.reads import Read, ReadResult
     from sessions_server.domain.record_reads import CollectionPage, CollectionQuery, RecordPage, RecordQuery
     from sessions_server.domain.records import Record, RecordName, Scope
-    from sessions_server.domain.replica_ports import Waiter
     from sessions_server.domain.workspace import Published, Workspace
 
 T = TypeVar("T")
@@ -368,13 +368,13 @@ class Feed(Protocol):
     """The furthest known position of the log; 0 if none is known."""
 
     def recent(self, after: Sequence, log_id: str) -> list[Event] | None:
-        """The events after a position in this log if all are cached; empty at the head; None if the log must be
-        read."""
+        """The events after a position in this log, empty at the head; None if not all of them are cached."""
 
-    def changed(
-        self, since: int, timeout_seconds: float, *, waiters: set[Waiter] | None = None
-    ) -> Awaitable[None]:
-        """Done when the version differs from `since`, after the timeout, or when its future in `waiters` is done."""
+    def changed(self, since: int, timeout_seconds: float) -> Future[None]:
+        """Done when the version differs from `since`, or after the timeout; others may end it earlier."""
+
+    def leave(self, woken: Future[None]) -> None:
+        """Forgets a wait that others may have ended."""
 
     def hint(self, head: Sequence) -> None:
         """Reports that the log has reached a position; cached events that end before it are out of date."""

@@ -7,10 +7,7 @@ is no queue per watcher: a slow one has a cursor, and reads the log when it fall
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from sessions_server.domain.codec import encode_change
@@ -18,7 +15,8 @@ from sessions_server.domain.jsonbytes import dumps
 from sessions_server.domain.models import ContextChange, Event, Message, Sequence, SessionKey, Updated
 
 if TYPE_CHECKING:
-    from sessions_server.domain.replica_ports import Waiter
+    from contextlib import AbstractContextManager
+
     from sessions_server.domain.workspace import Published
 
 RING_EVENTS = 1024
@@ -38,8 +36,9 @@ class Feed:
         self.head = Sequence(0)
         self._log_id = ""
         """The log that the ring's events belong to; empty if not known."""
-        self._ring: deque[Event] = deque()
-        self._weights: deque[int] = deque()
+        # Lists, since an empty deque takes 760 bytes, and most sessions with an idle watcher have no recent events.
+        self._ring: list[Event] = []
+        self._weights: list[int] = []
         self._characters = 0
         self._waiting: dict[asyncio.Future[None], None] = {}
         """In the order in which they are woken, that of their waits: a random one would cost more."""
@@ -56,13 +55,11 @@ class Feed:
         if after + 1 == self._ring[-1].sequence:  # what most woken watchers need
             return [self._ring[-1]]
         skipped = after + 1 - self._ring[0].sequence
-        return [self._ring[index] for index in range(skipped, len(self._ring))]
+        return self._ring[skipped:]
 
-    def changed(
-        self, since: int, timeout_seconds: float, *, waiters: set[Waiter] | None = None
-    ) -> asyncio.Future[None]:
-        """Done when the version differs from `since`, or after the timeout; may also be done earlier. Is in `waiters`
-        until then, so that others can end the wait."""
+    def changed(self, since: int, timeout_seconds: float) -> asyncio.Future[None]:
+        """Done when the version differs from `since`, or after the timeout; may also be done earlier. If others may end
+        the wait, its watcher calls `leave` after it."""
         # Not a coroutine, which would cost every watcher at every event. A future whose watcher has left is dropped at
         # the next wake-up, which is at most a timeout away.
         loop = asyncio.get_running_loop()
@@ -72,10 +69,12 @@ class Feed:
             return woken
         self._look_up_at(loop, loop.time() + timeout_seconds)
         self._waiting[woken] = None
-        if waiters is not None:
-            waiters.add(woken)
-            woken.add_done_callback(partial(self._leave, waiters))
         return woken
+
+    def leave(self, woken: asyncio.Future[None]) -> None:
+        """Forgets a wait that others may have ended. A callback of the future would take another turn of the loop for
+        every watcher."""
+        self._waiting.pop(woken, None)
 
     def publish(self, published: Published) -> None:
         """Adds events that this process has made durable; has none if there were too many to keep."""
@@ -137,10 +136,6 @@ class Feed:
             self._cancel_timer()
             self._timer, self._timer_at = loop.call_at(when, self._look_up), when
 
-    def _leave(self, waiters: set[Waiter], woken: asyncio.Future[None]) -> None:
-        waiters.discard(woken)
-        self._waiting.pop(woken, None)
-
     def _cancel_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
@@ -165,8 +160,8 @@ class Feed:
             self._forget_oldest()
 
     def _forget_oldest(self) -> None:
-        self._ring.popleft()
-        self._characters -= self._weights.popleft()
+        del self._ring[0]
+        self._characters -= self._weights.pop(0)
 
 
 class Hub:
@@ -174,20 +169,25 @@ class Hub:
         self._feeds: dict[SessionKey, Feed] = {}
         self._new_feed = feeds
 
-    @contextmanager
-    def watch(self, key: SessionKey) -> Iterator[Feed]:
+    def watch(self, key: SessionKey) -> AbstractContextManager[Feed]:
         """Watches a session while the context lasts."""
+        return _Watch(self, key)
+
+    def enter(self, key: SessionKey) -> Feed:
+        """Adds a watcher of a session."""
         feed = self._feeds.get(key)
         if feed is None:
             feed = self._feeds[key] = self._new_feed()
         feed.watchers += 1
-        try:
-            yield feed
-        finally:
-            feed.watchers -= 1
-            if not feed.watchers:
-                feed.close()
-                del self._feeds[key]
+        return feed
+
+    def leave(self, key: SessionKey) -> None:
+        """Removes one that was added."""
+        feed = self._feeds[key]
+        feed.watchers -= 1
+        if not feed.watchers:
+            feed.close()
+            del self._feeds[key]
 
     def publish(self, published: list[Published]) -> None:
         """Publishes what this process has just made durable."""
@@ -219,6 +219,22 @@ class Hub:
         """The database has failed over to a server that may lack the last shown events, so everyone reads the log."""
         for feed in self._feeds.values():
             feed.distrust()
+
+
+class _Watch:
+    """A watcher. A generator would take ten times the memory, for as long as a stream is open."""
+
+    __slots__ = ("_hub", "_key")
+
+    def __init__(self, hub: Hub, key: SessionKey) -> None:
+        self._hub = hub
+        self._key = key
+
+    def __enter__(self) -> Feed:
+        return self._hub.enter(self._key)
+
+    def __exit__(self, *_: object) -> None:
+        self._hub.leave(self._key)
 
 
 def _characters(event: Event) -> int:

@@ -267,5 +267,5 @@ class _Subscriber:
     async def checkpoint(self, position: Sequence, log_id: str) -> None:
         await self._write(encode_checkpoint(position, log_id))
 
-    async def draft(self, piece: Piece) -> None:
-        await self._write(encode_draft(piece))
+    def draft(self, piece: Piece) -> Awaitable[None]:
+        return self._write(encode_draft(piece))

@@ -102,8 +102,7 @@ class Streams:
 
     def _age(self, stream: _Stream) -> asyncio.TimerHandle:
         """One timer per stream: streams that end together would reconnect together."""
-        reason = StreamAged("The stream reached its maximum age; continue from the last sequence received.")
-        return _call_later(self._longest_seconds * (1 - _random.random() * JITTER), _end, stream, reason)
+        return _call_later(self._longest_seconds * (1 - _random.random() * JITTER), _end_aged, stream)
 
     def end_all(self) -> None:
         """Ends every open stream with SHUTTING_DOWN; streams opened later are not affected."""
@@ -140,6 +139,10 @@ def _recheck(stream: _Stream) -> None:
         stream.recheck()
     except DomainError as error:
         _end(stream, error)
+
+
+def _end_aged(stream: _Stream) -> None:
+    _end(stream, StreamAged("The stream reached its maximum age; continue from the last sequence received."))
 
 
 def _end(stream: _Stream, reason: DomainError) -> None:

@@ -313,7 +313,13 @@ class _Cursor:
             if drafts.is_due:
                 await drafts.show(self.position)
             else:
-                await feed.changed(seen, left, waiters=drafts.waiting)
+                woken = feed.changed(seen, left)
+                drafts.waiting.add(woken)
+                try:
+                    await woken
+                finally:
+                    drafts.waiting.discard(woken)
+                    feed.leave(woken)
 
     def wants(self, event: Event) -> bool:
         """Whether its type was requested."""
