@@ -8,7 +8,6 @@ from enum import Enum, StrEnum
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
-    from asyncio import Future
     from contextlib import AbstractContextManager
 
     from sessions_server.domain.commit import Commit, Committed
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from sessions_server.domain.reads import Read, ReadResult
     from sessions_server.domain.record_reads import CollectionPage, CollectionQuery, RecordPage, RecordQuery
     from sessions_server.domain.records import Record, RecordName, Scope
+    from sessions_server.domain.replica_ports import Waiter
     from sessions_server.domain.workspace import Published, Workspace
 
 T = TypeVar("T")
@@ -370,10 +370,10 @@ class Feed(Protocol):
     def recent(self, after: Sequence, log_id: str) -> list[Event] | None:
         """The events after a position in this log, empty at the head; None if not all of them are cached."""
 
-    def changed(self, since: int, timeout_seconds: float) -> Future[None]:
+    def changed(self, since: int, timeout_seconds: float) -> Waiter:
         """Done when the version differs from `since`, or after the timeout; others may end it earlier."""
 
-    def leave(self, woken: Future[None]) -> None:
+    def leave(self, woken: Waiter) -> None:
         """Forgets a wait that others may have ended."""
 
     def hint(self, head: Sequence) -> None:

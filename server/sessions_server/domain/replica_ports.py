@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping, Sequence as Seq
+from collections.abc import Awaitable, Callable, Container, Mapping, Sequence as Seq
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ class Channel(Protocol):
         """Delivers received packets until cancelled. Calls `missed` whenever packets may have been lost."""
 
 
-class Waiter(Protocol):
+class Waiter(Awaitable[None], Protocol):
     """A future that is awaited."""
 
     def done(self) -> bool: ...

@@ -17,6 +17,7 @@ from sessions_server.domain.models import ContextChange, Event, Message, Sequenc
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
+    from sessions_server.domain.replica_ports import Waiter
     from sessions_server.domain.workspace import Published
 
 RING_EVENTS = 1024
@@ -40,7 +41,7 @@ class Feed:
         self._ring: list[Event] = []
         self._weights: list[int] = []
         self._characters = 0
-        self._waiting: dict[asyncio.Future[None], None] = {}
+        self._waiting: dict[Waiter, None] = {}
         """In the order in which they are woken, that of their waits: a random one would cost more."""
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
@@ -71,7 +72,7 @@ class Feed:
         self._waiting[woken] = None
         return woken
 
-    def leave(self, woken: asyncio.Future[None]) -> None:
+    def leave(self, woken: Waiter) -> None:
         """Forgets a wait that others may have ended. A callback of the future would take another turn of the loop for
         every watcher."""
         self._waiting.pop(woken, None)
