@@ -58,6 +58,26 @@ async def test_request_ids_are_removed_after_a_day_in_small_steps(bench: Harness
     assert len(await bench.contents()) == 6
 
 
+async def test_a_request_id_used_again_does_not_keep_others(bench: Harness) -> None:
+    await bench.apply(create(), add("a", request=stamp("first")), add("b", request=stamp("second")))
+    bench.clock.turn(seconds=DAY)
+    await bench.do(add("c", request=stamp("first")))
+    assert [await bench.store.purge_requests(2) for _ in range(2)] == [1, 0]
+    await bench.apply(add("c", request=stamp("first")), add("d", request=stamp("second")))
+    assert await bench.contents() == ["a", "b", "c", "d"]
+
+
+async def test_request_ids_from_a_clock_that_was_far_ahead_are_removed(bench: Harness) -> None:
+    await bench.do(create())
+    bench.clock.turn(seconds=10 * DAY)
+    await bench.apply(*(add(f"m{number}", request=stamp(f"ahead {number}")) for number in range(3)))
+    bench.clock.turn(seconds=-9 * DAY)
+    await bench.do(add("a day later", request=stamp("on time")))
+    assert await bench.store.purge_requests(10) == 3
+    bench.clock.turn(seconds=DAY)
+    assert [await bench.store.purge_requests(1) for _ in range(2)] == [1, 0]
+
+
 async def test_old_events_before_the_history_are_compacted(bench: Harness) -> None:
     await bench.apply(create(), add("a", "b"), set_context({"k": 1}), c.clear_history(key=KEY), add("c"))
     bench.clock.turn(seconds=7 * DAY, micros=-1)

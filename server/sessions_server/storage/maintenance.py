@@ -12,7 +12,7 @@ from sessions_server.domain.records import is_shared
 from sessions_server.domain.upkeep import Rewrapped
 from sessions_server.storage.schema import requests, sessions
 from sessions_server.storage.shared_keys import keys_after, replace_keys
-from sessions_server.storage.statements import Prepared, read_clock
+from sessions_server.storage.statements import Prepared, WriteOrder, read_clock
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -22,13 +22,21 @@ if TYPE_CHECKING:
 
 
 _REQUEST_KEY: Final = (requests.c.request_id, requests.c.tenant, requests.c.session_id)
+_ORDER: Final = WriteOrder(requests.c.time)
+_OLDEST: Final = (
+    sa.select(*_REQUEST_KEY, requests.c.time)
+    .where(_ORDER > 0)
+    .order_by(_ORDER)
+    .limit(sa.bindparam("count"))
+    .subquery()
+)
+# Those from far in the future were written while the clock was wrong, and must not keep others from being found.
 _PURGE_REQUESTS: Final = Prepared(
     requests.delete().where(
         sa.tuple_(*_REQUEST_KEY).in_(
-            sa.select(*_REQUEST_KEY)
-            .where(requests.c.time <= sa.bindparam("until"))
-            .order_by(requests.c.time)
-            .limit(sa.bindparam("count"))
+            sa.select(*(_OLDEST.c[column.name] for column in _REQUEST_KEY)).where(
+                sa.or_(_OLDEST.c.time <= sa.bindparam("until"), _OLDEST.c.time > sa.bindparam("beyond"))
+            )
         )
     )
 )
@@ -64,8 +72,9 @@ class Counts(NamedTuple):
 
 
 def purge_requests(connection: Connection, limit: int, *, limits: Limits, now: Micros | None) -> int:
-    until = read_clock(connection, now) - limits.request_ids_kept
-    return _PURGE_REQUESTS.run(connection, until=until, count=limit)
+    """Deletes the expired ones among the first `limit` request ids, in the order in which they were written."""
+    now, kept = read_clock(connection, now), limits.request_ids_kept
+    return _PURGE_REQUESTS.run(connection, until=now - kept, beyond=now + kept, count=limit)
 
 
 Fresh: TypeAlias = "tuple[bytes, SessionKey, bytes]"

@@ -218,7 +218,8 @@ bases = sa.Table(
     sa.PrimaryKeyConstraint("tenant", "session_id", "sequence", name=BASES_PK),
 )
 
-# Counts the transactions of a database with a single writing process; the source of `sessions.tx`.
+# The number of the last transaction of a database with a single writing process, the source of `sessions.tx`, unless
+# a session has a higher one: see sqlite/epochs.py.
 writes = sa.Table(
     "writes",
     metadata,
@@ -240,7 +241,8 @@ requests = sa.Table(
     sa.Column("answer", sa.LargeBinary, nullable=False),
     sa.PrimaryKeyConstraint("request_id", "tenant", "session_id", name=REQUESTS_PK),
 )
-sa.Index("ix_requests_time", requests.c.time)
+# Not on SQLite, which finds the oldest by their place in the table: see `WriteOrder` in statements.py.
+sa.Index("ix_requests_time", requests.c.time).ddl_if(dialect="postgresql")
 
 # What is removed when a session is erased: the responses stored unencrypted or encrypted.
 _answered: Final = requests.c.sealed < sa.literal_column("2")

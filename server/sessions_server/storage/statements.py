@@ -15,6 +15,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 import sqlalchemy as sa
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql import functions, visitors
 
 from sessions_server.domain.jsonbytes import dumps
@@ -23,6 +24,7 @@ from sessions_server.storage.schema import MICROS
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Dialect
+    from sqlalchemy.sql.compiler import SQLCompiler
     from sqlalchemy.sql.expression import ColumnElement, TableValuedAlias
 
 Row: TypeAlias = tuple[Any, ...]
@@ -209,6 +211,19 @@ class Item(functions.FunctionElement[Any]):
     """One item of a JSON list as a string, by its index."""
 
     inherit_cache = True
+
+
+class WriteOrder(functions.FunctionElement[int]):
+    """Orders the rows of a table roughly by when they were written: by a positive column with the time or, where new
+    rows are put at a table's end, by their place in it, for which no index is needed."""
+
+    type = sa.BigInteger()
+    inherit_cache = True
+
+
+@compiles(WriteOrder)
+def _write_order(element: WriteOrder, compiler: SQLCompiler, **kw: Any) -> str:
+    return compiler.process(element.clauses, **kw)
 
 
 class DatabaseClock(functions.FunctionElement[int]):

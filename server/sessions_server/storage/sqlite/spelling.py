@@ -17,6 +17,7 @@ from sessions_server.storage.statements import (
     Spelling,
     Statement,
     TransactionNumber,
+    WriteOrder,
     taking_from,
 )
 
@@ -91,6 +92,12 @@ def _json_rows(element: JsonRows, compiler: SQLCompiler, **kw: Any) -> str:
 def _item(element: Item, compiler: SQLCompiler, **kw: Any) -> str:
     row, index = (compiler.process(clause, **kw) for clause in element.clauses)
     return f"json_extract({row}, '$[{index}]')"
+
+
+@compiles(WriteOrder, "sqlite")
+def _write_order(element: WriteOrder, _compiler: SQLCompiler, **_kw: Any) -> str:
+    [column] = element.clauses
+    return f"{column.table.name}.rowid"
 
 
 @compiles(DatabaseClock, "sqlite")
