@@ -39,6 +39,17 @@ ORDER: Final[dict[Operator, Callable[[Any, Any], Any]]] = {
 }
 
 
+class NotPlain(TypeError):
+    """An object or a list where filters have a single value, or a single value where they have a list."""
+
+
+def items_of(operand: Json) -> list[Json]:
+    """The values of `$in`. Raises NotPlain for anything but a list."""
+    if not isinstance(operand, list):
+        raise NotPlain(operand)
+    return operand
+
+
 def stored_json(value: Json) -> str:
     """The stored form of metadata: equal values have equal strings."""
     return canonical(_unified(value)).decode()

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence as Seq
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 
@@ -136,17 +136,18 @@ class _Search:
         shape, wanted = self._shape_after(after), self._placed(after, count)
         rows: Seq[Row]
         if certain is not None:
-            statement = walk_of_term(shape, certain, self._matches)
-            rows = cast("Seq[Row]", self._connection.execute(statement, wanted).fetchall())
+            rows = self._rows(walk_of_term(shape, certain, self._matches), wanted)
         elif self._matches:
-            statement = walk_of_list(shape, self._matches)
-            rows = cast("Seq[Row]", self._connection.execute(statement, wanted).fetchall())
+            rows = self._rows(walk_of_list(shape, self._matches), wanted)
         else:
             rows = plain_walk(shape).rows(self._connection, **wanted)
         try:
             return sorted(rows, key=_PLACE, reverse=shape.order.descending)
         except TypeError:  # a damaged one, which is left out below
             return sorted(rows, key=_place_of_any, reverse=shape.order.descending)
+
+    def _rows(self, statement: sa.Select[Any], wanted: dict[str, Any]) -> list[Row]:
+        return [tuple(row) for row in self._connection.execute(statement, wanted)]
 
     def _shape_after(self, after: ListPlace | None) -> Shape:
         return self._shape._replace(continued=after is not None)

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias, cast
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from sessions_server.domain.filters import Condition, Operator
+from sessions_server.storage.conditions import NotPlain, items_of
 
 if TYPE_CHECKING:
     from sessions_server.domain.models import Json, JsonObject
@@ -36,7 +37,6 @@ _SIGN: Final = 1 << 63
 _ALL_BITS: Final = (1 << 64) - 1
 
 Path: TypeAlias = tuple[str, ...]
-Plain: TypeAlias = "bool | int | float | str | None"
 
 
 class Term(NamedTuple):
@@ -95,14 +95,17 @@ def _joined(path: Path) -> str:
     return ".".join(path)[:_PATH_CHARACTERS]
 
 
-def _scalar(value: Plain) -> str:
+def _scalar(value: Json) -> str:
+    """Raises NotPlain for an object or a list."""
     if value is None:
         return "z"
     if isinstance(value, bool):
         return "t" if value else "f"
     if isinstance(value, str):
         return "s" + value[:_TEXT_CHARACTERS]
-    return f"n{_ordered_bits(value):016x}"
+    if isinstance(value, (int, float)):
+        return f"n{_ordered_bits(value):016x}"
+    raise NotPlain(value)
 
 
 def _ordered_bits(number: float) -> int:
@@ -111,7 +114,7 @@ def _ordered_bits(number: float) -> int:
     return bits ^ (_ALL_BITS if bits & _SIGN else _SIGN)
 
 
-def _item(value: Plain) -> str:
+def _item(value: Json) -> str:
     return "e" + _scalar(value)
 
 
@@ -128,7 +131,7 @@ def _equal(path: Path, operand: Json) -> list[Candidates]:
 
 
 def _in(path: Path, operand: Json) -> list[Candidates]:
-    return [_exactly(path, *{_scalar(item) for item in cast("list[Plain]", operand)})]
+    return [_exactly(path, *{_scalar(item) for item in items_of(operand)})]
 
 
 def _exists(path: Path, operand: Json) -> list[Candidates]:
@@ -137,12 +140,12 @@ def _exists(path: Path, operand: Json) -> list[Candidates]:
 
 def _above(path: Path, operand: Json) -> list[Candidates]:
     highest = _TEXTS[1] if isinstance(operand, str) else _NUMBERS[1]
-    return [Candidates(_joined(path), ((_scalar(cast("Plain", operand)), highest),))]
+    return [Candidates(_joined(path), ((_scalar(operand), highest),))]
 
 
 def _below(path: Path, operand: Json) -> list[Candidates]:
     lowest = _TEXTS[0] if isinstance(operand, str) else _NUMBERS[0]
-    return [Candidates(_joined(path), ((lowest, _scalar(cast("Plain", operand))),))]
+    return [Candidates(_joined(path), ((lowest, _scalar(operand)),))]
 
 
 def _contains(path: Path, operand: Json) -> list[Candidates]:

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import sqlalchemy as sa
 from sqlalchemy.sql.elements import Grouping
@@ -19,12 +19,14 @@ from sqlalchemy.sql.elements import Grouping
 from sessions_server.domain.filters import Condition, Operator
 from sessions_server.storage.conditions import (
     ORDER,
+    NotPlain,
     Path,
     Shape,
     Test,
     are_flat,
     are_plain,
     item_parts,
+    items_of,
     parts_of,
     shape_of,
     stored_json,
@@ -63,9 +65,7 @@ def _test(value: Any, operator: Operator, operand: Json) -> Test:
     if operator is Operator.EQ:
         return _equals(value, operand)
     if operator is Operator.IN:
-        return _is_among(
-            _identity_columns(value), {_identities((item,)) for item in cast("list[Json]", operand)}
-        )
+        return _is_among(_identity_columns(value), {_identities((item,)) for item in items_of(operand)})
     if operator is Operator.CONTAINS:
         return _contains(value, operand)
     return sa.and_(_kind(value) == _kind_of(operand), ORDER[operator](value.value, _operand(operand)))
@@ -247,13 +247,16 @@ def _identities(values: Iterable[Json]) -> Identity:
 
 
 def _identity(value: Json) -> tuple[str, str | int | float]:
+    """Raises NotPlain for an object or a list."""
     if value is None:
         return "null", ""
     if isinstance(value, bool):
         return ("true", 1) if value else ("false", 0)
     if isinstance(value, str):
         return "text", value
-    return "real", cast("int | float", value)
+    if isinstance(value, (int, float)):
+        return "real", value
+    raise NotPlain(value)
 
 
 def _all(tests: list[Test]) -> Test:
