@@ -87,7 +87,8 @@ class Place:
 
     async def transactions(self) -> int:
         def count(connection: Connection) -> int:
-            return int(connection.execute(sa.text("SELECT tx FROM writes")).scalar_one())
+            last = "SELECT max(tx, (SELECT coalesce(max(tx), 0) FROM sessions)) FROM writes"
+            return int(connection.execute(sa.text(last)).scalar_one())
 
         return await self.target.store._runner.read(count, snapshot=True)
 

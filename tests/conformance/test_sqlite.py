@@ -28,7 +28,7 @@ from sessions_server.storage.errors import StoreRefused
 from sessions_server.storage.sqlite.backend import SqliteBackend
 from sessions_server.storage.sqlite.runner import SqliteRunner
 from sessions_server.storage.store import Store, open_store
-from tests.conformance.harness import KEY, Harness, add, create, key, list_of, stamp
+from tests.conformance.harness import KEY, OTHER, Harness, add, create, key, list_of, stamp
 from tests.support import commits as c
 from tests.support.clock import HandClock
 
@@ -218,8 +218,9 @@ async def pragma(runner: SqliteRunner, text: str) -> object:
     return await runner.write(lambda connection: connection.exec_driver_sql(f"PRAGMA {text}").scalar())
 
 
+@pytest.mark.parametrize("has_request_id", [False, True])
 async def test_a_message_writes_only_the_pages_it_changes(
-    file_url: str, opener: Opener, clock: HandClock, tmp_path: Path
+    file_url: str, opener: Opener, clock: HandClock, tmp_path: Path, *, has_request_id: bool
 ) -> None:
     store = opener(file_url)
     await store.start()
@@ -229,12 +230,12 @@ async def test_a_message_writes_only_the_pages_it_changes(
     sizes: list[int] = []
     for number in range(20):
         clock.turn(seconds=1)
-        await harness.do(add(f"m{number}"))
+        await harness.do(add(f"m{number}", request=stamp(f"r{number}") if has_request_id else None))
         sizes.append(log.stat().st_size)
     pages = [(after - before) / (4096 + 24) for before, after in pairwise(sizes)]
-    # The session and its two indexes on update_time; the log, its key, and the index of message ids; the counter of
-    # writes.
-    assert mode(pages) == 7
+    # The session and its two indexes on update_time; the log, its key, and the index of message ids; the request ids
+    # and their key.
+    assert mode(pages) == (8 if has_request_id else 6)
     await store.close()
 
 
@@ -300,6 +301,27 @@ async def grown(store: Store, clock: HandClock, *texts: str) -> str:
         return (await store.log(KEY, Sequence(0), 1)).log_id
     finally:
         await store.close()
+
+
+async def test_a_file_whose_newest_events_were_erased_was_not_restored(
+    file_url: str, opener: Opener, clock: HandClock
+) -> None:
+    store = opener(file_url)
+    await store.start()
+    harness = Harness(store, clock)
+    await harness.apply(create(), create(key=OTHER), add("older", key=OTHER))
+    await store.close()
+    identity = await grown(opener(file_url), clock, "first")
+    store = opener(file_url)
+    await store.start()
+    harness = Harness(store, clock)
+    await harness.apply(c.clear_history(key=KEY))
+    clock.turn(seconds=30 * 24 * 3600)
+    while await store.compact(10):
+        pass
+    assert not (await store.log(KEY, Sequence(0), 1)).events
+    await store.close()
+    assert await grown(opener(file_url), clock, "second") == identity
 
 
 async def test_a_restored_file_does_not_accept_positions_from_after_its_backup(

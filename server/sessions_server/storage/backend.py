@@ -110,6 +110,15 @@ class Backend(ABC):
         """The number of this write transaction. A reader that stops before the numbers of running transactions misses
         nothing and sees transactions in order."""
 
+    def number_in_log(self, connection: Connection) -> int:
+        """The same, for a caller that adds to logs after all other changes, and stores the number with the sessions of
+        these logs."""
+        return self.transaction_number(connection)
+
+    def store_number(self, connection: Connection) -> None:
+        """Must be called after the other statements of each transaction that may change logs, except for a fork."""
+        return
+
     @abstractmethod
     def epoch(self, connection: Connection) -> str:
         """Identifies the server that the connection leads to, as eight characters: it changes at every failover, and at

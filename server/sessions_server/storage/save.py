@@ -91,8 +91,7 @@ class Saver:
         workspace = self._loaded.workspace
         if not self._slots and workspace.records is workspace.loaded_records:
             return []
-        number = self._loaded.number
-        self._tx = self._rules.backend.transaction_number(self._connection) if number is None else number
+        self._tx = self._number()
         self._epoch = self._rules.backend.epoch(self._connection)
         self._erase()
         self._write_records()
@@ -108,6 +107,15 @@ class Saver:
         self._writes.run(self._connection)
         self._add_bases()
         return [self._published(slot) for slot in self._slots]
+
+    def _number(self) -> int:
+        if self._loaded.number is not None:
+            return self._loaded.number
+        adds_only = self._slots and all(
+            slot.log and slot.published and not slot.erased for slot in self._slots
+        )
+        backend = self._rules.backend
+        return (backend.number_in_log if adds_only else backend.transaction_number)(self._connection)
 
     def stage(self, import_start: Sequence) -> None:
         """Writes events, records and due bases, but not the sessions' rows, so that nothing is visible."""

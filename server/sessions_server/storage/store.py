@@ -328,7 +328,7 @@ class Store:
         def run(connection: Connection) -> tuple[T, StoreTransaction]:
             transaction = StoreTransaction(connection, self._rules, now=self._runner.now())
             outcome = work(transaction)
-            transaction.keep_recent()
+            transaction.end()
             return outcome, transaction
 
         outcome, transaction = await self._try(run)
@@ -339,7 +339,12 @@ class Store:
         return outcome
 
     async def _maintain(self, work: Callable[[Connection, Micros | None], T]) -> T:
-        outcome = await self._write(lambda connection: work(connection, self._runner.now()))
+        def run(connection: Connection) -> T:
+            outcome = work(connection, self._runner.now())
+            self._rules.backend.store_number(connection)
+            return outcome
+
+        outcome = await self._write(run)
         if outcome:
             self._runner.scrub_soon()
         return outcome

@@ -38,11 +38,12 @@ class StoreTransaction:
         self.hid_content = False
         """Whether hidden content is still to be erased."""
 
-    def keep_recent(self) -> None:
-        """At the end of the transaction: the sessions kept in memory equal what it has written, if only commits wrote
-        sessions."""
+    def end(self) -> None:
+        """After the other statements of the transaction. The sessions kept in memory equal what it has written, if only
+        commits wrote sessions."""
         if self._recent is not None:
             self._recent.keep_up()
+        self._rules.backend.store_number(self._connection)
 
     def load(self, commits: Seq[Commit], *, lock_wait: LockWait = LockWait.LONG) -> Workspace:
         self._loaded = self._loader.load(commits, lock_wait=lock_wait)

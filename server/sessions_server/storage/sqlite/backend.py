@@ -58,7 +58,13 @@ class SqliteBackend(Backend):
             raise lane.too_long(lane.SECONDS_IN_A_WRITE, "reads") from None
 
     def transaction_number(self, connection: Connection) -> int:
-        return epochs.count_transaction(connection)
+        return epochs.count_transaction(connection, in_log=False)
+
+    def number_in_log(self, connection: Connection) -> int:
+        return epochs.count_transaction(connection, in_log=True)
+
+    def store_number(self, connection: Connection) -> None:
+        epochs.store_number(connection)
 
     def epoch(self, connection: Connection) -> str:
         return epochs.epoch(connection)

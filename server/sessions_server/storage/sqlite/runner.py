@@ -35,7 +35,7 @@ from sessions_server.storage.sqlite.connection import (
     waiting,
     with_any_text,
 )
-from sessions_server.storage.sqlite.epochs import recognize, take_number
+from sessions_server.storage.sqlite.epochs import begin_number, recognize, take_number
 from sessions_server.storage.sqlite.errors import FileUnusable, translated
 from sessions_server.storage.sqlite.gaps import Gaps
 from sessions_server.storage.sqlite.gate import GATE_SECONDS, Emptied, Gate, empty
@@ -256,7 +256,7 @@ class SqliteRunner(Runner):
                 with connection.begin():
                     migrate(connection)
                     give_up_all(connection)  # left by a killed process: this one has exclusive access
-                    last = 0 if self._lock is None else recognize(connection, self._lock)
+                    last = recognize(connection, self._lock)
                 if self._path is not None and self._lock is not None:
                     self._lock.note_transaction(last)
                     found = self._path.stat()
@@ -293,8 +293,10 @@ class SqliteRunner(Runner):
     def _write(self, work: Callable[[Connection], T]) -> T:
         with translated():
             self._check_file()
-            outcome = with_any_text(self._writer, lambda writer: _committed(writer, work))
-            if self._lock is not None and (number := take_number(self._writer)) is not None:
+            begin_number(self._writer)
+            outcome = with_any_text(self._writer, partial(transact, work=work))
+            number = take_number(self._writer)
+            if self._lock is not None and number is not None:
                 self._lock.note_transaction(number)
             if self._path is not None:
                 self._log_bytes = os.stat(self._log).st_size  # noqa: PTH116  # as in `_check_file`
@@ -391,8 +393,3 @@ class SqliteRunner(Runner):
 
     def _log_size(self) -> int:
         return Path(self._log).stat().st_size
-
-
-def _committed(connection: Connection, work: Callable[[Connection], T]) -> T:
-    take_number(connection)  # left by a transaction that was rolled back
-    return transact(connection, work)
