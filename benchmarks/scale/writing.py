@@ -27,7 +27,7 @@ from sessions_server.domain.commit import Commit, NewSession, RequestStamp
 from sessions_server.domain.models import MessageBody, MessageDraft, SessionConfig, SessionKey, StorageOptions
 from sessions_server.domain.operations import Append
 from sessions_server.domain.ports import LockWait
-from sessions_server.service.ids import new_message_id
+from sessions_server.service.ids import new_log_id, new_message_id
 from sessions_server.settings import Settings
 from sessions_server.storage.sqlite.runner import SqliteRunner
 
@@ -40,7 +40,7 @@ SHAPES: Final = ((1, 1), (64, 64), (512, 64))
 
 PARTS: Final = ("load", "decide", "save", "commit", "hop")
 
-ROUNDS: Final = 100
+ROUNDS: Final = 250
 
 ALTERNATIONS: Final = 3
 """How often two layouts take turns; each has its cheapest run."""
@@ -135,11 +135,25 @@ async def measure(count: int, sessions: int, layout: Layout) -> Spent:
         async with running_core(settings) as core:
             keys = [SessionKey("default", new_message_id()) for _ in range(sessions)]
             for key in keys:
-                new = NewSession(user_id="u", metadata={}, config=SessionConfig(), storage=StorageOptions())
-                await core.writer.submit(Commit(key, create=new))
+                await core.writer.submit(Commit(key, create=_new_session()))
+            await _fill_log(core.store, keys, count)
             for _ in range(ROUNDS):
                 await _transact(core.store, list(commits(keys, count)), spent)
     return spent
+
+
+def _new_session() -> NewSession:
+    config, storage = SessionConfig(), StorageOptions()
+    return NewSession(user_id="u", metadata={}, config=config, storage=storage, log_id=new_log_id())
+
+
+async def _fill_log(store: Store, keys: list[SessionKey], count: int) -> None:
+    """Writes until SQLite uses its write-ahead log again from the start: only while that file grows, the file system
+    must write where it ends as well."""
+    size = 0
+    while store.log_bytes > size:
+        size = store.log_bytes
+        await _transact(store, list(commits(keys, count)), Spent())
 
 
 async def _transact(store: Store, batch: list[Commit], spent: Spent) -> None:
