@@ -59,16 +59,12 @@ def encrypted(port: int, context: ssl.SSLContext) -> None:
             pass
 
 
-def trusting(authority: Authority) -> ssl.SSLContext:
-    return ssl.create_default_context(cadata=authority.certificate.decode())
-
-
 def without_certificate(port: int, _: Path) -> None:
-    encrypted(port, trusting(OURS))
+    encrypted(port, OURS.trusted)
 
 
 def with_certificate(port: int, folder: Path, pair: Pair) -> None:
-    context = trusting(OURS)
+    context = OURS.trusted
     for name, content in (("cert", pair.certificate), ("key", pair.key)):
         (folder / name).write_bytes(content)
     context.load_cert_chain(folder / "cert", folder / "key")
@@ -81,7 +77,7 @@ def expired() -> Pair:
 
 
 def of_old_tls(port: int, _: Path) -> None:
-    context = trusting(OURS)
+    context = OURS.trusted
     context.set_ciphers("DEFAULT:@SECLEVEL=0")
     with pytest.deprecated_call():
         context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
@@ -103,7 +99,7 @@ ROWS: Final[dict[str, tuple[Callable[[int, Path], None], str]]] = {
         "the client's certificate is not accepted by SESSIONS_TLS_CLIENT_CA: certificate has expired",
     ),
     "a client that does not trust us": (
-        lambda port, _: encrypted(port, trusting(THEIRS)),
+        lambda port, _: encrypted(port, THEIRS.trusted),
         "the client does not accept the certificate of SESSIONS_TLS_CERT",
     ),
     "an old version": (of_old_tls, "the client's version of TLS is not served"),
