@@ -114,10 +114,7 @@ class _Examination:
             yield NOTE, f"{survey.name}: the next start upgrades the tables, for good; make a backup first."
 
     def _of_keyring(self) -> Iterator[Finding]:
-        from sessions_server.security.cells import wrapping_key
-        from sessions_server.security.keyring import load_keyring
-
-        needed = {wrapping_key(each) for each in self._survey.wrappings} if self._survey else set()
+        needed = self._needed_keys()
         if self._settings.keyring is None:
             if needed:
                 raise SetupError(
@@ -128,6 +125,8 @@ class _Examination:
                 "There is none, so encrypted sessions are refused; `sessions-server keyring new` makes one.",
             )
             return
+        from sessions_server.security.keyring import load_keyring
+
         keyring = load_keyring(self._settings.keyring)
         keys = {info.id for info in keyring.infos()}
         if missing := sorted(needed - keys):
@@ -143,10 +142,18 @@ class _Examination:
                 "Some sessions' keys are wrapped by an older key; a running server rewraps them.",
             )
 
-    def _of_tls(self) -> Iterator[Finding]:
-        from sessions_server.rpc.tls import read_tls
+    def _needed_keys(self) -> set[int]:
+        """The numbers of the keys by which data keys of the database are wrapped."""
+        if self._survey is None or not self._survey.wrappings:
+            return set()
+        from sessions_server.security.cells import wrapping_key
 
-        tls = read_tls(self._settings.tls_cert, self._settings.tls_key, self._settings.tls_client_ca)
+        return {wrapping_key(each) for each in self._survey.wrappings}
+
+    def _of_tls(self) -> Iterator[Finding]:
+        from sessions_server.optional_parts import open_tls
+
+        tls = open_tls(self._settings)
         if tls is None:
             yield (
                 NOTE,
