@@ -13,15 +13,19 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
 
+import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from benchmarks.processes import postgres_url
+from sessions_server.storage.postgres.spelling import SPELLING
+from sessions_server.storage.statements import SPELLING as SPELLING_OPTION, Prepared
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
 ROUNDS: Final = 5
 REPEATS: Final = 300
+ONE: Final = Prepared(sa.select(sa.literal_column("1")))
 
 
 async def show(name: str, repeated: Callable[[], Awaitable[object]]) -> None:
@@ -38,16 +42,18 @@ async def show(name: str, repeated: Callable[[], Awaitable[object]]) -> None:
 
 def five(connection: Connection) -> None:
     for _ in range(5):
-        connection.exec_driver_sql("SELECT 1").all()
+        ONE.rows(connection)
 
 
 async def measure(url: str) -> None:
-    engine = create_async_engine(url, isolation_level="AUTOCOMMIT")
+    engine = create_async_engine(
+        url, isolation_level="AUTOCOMMIT", execution_options={SPELLING_OPTION: SPELLING}
+    )
     try:
         async with engine.connect() as connection:
             driver: Any = (await connection.get_raw_connection()).driver_connection
             await show("a statement of the driver", lambda: driver.fetch("SELECT 1"))
-            await show("five statements through SQLAlchemy", lambda: connection.run_sync(five))
+            await show("five statements as the server sends them", lambda: connection.run_sync(five))
 
             async def empty() -> None:
                 await driver.execute("BEGIN")
