@@ -1,7 +1,7 @@
 """Measures which part of a write costs the server how much, without gRPC: CPU time for each message.
 
 Run by hand: `.venv/bin/python -m benchmarks.scale.writing`. Every message has a request id. Under load a transaction
-takes the messages of all callers that wait, so the cost of one falls with their number. The options measure the same
+takes the messages of all callers that wait, so the cost of one falls with their number. The option measures the same
 with another layout of the file, in alternation with that of the server.
 """
 
@@ -54,12 +54,9 @@ class Layout:
     """How a database file is laid out. The defaults are the server's."""
 
     page_bytes: int = PAGE_BYTES
-    without_rowid: tuple[str, ...] = ()
-    """Tables that are rebuilt WITHOUT ROWID."""
 
     def __str__(self) -> str:
-        tables = f", {' and '.join(self.without_rowid)} WITHOUT ROWID" if self.without_rowid else ""
-        return f"pages of {self.page_bytes} bytes{tables}"
+        return f"pages of {self.page_bytes} bytes"
 
     def create(self, path: Path) -> None:
         """Creates an empty file with this page size."""
@@ -67,19 +64,6 @@ class Layout:
             database.execute(f"PRAGMA page_size = {self.page_bytes}")
             database.execute("PRAGMA auto_vacuum = INCREMENTAL")
             database.execute("VACUUM")
-
-    def rebuild(self, path: Path) -> None:
-        """Rebuilds the tables, which are empty."""
-        with closing(sqlite3.connect(path, isolation_level=None)) as database:
-            for table in self.without_rowid:
-                found = (
-                    "SELECT sql FROM sqlite_master WHERE tbl_name = ? AND sql IS NOT NULL ORDER BY type DESC"
-                )
-                [[created], *indexes] = database.execute(found, (table,)).fetchall()
-                database.execute(f"DROP TABLE {table}")
-                database.execute(f"{created} WITHOUT ROWID")
-                for [index] in indexes:
-                    database.execute(index)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +113,6 @@ async def measure(count: int, sessions: int, layout: Layout) -> Spent:
         path = Path(folder) / "writing.db"
         settings = Settings(database_url=f"sqlite+aiosqlite:///{path}")
         layout.create(path)
-        async with running_core(settings):
-            pass  # creates the tables
-        layout.rebuild(path)
         async with running_core(settings) as core:
             keys = [SessionKey("default", new_message_id()) for _ in range(sessions)]
             for key in keys:
@@ -204,12 +185,9 @@ def compare(count: int, sessions: int, other: Layout | None) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--without-rowid", nargs="+", default=[], metavar="TABLE", help="rebuild these tables so"
-    )
     parser.add_argument("--page-bytes", type=int, default=PAGE_BYTES, help="the page size of the file")
     given = parser.parse_args()
-    other = Layout(given.page_bytes, tuple(given.without_rowid))
+    other = Layout(given.page_bytes)
     for count, sessions in SHAPES:
         compare(count, sessions, None if other == Layout() else other)
 
