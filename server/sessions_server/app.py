@@ -57,6 +57,10 @@ logger = logging.getLogger(__name__)
 HEALTH_SECONDS = 1.0
 """How often the store is pinged."""
 
+LOCAL_SHARE = 0.5
+"""For how many of its callers the writer waits if they use a local socket, where answering them takes about as long as
+their transaction."""
+
 LEAST_SECONDS = 1.0
 """The minimum time for each step of shutdown, even if the grace is zero or used up."""
 
@@ -141,6 +145,8 @@ async def serve_until(
             )
             http = open_http(settings, calls, tls)
             own = None if local is None else LocalServer(local, calls)
+            if own is not None:
+                core.writer.awaited_share = LOCAL_SHARE
             beside = [server for server in (http, own) if server is not None]
             await rpc.start()
             helpers = [asyncio.create_task(work) for work in (calls.streams.run(), _watch_store(core, rpc))]

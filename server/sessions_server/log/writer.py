@@ -80,6 +80,9 @@ class Writer:
         self._store = store
         self._announce = announce
         self.observer: TransactionObserver = _NoObserver()
+        self.awaited_share = 1.0
+        """For how many of the callers in the last transaction the next one waits under load. The more there are, the
+        less a commit costs; with fewer, the others' answers are handled while a transaction is under way."""
         self._waiting: deque[_CommitEntry] = deque()
         self._imports: deque[_Entry[Import]] = deque()
         self._wanted = 1
@@ -126,7 +129,7 @@ class Writer:
             if batch:
                 for entry in await self._commit(batch, LockWait.BRIEF):
                     self._wait_for_session(entry, tasks)
-            self._wanted = max(len(batch) + len(self._waiting), 1)
+            self._wanted = max(int(self.awaited_share * (len(batch) + len(self._waiting))), 1)
 
     def _is_wanted(self) -> bool:
         return bool(self._waiting or self._imports or not self._closing)
@@ -146,7 +149,7 @@ class Writer:
         return entry.result
 
     async def _gather(self) -> None:
-        """Waits for work and, under load, for as many callers as in the last batch."""
+        """Waits for work and, under load, for the share of the callers in the last batch."""
         if self._imports or len(self._waiting) >= self._wanted or self._closing:
             return
         self._ready.clear()

@@ -92,7 +92,11 @@ def add(name: str, text: str) -> c.Commit:
     return c.add_messages(key=key(name), drafts=(MessageDraft(text, MessageBody("user", text), chosen=True),))
 
 
-async def test_sixty_four_writers_leave_no_gap_and_commit_in_sequence_order(log: Running) -> None:
+@pytest.mark.parametrize("share", [1.0, 0.5])
+async def test_sixty_four_writers_leave_no_gap_and_commit_in_sequence_order(
+    log: Running, share: float
+) -> None:
+    log.writer.awaited_share = share
     names = [f"s{number}" for number in range(8)]
     await asyncio.gather(*(log.writer.submit(create(name)) for name in names))
     log.published.clear()
