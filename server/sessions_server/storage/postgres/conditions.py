@@ -5,7 +5,7 @@ A value is a jsonb; NULL if the path does not exist.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 def sql_of(condition: Condition, document: sa.ColumnElement[Any]) -> Test:
     value = _jsonb_at(document, condition.path)
-    return cast("Test", _test(value, condition.operator, condition.operand))
+    test: Test = _test(value, condition.operator, condition.operand)
+    return test
 
 
 def _jsonb_at(document: sa.ColumnElement[Any], path: tuple[str, ...]) -> Any:
