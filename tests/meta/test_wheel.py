@@ -161,6 +161,12 @@ def test_the_client_imports_with_the_base_dependencies_alone(python: Path) -> No
     run(python, "-W", "error", "-c", "import sessions_client", cwd=python.parent)
 
 
+def test_a_user_s_own_sessions_py_does_not_shadow_the_client(python: Path, tmp_path: Path) -> None:
+    (tmp_path / "sessions.py").write_text("import sessions_client\nprint(sessions_client.Client.__name__)\n")
+    assert run(python, "sessions.py", cwd=tmp_path).split() == ["Client"]
+    assert run(python, "-c", "import sessions", cwd=tmp_path).split() == ["Client"]
+
+
 def test_imports_that_need_an_extra_name_it(python: Path) -> None:
     done = subprocess.run(
         [python, "-c", "import sessions_tasks"], capture_output=True, text=True, check=False
