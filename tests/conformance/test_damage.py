@@ -227,9 +227,9 @@ async def test_exporting_a_session_with_wrong_counters_ends(
 
 
 NOT_UTF_8: Final = "CAST(x'ff' AS TEXT)"
-OF_ANY_TYPE: Final = ("'x'", "x'ff'", "1.5", "-1", str(2**62), "NULL", NOT_UTF_8)
+OF_ANY_TYPE: Final = ("'x'", "x'ff'", "1.5", str(-(2**62)), str(2**62), "NULL", NOT_UTF_8)
 """Values that SQLite accepts in any column."""
-OUT_OF_RANGE: Final = ("-1", str(2**62))
+OUT_OF_RANGE: Final = (str(-(2**62)), str(2**62))
 NAMES: Final = {"tenant", "session_id", "request_id", "sequence", "user_id", "collection", "key"}
 
 

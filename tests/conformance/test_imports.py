@@ -20,6 +20,7 @@ from sessions_server.domain.errors import (
     Unavailable,
 )
 from sessions_server.domain.imports import Import, Slice
+from sessions_server.domain.models import Micros
 from sessions_server.domain.records import Scope
 from sessions_server.domain.transfer import (
     Checker,
@@ -37,6 +38,7 @@ from tests.conformance.harness import KEY, OTHER, Harness, add, create
 from tests.conformance.importing import CONTEXT, EARLIER, Coming, erase_all, exported, messages, rows_of
 from tests.conformance.record_harness import listed, query
 from tests.conformance.test_record_locks import running_writer
+from tests.support.clock import START
 
 if TYPE_CHECKING:
     from sessions_server.domain.commit import Committed
@@ -121,6 +123,18 @@ async def test_other_commits_are_made_between_the_slices(importer: Importer) -> 
     await importer.writer.import_(Import(opening=coming.whole.opening, slices=slices))
     assert len(await bench.contents()) == 30
     assert await bench.contents(OTHER) == [f"before slice {number}" for number in range(4)]
+
+
+async def test_a_session_from_before_1970_is_exported_and_imported(importer: Importer) -> None:
+    bench = importer.bench
+    bench.clock.turn_to(Micros(-5_000_000))
+    await bench.do(create(OTHER))
+    await bench.do(add("early", key=OTHER))
+    parts = [part async for part in importer.transfers.export(OTHER)]
+    bench.clock.turn_to(START)
+    imported = await importer.run(parts)
+    assert imported.create_time == Micros(-5_000_000)
+    assert await bench.contents() == ["early"]
 
 
 async def test_a_repeated_import_gets_the_first_response(importer: Importer) -> None:

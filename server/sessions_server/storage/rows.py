@@ -45,15 +45,17 @@ _FORKED_SEQUENCE: Final = _COLUMN["forked_sequence"]
 _KINDS: Final = Kinds(SESSION_COLUMNS)
 _LARGEST_COUNT: Final = 2**31 - 1
 _LAST_POSITION: Final = 2**62
+_EARLIEST: Final = -62_135_596_800 * SECOND
 _LATEST: Final = 253_402_300_799 * SECOND
-"""The end of the year 9999, the latest time on the wire."""
+"""The times on the wire: from the year 1 to the end of the year 9999. Imported sessions may be older than 1970."""
 
 _RANGES: Final = tuple(
-    (_COLUMN[name], most)
-    for most, names in {
-        _LARGEST_COUNT: ("max_messages", "context_window"),
-        _LAST_POSITION: ("message_count", "last_sequence"),
-        _LATEST: ("timeout", "ttl", "create_time", "update_time", "start_time", "end_time", "archive_time"),
+    (_COLUMN[name], least, most)
+    for (least, most), names in {
+        (0, _LARGEST_COUNT): ("max_messages", "context_window"),
+        (0, _LAST_POSITION): ("message_count", "last_sequence"),
+        (0, _LATEST): ("timeout", "ttl"),
+        (_EARLIEST, _LATEST): ("create_time", "update_time", "start_time", "end_time", "archive_time"),
     }.items()
     for name in names
 )
@@ -98,9 +100,9 @@ def _session_from_row(row: Row) -> Session:
 def _check(row: Row) -> None:
     """Raises TypeError, ValueError for a row that no write can have produced."""
     _KINDS.check(row[:SESSION_WIDTH])
-    for index, most in _RANGES:
+    for index, least, most in _RANGES:
         number = row[index]
-        if number is not None and not 0 <= number <= most:
+        if number is not None and not least <= number <= most:
             raise ValueError("a number out of its range is stored here")
     if (row[_FORKED_SESSION_ID] is None) is not (row[_FORKED_SEQUENCE] is None):
         raise ValueError("half of where the session was forked is stored here")
