@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 def run(work: Coroutine[Any, Any, T]) -> T:
     """Runs on uvloop if it is installed. Nothing is logged unless the work configures logging."""
-    gc.freeze()  # what was imported stays, so it is not to be collected
+    gc.freeze()  # what was imported stays, so the collector need not look at it
     logging.getLogger().addHandler(logging.NullHandler())
     with asyncio.Runner(loop_factory=new_loop) as runner:
         return runner.run(work)

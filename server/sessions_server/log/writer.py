@@ -149,7 +149,7 @@ class Writer:
         return entry.result
 
     async def _gather(self) -> None:
-        """Waits for work and, under load, for the share of the callers in the last batch."""
+        """Waits for work and, under load, for a share of the callers in the last batch."""
         if self._imports or len(self._waiting) >= self._wanted or self._closing:
             return
         self._ready.clear()

@@ -8,7 +8,7 @@ restored.
 
 The file contains the number of its last transaction in one of two places, whichever is higher. A transaction that adds
 to logs stores its number with the sessions of these logs, so that the last row of all logs leads to it. Only others,
-which may remove that row, also write the table `writes`: it would be a page more for every message.
+which may remove that row, also write the table `writes`: that would cost every message one more page.
 """
 
 from __future__ import annotations
