@@ -137,8 +137,11 @@ def stream(connection: Connection, statement: Statement, parameters: Mapping[str
 
 def _fetched(cursor: Any) -> Iterator[Row]:
     """The rows, few at a time: a caller that keeps little of each needs little memory, which costs time as well."""
-    while rows := cursor.fetchmany(_ROWS_AT_ONCE):
-        yield from rows
+    try:
+        while rows := cursor.fetchmany(_ROWS_AT_ONCE):
+            yield from rows
+    finally:  # the traceback of an error would keep the statement, and so keep a closed file open
+        cursor.close()
 
 
 class Upsert(Prepared):
