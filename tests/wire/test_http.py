@@ -115,6 +115,29 @@ def test_json_lines_are_refused_by_status_at_first_and_by_the_last_line_later(
     assert (answer.status, answer.reason) == (400, "INVALID_REQUEST")
 
 
+@pytest.mark.parametrize(
+    "kind", ["Application/JSON", "application/json ; charset=utf-8", "APPLICATION/X-NDJSON"]
+)
+def test_a_content_type_in_other_words_means_the_same(web: Web, kind: str) -> None:
+    session = new_id(web)
+    named = json.dumps({"sessionId": session}).encode()
+    exported = web.send("POST", path_of("ExportSession"), named, {"content-type": kind})
+    assert exported.status == 200, exported
+    assert json.loads(exported.body.splitlines()[0])["record"]["header"]["session"]["id"] == session
+
+
+def test_a_stream_of_requests_is_answered_in_its_own_format(web: Web) -> None:
+    session = new_id(web)
+    named = json.dumps({"sessionId": session}).encode()
+    records = web.send("POST", path_of("ExportSession"), named, JSON).body.splitlines()
+    copy = [json.dumps({"sessionId": f"{session}-copy", **json.loads(each)}).encode() for each in records]
+    body = b"".join(b"\0" + len(each).to_bytes(4, "big") + each for each in copy)
+    answer = web.send("POST", path_of("ImportSession"), body, {"content-type": "application/connect+JSON"})
+    assert answer.status == 200, answer
+    size = int.from_bytes(answer.body[1:5], "big")
+    assert json.loads(answer.body[5 : 5 + size])["session"]["id"] == f"{session}-copy"
+
+
 def test_a_deadline_ends_a_call(web: Web) -> None:
     answer = web.call("GetSession", {"sessionId": "any"}, connect_timeout_ms="0")
     assert (answer.status, answer.json["code"]) == (504, "deadline_exceeded")

@@ -80,9 +80,7 @@ class Application:
         rejection = heads.judge_call(method, scope, headers)
         if rejection is not None:
             await self._reject(rejection, scope, receive, send)
-        elif (
-            not method.unary and headers.get("content-type", "").partition(";")[0] in heads.PLAIN_STREAM_TYPES
-        ):
+        elif not method.unary and heads.content_type(headers) in heads.PLAIN_STREAM_TYPES:
             response = await call_plainly(self._calls, method, Request(scope, receive))
             await response(scope, receive, send)
         elif method.descriptor.client_streaming:

@@ -22,6 +22,7 @@ from sessions_server.domain.errors import LimitExceeded, MalformedRequest
 from sessions_server.domain.ports import Access
 from sessions_server.http import protojson
 from sessions_server.http.errors import connect_error, refusing
+from sessions_server.http.heads import content_type
 from sessions_server.http.protojson import Json
 from sessions_server.rpc.calls import REQUEST_BYTES, Call, Calls, Method, Refused, Transport, Write
 
@@ -257,7 +258,7 @@ async def _read_all(requests: AsyncIterator[bytes], kind: type[Message]) -> Asyn
 
 
 def _format_of(context: RequestContext[Any, Any]) -> bytes:
-    return Json() if "json" in context.request_headers.get("content-type", "") else b""
+    return Json() if content_type(context.request_headers).endswith("json") else b""
 
 
 def _message_types(method: Method) -> tuple[type[Message], type[Message]]:

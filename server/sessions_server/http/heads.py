@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from sessions_server.domain.errors import DomainError, MalformedRequest, PermissionDenied, Unauthenticated
+from sessions_server.domain.ports import Access
 
 if TYPE_CHECKING:
     from starlette.types import Scope
@@ -20,7 +21,8 @@ GRPC_WEB_TYPES: Final = frozenset(
     {"application/grpc-web", "application/grpc-web+proto", "application/grpc-web+json"}
 )
 GRPC_TYPES: Final = frozenset({"application/grpc", "application/grpc+proto", "application/grpc+json"})
-PLAIN_STREAM_TYPES: Final = frozenset({"application/json", "application/x-ndjson"})
+JSON_LINES: Final = "application/x-ndjson"
+PLAIN_STREAM_TYPES: Final = frozenset({"application/json", JSON_LINES})
 """Streams without envelopes, for `curl`."""
 
 _CONNECT_TIMEOUT: Final = re.compile(r"[0-9]{1,10}")
@@ -101,7 +103,7 @@ class Sites:
 
 def judge_call(method: Method, scope: Scope, headers: Mapping[str, str]) -> Rejection | None:
     """Checks that the head of a call is valid for its protocol."""
-    kind = _content_type(headers)
+    kind = content_type(headers)
     verb = scope["method"]
     if verb == "GET":
         return _judge_get(method)
@@ -124,7 +126,7 @@ def judge_call(method: Method, scope: Scope, headers: Mapping[str, str]) -> Reje
 
 
 def _judge_get(method: Method) -> Rejection | None:
-    if method.unary and method.needed == "read":
+    if method.unary and method.needed is Access.READ:
         return None
     return Rejection(405, MalformedRequest("Call this method by POST."), {"allow": "POST"})
 
@@ -142,7 +144,8 @@ def _judge_protocol(headers: Mapping[str, str]) -> Rejection | None:
     return None
 
 
-def _content_type(headers: Mapping[str, str]) -> str:
+def content_type(headers: Mapping[str, str]) -> str:
+    """The media type of a request's body, in lower case and without parameters; empty if none is given."""
     return headers.get("content-type", "").partition(";")[0].strip().lower()
 
 

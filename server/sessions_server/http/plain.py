@@ -17,14 +17,13 @@ from sessions_server.domain.errors import LimitExceeded
 from sessions_server.http import protojson
 from sessions_server.http.connect import HTTP, CallerGone, responses
 from sessions_server.http.errors import error_json, error_response, refusing
+from sessions_server.http.heads import JSON_LINES
 from sessions_server.http.protojson import Json
 from sessions_server.rpc.calls import REQUEST_BYTES, Call, Calls, Method, Refused
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
     from starlette.requests import Request
-
-JSON_LINES = "application/x-ndjson"
 
 
 async def call_plainly(calls: Calls, method: Method, request: Request) -> Response:
@@ -46,7 +45,7 @@ async def call_plainly(calls: Calls, method: Method, request: Request) -> Respon
 
 
 async def _only(calls: Calls, call: Call, lines: AsyncIterator[bytes]) -> bytes:
-    """Yields the single message of a method without a request stream; without a body, an empty message."""
+    """The single message of a method without a request stream; without a body, an empty message."""
     with refusing(calls, call):
         return await anext(lines, b"")
 
