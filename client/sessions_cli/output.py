@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Any, Final
 
@@ -14,7 +14,6 @@ Row = Mapping[str, Any]
 
 SESSION: Final = ("id", "user_id", "state", "message_count", "update_time", "metadata")
 MESSAGE: Final = ("sequence", "role", "name", "content", "create_time")
-EVENT: Final = ("sequence", "type", "time", "data")
 
 ID_COLUMNS: Final = 40
 """How wide the column of an id may get before the id is broken."""
@@ -165,6 +164,3 @@ def _yaml(value: Any) -> str:
 def _write(text: str) -> None:
     sys.stdout.write(text)
     sys.stdout.flush()
-
-
-Echo = Callable[[str], None]

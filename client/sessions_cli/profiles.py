@@ -25,7 +25,6 @@ from typing import Any, Final
 from sessions_cli.exits import USAGE, Failed
 
 DEFAULT_ADDRESS: Final = "127.0.0.1:50051"
-NO_PROFILE: Final = "(none)"
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,14 +91,15 @@ def with_terminal(command: Callable[..., None]) -> Callable[..., None]:
         "output": (_OUTPUT, None),
         "fields": (_FIELDS, None),
         "profile": (_PROFILE, None),
+        "address": (_ADDRESS, None),
+        "deadline": (_DEADLINE, 30.0),
     }
-    shared |= {"address": (_ADDRESS, None), "deadline": (_DEADLINE, 30.0)}
     keyword = inspect.Parameter.KEYWORD_ONLY
     parameters = [each for each in own if each.name != "terminal"]
     parameters += [
         inspect.Parameter(name, keyword, default=default, annotation=kind)
         for name, (kind, default) in shared.items()
     ]
-    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # typer reads it, mypy does not know it
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # typer reads it
     run.__annotations__ = {each.name: each.annotation for each in parameters}
     return run

@@ -7,7 +7,7 @@ from enum import Enum
 from typing import Any, Final
 
 from sessions_client._json_form import Model
-from sessions_client._models import Message, Session  # resolves type hints at run time
+from sessions_client._models import Message, Session
 
 
 class LeftOut(Enum):

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 from sessions_client._changes import Append, Increment, Merge, Remove, Set
 from sessions_client._json_form import Model, plain
 from sessions_client._models import EventType, ForkedFrom, Message, Session, SessionState, StateChangeReason
-from sessions_client._records import RecordName  # as above
+from sessions_client._records import RecordName
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

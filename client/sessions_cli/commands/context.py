@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 context = typer.Typer(no_args_is_help=True, help="Reads and changes the context that services share.")
 
 Path_ = Annotated[str, typer.Argument(metavar="PATH", help="Such as `user_input.query`, or a JSON Pointer.")]
+Etag = Annotated[str | None, typer.Option("--etag", help="Only if the context still has this etag.")]
 At = Annotated[int | None, typer.Option("--at", min=1, help="As it was right after this event.")]
 
 
@@ -46,9 +47,7 @@ def set_(
     ],
     value: Annotated[str | None, typer.Argument(metavar="", show_default=False)] = None,
     *,
-    etag: Annotated[
-        str | None, typer.Option("--etag", help="Only if the context still has this etag.")
-    ] = None,
+    etag: Etag = None,
     terminal: Terminal,
 ) -> None:
     """Sets the value at PATH, or the whole context. A VALUE is JSON, a bare word, `@FILE`, or `-`."""
@@ -66,9 +65,7 @@ def merge(
     id_: SessionId,
     value: Annotated[str, typer.Argument(metavar="OBJECT", help="A JSON object, `@FILE`, or `-`.")],
     *,
-    etag: Annotated[
-        str | None, typer.Option("--etag", help="Only if the context still has this etag.")
-    ] = None,
+    etag: Etag = None,
     terminal: Terminal,
 ) -> None:
     """Replaces the given keys of the context and keeps the others."""

@@ -12,7 +12,7 @@ from sessions_client._errors import refused
 from sessions_client._models import Span
 from sessions_proto.v1 import drafts_pb2, sessions_pb2 as pb
 
-ABANDON = {
+_ABANDON = {
     Abandon.DISCARD: drafts_pb2.ABANDON_DISCARD,
     Abandon.COMMIT: drafts_pb2.ABANDON_COMMIT,
 }
@@ -43,7 +43,7 @@ class DraftTarget(NamedTuple):
             part=part,
             position=position,
             text=text,
-            on_abandon=ABANDON[self.on_abandon],
+            on_abandon=_ABANDON[self.on_abandon],
         )
         if self.idle is not None:
             request.idle.CopyFrom(scalars.duration(self.idle, field="idle"))

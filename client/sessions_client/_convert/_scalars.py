@@ -43,7 +43,7 @@ _LONGEST_SECONDS = 315_576_000_000
 """The maximum of `google.protobuf.Duration`: 10,000 years."""
 
 
-MAX_REQUEST_BYTES = 4 * 1024 * 1024
+MAX_REQUEST_BYTES = 4 * 2**20
 """The largest request that the service accepts."""
 
 
@@ -150,7 +150,8 @@ def check_size(request: Message, *, around: int = 0) -> None:
     size = request.ByteSize() + around
     if size > MAX_REQUEST_BYTES:
         raise ResourceExhausted(
-            f"The request has {size:,} bytes; send at most 4 MiB at once, in several calls if need be.",
+            f"The request has {size:,} bytes; send at most {MAX_REQUEST_BYTES // 2**20} MiB at once, in several calls "
+            "if need be.",
             reason="LIMIT_EXCEEDED",
             metadata={"field": "request"},
         )

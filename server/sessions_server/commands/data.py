@@ -1,4 +1,4 @@
-"""`sessions-server export` and `import`: all sessions of a database to a file, and back into any database."""
+"""`sessions-server export`, `import` and `vacuum`: commands that work on a whole database."""
 
 from __future__ import annotations
 

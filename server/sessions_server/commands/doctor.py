@@ -47,9 +47,9 @@ def doctor(
     examination = _Examination(settings, through)
     failed = False
     for subject, examine in examination.parts():
-        for grade, sentence in _found(examine):
-            typer.echo(f"{grade:<4}  {subject:<8}  {sentence}")
-            failed |= grade == FAIL
+        for level, sentence in _found(examine):
+            typer.echo(f"{level:<4}  {subject:<8}  {sentence}")
+            failed |= level == FAIL
     if failed:
         raise typer.Exit(1)
 
