@@ -28,7 +28,7 @@ WRITTEN_BY_OTHERS: Final = 0o022
 
 _CHECK_SECONDS: Final = 1.0
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class Unreadable(SetupError):
@@ -124,13 +124,13 @@ class WatchedFile(Generic[T]):
         except SetupError as exc:
             self._complain(found, exc)
         else:
-            _log.info("%s has changed and was read again.", self._path)
+            logger.info("%s has changed and was read again.", self._path)
         self._seen = found
 
     def _complain(self, found: _Fingerprint, exc: SetupError) -> None:
         if (found, str(exc)) != self._complaint:
             self._complaint = (found, str(exc))
-            _log.error("A changed file is not used; what was read from it before stays in force. %s", exc)
+            logger.error("A changed file is not used; what was read from it before stays in force. %s", exc)
 
 
 def _check_mode(path: Path, mode: int, refused: int) -> None:
