@@ -88,17 +88,15 @@ def update(facts: Facts, operation: Update) -> Decision:
 
 
 def merge_metadata(facts: Facts, operation: MergeMetadata) -> Decision:
-    session = require_session(facts)
     paths = tuple(f"metadata.{key}" for key in operation.values)
-    return _write_settings(facts, paths, SessionSettings(operation.values, session.config, session.storage))
+    values = require_session(facts).settings._replace(metadata=operation.values)
+    return _write_settings(facts, paths, values)
 
 
 def _write_settings(facts: Facts, paths: tuple[str, ...], values: SessionSettings) -> Decision:
     session = require_session(facts)
     lifecycle.require_settings_writable(session, facts.now)
-    after = updated_settings(
-        SessionSettings(session.metadata, session.config, session.storage), paths, values
-    )
+    after = updated_settings(session.settings, paths, values)
     for path in paths:
         _check_storage(session, after.storage, path)
     check_metadata(after.metadata, facts.limits)

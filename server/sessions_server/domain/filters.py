@@ -95,10 +95,11 @@ def _is_operator_within(wanted: Json) -> bool:
 def _problem(name: str, operand: Json) -> str:
     if name not in list(Operator):
         return f"Unknown operator; use one of {', '.join(Operator)}."
-    if name == Operator.IN and (not isinstance(operand, list) or not 1 <= len(operand) <= 100):
-        return "`$in` takes a list of 1 to 100 values."
-    if name == Operator.IN and any(isinstance(item, (dict, list)) for item in operand):  # type: ignore[union-attr]
-        return "`$in` compares plain values, not objects or lists."
+    if name == Operator.IN:
+        if not isinstance(operand, list) or not 1 <= len(operand) <= 100:
+            return "`$in` takes a list of 1 to 100 values."
+        if any(isinstance(item, (dict, list)) for item in operand):
+            return "`$in` compares plain values, not objects or lists."
     if name == Operator.CONTAINS and _is_operator_within(operand):
         return _WITHIN_SENTENCE
     if name == Operator.EXISTS and not isinstance(operand, bool):

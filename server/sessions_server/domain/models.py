@@ -131,6 +131,11 @@ class Session(NamedTuple):
         ttl = self.storage.ttl
         return None if ttl is None else Micros(self.create_time + ttl)
 
+    @property
+    def settings(self) -> SessionSettings:
+        """What an update can change."""
+        return SessionSettings(self.metadata, self.config, self.storage)
+
 
 class ClaimedTime(NamedTuple):
     """A caller's timestamp, kept exactly as received."""

@@ -7,7 +7,7 @@ import functools
 import types
 import typing
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
@@ -17,7 +17,7 @@ Converter = Callable[[Any], Any]
 Check = Callable[[Any], bool]
 
 
-class Field(NamedTuple):
+class _Field(NamedTuple):
     """A field of a named tuple, and the conversions of its value."""
 
     name: str
@@ -44,7 +44,7 @@ def _plan_of(kind: type[Any]) -> _Plan:
     defaults = kind._field_defaults
     plan = tuple(
         (index, field.name, defaults.get(field.name, _NO_DEFAULT), field.encode)
-        for index, field in enumerate(fields_of(kind))
+        for index, field in enumerate(_fields_of(kind))
     )
     _PLANS[kind] = plan
     return plan
@@ -70,7 +70,7 @@ def _decoders_of(kind: type[Any]) -> dict[str, Converter]:
     """The fields whose values need conversion."""
     found = _DECODERS.get(kind)
     if found is None:
-        fields = fields_of(kind)
+        fields = _fields_of(kind)
         found = _DECODERS[kind] = {each.name: each.decode for each in fields if each.decode is not None}
     return found
 
@@ -78,16 +78,10 @@ def _decoders_of(kind: type[Any]) -> dict[str, Converter]:
 _DECODERS: dict[type, dict[str, Converter]] = {}
 
 
-def fields_of(kind: type[Any]) -> tuple[Field, ...]:
-    """The fields of a named tuple."""
-    found = _FIELDS.get(kind)
-    if found is None:
-        hints = typing.get_type_hints(kind)
-        found = _FIELDS[kind] = tuple(Field(name, *_converters(hints[name])) for name in kind._fields)
-    return found
-
-
-_FIELDS: dict[type, tuple[Field, ...]] = {}
+def _fields_of(kind: type[Any]) -> Iterator[_Field]:
+    """The fields of a named tuple. Reading type hints is slow, so callers keep what they derive."""
+    hints = typing.get_type_hints(kind)
+    return (_Field(name, *_converters(hints[name])) for name in kind._fields)
 
 
 def _converters(hint: Any) -> tuple[Converter | None, Converter | None]:

@@ -211,9 +211,9 @@ class Records:
         """The net effect of the current commit: one change for each record that differs afterwards."""
         found = ((name, before, self.heads.get(name)) for name, before in self.commit.items())
         return tuple(
-            RecordChange(name, (after or before).etag, deleted=after is None)  # type: ignore[union-attr]
+            RecordChange(name, head.etag, deleted=after is None)
             for name, before, after in found
-            if after is not None or before is not None
+            if (head := after or before) is not None
         )
 
     def after_commit(self) -> Records:

@@ -143,8 +143,7 @@ def _context_changed(session: Session, before: Snapshot, event: Event, data: Con
 
 def _updated(session: Session, before: Snapshot, event: Event, data: Updated) -> Snapshot:
     values: SessionSettings = _known(data.values)
-    now = updated_settings(values._replace(metadata=session.metadata, config=session.config, storage=session.storage),
-                  data.paths, values)  # fmt: skip
+    now = updated_settings(session.settings, data.paths, values)
     return before._replace(
         session=session._replace(
             metadata=now.metadata,

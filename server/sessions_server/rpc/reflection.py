@@ -64,9 +64,10 @@ class _Pool:
 
     def FindFileContainingSymbol(self, symbol: str) -> FileDescriptor:
         try:
-            return self._pool.FindFileContainingSymbol(symbol)  # type: ignore[no-any-return]
+            file: FileDescriptor = self._pool.FindFileContainingSymbol(symbol)
         except KeyError:
-            return self._pool.FindMethodByName(symbol).containing_service.file  # type: ignore[no-any-return]
+            file = self._pool.FindMethodByName(symbol).containing_service.file
+        return file
 
 
 def _pool() -> _Pool:

@@ -145,7 +145,6 @@ class Transfers:
     ) -> Session:
         """Recreates or replaces a session from a complete stream of records. Raises InvalidRequest if the stream is
         incomplete or was altered, SessionExists, InvalidState, EncryptionNotConfigured; nothing is changed then."""
-
         return await self._import(key, records, _Import(request_id, fail_if_exists=fail_if_exists))
 
     async def move_in(self, key: SessionKey, records: AsyncIterator[ExportRecord]) -> Session:
