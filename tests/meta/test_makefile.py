@@ -12,6 +12,18 @@ MAKEFILE = text_of(Path("Makefile"))
 TARGETS = set(re.findall(r"^([a-z][a-z-]*):(?!=)", MAKEFILE, re.MULTILINE))
 
 
+def understood() -> str:
+    """The Makefile as make has read it, with lines that were continued on one line."""
+    done = subprocess.run(
+        ["make", "--print-data-base", "--dry-run", "help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout
+
+
 def test_help_is_the_default_and_lists_every_target() -> None:
     done = subprocess.run(
         ["make", "--no-print-directory"], cwd=ROOT, capture_output=True, text=True, check=True
@@ -21,26 +33,12 @@ def test_help_is_the_default_and_lists_every_target() -> None:
 
 
 def test_every_target_is_phony() -> None:
-    done = subprocess.run(
-        ["make", "--print-data-base", "--dry-run", "help"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    [phony] = re.findall(r"^\.PHONY: (.*)$", done.stdout, re.MULTILINE)
+    [phony] = re.findall(r"^\.PHONY: (.*)$", understood(), re.MULTILINE)
     assert set(phony.split()) == TARGETS
 
 
 def test_verify_runs_every_check_and_all_tests() -> None:
-    done = subprocess.run(
-        ["make", "--print-data-base", "--dry-run", "help"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    [checks] = re.findall(r"^VERIFY := (.*)$", done.stdout, re.MULTILINE)
+    [checks] = re.findall(r"^VERIFY := (.*)$", understood(), re.MULTILINE)
     assert set(checks.split()) == {name for name in TARGETS if name.startswith("verify-")}
     [recipe] = re.findall(r"^verify:.*\n((?:\t.*\n)+)", MAKEFILE, re.MULTILINE)
     runs = [line.split("$(MAKE) --no-print-directory ")[1] for line in recipe.splitlines()]

@@ -38,11 +38,20 @@ def run(
 
 def shown(*arguments: str | Path, folder: Path, env: Mapping[str, str] | None = None) -> str:
     """What a successful run shows on a terminal, without colours and cursor movements."""
+    code, seen = on_terminal(command(*arguments), folder=folder, env=env)
+    assert code == 0, seen
+    return plain(seen)
+
+
+def on_terminal(
+    command: list[str], *, folder: Path | None = None, env: Mapping[str, str] | None = None
+) -> tuple[int, str]:
+    """Runs any program whose standard error is a terminal: its exit code, and what it wrote there."""
     terminal, end = pty.openpty()
     with (
         os.fdopen(terminal, "rb", buffering=0) as screen,
         subprocess.Popen(
-            command(*arguments), cwd=folder, env=environment(env), stdout=subprocess.DEVNULL, stderr=end
+            command, cwd=folder, env=environment(env), stdout=subprocess.DEVNULL, stderr=end
         ) as process,
     ):
         os.close(end)
@@ -50,8 +59,12 @@ def shown(*arguments: str | Path, folder: Path, env: Mapping[str, str] | None = 
         with suppress(OSError):  # raised when the other end of a terminal closes
             while part := screen.read(4096):
                 seen += part
-    assert process.returncode == 0, seen
-    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen.decode())
+    return process.returncode, seen.decode()
+
+
+def plain(text: str) -> str:
+    """What a terminal was sent, without colours and cursor movements."""
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
 
 
 def run_here(

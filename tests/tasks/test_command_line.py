@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import json
-import os
-import pty
 import re
 import signal
 import subprocess
 import sys
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +19,7 @@ from typer.testing import CliRunner, Result
 
 from sessions_client import Client, Session
 from sessions_tasks.__main__ import cli
-from tests.support.command_line import environment, run as run_server
+from tests.support.command_line import environment, on_terminal, plain, run as run_server
 from tests.support.model_server import ModelServer, cut_after, says
 from tests.support.server import Server, start_server
 from tests.tasks.conftest import TOOLS
@@ -149,9 +146,10 @@ def test_on_a_terminal_steps_are_ticked_off_and_the_answer_is_streamed(
     task = write(tmp_path / "task.yaml", text)
     model.script = [cut_after("No "), says("It ", "wor", "ks.")]
     command = [*PROGRAM, "run", str(task), "--address", server.address, "--run-id", uuid.uuid4().hex]
-    code, shown = on_terminal(command, env=model.env)
+    code, shown = on_terminal(command, env={**model.env, "TERM": "xterm"})
     assert code == 0, shown
-    lines = [line.strip() for line in re.split(r"[\r\n]+", shown) if line.strip()]
+    redrawn = re.compile(r"\x1b\[[0-9;?]*[A-HJK]|[\r\n]+")  # such text starts a new line
+    lines = [text for line in redrawn.split(shown) if (text := plain(line).strip())]
     finished = [line for line in lines if not re.match(r"[⠀-⣿]", line)]
     assert finished == [
         "red \N{REPLACEMENT CHARACTER}[31m",
@@ -162,25 +160,6 @@ def test_on_a_terminal_steps_are_ticked_off_and_the_answer_is_streamed(
         "✓ main.1 prompt",
         "✓ main.2 evaluate",
     ]
-
-
-def on_terminal(command: list[str], *, env: Mapping[str, str]) -> tuple[int, str]:
-    """The exit code and the output, without colours and cursor movements."""
-    terminal, end = pty.openpty()
-    with (
-        os.fdopen(terminal, "rb", buffering=0) as screen,
-        subprocess.Popen(
-            command, env=environment({**env, "TERM": "xterm"}), stdout=subprocess.DEVNULL, stderr=end
-        ) as process,
-    ):
-        os.close(end)
-        seen = b""
-        with suppress(OSError):  # raised when the other end of a terminal closes
-            while part := screen.read(4096):
-                seen += part
-    # Redrawn text starts a new line.
-    lines = re.sub(r"\x1b\[[0-9;?]*[A-HJK]", "\n", seen.decode())
-    return process.returncode, re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", lines)
 
 
 def test_an_interrupt_that_another_thread_receives_ends_a_run(

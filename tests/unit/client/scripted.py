@@ -90,6 +90,11 @@ class ScriptedServer:
     def requests(self, method: str) -> list[Any]:
         return [call.request for call in self.calls if call.method == method]
 
+    def positions(self) -> list[int | None]:
+        """Where each subscription was asked to begin; None for the next event."""
+        requests = self.requests("Subscribe")
+        return [each.after_sequence if each.HasField("after_sequence") else None for each in requests]
+
     def start(self) -> None:
         """Listens; after a restart on the same port."""
         self._pool = ThreadPoolExecutor(16)

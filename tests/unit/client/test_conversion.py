@@ -201,37 +201,6 @@ def test_an_option_of_the_wrong_kind_is_refused_by_name(given: Any, field: str) 
     assert [violation.field for violation in caught.value.violations] == [field]
 
 
-UPDATE: dict[str, Any] = {
-    "metadata": None,
-    "config": None,
-    "storage_options": None,
-    "update_mask": None,
-    "etag": None,
-    "request_id": None,
-}
-
-
-@pytest.mark.parametrize(
-    ("given", "paths"),
-    [
-        ({"metadata": {}}, ["metadata"]),
-        ({"config": {"timeout": 60, "max_messages": None}}, ["config.timeout", "config.max_messages"]),
-        ({"storage_options": {"ttl": 60}}, ["storage_options.ttl"]),
-        ({"metadata": {"device": "tv"}, "update_mask": ["metadata.device"]}, ["metadata.device"]),
-    ],
-)
-def test_an_update_names_exactly_what_is_given(given: Any, paths: list[str]) -> None:
-    assert list(_sessions.update_request("s", **UPDATE | given).update_mask.paths) == paths
-
-
-@pytest.mark.parametrize(
-    "given", [{}, {"config": {}}, {"update_mask": []}, {"update_mask": "metadata"}, {"update_mask": 5}]
-)
-def test_an_update_of_nothing_is_refused(given: Any) -> None:
-    with pytest.raises(InvalidArgument, match="update_mask"):
-        _sessions.update_request("s", **UPDATE | given)
-
-
 @pytest.mark.parametrize(
     ("given", "states"),
     [

@@ -41,6 +41,27 @@ def mask(**given: Any) -> list[str]:
 @pytest.mark.parametrize(
     ("given", "paths"),
     [
+        ({"metadata": {}}, ["metadata"]),
+        ({"config": {"timeout": 60, "max_messages": None}}, ["config.timeout", "config.max_messages"]),
+        ({"storage_options": {"ttl": 60}}, ["storage_options.ttl"]),
+        ({"metadata": {"device": "tv"}, "update_mask": ["metadata.device"]}, ["metadata.device"]),
+    ],
+)
+def test_an_update_names_exactly_what_is_given(given: Any, paths: list[str]) -> None:
+    assert mask(**given) == paths
+
+
+@pytest.mark.parametrize(
+    "given", [{}, {"config": {}}, {"update_mask": []}, {"update_mask": "metadata"}, {"update_mask": 5}]
+)
+def test_an_update_of_nothing_is_refused(given: Any) -> None:
+    with pytest.raises(InvalidArgument, match="update_mask"):
+        mask(**given)
+
+
+@pytest.mark.parametrize(
+    ("given", "paths"),
+    [
         ({"config": SessionConfig(context_window=3)}, ["config.context_window"]),
         ({"config": SessionConfig(overflow="reject")}, ["config.overflow"]),
         (

@@ -40,12 +40,6 @@ if TYPE_CHECKING:
     from types import FrameType
 
 
-def positions(server: ScriptedServer) -> list[int | None]:
-    """Where each stream was asked to begin."""
-    requests = server.requests("Subscribe")
-    return [one.after_sequence if one.HasField("after_sequence") else None for one in requests]
-
-
 async def test_it_is_established_by_the_first_checkpoint(client: AsyncClient, server: ScriptedServer) -> None:
     server.on("Subscribe", Stream(checkpoint(3)))
     async with client.sessions.subscribe("s", event_types=["message"]) as subscription:
@@ -100,7 +94,7 @@ async def test_a_broken_stream_resumes_after_the_last_event(
     )
     async with client.sessions.subscribe("s") as subscription:
         assert [event.sequence async for event in subscription] == [4, 5]
-    assert positions(server) == [None, 4]
+    assert server.positions() == [None, 4]
 
 
 async def test_a_broken_stream_resumes_after_the_last_checkpoint(
@@ -113,7 +107,7 @@ async def test_a_broken_stream_resumes_after_the_last_checkpoint(
     )
     async with client.sessions.subscribe("s", after_sequence=2, event_types=["message"]) as subscription:
         assert [event.sequence async for event in subscription] == [4, 91]
-    assert positions(server) == [2, 90]
+    assert server.positions() == [2, 90]
 
 
 async def test_events_repeated_by_a_new_stream_are_not_delivered_again(
@@ -146,7 +140,7 @@ async def test_a_silent_stream_counts_as_dead(
     server.on("Subscribe", Stream(checkpoint(3), message_event(4)), finished(checkpoint(4), message_event(5)))
     async with client.sessions.subscribe("s") as subscription:
         assert [event.sequence async for event in subscription] == [4, 5]
-    assert positions(server) == [None, 4]
+    assert server.positions() == [None, 4]
 
 
 @pytest.mark.parametrize(

@@ -24,12 +24,6 @@ from tests.unit.client.scripted import (
 )
 
 
-def positions(server: ScriptedServer) -> list[int | None]:
-    """Where each stream began."""
-    requests = server.requests("Subscribe")
-    return [request.after_sequence if request.HasField("after_sequence") else None for request in requests]
-
-
 async def test_a_cancelled_reader_keeps_its_stream_and_loses_nothing(server: ScriptedServer) -> None:
     stream = Stream(checkpoint(3), message_event(4))
     server.on("Subscribe", stream)
@@ -44,7 +38,7 @@ async def test_a_cancelled_reader_keeps_its_stream_and_loses_nothing(server: Scr
         stream.send(message_event(5))
         stream.end()
         assert [event.sequence async for event in subscription] == [5]
-    assert positions(server) == [None]
+    assert server.positions() == [None]
 
 
 async def test_repeatedly_abandoned_reads_reach_a_rare_event(server: ScriptedServer) -> None:
@@ -63,7 +57,7 @@ async def test_repeatedly_abandoned_reads_reach_a_rare_event(server: ScriptedSer
                 async with asyncio.timeout(0.001):
                     event = await anext(subscription)
         assert (event.sequence, subscription.position) == (9000, 9000)
-    assert positions(server) == [0]
+    assert server.positions() == [0]
 
 
 async def test_next_waits_no_longer_than_its_timeout(client: AsyncClient, server: ScriptedServer) -> None:
@@ -77,7 +71,7 @@ async def test_next_waits_no_longer_than_its_timeout(client: AsyncClient, server
     events = [await subscription.next(timeout=30) for _ in range(3)]
     assert [event and event.sequence for event in events] == [8, 9, None]
     assert subscription.position == 9
-    assert positions(server) == [None]
+    assert server.positions() == [None]
 
 
 async def test_next_and_iteration_take_turns(client: AsyncClient, server: ScriptedServer) -> None:
@@ -101,7 +95,7 @@ async def test_next_waits_for_a_new_stream_no_longer_than_its_timeout(
     for _ in range(3):
         with pytest.raises(TimeoutError):
             await subscription.next(timeout=0.02)
-    assert positions(server) == [None]
+    assert server.positions() == [None]
     await subscription.close()
 
 
