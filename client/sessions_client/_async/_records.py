@@ -102,7 +102,7 @@ class AsyncRecords(AsyncResource):
         Iterating over the result fetches all pages, or the first `limit` records. `key_prefix`, `after_key` and
         `before_key` narrow it by key, `filter` by labels, with the operators of `client.sessions.search`. `order_by`
         is `key`, `key desc`, `time` or `time desc`. `keys_only` leaves out the values. A page has at most `page_size`
-        records and about 1 MiB."""
+        records and about 3 MiB."""
         request = convert.list_request(
             scope,
             collection,
