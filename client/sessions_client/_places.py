@@ -11,10 +11,6 @@ if TYPE_CHECKING:
 
 STREAMS_PER_CHANNEL: Final = 90
 
-HEALTH_CHECK: Final = "/grpc.health.v1.Health/Check"
-SERVING: Final = b"\x08\x01"
-"""A health response that says SERVING: `HealthCheckResponse(status=SERVING)`."""
-
 S = TypeVar("S")
 
 

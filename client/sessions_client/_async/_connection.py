@@ -15,8 +15,9 @@ from sessions_client._async import _backend
 from sessions_client._async._local import LocalChannel
 from sessions_client._errors import closed
 from sessions_client._grpc_running import keep_grpc_running
+from sessions_client._health import HEALTH_CHECK
 from sessions_client._options import ChannelOptions, Target
-from sessions_client._places import HEALTH_CHECK, Place, Places
+from sessions_client._places import Place, Places
 from sessions_client._tls import credentials_of
 from sessions_proto.v1.commits_pb2_grpc import CommitServiceStub
 from sessions_proto.v1.drafts_pb2_grpc import DraftServiceStub

@@ -15,9 +15,9 @@ import grpc
 from sessions_client._convert._scalars import check_size
 from sessions_client._deadline import Deadline
 from sessions_client._errors import SessionsError, Unavailable, closed, error_from
+from sessions_client._health import SERVING
 from sessions_client._models import Span
 from sessions_client._options import Metadata, Target
-from sessions_client._places import SERVING
 from sessions_client._reach import explained, tls_fault
 from sessions_client._retry import Attempts, Backoff, seconds_of
 from sessions_client._sync import _backend, _connection

@@ -12,8 +12,9 @@ import grpc.experimental
 
 from sessions_client._errors import SessionsError, closed
 from sessions_client._grpc_running import keep_grpc_running
+from sessions_client._health import HEALTH_CHECK
 from sessions_client._options import ChannelOptions, Target
-from sessions_client._places import HEALTH_CHECK, Place, Places
+from sessions_client._places import Place, Places
 from sessions_client._sync import _backend
 from sessions_client._sync._local import LocalChannel
 from sessions_client._tls import credentials_of
