@@ -12,7 +12,7 @@ import re
 import socket
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from sessions_client._errors import refused
 from sessions_client._tls import TLS, PathOrPem, TlsFiles, tls_files
@@ -25,6 +25,9 @@ Metadata: TypeAlias = tuple[tuple[str, str | bytes], ...]
 _Pairs: TypeAlias = Mapping[str, str | bytes] | Iterable[tuple[str, str | bytes]]
 MetadataInput: TypeAlias = _Pairs | Callable[[], _Pairs]
 TokenSource: TypeAlias = str | Callable[[], str]
+
+CONNECT_SECONDS: Final = 3.0
+"""How long a client waits by default for the first response of any server."""
 
 _SPREAD = ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]}))
 """Spreads calls over all addresses."""
@@ -89,7 +92,7 @@ def target_of(
     addresses: str | Iterable[str] | os.PathLike[str],
     tls: bool | PathOrPem | TLS,
     *,
-    connect_seconds: float = 3.0,
+    connect_seconds: float = CONNECT_SECONDS,
     proxy: bool | None = None,
     local: str | None = None,
 ) -> Target:

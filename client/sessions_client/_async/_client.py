@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
-from sessions_client._async._caller import CONNECT_SECONDS, AsyncCaller
+from sessions_client._async._caller import AsyncCaller
 from sessions_client._async._pipeline import AsyncPipeline
 from sessions_client._async._records import AsyncRecords
 from sessions_client._async._sessions import AsyncSessions
 from sessions_client._embedded import embedded_of
 from sessions_client._models import Span
-from sessions_client._options import MetadataInput, TokenSource, call_metadata, target_of
+from sessions_client._options import CONNECT_SECONDS, MetadataInput, TokenSource, call_metadata, target_of
 from sessions_client._retry import seconds_of
 from sessions_client._tls import TLS, PathOrPem
 from sessions_client.ops import Read

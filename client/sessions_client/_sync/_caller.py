@@ -7,7 +7,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 from weakref import WeakSet
 
 import grpc
@@ -17,7 +17,7 @@ from sessions_client._deadline import Deadline
 from sessions_client._errors import SessionsError, Unavailable, closed, error_from
 from sessions_client._health import SERVING
 from sessions_client._models import Span
-from sessions_client._options import Metadata, Target
+from sessions_client._options import CONNECT_SECONDS, Metadata, Target
 from sessions_client._reach import explained, tls_fault
 from sessions_client._retry import Attempts, Backoff, seconds_of
 from sessions_client._sync import _backend, _connection
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
     from sessions_client._embedded import Embedded
-
-CONNECT_SECONDS: Final = 3.0
-"""How long a client waits by default for the first response of any server."""
 
 T = TypeVar("T")
 Request = TypeVar("Request", bound="Message")

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from sessions_client._embedded import embedded_of
 from sessions_client._models import Span
-from sessions_client._options import MetadataInput, TokenSource, call_metadata, target_of
+from sessions_client._options import CONNECT_SECONDS, MetadataInput, TokenSource, call_metadata, target_of
 from sessions_client._retry import seconds_of
-from sessions_client._sync._caller import CONNECT_SECONDS, Caller
+from sessions_client._sync._caller import Caller
 from sessions_client._sync._pipeline import Pipeline
 from sessions_client._sync._records import Records
 from sessions_client._sync._sessions import Sessions
