@@ -34,6 +34,7 @@ BAD_SPANS = {
     "a nanosecond": Duration(nanos=1),
     "just too short": Duration(nanos=999_999_999),
     "10,000 years": Duration(seconds=315_360_000_000),
+    "10 years and 1 ns": Duration(seconds=315_360_000, nanos=1),
     "just too long": Duration(seconds=315_360_001),
     "mixed signs": Duration(seconds=5, nanos=-1),
     "nanos out of range": Duration(seconds=5, nanos=2_000_000_000),

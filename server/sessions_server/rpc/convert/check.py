@@ -106,7 +106,8 @@ class Check:
         seconds, nanos, limits = given.seconds, given.nanos, self.limits
         span = Micros(seconds * SECOND + nanos // 1000)
         well_formed = 0 <= nanos < 1_000_000_000
-        if not (well_formed and limits.shortest_span <= span <= limits.longest_span):
+        rest = Micros(nanos % 1000 > 0)  # what truncation would hide from the upper limit
+        if not (well_formed and limits.shortest_span <= span <= limits.longest_span - rest):
             self.wrong(
                 field,
                 f"Must be between {_in_words(limits.shortest_span)} and {_in_words(limits.longest_span)}.",
