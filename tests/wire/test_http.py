@@ -71,6 +71,7 @@ def test_get_works_for_reads_only(web: Web) -> None:
     assert answer.headers["cache-control"] == "no-store"
     refused = web.get(path_of("DeleteSession") + query_of({"sessionId": session}))
     assert (refused.status, refused.headers["allow"], refused.reason) == (405, "POST", "MALFORMED_REQUEST")
+    assert web.send("PUT", path_of("GetSession")).headers["allow"] == "GET, POST"
     assert web.call("GetSession", {"sessionId": session}).status == 200
 
 

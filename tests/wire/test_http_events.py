@@ -312,3 +312,18 @@ def test_an_offset_names_an_event_where_the_database_can_fail_over(on_postgres: 
     assert (gone.status, gone.reason) == (410, "LOG_REPLACED")
     with web.lines(events(session, f"?offset={place}&live=sse")) as lines:
         assert next(controls(lines.blocks()))["streamNextOffset"] == place
+
+
+def test_a_wrong_parameter_is_named(web: Web) -> None:
+    session = session_with(web, 0)
+    wrong = {
+        "after_sequence=x": "after_sequence",
+        "event_types=message,nothing": "event_types[1]",
+        "include_changes=maybe": "include_changes",
+        "draft_interval=5": "draft_interval",
+    }
+    for query, field in wrong.items():
+        answer = web.get(events(session, f"?{query}"))
+        assert (answer.status, answer.reason) == (400, "INVALID_REQUEST")
+        [bad] = [each["debug"] for each in answer.json["details"] if each["type"] == "google.rpc.BadRequest"]
+        assert [violation["field"] for violation in bad["fieldViolations"]] == [field]

@@ -77,6 +77,18 @@ CASES = {
         JSON, 400, "MALFORMED_REQUEST", b'{"context":{"a":' + b"[" * 90_000, path=path_of("SetContext")
     ),
     "GET without a message": Case({}, 400, "MALFORMED_REQUEST", verb="GET", path=path_of("GetSession?encoding=json")),
+    "GET without a query": Case({}, 415, "MALFORMED_REQUEST", verb="GET"),
+    "GET of an unknown encoding": Case(
+        {}, 415, "MALFORMED_REQUEST", verb="GET", path=path_of("GetSession?encoding=xml")
+    ),
+    "base64 that is none": Case(
+        JSON, 400, "MALFORMED_REQUEST", b'{"message":{"payload":"*"}}', path=path_of("AddMessage")
+    ),
+    "a number that overflows": Case(
+        JSON, 400, "MALFORMED_REQUEST", b'{"context":{"a":%s}}' % (b"9" * 400), path=path_of("SetContext")
+    ),
+    "a verb that events do not have": Case({}, 405, "MALFORMED_REQUEST", verb="DELETE", path=EVENTS),
+    "a verb that the caller does not have": Case({}, 405, "MALFORMED_REQUEST", path="/v1/caller"),
     "a position that is none": Case({}, 400, "INVALID_REQUEST", verb="GET", path=EVENTS + "?after_sequence=x"),
     "an unknown event type": Case({}, 400, "INVALID_REQUEST", verb="GET", path=EVENTS + "?event_types=x"),
     "an unknown parameter": Case({}, 400, "INVALID_REQUEST", verb="GET", path=EVENTS + "?after=1"),

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, Router
 
+from sessions_server.domain.errors import MalformedRequest
 from sessions_server.http import durable, heads
 from sessions_server.http.connect import HTTP, ConnectApplication
 from sessions_server.http.errors import error_response
@@ -35,6 +36,8 @@ GUARDS: Final = (
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"referrer-policy", b"no-referrer"),
 )
+OTHER_VERBS: Final = ("CONNECT", "DELETE", "OPTIONS", "PATCH", "POST", "PUT", "TRACE")
+"""Every verb of HTTP that does not read."""
 NO_STORE: Final = (b"cache-control", b"no-store")
 
 
@@ -43,11 +46,15 @@ class Application:
         self._calls = calls
         self._sites = sites
         self._connect = ConnectApplication(calls)
+        places = {
+            "/v1/sessions/{session_id}/events": self._events,
+            "/v1/caller": self._caller,
+            "/openapi.json": openapi,
+        }
         self._others = Router(
             [
-                Route("/v1/sessions/{session_id}/events", self._events, methods=["GET", "HEAD"]),
-                Route("/v1/caller", self._caller, methods=["GET"]),
-                Route("/openapi.json", openapi, methods=["GET"]),
+                *(Route(path, endpoint, methods=["GET"]) for path, endpoint in places.items()),
+                *(Route(path, self._wrong_verb, methods=OTHER_VERBS) for path in places),
             ],
             default=ConsoleFiles(otherwise=self._unknown),
         )
@@ -111,6 +118,10 @@ class Application:
                 "authenticated": bool(caller.subject),
             }
         )
+
+    async def _wrong_verb(self, request: Request) -> Response:
+        refused = self._calls.rejected(request.url.path, MalformedRequest("Read this by GET."))
+        return error_response(refused, status=405, headers={"allow": "GET, HEAD"})
 
     async def _unknown(self, scope: Scope, receive: Receive, send: Send) -> None:
         response = error_response(self._calls.unknown(scope["path"]), status=404)

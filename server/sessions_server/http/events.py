@@ -11,7 +11,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
-from google.protobuf.json_format import ParseDict, ParseError
+from google.protobuf.json_format import ParseDict
 from starlette.responses import Response, StreamingResponse
 
 from sessions_proto.v1 import sessions_pb2 as pb
@@ -19,6 +19,7 @@ from sessions_server.domain.errors import InvalidRequest, Violation
 from sessions_server.http import protojson
 from sessions_server.http.connect import HTTP, responses
 from sessions_server.http.errors import error_json, error_response, refusing
+from sessions_server.http.json_shape import WrongShape, check_shape
 from sessions_server.rpc.calls import Call, Calls, Refused
 
 if TYPE_CHECKING:
@@ -163,15 +164,10 @@ def _parsed(query: QueryParams) -> pb.SubscribeRequest:
             raise InvalidRequest([Violation(name, f"Leave it out; known parameters are {known}.")])
         values[name] = _value(fields[name], query.getlist(name))
     try:
-        return ParseDict(values, pb.SubscribeRequest())
-    except ParseError:
-        raise InvalidRequest(
-            [
-                Violation(
-                    "query", "Must have a value of its field's type in SubscribeRequest for each parameter."
-                )
-            ]
-        ) from None
+        check_shape(values, pb.SubscribeRequest.DESCRIPTOR)
+    except WrongShape as error:
+        raise InvalidRequest([Violation(error.path, error.rule)]) from None
+    return ParseDict(values, pb.SubscribeRequest())
 
 
 def _value(field: FieldDescriptor, texts: list[str]) -> Any:

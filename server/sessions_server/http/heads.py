@@ -6,6 +6,7 @@ import ipaddress
 import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
+from urllib.parse import parse_qs
 
 from sessions_server.domain.errors import DomainError, MalformedRequest, PermissionDenied, Unauthenticated
 from sessions_server.domain.ports import Access
@@ -106,9 +107,10 @@ def judge_call(method: Method, scope: Scope, headers: Mapping[str, str]) -> Reje
     kind = content_type(headers)
     verb = scope["method"]
     if verb == "GET":
-        return _judge_get(method)
+        return _judge_get(method, scope)
     if verb != "POST":
-        return Rejection(405, MalformedRequest("Call methods by POST, or reads by GET."), {"allow": "POST"})
+        allowed = "GET, POST" if _may_be_got(method) else "POST"
+        return Rejection(405, MalformedRequest("Call methods by POST, or reads by GET."), {"allow": allowed})
     if kind in GRPC_TYPES and scope["http_version"] != "2":
         return Rejection(
             505,
@@ -125,10 +127,19 @@ def judge_call(method: Method, scope: Scope, headers: Mapping[str, str]) -> Reje
     return _judge_protocol(headers)
 
 
-def _judge_get(method: Method) -> Rejection | None:
-    if method.unary and method.needed is Access.READ:
-        return None
-    return Rejection(405, MalformedRequest("Call this method by POST."), {"allow": "POST"})
+def _judge_get(method: Method, scope: Scope) -> Rejection | None:
+    if not _may_be_got(method):
+        return Rejection(405, MalformedRequest("Call this method by POST."), {"allow": "POST"})
+    if parse_qs(scope["query_string"]).get(b"encoding", [b""])[0] not in (b"json", b"proto"):
+        return Rejection(
+            415,
+            MalformedRequest("Send the request in the query, as `encoding=json&message=…`, or call by POST."),
+        )
+    return None
+
+
+def _may_be_got(method: Method) -> bool:
+    return method.unary and method.needed is Access.READ
 
 
 def _judge_protocol(headers: Mapping[str, str]) -> Rejection | None:

@@ -7,15 +7,18 @@ would otherwise block the event loop for many seconds.
 from __future__ import annotations
 
 import asyncio
+import codecs
 import functools
+import json
 import re
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import orjson
-from google.protobuf.json_format import MessageToDict, Parse, ParseError
+from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
 from google.protobuf.struct_pb2 import Struct
 
 from sessions_server.domain.errors import LimitExceeded, MalformedRequest
+from sessions_server.http.json_shape import WrongShape, check_shape
 
 if TYPE_CHECKING:
     from google.protobuf.descriptor import Descriptor
@@ -27,7 +30,6 @@ VALUES: Final = 100_000
 IN_LOOP_BYTES: Final = 8 * 1024
 """JSON up to this size is converted in the event loop, since a thread hop would cost more."""
 
-_HINT_CHARACTERS: Final = 300
 _SAFE: Final = 2**53 - 1
 _STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 
@@ -102,15 +104,41 @@ def _plain(value: Any) -> Any:
 
 def _parsed(data: bytes, kind: type[Message]) -> bytes:
     _check_values(data)
-    # No body means all defaults, so that a bare `curl -X POST` works.
-    text = data.strip() or b"{}"
     try:
-        if not text.startswith(b"{"):  # protobuf's parser accepts an empty list as an empty object
-            raise ParseError("it has to be an object.")
-        return Parse(text, kind(), max_recursion_depth=100).SerializeToString()
-    except (ParseError, ValueError, RecursionError) as error:
-        hint = str(error)[:_HINT_CHARACTERS]
-        raise MalformedRequest(f"The JSON is not a request of this method: {hint}") from None
+        value = _loaded(data)
+        check_shape(value, cast("Descriptor", kind.DESCRIPTOR))
+        return ParseDict(value, kind(), max_recursion_depth=100).SerializeToString()
+    except WrongShape as error:
+        raise MalformedRequest(f"The JSON is not a request of this method. {error}") from None
+    except (ParseError, ValueError, OverflowError, RecursionError):
+        # Only values inside Structs are left. Protobuf's own text is not passed on: it quotes the request.
+        raise MalformedRequest(
+            "The JSON is not a request of this method. Check that integers are within ±(2^53 - 1), that strings hold "
+            "whole characters, and that nothing nests too deeply."
+        ) from None
+
+
+def _loaded(data: bytes) -> dict[str, Any]:
+    """The JSON object. Raises WrongShape, ValueError, RecursionError."""
+    # No body means all defaults, so that a bare `curl -X POST` works.
+    text = data.removeprefix(codecs.BOM_UTF8).strip() or b"{}"
+    try:
+        value = json.loads(text.decode(), object_pairs_hook=_object)
+    except UnicodeDecodeError:
+        raise WrongShape("It has to be UTF-8.") from None
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno}"
+        raise WrongShape(f"It is not valid JSON at {place}.") from None
+    if not isinstance(value, dict):
+        raise WrongShape("It has to be an object.")
+    return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        raise WrongShape("An object has the same key twice; leave one out.")
+    return value
 
 
 def _check_values(data: bytes) -> None:
