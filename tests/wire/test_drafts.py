@@ -269,6 +269,7 @@ def test_a_draft_has_64_parts(caller: Caller) -> None:
         ("on_abandon", 99),
         ("idle", {"nanos": 999_999_999}),
         ("idle", {"seconds": 601}),
+        ("idle", {"seconds": 600, "nanos": 1}),
         ("idle", {"seconds": 2, "nanos": -1}),
     ],
 )
@@ -284,7 +285,9 @@ def test_a_bad_field_is_named(caller: Caller, field: str, value: Any) -> None:
     assert (refusal.code, refusal.fields) == ("INVALID_ARGUMENT", [field])
 
 
-@pytest.mark.parametrize("interval", [{"seconds": 11}, {"seconds": -1}, {"nanos": -1}])
+@pytest.mark.parametrize(
+    "interval", [{"seconds": 10, "nanos": 1}, {"seconds": 11}, {"seconds": -1}, {"nanos": -1}]
+)
 def test_a_bad_interval_is_refused(caller: Caller, interval: dict[str, int]) -> None:
     refusal = refused(
         caller.Subscribe, session_id=caller.new_id(), include_drafts=True, draft_interval=interval

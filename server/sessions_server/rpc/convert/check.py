@@ -103,15 +103,16 @@ class Check:
 
     def span(self, field: str, given: Duration) -> Micros:
         """A duration within the limits, truncated to microseconds."""
-        seconds, nanos, limits = given.seconds, given.nanos, self.limits
+        return self.span_between(field, given, self.limits.shortest_span, self.limits.longest_span)
+
+    def span_between(self, field: str, given: Duration, shortest: Micros, longest: Micros) -> Micros:
+        """A duration of at least `shortest` and at most `longest`, truncated to microseconds."""
+        seconds, nanos = given.seconds, given.nanos
         span = Micros(seconds * SECOND + nanos // 1000)
         well_formed = 0 <= nanos < 1_000_000_000
         rest = Micros(nanos % 1000 > 0)  # what truncation would hide from the upper limit
-        if not (well_formed and limits.shortest_span <= span <= limits.longest_span - rest):
-            self.wrong(
-                field,
-                f"Must be between {_in_words(limits.shortest_span)} and {_in_words(limits.longest_span)}.",
-            )
+        if not (well_formed and shortest <= span <= longest - rest):
+            self.wrong(field, f"Must be between {_in_words(shortest)} and {_in_words(longest)}.")
         return span
 
     def time(self, field: str, given: Timestamp) -> ClaimedTime:

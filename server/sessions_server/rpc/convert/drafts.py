@@ -15,8 +15,6 @@ from sessions_server.rpc.convert.messages import read_fields
 from sessions_server.service.drafts import DraftCommit
 
 if TYPE_CHECKING:
-    from google.protobuf.duration_pb2 import Duration
-
     from sessions_server.domain.drafts import Piece
     from sessions_server.domain.limits import Limits
 
@@ -44,7 +42,7 @@ def read_write_draft(request: drafts_pb.WriteDraftRequest, *, tenant: str, limit
     check = Check(limits)
     idle = _IDLE
     if request.HasField("idle"):
-        idle = _span(check, "idle", request.idle, Micros(SECOND), _LONGEST_IDLE, "1 second to 10 minutes")
+        idle = check.span_between("idle", request.idle, Micros(SECOND), _LONGEST_IDLE)
     on_abandon = check.known("on_abandon", request.on_abandon, _ABANDON, default=Abandon.DISCARD)
     opening = DraftOpening(
         check.id("message_id", request.message_id),
@@ -84,9 +82,7 @@ def read_interval(check: Check, request: pb.SubscribeRequest) -> float | None:
     """The minimum interval between two pieces of a draft, in seconds; None means no drafts."""
     interval = _INTERVAL
     if request.HasField("draft_interval"):
-        interval = _span(
-            check, "draft_interval", request.draft_interval, Micros(0), _LONGEST_INTERVAL, "0 to 10 seconds"
-        )
+        interval = check.span_between("draft_interval", request.draft_interval, Micros(0), _LONGEST_INTERVAL)
     return interval / SECOND if request.include_drafts else None
 
 
@@ -101,12 +97,3 @@ def encode_draft(piece: Piece) -> bytes:
         draft.to = piece.end
         encoded = _ENCODED.keep(piece, response.SerializeToString())
     return encoded
-
-
-def _span(
-    check: Check, field: str, given: Duration, shortest: Micros, longest: Micros, in_words: str
-) -> Micros:
-    span = Micros(given.seconds * SECOND + given.nanos // 1000)
-    if not (0 <= given.nanos < 1_000_000_000 and shortest <= span <= longest):
-        check.wrong(field, f"Must be between {in_words}.".replace(" to ", " and "))
-    return span
