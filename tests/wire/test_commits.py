@@ -146,11 +146,12 @@ def test_outcomes_have_the_tags_of_their_commits_and_a_failure_ends_nothing(call
     )
     malformed = commits_pb.CommitRequest(session_id="not an id", operations=[append()])
     stream = Stream(caller)
-    stream.send((7, good[0]), (8, bad), (9, malformed))
+    stream.send((7, good[0]), (8, bad), (9, malformed), (6, commits_pb.CommitRequest()))
     stream.send((7, good[1]))
     stream.finish()
     outcomes = list(stream.outcomes())
-    assert sorted(outcome.tag for outcome in outcomes) == [7, 7, 8, 9]
+    assert sorted(outcome.tag for outcome in outcomes) == [6, 7, 7, 8, 9]
+    assert {outcome.WhichOneof("outcome") for outcome in outcomes if outcome.tag < 8} == {"response"}
     failures = {outcome.tag: outcome.failure for outcome in outcomes if outcome.HasField("failure")}
     assert (failures[8].code, failures[8].reason) == (5, "SESSION_NOT_FOUND")
     assert (failures[9].code, failures[9].reason) == (3, "INVALID_REQUEST")

@@ -102,6 +102,7 @@ class Pipeline:
         else:
             response = commits_pb.StreamCommitsResponse()
             outcome = response.outcomes.add(tag=tagged.tag)
+            outcome.response.SetInParent()  # an empty commit has an empty response, which is still one
             put_committed(outcome.response, commit, done.result(), self._limits)
             self._outcomes.append(_Ended(response.SerializeToString(), size))
             self._ended.set()
