@@ -55,6 +55,9 @@ def test_a_taken_session_id(caller: Caller) -> None:
     taken = caller.new_id()
     refusal = refused(caller.CreateSession, user_id="u", session_id=taken)
     show(refusal, "ALREADY_EXISTS", "SESSION_ALREADY_EXISTS")
+    forked = refused(caller.ForkSession, session_id=taken, new_session_id=taken)
+    show(forked, "ALREADY_EXISTS", "SESSION_ALREADY_EXISTS")
+    assert forked.message == "A session with this id exists; choose another new_session_id."
 
 
 def test_a_taken_message_id(caller: Caller) -> None:

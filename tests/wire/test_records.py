@@ -68,7 +68,10 @@ def test_conditions_on_records_hold_or_refuse_the_whole_commit(records: Records)
         records.putting(records.name(), b"2", etag="e2"),
         conditions=[condition(present=True), condition(etag=etag)],
     )
-    for refused_by in (condition(etag=etag), condition(absent=True)):
+    for refused_by, advice in (
+        (condition(etag=etag), "retry with its new etag"),
+        (condition(absent=True), "The record exists;"),
+    ):
         refusal = refused(
             records.commit,
             records.putting(records.name("other"), b"3"),
@@ -76,6 +79,7 @@ def test_conditions_on_records_hold_or_refuse_the_whole_commit(records: Records)
         )
         assert (refusal.code, refusal.reason) == ("ABORTED", "ETAG_MISMATCH")
         assert (refusal.metadata["condition"], refusal.metadata["current_etag"]) == ("1", "e2")
+        assert advice in refusal.message
     assert records.keys() == ["k"]
     assert records.get(records.name()).value == b"2"
 

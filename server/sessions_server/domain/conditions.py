@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sessions_server.domain import operations as o
 from sessions_server.domain.errors import EtagMismatch
 from sessions_server.domain.facts import Facts, require_session
-from sessions_server.domain.records import RecordIs
+from sessions_server.domain.records import RecordIs, RecordState
 
 if TYPE_CHECKING:
     from sessions_server.domain.models import Sequence
@@ -21,8 +21,14 @@ def judge(facts: Facts, condition: o.Condition) -> None:
 
 def _record_is(facts: Facts, condition: RecordIs) -> None:
     current = facts.records.refuses(condition)
-    if current is not None:
-        raise EtagMismatch(current or None)
+    if current is None:
+        return
+    text = ""
+    if condition.state is RecordState.ABSENT:
+        text = "The record exists; read it and decide again, or choose another key."
+    elif not current:
+        text = "There is no such record; write it first, or on the condition that it is absent."
+    raise EtagMismatch(current or None, text=text)
 
 
 def _session_etag(facts: Facts, condition: o.SessionEtag) -> None:

@@ -42,7 +42,9 @@ def create(facts: Facts, new: NewSession) -> Decision:
             )
         if not new.return_existing:
             raise SessionExists(
-                "A session with this id exists; choose another session_id or set if_exists to RETURN."
+                "A session with this id exists; choose another new_session_id."
+                if new.forked is not None
+                else "A session with this id exists; choose another session_id or set if_exists to RETURN."
             )
         return Decision()
     require_data_key(new.storage, new.data_key)

@@ -165,9 +165,13 @@ class EtagMismatch(DomainError):
 
     reason = Reason.ETAG_MISMATCH
 
-    def __init__(self, current_etag: str | None = None, *, current_sequence: str = "") -> None:
+    def __init__(
+        self, current_etag: str | None = None, *, current_sequence: str = "", text: str = ""
+    ) -> None:
+        what = "sequence" if current_sequence else "etag"
         super().__init__(
-            "The resource has changed since this etag was read; read it again and retry with its new etag.",
+            text
+            or f"The resource has changed since this {what} was read; read it again and retry with its new {what}."
         )
         if current_etag is not None:
             self.metadata["current_etag"] = current_etag

@@ -127,12 +127,14 @@ def test_a_temporary_session_that_outlived_its_end_is_refused(state: pb.SessionS
     assert [each.field for each in caught.value.violations] == ["record.header.session.state"]
 
 
-def test_an_export_of_a_later_version_is_refused_for_its_version() -> None:
+@pytest.mark.parametrize("version", [-1, 0, 3])
+def test_an_export_of_an_unknown_version_is_refused_for_its_version(version: int) -> None:
     record = wire(HEADER)
-    record.header.version = 3
+    record.header.version = version
     with pytest.raises(InvalidRequest) as caught:
         read(record)
-    assert caught.value.violations[0].field == "record.header.version"
+    [violation] = caught.value.violations
+    assert violation == ("record.header.version", "Must be one of 1, 2; a newer export needs a newer server.")
 
 
 def test_a_record_with_fields_that_this_server_does_not_know_is_refused() -> None:

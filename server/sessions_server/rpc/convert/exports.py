@@ -23,7 +23,6 @@ from sessions_server.domain.models import (
     StateReason,
 )
 from sessions_server.domain.transfer import (
-    VERSION,
     VERSIONS,
     ContextRecord,
     ExportRecord,
@@ -79,7 +78,7 @@ def read_record(given: pb.ExportRecord, *, tenant: str, limits: Limits) -> Expor
             [
                 Violation(
                     "record.header.version",
-                    f"Must be at most {VERSION}, the newest version that this server knows; use a newer server.",
+                    f"Must be one of {', '.join(map(str, VERSIONS))}; a newer export needs a newer server.",
                 )
             ]
         )

@@ -53,7 +53,8 @@ class Names:
             read_key_text(self.check, f"{field}.key", given.key),
         )
 
-    def scope(self, field: str, given: records_pb.Scope) -> Scope:
+    def scope(self, field: str, given: records_pb.Scope, *, others: str = "") -> Scope:
+        """The owner of records. `others` are the scopes that the caller takes beside these."""
         kind = given.WhichOneof("scope")
         if kind == "session_id":
             return Scope(
@@ -63,7 +64,9 @@ class Names:
             return Scope(self.tenant.tenant, user_id=self.check.user_id(f"{field}.user_id", given.user_id))
         if kind == "tenant" and given.tenant:
             return self.tenant
-        self.check.wrong(field, "Must be session_id, user_id or tenant; all_sessions is for lists only.")
+        self.check.wrong(
+            field, f"Must be one of session_id, user_id, tenant{others}; true is the only value of a bool."
+        )
         return self.tenant
 
     def session_id(self, field: str, given: str) -> str:
@@ -254,7 +257,7 @@ def _list_scope(names: Names, field: str, given: records_pb.Scope) -> tuple[Scop
     """The owner of the listed records, and whether to list those of all sessions."""
     if given.all_sessions:
         return names.tenant, True
-    return names.scope(field, given), False
+    return names.scope(field, given, others=", all_sessions"), False
 
 
 def _read_order(check: Check, field: str, given: str) -> RecordOrder:
