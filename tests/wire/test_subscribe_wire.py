@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -107,14 +108,16 @@ def test_checkpoints_are_sent_even_if_every_event_is_filtered_out(teller: Caller
         while not stop.is_set():
             teller.UpdateContext(session_id=session, changes=[set_change("a")])
 
-    writer = threading.Thread(target=write)
-    writer.start()
     stream = teller.Subscribe(session_id=session, event_types=[pb.EVENT_TYPE_UPDATED])
     position = next(stream).checkpoint.sequence
-    for _ in range(3):
-        position = checkpoint_beyond(stream, position)
-    stop.set()
-    writer.join()
+    with ThreadPoolExecutor(1) as threads:
+        writing = threads.submit(write)
+        try:
+            for _ in range(3):
+                position = checkpoint_beyond(stream, position)
+        finally:
+            stop.set()
+    writing.result()
     stream.cancel()
 
 

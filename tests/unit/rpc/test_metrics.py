@@ -2,43 +2,54 @@
 
 from __future__ import annotations
 
-import socket
 from urllib.request import urlopen
 
+import psutil
 import pytest
 
 from sessions_server.domain.errors import SetupError
 from sessions_server.rpc.prometheus import PrometheusMetrics, serve_metrics
 
 
-def free_address() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
+def scraped(metrics: PrometheusMetrics) -> str:
+    """What Prometheus gets."""
+    with (
+        serve_metrics("127.0.0.1:0", metrics.registry) as address,
+        urlopen(f"http://{address}/metrics") as response,
+    ):
+        text: bytes = response.read()
+        return text.decode()
 
 
 def test_counted_values_can_be_scraped() -> None:
-    metrics, address = PrometheusMetrics(), free_address()
+    metrics = PrometheusMetrics()
     metrics.handled("GetSession", "OK")
     metrics.took("GetSession", 0.003)
-    with serve_metrics(address, metrics.registry), urlopen(f"http://{address}/metrics") as response:
-        text = response.read().decode()
+    text = scraped(metrics)
     assert 'sessions_rpc_handled_total{code="OK",method="GetSession"} 1.0' in text
     assert 'sessions_rpc_seconds_bucket{le="0.005",method="GetSession"} 1.0' in text
 
 
 def test_current_searches_can_be_scraped() -> None:
-    metrics, address = PrometheusMetrics(), free_address()
+    metrics = PrometheusMetrics()
     metrics.show_searches(running=lambda: 2, waiting=lambda: 7)
-    with serve_metrics(address, metrics.registry), urlopen(f"http://{address}/metrics") as response:
-        text = response.read().decode()
+    text = scraped(metrics)
     assert "sessions_searches_running 2.0" in text
     assert "sessions_searches_waiting 7.0" in text
 
 
 def test_without_an_address_nothing_listens() -> None:
-    with serve_metrics("", PrometheusMetrics().registry):
-        pass
+    before = listening()
+    with serve_metrics("", PrometheusMetrics().registry) as address:
+        assert (address, listening()) == ("", before)
+    with serve_metrics("127.0.0.1:0", PrometheusMetrics().registry):
+        assert listening() == before + 1
+
+
+def listening() -> int:
+    """How many ports this process listens at."""
+    found = psutil.Process().net_connections("tcp")
+    return sum(each.status == psutil.CONN_LISTEN for each in found)
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:not-a-port", "127.0.0.1:99999999", "256.0.0.1:1"])
@@ -51,9 +62,8 @@ def test_an_unusable_address_is_refused_with_a_sentence(address: str) -> None:
 
 
 def test_a_port_in_use_is_refused_with_a_sentence() -> None:
-    address = free_address()
     with (
-        serve_metrics(address, PrometheusMetrics().registry),
+        serve_metrics("127.0.0.1:0", PrometheusMetrics().registry) as address,
         pytest.raises(SetupError),
         serve_metrics(address, PrometheusMetrics().registry),
     ):

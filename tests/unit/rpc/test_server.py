@@ -228,7 +228,8 @@ async def test_a_reader_that_reads_nothing_does_not_outlive_the_grace() -> None:
                 b"/sessions.v1.SessionService/Subscribe", headers=[(b"authorization", b"writer")]
             )
             raw.send(stream, framed(b""))
-            await server.stop(0.2)
+            async with asyncio.timeout(30):
+                await server.stop(0.2)
 
 
 async def test_a_failed_grpc_loop_interrupts_the_service_for_at_most_a_retry() -> None:

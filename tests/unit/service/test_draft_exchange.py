@@ -79,8 +79,10 @@ class Replica:
         subscriptions = Subscriptions(store=store, hub=hub, checkpoint_seconds=30)
         self.bus = Bus(air)
         self.boards = DraftBoards(subscriptions=subscriptions, most_bytes=1024**2)
-        exchange = DraftExchange(self.boards, self.bus, store=store, cells=cells, clock=clock)
-        self.drafts = Drafts(self.boards, exchange, commits=writer, store=store, clock=clock, limits=limits)
+        self.exchange = DraftExchange(self.boards, self.bus, store=store, cells=cells, clock=clock)
+        self.drafts = Drafts(
+            self.boards, self.exchange, commits=writer, store=store, clock=clock, limits=limits
+        )
 
     async def write(self, text: str, position: int = 0) -> int:
         self._clock.turn(micros=1)
@@ -102,6 +104,11 @@ class Replica:
     async def commit(self, content: str) -> None:
         body = MessageBody(role="assistant", content=content)
         await self.drafts.commit(DraftCommit(KEY, "m", body, None))
+
+    async def settle(self) -> None:
+        """Returns when it has sent all that it has to send, and done what it has begun."""
+        await self.exchange.flush()
+        await asyncio.gather(*self.exchange._tasks)
 
     async def holds(self, count: int) -> None:
         """Waits until it has this many drafts."""
@@ -206,7 +213,8 @@ async def test_nothing_is_sent_without_viewers_elsewhere() -> None:
     async with replicas(air) as (owner, _), owner.viewer() as screen:
         await owner.write("Hello")
         await screen.sees("Hello")
-        await asyncio.sleep(0.01)
+        await owner.settle()
+        assert air.packets, "others learn that there is a draft"
         assert not [packet for packet in air.packets if b"Hello" in packet]
 
 
@@ -267,7 +275,7 @@ async def test_a_message_of_any_replica_ends_the_draft_on_all(monkeypatch: pytes
         await other.holds(0)
         for packet in late:  # they arrive again, long after
             other.bus.received(KEY, packet)
-        await asyncio.sleep(0.05)
+        await other.settle()
         assert (other.boards.count(), screen.text, screen.states) == (0, "Hel", [])
 
 
@@ -303,10 +311,10 @@ async def test_a_late_packet_starts_no_copy_of_a_stored_message() -> None:
             await owner.commit("Hello")
             await other.holds(0)
         async with other.viewer() as newcomer:
-            await asyncio.sleep(0.02)
+            await other.settle()
             for packet in late:
                 other.bus.received(KEY, packet)
-            await asyncio.sleep(0.05)
+            await other.settle()
             assert (other.boards.count(), newcomer.text) == (0, "")
 
 
