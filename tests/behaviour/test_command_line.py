@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import pty
 import re
 import shutil
 import socket
-import subprocess
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -22,12 +19,11 @@ from sessions_server.settings import SETTINGS, Settings
 from sessions_server.storage.clock import SystemClock
 from tests.support.clock import HandClock
 from tests.support.command_line import (
-    command,
-    environment,
     line_of,
     run,
     run_here,
     sentence_of,
+    shown,
 )
 from tests.support.server import start_server
 
@@ -248,25 +244,8 @@ def test_encrypted_sessions_need_their_keyring_for_export_and_import(place: Plac
 
 
 def test_a_progress_bar_is_shown_on_a_terminal(place: Place) -> None:
-    env = environment({**place.into("other.db").env, "TERM": "xterm"})
-    ours, theirs = pty.openpty()
-    running = subprocess.Popen(
-        command("import", "dump"), cwd=place.folder, env=env, stdout=subprocess.PIPE, stderr=theirs
-    )
-    os.close(theirs)
-    shown = b"".join(iter(lambda: read(ours), b"")).decode()
-    assert running.wait() == 0
-    assert running.stdout is not None
-    assert running.stdout.read().decode().startswith(f"{SESSIONS} sessions were imported")
-    running.stdout.close()
-    os.close(ours)
+    env = {**place.into("other.db").env, "TERM": "xterm"}
+    bar = shown("import", "dump", folder=place.folder, env=env)
     size = (place.folder / "dump").stat().st_size
-    assert "importing bytes" in shown
-    assert f"{size}/{size}" in shown
-
-
-def read(terminal: int) -> bytes:
-    try:
-        return os.read(terminal, 4096)
-    except OSError:  # the other end is closed
-        return b""
+    assert "importing bytes" in bar
+    assert f"{size}/{size}" in bar

@@ -6,7 +6,6 @@ import asyncio
 import json
 import signal
 import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +14,7 @@ import pytest
 
 from sessions_client import AsyncClient, Client
 from tests.support.proxy import proxy_to
-from tests.support.server import Server, start_server
+from tests.support.server import start_server
 from tests.support.terminals import Shell
 
 if TYPE_CHECKING:
@@ -36,18 +35,17 @@ def test_a_tail_survives_kills_of_the_server_without_a_gap(tmp_path: Path) -> No
     with start_server(tmp_path) as server, Client(server.address) as client:
         session = client.sessions.create(user_id="u1")
         total = KILLS * PER_RUN
-        tail = Shell(tmp_path, server.address).start(
-            "tail", session.id, "--from-start", "--limit", str(total + 1)
-        )
-        seen = sequences(tail, 1)
-        for run in range(KILLS):
-            for number in range(PER_RUN):
-                client.sessions.add_message(session.id, role="user", content=f"{run}.{number}")
-                if number == PER_RUN // 2:
-                    server.kill()
-                    server.start()
-        seen += sequences(tail, total)
-        _, said = tail.communicate()
+        following = ("tail", session.id, "--from-start", "--limit", str(total + 1))
+        with Shell(tmp_path, server.address).running(*following) as tail:
+            seen = sequences(tail, 1)
+            for run in range(KILLS):
+                for number in range(PER_RUN):
+                    client.sessions.add_message(session.id, role="user", content=f"{run}.{number}")
+                    if number == PER_RUN // 2:
+                        server.kill()
+                        server.start()
+            seen += sequences(tail, total)
+            _, said = tail.communicate()
     assert seen == list(range(1, total + 2))
     assert tail.returncode == 0
     assert "reconnecting" in said
@@ -60,17 +58,16 @@ async def test_a_tail_resumes_after_the_machine_slept_and_its_connection_was_for
     with start_server(tmp_path, env={"SESSIONS_CHECKPOINT_INTERVAL": "0.2"}) as server:
         async with proxy_to("127.0.0.1", server.port) as proxy, AsyncClient(server.address) as client:
             session = await client.sessions.create(user_id="u1")
-            tail = Shell(tmp_path, proxy.address).start(
-                "tail", session.id, "--from-start", "--limit", "3", program=IMPATIENT
-            )
-            assert await asyncio.to_thread(sequences, tail, 1) == [1]
-            tail.send_signal(signal.SIGSTOP)  # asleep
-            assert proxy.forget() > 0
-            for content in ("while it slept", "again"):
-                await client.sessions.add_message(session.id, role="user", content=content)
-            tail.send_signal(signal.SIGCONT)
-            assert await asyncio.to_thread(sequences, tail, 2) == [2, 3]
-            _, said = await asyncio.to_thread(tail.communicate)
+            following = ("tail", session.id, "--from-start", "--limit", "3")
+            with Shell(tmp_path, proxy.address).running(*following, program=IMPATIENT) as tail:
+                assert await asyncio.to_thread(sequences, tail, 1) == [1]
+                tail.send_signal(signal.SIGSTOP)  # asleep
+                assert proxy.forget() > 0
+                for content in ("while it slept", "again"):
+                    await client.sessions.add_message(session.id, role="user", content=content)
+                tail.send_signal(signal.SIGCONT)
+                assert await asyncio.to_thread(sequences, tail, 2) == [2, 3]
+                _, said = await asyncio.to_thread(tail.communicate)
     assert tail.returncode == 0
     assert "reconnecting" in said
     assert "connected again" in said
@@ -106,20 +103,21 @@ def test_a_command_gets_each_event_and_its_failure_ends_the_tail(shell: Shell, c
 def test_a_tail_gives_up_after_the_given_time(tmp_path: Path) -> None:
     with start_server(tmp_path) as server, Client(server.address) as client:
         session = client.sessions.create(user_id="u1")
-        tail = Shell(tmp_path, server.address).start("tail", session.id, "--from-start", "--give-up", "1s")
-        assert sequences(tail, 1) == [1]
-        server.kill()
-        _, said = tail.communicate()
+        following = ("tail", session.id, "--from-start", "--give-up", "1s")
+        with Shell(tmp_path, server.address).running(*following) as tail:
+            assert sequences(tail, 1) == [1]
+            server.kill()
+            _, said = tail.communicate()
     assert tail.returncode == 5
     assert f"sessions tail {session.id} --after 1" in said
 
 
 def test_an_interruption_says_how_to_continue(shell: Shell, create: Create) -> None:
     id_ = create()
-    tail = shell.start("tail", id_, "--from-start")
-    assert sequences(tail, 1) == [1]
-    tail.send_signal(signal.SIGINT)
-    _, said = tail.communicate()
+    with shell.running("tail", id_, "--from-start") as tail:
+        assert sequences(tail, 1) == [1]
+        tail.send_signal(signal.SIGINT)
+        _, said = tail.communicate()
     assert tail.returncode == 130
     prefix, _, command = said.strip().splitlines()[-1].partition(": sessions ")
     assert prefix == "Continue with"
@@ -132,12 +130,12 @@ def test_an_interruption_says_how_to_continue(shell: Shell, create: Create) -> N
     assert "belongs to another log" in refused.stderr
 
 
-def test_a_deleted_session_ends_its_tail(shell: Shell, server: Server, create: Create) -> None:
+def test_a_deleted_session_ends_its_tail(shell: Shell, create: Create) -> None:
     id_ = create()
-    tail = shell.start("tail", id_, "--from-start")
-    assert sequences(tail, 1) == [1]
-    threading.Thread(target=shell.run, args=("delete", id_, "--yes")).start()
-    output, _ = tail.communicate()
+    with shell.running("tail", id_, "--from-start") as tail:
+        assert sequences(tail, 1) == [1]
+        shell.run("delete", id_, "--yes")
+        output, _ = tail.communicate()
     assert [json.loads(line)["type"] for line in output.splitlines()] == ["deleted"]
     assert tail.returncode == 0
 

@@ -1,10 +1,23 @@
-"""What the operating system reports about a process."""
+"""Processes of tests: their end, and what the operating system reports about them."""
 
 from __future__ import annotations
 
 import resource
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import AnyStr
+
+
+@contextmanager
+def ending(process: subprocess.Popen[AnyStr]) -> Iterator[subprocess.Popen[AnyStr]]:
+    """The process, which is killed at the end of the block if it still runs: a test that fails leaves none."""
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def memory_bytes(pid: int) -> int:

@@ -15,6 +15,7 @@ from typing import Final, Self
 import pexpect
 import pyte
 
+from tests.support.processes import ending
 from tests.support.server import SOURCES
 
 COLUMNS: Final = 100
@@ -63,10 +64,11 @@ class Shell:
         program.chmod(0o755)
         return {**self.env, "PATH": os.pathsep.join([str(program.parent), os.environ["PATH"]])}
 
-    def start(self, *arguments: str, program: Sequence[str] = PROGRAM) -> subprocess.Popen[str]:
+    @contextmanager
+    def running(self, *arguments: str, program: Sequence[str] = PROGRAM) -> Iterator[subprocess.Popen[str]]:
         """Starts a command on pipes."""
         pipe = subprocess.PIPE
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [*program, *arguments],
             cwd=self.folder,
             env=self.env,
@@ -75,6 +77,8 @@ class Shell:
             stderr=pipe,
             text=True,
         )
+        with ending(process):
+            yield process
 
     @contextmanager
     def terminal(self, *arguments: str, env: Mapping[str, str] | None = None) -> Iterator[Terminal]:

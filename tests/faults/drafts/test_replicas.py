@@ -21,6 +21,7 @@ from tests.faults.drafts.watching import Watcher, channels_for, text_of, tokens_
 from tests.support.nats import NatsServer
 from tests.support.ports import HOST
 from tests.support.postgres import Postgres
+from tests.support.processes import ending
 from tests.support.replicas import running_replicas
 from tests.support.server import ROOT, SOURCES, Server
 
@@ -146,13 +147,11 @@ async def test_watchers_see_a_draft_abandoned_when_its_writer_and_owner_are_kill
     async with AsyncClient(fleet.addresses) as client:
         session = await client.sessions.create("u")
         async with watching(fleet.addresses, session.id, texts) as watchers:
-            writer = writing(fleet.addresses, session.id, texts["m-1"])
-            for watcher in watchers:
-                await watcher.see_text("m-1", len(texts["m-1"]))
-            owner = fleet.owner()
-            writer.kill()
+            with ending(writing(fleet.addresses, session.id, texts["m-1"])):
+                for watcher in watchers:
+                    await watcher.see_text("m-1", len(texts["m-1"]))
+                owner = fleet.owner()
             owner.kill()
-            writer.wait()
             for watcher in elsewhere(watchers, fleet, owner):
                 await watcher.see_state("m-1", pb.DRAFT_STATE_ABANDONED)
         assert await client.sessions.get_history(session.id) == []

@@ -29,6 +29,7 @@ from tests.support.clock import HandClock
 from tests.support.command_line import command, environment
 from tests.support.ports import HOST
 from tests.support.postgres import ROLE, Postgres, running_postgres
+from tests.support.processes import ending
 from tests.support.replicas import running_replicas
 from tests.support.server import Server, start_server
 
@@ -234,10 +235,11 @@ def test_a_server_stops_while_waiting_for_anothers_migration(postgres: Postgres,
             stderr=subprocess.PIPE,
             text=True,
         )
-        while not asyncio.run(postgres.fetch("SELECT FROM pg_locks WHERE NOT granted")):
-            assert starting.poll() is None
-        starting.send_signal(signal.SIGTERM)
-        said = starting.communicate(timeout=STOPPED_SECONDS)
+        with ending(starting):
+            while not asyncio.run(postgres.fetch("SELECT FROM pg_locks WHERE NOT granted")):
+                assert starting.poll() is None
+            starting.send_signal(signal.SIGTERM)
+            said = starting.communicate(timeout=STOPPED_SECONDS)
         assert (starting.returncode, said) == (0, ("", ""))
 
 
