@@ -48,7 +48,7 @@ def look(saver):
         for message in thinking:
             runs[message] = pool.submit(app.invoke, {"messages": [message]}, THREAD)
             thinking[message].wait()
-        for message, run in runs.items():
+        for message, run in reversed(runs.items()):
             may_answer[message].set()
             print(f"  returned to the user: {run.result()['messages'][-1]}")
     print(f"  the thread afterwards: {app.get_state(THREAD).values['messages']}")
@@ -62,9 +62,9 @@ with SqliteSaver.from_conn_string(":memory:") as saver:
 PYTHON
 seen=$("$folder/venv/bin/python" -W ignore "$folder/program.py")
 echo "$seen"
-one="  returned to the user: re table
-  returned to the user: re six
-  the thread afterwards: ['table', 'six', 're six']"
+one="  returned to the user: re six
+  returned to the user: re table
+  the thread afterwards: ['table', 're table']"
 expected="InMemorySaver:
 $one
 SqliteSaver:
