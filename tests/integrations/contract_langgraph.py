@@ -126,6 +126,22 @@ def test_a_pruned_thread_still_rebuilds_its_delta_channels() -> None:
         assert compiled.get_state(thread).values == before
 
 
+def test_a_checkpoint_put_again_below_its_descendant_ends_the_chain_of_parents(
+    saver: BaseCheckpointSaver[str],
+) -> None:
+    thread = place(str(uuid.uuid4()))
+    first = put(saver, thread, {"other": 0})
+    saver.put_writes(first, [("notes", "of the first")], "task")
+    second = put(saver, first, {}, counters_since_delta_snapshot={"notes": 1})
+    checkpoint = {**empty_checkpoint(), "id": first["configurable"]["checkpoint_id"]}
+    saver.put(second, checkpoint, {}, {})
+    found = saver.get_delta_channel_history(config=second, channels=["notes"])
+    assert found == {"notes": {"writes": [("task", "notes", "of the first")]}}
+    if isinstance(saver, SessionsSaver):  # LangGraph's own saver does not prune.
+        saver.prune([thread["configurable"]["thread_id"]])
+        assert saver.get_tuple(second) is not None
+
+
 def test_listings_over_namespaces_and_threads(saver: BaseCheckpointSaver[str]) -> None:
     one, two, run = str(uuid.uuid4()), "x" * 300 + str(uuid.uuid4()), str(uuid.uuid4())
     stored = [

@@ -237,7 +237,7 @@ def _older(threads: Threads, records: Sequence[Record]) -> Steps[set[RecordName]
     for name in newest.values():
         current: RecordName | None = name
         missing: set[str] | None = None
-        while current is not None and current in by_name:
+        while current is not None and current in by_name and current not in kept:
             kept.add(current)
             stored = Stored.read(by_name[current])
             if missing is None:

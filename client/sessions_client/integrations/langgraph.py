@@ -22,7 +22,7 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.store.base import BaseStore
 
 from sessions_client import AsyncClient, Client, StorageOptions, ops
-from sessions_client.integrations import _langgraph_threads as threads
+from sessions_client.integrations import _langgraph_deltas as deltas, _langgraph_threads as threads
 from sessions_client.integrations._ids import metadata_of
 from sessions_client.integrations._langgraph_checkpoints import Threads
 from sessions_client.integrations._langgraph_items import batch
@@ -30,7 +30,13 @@ from sessions_client.integrations._steps import OwnLoop, T, run, run_async
 
 if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
-    from langgraph.checkpoint.base import ChannelVersions, Checkpoint, CheckpointMetadata, CheckpointTuple
+    from langgraph.checkpoint.base import (
+        ChannelVersions,
+        Checkpoint,
+        CheckpointMetadata,
+        CheckpointTuple,
+        DeltaChannelHistory,
+    )
     from langgraph.checkpoint.serde.base import SerializerProtocol
     from langgraph.store.base import Op, Result, TTLConfig
 
@@ -131,6 +137,12 @@ class _Saver(BaseCheckpointSaver[str]):
         from which its delta channels are rebuilt (`keep_latest`)."""
         self._run(threads.prune(self._threads, thread_ids, strategy))
 
+    def get_delta_channel_history(
+        self, *, config: RunnableConfig, channels: Sequence[str]
+    ) -> Mapping[str, DeltaChannelHistory]:
+        """The writes that delta channels are rebuilt from, oldest first, and the values before them."""
+        return self._run(deltas.history(self._threads, config, channels))
+
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """The checkpoint named by the config, or the newest one of its thread and namespace."""
         return await self._run_async(self._threads.get_tuple(config))
@@ -186,6 +198,12 @@ class _Saver(BaseCheckpointSaver[str]):
         """Deletes all checkpoints of threads (`delete`), or all except the newest of each namespace and the ancestors
         from which its delta channels are rebuilt (`keep_latest`)."""
         await self._run_async(threads.prune(self._threads, thread_ids, strategy))
+
+    async def aget_delta_channel_history(
+        self, *, config: RunnableConfig, channels: Sequence[str]
+    ) -> Mapping[str, DeltaChannelHistory]:
+        """The writes that delta channels are rebuilt from, oldest first, and the values before them."""
+        return await self._run_async(deltas.history(self._threads, config, channels))
 
 
 class SessionsSaver(_Saver):
