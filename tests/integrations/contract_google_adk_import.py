@@ -136,10 +136,12 @@ def test_the_program_says_what_it_did_and_what_is_wrong(source: tuple[str, Any],
     for url, what in (
         (f"sqlite:///{tmp_path / 'none.db'}", "There is no file"),
         (f"sqlite:///{tmp_path / 'text.db'}", "has no sessions of ADK that can be read"),
-        ("nothing://x", "ADK cannot open"),
+        (f"sqlite+aiosqlite:///{tmp_path / 'none.db'}", "There is no file"),
+        ("nothing://user:secret@x", "ADK cannot open 'nothing://user:***@x'"),
     ):
         ended = run(url)
         assert ended.returncode == 1
         assert what in ended.stderr
         assert "Traceback" not in ended.stderr
+        assert "secret" not in ended.stderr
     assert not (tmp_path / "none.db").exists()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sqlite3
 import subprocess
 import sys
 import uuid
@@ -12,9 +14,10 @@ from typing import Any
 
 import pytest
 from agents import SQLiteSession
+from agents.extensions.memory import AdvancedSQLiteSession, AsyncSQLiteSession, SQLAlchemySession
 
 from sessions_client import AsyncClient
-from sessions_client.integrations import _payloads as payloads
+from sessions_client.integrations import _imports as imports, _payloads as payloads
 from sessions_client.integrations._imports import Outcome
 from sessions_client.integrations._openai_agents_import import import_file
 from sessions_client.integrations.openai_agents import SessionsSession
@@ -105,6 +108,50 @@ async def test_a_conversation_that_continued_here_stays_as_it_is(
     assert await second.get_items() == [user("other")]
 
 
+async def test_only_the_main_branch_of_a_branched_session_is_imported_and_the_others_are_named(
+    client: AsyncClient, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name, file = str(uuid.uuid4()), tmp_path / "branches.db"
+    session = AdvancedSQLiteSession(session_id=name, db_path=file, create_tables=True)
+    await session.add_items([user("one"), user("two")])
+    await session.create_branch_from_turn(2, "other")
+    await session.add_items([user("second"), user("third")])
+    kept = await session.get_items(branch_id="main")
+    session.close()
+    assert await outcomes(client, file) == [Outcome.IMPORTED]
+    assert await SessionsSession(name, client=client).get_items() == kept
+    assert capsys.readouterr().err == f"Branch 'other' of {name!r} is not imported, only its main branch.\n"
+
+
+async def test_an_item_that_is_not_json_is_left_out_as_the_sdk_does(
+    client: AsyncClient, written: tuple[Path, dict[str, list[Any]]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, held = written
+    long = next(name for name in held if name.startswith("long"))
+    with contextlib.closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute("UPDATE agent_messages SET message_data = '{' WHERE message_data LIKE '%\"7\"%'")
+    assert await outcomes(client, file) == [Outcome.IMPORTED] * 3
+    kept = SQLiteSession(long, file)
+    assert await SessionsSession(long, client=client).get_items() == await kept.get_items()
+    kept.close()
+    assert capsys.readouterr().err.startswith(f"An item of {long!r} is not JSON and is left out")
+
+
+@pytest.mark.parametrize("store", [AsyncSQLiteSession, SQLAlchemySession])
+async def test_files_of_the_sdks_other_sqlite_sessions_are_imported(
+    client: AsyncClient, tmp_path: Path, store: Any
+) -> None:
+    name, file = str(uuid.uuid4()), tmp_path / "other.db"
+    if store is SQLAlchemySession:
+        session = SQLAlchemySession.from_url(name, url=f"sqlite+aiosqlite:///{file}", create_tables=True)
+    else:
+        session = store(name, file)
+    await session.add_items([user("é"), {"type": "function_call", "z": 1.0, "a": 2**70}])
+    assert await outcomes(client, file) == [Outcome.IMPORTED]
+    assert await SessionsSession(name, client=client).get_items() == await session.get_items()
+    await (session.engine.dispose() if store is SQLAlchemySession else session.close())
+
+
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*PROGRAM, *arguments], capture_output=True, text=True, check=False)
 
@@ -127,3 +174,17 @@ async def test_the_program_says_what_it_did_and_what_is_wrong(
     assert "There is no file" in missing.stderr
     (tmp_path / "text.db").write_text("no database" * 100)
     assert "does not have the tables" in run(str(tmp_path / "text.db"), *target).stderr
+
+
+def test_an_interrupted_program_says_how_to_continue(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def interrupted(client: AsyncClient, source: str) -> AsyncIterator[tuple[str, Outcome]]:
+        yield "first", Outcome.IMPORTED
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "argv", ["program", "import", "chats.db"])
+    with pytest.raises(SystemExit) as ended:
+        imports.run("openai_agents", "file", interrupted)
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "Interrupted. Run it again to continue.\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
@@ -26,7 +27,8 @@ from sessions_client.integrations.google_adk import (
 if TYPE_CHECKING:
     from google.adk.sessions.base_session_service import BaseSessionService
 
-_SQLITE: Final = "sqlite:///"
+_SQLITE: Final = re.compile(r"sqlite(\+\w+)?:///")
+_PASSWORD: Final = re.compile(r"(?<=:)[^:/@]+(?=@)")
 _MARKS: Final = ("events", "adk_internal_metadata")
 _OF_SQLALCHEMY: Final = {"actions", "key"}
 """Columns that only the tables of `DatabaseSessionService` have: in its first schema, and in later ones."""
@@ -94,8 +96,8 @@ def _loaded(state: Any) -> dict[str, Any]:
 @contextlib.asynccontextmanager
 async def _opened(source: str) -> AsyncIterator[tuple[BaseSessionService, Rows]]:
     """ADK's own service for the database, with its tables. A bare path is a SQLite file."""
-    if "://" not in source or source.startswith(_SQLITE):
-        path = imports.existing_file(source.removeprefix(_SQLITE))
+    if "://" not in source or _SQLITE.match(source):
+        path = imports.existing_file(_SQLITE.sub("", source, count=1))
         with contextlib.closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as file:
             try:
                 columns = {row[1] for table in _MARKS for row in file.execute(f"PRAGMA table_info({table})")}
@@ -131,10 +133,15 @@ async def _of_sqlalchemy(url: str) -> AsyncIterator[Any]:
     try:
         service = DatabaseSessionService(url)
     except Exception as error:
-        raise imports.UnusableSource(f"ADK cannot open {url!r}: {error}.") from error
+        raise _refused(f"ADK cannot open {url!r}", error) from error
     async with service:
         yield service
 
 
 def _unreadable(source: str, error: Exception) -> imports.UnusableSource:
-    return imports.UnusableSource(f"{source!r} has no sessions of ADK that can be read: {error}.")
+    return _refused(f"{source!r} has no sessions of ADK that can be read", error)
+
+
+def _refused(what: str, error: Exception) -> imports.UnusableSource:
+    """Without the password of a URL, since logs must not contain it."""
+    return imports.UnusableSource(_PASSWORD.sub("***", f"{what}: {imports.reason(error)}."))

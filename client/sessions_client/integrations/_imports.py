@@ -22,6 +22,8 @@ _EVERYTHING: Final = 2**31 - 1
 _CONNECT_SECONDS: Final = 5
 _BATCH: Final = 200
 _BATCH_BYTES: Final = 2 * 1024 * 1024
+_INTERRUPTED: Final = 130
+"""The exit code of a shell's command that Ctrl-C ended."""
 
 
 class Outcome(Enum):
@@ -40,11 +42,23 @@ class UnusableSource(Exception):
     """The source cannot be read; the text says why and what to do."""
 
 
+def reason(error: Exception) -> str:
+    """What a driver's error says, without the query and the links that some add, and without a full stop."""
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
+def note(text: str) -> None:
+    """Tells the program's user what an import leaves out."""
+    sys.stderr.write(f"{text}\n")
+
+
 def run(framework: str, source: str, importing: Callable[[AsyncClient, str], Outcomes]) -> None:
-    """Runs the program `python -m … import SOURCE`; exits with 1 if something could not be imported."""
+    """Runs the program `python -m … import SOURCE`; exits with 1 if something could not be imported, and with
+    130 after Ctrl-C."""
     parser = argparse.ArgumentParser(
         prog=f"python -m sessions_client.integrations.{framework}",
-        description="Imports what the framework's own store holds. Run it again to continue after an error.",
+        description="Imports what the framework's own store holds. It can be stopped and run again at any time. "
+        "SESSIONS_TOKEN is the token for the server, where one is needed.",
     )
     parser.add_argument("command", choices=["import"])
     parser.add_argument("source", metavar=source.upper(), help="where the conversations are")
@@ -56,6 +70,9 @@ def run(framework: str, source: str, importing: Callable[[AsyncClient, str], Out
         counts = asyncio.run(_all(options, importing))
     except (SessionsError, UnusableSource) as error:
         sys.exit(f"{error}")
+    except KeyboardInterrupt:
+        note("Interrupted. Run it again to continue.")
+        sys.exit(_INTERRUPTED)
     sys.exit(1 if counts[Outcome.DIFFERENT] else 0)
 
 
@@ -69,7 +86,7 @@ async def _all(
         async for name, outcome in importing(client, options.source):
             counts[outcome] += 1
             if outcome is Outcome.DIFFERENT:
-                sys.stderr.write(f"{name!r} is {outcome.value}.\n")
+                note(f"{name!r} is {outcome.value}.")
     imported, present = counts[Outcome.IMPORTED], counts[Outcome.PRESENT]
     sys.stdout.write(
         f"{imported} imported, {present} already there, {counts[Outcome.DIFFERENT]} different.\n"
