@@ -124,6 +124,24 @@ def test_an_interrupted_import_continues_where_it_stopped(
     assert_same(file, configs)
 
 
+def test_writes_that_a_checkpoint_got_after_an_earlier_import_follow(tmp_path: Path) -> None:
+    file, config = tmp_path / "graph.db", {"configurable": {"thread_id": str(uuid.uuid4())}}
+    with SqliteSaver.from_conn_string(str(file)) as saver:
+        graph_on(saver).invoke({"said": []}, config)
+        saver.conn.execute("CREATE TABLE later AS SELECT * FROM writes")
+        saver.conn.execute("DELETE FROM writes")
+        saver.conn.commit()
+    assert imported(file) == [Outcome.IMPORTED]
+    with SqliteSaver.from_conn_string(str(file)) as saver:
+        saver.conn.execute("INSERT INTO writes SELECT * FROM later")
+        saver.conn.commit()
+    assert imported(file) == [Outcome.IMPORTED]
+    assert_same(file, [config])
+    with Client(ADDRESS) as client:
+        assert graph_on(SessionsSaver(client)).get_state(config).interrupts
+    assert imported(file) == [Outcome.PRESENT]
+
+
 def test_values_of_unknown_types_are_kept(tmp_path: Path) -> None:
     (tmp_path / "only_theirs.py").write_text(
         "from dataclasses import dataclass\n\n@dataclass\nclass Thing:\n    name: str\n", encoding="utf-8"

@@ -134,6 +134,11 @@ def writes_of(session_id: str, namespace: str, checkpoint_id: str) -> RecordName
     return RecordName(Scope(session_id=session_id), (*WRITES, part(namespace), part(checkpoint_id)))
 
 
+def write_name(of: RecordName, task_id: str, index: int) -> RecordName:
+    """The name of one write of a checkpoint, given the prefix of all its writes."""
+    return RecordName(of.scope, of.collection, f"{key_of(task_id)}/{index}")
+
+
 class Threads:
     """Operations on checkpoints, as steps for either client."""
 
@@ -191,15 +196,15 @@ class Threads:
         """The same for writes that are indexed and serialized."""
         place = config["configurable"]
         session_id = session_id_of(str(place["thread_id"]))
-        name = writes_of(session_id, place.get("checkpoint_ns", ""), place["checkpoint_id"])
+        prefix = writes_of(session_id, place.get("checkpoint_ns", ""), place["checkpoint_id"])
         few = sum(len(raw) for _, _, (_, raw) in writes) <= _MANY_BYTES
         blobs = Blobs(session_id)
         puts = []
         for index, channel, value in writes:
             held = blobs.hold(value, inline=_WRITE_INLINE_BYTES if few else values.INLINE_BYTES)
             write = Write(task_id, task_path, index, channel, held)
-            key = RecordName(name.scope, name.collection, f"{key_of(task_id)}/{index}")
-            puts.append(ops.put(key, write.packed(), if_absent=index >= 0))
+            name = write_name(prefix, task_id, index)
+            puts.append(ops.put(name, write.packed(), if_absent=index >= 0))
         if puts:
             yield from self._write(place["thread_id"], blobs, puts)
 
