@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from sessions_proto.v1 import commits_pb2 as commits_pb
-from sessions_server.rpc.convert.commits import put_committed, put_reads, read_commit, room_beside
+from sessions_server.rpc.convert.commits import encode_response, put_committed, read_commit
 from sessions_server.rpc.convert.common import read
 from sessions_server.rpc.convert.large import converted, json_of, json_of_committed
 from sessions_server.rpc.convert.reads import check_refresh, read_reads
@@ -36,14 +35,11 @@ class CommitServicer:
         )
         return response
 
-    async def Read(self, request: commits_pb.ReadRequest, caller: Caller) -> commits_pb.ReadResponse:
+    async def Read(self, request: commits_pb.ReadRequest, caller: Caller) -> bytes:
         reads = await read(read_reads, request, caller, self._limits)
         check_refresh(reads, caller)
         found = await self._sessions.read(reads)
-        response = commits_pb.ReadResponse()
-        put = partial(put_reads, room=room_beside(0, self._limits))
-        await converted(put, response.results, reads, found, of=json_of(found))
-        return response
+        return await converted(encode_response, reads, found, self._limits, of=json_of(found))
 
     async def StreamCommits(
         self, requests: AsyncIterator[commits_pb.StreamCommitsRequest], caller: Caller, write: Write

@@ -82,7 +82,7 @@ def threads(monkeypatch: pytest.MonkeyPatch) -> dict[str, set[int]]:
         "encode_event",
     ):
         watch(servicer, name)
-    watch(commits, "put_reads")
+    watch(commits, "encode_response")
     return ran
 
 
@@ -119,7 +119,7 @@ async def test_large_responses_are_converted_in_a_thread(
     await use(core, sessions, "small", 10)
     assert threads.keys() == {
         *("put_context", "put_context_part", "encode_history", "put_messages"),
-        *("put_record", "encode_event", "put_reads"),
+        *("put_record", "encode_event", "encode_response"),
     }
     assert all(ran == {here} for ran in threads.values())
     threads.clear()

@@ -15,16 +15,15 @@ from sessions_server.rpc.convert.check import Check
 from sessions_server.rpc.convert.common import read_stamp
 from sessions_server.rpc.convert.content import check_paths
 from sessions_server.rpc.convert.operations import OF_RECORDS, read_condition, read_operation
-from sessions_server.rpc.convert.reads import put_read, read_all
+from sessions_server.rpc.convert.reads import encode_reads, read_all
 from sessions_server.rpc.convert.records import Names, new_etag
+from sessions_server.rpc.convert.records_encoded import field, tag
 from sessions_server.rpc.convert.responses import put_messages, put_session
 from sessions_server.rpc.convert.scalars import put_time
 from sessions_server.rpc.convert.sessions import read_new_session
 from sessions_server.service.ids import new_session_id
 
 if TYPE_CHECKING:
-    from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
-
     from sessions_server.domain.limits import Limits
     from sessions_server.domain.reads import Read, ReadResult
 
@@ -33,6 +32,7 @@ Given = TypeVar("Given")
 
 _AROUND_BYTES: Final = 64 * 1024
 """Reserved for what surrounds a response in a stream."""
+_RESULTS: Final = tag(commits_pb.ReadResponse.DESCRIPTOR, "results")
 
 
 def read_commit(request: commits_pb.CommitRequest, *, tenant: str, limits: Limits) -> Commit:
@@ -114,27 +114,18 @@ def put_committed(
     for operation, result in zip(commit.operations, committed.results, strict=True):
         _put_result(target.results.add(), operation, result)
     if commit.reads:
-        put_reads(target.reads, commit.reads, committed.reads, room=room_beside(target.ByteSize(), limits))
+        room = _room_beside(target.ByteSize(), limits)
+        for read in encode_reads(commit.reads, committed.reads, room=room):
+            target.reads.add().MergeFromString(read)
 
 
-def put_reads(
-    target: RepeatedCompositeFieldContainer[commits_pb.ReadResult],
-    reads: Iterable[Read],
-    found: Iterable[ReadResult],
-    *,
-    room: int,
-) -> None:
-    """Adds what was read, as long as it fits into this many bytes."""
-    for wanted, result in zip(reads, found, strict=True):
-        put_read(added := target.add(), wanted, result)
-        if (size := added.ByteSize()) > room:
-            added.Clear()
-            added.left_out = True
-        else:
-            room -= size
+def encode_response(reads: Iterable[Read], found: Iterable[ReadResult], limits: Limits) -> bytes:
+    """The bytes of a ReadResponse. As messages, a page of records would be parsed and encoded again."""
+    results = encode_reads(reads, found, room=_room_beside(0, limits))
+    return b"".join([field(_RESULTS, each) for each in results])
 
 
-def room_beside(size: int, limits: Limits) -> int:
+def _room_beside(size: int, limits: Limits) -> int:
     """How many bytes of a response are left when this many are taken."""
     return limits.answer_bytes - _AROUND_BYTES - size
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence as Seq
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from sessions_proto.v1 import commits_pb2 as commits_pb
 from sessions_server.domain.errors import PermissionDenied
 from sessions_server.domain.models import Message, Session, SessionKey
 from sessions_server.domain.ports import Access, HistoryPage
@@ -25,7 +26,7 @@ from sessions_server.domain.records import Record
 from sessions_server.rpc.convert.check import Check
 from sessions_server.rpc.convert.messages import read_history_query, read_position
 from sessions_server.rpc.convert.records import Names, put_stored, read_record_query
-from sessions_server.rpc.convert.records_encoded import encode_records
+from sessions_server.rpc.convert.records_encoded import encode_records, field, tag
 from sessions_server.rpc.convert.responses import (
     put_context,
     put_context_part,
@@ -36,9 +37,11 @@ from sessions_server.rpc.convert.responses import (
 from sessions_server.service.record_pages import next_token, resume
 
 if TYPE_CHECKING:
-    from sessions_proto.v1 import commits_pb2 as commits_pb
     from sessions_server.domain.limits import Limits
     from sessions_server.domain.ports import Caller
+
+_RECORDS: Final = tag(commits_pb.ReadResult.DESCRIPTOR, "records")
+_LEFT_OUT: Final = commits_pb.ReadResult(left_out=True).SerializeToString()
 
 
 def read_reads(request: commits_pb.ReadRequest, *, tenant: str, limits: Limits) -> tuple[Read, ...]:
@@ -136,7 +139,29 @@ _READERS: Final[dict[str, Callable[[_Place, commits_pb.ReadOperation], Read]]] =
 }
 
 
+def encode_reads(reads: Iterable[Read], found: Iterable[ReadResult], *, room: int) -> list[bytes]:
+    """What was read, as the bytes of a ReadResult each, as long as they fit into this many bytes."""
+    results = []
+    for wanted, each in zip(reads, found, strict=True):
+        encoded = _encode(wanted, each)
+        if len(encoded) > room:
+            encoded = _LEFT_OUT
+        else:
+            room -= len(encoded)
+        results.append(encoded)
+    return results
+
+
+def _encode(wanted: Read, found: ReadResult) -> bytes:
+    if isinstance(found, RecordPage):
+        token = next_token(wanted.query, found) if isinstance(wanted, ReadRecords) else ""
+        return field(_RECORDS, encode_records(found.records, token))
+    put_read(result := commits_pb.ReadResult(), wanted, found)
+    return result.SerializeToString()
+
+
 def put_read(target: commits_pb.ReadResult, wanted: Read, found: ReadResult) -> None:
+    """Fills an empty result with anything but a page of records."""
     match found:
         case Session():
             put_session(target.session, found)
@@ -152,10 +177,6 @@ def put_read(target: commits_pb.ReadResult, wanted: Read, found: ReadResult) -> 
             put_message(target.message, found)
         case Record():
             put_stored(target.record, found)
-        case RecordPage(records, _):
-            token = next_token(wanted.query, found) if isinstance(wanted, ReadRecords) else ""
-            target.records.SetInParent()
-            target.records.MergeFromString(encode_records(records, token))
         case LeftOut():
             target.left_out = True
         case None:

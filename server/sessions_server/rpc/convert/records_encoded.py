@@ -62,26 +62,26 @@ def _encode(record: Record) -> bytes:
 def _encode_fields(record: Record) -> bytes:
     name, value, value_type, labels, time, ttl, etag, create_time, update_time, expire_time = record
     fields = [
-        _field(_NAME, _encode_name(name)),
-        _field(_VALUE, value),
-        _field(_VALUE_TYPE, value_type.encode()),
-        _field(_OF_LABELS, _LABELS.encoded(labels)),
-        _field(_TIME, _encode_time(time)),
-        _field(_ETAG, etag.encode()),
-        _field(_CREATE_TIME, _encode_time(create_time)),
-        _field(_UPDATE_TIME, _encode_time(update_time)),
+        field(_NAME, _encode_name(name)),
+        field(_VALUE, value),
+        field(_VALUE_TYPE, value_type.encode()),
+        field(_OF_LABELS, _LABELS.encoded(labels)),
+        field(_TIME, _encode_time(time)),
+        field(_ETAG, etag.encode()),
+        field(_CREATE_TIME, _encode_time(create_time)),
+        field(_UPDATE_TIME, _encode_time(update_time)),
     ]
     if ttl is not None:
-        fields.append(_field(_TTL, _encode_span(ttl)))
+        fields.append(field(_TTL, _encode_span(ttl)))
     if expire_time is not None:
-        fields.append(_field(_EXPIRE_TIME, _encode_time(expire_time)))
-    return _field(_RECORDS, b"".join(fields))
+        fields.append(field(_EXPIRE_TIME, _encode_time(expire_time)))
+    return field(_RECORDS, b"".join(fields))
 
 
 def _encode_name(name: RecordName) -> bytes:
     (_, session_id, user_id), collection, key = name
-    scope = _field(_SESSION_ID, session_id.encode()) if session_id else _shared_scope(user_id)
-    return _field(_SCOPE, scope) + _encode_collection(collection) + _field(_KEY, key.encode())
+    scope = field(_SESSION_ID, session_id.encode()) if session_id else _shared_scope(user_id)
+    return field(_SCOPE, scope) + _encode_collection(collection) + field(_KEY, key.encode())
 
 
 def _shared_scope(user_id: str) -> bytes:
@@ -106,7 +106,8 @@ def _encode_span(span: Micros) -> bytes:
     return duration.SerializeToString()
 
 
-def _field(tag: bytes, content: bytes) -> bytes:
+def field(tag: bytes, content: bytes) -> bytes:
+    """A field with a length."""
     size = len(content)
     return tag + (_ONE_BYTE[size] if size < len(_ONE_BYTE) else _varint(size)) + content
 
@@ -120,15 +121,16 @@ def _varint(number: int) -> bytes:
     return bytes(groups)
 
 
-def _tag(message: Descriptor, field: str) -> bytes:
-    return _varint(message.fields_by_name[field].number << 3 | _LENGTH_DELIMITED)
+def tag(message: Descriptor, name: str) -> bytes:
+    """The tag of a field with a length: a string, bytes or a message."""
+    return _varint(message.fields_by_name[name].number << 3 | _LENGTH_DELIMITED)
 
 
-_RECORDS: Final = _tag(pb.ListRecordsResponse.DESCRIPTOR, "records")
-_SESSION_ID: Final = _tag(pb.Scope.DESCRIPTOR, "session_id")
-_SCOPE, _KEY = (_tag(pb.RecordName.DESCRIPTOR, name) for name in ("scope", "key"))
+_RECORDS: Final = tag(pb.ListRecordsResponse.DESCRIPTOR, "records")
+_SESSION_ID: Final = tag(pb.Scope.DESCRIPTOR, "session_id")
+_SCOPE, _KEY = (tag(pb.RecordName.DESCRIPTOR, name) for name in ("scope", "key"))
 _NAME, _VALUE, _VALUE_TYPE, _OF_LABELS, _TIME, _TTL, _ETAG, _CREATE_TIME, _UPDATE_TIME, _EXPIRE_TIME = (
-    _tag(pb.Record.DESCRIPTOR, name)
+    tag(pb.Record.DESCRIPTOR, name)
     for name in (
         *("name", "value", "value_type", "labels", "time", "ttl", "etag"),
         *("create_time", "update_time", "expire_time"),
