@@ -27,8 +27,8 @@ class Scope(Model):
     all_sessions: bool = False
 
     def __post_init__(self) -> None:
-        given = (self.session_id is not None, self.user_id is not None, self.tenant, self.all_sessions)
-        if sum(given) != 1:
+        is_single = self.session_id is not None
+        if is_single + (self.user_id is not None) + self.tenant + self.all_sessions != 1:
             raise refused(
                 "scope", "must be exactly one of session_id=, user_id=, tenant=True, all_sessions=True."
             )
@@ -52,17 +52,20 @@ class _ConvertedLater(Model):
     """A model whose fields may be converted when they are first used: a program that lists a thousand records often
     needs only their values."""
 
-    __slots__ = ("_convert",)
+    __slots__ = ("_convert", "_index")
 
-    _convert: Callable[[str], Any]
-    """The value of a field that has not been used."""
+    _convert: Callable[[int, str], Any]
+    """The value of a field that has not been used. Shared by the models of a list: Python's garbage collector takes
+    time for each further object."""
+    _index: int
+    """The model's place in its list."""
 
     if not TYPE_CHECKING:  # or every misspelled name would pass
 
         def __getattr__(self, name):
             if name not in self.__dataclass_fields__:
                 raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-            value = self._convert(name)
+            value = self._convert(self._index, name)
             object.__setattr__(self, name, value)
             return value
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
@@ -26,8 +26,10 @@ def read_name(wire: pb.RecordName) -> RecordName:
 
 
 def _read_scope(wire: pb.Scope) -> Scope:
+    if session_id := wire.session_id:  # nearly always, and many times in a list
+        return Scope(session_id=session_id)
     kind = wire.WhichOneof("scope") or "session_id"
-    return Scope(session_id=wire.session_id) if kind == "session_id" else Scope(**{kind: getattr(wire, kind)})
+    return Scope(session_id="") if kind == "session_id" else Scope(**{kind: getattr(wire, kind)})
 
 
 def read_record(wire: pb.Record) -> Record:
@@ -35,15 +37,20 @@ def read_record(wire: pb.Record) -> Record:
     return Record(**{name: read(wire) for name, read in _FIELDS.items()})
 
 
-def read_record_later(wire: pb.Record) -> Record:
-    """The same, but each field is converted when it is first used. It keeps the response that it came in."""
-    record = Record.__new__(Record)
-    object.__setattr__(record, "_convert", partial(_read_field, wire))
-    return record
+def _read_later(wires: Sequence[pb.Record]) -> Iterator[Record]:
+    """The same for many, but each field except the value is converted when it is first used. They keep the response
+    that they came in."""
+    convert = partial(_read_field, wires)
+    for index, wire in enumerate(wires):
+        record = Record.__new__(Record)
+        object.__setattr__(record, "value", wire.value)
+        object.__setattr__(record, "_convert", convert)
+        object.__setattr__(record, "_index", index)
+        yield record
 
 
-def _read_field(wire: pb.Record, name: str) -> Any:
-    return _FIELDS[name](wire)
+def _read_field(wires: Sequence[pb.Record], index: int, name: str) -> Any:
+    return _FIELDS[name](wires[index])
 
 
 def _read_time(name: _Time) -> Callable[[pb.Record], datetime | None]:
@@ -142,7 +149,7 @@ def read_page(wire: pb.ListRecordsResponse) -> tuple[list[Record], str]:
 
 def read_list(wire: pb.ListRecordsResponse) -> RecordList:
     """One page of records from the wire."""
-    return RecordList(map(read_record_later, wire.records), next_page_token=wire.next_page_token)
+    return RecordList(_read_later(wire.records), next_page_token=wire.next_page_token)
 
 
 def collections_request(

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from sessions_client import Record
-from sessions_client._convert._records import read_record, read_record_later
+from sessions_client._convert._records import read_list, read_record
 from sessions_proto.v1 import records_pb2 as pb
 
 FULL = pb.Record(
@@ -22,6 +22,11 @@ FULL = pb.Record(
 FULL.labels["kind"] = "note"
 FULL.time.seconds, FULL.create_time.seconds, FULL.update_time.seconds = 1, 2, 3
 FULL.expire_time.seconds, FULL.ttl.seconds = 4, 5
+
+
+def read_record_later(wire: pb.Record) -> Record:
+    """The record as part of a list."""
+    return read_list(pb.ListRecordsResponse(records=[pb.Record(), wire]))[1]
 
 
 def itself(record: Record) -> Record:
