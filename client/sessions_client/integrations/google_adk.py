@@ -18,6 +18,7 @@ import json
 import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from google.adk.errors._stale_session_error import StaleSessionError
@@ -118,9 +119,9 @@ class SessionsSessionService(BaseSessionService):
         wanted = _EVERYTHING
         if config and config.num_recent_events is not None and not config.after_timestamp:
             wanted = config.num_recent_events
-        lists = [_own_state(key), *_shared(app_name, user_id)]
+        lists = [_own_state(key, app_name, user_id), *_shared(app_name, user_id)]
         head, history, *pages = await self._client.sessions.read(
-            ops.read_record(head_name(key)),
+            ops.read_record(_head_name(key, app_name, user_id)),
             ops.read_history(key, limit=min(max(wanted, 1), _PAGE)),
             *(list_of(each) for each in lists),
         )
@@ -138,33 +139,35 @@ class SessionsSessionService(BaseSessionService):
 
     async def list_sessions(self, *, app_name: str, user_id: str | None = None) -> ListSessionsResponse:
         """The sessions of one user or of all, with state but without events, the last changed at the end."""
-        labels = {"app": part(app_name)} | ({} if user_id is None else {"user": part(user_id)})
-        everywhere = {"scope": Scope(all_sessions=True), "filter": labels}
         known = [] if user_id is None else [user_id]
         heads, states, app, *of_known = await self._lists(
-            {**everywhere, "collection": _HEADS},
-            {**everywhere, "collection": _STATES},
+            _of_all_sessions(_HEADS, app_name, user_id),
+            _of_all_sessions(_STATES, app_name, user_id),
             *(_app_state(app_name), *(_user_state(app_name, each) for each in known)),
         )
-        found = {str(record.name.scope.session_id): payloads.load(record.value) for record in heads}
-        others = sorted({each["user"] for each in found.values()}.difference(known))
-        of_others = await self._lists(*(_user_state(app_name, each) for each in others))
-        shared = dict(zip([*known, *others], map(_values, [*of_known, *of_others]), strict=True))
-        own: dict[str, list[Record]] = {key: [] for key in found}
-        for record in states:
-            own.get(str(record.name.scope.session_id), []).append(record)
+        found = [payloads.load(record.value) for record in heads]
+        found.sort(key=itemgetter("update_time", "user", "id"))
+        others = sorted({each["user"] for each in found}.difference(known))
+        of_users = of_known + await self._lists(*(_user_state(app_name, each) for each in others))
         of_app = _values(app)
+        shared = {
+            user: _merged({}, of_app, _values(of_user))
+            for user, of_user in zip([*known, *others], of_users, strict=True)
+        }
+        own: dict[tuple[str, str], dict[str, Any]] = {}
+        for record in states:
+            user, name, key, value = payloads.load(record.value)
+            own.setdefault((user, name), {})[key] = value
         sessions = [
             Session(
                 app_name=app_name,
                 user_id=each["user"],
                 id=each["id"],
-                state=_merged(_values(own[key]), of_app, shared[each["user"]]),
+                state={**own.get((each["user"], each["id"]), {}), **shared[each["user"]]},
                 last_update_time=each["update_time"],
             )
-            for key, each in found.items()
+            for each in found
         ]
-        sessions.sort(key=lambda each: (each.last_update_time, each.user_id, each.id))
         return ListSessionsResponse(sessions=sessions)
 
     async def delete_session(self, *, app_name: str, user_id: str, session_id: str) -> None:
@@ -222,7 +225,8 @@ class SessionsSessionService(BaseSessionService):
         """The marker of the stored state, for a session object that has none but whose time or last event is the
         newest."""
         head, history = await self._client.sessions.read(
-            ops.read_record(head_name(key)), ops.read_history(key, limit=1)
+            ops.read_record(_head_name(key, session.app_name, session.user_id)),
+            ops.read_history(key, limit=1),
         )
         if head is None:
             raise NotFound(f"There is no session {session.id!r}.")
@@ -288,28 +292,37 @@ def new_session(
     )
 
 
-def head_name(key: str) -> RecordName:
-    return RecordName(Scope(session_id=key), _HEADS)
+def _head_name(key: str, app_name: str, user_id: str) -> RecordName:
+    return RecordName(Scope(session_id=key), _of_user(_HEADS, app_name, user_id))
 
 
 def put_head(key: str, session: Session, now: float, *, if_absent: bool = False) -> ops.Operation:
     """Writes the session's owner and when it changed."""
     value = {"app": session.app_name, "user": session.user_id, "id": session.id, "update_time": now}
     return ops.put(
-        head_name(key),
+        _head_name(key, session.app_name, session.user_id),
         payloads.dump(value),
         value_type=payloads.JSON,
-        labels=_labels(session),
         if_absent=if_absent,
     )
 
 
-def _labels(session: Session) -> dict[str, str]:
-    return {"app": part(session.app_name), "user": part(session.user_id)}
+def _of_user(kind: tuple[str, ...], app_name: str, user_id: str) -> tuple[str, ...]:
+    """The collection of a user's records in their sessions: a list of it takes one range of an index, and one by labels
+    would look up each record."""
+    return (*kind, part(app_name), part(user_id))
 
 
-def _own_state(key: str) -> dict[str, Any]:
-    return {"scope": Scope(session_id=key), "collection": _STATES}
+def _of_all_sessions(kind: tuple[str, ...], app_name: str, user_id: str | None) -> dict[str, Any]:
+    """The records of all sessions of a user, or of all users."""
+    everywhere = Scope(all_sessions=True)
+    if user_id is None:
+        return {"scope": everywhere, "collection": (*kind, part(app_name)), "subtree": True}
+    return {"scope": everywhere, "collection": _of_user(kind, app_name, user_id)}
+
+
+def _own_state(key: str, app_name: str, user_id: str) -> dict[str, Any]:
+    return {"scope": Scope(session_id=key), "collection": _of_user(_STATES, app_name, user_id)}
 
 
 def _app_state(app_name: str) -> dict[str, Any]:
@@ -327,18 +340,18 @@ def _shared(app_name: str, user_id: str) -> list[dict[str, Any]]:
 def put_states(
     key: str, session: Session, deltas: Mapping[str, Mapping[str, Any]], *, if_absent: bool = False
 ) -> list[ops.Operation]:
-    """One record for each key of a state; the value includes the key, which may be longer than a record's."""
+    """One record for each key of a state. Its value includes the key, which may be longer than a record's, and before
+    it the user and the id of a session: to convert the name of each record would take a list longer."""
     places = {
-        "session": _own_state(key),
+        "session": _own_state(key, session.app_name, session.user_id),
         "app": _app_state(session.app_name),
         "user": _user_state(session.app_name, session.user_id),
     }
     return [
         ops.put(
             RecordName(place["scope"], place["collection"], key_of(name)),
-            payloads.dump([name, value]),
+            payloads.dump([*((session.user_id, session.id) if kind == "session" else ()), name, value]),
             value_type=payloads.JSON,
-            labels=_labels(session) if kind == "session" else None,
             if_absent=if_absent,
         )
         for kind, place in places.items()
@@ -347,7 +360,7 @@ def put_states(
 
 
 def _values(records: Iterable[Record]) -> dict[str, Any]:
-    return dict(payloads.load(record.value) for record in records)
+    return dict(payloads.load(record.value)[-2:] for record in records)
 
 
 def _merged(own: dict[str, Any], app: dict[str, Any], user: dict[str, Any]) -> dict[str, Any]:
