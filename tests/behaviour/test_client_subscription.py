@@ -79,6 +79,22 @@ async def test_only_requested_types_are_delivered(client: AsyncClient, session: 
         assert [event.type for event in await take(subscription, 1)] == ["message"]
 
 
+async def test_types_callback_and_position_may_be_given_by_place(
+    client: AsyncClient, session: Session
+) -> None:
+    await say(client, session, "a", "b")
+    delivered: list[Event] = []
+    arrived = asyncio.Event()
+
+    def note(event: Event) -> None:
+        delivered.append(event)
+        arrived.set()
+
+    async with client.sessions.subscribe(session.id, ["message"], note, 2):
+        await asyncio.wait_for(arrived.wait(), 30)
+    assert [event.sequence for event in delivered] == [3]
+
+
 async def test_the_deletion_is_the_last_event(client: AsyncClient, session: Session) -> None:
     async with client.sessions.subscribe(session.id) as subscription:
         await client.sessions.delete(session.id)
