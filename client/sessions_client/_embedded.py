@@ -44,6 +44,9 @@ _ENDINGS: Final = (".db", ".sqlite", ".sqlite3")
 _KEPT_VARIABLES: Final = ("SESSIONS_KEYRING", "SESSIONS_LOG_LEVEL")
 """Environment settings that a shared server inherits; the others are for servers started by the user."""
 
+_FILE_SETTING: Final = "SESSIONS_DATABASE_URL"
+"""How a server's own sentences name what is the client's target here."""
+
 _NEEDS_SERVER: Final = (
     "A database file is served by the server's own code, which is not installed; install it with "
     "`pip install 'sessions[server]'`, or give the address of a server."
@@ -74,7 +77,9 @@ def embedded_of(target: object) -> Embedded | None:
         return InMemory()
     if isinstance(target, os.PathLike):
         return SharedFile(Path(target))
-    if isinstance(target, str) and (target.startswith(("./", "../", "/", "~")) or target.endswith(_ENDINGS)):
+    if not isinstance(target, str) or "://" in target:
+        return None
+    if target.startswith(("./", "../", "/", "~")) or target.endswith(_ENDINGS):
         return SharedFile(Path(target).expanduser())
     return None
 
@@ -221,7 +226,8 @@ class SharedFile:
         if any("No module named sessions_server" in line for line in lines):
             return _NEEDS_SERVER
         last = next((line for line in reversed(lines) if line.strip()), "")
-        return last.removeprefix("sessions-server: ") or (
+        sentence = last.removeprefix("sessions-server: ")
+        return sentence.replace(f" in {_FILE_SETTING}", "").replace(_FILE_SETTING, "the path") or (
             f"The server of {self._path} did not start within {START_SECONDS:.0f} s, or without a reason; retry."
         )
 

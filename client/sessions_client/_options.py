@@ -98,6 +98,8 @@ def target_of(
 ) -> Target:
     """Interprets the constructor's `target`, `tls` and `proxy`. `local` is as in `Target`. Raises InvalidArgument if
     they cannot work."""
+    if local is not None and tls:
+        raise refused("tls", "is for servers; leave it out for a database file or `:memory:`.")
     several = _addresses(addresses)
     address = several[0] if len(several) == 1 else _list_target(several)
     hosts = tuple(_host_and_port(one) for one in several if not _is_grpcs_own(one))
@@ -151,7 +153,7 @@ def _is_grpcs_own(address: str) -> bool:
         raise refused(
             "target",
             f"cannot begin with `{scheme[1]}://`; write host and port alone, such as `127.0.0.1:50051`, "
-            "and say `tls=True` for TLS.",
+            "and say `tls=True` for TLS. For a database file, write its path.",
         )
     return scheme[1].lower() in _SCHEMES
 

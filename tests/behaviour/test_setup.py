@@ -240,7 +240,7 @@ def test_a_missing_postgresql_extra_is_named(tmp_path: Path, monkeypatch: pytest
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("folder", "folder is a folder; name a file in SESSIONS_DATABASE_URL."),
+        ("folder", "folder is a folder; name a file, such as folder/sessions.db."),
         (
             "text",
             "text is not a SQLite database, and was left unchanged; name another file in SESSIONS_DATABASE_URL.",

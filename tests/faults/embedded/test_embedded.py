@@ -227,6 +227,19 @@ def test_a_folder_that_cannot_be_used_is_reported(tmp_path: Path, folder: str) -
         client.ping()
 
 
+def test_a_file_that_cannot_be_used_is_reported_without_the_settings_of_a_server(tmp_path: Path) -> None:
+    (tmp_path / "text.db").write_text("something else entirely\n" * 100)
+    unusable = {
+        "text.db": "text.db is not a SQLite database, and was left unchanged; name another file.",
+        ".": f"{tmp_path} is a folder; name a file, such as {tmp_path / 'sessions.db'}.",
+        f"{'x' * 300}.db": "cannot be opened (File name too long); name another file.",
+    }
+    for name, sentence in unusable.items():
+        with Client(tmp_path / name) as client, pytest.raises(Unavailable) as refused:
+            client.ping()
+        assert str(refused.value).endswith(sentence)
+
+
 def test_another_version_is_told_which_process_serves_the_file(
     database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

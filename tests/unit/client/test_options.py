@@ -261,6 +261,12 @@ def test_the_constructor_refuses_invalid_options(client: Any) -> None:
         client("localhost:1", timeout=-1)
     with pytest.raises(InvalidArgument, match="target"):
         client("")
+    with pytest.raises(InvalidArgument, match=r"tls: is for servers; leave it out for a database file"):
+        client(":memory:", tls=True)
+    with pytest.raises(
+        InvalidArgument, match=r"cannot begin with `sqlite://`.* For a database file, write its path"
+    ):
+        client("sqlite:///chat.db")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
@@ -90,8 +91,18 @@ class SqliteBackend(Backend):
         return self.path is None or not self.path.exists()
 
     def check(self) -> None:
-        if self.path is not None and self.path.is_dir():  # before a file is created next to it
-            raise StoreRefused(f"{self.path} is a folder; name a file in {SETTING}.")
+        if self.path is None:
+            return
+        try:
+            is_folder = stat.S_ISDIR(self.path.stat().st_mode)
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
+            return  # opening it says why it cannot be opened, if it cannot be made
+        except OSError as error:
+            raise StoreRefused(
+                f"The database {self.path} cannot be opened ({error.strerror}); name another file in {SETTING}."
+            ) from None
+        if is_folder:  # before a file is created next to it
+            raise StoreRefused(f"{self.path} is a folder; name a file, such as {self.path / 'sessions.db'}.")
 
     async def survey(self, *, allow_unsafe: bool = False) -> Survey:
         return survey(self.path)
