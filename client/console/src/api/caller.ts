@@ -3,7 +3,7 @@
 import { computed, signal } from "@preact/signals";
 import { token, tokenWanted } from "./client";
 
-export interface Caller {
+interface Caller {
   tenant: string;
   name: string;
   access: "read" | "write";

@@ -49,7 +49,7 @@ export function violationAt(problem: Problem | null, ...fields: string[]): strin
   return found.map(({ description }) => capitalised(description)).join(" ");
 }
 
-export function capitalised(sentence: string): string {
+function capitalised(sentence: string): string {
   return sentence.charAt(0).toUpperCase() + sentence.slice(1);
 }
 

@@ -14,7 +14,7 @@ export type Connection =
   /** The service refused, and retrying would not help. */
   | { kind: "refused"; problem: Problem };
 
-export interface Watcher {
+interface Watcher {
   /** Events in order, as many as arrived at once. */
   events(batch: Event[]): void;
   /** Pieces of messages being written, as many as arrived at once. */

@@ -23,8 +23,6 @@ export const KINDS = [
   "deleted",
 ] as const;
 
-export type Kind = (typeof KINDS)[number];
-
 export function kindOf(event: Event): string {
   return EventType[event.type]?.toLowerCase() ?? "unknown";
 }

@@ -26,7 +26,7 @@ export function formatPlural(value: number | bigint, one: string, many = `${one}
   return `${formatCount(value)} ${Number(value) === 1 ? one : many}`;
 }
 
-export function toDate(time: Timestamp): Date {
+function toDate(time: Timestamp): Date {
   return new Date(Number(time.seconds) * SECOND + time.nanos / 1e6);
 }
 

@@ -17,7 +17,7 @@ export interface Speech {
   data?: { [key: string]: Json } | undefined;
 }
 
-export interface Paired<T extends Speech> {
+interface Paired<T extends Speech> {
   message: T;
   calls: { call: ToolCall; result: T | null }[];
   /** Whether the call that this message responds to is shown elsewhere, with this as its result. */

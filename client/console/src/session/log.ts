@@ -8,7 +8,7 @@ import { Drafts } from "./drafts";
 import type { Event } from "../proto/sessions/v1/sessions_pb";
 
 /** How many events to read at first, and with each step back. */
-export const WINDOW = 10_000n;
+const WINDOW = 10_000n;
 
 export class EventLog {
   /** The events in order; `version` increases when they change. */

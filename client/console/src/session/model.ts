@@ -12,7 +12,7 @@ import { EventLog } from "./log";
 const SETTLE = 120;
 
 /** The session as of an event. */
-export interface Past {
+interface Past {
   at: bigint;
   session: Session | null;
   context: Context | null;

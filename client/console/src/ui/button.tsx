@@ -5,7 +5,7 @@ import { useId } from "preact/hooks";
 import { Icon, type IconName } from "./icons";
 import { say } from "./toasts";
 
-export interface ButtonProps {
+interface ButtonProps {
   children?: ComponentChildren;
   icon?: IconName;
   /** The accessible name, if there is only an icon. */

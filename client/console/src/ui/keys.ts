@@ -3,7 +3,7 @@
 import { useEffect, useRef } from "preact/hooks";
 import { signal } from "@preact/signals";
 
-export interface Key {
+interface Key {
   /** A value of `KeyboardEvent.key`. */
   key: string;
   /** What it does, for the list. */

@@ -4,7 +4,7 @@ import { useState } from "preact/hooks";
 import { cut } from "../lib/json";
 import { formatBytes } from "../lib/format";
 
-export const SHOWN = 2048;
+const SHOWN = 2048;
 
 export function LongText({ text }: { text: string }) {
   const [isWhole, setWhole] = useState(false);
