@@ -18,13 +18,13 @@ from connectrpc.method import IdempotencyLevel, MethodInfo, StreamType
 from connectrpc.server import ConnectASGIApplication, Endpoint
 from google.protobuf.message_factory import GetMessageClass
 
-from sessions_server.domain.errors import LimitExceeded, MalformedRequest
+from sessions_server.domain.errors import MalformedRequest
 from sessions_server.domain.ports import Access
 from sessions_server.http import protojson
 from sessions_server.http.errors import connect_error, refusing
 from sessions_server.http.heads import content_type
 from sessions_server.http.protojson import Json
-from sessions_server.rpc.calls import REQUEST_BYTES, Call, Calls, Method, Refused, Transport, Write
+from sessions_server.rpc.calls import REQUEST_BYTES, Call, Calls, Method, Refused, Transport, Write, too_large
 
 if TYPE_CHECKING:
     from connectrpc.request import RequestContext
@@ -119,7 +119,7 @@ def explained(error: Exception) -> Exception:
     if error.code in (Code.CANCELED, Code.DEADLINE_EXCEEDED):
         return CallerGone()
     if error.code is Code.RESOURCE_EXHAUSTED:
-        return LimitExceeded("A request has at most 4 MiB; split it into several.", field="request")
+        return too_large()
     return MalformedRequest(
         "The body cannot be read: check its framing, its compression (gzip or none), and that there is one message "
         "where the method takes one."

@@ -61,7 +61,8 @@ async def _read_lines(request: Request, kind: type[Message]) -> AsyncIterator[by
                     yield await protojson.read(Json(line), kind)
             if len(rest) > REQUEST_BYTES:
                 raise LimitExceeded(
-                    "A line has at most 4 MiB; split the request into several.", field="request"
+                    f"A line has at most {REQUEST_BYTES // 2**20} MiB; split the request into several.",
+                    field="request",
                 )
     except ClientDisconnect:
         raise CallerGone from None

@@ -40,7 +40,7 @@ from sessions_server.rpc.errors import (
     printable,
     refusal,
 )
-from sessions_server.rpc.methods import REQUEST_BYTES, Method, Servicer, methods_of
+from sessions_server.rpc.methods import REQUEST_BYTES, Method, Servicer, methods_of, too_large
 from sessions_server.rpc.quotas import Bounds, Quota
 from sessions_server.rpc.streams import StreamBounds, Streams, idle_limit
 
@@ -58,7 +58,17 @@ Headers = Collection[tuple[str, str | bytes]]
 """The headers of a call; names are in lower case."""
 Write = Callable[[bytes], Awaitable[None]]
 
-__all__ = ["REQUEST_BYTES", "Call", "CallLimits", "Calls", "Method", "Refused", "Transport", "Write"]
+__all__ = [
+    "REQUEST_BYTES",
+    "Call",
+    "CallLimits",
+    "Calls",
+    "Method",
+    "Refused",
+    "Transport",
+    "Write",
+    "too_large",
+]
 """What drivers import."""
 
 logger = logging.getLogger(__name__)

@@ -64,12 +64,18 @@ def needed_access(method: MethodDescriptor) -> Access:
     return Access.READ if reads else Access.WRITE
 
 
+def too_large() -> LimitExceeded:
+    return LimitExceeded(
+        f"A request has at most {REQUEST_BYTES // 2**20} MiB; split it into several.", field="request"
+    )
+
+
 def _parser(message: type[Message]) -> Parse:
     read = message.FromString
 
     def parse(raw: bytes) -> Message:
         if len(raw) > REQUEST_BYTES:
-            raise LimitExceeded("A request has at most 4 MiB; split it into several.", field="request")
+            raise too_large()
         try:
             return read(raw)
         except DecodeError:
