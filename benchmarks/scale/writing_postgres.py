@@ -12,6 +12,7 @@ import asyncio
 import statistics
 import sys
 import time
+from functools import partial
 from typing import Final
 
 import psutil
@@ -63,7 +64,7 @@ async def measure(url: str, count: int, sessions: int) -> dict[str, float]:
         for _ in range(ROUNDS):
             batch = list(commits(keys, count))
             started = time.process_time()
-            await core.store.transact(lambda transaction: spent.transact(transaction, batch))  # noqa: B023
+            await core.store.transact(partial(spent.transact, commits=batch))
             totals.append(time.process_time() - started)
         database = (await database_seconds(url) - before) / ROUNDS
     parts = {name: statistics.median(getattr(spent, name)) for name in ("load", "decide", "save")}

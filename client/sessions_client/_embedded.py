@@ -111,7 +111,7 @@ class InMemory:
                 self._stop = weakref.finalize(self, server.InMemory(self.address, self.local).close)
                 # At exit too, and before executors stop accepting work, which an orderly stop needs. `atexit` is too
                 # late: https://github.com/python/cpython/issues/83993
-                threading._register_atexit(self._stop)  # type: ignore[attr-defined]
+                threading._register_atexit(self._stop)  # type: ignore[attr-defined]  # it is not public
 
     def close(self) -> None:
         with self._lock:

@@ -92,8 +92,12 @@ class SessionJournal:
         await self._calls.call("end", session_id=self._session_id, request_id=self._id_of("end"))
 
     async def _create(self, name: str) -> None:
-        session = {"user_id": USER, "session_id": self._session_id, "if_exists": "return"}
-        session["metadata"] = {"task": name, "run_id": self._run_id}  # type: ignore[assignment]
+        session: dict[str, Any] = {
+            "user_id": USER,
+            "session_id": self._session_id,
+            "if_exists": "return",
+            "metadata": {"task": name, "run_id": self._run_id},
+        }
         try:
             # It contains copies of steps' outputs, including those from encrypted sessions.
             await self._calls.call("create", **session, storage_options={"encryption": True})

@@ -54,6 +54,7 @@ async def _share(settings: Settings, *, local: Path, lease: Path, gate: int, abo
 
     configure_logging(settings)
     stop = asyncio.Event()
+    leaving: list[asyncio.Task[None]] = []
 
     def ready(addresses: Addresses) -> None:
         about.write_text(json.dumps({"version": version("sessions"), "process": os.getpid()}))
@@ -62,7 +63,6 @@ async def _share(settings: Settings, *, local: Path, lease: Path, gate: int, abo
         fcntl.flock(gate, fcntl.LOCK_UN)
         leaving.append(asyncio.ensure_future(_leave_with_the_last(stop, lease=lease, gate=gate)))
 
-    leaving: list[asyncio.Task[None]] = []
     await serve_until(stop, settings, ready=ready, local=local)
 
 

@@ -25,7 +25,7 @@ class Http1(HttpToolsProtocol):
 
     _head_timer: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         super().connection_made(transport)
         self._await_head()
 
@@ -70,7 +70,7 @@ class Http2(ZttpH2Protocol):
                 while (cycle.stream.pending_bytes or 0) > PENDING_BYTES and not cycle.disconnected:
                     await self._moved.wait()
 
-            cycle.send = send_and_wait  # type: ignore[method-assign]
+            cycle.send = send_and_wait  # type: ignore[method-assign]  # the application is given this method
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -104,7 +104,7 @@ class ByAlpn(asyncio.Protocol):
             "_loop": _loop,
         }
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         agreed = transport.get_extra_info("ssl_object").selected_alpn_protocol()
         chosen = Http2(**self._options) if agreed == "h2" else Http1(**self._options)
         transport.set_protocol(chosen)

@@ -61,8 +61,7 @@ def logged_handshakes() -> Iterator[None]:
     reading, writing = os.pipe()
     os.dup2(writing, STANDARD_ERROR)
     os.close(writing)
-    # Never closed, since log handlers may keep a reference.
-    sys.stderr = open(  # noqa: SIM115
+    sys.stderr = open(  # noqa: SIM115  # never closed, since log handlers may keep a reference
         os.dup(real), "w", buffering=1, encoding=ours.encoding, errors=ours.errors, closefd=False
     )
     relay = threading.Thread(target=_relay, args=(reading, real), name="gRPC's standard error", daemon=True)

@@ -107,7 +107,7 @@ def put_value(target: Value, value: Json) -> None:
     elif value is None:
         target.null_value = 0  # type: ignore[assignment]  # the only value of its enum
     elif kind is bool:
-        target.bool_value = value  # type: ignore[assignment]
+        target.bool_value = value  # type: ignore[assignment]  # as above
     elif isinstance(value, dict):
         put_object(target.struct_value, value)
     elif isinstance(value, list):
@@ -116,4 +116,4 @@ def put_value(target: Value, value: Json) -> None:
         for item in value:
             put_value(items.values.add(), item)
     else:
-        target.number_value = value  # type: ignore[assignment]
+        target.number_value = value  # type: ignore[assignment]  # what is left
