@@ -20,7 +20,10 @@ def span(text: str) -> timedelta:
     found = _SPAN.fullmatch(text.strip())
     if found is None:
         raise typer.BadParameter(f"`{text}` is not a duration; write 90s, 30m, 12h or 7d.")
-    return timedelta(seconds=float(found[1]) * _UNITS[found[2] or "s"])
+    try:
+        return timedelta(seconds=float(found[1]) * _UNITS[found[2] or "s"])
+    except OverflowError:
+        raise typer.BadParameter(f"`{text}` is too long; write at most 3650d.") from None
 
 
 def json_value(text: str) -> Any:
@@ -28,7 +31,7 @@ def json_value(text: str) -> Any:
     source = read_text(text)
     try:
         return json.loads(source)
-    except ValueError:
+    except (ValueError, RecursionError):
         if source is text and not text.lstrip().startswith(("{", "[", '"')):
             return text
         raise typer.BadParameter(f"This is not JSON: {source[:80]}") from None
@@ -60,6 +63,8 @@ def read_text(text: str) -> str:
     if text.startswith("@") and len(text) > 1:
         try:
             return Path(text[1:]).read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            raise typer.BadParameter(f"{text[1:]} cannot be read ({error}).") from error
+        except OSError as error:
+            raise typer.BadParameter(f"{text[1:]} cannot be read ({error.strerror}).") from error
+        except UnicodeDecodeError as error:
+            raise typer.BadParameter(f"{text[1:]} is not UTF-8 text.") from error
     return text

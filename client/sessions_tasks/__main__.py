@@ -127,7 +127,7 @@ def _inputs(pairs: list[str]) -> dict[str, Any]:
         if name.endswith(":"):
             try:
                 inputs[name[:-1]] = json.loads(text)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise typer.BadParameter(
                     f"--input {name[:-1]} is not JSON: {error}. Use = for text."
                 ) from None

@@ -23,10 +23,12 @@ Create = Callable[..., str]
         (["get", "nobody"], 3, "no such session"),
         (["get"], 2, "Missing argument"),
         (["create", "--user", "u", "--timeout", "soon"], 2, "write 90s, 30m, 12h or 7d"),
+        (["create", "--user", "u", "--timeout", "99999999999999d"], 2, "is too long; write at most 3650d"),
         (["create", "--user", ""], 2, "user_id"),
         (["search", "{"], 2, "not JSON"),
+        (["search", "[" * 20_000], 2, "not JSON"),
         (["search", "[]"], 2, "A JSON object is needed"),
-        (["import", "nothing.json"], 2, "cannot be read"),
+        (["import", "nothing.json"], 2, "nothing.json cannot be read (No such file or directory)."),
         (["completion", "tcsh"], 2, "bash"),
         (["list", "--profile", "nowhere"], 2, "no profile `nowhere`"),
         (["tail", "nobody", "--from-start"], 3, "no such session"),
@@ -40,6 +42,14 @@ def test_a_failure_prints_a_sentence_and_exits_with_its_code(
     assert done.returncode == code, done.stderr
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_an_export_that_cannot_be_written_is_reported(shell: Shell, create: Create) -> None:
+    done = shell.run("export", create(), "--file", "nowhere/session.ndjson")
+    assert done.returncode == 1
+    assert done.stderr.startswith(
+        "sessions: nowhere/session.ndjson cannot be written (No such file or directory); name a file in a folder"
+    )
 
 
 def test_an_unreachable_server_is_reported_at_once(tmp_path: Path) -> None:

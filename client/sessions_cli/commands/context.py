@@ -131,7 +131,7 @@ class _Editing:
             text = _in_editor(text)
             try:
                 wanted = json.loads(text)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 typer.echo(f"This is not JSON: {error}", err=True)
             else:
                 if isinstance(wanted, dict):

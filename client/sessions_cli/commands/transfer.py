@@ -36,8 +36,13 @@ def export(
         sys.stdout.write(text)
         return
     fresh = file.with_name(f"{file.name}.part")
-    fresh.write_text(text, encoding="utf-8")
-    fresh.replace(file)
+    try:
+        fresh.write_text(text, encoding="utf-8")
+        fresh.replace(file)
+    except OSError as error:
+        raise Failed(
+            f"{file} cannot be written ({error.strerror}); name a file in a folder with room."
+        ) from error
     typer.echo(f"{id_} is in {file}", err=True)
 
 
