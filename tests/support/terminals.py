@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import pty
 import re
 import signal
 import subprocess
 import sys
+import termios
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import Final, Self
 
 import pexpect
 import pyte
+from pexpect.fdpexpect import fdspawn
 
 from tests.support.processes import ending
 from tests.support.server import SOURCES
@@ -24,6 +27,14 @@ SECONDS: Final = 60
 """Far longer than anything takes; a screen that never shows the expected text fails."""
 
 PROGRAM: Final = [sys.executable, "-m", "sessions_cli"]
+
+_ON_ITS_TERMINAL: Final = [
+    sys.executable,
+    "-ISc",
+    "import os, sys; os.login_tty(0); os.execv(sys.argv[1], sys.argv[1:])",
+]
+"""Starts a program that controls the terminal on its standard input. The tests themselves must not fork for that, as
+`pty.fork` does: in a child of a process that has used gRPC, its threads print errors, or end the child."""
 
 
 class Shell:
@@ -83,50 +94,54 @@ class Shell:
     @contextmanager
     def terminal(self, *arguments: str, env: Mapping[str, str] | None = None) -> Iterator[Terminal]:
         """Starts a command in a terminal."""
-        child: pexpect.spawn[bytes] = pexpect.spawn(
-            PROGRAM[0],
-            [*PROGRAM[1:], *arguments],
-            cwd=str(self.folder),
+        screen, end = pty.openpty()
+        termios.tcsetwinsize(screen, (LINES, COLUMNS))
+        process = subprocess.Popen(
+            [*_ON_ITS_TERMINAL, *PROGRAM, *arguments],
+            cwd=self.folder,
             env={**self.env, **(env or {})},
-            dimensions=(LINES, COLUMNS),
-            timeout=SECONDS,
+            stdin=end,
+            stdout=end,
+            stderr=end,
         )
-        try:
-            yield Terminal(child)
-        finally:
-            child.close(force=True)
+        os.close(end)
+        with ending(process):
+            try:
+                yield Terminal(process, screen)
+            finally:
+                os.close(screen)
 
 
 class Terminal:
     """The screen of a command."""
 
-    def __init__(self, child: pexpect.spawn[bytes]) -> None:
-        self._child = child
+    def __init__(self, process: subprocess.Popen[bytes], screen: int) -> None:
+        self._process = process
+        self._pty: fdspawn[bytes] = fdspawn(screen, timeout=SECONDS)
         self._screen = pyte.Screen(COLUMNS, LINES)
         self._stream = pyte.ByteStream(self._screen)
 
     def wait_for(self, pattern: str) -> Self:
         """Returns when the command's output matches."""
-        self._child.expect(pattern.encode())
-        for output in (self._child.before, self._child.after):
+        self._pty.expect(pattern.encode())
+        for output in (self._pty.before, self._pty.after):
             self._feed(output)
         return self
 
     def type(self, text: str) -> Self:
-        self._child.send(text)
+        self._pty.send(text)
         return self
 
     def interrupt(self) -> Self:
         """Presses Ctrl-C."""
-        self._child.kill(signal.SIGINT)
+        self._process.send_signal(signal.SIGINT)
         return self
 
     def end(self) -> int:
         """Waits until the command exits; returns its exit code."""
-        self._child.expect(pexpect.EOF)
-        self._feed(self._child.before)
-        self._child.wait()
-        return int(self._child.exitstatus if self._child.exitstatus is not None else -1)
+        self._pty.expect(pexpect.EOF)
+        self._feed(self._pty.before)
+        return self._process.wait()
 
     @property
     def text(self) -> str:
