@@ -28,12 +28,12 @@ def main() -> None:
 
 def _explain(error: Exception) -> int:
     """Errors of the client already are sentences; anything else is a bug and shows its traceback."""
-    from sessions_cli.exits import exit_code_of
+    from sessions_cli.exits import exit_code_of, sentence_of
     from sessions_client import SessionsError
 
     if not isinstance(error, SessionsError):
         raise error
-    return _say(error.message, exit_code_of(error))
+    return _say(sentence_of(error), exit_code_of(error))
 
 
 def _say(sentence: str, code: int) -> int:

@@ -26,6 +26,18 @@ NOT_ALLOWED: Final = 6
 INTERRUPTED: Final = 130
 CLOSED_PIPE: Final = 141
 
+_SENTENCES: Final = {
+    "UNAUTHENTICATED": "The server asks for a token, and got none or one that is not valid; give it in SESSIONS_TOKEN, "
+    "or in a profile with --token-file.",
+    "SESSION_ALREADY_EXISTS": "A session with this id exists. Choose another id, with --id or --as; or show it with "
+    "`sessions create --or-get`, or replace it with `sessions import --replace`.",
+    "CURSOR_AHEAD": "This position is after the session's last event; `sessions get ID --fields last_sequence` shows "
+    "that one.",
+    "LOG_REPLACED": "This position belongs to another log: the session was deleted and created again, or its last "
+    "events were lost in a failover or a restore of the database; begin again with --from-start.",
+}
+"""By the reason of an error: the server's advice names fields, and a user of the command line needs options."""
+
 
 class Failed(Exception):
     """Ends the command with a sentence and an exit code."""
@@ -51,6 +63,11 @@ def exit_code_of(error: SessionsError) -> int:
         client.InvalidArgument: USAGE,
     }
     return next((code for kind, code in codes.items() if isinstance(error, kind)), FAILED)
+
+
+def sentence_of(error: SessionsError) -> str:
+    """What to tell the user about an error of the client."""
+    return _SENTENCES.get(error.reason, error.message)
 
 
 def guarded(command: Callable[..., None]) -> Callable[..., None]:

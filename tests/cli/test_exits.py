@@ -52,6 +52,15 @@ def test_an_export_that_cannot_be_written_is_reported(shell: Shell, create: Crea
     )
 
 
+def test_advice_names_the_options_of_the_command_line(shell: Shell, create: Create) -> None:
+    name = create()
+    assert "--id or --as" in shell.run("create", "--user", "u", "--id", name).stderr
+    ahead = shell.run("tail", name, "--after", "99")
+    assert (ahead.returncode, "sessions get ID --fields last_sequence" in ahead.stderr) == (1, True)
+    replaced = shell.run("tail", name, "--after", "1", "--log-id", "another")
+    assert (replaced.returncode, "--from-start" in replaced.stderr) == (1, True)
+
+
 def test_an_unreachable_server_is_reported_at_once(tmp_path: Path) -> None:
     shell = Shell(tmp_path, f"127.0.0.1:{free_port()}")
     done = shell.run("list")
@@ -74,7 +83,8 @@ def test_missing_permission_is_reported(tmp_path: Path) -> None:
     token = made.stderr.split()[-1]
     with start_server(tmp_path, env={"SESSIONS_TOKENS": str(tokens)}) as server:
         shell = Shell(tmp_path, server.address)
-        assert shell.run("list").returncode == 6
+        refused = shell.run("list")
+        assert (refused.returncode, "SESSIONS_TOKEN" in refused.stderr) == (6, True)
         assert shell.run("list", env={"SESSIONS_TOKEN": token}).returncode == 0
         (tmp_path / "token").write_text(f"{token}\n")
         assert shell.run("list", env={"SESSIONS_TOKEN_FILE": str(tmp_path / "token")}).returncode == 0
