@@ -174,7 +174,7 @@ def _plain(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, str):
-        return str(value)
+        return _text(value)
     if isinstance(value, Mapping):
         return {_key(key): _plain(each) for key, each in value.items()}
     if callable(value) or not hasattr(value, "__iter__"):
@@ -185,7 +185,15 @@ def _plain(value: Any) -> Any:
 def _key(key: Any) -> str:
     if not isinstance(key, str):
         raise ValueError(f"a key of its value is {key!r}, and JSON's keys are strings")
-    return key
+    return _text(key)
+
+
+def _text(value: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError("its text has half of a surrogate pair, which is not valid Unicode") from None
+    return str(value)
 
 
 def _answer(line: str) -> dict[str, Any]:

@@ -94,7 +94,13 @@ def _ignore(progress: Progress) -> None:
 
 def _checked_inputs(task: Task, inputs: Mapping[str, Any]) -> Any:
     try:
-        given = json.loads(json.dumps(dict(inputs), allow_nan=False))
+        text = json.dumps(dict(inputs), allow_nan=False, ensure_ascii=False)
+        text.encode()
+        given = json.loads(text)
+    except UnicodeEncodeError as error:
+        raise InvalidInputs(
+            "The inputs have half of a surrogate pair, which is not valid Unicode."
+        ) from error
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidInputs(f"The inputs are not JSON: {error}.") from error
     wrong = [] if task.input_schema is None else [*violations(task.input_schema.plain, given)]

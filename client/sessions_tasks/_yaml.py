@@ -225,6 +225,12 @@ class _Composer:
         return isinstance(event, yaml.ScalarEvent) and event.style is None and event.value == "<<"
 
     def _scalar(self, event: Any) -> Scalar:
+        if re.search("[\ud800-\udfff]", event.value):
+            self._add(
+                _mark(event),
+                "This has half of a surrogate pair, which is no character. Write the whole character.",
+            )
+            return None
         tag = event.tag
         if tag is None:
             tag = self._resolver.resolve(yaml.ScalarNode, event.value, event.implicit)

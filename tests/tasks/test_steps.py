@@ -59,6 +59,8 @@ async def test_inputs_are_checked_before_anything_runs(
     ]
     with pytest.raises(InvalidInputs, match="not JSON"):
         await run(text, {"n": object()})
+    with pytest.raises(InvalidInputs, match="half of a surrogate pair"):
+        await run(text, {"n": 1, "session_id": "\ud800"})
     assert await observer.sessions.get_history(session.id) == []
 
 

@@ -61,6 +61,7 @@ async def test_an_expression_needs_no_braces(renderer: Renderer) -> None:
         ("{{ _.names.append(1) }}", "access to attribute 'append' of 'list' object is unsafe."),
         ("{{ _.count / 0 }}", "division by zero."),
         ("{{ _.count * 1e308 }}", "a number of its value is not finite."),
+        ("{{ ['\\ud800'] }}", "its text has half of a surrogate pair, which is not valid Unicode."),
         ("{{ {1: 2} }}", "a key of its value is 1, and JSON's keys are strings."),
         ("{{ _.text.upper }}", "its value is of the kind builtin_function_or_method, which is not JSON."),
         ("{{ [_.names[0] * 1000] * 5000 }}", "its value is larger than 4 MiB."),
