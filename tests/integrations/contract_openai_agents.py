@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from agents import SQLiteSession
+from agents.extensions.memory import EncryptedSession
 
 from sessions_client import Aborted, AsyncClient, DataLoss, DraftUpdate, Event, Scope
 from sessions_client.integrations import _payloads as payloads
@@ -113,6 +114,30 @@ async def test_a_cancelled_change_completes_before_the_cancellation_takes_effect
         with pytest.raises(asyncio.CancelledError):
             await calling
         assert await session.get_items() == [user(text) for text in left]
+
+
+async def test_a_cancelled_compaction_completes_before_the_cancellation_takes_effect(session: Any) -> None:
+    await session.add_items([user("1"), user("2"), user("3")])
+    snapshot = await session._get_compaction_snapshot(10)
+    calling = asyncio.create_task(snapshot.replace_suffix(1, [user("compact")]))
+    await asyncio.sleep(0)
+    calling.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await calling
+    assert await session.get_items() == [user("1"), user("compact")]
+
+
+async def test_an_encrypted_session_reads_pops_and_clears(session: Any) -> None:
+    encrypted = EncryptedSession(session.session_id, session, encryption_key="secret")
+    items = [user("1"), CALL, user("3")]
+    await encrypted.add_items(items)
+    assert same(await encrypted.get_items(), items)
+    assert same(await encrypted.get_items(1), items[-1:])
+    assert [each["__enc__"] for each in await session.get_items()] == [1, 1, 1]
+    assert await encrypted.pop_item() == user("3")
+    assert same(await encrypted.get_items(), items[:2])
+    await encrypted.clear_session()
+    assert await encrypted.pop_item() is None
 
 
 async def test_a_thousand_items_and_the_newest_of_them(session: Any) -> None:
