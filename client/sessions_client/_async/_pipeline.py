@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, Self, cast
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from sessions_client import ops
 from sessions_client._async._commits import AsyncCommitter
@@ -11,6 +11,7 @@ from sessions_client._async._message_writer import AsyncMessageWriter
 from sessions_client._async._pipe import Pipe
 from sessions_client._changes import Change, changes_of
 from sessions_client._convert import _commits as convert
+from sessions_client._convert._sessions import read_session
 from sessions_client._models import (
     NOT_GIVEN,
     ConfigInput,
@@ -67,8 +68,8 @@ class AsyncPipeline(AsyncCommitter, AsyncMessageWriter):
             storage_options=storage_options,
             if_exists=if_exists,
         )
-        result = await self.commit(session_id, create=new, request_id=request_id, timeout=timeout)
-        return cast(Session, result.session)
+        request = convert.commit_request(session_id, [], create=new, request_id=request_id)
+        return await self._session_after(request, timeout=timeout)
 
     async def add_messages(
         self,
@@ -124,10 +125,10 @@ class AsyncPipeline(AsyncCommitter, AsyncMessageWriter):
     ) -> Session:
         """Moves a session to another state, as the method of that name of `client.sessions` does."""
         conditions = () if etag is None else (ops.if_session_etag(etag),)
-        result = await self.commit(
-            session_id, ops.move(verb), conditions=conditions, request_id=request_id, timeout=timeout
+        request = convert.commit_request(
+            session_id, [ops.move(verb)], conditions=conditions, request_id=request_id
         )
-        return cast(Session, result.session)
+        return await self._session_after(request, timeout=timeout)
 
     async def delete(
         self,
@@ -164,6 +165,10 @@ class AsyncPipeline(AsyncCommitter, AsyncMessageWriter):
         request = convert.commit_request(session_id, [ops.append(message)], request_id=request_id)
         response = await self._commit(request, timeout=timeout)
         return convert.read_appended(request.operations[0], response.results[0])
+
+    async def _session_after(self, request: pb.CommitRequest, *, timeout: Span | None) -> Session:
+        response = await self._commit(request, timeout=timeout)
+        return read_session(response.session)
 
     async def _write_context(
         self,

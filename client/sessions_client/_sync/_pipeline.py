@@ -5,11 +5,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, Self, cast
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from sessions_client import ops
 from sessions_client._changes import Change, changes_of
 from sessions_client._convert import _commits as convert
+from sessions_client._convert._sessions import read_session
 from sessions_client._models import (
     NOT_GIVEN,
     ConfigInput,
@@ -69,8 +70,8 @@ class Pipeline(Committer, MessageWriter):
             storage_options=storage_options,
             if_exists=if_exists,
         )
-        result = self.commit(session_id, create=new, request_id=request_id, timeout=timeout)
-        return cast(Session, result.session)
+        request = convert.commit_request(session_id, [], create=new, request_id=request_id)
+        return self._session_after(request, timeout=timeout)
 
     def add_messages(
         self,
@@ -126,10 +127,10 @@ class Pipeline(Committer, MessageWriter):
     ) -> Session:
         """Moves a session to another state, as the method of that name of `client.sessions` does."""
         conditions = () if etag is None else (ops.if_session_etag(etag),)
-        result = self.commit(
-            session_id, ops.move(verb), conditions=conditions, request_id=request_id, timeout=timeout
+        request = convert.commit_request(
+            session_id, [ops.move(verb)], conditions=conditions, request_id=request_id
         )
-        return cast(Session, result.session)
+        return self._session_after(request, timeout=timeout)
 
     def delete(
         self,
@@ -166,6 +167,10 @@ class Pipeline(Committer, MessageWriter):
         request = convert.commit_request(session_id, [ops.append(message)], request_id=request_id)
         response = self._commit(request, timeout=timeout)
         return convert.read_appended(request.operations[0], response.results[0])
+
+    def _session_after(self, request: pb.CommitRequest, *, timeout: Span | None) -> Session:
+        response = self._commit(request, timeout=timeout)
+        return read_session(response.session)
 
     def _write_context(
         self,
