@@ -85,6 +85,7 @@ class Decision(NamedTuple):
 
 
 def require_session(facts: Facts) -> Session:
+    """The session. Raises SessionNotFound."""
     session = facts.snapshot.session
     if session is None:
         raise SessionNotFound
@@ -92,7 +93,8 @@ def require_session(facts: Facts) -> Session:
 
 
 def require_data_key(storage: StorageOptions, data_key: bytes | None) -> None:
-    """An encrypted session needs a data key, which only a server with a keyring creates."""
+    """An encrypted session needs a data key, which only a server with a keyring creates. Raises
+    EncryptionNotConfigured."""
     if storage.encryption and data_key is None:
         raise EncryptionNotConfigured
 

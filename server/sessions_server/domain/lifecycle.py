@@ -58,6 +58,7 @@ def enter(session: Session, state: State, at: Micros, *, reason: StateReason | N
 
 
 def require_content_writable(session: Session) -> None:
+    """Raises InvalidState if messages and context cannot be written."""
     if session.state not in CONTENT_WRITABLE:
         raise _refused(
             session,
@@ -67,6 +68,7 @@ def require_content_writable(session: Session) -> None:
 
 
 def require_settings_writable(session: Session, now: Micros) -> None:
+    """Raises InvalidState if metadata, config and storage options cannot be changed."""
     if session.state not in SETTINGS_WRITABLE:
         raise _refused(session, "An ARCHIVED session is read-only; create a new session instead.")
     if session.expire_time is not None and session.expire_time <= now:

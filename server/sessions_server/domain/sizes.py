@@ -29,6 +29,7 @@ GROWTH: Final = 6
 
 
 def check_metadata(metadata: JsonObject, limits: Limits) -> None:
+    """Raises LimitExceeded."""
     if measure(metadata)[0] > limits.metadata_keys or len(dumps(metadata)) > limits.metadata_bytes:
         raise LimitExceeded(
             f"Metadata holds at most {limits.metadata_keys} keys and {limits.metadata_bytes} bytes of JSON; "
@@ -38,7 +39,7 @@ def check_metadata(metadata: JsonObject, limits: Limits) -> None:
 
 
 def check_context(data: JsonObject, limits: Limits, *, field: str = "context") -> None:
-    """`field` is the request field to report."""
+    """Raises InvalidRequest, LimitExceeded, for the request's `field`."""
     encoded = dumps(data)
     size = len(encoded)
     is_flat = encoded.find(b"{", 1) < 0 and b"[" not in encoded  # much faster than looking at every value

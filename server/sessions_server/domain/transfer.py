@@ -195,6 +195,7 @@ def encode_record(record: ExportRecord) -> bytes:
 
 
 def decode_record(data: bytes) -> ExportRecord:
+    """Restores what `encode_record` returned. Raises ValueError, TypeError, KeyError for anything else."""
     match loads(data):
         case ["header", version, session, export_time]:
             read = codec_v1.session_from_json if version == FIRST_VERSION else session_from_json

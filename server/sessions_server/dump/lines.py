@@ -65,6 +65,7 @@ def next_line(path: Path, file: IO[bytes]) -> bytes:
 
 
 def record_of(path: Path, line: bytes) -> ExportRecord:
+    """The record in a line. Raises SetupError if it is none, or none that an export has."""
     try:
         record = form.read(line)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
@@ -80,6 +81,7 @@ def end_of(count: int, digest: _Hash) -> bytes:
 
 @contextmanager
 def usable(path: Path) -> Iterator[None]:
+    """Raises SetupError in place of the system's errors."""
     try:
         yield
     except OSError as error:

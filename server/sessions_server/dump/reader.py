@@ -94,11 +94,13 @@ class DumpReader:
     async def records(
         self, header: Header | ScopeHeader, lines: Iterable[bytes]
     ) -> AsyncIterator[ExportRecord]:
-        """The records that belong to a header. Raises KeyNotAvailable, DataCorrupted."""
+        """The same as `decoded`, for use cases that take records one at a time."""
         for record in self.decoded(header, lines):
             yield record
 
     def decoded(self, header: Header | ScopeHeader, lines: Iterable[bytes]) -> Iterator[ExportRecord]:
+        """The records that belong to a header. Raises KeyNotAvailable, DataCorrupted; SetupError for an altered
+        file."""
         yield header
         envelope: Envelope = Plain()
         rest = iter(lines)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import aclosing
 from functools import partial
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 from sessions_proto.v1 import sessions_pb2 as pb
 from sessions_server.domain.models import Message
@@ -58,7 +58,6 @@ if TYPE_CHECKING:
     from sessions_server.domain.limits import Limits
     from sessions_server.domain.models import Event, Sequence, Session
     from sessions_server.domain.ports import Caller
-    from sessions_server.domain.transfer import ExportRecord
     from sessions_server.rpc.calls import Write
     from sessions_server.service.drafts import Drafts
     from sessions_server.service.sessions import Sessions
@@ -226,7 +225,7 @@ class SessionServicer:
 
     async def ExportSession(self, request: pb.ExportSessionRequest, caller: Caller, write: Write) -> None:
         key = await read(read_named, request, caller, self._limits)
-        async with aclosing(cast("AsyncGenerator[ExportRecord]", self._transfers.export(key))) as records:
+        async with aclosing(self._transfers.export(key)) as records:
             async for record in records:
                 response = pb.ExportSessionResponse()
                 await converted(put_record, response.record, record, of=json_of_record(record))

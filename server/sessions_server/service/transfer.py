@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterable, Iterator
 from contextlib import closing
 from functools import partial
 from itertools import chain, groupby
@@ -71,7 +71,7 @@ class Transfers:
         self._cells = cells
         self._clock = clock
 
-    async def export(self, key: SessionKey) -> AsyncIterator[ExportRecord]:
+    async def export(self, key: SessionKey) -> AsyncGenerator[ExportRecord]:
         """The session as it was at the start, regardless of later additions; records as they are when read. Raises
         SessionNotFound, HistoryChanged, KeyNotAvailable, DataCorrupted."""
         checker = Checker()
