@@ -93,6 +93,8 @@ def fill_record(
 ) -> None:
     """Fills an empty wire message with a record. Raises InvalidArgument, naming what does not fit."""
     fill_name(out.name, name, field="name")
+    if value is None:  # as in `put(name, cache.get(key))`, which must not empty a record
+        raise refused("value", "must be bytes, not None; for an empty value give b''.")
     out.value = scalars.octets(value, field="value")
     out.value_type = scalars.text(value_type, field="value_type")
     out.etag = scalars.text(new_etag, field="new_etag")

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from sessions_client import Record
+from sessions_client import InvalidArgument, Record, RecordName, Scope, ops
 from sessions_client._convert._records import read_list, read_record
 from sessions_proto.v1 import records_pb2 as pb
 
@@ -65,3 +65,9 @@ def test_a_field_is_converted_once() -> None:
 def test_a_misspelled_field_is_an_error(read: Callable[[pb.Record], Record]) -> None:
     with pytest.raises(AttributeError, match="'Record' object has no attribute 'vlaue'"):
         _ = read(FULL).vlaue  # type: ignore[attr-defined]
+
+
+def test_none_is_not_an_empty_value() -> None:
+    name = RecordName(Scope(tenant=True), ["c"], "k")
+    with pytest.raises(InvalidArgument, match="value: must be bytes, not None; for an empty value give b''"):
+        ops.put(name, None)  # type: ignore[arg-type]  # that is the test
