@@ -137,8 +137,10 @@ async def test_a_commit_adds_the_other_fields(client: AsyncClient, session: Sess
 async def test_a_refused_draft_says_why(client: AsyncClient, session: Session) -> None:
     await client.sessions.end(session.id)
 
-    async def write_on(on_abandon: str) -> None:
-        async with client.sessions.draft(session.id, on_abandon=cast("Abandon", on_abandon)) as draft:
+    async def write_on(on_abandon: str, idle: float | None = None) -> None:
+        async with client.sessions.draft(
+            session.id, on_abandon=cast("Abandon", on_abandon), idle=idle
+        ) as draft:
             while True:
                 await draft.write("Hello")
                 await asyncio.sleep(0.01)
@@ -147,6 +149,9 @@ async def test_a_refused_draft_says_why(client: AsyncClient, session: Session) -
         await write_on("discard")
     with pytest.raises(InvalidArgument, match="on_abandon"):
         await write_on("keep")
+    for idle in (0, 0.5, 600.1, 1e9):
+        with pytest.raises(InvalidArgument, match="idle: must be between 1 second and 10 minutes"):
+            await write_on("discard", idle)
 
 
 async def test_a_draft_of_a_message_that_exists_is_refused(client: AsyncClient, session: Session) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any, NamedTuple
 
 from sessions_client._convert import _scalars as scalars
@@ -11,6 +12,9 @@ from sessions_client._drafts import Abandon, DraftState, DraftTexts, DraftUpdate
 from sessions_client._errors import refused
 from sessions_client._models import Span
 from sessions_proto.v1 import drafts_pb2, sessions_pb2 as pb
+
+_SHORTEST_IDLE = timedelta(seconds=1)
+_LONGEST_IDLE = timedelta(minutes=10)
 
 _ABANDON = {
     Abandon.DISCARD: drafts_pb2.ABANDON_DISCARD,
@@ -83,8 +87,12 @@ def draft_target(
         choice = Abandon(on_abandon)
     except ValueError:
         raise refused("on_abandon", 'must be "discard" or "commit".') from None
-    if idle is not None:
-        scalars.duration(idle, field="idle")
+    if (
+        idle is not None
+        and not _SHORTEST_IDLE <= scalars.duration(idle, field="idle").ToTimedelta() <= _LONGEST_IDLE
+    ):
+        # The server's refusal would come too late: a draft that is not shown is no error of its writer.
+        raise refused("idle", "must be between 1 second and 10 minutes.")
     return DraftTarget(
         session_id=scalars.text(session_id, field="session_id"),
         message_id=scalars.text(message_id, field="message_id")
