@@ -38,7 +38,7 @@ COMMANDS: Final = {
     "context": Entry("context", "context", "Reads and changes the context that services share."),
     "export": Entry("transfer", "export", "Writes a whole session to a file."),
     "import": Entry("transfer", "import_", "Imports the sessions of a file."),
-    "profile": Entry("setup", "profile", "Names the servers that you use."),
+    "profile": Entry("setup", "profile", "Manages profiles, which name the servers you use."),
     "doctor": Entry("setup", "doctor", "Checks the connection to the server."),
     "completion": Entry("setup", "completion", "Prints a shell's completion script."),
     "version": Entry("setup", "version", "Prints the version."),

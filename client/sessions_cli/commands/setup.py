@@ -16,7 +16,7 @@ from sessions_cli.exits import FAILED, USAGE, Failed, guarded
 from sessions_cli.profiles import Profile, Profiles, profiles_file, read_profiles, write_profiles
 from sessions_cli.session import Terminal, with_terminal
 
-profile = typer.Typer(no_args_is_help=True, help="Names the servers that you use.")
+profile = typer.Typer(no_args_is_help=True, help="Manages profiles, which name the servers you use.")
 
 
 class Shell(StrEnum):

@@ -41,7 +41,7 @@ def export(file: Path, *, settings: Settings) -> None:
 
 @with_settings(*DATABASE)
 def import_(file: Path, *, settings: Settings) -> None:
-    """Brings all sessions of FILE into the database.
+    """Imports all sessions of FILE into the database.
 
     FILE was written by export; nothing is imported from an incomplete or altered file. Sessions keep their tenants,
     ids, messages and times. If the import was interrupted, run it again: it resumes where it stopped. Encrypted

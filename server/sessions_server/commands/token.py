@@ -8,7 +8,7 @@ import typer
 
 from sessions_server.domain.ports import Access
 
-token = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Makes the bearer tokens of callers.")
+token = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Makes bearer tokens for callers.")
 
 
 @token.callback()
