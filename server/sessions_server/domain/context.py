@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 Path: TypeAlias = tuple[str, ...]
 
-_INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
+_INDEX = re.compile(r"0|[1-9][0-9]*")
+_INDEX_DIGITS = 9
+"""No list is so long that an index needs more."""
 _CONTAINERS = frozenset({dict, list})
 _BAD_ESCAPE = re.compile(r"~(?![01])")
 
@@ -160,7 +162,7 @@ def _index(items: list[Json], part: str) -> int:
         raise PathConflict(
             "The path names a key where the context has a list; use a number such as `0` there."
         )
-    if int(part) >= len(items):
+    if len(part) > _INDEX_DIGITS or int(part) >= len(items):
         raise PathConflict("The path's index is past the end of the list; use `append` to add to it.")
     return int(part)
 

@@ -101,7 +101,8 @@ class InvalidRequest(DomainError):
 
     def __init__(self, violations: Iterable[Violation]) -> None:
         self.violations = tuple(violations)
-        super().__init__("; ".join(f"{field}: {text}" for field, text in self.violations))
+        *others, last = (f"{field}: {text}" for field, text in self.violations)
+        super().__init__("; ".join([*(each.removesuffix(".") for each in others), last]))
 
 
 class MalformedRequest(DomainError):

@@ -185,7 +185,7 @@ class Records:
             found = [prefix] if prefix in self.heads else []
         if len(found) > limits.records_per_delete:
             raise LimitExceeded(
-                f"One operation deletes at most {limits.records_per_delete} records; "
+                f"One operation deletes at most {limits.records_per_delete:,} records; "
                 "delete by longer prefixes, one after another.",
                 field="operations",
             )

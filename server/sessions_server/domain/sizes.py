@@ -32,7 +32,7 @@ def check_metadata(metadata: JsonObject, limits: Limits) -> None:
     """Raises LimitExceeded."""
     if measure(metadata)[0] > limits.metadata_keys or len(dumps(metadata)) > limits.metadata_bytes:
         raise LimitExceeded(
-            f"Metadata holds at most {limits.metadata_keys} keys and {limits.metadata_bytes} bytes of JSON; "
+            f"Metadata holds at most {limits.metadata_keys:,} keys and {limits.metadata_bytes:,} bytes of JSON; "
             "remove some of it, or keep it in the context.",
             field="metadata",
         )
@@ -48,13 +48,13 @@ def check_context(data: JsonObject, limits: Limits, *, field: str = "context") -
         raise InvalidRequest([Violation(field, f"JSON nests at most {MAX_DEPTH} levels; make it flatter.")])
     if keys > limits.context_keys or size > limits.context_bytes:
         raise LimitExceeded(
-            f"A context holds at most {limits.context_keys} keys and {limits.context_bytes} bytes of JSON; "
+            f"A context holds at most {limits.context_keys:,} keys and {limits.context_bytes:,} bytes of JSON; "
             "remove what is no longer needed.",
             field="context",
         )
     if size * GROWTH > limits.wire_bytes and struct_bytes(data) > limits.wire_bytes:
         raise LimitExceeded(
-            f"A context takes at most {limits.wire_bytes} bytes as a Struct, where every number takes 11 in a list; "
+            f"A context takes at most {limits.wire_bytes:,} bytes as a Struct, where every number takes 11 in a list; "
             "remove what is no longer needed, or keep long lists of numbers as strings.",
             field="context",
         )

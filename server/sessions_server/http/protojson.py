@@ -145,7 +145,7 @@ def _check_values(data: bytes) -> None:
     """Raises LimitExceeded if there are too many values. Characters inside strings do not count."""
     if _separators(data) > VALUES and _separators(_STRING.sub(b"", data)) > VALUES:
         raise LimitExceeded(
-            f"A request has at most {VALUES} values as JSON; send it as protobuf, or split it into several.",
+            f"A request has at most {VALUES:,} values as JSON; send it as protobuf, or split it into several.",
             field="request",
         )
 

@@ -314,7 +314,7 @@ class Calls:
             total += len(raw)
             if total > most:
                 raise LimitExceeded(
-                    f"An import has at most {most} bytes on this server. Ask its operator to raise "
+                    f"An import has at most {most:,} bytes on this server. Ask its operator to raise "
                     "SESSIONS_MAX_IMPORT_BYTES.",
                     field="record",
                 )

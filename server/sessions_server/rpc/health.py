@@ -55,7 +55,9 @@ class Health(health_pb2_grpc.HealthServicer):
 
     async def Check(self, request: health_pb2.HealthCheckRequest, context: _Context) -> _Response:
         if request.service not in self._services:
-            await context.abort(NOT_FOUND)
+            await context.abort(
+                NOT_FOUND, "There is no such service here; ask for `sessions.v1.SessionService`, or for none."
+            )
         return _Response(status=self._status(request.service))
 
     async def List(self, request: object, context: _Context) -> Any:

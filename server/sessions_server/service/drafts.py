@@ -196,7 +196,7 @@ class Drafts:
             return
         if not draft.has_room(write.part, draft.growth(write.part, fresh)):
             raise LimitExceeded(
-                f"A draft has at most {MAX_DRAFT_BYTES} bytes and {MAX_PARTS} parts. Commit it and begin another.",
+                f"A draft has at most {MAX_DRAFT_BYTES:,} bytes and {MAX_PARTS} parts. Commit it and begin another.",
                 field="text",
             )
         self._boards.append(board, draft, write.part, fresh)

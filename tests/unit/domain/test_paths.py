@@ -123,6 +123,12 @@ def test_an_operation_that_does_not_fit_is_refused_and_named(made: Change) -> No
     assert data == {"s": "text", "l": [1, 2], "t": True, "n": 1}
 
 
+def test_an_index_of_any_length_is_past_the_end() -> None:
+    for index in ("2", "9" * 9, "9" * 10, "9" * 5000):
+        with pytest.raises(PathConflict, match="past the end"):
+            apply({"l": [1, 2]}, [change(f"l.{index}", Remove())])
+
+
 @given(objects, st.lists(st.text(max_size=3), min_size=1, max_size=4), values)
 def test_set_values_are_found_and_removed_ones_are_not(
     data: JsonObject, parts: list[str], value: Json

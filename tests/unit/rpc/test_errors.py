@@ -62,7 +62,7 @@ def test_every_violation_is_in_the_details() -> None:
     error = InvalidRequest([Violation("a", "Give one."), Violation("b.c", "Give another.")])
     violations = bad_request_of(error).field_violations
     assert [(each.field, each.description) for each in violations] == list(error.violations)
-    assert refusal(error).message == "a: Give one.; b.c: Give another."
+    assert refusal(error).message == "a: Give one; b.c: Give another."
 
 
 def test_only_an_invalid_request_has_violations() -> None:
