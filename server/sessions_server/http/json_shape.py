@@ -6,6 +6,7 @@ request. The errors here name the field, by its path in the protos, and what it 
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -40,7 +41,7 @@ class WrongShape(Exception):
 
 def check_shape(value: Mapping[str, Any], kind: Descriptor, path: str = "") -> None:
     """Raises WrongShape if the JSON object is not a message of this type. The values in Structs are not looked at."""
-    names = {name: field for field in kind.fields for name in (field.name, field.json_name)}
+    names = _fields_by_name(kind)
     seen: set[str] = set()
     for key, each in value.items():
         field = names.get(key)
@@ -52,6 +53,12 @@ def check_shape(value: Mapping[str, Any], kind: Descriptor, path: str = "") -> N
             raise WrongShape("Must be given once; its two spellings are one field.", below)
         seen.add(field.name)
         _check_field(each, field, below)
+
+
+@functools.cache
+def _fields_by_name(kind: Descriptor) -> dict[str, FieldDescriptor]:
+    """The fields by both of their spellings."""
+    return {name: field for field in kind.fields for name in (field.name, field.json_name)}
 
 
 def _check_field(value: Any, field: FieldDescriptor, path: str) -> None:
