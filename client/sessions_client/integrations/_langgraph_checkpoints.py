@@ -242,10 +242,10 @@ class Threads:
         session_id, namespace = session_id_of(str(place["thread_id"])), place.get("checkpoint_ns", "")
         checkpoint_id = place.get("checkpoint_id")
         for _ in range(_ATTEMPTS):
-            record, writes = yield from _found(session_id, namespace, checkpoint_id)
-            if record is None:
+            stored, writes = yield from _found(session_id, namespace, checkpoint_id)
+            if stored is None:
                 return None
-            found = yield from self._tuples([Stored.read(record)], [writes], str(place["thread_id"]))
+            found = yield from self._tuples([stored], [writes], str(place["thread_id"]))
             if found:
                 return found[0]
         raise LookupError(
@@ -315,8 +315,8 @@ class Threads:
 
 def _found(
     session_id: str, namespace: str, checkpoint_id: str | None
-) -> Steps[tuple[Record | None, Sequence[Record]]]:
-    """The record of a checkpoint, or of the newest one of its namespace, and those of its writes."""
+) -> Steps[tuple[Stored | None, Sequence[Record]]]:
+    """A checkpoint, or the newest one of its namespace, and the records of its writes."""
     if checkpoint_id:
         name = checkpoint_name(session_id, namespace, checkpoint_id)
         writes = _query(writes_of(session_id, namespace, checkpoint_id))
@@ -326,10 +326,11 @@ def _found(
         record = newest[0] if newest else None
     if record is None:
         return None, ()
-    writes = _query(writes_of(session_id, namespace, Stored.read(record).id))
+    stored = Stored.read(record)
+    writes = _query(writes_of(session_id, namespace, stored.id))
     if not _has_all(page, writes["collection"]):
         (page,) = yield from read_lists([writes])
-    return record, [each for each in page or () if each.name.collection == writes["collection"]]
+    return stored, [each for each in page or () if each.name.collection == writes["collection"]]
 
 
 def _reads_of_the_newest(session_id: str, namespace: str) -> list[ops.Read]:
