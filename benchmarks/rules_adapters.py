@@ -87,7 +87,7 @@ def _numbers(found: Times) -> dict[str, object]:
 def _milliseconds(plan: Plan, framework: str) -> Times:
     """The median of each operation in each round."""
     python = python_of(ENVIRONMENTS / framework, PINS / f"{framework}.txt")
-    with ours() as server, scratch() as folder, _served_file(folder) as (file, paths):
+    with ours() as server, scratch() as folder, served_file(folder) as (file, paths):
         found: Times = measured_in_child(
             f"benchmarks.peers.beside_{framework}",
             *(folder, server.address, file, plan.rounds, REPEATS),
@@ -99,7 +99,7 @@ def _milliseconds(plan: Plan, framework: str) -> Times:
 
 
 @contextmanager
-def _served_file(folder: Path) -> Iterator[tuple[Path, str]]:
+def served_file(folder: Path) -> Iterator[tuple[Path, str]]:
     """A database file with its server, and the PYTHONPATH with which another environment, which has no server, finds
     our client in the server's version."""
     about = folder / "installed" / "sessions.dist-info"
