@@ -165,7 +165,7 @@ def test_an_export_is_imported_once(place: Place) -> None:
 
 
 def counts(*, added: int = 0, there: int = 0, over: int = 0) -> str:
-    return f"{added} sessions were imported, {there} existed already, {over} had expired for good"
+    return f"Sessions imported: {added}, already there: {there}, expired for good: {over}"
 
 
 async def test_sessions_expired_since_the_export_are_skipped_and_counted(place: Place) -> None:

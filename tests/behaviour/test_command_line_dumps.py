@@ -231,7 +231,7 @@ def test_a_value_of_the_wrong_type_is_refused_despite_a_valid_digest(place: Plac
 def test_an_overlong_line_is_not_read_into_memory(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     longest = max(map(len, place.lines()))
     monkeypatch.setattr(dump_lines, "LONGEST_LINE", longest)
-    assert place.said("import", "dump", database="b.db").startswith(f"{SESSIONS} sessions were imported")
+    assert place.said("import", "dump", database="b.db").startswith(f"Sessions imported: {SESSIONS},")
     monkeypatch.setattr(dump_lines, "LONGEST_LINE", longest - 1)
     assert place.complained("import", "dump", database="c.db") == ALTERED
     place.write(place.lines()[:-1])
@@ -259,7 +259,7 @@ def test_a_truncated_export_resumes_only_with_its_own_database(place: Place) -> 
     )
     assert place.dump.read_bytes().startswith(begun[: begun.rindex(b'{"header"')])
     assert place.said("export", "dump", database="a.db") == f"dump holds {SESSIONS} sessions"
-    assert place.said("import", "dump", database="d.db").startswith(f"{SESSIONS} sessions were imported")
+    assert place.said("import", "dump", database="d.db").startswith(f"Sessions imported: {SESSIONS},")
 
 
 @pytest.mark.parametrize("erased", ["s0", "s1"])
@@ -345,5 +345,5 @@ def test_a_damaged_session_is_named_and_the_rest_is_exported(place: Place) -> No
         b'{"damaged":{"tenant":"default","session_id":"s1"}}'
     ]
     assert place.said("import", "rescued", database="b.db") == (
-        f"{SESSIONS - 1} sessions were imported, 0 existed already, 0 had expired for good"
+        f"Sessions imported: {SESSIONS - 1}, already there: 0, expired for good: 0"
     )

@@ -121,7 +121,7 @@ def test_the_servers_command_reads_what_clients_write(place: Place, tmp_path: Pa
     text = WRITTEN[form](place.full)
     assert SessionData.from_json(text) == place.full
     (tmp_path / "file").write_text(text, encoding="utf-8")
-    assert line_of(command("import", "file", folder=tmp_path)).startswith("1 sessions were imported")
+    assert line_of(command("import", "file", folder=tmp_path)).startswith("Sessions imported: 1,")
     assert line_of(command("export", "dump", folder=tmp_path)) == "dump holds 1 sessions"
     assert visible(SessionData.from_json((tmp_path / "dump").read_bytes())) == visible(place.full)
 
@@ -176,7 +176,7 @@ def test_a_file_of_the_first_release_is_read(tmp_path: Path) -> None:
     body = "".join(f"{line}\n" for line in lines)
     digest = hashlib.sha256(body.encode()).hexdigest()
     (tmp_path / "dump").write_text(f'{body}["end",1,"{digest}"]\n')
-    assert line_of(command("import", "dump", folder=tmp_path)).startswith("1 sessions were imported")
+    assert line_of(command("import", "dump", folder=tmp_path)).startswith("Sessions imported: 1,")
     with start_server(tmp_path) as server, Client(server.address) as client:
         assert client.sessions.get("old").metadata == {"device": "web"}
         assert [message.content for message in client.sessions.get_history("old")] == ["a"]

@@ -48,7 +48,7 @@ def import_(file: Path, *, settings: Settings) -> None:
     sessions need the keyring that they were exported with.
     """
     added, there, over = run(_import(settings, file))
-    typer.echo(f"{added} sessions were imported, {there} existed already, {over} had expired for good")
+    typer.echo(f"Sessions imported: {added}, already there: {there}, expired for good: {over}")
 
 
 @with_settings("database_url")

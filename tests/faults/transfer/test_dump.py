@@ -129,7 +129,7 @@ async def test_all_sessions_move_from_sqlite_to_postgresql_and_back(
     out = await though_killed("export", dump, source, lambda: file_size(dump), size // (KILLS + 2))
     check_what_is_unencrypted(dump)
     line = await asyncio.to_thread(said, "import", dump, folder=tmp_path, env=middle.env)
-    assert line.startswith(f"{SESSIONS + 2} sessions were imported, 0 existed already")
+    assert line.startswith(f"Sessions imported: {SESSIONS + 2}, already there: 0,")
     moved = await contents(middle)
 
     await asyncio.to_thread(said, "export", second, folder=tmp_path, env=middle.env)
