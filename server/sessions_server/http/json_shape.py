@@ -52,6 +52,12 @@ def check_shape(value: Mapping[str, Any], kind: Descriptor, path: str = "") -> N
         if field.name in seen:
             raise WrongShape("Must be given once; its two spellings are one field.", below)
         seen.add(field.name)
+        oneof = field.containing_oneof
+        if oneof is not None and (each is not None or _is_value(field)):
+            if oneof.name in seen:  # oneofs and fields share one namespace
+                choice = ", ".join(other.name for other in oneof.fields)
+                raise WrongShape(f"Must have only one of {choice}.", path)
+            seen.add(oneof.name)
         _check_field(each, field, below)
 
 
@@ -73,8 +79,7 @@ def _check_field(value: Any, field: FieldDescriptor, path: str) -> None:
 
 def _check_one(value: Any, field: FieldDescriptor, path: str, *, is_element: bool = False) -> None:
     kind = field.message_type
-    is_any = kind is not None and kind.full_name == "google.protobuf.Value"
-    if is_any or (value is None and not is_element):  # null is the default of every other field
+    if _is_value(field) or (value is None and not is_element):  # null is the default of every other field
         return
     if kind is None:
         rule = _scalar_rule(value, field)
@@ -88,6 +93,11 @@ def _check_one(value: Any, field: FieldDescriptor, path: str, *, is_element: boo
         rule = "Must be an object."
     if rule:
         raise WrongShape(rule, path)
+
+
+def _is_value(field: FieldDescriptor) -> bool:
+    """Whether any JSON fits, of which null is not the same as nothing."""
+    return field.message_type is not None and field.message_type.full_name == "google.protobuf.Value"
 
 
 def _scalar_rule(value: Any, field: FieldDescriptor) -> str:

@@ -86,6 +86,10 @@ def test_each_kind_of_field_says_what_it_takes() -> None:
     assert "It has to be UTF-8." in refusal(pb.CreateSessionRequest, b'{"userId": "\xff"}')
     assert "states: Must be a list." in refusal(pb.ListSessionsRequest, '{"states": "SESSION_STATE_ACTIVE"}')
     assert "states[1]: Must be one of" in refusal(pb.ListSessionsRequest, '{"states": [1, null]}')
+    for pair in ('"remove": true', '"increment": 1'):
+        assert "changes[0]: Must have only one of set, remove, increment, append, merge." in refusal(
+            pb.UpdateContextRequest, f'{{"changes": [{{"set": null, {pair}}}]}}'
+        )
     assert "changes[0].increment: Must be a finite number." in refusal(
         pb.UpdateContextRequest, '{"changes": [{"increment": 1e999}]}'
     )
