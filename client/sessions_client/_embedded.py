@@ -48,7 +48,7 @@ _FILE_SETTING: Final = "SESSIONS_DATABASE_URL"
 """How a server's own sentences name what is the client's target here."""
 
 _NEEDS_SERVER: Final = (
-    "A database file is served by the server's own code, which is not installed; install it with "
+    "A database file is served by the server's own code, whose packages are not installed; install them with "
     "`pip install 'sessions[server]'`, or give the address of a server."
 )
 
@@ -223,7 +223,7 @@ class SharedFile:
     def _startup_error(self) -> str:
         """The last sentence from the server that could not start."""
         lines = self._log.read_text(errors="replace").splitlines()
-        if any("No module named sessions_server" in line for line in lines):
+        if any("'sessions[server]'" in line for line in lines):
             return _NEEDS_SERVER
         last = next((line for line in reversed(lines) if line.strip()), "")
         sentence = last.removeprefix("sessions-server: ")

@@ -6,19 +6,24 @@ import asyncio
 import gc
 import sys
 
-import typer
+from sessions_server.commands.missing import sentence_for
 
-from sessions_server.commands import data
-from sessions_server.commands.doctor import doctor
-from sessions_server.commands.flags import with_settings
-from sessions_server.commands.keyring import keyring
-from sessions_server.commands.running import make_gc_rare, run
-from sessions_server.commands.share import share
-from sessions_server.commands.token import token
-from sessions_server.commands.worker import worker
-from sessions_server.domain.errors import DomainError, SetupError
-from sessions_server.serving import Addresses
-from sessions_server.settings import SETTINGS, Settings
+try:
+    import typer
+
+    from sessions_server.commands import data
+    from sessions_server.commands.doctor import doctor
+    from sessions_server.commands.flags import with_settings
+    from sessions_server.commands.keyring import keyring
+    from sessions_server.commands.running import make_gc_rare, run
+    from sessions_server.commands.share import share
+    from sessions_server.commands.token import token
+    from sessions_server.commands.worker import worker
+    from sessions_server.domain.errors import DomainError, SetupError
+    from sessions_server.serving import Addresses
+    from sessions_server.settings import SETTINGS, Settings
+except ImportError as error:
+    sys.exit(sentence_for(error))
 
 cli = typer.Typer(
     no_args_is_help=True,
@@ -67,6 +72,8 @@ def main() -> None:
         cli()
     except (DomainError, SetupError) as error:
         sys.exit(f"sessions-server: {error}")
+    except ImportError as error:
+        sys.exit(sentence_for(error))
     finally:
         gc.freeze()  # the end of the process frees all of it, without looking for cycles
 

@@ -176,6 +176,18 @@ def test_imports_that_need_an_extra_name_it(python: Path) -> None:
     )
 
 
+def test_programs_without_their_extra_name_it(python: Path, tmp_path: Path) -> None:
+    file = "from sessions_client import Client; Client('./chat.db').sessions.create(user_id='u1')"
+    for arguments, extra in (
+        (["-m", "sessions_server", "serve"], "sessions[server]"),
+        (["-m", "sessions_cli", "list"], "sessions[cli]"),
+        (["-c", file], "sessions[server]"),
+    ):
+        done = subprocess.run([python, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        assert f"pip install '{extra}'" in done.stderr.splitlines()[-1]
+
+
 def test_the_base_dependencies_include_none_of_the_servers(python: Path) -> None:
     listed = run(UV, "pip", "list", "--format", "freeze", "--python", python, cwd=python.parent).lower()
     installed = {line.partition("==")[0] for line in listed.split()}
