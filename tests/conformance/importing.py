@@ -25,7 +25,7 @@ from sessions_server.domain.models import (
 )
 from sessions_server.domain.operations import ImportMessages, ImportRecords
 from sessions_server.domain.records import Record, RecordName, Scope
-from sessions_server.storage.schema import json_text, log, metadata
+from sessions_server.storage.schema import json_text, metadata
 from tests.conformance.harness import KEY, Harness, stamp
 from tests.support import commits as c
 from tests.support.clock import START
@@ -143,9 +143,7 @@ class Coming:
         self.staged = await self.bench.store.transact(lambda tx: tx.add_to_import(self.held, part))
 
     async def end(self) -> tuple[Committed, list[Published]]:
-        """The records of a session that is replaced have been left to the end."""
-        left = [*self.slices_of_records()] if self.held.replaces else []
-        return await self.bench.store.transact(lambda tx: tx.end_import(self.held, left))
+        return await self.bench.store.transact(lambda tx: tx.end_import(self.held))
 
     async def give_up(self) -> None:
         await self.bench.store.transact(lambda tx: tx.give_up_import(self.held))
@@ -153,8 +151,7 @@ class Coming:
     async def some(self, slices: int) -> None:
         """At most this many slices, without the end."""
         assert await self.begin() is not None
-        parts = self.slices_of_messages() if self.held.replaces else self.slices()
-        for part, _ in zip(parts, range(slices), strict=False):
+        for part, _ in zip(self.slices(), range(slices), strict=False):
             await self.add(part)
 
     async def all(self) -> Session:
@@ -179,6 +176,7 @@ class Coming:
 
 async def rows_of(bench: Harness, key: SessionKey) -> dict[str, list[tuple[Any, ...]]]:
     """Everything stored of a session, by table, without its key and where imports started in its log."""
+    left_out = ("tenant", "session_id", "tx", "import_start", "records_start")
 
     def read(connection: Connection) -> dict[str, list[tuple[Any, ...]]]:
         found = {}
@@ -186,7 +184,7 @@ async def rows_of(bench: Harness, key: SessionKey) -> dict[str, list[tuple[Any, 
             columns = [
                 json_text(column) if column.name in ("metadata", "labels", "hidden") else column
                 for column in table.c
-                if column.name not in ("tenant", "session_id", "tx") and column is not log.c.import_start
+                if column.name not in left_out
             ]
             rows = connection.execute(
                 sa.select(*columns).where(table.c.tenant == key.tenant, table.c.session_id == key.session_id)

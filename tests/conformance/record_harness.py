@@ -53,7 +53,7 @@ async def write(
         prefixes = [each.name for each in operations if getattr(each, "prefix", False)]
         now = lock_records(connection, names, prefixes, locks=rules.backend.locks, now=runner.now())
         assert now is not None
-        before = after = load_records(connection, names, prefixes, rules=rules, now=now)
+        before = after = load_records(connection, names, prefixes, rules=rules, now=now, starts={})
         for operation in operations:
             if isinstance(operation, PutRecord):
                 after, _ = after.put(operation, now)
@@ -63,7 +63,7 @@ async def write(
         def content_of(key: SessionKey) -> Content:
             return Content(rules.cells, key, data_key)
 
-        save_records(connection, before, after, content_of=content_of, position_of=lambda _: 0, rules=rules)
+        save_records(connection, before, after, content_of=content_of, starts={}, erased=(), rules=rules)
         return after
 
     return await store._write(work)

@@ -105,11 +105,15 @@ def fill(connection: Connection, cells: Cells, now: int) -> None:
     for number in range(SESSIONS):
         for table, rows in rows_of(cells, key(f"s{number}"), number, now).items():
             tables.setdefault(table, []).extend(rows)
+    insert_rows(connection, tables)
+
+
+def insert_rows(connection: Connection, tables: dict[str, list[dict[str, Any]]]) -> None:
     for table, rows in tables.items():
         names = list(rows[0])
         values = ", ".join(
             f"CAST(:{name} AS JSONB)"
-            if name == "metadata" and connection.dialect.name == "postgresql"
+            if name in ("metadata", "labels") and connection.dialect.name == "postgresql"
             else f":{name}"
             for name in names
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -217,17 +217,15 @@ async def test_a_session_is_replaced_in_one_step(importer: Importer) -> None:
     assert len(await listed(bench.store, query(scope=Scope(*KEY)))) == 30
 
 
-async def test_the_records_are_read_again_if_the_last_transaction_is_tried_again(
+async def test_the_last_transaction_can_be_tried_again(
     postgres_url: str, opener: Opener, clock: HandClock, cells: Cells, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On SQLite nobody else writes."""
     tries: list[int] = []
     end = StoreTransaction.end_import
 
-    def conflicting(
-        tx: StoreTransaction, staged: Staged, records: Iterable[Slice] = ()
-    ) -> tuple[Committed, list[Published]]:
-        ended = end(tx, staged, records)
+    def conflicting(tx: StoreTransaction, staged: Staged) -> tuple[Committed, list[Published]]:
+        ended = end(tx, staged)
         tries.append(1)
         if len(tries) == 1:
             tx._connection.exec_driver_sql("DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '40001'; END $$")

@@ -149,9 +149,9 @@ def fill(database: Path, number: int) -> None:
             """
             INSERT INTO records
             WITH RECURSIVE numbers(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM numbers WHERE n + 1 < ?)
-            SELECT 'default', CASE n % 2 WHEN 0 THEN 's' ELSE 'o' || n END, '',
+            SELECT 'default', CASE n % 2 WHEN 0 THEN 's' ELSE 'o' || n END, '', 0,
                 'a' || char(1) || CASE n / 2 % 10 WHEN 0 THEN '' ELSE 'b' || (n / 2 % 10) || char(1) END,
-                'k' || (n * 7919 % 1000003), n * 104729 % 1000003, NULL, NULL, 1, 1, 'e', '', 1, 0, NULL, '{}', x'76', 0
+                'k' || (n * 7919 % 1000003), n * 104729 % 1000003, NULL, NULL, 1, 1, 'e', '', 1, 0, NULL, '{}', x'76'
             FROM numbers
             """,
             (number,),

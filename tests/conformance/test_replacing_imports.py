@@ -28,7 +28,7 @@ from sessions_server.domain.models import (
     State,
     StorageOptions,
 )
-from sessions_server.domain.operations import ImportMessages
+from sessions_server.domain.operations import ImportMessages, ImportRecords
 from sessions_server.domain.ports import HistoryQuery
 from sessions_server.domain.reads import ReadMessage
 from sessions_server.domain.records import PutRecord, Scope
@@ -130,7 +130,7 @@ async def test_the_old_session_stays_until_the_last_slice(
     staged = await coming.begin()
     assert staged is not None
     assert staged.replaces
-    for part in coming.slices_of_messages():
+    for part in coming.slices():
         assert await seen(bench) == before
         await check_refused(bench, ImportUnderWay)
         await coming.add(part)
@@ -191,9 +191,6 @@ async def test_it_equals_an_import_in_one_transaction(
         await erase_all(bench)
         await bench.apply(add_chosen("id of 35", "free again", key=at), add("after", key=at))
         rows = await rows_of(bench, at)
-        positions = {position for *_, position in rows["records"]}
-        assert min(positions) > len(rows["log"]) - 33
-        rows["records"] = [row[:-1] for row in rows["records"]]
         log_id = (await bench.store.session(at)).log_id
         stored.append(str(rows).replace(log_id, "same").replace(root_of(log_id), "same"))
     assert stored[0] == stored[1]
@@ -315,8 +312,10 @@ async def test_the_last_transaction_costs_the_same_at_any_size(bench: Harness) -
     for count in (300, 1_500):
         await bench.do(create())
         await bench.do(add(*map(str, range(count))))
-        coming = Coming(bench, count=count, records=0, rows=100)
-        await coming.some(count)
+        restored = ImportRecords(records(KEY, 0, count))
+        await bench.commit(Commit(key=KEY, operations=(restored,)))
+        coming = Coming(bench, count=count, records=count, rows=100)
+        await coming.some(2 * count)
 
         async def end(ends: Callable[[], Awaitable[object]] = coming.end) -> None:
             await ends()

@@ -40,4 +40,4 @@ class Staged(NamedTuple):
     first: Sequence
     """The first position of the log that it takes."""
     replaces: bool
-    """Whether it replaces a session. Its records, whose names are in use until then, are stored with the end."""
+    """Whether it replaces a session, which is read until the end, and whose records may have the same names."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence as Seq
+from collections.abc import Awaitable, Callable, Mapping, Sequence as Seq
 from dataclasses import dataclass
 from enum import Enum, StrEnum
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias, TypeVar
@@ -145,9 +145,8 @@ class Transaction(Protocol):
     def add_to_import(self, staged: Staged, part: Slice) -> Staged:
         """Stores the next slice, still invisible. Raises ImportCutShort, MessageExists."""
 
-    def end_import(self, staged: Staged, records: Iterable[Slice] = ()) -> tuple[Committed, list[Published]]:
-        """Makes the slices and these records visible. Raises ImportCutShort, InvalidState, KeyNotAvailable,
-        DataCorrupted."""
+    def end_import(self, staged: Staged) -> tuple[Committed, list[Published]]:
+        """Makes the slices visible. Raises ImportCutShort, InvalidState, KeyNotAvailable, DataCorrupted."""
 
     def give_up_import(self, staged: Staged) -> None:
         """Leaves the stored slices to the eraser."""

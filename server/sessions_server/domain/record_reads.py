@@ -36,6 +36,8 @@ class RecordPlace(NamedTuple):
     """In its stored form."""
     key: str
     session_id: str
+    records_start: int = 0
+    """Distinguishes stored records with one name, of which at most one exists, in a list over all sessions."""
 
 
 class RecordQuery(NamedTuple):

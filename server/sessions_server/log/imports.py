@@ -6,13 +6,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
-from itertools import chain, islice
+from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from sessions_server.domain.commit import Commit, Committed
 from sessions_server.domain.errors import DomainError, ImportCutShort
-from sessions_server.domain.operations import ImportRecords
 from sessions_server.domain.ports import LockWait
 from sessions_server.domain.workspace import Published
 
@@ -55,29 +53,14 @@ class _Importing:
             return await self._store.transact(work)
 
     async def stage(self, staged: Staged) -> tuple[Committed, list[Published]]:
-        slices, count = self._whole.slices(), 0
+        slices = self._whole.slices()
         try:
             while (part := await asyncio.to_thread(next, slices, None)) is not None:
-                if staged.replaces and isinstance(part[0], ImportRecords):
-                    return await self._end_with(chain([part], slices), staged, count)
                 staged = await self._add(staged, part)
-                count += 1
             return await self.run(lambda tx: tx.end_import(staged))
         except Exception:
             await self._give_up(staged)
             raise
-
-    async def _end_with(
-        self, records: Iterable[Slice], staged: Staged, count: int
-    ) -> tuple[Committed, list[Published]]:
-        """Ends the import with the slices of records, which come after this many slices of messages."""
-        unread = [records]
-
-        def rest() -> Iterable[Slice]:
-            """Reads the slices again from the first if the transaction is tried again."""
-            return unread.pop() if unread else islice(self._whole.slices(), count, None)
-
-        return await self.run(lambda tx: tx.end_import(staged, rest()))
 
     async def _add(self, staged: Staged, part: Slice) -> Staged:
         return await self.run(lambda tx: tx.add_to_import(staged, part))

@@ -23,8 +23,9 @@ def resume(query: RecordQuery, token: str) -> RecordQuery:
     if not token:
         return query
     match position_of(_facts(query), token):
-        case [int(time), str(collection), str(key), str(session_id)]:
-            return query._replace(after=RecordPlace(Micros(time), collection, key, session_id))
+        case [int(time), str(collection), str(key), str(session_id), int(records_start)]:
+            place = RecordPlace(Micros(time), collection, key, session_id, records_start)
+            return query._replace(after=place)
     raise foreign_token()
 
 

@@ -19,17 +19,8 @@ from sessions_server.domain.models import EventType, SessionKey
 from sessions_server.domain.sizes import fitting
 from sessions_server.storage import spans
 from sessions_server.storage.content import Keeping
-from sessions_server.storage.hidden_records import erase_hidden
-from sessions_server.storage.schema import (
-    bases,
-    erasures,
-    json_text,
-    log,
-    record_terms,
-    records,
-    requests,
-    sessions,
-)
+from sessions_server.storage.record_erasure import ALL_STARTS, StartRange, erase_records
+from sessions_server.storage.schema import bases, erasures, json_text, log, requests, sessions
 from sessions_server.storage.statements import (
     READ_NOW,
     Prepared,
@@ -73,7 +64,7 @@ class What(StrEnum):
     LOG = "log"
     """All rows of the log up to a position, of a deleted session."""
     RECORDS = "records"
-    """All records of a deleted session, or the hidden records of another one."""
+    """All records of a deleted session, or those that an import has replaced."""
     ANSWERS = "answers"
     """The stored responses of a deleted session's request ids."""
     IMPORT = "import"
@@ -95,8 +86,6 @@ class Erasure(NamedTuple):
     position: int = 0
     lease: int | None = None
     """Until when to leave the rows alone; None to erase them now."""
-    after: str | None = None
-    """For hidden records, the one to continue after; None to start with the first."""
 
     @property
     def session(self) -> dict[str, str]:
@@ -109,9 +98,6 @@ class Erasure(NamedTuple):
         return self._replace(
             through=max(self.through, listed.through), position=min(self.position, listed.position)
         )
-
-
-_OF_KEY: Final = ("tenant", "session_id")
 
 
 def of_session(table: sa.Table) -> tuple[sa.ColumnElement[bool], ...]:
@@ -198,31 +184,6 @@ _DELETE_BASES: Final = Prepared(
 )
 _END_IMPORT: Final = Prepared(sessions.update().values(import_start=sa.null()).where(*of_session(sessions)))
 
-
-def _next(columns: Seq[sa.Column[Any]], size: sa.ColumnElement[int]) -> Prepared:
-    return Prepared(
-        sa.select(*columns, size)
-        .where(*of_session(columns[0].table))
-        .order_by(*columns)
-        .limit(sa.bindparam("count"))
-    )
-
-
-def _delete_through(columns: Seq[sa.Column[Any]]) -> Prepared:
-    last = sa.tuple_(*(sa.bindparam(f"last_{each.name}", type_=each.type) for each in columns))
-    return Prepared(
-        columns[0].table.delete().where(*of_session(columns[0].table), sa.tuple_(*columns) <= last)
-    )
-
-
-_RECORD: Final = (records.c.user_id, records.c.collection, records.c.key)
-_TERM: Final = tuple(
-    record_terms.c[column.name] for column in record_terms.primary_key if column.name not in _OF_KEY
-)
-_RECORD_TABLES: Final = (
-    (_RECORD, _next(_RECORD, records.c.size), _delete_through(_RECORD)),
-    (_TERM, _next(_TERM, sa.literal_column("0", sa.Integer())), _delete_through(_TERM)),
-)
 _ANSWERED: Final = (*of_session(requests), HAS_ANSWER)
 _NEXT_ANSWERS: Final = Prepared(
     sa.select(requests.c.request_id, sa.func.length(requests.c.answer))
@@ -339,19 +300,9 @@ def _rows(connection: Connection, item: Erasure, limit: int) -> _Progress:
 
 
 def _records(connection: Connection, item: Erasure, session: _Locked | None, limit: int) -> _Progress:
-    if session is not None:
-        start, after = session.records_start, item.after
-        count, after = erase_hidden(connection, item.session, start, after, limit, _STEP_BYTES)
-        return _Progress(count, None if after is None else item._replace(after=after))
-    for columns, following, delete_through in _RECORD_TABLES:
-        if rows := following.rows(connection, **item.session, count=limit):
-            count = fitting((row[-1] for row in rows), _STEP_BYTES)
-            last = {
-                f"last_{column.name}": value for column, value in zip(columns, rows[count - 1], strict=False)
-            }
-            delete_through.run(connection, **item.session, **last)
-            return _Progress(count, item)
-    return _Progress(0, None)
+    starts = ALL_STARTS if session is None else StartRange(0, session.records_start - 1)
+    count = erase_records(connection, item.session, starts, limit, _STEP_BYTES)
+    return _Progress(count, item if count else None)
 
 
 def _answers(connection: Connection, item: Erasure, _: _Locked | None, limit: int) -> _Progress:
@@ -362,11 +313,12 @@ def _answers(connection: Connection, item: Erasure, _: _Locked | None, limit: in
 
 
 def _import(connection: Connection, item: Erasure, session: _Locked | None, limit: int) -> _Progress:
-    """The first step ends the lease, so that a delayed import cannot continue. An import that was to replace a session
-    has stored no records."""
+    """The first step ends the lease, so that a delayed import cannot continue. The records of an import that was to
+    replace a session are told from the session's by where the import starts."""
     given_up = item._replace(lease=None)
-    if session is None and (progress := _records(connection, given_up, session, limit)).left is not None:
-        return progress
+    starts = ALL_STARTS if session is None else StartRange(item.position, item.position)
+    if count := erase_records(connection, item.session, starts, limit, _STEP_BYTES):
+        return _Progress(count, given_up)
     _DELETE_BASES.run(connection, **item.session, first=item.position)
     progress = _rows(connection, given_up, limit)
     if progress.left is None:

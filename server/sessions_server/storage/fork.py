@@ -19,7 +19,7 @@ from sessions_server.storage.content import Content
 from sessions_server.storage.counters import set_counters
 from sessions_server.storage.message_ids import IS_ORDINARY
 from sessions_server.storage.past import check_position, snapshot_at
-from sessions_server.storage.record_rows import KEY_COLUMNS, name_from_row
+from sessions_server.storage.record_rows import KEY_COLUMNS, KEY_WIDTH, name_from_row
 from sessions_server.storage.rows import SESSION_COLUMNS, session_from_row, upkeep
 from sessions_server.storage.schema import contexts, json_text, log, record_terms, records, sessions
 from sessions_server.storage.spans import between, decode
@@ -126,12 +126,16 @@ _FREE_MESSAGE_IDS: Final = Prepared(
     )
 )
 
-_KEY_NAMES: Final = tuple(column.name for column in KEY_COLUMNS)
+
+def _current(table: sa.Table) -> tuple[sa.ColumnElement[bool], ...]:
+    start = sa.bindparam("records_start", type_=sa.BigInteger)
+    return table.c.user_id == sa.literal_column("''"), table.c.records_start == start
+
+
 _LIVE: Final = sa.and_(
-    sa.or_(records.c.expire_time.is_(None), records.c.expire_time > _NOW),
-    records.c.position >= sa.bindparam("records_start", type_=sa.BigInteger),
+    *_current(records), sa.or_(records.c.expire_time.is_(None), records.c.expire_time > _NOW)
 )
-_COPY_RECORDS: Final = _copy(records, _LIVE, position=sa.literal_column("0"))
+_COPY_RECORDS: Final = _copy(records, _LIVE, records_start=sa.literal_column("0"))
 _NEXT_RECORDS: Final = Prepared(
     sa.select(*(sa.cast(each, sa.Text) if each is records.c.labels else each for each in records.c))
     .where(
@@ -148,9 +152,11 @@ _NEXT_RECORDS: Final = Prepared(
 _ADD_RECORDS: Final = Prepared(records.insert())
 _COPY_TERMS: Final = _copy(
     record_terms,
+    *_current(record_terms),
     sa.select(sa.literal_column("1"))
-    .where(*(records.c[name] == record_terms.c[name] for name in _KEY_NAMES), _LIVE)
+    .where(*(column == record_terms.c[column.name] for column in KEY_COLUMNS), _LIVE)
     .exists(),
+    records_start=sa.literal_column("0"),
 )
 
 
@@ -290,17 +296,21 @@ class _Copy:
         return place - created
 
     def _seal_records(self) -> None:
-        columns = {column.name: index for index, column in enumerate(records.c)}
+        columns = [column.name for column in records.c]
         after = {"after_collection": "", "after_key": ""}
         while rows := _NEXT_RECORDS.rows(self._connection, **self._live, **after):
             values = []
             for row in rows:
-                full = row[columns["full_collection"]]
-                name = name_from_row((*row[:5], full))
+                stored = dict(zip(columns, row, strict=True))
+                name = name_from_row((*row[:KEY_WIDTH], stored["full_collection"]))
                 moved = name._replace(scope=name.scope._replace(session_id=self._fork.key.session_id))
-                tenant, _, *rest, value, _position = row
-                plain = self._before.record_value(name, bytes(value))
-                cell = self._after.record_cell(moved, plain)
-                values.append((tenant, self._fork.key.session_id, *rest, cell, 0))
+                plain = self._before.record_value(name, bytes(stored["value"]))
+                changed = {
+                    "session_id": self._fork.key.session_id,
+                    "records_start": 0,
+                    "value": self._after.record_cell(moved, plain),
+                }
+                values.append(tuple((stored | changed).values()))
             _ADD_RECORDS.many(self._connection, values)
-            after = {"after_collection": rows[-1][3], "after_key": rows[-1][4]}
+            *_, collection, key = rows[-1][:KEY_WIDTH]
+            after = {"after_collection": collection, "after_key": key}

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from sessions_server.domain.record_reads import CollectionPage, CollectionQuery
 from sessions_server.storage.record_names import is_exact, path_of, stored_collection, successor, within
-from sessions_server.storage.record_owners import IS_ERASED, IS_HIDDEN
+from sessions_server.storage.record_owners import IS_CURRENT, IS_ERASED
 from sessions_server.storage.record_search import of_owner
 from sessions_server.storage.schema import records, sessions
 from sessions_server.storage.statements import Prepared, read_clock
@@ -82,7 +82,7 @@ def _next(all_sessions: bool, *bounds: ColumnElement[bool]) -> Any:
         sessions.c.tenant == records.c.tenant,
         sessions.c.session_id == records.c.session_id,
         sa.not_(sa.func.coalesce(IS_ERASED, sa.false())),
-        sa.not_(IS_HIDDEN),
+        IS_CURRENT,
     )
     is_owned = sa.or_(records.c.session_id == sa.literal_column("''"), owner.exists())
     return (

@@ -24,7 +24,7 @@ from sessions_server.storage.record_names import (
     stored_collection,
     within,
 )
-from sessions_server.storage.record_owners import FOUND_COLUMNS, FOUND_WIDTH, with_owners
+from sessions_server.storage.record_owners import FOUND_COLUMNS, FOUND_WIDTH, IS_CURRENT, with_owners
 from sessions_server.storage.record_rows import KEY_COLUMNS, KEY_WIDTH, RECORD_COLUMNS
 from sessions_server.storage.record_search import Keys, candidate_keys, of_owner
 from sessions_server.storage.schema import records
@@ -194,8 +194,8 @@ _TIME: Final = RECORD_COLUMNS.index(records.c.time)
 
 
 def _place(row: Row) -> RecordPlace:
-    _, session_id, _, collection, key = row[:KEY_WIDTH]
-    return RecordPlace(row[_TIME], collection, key, session_id)
+    _, session_id, _, records_start, collection, key = row[:KEY_WIDTH]
+    return RecordPlace(row[_TIME], collection, key, session_id, records_start)
 
 
 def _most_bytes(row: Row, query: RecordQuery) -> int:
@@ -227,6 +227,8 @@ def _live(shape: _Shape) -> list[ColumnElement[bool]]:
     """The conditions that no index covers, besides those on labels."""
     expire_time, full = records.c.expire_time, records.c.full_collection
     live = [sa.or_(expire_time.is_(None), expire_time > sa.bindparam("now", type_=sa.BigInteger))]
+    if shape.all_sessions:
+        live.append(IS_CURRENT)
     if shape.overlong:
         encoded = sa.func.coalesce(full, records.c.collection)
         live += [encoded >= sa.bindparam("low_full"), encoded < sa.bindparam("high_full")]
@@ -287,5 +289,5 @@ def _order(shape: _Shape) -> list[Any]:
         *([records.c.time] if shape.by_time else []),
         *([records.c.collection] if shape.subtree else []),
         records.c.key,
-        *([records.c.session_id] if shape.all_sessions else []),
+        *([records.c.session_id, records.c.records_start] if shape.all_sessions else []),
     ]

@@ -17,19 +17,19 @@ from sessions_server.domain.records import Record, RecordName, Scope
 from sessions_server.storage import record_lists
 from sessions_server.storage.damage import report
 from sessions_server.storage.recent_records import read_small
-from sessions_server.storage.record_owners import FOUND_COLUMNS, FOUND_WIDTH, with_owners
+from sessions_server.storage.record_owners import FOUND_COLUMNS, FOUND_WIDTH, by_name
 from sessions_server.storage.record_rows import (
-    KEY_COLUMNS,
-    KEY_WIDTH,
+    NAME_COLUMNS,
     RECORD_WIDTH,
-    StoredKey,
+    StoredName,
     has_passed,
+    name_in,
     record_from_row,
-    stored_key,
+    stored_name,
 )
 from sessions_server.storage.records import lock_records, lock_rows, refresh_records
 from sessions_server.storage.schema import records, sessions
-from sessions_server.storage.statements import Prepared, Row, as_list, is_listed, listed, read_clock
+from sessions_server.storage.statements import Prepared, Row, as_list, is_listed, item, listed, read_clock
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -42,8 +42,8 @@ _IS_SHARED: Final = records.c.session_id == sa.literal_column("''")
 
 
 def _fetch(value: ColumnElement[Any]) -> Prepared:
-    found = with_owners(_keys.join(records, is_listed(_keys, *KEY_COLUMNS)))
-    return Prepared(sa.select(*FOUND_COLUMNS, value).select_from(found))
+    name = [item(_keys, index) for index in range(len(NAME_COLUMNS))]
+    return Prepared(sa.select(*FOUND_COLUMNS, value).select_from(by_name(_keys, name)))
 
 
 _FETCH: Final = _fetch(records.c.value)
@@ -88,7 +88,7 @@ def read_record(
 ) -> Record | None:
     """Raises Lapsing, KeyNotAvailable, DataCorrupted."""
     instant = read_clock(connection, now)
-    for row in _FETCH.rows(connection, keys=as_list([stored_key(name)]), now=instant):
+    for row in _FETCH.rows(connection, keys=as_list([stored_name(name)]), now=instant):
         if _is_gone(row, instant):
             raise Lapsing
         return _record(row, rules)
@@ -99,16 +99,16 @@ def read_records(
     connection: Connection, names: Collection[RecordName], *, rules: Rules, now: Micros
 ) -> dict[RecordName, Record]:
     """The records that exist. Raises KeyNotAvailable, DataCorrupted."""
-    found = _fetched(connection, map(stored_key, names), rules=rules, now=now)
+    found = _fetched(connection, map(stored_name, names), rules=rules, now=now)
     return {record.name: record for record in found.values()}
 
 
 def find_page(
     connection: Connection, query: RecordQuery, *, rules: Rules, now: Micros | None
-) -> record_lists.Page[StoredKey]:
+) -> record_lists.Page[StoredName]:
     """The names on a page. Must run on one snapshot. Raises InvalidRequest for an unsupported filter."""
     instant = read_clock(connection, now)
-    return record_lists.find_page(connection, query, _key, rules=rules, now=instant)
+    return record_lists.find_page(connection, query, name_in, rules=rules, now=instant)
 
 
 def read_page(connection: Connection, query: RecordQuery, *, rules: Rules, now: Micros | None) -> RecordPage:
@@ -123,7 +123,9 @@ def read_page(connection: Connection, query: RecordQuery, *, rules: Rules, now: 
     waiting = [each for each in page.found if each is not None and not isinstance(each, Record)]
     read = _read(connection, waiting, rules=rules, now=instant, query=query) if waiting else {}
     found = (
-        each if isinstance(each, Record) else read.get(_key(each)) for each in page.found if each is not None
+        each if isinstance(each, Record) else read.get(name_in(each))
+        for each in page.found
+        if each is not None
     )
     return RecordPage(tuple(each for each in found if each is not None), page.next)
 
@@ -166,7 +168,7 @@ def refresh_page(
 
 def refresh_found(
     connection: Connection,
-    page: record_lists.Page[StoredKey],
+    page: record_lists.Page[StoredName],
     query: RecordQuery,
     *,
     rules: Rules,
@@ -178,7 +180,7 @@ def refresh_found(
     heads = _fetched(connection, page.found, rules=rules, now=read_clock(connection, now), query=names)
     instant = _lock(connection, [record.name for record in heads.values()], rules, now)
     found = _fetched(connection, page.found, rules=rules, now=instant, query=query)
-    kept = [found[key] for key in page.found if key in found]
+    kept = [found[name] for name in page.found if name in found]
     return RecordPage(tuple(_refreshed(connection, kept, now=instant)), page.next)
 
 
@@ -206,30 +208,32 @@ def _refreshed(connection: Connection, found: Iterable[Record], *, now: Micros) 
 
 def _fetched(
     connection: Connection,
-    keys: Iterable[StoredKey],
+    names: Iterable[StoredName],
     *,
     rules: Rules,
     now: Micros,
     query: RecordQuery | None = None,
-) -> dict[StoredKey, Record]:
+) -> dict[StoredName, Record]:
     """The records that exist, of a list if `query` is given."""
     statement = _FETCH_WITHOUT_VALUE if query is not None and query.keys_only else _FETCH
-    rows = statement.rows(connection, keys=as_list(keys), now=now)
+    rows = statement.rows(connection, keys=as_list(names), now=now)
     found = _present(rows, rules=rules, now=now, query=query)
-    return {stored_key(record.name): record for record in found}
+    return {stored_name(record.name): record for record in found}
 
 
 def _read(
     connection: Connection, rows: Iterable[Row], *, rules: Rules, now: Micros, query: RecordQuery
-) -> dict[StoredKey, Record]:
+) -> dict[StoredName, Record]:
     """The records in rows of a page, whose large values have not been read yet."""
     complete: list[Row] = []
     large: list[Row] = []
     for row in rows:
         (complete if query.keys_only or row[FOUND_WIDTH - 1] is not None else large).append(row)
-    found = {stored_key(each.name): each for each in _present(complete, rules=rules, now=now, query=query)}
+    found = {stored_name(each.name): each for each in _present(complete, rules=rules, now=now, query=query)}
     return (
-        found | _fetched(connection, map(_key, large), rules=rules, now=now, query=query) if large else found
+        found | _fetched(connection, map(name_in, large), rules=rules, now=now, query=query)
+        if large
+        else found
     )
 
 
@@ -246,10 +250,6 @@ def _present(
             if query is None or not query.all_sessions:
                 raise
             report(Scope(*row[:3]).cell_key, error)
-
-
-def _key(row: Row) -> StoredKey:
-    return StoredKey(*row[:KEY_WIDTH])
 
 
 def _is_gone(row: Row, now: Micros) -> bool:

@@ -23,13 +23,16 @@ if TYPE_CHECKING:
     from sessions_server.domain.ports import Cells
     from sessions_server.storage.statements import Row
 
-KEY_COLUMNS: Final = (
+NAME_COLUMNS: Final = (
     records.c.tenant,
     records.c.session_id,
     records.c.user_id,
     records.c.collection,
     records.c.key,
 )
+"""A record's name. Several rows may have it, of which all but one are hidden."""
+
+KEY_COLUMNS: Final = tuple(records.primary_key)
 
 KEY_WIDTH: Final = len(KEY_COLUMNS)
 
@@ -66,7 +69,7 @@ _HEAD_KINDS: Final = Kinds(HEAD_COLUMNS)
 _RECORD_KINDS: Final = Kinds(RECORD_COLUMNS)
 
 
-class StoredKey(NamedTuple):
+class StoredName(NamedTuple):
     """A record's name as its row has it."""
 
     tenant: str
@@ -76,13 +79,38 @@ class StoredKey(NamedTuple):
     key: str
 
 
-def stored_key(name: RecordName) -> StoredKey:
-    return StoredKey(*name.scope, stored_collection(name.collection).short, name.key)
+class StoredKey(NamedTuple):
+    """What identifies a record's row."""
+
+    tenant: str
+    session_id: str
+    user_id: str
+    records_start: int
+    collection: str
+    key: str
+
+    @property
+    def owner(self) -> tuple[Any, ...]:
+        return self[:4]
+
+
+def stored_name(name: RecordName) -> StoredName:
+    return StoredName(*name.scope, stored_collection(name.collection).short, name.key)
+
+
+def stored_key(name: RecordName, records_start: int) -> StoredKey:
+    return StoredKey(*name.scope, records_start, stored_collection(name.collection).short, name.key)
+
+
+def name_in(row: Row) -> StoredName:
+    """The name in a row that starts with KEY_COLUMNS."""
+    tenant, session_id, user_id, _, collection, key = row[:KEY_WIDTH]
+    return StoredName(tenant, session_id, user_id, collection, key)
 
 
 def name_from_row(row: Row) -> RecordName:
     """The name in a row that starts with KEY_COLUMNS and `full_collection`. Raises DataCorrupted."""
-    tenant, session_id, user_id, collection, key, full = row[:6]
+    tenant, session_id, user_id, _, collection, key, full = row[: KEY_WIDTH + 1]
     try:
         return RecordName(Scope(tenant, session_id, user_id), path_of(collection, full), key)
     except UNREADABLE as error:
@@ -91,7 +119,7 @@ def name_from_row(row: Row) -> RecordName:
 
 def head_from_row(row: Row) -> RecordHead:
     """From a row of HEAD_COLUMNS. Raises DataCorrupted."""
-    _, _, _, _, _, _, etag, create_time, labels, _ = row
+    etag, create_time, labels, _ = row[KEY_WIDTH + 1 :]
     try:
         _HEAD_KINDS.check(row)
         return RecordHead(etag, create_time, loads_object(labels))
@@ -123,7 +151,7 @@ def _record_from_row(row: Row, value: bytes | None, cells: Cells, data_key: byte
     if not isinstance(value, (bytes, NoneType)):
         raise TypeError("a value that is not bytes is stored here")
     name = name_from_row(row)
-    value_type, labels, *times, sealed = row[6:RECORD_WIDTH]
+    value_type, labels, *times, sealed = row[KEY_WIDTH + 1 : RECORD_WIDTH]
     time, ttl, etag, create_time, update_time, expire_time = times
     if value is None:
         value = b""
@@ -143,19 +171,19 @@ def _labels(stored: Any) -> JsonObject:
 _short_labels: Final = lru_cache(maxsize=1_024)(loads_object)
 
 
-def row_of(record: Record, content: Content, position: int) -> tuple[Any, ...]:
-    """In the table's column order; `position` is the head of its session's log."""
+def row_of(record: Record, content: Content, records_start: int) -> tuple[Any, ...]:
+    """In the table's column order."""
     short, full = stored_collection(record.name.collection)
     return (
         *record.name.scope,
-        *(short, record.name.key, record.time, record.expire_time, record.ttl),
+        *(records_start, short, record.name.key, record.time, record.expire_time, record.ttl),
         *(record.create_time, record.update_time, record.etag, record.value_type),
         *(len(record.value), int(content.data_key is not None), full, stored_json(record.labels)),
-        *(content.record_cell(record.name, record.value), position),
+        content.record_cell(record.name, record.value),
     )
 
 
 def term_rows(key: StoredKey, some: Iterable[Term]) -> list[tuple[Any, ...]]:
     """Rows of `record_terms`, in column order."""
     tail = (name_hash(key.collection, key.key), key.collection, key.key)
-    return [(*key[:3], *term, *tail) for term in some]
+    return [(*key.owner, *term, *tail) for term in some]

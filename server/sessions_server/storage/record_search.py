@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import sqlalchemy as sa
 
-from sessions_server.storage.schema import record_terms
+from sessions_server.storage.record_owners import current_start
+from sessions_server.storage.record_rows import KEY_COLUMNS
+from sessions_server.storage.schema import TEXT, record_terms
 from sessions_server.storage.terms import Candidates, candidates
 
 if TYPE_CHECKING:
@@ -18,13 +21,7 @@ if TYPE_CHECKING:
 
 Keys: TypeAlias = "sa.Select[Any] | sa.CompoundSelect[Any]"
 
-_KEY: Final = (
-    record_terms.c.tenant,
-    record_terms.c.session_id,
-    record_terms.c.user_id,
-    record_terms.c.collection,
-    record_terms.c.key,
-)
+_KEY: Final = tuple(record_terms.c[column.name] for column in KEY_COLUMNS)
 
 
 def candidate_keys(conditions: Iterable[Condition], *, all_sessions: bool) -> list[Keys]:
@@ -33,15 +30,19 @@ def candidate_keys(conditions: Iterable[Condition], *, all_sessions: bool) -> li
     return [_having(found, all_sessions) for each in conditions for found in candidates(each)]
 
 
+@lru_cache(maxsize=4)
 def of_owner(table: sa.Table, *, all_sessions: bool) -> tuple[ColumnElement[bool], ...]:
-    """The rows of one scope, or of all sessions: parameters `tenant`, `session_id`, `user_id`."""
+    """The rows of one scope that are not hidden, or all rows of all sessions: parameters `tenant`, `session_id`,
+    `user_id`."""
     in_tenant = table.c.tenant == sa.bindparam("tenant")
     if all_sessions:  # written like in their indexes
         return in_tenant, table.c.session_id != sa.literal_column("''")
+    tenant, session_id = (sa.bindparam(name, type_=TEXT) for name in ("tenant", "session_id"))
     return (
         in_tenant,
-        table.c.session_id == sa.bindparam("session_id"),
+        table.c.session_id == session_id,
         table.c.user_id == sa.bindparam("user_id"),
+        table.c.records_start == current_start(tenant, session_id),
     )
 
 

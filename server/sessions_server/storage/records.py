@@ -7,8 +7,8 @@ transactions never deadlock. The rows are locked too, against the sweeper, which
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence as Seq
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import sqlalchemy as sa
 
@@ -16,18 +16,22 @@ from sessions_server.domain.errors import DataCorrupted
 from sessions_server.domain.models import Micros, SessionKey
 from sessions_server.domain.records import Record, RecordHead, RecordName, Records
 from sessions_server.storage.record_names import beginning_with, name_hash
+from sessions_server.storage.record_owners import by_name, current_start
 from sessions_server.storage.record_rows import (
     HEAD_COLUMNS,
     KEY_COLUMNS,
+    KEY_WIDTH,
+    NAME_COLUMNS,
     StoredKey,
     head_from_row,
     is_expired,
     name_from_row,
     row_of,
     stored_key,
+    stored_name,
     term_rows,
 )
-from sessions_server.storage.schema import record_terms, records
+from sessions_server.storage.schema import TEXT, record_terms, records
 from sessions_server.storage.shared_keys import contents_for_writing, lock_number
 from sessions_server.storage.statements import (
     Prepared,
@@ -43,6 +47,7 @@ from sessions_server.storage.terms import Term, terms
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
+    from sessions_server.domain.limits import Limits
     from sessions_server.storage.backend import Locks
     from sessions_server.storage.content import Content
     from sessions_server.storage.rules import Rules
@@ -51,7 +56,8 @@ if TYPE_CHECKING:
 _LOCKS_OF_TENANT: Final = 256
 """How many locks the names of a tenant's shared records map to: PostgreSQL has room for a few thousand in total."""
 
-NO_STARTS: Final[Mapping[SessionKey, int]] = {}
+Starts: TypeAlias = "Mapping[SessionKey, int]"
+"""The `records_start` of sessions; without an entry, 0."""
 
 _keys = listed("keys")
 _FIND: Final = Prepared(
@@ -61,14 +67,11 @@ _FIND: Final = Prepared(
     .order_by(*KEY_COLUMNS)
     .with_for_update(of=records)
 )
-
-
-_START: Final = sa.bindparam("start", type_=sa.BigInteger)
-_HIDDEN: Final = Prepared(
-    sa.select(*KEY_COLUMNS)
-    .select_from(_keys)
-    .join(records, is_listed(_keys, *KEY_COLUMNS))
-    .where(records.c.position < item(_keys, len(KEY_COLUMNS), sa.BigInteger()))
+_LOCK: Final = Prepared(
+    sa.select(sa.literal_column("1"))
+    .select_from(by_name(_keys, [item(_keys, index) for index in range(len(NAME_COLUMNS))]))
+    .order_by(*KEY_COLUMNS)
+    .with_for_update(of=records)
 )
 _FIND_BELOW: Final = Prepared(
     sa.select(*HEAD_COLUMNS)
@@ -76,7 +79,6 @@ _FIND_BELOW: Final = Prepared(
         *(column == sa.bindparam(column.name) for column in KEY_COLUMNS[:-1]),
         records.c.key >= sa.bindparam("low"),
         records.c.key < sa.bindparam("high"),
-        sa.case((_START > 0, records.c.position >= _START), else_=sa.true()),
     )
     .order_by(*KEY_COLUMNS)
     .limit(sa.bindparam("count"))
@@ -97,7 +99,7 @@ _DROP_ALL_TERMS: Final = Prepared(
     record_terms.delete().where(
         *(
             record_terms.c[name] == sa.bindparam(f"old_{name}")
-            for name in ("tenant", "session_id", "user_id", "name_hash")
+            for name in ("tenant", "session_id", "user_id", "records_start", "name_hash")
         )
     )
 )
@@ -121,7 +123,11 @@ _EXPIRED: Final = Prepared(
 _SET_EXPIRE_TIME: Final = Prepared(
     records.update()
     .values(expire_time=sa.bindparam("new_expire_time"))
-    .where(*(column == sa.bindparam(f"of_{column.name}") for column in KEY_COLUMNS))
+    .where(
+        *(column == sa.bindparam(f"of_{column.name}") for column in NAME_COLUMNS),
+        records.c.records_start
+        == current_start(sa.bindparam("in_tenant", type_=TEXT), sa.bindparam("in_session", type_=TEXT)),
+    )
 )
 
 
@@ -164,55 +170,41 @@ def load_records(
     *,
     rules: Rules,
     now: Micros,
-    starts: Mapping[SessionKey, int] = NO_STARTS,
+    starts: Starts,
 ) -> Records:
     """Loads the records with these names, and those in each prefix's collection whose keys match; if there are too
-    many, one more than may be deleted. Deletes expired ones, and hidden ones, which are before their session's position
-    in `starts`. Call it after `lock_records`."""
-    by_key = {stored_key(name): name for name in names}
+    many, one more than may be deleted. Deletes expired ones. Call it after `lock_records`."""
+    by_key = {_key_in(name, starts): name for name in names}
     found = {
-        by_key[StoredKey(*row[:5])]: row
+        by_key[StoredKey(*row[:KEY_WIDTH])]: row
         for row in (_FIND.rows(connection, keys=as_list(by_key)) if by_key else ())
     }
     for prefix in prefixes:
-        found |= {name_from_row(row): row for row in _rows_below(connection, prefix, rules, starts)}
-    hidden = _hidden(connection, by_key, starts)
-    expired = {
-        name: head_from_row(row) for name, row in found.items() if name in hidden or is_expired(row, now)
-    }
-    _delete(connection, expired)
+        found |= {
+            name_from_row(row): row for row in _rows_below(connection, _key_in(prefix, starts), rules.limits)
+        }
+    expired = {name: head_from_row(row) for name, row in found.items() if is_expired(row, now)}
+    _delete(connection, {_key_in(name, starts): head for name, head in expired.items()})
     return Records({name: head_from_row(row) for name, row in found.items() if name not in expired})
 
 
 def lock_rows(connection: Connection, names: Iterable[RecordName]) -> None:
     """Waits until no other transaction writes to the stored records with these names."""
-    _FIND.rows(connection, keys=as_list(map(stored_key, names)))
+    _LOCK.rows(connection, keys=as_list(map(stored_name, names)))
 
 
-def _hidden(
-    connection: Connection, by_key: Mapping[StoredKey, RecordName], starts: Mapping[SessionKey, int]
-) -> set[RecordName]:
-    """The hidden records: those before their session's start."""
-    asked = [
-        (*key, start)
-        for key, name in by_key.items()
-        if (session := name.scope.session) is not None and (start := starts.get(session, 0))
-    ]
-    return (
-        {by_key[StoredKey(*row)] for row in _HIDDEN.rows(connection, keys=as_list(asked))} if asked else set()
-    )
+def _key_in(name: RecordName, starts: Starts) -> StoredKey:
+    session = name.scope.session
+    return stored_key(name, 0 if session is None else starts.get(session, 0))
 
 
-def _rows_below(
-    connection: Connection, prefix: RecordName, rules: Rules, starts: Mapping[SessionKey, int]
-) -> Iterable[Row]:
-    *collection, key = stored_key(prefix)
+def _rows_below(connection: Connection, prefix: StoredKey, limits: Limits) -> Iterable[Row]:
+    *_, key = prefix
     low, high = beginning_with(key)
-    of_collection = {column.name: value for column, value in zip(KEY_COLUMNS, collection, strict=False)}
-    count = rules.limits.records_per_delete + 1
-    session = prefix.scope.session
-    start = 0 if session is None else starts.get(session, 0)
-    return _FIND_BELOW.rows(connection, **of_collection, low=low, high=high, start=start, count=count)
+    of_collection = {column.name: value for column, value in zip(KEY_COLUMNS, prefix[:-1], strict=False)}
+    return _FIND_BELOW.rows(
+        connection, **of_collection, low=low, high=high, count=limits.records_per_delete + 1
+    )
 
 
 def save_records(
@@ -221,13 +213,19 @@ def save_records(
     after: Records,
     *,
     content_of: Callable[[SessionKey], Content],
-    position_of: Callable[[SessionKey], int],
+    starts: Starts,
+    erased: Collection[SessionKey],
     rules: Rules,
 ) -> bool:
-    """Writes what has changed since the records were loaded, ordered by name. Returns whether content was erased."""
-    _erase_sessions(connection, after.erased)
+    """Writes what has changed since the records were loaded, ordered by name. Of the sessions whose records are gone,
+    it deletes those of `erased`; the rest are hidden. Returns whether content was erased."""
+    _erase_sessions(connection, erased)
     heads = {name: head for name, head in before.heads.items() if name.scope.session not in after.erased}
-    gone = {name: heads[name] for name, record in after.writes.items() if record is None and name in heads}
+    gone = {
+        _key_in(name, starts): heads[name]
+        for name, record in after.writes.items()
+        if record is None and name in heads
+    }
     put = [record for _, record in sorted(after.writes.items()) if record is not None]
     shared = {record.name.scope for record in put if record.name.scope.session is None}
     contents = contents_for_writing(connection, shared, rules) if shared else {}
@@ -235,30 +233,34 @@ def save_records(
     _PUT.many(
         connection,
         [
-            row_of(record, content_of(key), position_of(key))
+            row_of(record, content_of(key), starts.get(key, 0))
             if (key := record.name.scope.session)
             else row_of(record, contents[record.name.scope], 0)
             for record in put
         ],
     )
     changed = [
-        (stored_key(record.name), _terms_of(heads.get(record.name)), terms(record.labels)) for record in put
+        (_key_in(record.name, starts), _terms_of(heads.get(record.name)), terms(record.labels))
+        for record in put
     ]
-    _DROP_TERMS.many(
-        connection, [row[:6] for key, was, is_now in changed for row in term_rows(key, was - is_now)]
-    )
+    _drop_terms(connection, ((key, was - is_now) for key, was, is_now in changed))
     _ADD_TERMS.many(connection, [row for key, was, is_now in changed for row in term_rows(key, is_now - was)])
-    return bool(gone or after.erased)
+    return bool(gone or erased)
 
 
 def _terms_of(head: RecordHead | None) -> set[Term]:
     return terms(head.labels) if head is not None else set()
 
 
-def _delete(connection: Connection, gone: dict[RecordName, RecordHead]) -> None:
-    keys = [(stored_key(name), head.labels) for name, head in sorted(gone.items())]
-    _DELETE.many(connection, [tuple(key) for key, _ in keys])
-    _DROP_TERMS.many(connection, [row[:6] for key, labels in keys for row in term_rows(key, terms(labels))])
+def _delete(connection: Connection, gone: Mapping[StoredKey, RecordHead]) -> None:
+    keys = sorted(gone)
+    _DELETE.many(connection, [tuple(key) for key in keys])
+    _drop_terms(connection, ((key, terms(gone[key].labels)) for key in keys))
+
+
+def _drop_terms(connection: Connection, some: Iterable[tuple[StoredKey, set[Term]]]) -> None:
+    width = len(record_terms.primary_key)
+    _DROP_TERMS.many(connection, [row[:width] for key, dropped in some for row in term_rows(key, dropped)])
 
 
 def _erase_sessions(connection: Connection, keys: Iterable[SessionKey]) -> None:
@@ -270,29 +272,29 @@ def sweep_records(connection: Connection, limit: int, *, now: Micros | None) -> 
     """Deletes at most this many expired records. Returns how many. Those locked by a writer are left for the next
     time."""
     rows = _EXPIRED.rows(connection, until=read_clock(connection, now), count=limit)
-    delete_rows(connection, rows)
+    _delete_rows(connection, rows)
     return len(rows)
 
 
-def delete_rows(connection: Connection, rows: Iterable[Seq[Any]]) -> None:
+def _delete_rows(connection: Connection, rows: Iterable[Row]) -> None:
     """Deletes records, given as rows of HEAD_COLUMNS."""
-    gone: dict[RecordName, RecordHead] = {}
+    gone: dict[StoredKey, RecordHead] = {}
     for row in map(tuple, rows):
+        key = StoredKey(*row[:KEY_WIDTH])
         try:
-            gone[name_from_row(row)] = head_from_row(row)
+            gone[key] = head_from_row(row)
         except DataCorrupted:
-            _delete_damaged(connection, row)
+            _delete_damaged(connection, key)
     _delete(connection, gone)
 
 
-def _delete_damaged(connection: Connection, row: Row) -> None:
+def _delete_damaged(connection: Connection, key: StoredKey) -> None:
     """Deletes a record whose labels cannot be read, and so its terms are unknown."""
-    key = StoredKey(*row[:5])
     _DELETE.many(connection, [tuple(key)])
-    _DROP_ALL_TERMS.many(connection, [(*key[:3], name_hash(key.collection, key.key))])
+    _DROP_ALL_TERMS.many(connection, [(*key.owner, name_hash(key.collection, key.key))])
 
 
 def refresh_records(connection: Connection, refreshed: Iterable[Record]) -> None:
     """Writes the new expiry times of the records, which are locked."""
-    rows = [(record.expire_time, *stored_key(record.name)) for record in refreshed]
+    rows = [(record.expire_time, *stored_name(record.name), *record.name.scope[:2]) for record in refreshed]
     _SET_EXPIRE_TIME.many(connection, rows)

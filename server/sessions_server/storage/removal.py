@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from sessions_server.domain.history import Span
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Connection
 
-    from sessions_server.domain.records import Records
     from sessions_server.domain.workspace import Slot
     from sessions_server.storage.load import Loaded
     from sessions_server.storage.spans import Spans
@@ -94,19 +92,25 @@ class Removal:
         """Leaves hidden rows to later steps."""
         self._left.append(Erasure(*key, what, through, position))
 
-    def erase_records(self, slots: Iterable[Slot]) -> Records:
-        """The records to save, without those of sessions with too many to erase."""
+    def erase_records(self, slots: Iterable[Slot]) -> set[SessionKey]:
+        """The sessions whose records are to be erased at once; those of others are hidden."""
         records = self._loaded.workspace.records
         if not records.erased:
-            return records
+            return set()
         slots = [slot for slot in slots if slot.key in records.erased]
         many = with_many_records(self._connection, [slot.key for slot in slots]) if slots else set()
+        many |= {slot.key for slot in slots if self._ends_import(slot)}
         for slot in slots:
             if slot.key in many:
                 self._leave(slot.key, What.RECORDS)
                 if not slot.erased:
                     self._records_start[slot.key] = Sequence(slot.loaded.last_sequence + 1)
-        return replace(records, erased=records.erased - many) if many else records
+        return set(records.erased) - many
+
+    def _ends_import(self, slot: Slot) -> bool:
+        """Whether an import in slices replaces the session now: its records are already stored beside the old ones."""
+        stored = self._loaded.stored.get(slot.key)
+        return stored is not None and stored.import_start is not None
 
     def clear(self, slots: list[Slot]) -> None:
         """Removes the content of stored messages that left the history, and forgotten values from the log, for sessions
@@ -156,7 +160,7 @@ class Removal:
         return () if dead is None else (Span(Sequence(0), dead),)
 
     def records_start_in(self, slot: Slot) -> Sequence:
-        """The position before which the session's records are hidden."""
+        """The `records_start` of the session's records."""
         stored = None if slot.erased else self._loaded.stored.get(slot.key)
         return self._records_start.get(slot.key, Sequence(0) if stored is None else stored.records_start)
 

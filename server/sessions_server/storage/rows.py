@@ -132,7 +132,7 @@ class Upkeep(NamedTuple):
     hidden: Spans = ()
     """Where messages left the history but are still stored."""
     records_start: Sequence = Sequence(0)
-    """Records written before this position are hidden but still stored."""
+    """The `records_start` of the session's records; others are hidden."""
     import_start: Sequence | None = None
     """The first position of an import under way that will replace the session."""
 
@@ -149,7 +149,7 @@ def upkeep(row: Row) -> Upkeep:
 
 
 def records_start(row: Row) -> Sequence:
-    """Records written before this position are hidden."""
+    """The `records_start` of the session's records; others are hidden."""
     found = row[_COLUMN["records_start"]]
     return Sequence(found if isinstance(found, int) else 0)
 

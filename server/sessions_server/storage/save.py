@@ -39,11 +39,14 @@ from sessions_server.storage.session_rows import SessionRows, of_session
 from sessions_server.storage.statements import Prepared, Upsert, Writes
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from sqlalchemy.engine import Connection
 
-    from sessions_server.domain.models import Context
+    from sessions_server.domain.models import Context, SessionKey
     from sessions_server.storage.load import Loaded
     from sessions_server.storage.recent_sessions import RecentSessions
+    from sessions_server.storage.records import Starts
     from sessions_server.storage.rules import Rules
 
 Values: TypeAlias = list[tuple[Any, ...]]
@@ -117,9 +120,9 @@ class Saver:
         backend = self._rules.backend
         return (backend.number_in_log if adds_only else backend.transaction_number)(self._connection)
 
-    def stage(self, import_start: Sequence) -> None:
+    def stage(self, import_start: Sequence, records_start: Sequence) -> None:
         """Writes events, records and due bases, but not the sessions' rows, so that nothing is visible."""
-        self._write_records()
+        self._save_records(dict.fromkeys(self._loaded.workspace.slots, records_start))
         self._stage_bases()
         events, _ = self._events()
         _STAGE_EVENTS.many(self._connection, [(*event, import_start) for event in events])
@@ -162,14 +165,21 @@ class Saver:
     def _write_records(self) -> None:
         workspace = self._loaded.workspace
         if workspace.records is not workspace.loaded_records:
-            self.removal.is_content |= save_records(
-                self._connection,
-                workspace.loaded_records,
-                self.removal.erase_records(self._slots),
-                content_of=lambda key: self._content(workspace.slots[key]),
-                position_of=lambda key: workspace.slots[key].facts.last_sequence,
-                rules=self._rules,
-            )
+            erased = self.removal.erase_records(self._slots)
+            starts = {key: self.removal.records_start_in(slot) for key, slot in workspace.slots.items()}
+            self._save_records(starts, erased)
+
+    def _save_records(self, starts: Starts, erased: Collection[SessionKey] = ()) -> None:
+        workspace = self._loaded.workspace
+        self.removal.is_content |= save_records(
+            self._connection,
+            workspace.loaded_records,
+            workspace.records,
+            content_of=lambda key: self._content(workspace.slots[key]),
+            starts=starts,
+            erased=erased,
+            rules=self._rules,
+        )
 
     def _write_bases(self) -> None:
         """Stores the base of later states, if the log lacks the events before it."""

@@ -115,7 +115,7 @@ sessions = sa.Table(
     sa.Column("metadata", JSON, nullable=False),
     # Where messages left the history but are still stored, as a JSON list of first and last positions: see spans.py.
     sa.Column("hidden", TEXT),
-    # Records of the session written before this position are hidden: see hidden_records.py.
+    # The session's records have this value too; stored records with another one are hidden: see record_owners.py.
     sa.Column("records_start", sa.BigInteger, nullable=False, server_default="0"),
     # The first position of an import under way that will replace the session: see staging.py.
     sa.Column("import_start", sa.BigInteger),
@@ -275,8 +275,6 @@ erasures = sa.Table(
     sa.Column("position", sa.BigInteger, nullable=False),
     # For an import, until when to leave its rows alone: see staging.py.
     sa.Column("lease", MICROS),
-    # For hidden records, the one to continue after: its collection and key, as a JSON list.
-    sa.Column("after", TEXT),
     sa.PrimaryKeyConstraint("tenant", "session_id", "what", name=ERASURES_PK),
 )
 
@@ -296,9 +294,11 @@ sa.Index(
 )
 
 
-def _owner_columns() -> tuple[sa.Column[str], ...]:
-    """A record's scope: a session, a user or, with neither, the tenant. Absent ids are empty strings."""
-    return *_key_columns(), sa.Column("user_id", TEXT, nullable=False)
+def _owner_columns() -> tuple[sa.Column[Any], ...]:
+    """A record's scope: a session, a user or, with neither, the tenant. Absent ids are empty strings. Then what tells
+    the records of an import from those that it replaces: see record_owners.py."""
+    start = sa.Column("records_start", sa.BigInteger, nullable=False)
+    return *_key_columns(), sa.Column("user_id", TEXT, nullable=False), start
 
 
 records = sa.Table(
@@ -322,13 +322,13 @@ records = sa.Table(
     sa.Column("labels", JSON, nullable=False),
     # Comes after these, so that SQLite can read them without it.
     sa.Column("value", sa.LargeBinary, nullable=False),
-    # For a session's record, the head of its log when it was written. Read only if records may be hidden.
-    sa.Column("position", sa.BigInteger, nullable=False, server_default="0"),
-    sa.PrimaryKeyConstraint("tenant", "session_id", "user_id", "collection", "key", name=RECORDS_PK),
+    sa.PrimaryKeyConstraint(
+        "tenant", "session_id", "user_id", "records_start", "collection", "key", name=RECORDS_PK
+    ),
 )
 
 # A page of a list is one range of these: of one collection, or of a scope with all its collections.
-_OWNER: Final = (records.c.tenant, records.c.session_id, records.c.user_id)
+_OWNER: Final = (records.c.tenant, records.c.session_id, records.c.user_id, records.c.records_start)
 sa.Index("ix_records_time", *_OWNER, records.c.collection, records.c.time, records.c.key)
 sa.Index("ix_records_scope_time", *_OWNER, records.c.time, records.c.collection, records.c.key)
 
@@ -339,16 +339,17 @@ def _index_of_all_sessions(name: str, *columns: sa.Column[Any]) -> None:
 
 
 # The same for the records of all sessions together.
+_IN_SESSION: Final = (records.c.session_id, records.c.records_start)
 _index_of_all_sessions(
-    "ix_records_all_key", *(records.c[name] for name in ("tenant", "collection", "key", "session_id"))
+    "ix_records_all_key", records.c.tenant, records.c.collection, records.c.key, *_IN_SESSION
 )
 _index_of_all_sessions(
     "ix_records_all_time",
-    *(records.c[name] for name in ("tenant", "collection", "time", "key", "session_id")),
+    *(records.c.tenant, records.c.collection, records.c.time, records.c.key, *_IN_SESSION),
 )
 _index_of_all_sessions(
     "ix_records_all_scope_time",
-    *(records.c[name] for name in ("tenant", "time", "collection", "key", "session_id")),
+    *(records.c.tenant, records.c.time, records.c.collection, records.c.key, *_IN_SESSION),
 )
 _partial_index("ix_records_expire_time", records.c.expire_time)
 
@@ -364,7 +365,8 @@ record_terms = sa.Table(
     sa.Column("collection", TEXT, nullable=False),
     sa.Column("key", TEXT, nullable=False),
     sa.PrimaryKeyConstraint(
-        "tenant", "session_id", "user_id", "path", "term", "name_hash", name=RECORD_TERMS_PK
+        *("tenant", "session_id", "user_id", "records_start", "path", "term", "name_hash"),
+        name=RECORD_TERMS_PK,
     ),
 )
 _index_of_all_sessions(

@@ -5,9 +5,10 @@ records and bases count as rows to erase: they are on the list of erasures, with
 this item is on the list, no session can be created under the id. If the import stops early, the eraser removes its rows
 when the lease has ended.
 
-An import that replaces a session stores its messages after the head of the session's log, where no reader looks. The
-session can be read meanwhile, but not written, so that these positions stay free; its row says so. The last slice hides
-the old messages and records, whatever their number, and stores the new records, whose names the old ones have.
+An import that replaces a session stores its messages after the head of the session's log, where no reader looks, and
+its records with a `records_start` that the session's row does not have yet. The session can be read meanwhile, but not
+written, so that these positions stay free; its row says so. The last slice stores no messages or records: it changes
+the row, which hides the old ones and shows the new ones, whatever their number.
 """
 
 from __future__ import annotations
@@ -77,14 +78,14 @@ def begin(connection: Connection, workspace: Workspace, opening: Commit) -> Stag
 
 
 def add(connection: Connection, staged: Staged, part: Slice, *, rules: Rules, now: Micros | None) -> Staged:
-    """Stores the next slice; of an import that replaces a session, one of messages. Raises ImportCutShort,
-    MessageExists."""
+    """Stores the next slice. Raises ImportCutShort, MessageExists."""
     lease = Micros(read_clock(connection, now) + LEASE)
     _keep(connection, staged, lease)
     facts = staged.facts
     workspace = Workspace(facts.now, facts.limits, {facts.key: Slot(facts, facts)})
     workspace.apply(Commit(key=facts.key, operations=part, shows_session=False))
-    Saver(connection, Loaded(workspace), rules).stage(staged.first)
+    records_start = staged.first if staged.replaces else Sequence(0)
+    Saver(connection, Loaded(workspace), rules).stage(staged.first, records_start)
     after = workspace.slots[facts.key].facts
     return staged._replace(facts=after._replace(history=History()), lease=lease)
 

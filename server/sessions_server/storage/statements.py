@@ -271,9 +271,13 @@ def item(
     return sa.cast(value, type_) if type_ is not None else value
 
 
-def is_listed(rows: TableValuedAlias, *columns: sa.ColumnElement[str]) -> ColumnElement[bool]:
-    """Whether the columns equal the row's items, one by one."""
-    return sa.and_(*(column == item(rows, index) for index, column in enumerate(columns)))
+def is_listed(rows: TableValuedAlias, *columns: sa.ColumnElement[Any]) -> ColumnElement[bool]:
+    """Whether the columns, of strings or numbers, equal the row's items, one by one."""
+    return sa.and_(*(column == _item_for(column, rows, index) for index, column in enumerate(columns)))
+
+
+def _item_for(column: sa.ColumnElement[Any], rows: TableValuedAlias, index: int) -> ColumnElement[Any]:
+    return item(rows, index, column.type if isinstance(column.type, sa.Integer) else None)
 
 
 def as_list(rows: Iterable[Sequence[str | int | None]]) -> str:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence as Seq
+from collections.abc import Sequence as Seq
 from typing import TYPE_CHECKING
 
-from sessions_server.domain.commit import Commit
 from sessions_server.domain.ports import LockWait
 from sessions_server.storage import staging
 from sessions_server.storage.counters import set_counters
@@ -17,7 +16,7 @@ from sessions_server.storage.together import read_in_write
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
-    from sessions_server.domain.commit import Committed
+    from sessions_server.domain.commit import Commit, Committed
     from sessions_server.domain.imports import Slice, Staged
     from sessions_server.domain.models import Micros
     from sessions_server.domain.reads import Read, ReadResult
@@ -68,7 +67,7 @@ class StoreTransaction:
         self._recent = None
         return staging.add(self._connection, staged, part, rules=self._rules, now=self._now)
 
-    def end_import(self, staged: Staged, records: Iterable[Slice] = ()) -> tuple[Committed, list[Published]]:
+    def end_import(self, staged: Staged) -> tuple[Committed, list[Published]]:
         self._recent = None
         self._loader = Loader(self._connection, self._rules, now=staged.facts.now)
         opening = staging.with_current_key(staged.opening, self._rules.cells)
@@ -77,10 +76,6 @@ class StoreTransaction:
         staging.release(self._connection, staged, workspace.slots[opening.key], now)
         committed = workspace.apply(opening)
         published = self.save(workspace)
-        for part in records:
-            commit = Commit(key=opening.key, operations=part, shows_session=False)
-            (workspace := self.load([commit])).apply(commit)
-            self.save(workspace)
         session = committed.session_after()
         set_counters(self._connection, session)
         return committed, [each._replace(events=[], head=session.last_sequence) for each in published]

@@ -35,7 +35,15 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-KILLED_BEFORE: Final = ("UPDATE log", "CREATE TABLE record_terms", f"version_num='{HEAD}'")
+KILLED_BEFORE: Final = (
+    *(
+        "UPDATE log",
+        "CREATE TABLE record_terms",
+        "CREATE INDEX ix_records_all_time",
+        "ALTER TABLE erasures DROP",
+    ),
+    f"version_num='{HEAD}'",
+)
 CREATED: Final = 1_700_000_000_000_000
 
 

@@ -15,7 +15,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from sessions_client import Client, NotFound, Unavailable
+from sessions_client import Client, NotFound, RecordName, Scope, Unavailable, ops
 from sessions_server.storage.schema import metadata
 from sessions_server.storage.staging import LEASE
 from tests.faults.transfer.short_lived_server import ROWS, SLICES
@@ -28,7 +28,11 @@ if TYPE_CHECKING:
     from tests.support.postgres import Postgres
 
 CANARY: Final = "canary of an import"
-MESSAGES: Final = 2 * ROWS * SLICES
+MESSAGES: Final = (SLICES - 1) * ROWS
+"""The last slice that is stored has records, and so has the one in which the server is killed."""
+RECORDS: Final = 3 * ROWS
+STORED: Final = {"log": MESSAGES, "records": ROWS, "record_terms": ROWS, "erasures": 1}
+"""What is stored of the import, besides what was there."""
 MESSAGES_OF_BOTH: Final = [
     {"id": f"m{number}", "role": "user", "content": f"{CANARY} {number}"} for number in range(MESSAGES)
 ]
@@ -40,7 +44,32 @@ def exported() -> SessionData:
     with Client(":memory:") as elsewhere:
         session = elsewhere.sessions.create(user_id="u", metadata={"c": CANARY})
         elsewhere.sessions.add_messages(session.id, messages=MESSAGES_OF_BOTH)
+        put_records(elsewhere, session.id, "new")
         return elsewhere.sessions.export(session.id)
+
+
+def put_records(client: Client, session_id: str, of: str) -> None:
+    """Records with the names of those of the import."""
+    puts = [
+        ops.put(record(session_id, number), f"{CANARY} {of} {number}".encode(), labels={"of": of})
+        for number in range(RECORDS)
+    ]
+    client.sessions.commit(session_id, *puts)
+
+
+def record(session_id: str, number: int) -> RecordName:
+    return RecordName(Scope(session_id=session_id), "kept", f"k{number:03}")
+
+
+def records_of(client: Client) -> list[bytes]:
+    """The values of the session's records, found by their labels as well as without."""
+    scope = Scope(session_id="copy")
+    found = [each.value for each in client.records.list(scope, "kept")]
+    for of in ("old", "new"):
+        labelled = [each.value for each in client.records.list(scope, "kept", filter={"of": of})]
+        assert labelled in ([], found)
+    assert client.records.get(record("copy", 1)).value == found[1]
+    return found
 
 
 async def rows(url: str) -> dict[str, int]:
@@ -107,8 +136,11 @@ async def test_a_kill_leaves_the_session_that_was_to_be_replaced_as_it_was(
         client.sessions.create(user_id="u", session_id="copy")
         client.sessions.set_context("copy", context={"old": True})
         client.sessions.add_messages("copy", messages=MESSAGES_OF_BOTH)
+        put_records(client, "copy", "old")
         old, events, stored = client.sessions.get("copy"), events_of(client), await rows(database_url)
-    assert await rows(database_url) == stored | {"log": stored["log"] + SLICES * ROWS, "erasures": 1}
+    assert await rows(database_url) == {
+        name: stored.get(name, 0) + STORED.get(name, 0) for name in stored | STORED
+    }
     with (
         start_server(tmp_path, env=settings(database_url), clock=clock) as server,
         Client(server.address, timeout=1) as client,
@@ -116,16 +148,23 @@ async def test_a_kill_leaves_the_session_that_was_to_be_replaced_as_it_was(
         assert client.sessions.get("copy") == old
         assert events_of(client) == events
         assert len(client.sessions.get_history("copy", limit=1_000)) == MESSAGES
+        assert records_of(client) == values_of("old")
         if "postgres" in database_url:  # there another server may be importing
             with pytest.raises(Unavailable, match=UNDER_WAY):
                 client.sessions.add_message("copy", role="user", content="too early")
             clock.turn(seconds=LEASE / 1_000_000)
         assert await eventually(lambda: rows(database_url), lambda found: found == stored) == stored
         assert client.sessions.get("copy") == old
+        assert records_of(client) == values_of("old")
         client.sessions.add_message("copy", role="user", content="after")
         again = import_again(client)
         assert (again.message_count, again.last_sequence) == (MESSAGES, old.last_sequence + MESSAGES + 2)
         assert client.sessions.get_context("copy") == {}
+        assert records_of(client) == values_of("new")
+
+
+def values_of(life: str) -> list[bytes]:
+    return [f"{CANARY} {life} {number}".encode() for number in range(RECORDS)]
 
 
 def events_of(client: Client) -> list[tuple[int, str]]:
@@ -141,7 +180,7 @@ async def test_the_part_stored_before_a_kill_is_invisible_and_erased(
     clock = SharedClock(tmp_path / "clock")
     async with killed_import(tmp_path, database_url, clock):
         pass
-    assert await rows(database_url) == {"log": SLICES * ROWS, "erasures": 1}
+    assert await rows(database_url) == STORED
     with (
         start_server(tmp_path, env=settings(database_url), clock=clock) as server,
         Client(server.address, timeout=1) as client,
@@ -158,3 +197,4 @@ async def test_the_part_stored_before_a_kill_is_invisible_and_erased(
         assert await eventually(lambda: asyncio.to_thread(traces, tmp_path), lambda found: not found) == 0
         again = import_again(client)
         assert (again.message_count, again.last_sequence) == (MESSAGES, MESSAGES + 1)
+        assert records_of(client) == values_of("new")
