@@ -91,7 +91,7 @@ def check(file: Annotated[Path, typer.Argument(help="The task, a YAML file.")]) 
         task = load_task(file)
     except (TaskError, OSError) as error:
         sys.exit(_failure(error, Output.TEXT))
-    typer.echo(f"{file} is a task with the workflows {', '.join(['main', *task.sections])}")
+    typer.echo(f"{file} is valid. Its workflows: {', '.join(['main', *task.sections])}")
 
 
 class DefinitionFormat(StrEnum):

@@ -105,7 +105,7 @@ def test_an_invalid_input_is_reported(task: Path, pair: str) -> None:
 
 def test_a_file_is_checked_without_a_server(tmp_path: Path, task: Path) -> None:
     done = invoke("check", task)
-    assert (done.exit_code, done.stdout) == (0, f"{task} is a task with the workflows main\n")
+    assert (done.exit_code, done.stdout) == (0, f"{task} is valid. Its workflows: main\n")
     assert invoke("check", write(tmp_path / "wrong.yaml", "main: x\n")).exit_code == 1
     done = invoke("check", tmp_path / "none.yaml")
     assert done.exit_code == 1
