@@ -6,6 +6,7 @@ This holds with the newest dependencies, and with the oldest that the project al
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -186,6 +187,29 @@ def test_programs_without_their_extra_name_it(python: Path, tmp_path: Path) -> N
         done = subprocess.run([python, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode == 1
         assert f"pip install '{extra}'" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_an_adapter_without_its_framework_names_the_extra(python: Path, framework: str) -> None:
+    adapter, advice = f"sessions_client.integrations.{framework}", framework.replace("_", "-")
+    said = rf"A package .* \(No module named '.+'\); install it with `pip install 'sessions\[{advice}\]'`\.\n"
+    program = subprocess.run(
+        [python, "-m", adapter, "import", "source"], capture_output=True, text=True, check=False
+    )
+    assert (program.returncode, bool(re.fullmatch(said, program.stderr))) == (1, True), program.stderr
+    imported = subprocess.run(
+        [python, "-c", f"import {adapter}"], capture_output=True, text=True, check=False
+    )
+    assert re.search(rf"\nModuleNotFoundError: {said}\Z", imported.stderr), imported.stderr
+
+
+@pytest.mark.parametrize(("program", "extra"), [("sessions-mcp", "mcp"), ("sessions-task", "tasks")])
+def test_an_installed_program_without_its_extra_ends_with_a_sentence(
+    python: Path, program: str, extra: str
+) -> None:
+    done = subprocess.run([python.with_name(program)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
+    assert f"`pip install 'sessions[{extra}]'`" in done.stderr
 
 
 def test_the_base_dependencies_include_none_of_the_servers(python: Path) -> None:

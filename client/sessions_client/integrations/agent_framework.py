@@ -16,8 +16,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from agent_framework import HistoryProvider, Message
-from agent_framework._sessions import filter_new_messages
+from sessions_client.integrations._extras import needs
+
+with needs("agent-framework", __name__):
+    from agent_framework import HistoryProvider, Message
+    from agent_framework._sessions import filter_new_messages
 
 from sessions_client import (
     Aborted,

@@ -18,8 +18,11 @@ from abc import abstractmethod
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from langgraph.checkpoint.base import BaseCheckpointSaver
-from langgraph.store.base import BaseStore
+from sessions_client.integrations._extras import needs
+
+with needs("langgraph", __name__):
+    from langgraph.checkpoint.base import BaseCheckpointSaver
+    from langgraph.store.base import BaseStore
 
 from sessions_client import AsyncClient, Client, StorageOptions, ops
 from sessions_client.integrations import _langgraph_deltas as deltas, _langgraph_threads as threads

@@ -16,9 +16,12 @@ import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, Literal
 
-from mcp.server import MCPServer
-from mcp.server.mcpserver.exceptions import ToolError
-from mcp_types import ToolAnnotations
+from sessions_client.integrations._extras import needs
+
+with needs("mcp", __name__):
+    from mcp.server import MCPServer
+    from mcp.server.mcpserver.exceptions import ToolError
+    from mcp_types import ToolAnnotations
 
 from sessions_client import AsyncClient, Message, SessionsError, Set, StorageOptions
 from sessions_client.integrations._mcp_updates import add_updates

@@ -20,8 +20,11 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequenc
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
-from agents.memory.session import SessionABC, _await_mutation, _CompactionSnapshot
-from agents.memory.session_settings import SessionSettings, coerce_session_settings, resolve_session_limit
+from sessions_client.integrations._extras import needs
+
+with needs("openai-agents", __name__):
+    from agents.memory.session import SessionABC, _await_mutation, _CompactionSnapshot
+    from agents.memory.session_settings import SessionSettings, coerce_session_settings, resolve_session_limit
 
 from sessions_client import (
     Aborted,
