@@ -42,7 +42,7 @@ from sessions_server.rpc.errors import (
 )
 from sessions_server.rpc.methods import REQUEST_BYTES, Method, Servicer, methods_of, too_large
 from sessions_server.rpc.quotas import Bounds, Quota
-from sessions_server.rpc.streams import StreamBounds, Streams, idle_limit
+from sessions_server.rpc.streams import StreamBounds, StreamKind, Streams, idle_limit
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -187,7 +187,7 @@ class Calls:
         def authenticate() -> Caller:
             return self._authenticator.authenticate(given, now=self._clock.now())
 
-        with self.streams.open(authenticate(), authenticate):
+        with self.streams.open(authenticate(), authenticate, kind=StreamKind.OTHER):
             yield
 
     def admit(self, call: Call) -> Caller:
@@ -335,7 +335,7 @@ class Calls:
         counted = self._metrics.open_stream(method.name)
         recheck = functools.partial(self._authenticate, call)
         left = None if caller.expires_at is None else (caller.expires_at - self._clock.now()) / 1e6
-        with self.streams.open(caller, recheck, transfer=method.transfer, expires_in=left), counted:
+        with self.streams.open(caller, recheck, kind=method.kind, expires_in=left), counted:
             yield
 
     def _record_end(

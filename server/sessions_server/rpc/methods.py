@@ -12,14 +12,19 @@ from google.protobuf.message_factory import GetMessageClass
 from sessions_server.domain.errors import LimitExceeded
 from sessions_server.domain.ports import Access
 from sessions_server.rpc.errors import malformed
+from sessions_server.rpc.streams import StreamKind
 
 if TYPE_CHECKING:
     from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 
 REQUEST_BYTES: Final = 4 * 1024 * 1024
 
-TRANSFERS: Final = frozenset({"ExportSession", "ImportSession"})
-"""Streams that move a whole session and cannot be resumed."""
+STREAMS: Final = {
+    "Subscribe": StreamKind.SUBSCRIPTION,
+    "StreamCommits": StreamKind.COMMITS,
+    "ExportSession": StreamKind.TRANSFER,
+    "ImportSession": StreamKind.TRANSFER,
+}
 
 Parse = Callable[[bytes], Message]
 
@@ -41,7 +46,13 @@ class Method(NamedTuple):
     parse: Parse
     run: Callable[..., Awaitable[Any]]
     unary: bool
-    transfer: bool
+    kind: StreamKind
+    """What a method with a stream is for."""
+
+    @property
+    def transfer(self) -> bool:
+        """Whether the method moves a whole session, and cannot be resumed."""
+        return self.kind is StreamKind.TRANSFER
 
 
 def methods_of(servicer: Servicer) -> Iterator[Method]:
@@ -54,7 +65,7 @@ def methods_of(servicer: Servicer) -> Iterator[Method]:
             _parser(GetMessageClass(descriptor.input_type)),
             getattr(servicer, descriptor.name),
             unary=not (descriptor.client_streaming or descriptor.server_streaming),
-            transfer=descriptor.name in TRANSFERS,
+            kind=STREAMS.get(descriptor.name, StreamKind.OTHER),
         )
 
 

@@ -11,6 +11,7 @@ import random
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from enum import Enum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from sessions_server.domain.errors import DomainError, LimitExceeded, ShuttingDown, StreamAged, TooManyStreams
@@ -42,6 +43,15 @@ Recheck = Callable[[], object]
 """Checks a stream's credential again. Raises the DomainError that ends the stream."""
 
 
+class StreamKind(Enum):
+    """What a stream is for; the value is how its caller goes on after an end that it did not ask for."""
+
+    SUBSCRIPTION = "continue from the last sequence received"
+    COMMITS = "send each commit that has no outcome again, with the same request id"
+    TRANSFER = "start the import or export again"
+    OTHER = "open the stream again"
+
+
 class StreamBounds(NamedTuple):
     subscriptions: Bounds = Bounds(in_all=20_000, per_caller=10_000)
     """All streams except transfers: they can be resumed."""
@@ -53,6 +63,7 @@ class StreamBounds(NamedTuple):
 class _Stream:
     task: asyncio.Task[object]
     recheck: Recheck
+    kind: StreamKind
     ended: DomainError | None = None
 
 
@@ -75,15 +86,16 @@ class Streams:
 
     @contextmanager
     def open(
-        self, caller: Caller, recheck: Recheck, *, transfer: bool = False, expires_in: float | None = None
+        self, caller: Caller, recheck: Recheck, *, kind: StreamKind, expires_in: float | None = None
     ) -> Iterator[None]:
         """Counts the current task as a stream while the context lasts. A transfer cannot be resumed, so it never ends
         because of its age. `expires_in` is the time until the caller's credential expires, in seconds.
 
         Raises TooManyStreams at once, and at the end the reason if the stream was ended from outside.
         """
+        transfer = kind is StreamKind.TRANSFER
         with (self._transfers if transfer else self._subscriptions).hold(caller):
-            stream = _Stream(_current_task(), recheck)
+            stream = _Stream(_current_task(), recheck, kind)
             self._open.add(stream)
             timers = [] if transfer else [self._age(stream)]
             if expires_in is not None:
@@ -107,7 +119,7 @@ class Streams:
     def end_all(self) -> None:
         """Ends every open stream with SHUTTING_DOWN; streams opened later are not affected."""
         for stream in list(self._open):
-            _end(stream, ShuttingDown("The server is stopping; continue from the last sequence received."))
+            _end(stream, ShuttingDown(f"The server is stopping; {stream.kind.value}."))
 
     def recheck(self) -> None:
         """Ends the streams whose credentials are no longer valid."""
@@ -142,7 +154,7 @@ def _recheck(stream: _Stream) -> None:
 
 
 def _end_aged(stream: _Stream) -> None:
-    _end(stream, StreamAged("The stream reached its maximum age; continue from the last sequence received."))
+    _end(stream, StreamAged(f"The stream reached its maximum age; {stream.kind.value}."))
 
 
 def _end(stream: _Stream, reason: DomainError) -> None:

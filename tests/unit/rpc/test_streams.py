@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 
+from sessions_proto.v1 import commits_pb2, records_pb2, sessions_pb2 as pb
 from sessions_server.domain.errors import ShuttingDown, StreamAged, TooManyStreams, Unauthenticated
 from sessions_server.domain.ports import Caller
+from sessions_server.rpc.methods import STREAMS
 from sessions_server.rpc.quotas import Bounds
-from sessions_server.rpc.streams import Recheck, StreamBounds, Streams
+from sessions_server.rpc.streams import Recheck, StreamBounds, StreamKind, Streams
 
 ANN, BEN = Caller("acme", subject="ann"), Caller("acme", subject="ben")
 
@@ -30,11 +32,17 @@ class Held:
     """A stream that waits until it is ended."""
 
     def __init__(
-        self, streams: Streams, caller: Caller = ANN, recheck: Recheck = holds, **options: Any
+        self,
+        streams: Streams,
+        caller: Caller = ANN,
+        recheck: Recheck = holds,
+        *,
+        kind: StreamKind = StreamKind.SUBSCRIPTION,
+        **options: Any,
     ) -> None:
         self._opened = asyncio.Event()
         self._streams = streams
-        self.task = asyncio.create_task(self._run(caller, recheck, options))
+        self.task = asyncio.create_task(self._run(caller, recheck, {"kind": kind, **options}))
 
     async def _run(self, caller: Caller, recheck: Recheck, options: dict[str, Any]) -> None:
         with self._streams.open(caller, recheck, **options):
@@ -50,7 +58,7 @@ class Held:
 def opened(streams: Streams, *callers: Caller) -> Iterator[None]:
     with ExitStack() as stack:
         for caller in callers:
-            stack.enter_context(streams.open(caller, holds))
+            stack.enter_context(streams.open(caller, holds, kind=StreamKind.SUBSCRIPTION))
         yield
 
 
@@ -84,6 +92,38 @@ async def test_at_shutdown_every_stream_learns_that_the_server_stops() -> None:
     outcomes = await asyncio.gather(*(each.task for each in held), return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [ShuttingDown, ShuttingDown]
     assert len(streams) == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "advice"),
+    [
+        (StreamKind.SUBSCRIPTION, "continue from the last sequence received"),
+        (StreamKind.COMMITS, "send each commit that has no outcome again, with the same request id"),
+        (StreamKind.TRANSFER, "start the import or export again"),
+        (StreamKind.OTHER, "open the stream again"),
+    ],
+)
+async def test_each_kind_of_stream_is_told_how_to_go_on(kind: StreamKind, advice: str) -> None:
+    streams = Streams(StreamBounds())
+    held = await Held(streams, kind=kind).opened()
+    streams.end_all()
+    with pytest.raises(ShuttingDown, match=rf"^The server is stopping; {advice}\.$"):
+        await held.task
+
+
+def test_every_method_with_a_stream_has_a_kind() -> None:
+    services = [
+        service
+        for module in (commits_pb2, records_pb2, pb)
+        for service in module.DESCRIPTOR.services_by_name.values()
+    ]
+    streaming = {
+        method.name
+        for service in services
+        for method in service.methods
+        if method.client_streaming or method.server_streaming
+    }
+    assert streaming == STREAMS.keys()
 
 
 async def test_a_stream_outlives_its_credential_only_until_the_next_check() -> None:
@@ -125,7 +165,7 @@ async def test_a_stream_reports_the_first_reason_for_its_end() -> None:
 async def test_a_stream_at_its_maximum_age_is_told_to_reconnect() -> None:
     streams = Streams(StreamBounds(), longest_seconds=0)
     held = await Held(streams).opened()
-    transfer = await Held(streams, transfer=True).opened()
+    transfer = await Held(streams, kind=StreamKind.TRANSFER).opened()
     with pytest.raises(StreamAged, match="continue from the last sequence"):
         await held.task
     assert not transfer.task.done()
@@ -156,7 +196,7 @@ async def test_a_stream_ends_with_its_credential() -> None:
     streams = Streams(StreamBounds(), recheck_seconds=3600)
     held = await Held(streams, recheck=ended, expires_in=0.0).opened()
     lasting = await Held(streams, recheck=ended, expires_in=3600.0).opened()
-    transfer = await Held(streams, recheck=ended, expires_in=0.0, transfer=True).opened()
+    transfer = await Held(streams, recheck=ended, expires_in=0.0, kind=StreamKind.TRANSFER).opened()
     for stream in (held, transfer):
         with pytest.raises(Unauthenticated):
             await stream.task
