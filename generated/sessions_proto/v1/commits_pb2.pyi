@@ -126,7 +126,9 @@ class CommitResponse(_message.Message):
     READS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def session(self) -> _sessions_pb2.Session:
-        """Output only. The session after the commit; if the commit deleted it, as it was just before. Absent without one."""
+        """Output only. The session after the commit; if the commit deleted it, as it was just before. Absent for a commit
+        without a session.
+        """
 
     @_builtins.property
     def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___OperationResult]:
@@ -201,7 +203,7 @@ Global___ReadResponse: _TypeAlias = ReadResponse  # noqa: Y015
 
 @_typing.final
 class StreamCommitsRequest(_message.Message):
-    """One step of a stream of commits."""
+    """Some commits of a stream."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -225,7 +227,7 @@ Global___StreamCommitsRequest: _TypeAlias = StreamCommitsRequest  # noqa: Y015
 
 @_typing.final
 class StreamCommitsResponse(_message.Message):
-    """One step of the outcomes of a stream of commits."""
+    """The outcomes of some commits of a stream."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -295,8 +297,8 @@ Global___NewSession: _TypeAlias = NewSession  # noqa: Y015
 
 @_typing.final
 class Condition(_message.Message):
-    """Something that must hold for a commit. One that fails is ABORTED with the reason ETAG_MISMATCH; the metadata has its
-    index, `condition`, and what was there instead.
+    """Something that must hold for a commit to be applied. If it does not, the commit is ABORTED with the reason
+    ETAG_MISMATCH; the error's metadata has the index of the condition, `condition`, and what was there instead.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -471,9 +473,9 @@ class Truncate(_message.Message):
     through_sequence: _builtins.int
     """Optional. The messages up to this sequence, inclusive. Negative is INVALID_ARGUMENT."""
     newest: _builtins.int
-    """Optional. The newest messages, this many. Negative is INVALID_ARGUMENT."""
+    """Optional. This many of the newest messages. Negative is INVALID_ARGUMENT."""
     oldest: _builtins.int
-    """Optional. The oldest messages, this many. Negative is INVALID_ARGUMENT."""
+    """Optional. This many of the oldest messages. Negative is INVALID_ARGUMENT."""
     return_removed: _builtins.bool
     """Optional. Whether the result holds the removed messages, which must fit into one response; LIMIT_EXCEEDED
     otherwise. With a `request_id` they are then kept, encrypted if the session is, for as long as request ids are, so
@@ -809,8 +811,8 @@ class TaggedCommit(_message.Message):
     TAG_FIELD_NUMBER: _builtins.int
     COMMIT_FIELD_NUMBER: _builtins.int
     tag: _builtins.int
-    """Optional. A number of the caller's choice, which comes back with the outcome. Use one that no other commit on this
-    stream still has without an outcome.
+    """Optional. A number of the caller's choice, which comes back with the outcome. Choose one that differs from those of
+    all commits on this stream that have no outcome yet.
     """
     @_builtins.property
     def commit(self) -> Global___CommitRequest:

@@ -30,8 +30,8 @@ class CommitServiceStub(object):
     """Changes and reads several things in one step.
 
     Every write of SessionService is a commit of one operation. Here several operations on one session and on records are
-    one commit: all of them happen or none, and nobody sees a part. What SessionService says about calling, limits,
-    `request_id` and errors applies here too.
+    one commit: all of them happen or none, and nobody ever sees only some of them. What SessionService says about
+    calling, limits, `request_id` and errors applies here too.
     """
 
     def __init__(self, channel):
@@ -61,8 +61,8 @@ class CommitServiceServicer(object):
     """Changes and reads several things in one step.
 
     Every write of SessionService is a commit of one operation. Here several operations on one session and on records are
-    one commit: all of them happen or none, and nobody sees a part. What SessionService says about calling, limits,
-    `request_id` and errors applies here too.
+    one commit: all of them happen or none, and nobody ever sees only some of them. What SessionService says about
+    calling, limits, `request_id` and errors applies here too.
     """
 
     def Commit(self, request, context):
@@ -138,8 +138,8 @@ class CommitService(object):
     """Changes and reads several things in one step.
 
     Every write of SessionService is a commit of one operation. Here several operations on one session and on records are
-    one commit: all of them happen or none, and nobody sees a part. What SessionService says about calling, limits,
-    `request_id` and errors applies here too.
+    one commit: all of them happen or none, and nobody ever sees only some of them. What SessionService says about
+    calling, limits, `request_id` and errors applies here too.
     """
 
     @staticmethod

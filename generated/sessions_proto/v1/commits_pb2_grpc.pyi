@@ -31,8 +31,8 @@ class CommitServiceStub:
     """Changes and reads several things in one step.
 
     Every write of SessionService is a commit of one operation. Here several operations on one session and on records are
-    one commit: all of them happen or none, and nobody sees a part. What SessionService says about calling, limits,
-    `request_id` and errors applies here too.
+    one commit: all of them happen or none, and nobody ever sees only some of them. What SessionService says about
+    calling, limits, `request_id` and errors applies here too.
     """
 
     @_typing.overload
@@ -76,8 +76,8 @@ class CommitServiceAsyncStub(CommitServiceStub):
     """Changes and reads several things in one step.
 
     Every write of SessionService is a commit of one operation. Here several operations on one session and on records are
-    one commit: all of them happen or none, and nobody sees a part. What SessionService says about calling, limits,
-    `request_id` and errors applies here too.
+    one commit: all of them happen or none, and nobody ever sees only some of them. What SessionService says about
+    calling, limits, `request_id` and errors applies here too.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -117,8 +117,8 @@ class CommitServiceServicer(metaclass=_abc_1.ABCMeta):
     """Changes and reads several things in one step.
 
     Every write of SessionService is a commit of one operation. Here several operations on one session and on records are
-    one commit: all of them happen or none, and nobody sees a part. What SessionService says about calling, limits,
-    `request_id` and errors applies here too.
+    one commit: all of them happen or none, and nobody ever sees only some of them. What SessionService says about
+    calling, limits, `request_id` and errors applies here too.
     """
 
     @_abc_1.abstractmethod

@@ -29,16 +29,16 @@ if _version_not_supported:
 class DraftServiceStub(object):
     """Shows messages while they are being written.
 
-    A draft is a message that is being written. The server holds its text in memory, once per session; subscribers with
-    `include_drafts` see it grow, from its beginning however late they come, on whichever server they are. Nothing of a
-    draft is durable until it is committed. Its pieces have no sequence; the `message` event with the same id ends it.
+    A draft is a message that is being written. The server holds its text in memory, once for all subscribers. Those with
+    `include_drafts` see it grow, from its beginning however late they subscribe, and on every server. Nothing of a draft
+    is durable until it is committed. Its pieces have no sequence; the `message` event with the same id ends it.
 
     A draft has parts, each with its own text. The part "" is the content of the message; others, such as `reasoning` or
     `tool_call/ID`, are shown but not stored.
 
-    The server that a draft is written to owns it. When the writer is connected to another server, that one takes the
-    draft over: it returns position 0, and the writer sends the text from its beginning. So keep one connection for as
-    long as a draft is being written. A draft is abandoned when its owner is killed.
+    The server that a draft is written to owns it. When a piece reaches another server, that server takes the draft over:
+    it returns position 0, and the writer sends the text from its beginning. So use one connection for as long as a draft
+    is being written. A draft is abandoned when its owner is killed.
 
     What SessionService says about calling, limits and errors applies here too.
     """
@@ -64,16 +64,16 @@ class DraftServiceStub(object):
 class DraftServiceServicer(object):
     """Shows messages while they are being written.
 
-    A draft is a message that is being written. The server holds its text in memory, once per session; subscribers with
-    `include_drafts` see it grow, from its beginning however late they come, on whichever server they are. Nothing of a
-    draft is durable until it is committed. Its pieces have no sequence; the `message` event with the same id ends it.
+    A draft is a message that is being written. The server holds its text in memory, once for all subscribers. Those with
+    `include_drafts` see it grow, from its beginning however late they subscribe, and on every server. Nothing of a draft
+    is durable until it is committed. Its pieces have no sequence; the `message` event with the same id ends it.
 
     A draft has parts, each with its own text. The part "" is the content of the message; others, such as `reasoning` or
     `tool_call/ID`, are shown but not stored.
 
-    The server that a draft is written to owns it. When the writer is connected to another server, that one takes the
-    draft over: it returns position 0, and the writer sends the text from its beginning. So keep one connection for as
-    long as a draft is being written. A draft is abandoned when its owner is killed.
+    The server that a draft is written to owns it. When a piece reaches another server, that server takes the draft over:
+    it returns position 0, and the writer sends the text from its beginning. So use one connection for as long as a draft
+    is being written. A draft is abandoned when its owner is killed.
 
     What SessionService says about calling, limits and errors applies here too.
     """
@@ -126,16 +126,16 @@ def add_DraftServiceServicer_to_server(servicer, server):
 class DraftService(object):
     """Shows messages while they are being written.
 
-    A draft is a message that is being written. The server holds its text in memory, once per session; subscribers with
-    `include_drafts` see it grow, from its beginning however late they come, on whichever server they are. Nothing of a
-    draft is durable until it is committed. Its pieces have no sequence; the `message` event with the same id ends it.
+    A draft is a message that is being written. The server holds its text in memory, once for all subscribers. Those with
+    `include_drafts` see it grow, from its beginning however late they subscribe, and on every server. Nothing of a draft
+    is durable until it is committed. Its pieces have no sequence; the `message` event with the same id ends it.
 
     A draft has parts, each with its own text. The part "" is the content of the message; others, such as `reasoning` or
     `tool_call/ID`, are shown but not stored.
 
-    The server that a draft is written to owns it. When the writer is connected to another server, that one takes the
-    draft over: it returns position 0, and the writer sends the text from its beginning. So keep one connection for as
-    long as a draft is being written. A draft is abandoned when its owner is killed.
+    The server that a draft is written to owns it. When a piece reaches another server, that server takes the draft over:
+    it returns position 0, and the writer sends the text from its beginning. So use one connection for as long as a draft
+    is being written. A draft is abandoned when its owner is killed.
 
     What SessionService says about calling, limits and errors applies here too.
     """

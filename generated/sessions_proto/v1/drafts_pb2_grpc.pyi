@@ -30,16 +30,16 @@ GRPC_VERSION: str
 class DraftServiceStub:
     """Shows messages while they are being written.
 
-    A draft is a message that is being written. The server holds its text in memory, once per session; subscribers with
-    `include_drafts` see it grow, from its beginning however late they come, on whichever server they are. Nothing of a
-    draft is durable until it is committed. Its pieces have no sequence; the `message` event with the same id ends it.
+    A draft is a message that is being written. The server holds its text in memory, once for all subscribers. Those with
+    `include_drafts` see it grow, from its beginning however late they subscribe, and on every server. Nothing of a draft
+    is durable until it is committed. Its pieces have no sequence; the `message` event with the same id ends it.
 
     A draft has parts, each with its own text. The part "" is the content of the message; others, such as `reasoning` or
     `tool_call/ID`, are shown but not stored.
 
-    The server that a draft is written to owns it. When the writer is connected to another server, that one takes the
-    draft over: it returns position 0, and the writer sends the text from its beginning. So keep one connection for as
-    long as a draft is being written. A draft is abandoned when its owner is killed.
+    The server that a draft is written to owns it. When a piece reaches another server, that server takes the draft over:
+    it returns position 0, and the writer sends the text from its beginning. So use one connection for as long as a draft
+    is being written. A draft is abandoned when its owner is killed.
 
     What SessionService says about calling, limits and errors applies here too.
     """
@@ -69,16 +69,16 @@ class DraftServiceStub:
 class DraftServiceAsyncStub(DraftServiceStub):
     """Shows messages while they are being written.
 
-    A draft is a message that is being written. The server holds its text in memory, once per session; subscribers with
-    `include_drafts` see it grow, from its beginning however late they come, on whichever server they are. Nothing of a
-    draft is durable until it is committed. Its pieces have no sequence; the `message` event with the same id ends it.
+    A draft is a message that is being written. The server holds its text in memory, once for all subscribers. Those with
+    `include_drafts` see it grow, from its beginning however late they subscribe, and on every server. Nothing of a draft
+    is durable until it is committed. Its pieces have no sequence; the `message` event with the same id ends it.
 
     A draft has parts, each with its own text. The part "" is the content of the message; others, such as `reasoning` or
     `tool_call/ID`, are shown but not stored.
 
-    The server that a draft is written to owns it. When the writer is connected to another server, that one takes the
-    draft over: it returns position 0, and the writer sends the text from its beginning. So keep one connection for as
-    long as a draft is being written. A draft is abandoned when its owner is killed.
+    The server that a draft is written to owns it. When a piece reaches another server, that server takes the draft over:
+    it returns position 0, and the writer sends the text from its beginning. So use one connection for as long as a draft
+    is being written. A draft is abandoned when its owner is killed.
 
     What SessionService says about calling, limits and errors applies here too.
     """
@@ -104,16 +104,16 @@ class DraftServiceAsyncStub(DraftServiceStub):
 class DraftServiceServicer(metaclass=_abc_1.ABCMeta):
     """Shows messages while they are being written.
 
-    A draft is a message that is being written. The server holds its text in memory, once per session; subscribers with
-    `include_drafts` see it grow, from its beginning however late they come, on whichever server they are. Nothing of a
-    draft is durable until it is committed. Its pieces have no sequence; the `message` event with the same id ends it.
+    A draft is a message that is being written. The server holds its text in memory, once for all subscribers. Those with
+    `include_drafts` see it grow, from its beginning however late they subscribe, and on every server. Nothing of a draft
+    is durable until it is committed. Its pieces have no sequence; the `message` event with the same id ends it.
 
     A draft has parts, each with its own text. The part "" is the content of the message; others, such as `reasoning` or
     `tool_call/ID`, are shown but not stored.
 
-    The server that a draft is written to owns it. When the writer is connected to another server, that one takes the
-    draft over: it returns position 0, and the writer sends the text from its beginning. So keep one connection for as
-    long as a draft is being written. A draft is abandoned when its owner is killed.
+    The server that a draft is written to owns it. When a piece reaches another server, that server takes the draft over:
+    it returns position 0, and the writer sends the text from its beginning. So use one connection for as long as a draft
+    is being written. A draft is abandoned when its owner is killed.
 
     What SessionService says about calling, limits and errors applies here too.
     """

@@ -44,7 +44,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_UNAUTHENTICATED: _ErrorReason.ValueType  # 3
     """The call carries no valid credential. It needs exactly one `authorization` header with `Bearer` and a token that
-    the server knows and that has not expired. The error is the same for each fault. UNAUTHENTICATED.
+    the server knows and that has not expired. The error does not say which of these is wrong. UNAUTHENTICATED.
 
         { "reason": "UNAUTHENTICATED", "domain": "sessions.v1", "metadata": {} }
     """
@@ -211,8 +211,7 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
 
     When several apply, the first of these is returned: UNAUTHENTICATED, PERMISSION_DENIED, RESOURCE_EXHAUSTED for a
     size, INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION or ABORTED. A refused request has changed nothing. Only
-    UNAVAILABLE is worth repeating as it is: with a `request_id` that is safe even when the first attempt did have its
-    effect.
+    UNAVAILABLE is worth repeating as it is: with a `request_id` that is safe even if the first attempt did take effect.
     """
 
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
@@ -236,7 +235,7 @@ INVALID_ARGUMENT.
 """
 ERROR_REASON_UNAUTHENTICATED: ErrorReason.ValueType  # 3
 """The call carries no valid credential. It needs exactly one `authorization` header with `Bearer` and a token that
-the server knows and that has not expired. The error is the same for each fault. UNAUTHENTICATED.
+the server knows and that has not expired. The error does not say which of these is wrong. UNAUTHENTICATED.
 
     { "reason": "UNAUTHENTICATED", "domain": "sessions.v1", "metadata": {} }
 """

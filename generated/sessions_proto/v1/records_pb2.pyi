@@ -102,18 +102,19 @@ class ListRecordsRequest(_message.Message):
     """Optional. The key before which to list, at most 1,024 bytes. Default: no upper bound."""
     order_by: _builtins.str
     """Optional. `key`, `key desc`, `time` or `time desc`. By key, a subtree is ordered by its collections first, string
-    by string, then by the keys within each; all by code point. Records of equal times are ordered by collection and
-    key, and of equal names by session. Default: `key`. If the path of a collection is longer than 320 bytes, only its
-    beginning counts for the order.
+    by string, then by the keys within each; all by code point. Records with equal times are ordered by collection and
+    key, and those with equal names by session. Default: `key`. If the path of a collection is longer than 320 bytes,
+    only its beginning counts for the order.
     """
     keys_only: _builtins.bool
     """Optional. Whether to leave out `value`. Default: false."""
     refresh_ttl: _builtins.bool
     """Optional. Whether this read restarts the ttl of the records that it returns. Default: false."""
     page_size: _builtins.int
-    """Optional. The most records in a page. Default: 100. Above 1,000 means 1,000; negative is INVALID_ARGUMENT. A page
-    may hold fewer: it ends at about 3 MiB, after one record at least, and after a bounded number of records that the
-    filter or the bounds leave out. So a page may be short, or even empty, and be followed by another.
+    """Optional. The maximum number of records in a page. Default: 100. Above 1,000 means 1,000; negative is
+    INVALID_ARGUMENT. A page may hold fewer: it ends at about 3 MiB, which one large record may exceed, and after a
+    bounded number of records that the filter or the bounds leave out. So a page may be short, or even empty, and be
+    followed by another.
     """
     page_token: _builtins.str
     """Optional. The `next_page_token` of the previous page, sent with the same query; only `page_size` may differ.
@@ -125,8 +126,8 @@ class ListRecordsRequest(_message.Message):
 
     @_builtins.property
     def collection(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Required. The collection to list: 1 to 16 strings of 1 to 256 characters. May be empty with `subtree`, which lists
-        the whole scope.
+        """Required. The collection to list: 1 to 16 strings of 1 to 256 characters. It may be empty with `subtree`; the whole
+        scope is listed then.
         """
 
     @_builtins.property
@@ -199,11 +200,13 @@ class ListCollectionsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     max_depth: _builtins.int
-    """Optional. The most strings in a returned path, 1 to 16; longer paths are cut there and listed once. Default, and 0:
-    no limit. Negative is INVALID_ARGUMENT.
+    """Optional. The maximum number of strings in a returned path, 1 to 16; longer paths are cut there and listed once.
+    Default, and 0: no limit. Negative is INVALID_ARGUMENT.
     """
     page_size: _builtins.int
-    """Optional. The most collections in a page. Default: 100. Above 1,000 means 1,000; negative is INVALID_ARGUMENT."""
+    """Optional. The maximum number of collections in a page. Default: 100. Above 1,000 means 1,000; negative is
+    INVALID_ARGUMENT.
+    """
     page_token: _builtins.str
     """Optional. The `next_page_token` of the previous page, sent with the same query; only `page_size` may differ.
     Default: the first page. A token that belongs to a different query is INVALID_ARGUMENT.
@@ -274,8 +277,8 @@ class Scope(_message.Message):
     TENANT_FIELD_NUMBER: _builtins.int
     ALL_SESSIONS_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
-    """Optional. The session with this id. Empty in a commit: the commit's own session, also one whose id the server
-    makes.
+    """Optional. The session with this id. In a commit, empty means the commit's own session, also one whose id the
+    server makes.
     """
     user_id: _builtins.str
     """Optional. The user with this id, within the tenant: 1 to 256 characters, no control characters."""

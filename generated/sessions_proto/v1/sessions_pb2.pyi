@@ -97,8 +97,8 @@ class _IfExistsEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_IfExists.Val
     IF_EXISTS_FAIL: _IfExists.ValueType  # 1
     """The call is refused with SESSION_ALREADY_EXISTS."""
     IF_EXISTS_RETURN: _IfExists.ValueType  # 2
-    """The existing session is returned unchanged, whatever else the request says. In a commit, the commit is applied to
-    it. Not for ImportSession.
+    """CreateSession returns the existing session unchanged, whatever else the request says; a commit is applied to it.
+    Not for ImportSession.
     """
     IF_EXISTS_REPLACE: _IfExists.ValueType  # 3
     """The existing session's metadata, config, context, history and records are replaced. ImportSession only."""
@@ -111,8 +111,8 @@ IF_EXISTS_UNSPECIFIED: IfExists.ValueType  # 0
 IF_EXISTS_FAIL: IfExists.ValueType  # 1
 """The call is refused with SESSION_ALREADY_EXISTS."""
 IF_EXISTS_RETURN: IfExists.ValueType  # 2
-"""The existing session is returned unchanged, whatever else the request says. In a commit, the commit is applied to
-it. Not for ImportSession.
+"""CreateSession returns the existing session unchanged, whatever else the request says; a commit is applied to it.
+Not for ImportSession.
 """
 IF_EXISTS_REPLACE: IfExists.ValueType  # 3
 """The existing session's metadata, config, context, history and records are replaced. ImportSession only."""
@@ -189,8 +189,8 @@ class _PersistenceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Persisten
     PERSISTENCE_PERMANENT: _Persistence.ValueType  # 1
     """The data is kept until it is deleted. Time erases it only if `expiry_action` is DELETE."""
     PERSISTENCE_TEMPORARY: _Persistence.ValueType  # 2
-    """Context, history, log and keys are erased when the session ends or its ttl is over, after 24 hours if no ttl is
-    given.
+    """Context, history, log and keys are erased when the session ends or its ttl is over. Without a ttl it gets one of 24
+    hours.
     """
 
 class Persistence(_Persistence, metaclass=_PersistenceEnumTypeWrapper):
@@ -201,8 +201,8 @@ PERSISTENCE_UNSPECIFIED: Persistence.ValueType  # 0
 PERSISTENCE_PERMANENT: Persistence.ValueType  # 1
 """The data is kept until it is deleted. Time erases it only if `expiry_action` is DELETE."""
 PERSISTENCE_TEMPORARY: Persistence.ValueType  # 2
-"""Context, history, log and keys are erased when the session ends or its ttl is over, after 24 hours if no ttl is
-given.
+"""Context, history, log and keys are erased when the session ends or its ttl is over. Without a ttl it gets one of 24
+hours.
 """
 Global___Persistence: _TypeAlias = Persistence  # noqa: Y015
 
@@ -383,8 +383,8 @@ class CreateSessionRequest(_message.Message):
     """Optional. Makes the call safe to repeat; see SessionService. At most 128 characters."""
     @_builtins.property
     def metadata(self) -> _struct_pb2.Struct:
-        """Optional. Facts about the session to search by, at most 64 KiB of JSON and 256 keys. Default: empty. It is never
-        encrypted, and no string in it may contain U+0000.
+        """Optional. Facts about the session to search by, at most 64 KiB of JSON and 256 keys. Default: empty. They are never
+        encrypted, and no string in them may contain U+0000.
         """
 
     @_builtins.property
@@ -578,9 +578,9 @@ class ListSessionsRequest(_message.Message):
     user_id: _builtins.str
     """Optional. The user whose sessions to list. Default: every user's."""
     page_size: _builtins.int
-    """Optional. The most sessions in a page. Default: 100. Above 1,000 means 1,000; negative is INVALID_ARGUMENT. A page
-    may hold fewer: it ends at about 1 MiB, and while very many sessions expire it may be short, or even empty, and be
-    followed by another.
+    """Optional. The maximum number of sessions in a page. Default: 100. Above 1,000 means 1,000; negative is
+    INVALID_ARGUMENT. A page may hold fewer: it ends at about 1 MiB, and while very many sessions expire it may be
+    short, or even empty, and be followed by another.
     """
     page_token: _builtins.str
     """Optional. The `next_page_token` of the previous page, sent with the same query; only `page_size` may differ.
@@ -655,9 +655,9 @@ class SearchSessionsRequest(_message.Message):
     user_id: _builtins.str
     """Optional. The user whose sessions to find. Default: every user's."""
     page_size: _builtins.int
-    """Optional. The most sessions in a page. Default: 100. Above 1,000 means 1,000; negative is INVALID_ARGUMENT. A page
-    may hold fewer: it ends at about 1 MiB, and after a bounded number of sessions that the filter leaves out. So a
-    page may be short, or even empty, and be followed by another.
+    """Optional. The maximum number of sessions in a page. Default: 100. Above 1,000 means 1,000; negative is
+    INVALID_ARGUMENT. A page may hold fewer: it ends at about 1 MiB, and after a bounded number of sessions that the
+    filter leaves out. So a page may be short, or even empty, and be followed by another.
     """
     page_token: _builtins.str
     """Optional. The `next_page_token` of the previous page, sent with the same query; only `page_size` may differ.
@@ -689,11 +689,11 @@ class SearchSessionsRequest(_message.Message):
 
         The operators: `$eq` equal; `$ne` not equal, or absent; `$gt` `$gte` `$lt` `$lte` ordered, for numbers, and for
         strings by their code points; `$in` equal to one of a list of 1 to 100 plain values; `$exists` present (true) or
-        absent (false); `$contains` an object contained in the object, a list whose items the list holds, a value held by
-        the list, or a string within the string that is there.
+        absent (false); `$contains` depends on what is there: an object must contain the given object, a list must hold the
+        given value or every item of the given list, and a string must contain the given string.
 
         Comparisons are typed: `true` is not `1`, and `"1"` is not `1`. An unknown operator is INVALID_ARGUMENT, and so is
-        an operator anywhere but directly under a path: a key that begins with `$` is an ordinary key only within `$eq` and
+        an operator that is not directly under a path. A key that begins with `$` is an ordinary key only within `$eq` and
         `$ne`.
         """
 
@@ -1382,8 +1382,9 @@ class GetHistoryRequest(_message.Message):
     session_id: _builtins.str
     """Required. The session's id."""
     limit: _builtins.int
-    """Optional. The most messages to return. Default: the session's `config.context_window`, else 100. Above 1,000 means
-    1,000; negative is INVALID_ARGUMENT. Fewer are returned if they reach about 1 MiB; `has_more` tells.
+    """Optional. The maximum number of messages to return. Default: the session's `config.context_window`, else 100. Above
+    1,000 means 1,000; negative is INVALID_ARGUMENT. Fewer are returned if they reach about 1 MiB; `has_more` is true
+    then.
     """
     before_sequence: _builtins.int
     """Optional. The sequence before which to return the newest messages. To page backwards, give the `sequence` of the
@@ -1580,11 +1581,13 @@ class SubscribeResponse(_message.Message):
 
     @_builtins.property
     def checkpoint(self) -> Global___Checkpoint:
-        """Output only. How far the stream has come: its first response, and a sign of life in quiet times."""
+        """Output only. How far the stream has come. It is the first response, and is sent again when there has been no
+        event for a while.
+        """
 
     @_builtins.property
     def draft(self) -> Global___Draft:
-        """Output only. A piece of a message that is being written, with `include_drafts`. It moves no position."""
+        """Output only. A piece of a message that is being written, with `include_drafts`. It does not move the position."""
 
     def __init__(
         self,
@@ -1608,8 +1611,8 @@ class Draft(_message.Message):
     """A piece of a message that is being written, or the end of a draft without a message.
 
     Join the pieces of each `message_id` and `part`. A new stream begins each draft again, with one piece from 0 for each
-    part. The `message` event with this id ends the draft; no piece follows it. A piece never overtakes an event that the
-    server has at hand.
+    part. The `message` event with this id ends the draft; no piece follows it. No piece is sent before an event that the
+    server already knows of.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -1635,8 +1638,8 @@ class Draft(_message.Message):
     text: _builtins.str
     """Output only. The text between `from` and `to`."""
     state: Global___DraftState.ValueType
-    """Output only. Whether the draft is still being written. A piece with another state than WRITING has no text; the
-    draft ends with all its parts.
+    """Output only. Whether the draft is still being written. A piece with any other state than WRITING has no text, and
+    ends the draft with all its parts.
     """
     def __init__(
         self,
@@ -1880,8 +1883,8 @@ class Session(_message.Message):
     """
     @_builtins.property
     def metadata(self) -> _struct_pb2.Struct:
-        """Optional. Facts about the session to search by, at most 64 KiB of JSON and 256 keys. It is never encrypted, and no
-        string in it may contain U+0000.
+        """Optional. Facts about the session to search by, at most 64 KiB of JSON and 256 keys. They are never encrypted, and
+        no string in them may contain U+0000.
         """
 
     @_builtins.property
@@ -1917,7 +1920,7 @@ class Session(_message.Message):
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
         """Output only. When the session's ttl is over: `create_time` plus `storage_options.ttl`; absent without a ttl. The
-        idle timeout does not count.
+        idle timeout does not affect it.
         """
 
     @_builtins.property
@@ -1989,8 +1992,8 @@ class SessionConfig(_message.Message):
     CONTEXT_WINDOW_FIELD_NUMBER: _builtins.int
     OVERFLOW_FIELD_NUMBER: _builtins.int
     max_messages: _builtins.int
-    """Optional. The most messages that the history holds. Default, and 0: no limit. Negative is INVALID_ARGUMENT. A lower
-    number takes effect when the next message is added.
+    """Optional. The maximum number of messages in the history. Default, and 0: no limit. Negative is INVALID_ARGUMENT. A
+    lower number takes effect when the next message is added.
     """
     context_window: _builtins.int
     """Optional. How many messages GetHistory returns when its request has no `limit`. Default, and 0: 100. Negative is
@@ -2291,7 +2294,9 @@ class Event(_message.Message):
     type: Global___EventType.ValueType
     """Output only. The kind of change, also when `erased`."""
     request_id: _builtins.str
-    """Output only. The `request_id` of the call that caused the event. Empty if the call had none, and if time caused it."""
+    """Output only. The `request_id` of the call that caused the event. Empty if the call had none, or if time caused the
+    event.
+    """
     erased: _builtins.bool
     """Output only. Whether the content was erased since, because the message was erased, or the history was cleared,
     truncated or replaced by an import. `data` is absent then.
@@ -2419,8 +2424,8 @@ class StateChangeEvent(_message.Message):
     PREVIOUS_STATE_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     state: Global___SessionState.ValueType
-    """Output only. The new state. It equals `previous_state` when the ttl of a session ends that the idle timeout had
-    expired before: from then on the session cannot be resumed.
+    """Output only. The new state. It equals `previous_state` when a session that the idle timeout has expired reaches the
+    end of its ttl: from then on it cannot be resumed.
     """
     previous_state: Global___SessionState.ValueType
     """Output only. The state before."""

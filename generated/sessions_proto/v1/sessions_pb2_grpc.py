@@ -34,8 +34,9 @@ class SessionServiceStub(object):
 
     Every committed change of a session is one event. Its `sequence` is 1, 2, 3, … for each session, without gaps, in the
     order in which the changes were committed. A message's `sequence` is that of its event; the history is the log's
-    messages since it was last cleared, without those that were removed; Subscribe is the log, live. A sequence never
-    goes back: when a deleted id is created again, it continues after the old head.
+    messages since the history was last cleared, without those that were removed; Subscribe is the log, live. A sequence
+    never goes back: when the id of a deleted session is used again, the new log continues after the last event of the
+    old one.
 
     # Calling
 
@@ -50,11 +51,11 @@ class SessionServiceStub(object):
 
     These are the defaults; a server may be configured otherwise. A request is limited to 4 MiB. Session and message ids
     have 1 to 128 characters of `A-Z a-z 0-9 . _ ~ : @ -`. JSON, which travels as Struct and Value, nests at most 32
-    levels and comes back equal to what was sent; what a double cannot hold exactly is INVALID_ARGUMENT: NaN, an
-    infinity, and an integer beyond ±(2^53 - 1), which should be sent as a string. The other limits are described with
-    their fields. Too many bytes or too many keys are RESOURCE_EXHAUSTED with the reason LIMIT_EXCEEDED; anything else
-    out of range, such as too many characters or items, is INVALID_ARGUMENT. Every response, event and record stays below
-    4 MiB, which is what gRPC clients accept unless told otherwise.
+    levels and comes back equal to what was sent. NaN, infinities, and integers beyond ±(2^53 - 1), which a double may
+    not hold exactly, are INVALID_ARGUMENT: send such integers as strings. The other limits are described with their
+    fields. Too many bytes or too many keys are RESOURCE_EXHAUSTED with the reason LIMIT_EXCEEDED; anything else out of
+    range, such as too many characters or items, is INVALID_ARGUMENT. Every response, event and record stays below 4 MiB,
+    which is what gRPC clients accept unless told otherwise.
 
     # Writing safely
 
@@ -203,8 +204,9 @@ class SessionServiceServicer(object):
 
     Every committed change of a session is one event. Its `sequence` is 1, 2, 3, … for each session, without gaps, in the
     order in which the changes were committed. A message's `sequence` is that of its event; the history is the log's
-    messages since it was last cleared, without those that were removed; Subscribe is the log, live. A sequence never
-    goes back: when a deleted id is created again, it continues after the old head.
+    messages since the history was last cleared, without those that were removed; Subscribe is the log, live. A sequence
+    never goes back: when the id of a deleted session is used again, the new log continues after the last event of the
+    old one.
 
     # Calling
 
@@ -219,11 +221,11 @@ class SessionServiceServicer(object):
 
     These are the defaults; a server may be configured otherwise. A request is limited to 4 MiB. Session and message ids
     have 1 to 128 characters of `A-Z a-z 0-9 . _ ~ : @ -`. JSON, which travels as Struct and Value, nests at most 32
-    levels and comes back equal to what was sent; what a double cannot hold exactly is INVALID_ARGUMENT: NaN, an
-    infinity, and an integer beyond ±(2^53 - 1), which should be sent as a string. The other limits are described with
-    their fields. Too many bytes or too many keys are RESOURCE_EXHAUSTED with the reason LIMIT_EXCEEDED; anything else
-    out of range, such as too many characters or items, is INVALID_ARGUMENT. Every response, event and record stays below
-    4 MiB, which is what gRPC clients accept unless told otherwise.
+    levels and comes back equal to what was sent. NaN, infinities, and integers beyond ±(2^53 - 1), which a double may
+    not hold exactly, are INVALID_ARGUMENT: send such integers as strings. The other limits are described with their
+    fields. Too many bytes or too many keys are RESOURCE_EXHAUSTED with the reason LIMIT_EXCEEDED; anything else out of
+    range, such as too many characters or items, is INVALID_ARGUMENT. Every response, event and record stays below 4 MiB,
+    which is what gRPC clients accept unless told otherwise.
 
     # Writing safely
 
@@ -297,7 +299,7 @@ class SessionServiceServicer(object):
     def DeleteSession(self, request, context):
         """Erases a session in any state: metadata, context, history, log and keys.
 
-        Only the last sequence of the id is kept. Subscribers get a `deleted` event and the end of the stream. Deleting
+        Only the id and its last sequence are kept. Subscribers get a `deleted` event and the end of the stream. Deleting
         twice is NOT_FOUND the second time, unless both calls have the same `request_id`. Errors: ETAG_MISMATCH.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -308,8 +310,8 @@ class SessionServiceServicer(object):
         """Moves a session from CREATED to ACTIVE.
 
         Errors of this RPC and the next four: INVALID_STATE in any other state, ETAG_MISMATCH. Of several equal calls at
-        the same time one succeeds and the others see the new state, unless they have the same `request_id`. Each writes
-        one `state_change` event. SessionState shows the whole table.
+        the same time one succeeds, and the others are refused because of the new state, unless they have the same
+        `request_id`. Each writes one `state_change` event. SessionState shows the whole table.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -401,8 +403,8 @@ class SessionServiceServicer(object):
     def GetHistory(self, request, context):
         """Returns messages of the history, oldest first.
 
-        Without a position, the newest messages. With `before_sequence`, the newest before it, to page backwards; with
-        `after_sequence`, the oldest after it, to page forwards. Errors: CURSOR_AHEAD, EVENTS_COMPACTED.
+        Without a position, these are the newest messages; with `before_sequence`, the newest before it, to page backwards;
+        with `after_sequence`, the oldest after it, to page forwards. Errors: CURSOR_AHEAD, EVENTS_COMPACTED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -430,10 +432,10 @@ class SessionServiceServicer(object):
         A slow reader is not disconnected, and slows nobody else down. The stream ends with OK after a `deleted` event,
         which is sent whatever `event_types` says. A caller that resumes from a position above 0 and before the deletion
         gets it too, as long as the id is not created again; the events in between are erased with the session. The stream
-        ends with UNAVAILABLE when the server stops, and after 45 minutes, so that callers spread over servers that were
-        added since: subscribe again then. It ends with UNAUTHENTICATED within a minute after the credential has expired or
-        was revoked. Errors: CURSOR_AHEAD, EVENTS_COMPACTED (also in mid-stream; events are never silently left out),
-        LOG_REPLACED, TOO_MANY_STREAMS.
+        ends with UNAVAILABLE when the server stops, and after 45 minutes, so that callers spread to servers that were
+        added in the meantime; subscribe again then. It ends with UNAUTHENTICATED within a minute after the credential has
+        expired or was revoked. Errors: CURSOR_AHEAD, EVENTS_COMPACTED (also in the middle of a stream; events are never
+        left out silently), LOG_REPLACED, TOO_MANY_STREAMS.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -455,12 +457,12 @@ class SessionServiceServicer(object):
     def ImportSession(self, request_iterator, context):
         """Creates or replaces a session from the records of an export, in one step.
 
-        Send one request for each record, unchanged and in the order in which they were exported. With an id that is not in
-        use, the session is recreated as it was exported. A session that exists keeps its id, user, state and storage
-        options, and gets the metadata, config, context, history and records of the export; it has to be CREATED or ACTIVE.
-        Message ids, order, times and content are kept; sequences are those of the target's own log. Writes one `imported`
-        event and one `message` event for each message. A stream that is cut short, reordered or altered is
-        INVALID_ARGUMENT and changes nothing.
+        Send one request for each record, with the records unchanged and in the order in which they were exported. With an
+        id that is not in use, the session is recreated as it was exported. A session that exists keeps its id, user, state
+        and storage options, and gets the metadata, config, context, history and records of the export; it has to be
+        CREATED or ACTIVE. Message ids, order, times and content are kept; sequences are those of the target's own log.
+        Writes one `imported` event and one `message` event for each message. A stream that is cut short, reordered or
+        altered is INVALID_ARGUMENT and changes nothing.
 
         A large session is stored step by step, and cannot be seen before it is complete. Until then, creating or importing
         a session with its id is UNAVAILABLE; an existing one that is to be replaced can be read as before, but writing or
@@ -614,8 +616,9 @@ class SessionService(object):
 
     Every committed change of a session is one event. Its `sequence` is 1, 2, 3, … for each session, without gaps, in the
     order in which the changes were committed. A message's `sequence` is that of its event; the history is the log's
-    messages since it was last cleared, without those that were removed; Subscribe is the log, live. A sequence never
-    goes back: when a deleted id is created again, it continues after the old head.
+    messages since the history was last cleared, without those that were removed; Subscribe is the log, live. A sequence
+    never goes back: when the id of a deleted session is used again, the new log continues after the last event of the
+    old one.
 
     # Calling
 
@@ -630,11 +633,11 @@ class SessionService(object):
 
     These are the defaults; a server may be configured otherwise. A request is limited to 4 MiB. Session and message ids
     have 1 to 128 characters of `A-Z a-z 0-9 . _ ~ : @ -`. JSON, which travels as Struct and Value, nests at most 32
-    levels and comes back equal to what was sent; what a double cannot hold exactly is INVALID_ARGUMENT: NaN, an
-    infinity, and an integer beyond ±(2^53 - 1), which should be sent as a string. The other limits are described with
-    their fields. Too many bytes or too many keys are RESOURCE_EXHAUSTED with the reason LIMIT_EXCEEDED; anything else
-    out of range, such as too many characters or items, is INVALID_ARGUMENT. Every response, event and record stays below
-    4 MiB, which is what gRPC clients accept unless told otherwise.
+    levels and comes back equal to what was sent. NaN, infinities, and integers beyond ±(2^53 - 1), which a double may
+    not hold exactly, are INVALID_ARGUMENT: send such integers as strings. The other limits are described with their
+    fields. Too many bytes or too many keys are RESOURCE_EXHAUSTED with the reason LIMIT_EXCEEDED; anything else out of
+    range, such as too many characters or items, is INVALID_ARGUMENT. Every response, event and record stays below 4 MiB,
+    which is what gRPC clients accept unless told otherwise.
 
     # Writing safely
 
