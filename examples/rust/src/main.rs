@@ -27,7 +27,7 @@ async fn main() -> Result<()> {
         ..Default::default()
     };
     let created = client.create_session(request).await?.into_inner();
-    let session_id = created.session.ok_or("no session in the answer")?.id;
+    let session_id = created.session.ok_or("no session in the response")?.id;
 
     let request = StartSessionRequest {
         session_id: session_id.clone(),
