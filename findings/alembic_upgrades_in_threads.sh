@@ -3,10 +3,10 @@
 #
 # One would expect two `Config` objects with two connections to have nothing in common, and at worst an error. `env.py`
 # and the migrations speak to `alembic.context` and `alembic.op`, which are proxies in module globals: the upgrade that
-# begins last takes over both. The other thread's migration then runs on that one's connection, and the first database
-# stays without its tables. It matters to programs that open several databases, one for each tenant or test: it works
-# one after another, and fails, or changes a stranger's database, when two are opened together. Upgrades of one process
-# need a lock around them, or a process each.
+# begins last takes over both. The migration of the first thread then runs on the connection of the second, and the
+# first database stays without its tables. It matters to programs that open several databases, one for each tenant or
+# test: they work while one is opened after another, and fail, or change the wrong database, when two are opened
+# together. Put a lock around the upgrades of one process, or run each in a process of its own.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

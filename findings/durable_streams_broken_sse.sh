@@ -5,7 +5,8 @@
 # and a server that is killed, a proxy that restarts or a phone that changes networks break connections rather than end
 # them. With `live: "sse"` a connection that breaks in the body fails the whole stream, and the program has to call
 # `stream` again with the last offset; with `live: "long-poll"` both are retried. It matters to anyone who picks SSE for
-# its latency: it works in every test that stops its server properly, and ends for good in the first real outage.
+# its latency: the stream survives every test that stops its server properly, and ends for good in the first real
+# outage.
 set -euo pipefail
 
 folder=$(mktemp -d)

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # Node.js, EventSource: a single 503 ends it for good where a broken connection does not; `eventsource` 2 continued.
 #
-# One would expect a client that reconnects by itself to repeat a 503, which is temporary by definition, as it repeats
-# a connection that is refused or breaks. The standard says that any status but 200 ends an EventSource, so undici's,
+# One would expect a client that reconnects by itself to repeat a 503, which is temporary by definition, as it repeats a
+# connection that is refused or breaks. The standard says that any status but 200 ends an EventSource, so undici's,
 # those of browsers and `eventsource` since version 3 stop there. Version 2 repeated 500, 502, 503 and 504, and neither
 # the changelog nor the migration guide names the change. It matters behind a proxy, which answers with 502 or 503 while
 # a server restarts: each deployment leaves some clients without events, and all that they see is an `error` event,
-# which also precedes each ordinary reconnection. Without a proxy the port refuses, and tests pass. Give `eventsource` a
-# `fetch` that throws for such statuses: it reconnects, and still sends the last event's ID. Elsewhere look in the
-# `error` event whether `readyState` is CLOSED, and make a new EventSource.
+# which also precedes each ordinary reconnection. Without a proxy the connection is refused, so tests pass. Give
+# `eventsource` a `fetch` that throws for such statuses: it reconnects, and still sends the last event's ID. Elsewhere
+# look in the `error` event whether `readyState` is CLOSED, and make a new EventSource.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -4,10 +4,10 @@
 # One would expect the second run to be refused, to wait, or to add its messages to those of the first: reducers such as
 # `operator.add` and `add_messages` exist so that one writer does not overwrite another. But a reducer merges only what
 # the nodes of one run return. Each of two runs continues from the checkpoint that it read at its start, and the
-# thread's state is then that of the run that finished last. The user has the other run's answer, and its tools have
-# acted, but the model never sees it again: it is in a branch of `get_state_history` that nothing reads. Two quick
-# messages of one user, two browser tabs or a repeated webhook are enough, and neither the saver in memory nor that on
-# SQLite reports anything. Let one run at a time use a thread, with a lock that all processes share.
+# thread's state is then that of the run that finished last. The user has seen the other run's answer, and its tools
+# have acted, but the model never sees that answer again: it is in a branch of `get_state_history` that nothing reads.
+# Two quick messages of one user, two browser tabs or a repeated webhook are enough, and neither the saver in memory nor
+# that on SQLite reports anything. Let one run at a time use a thread, with a lock that all processes share.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

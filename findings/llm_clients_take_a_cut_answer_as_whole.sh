@@ -4,10 +4,10 @@
 # One would expect an exception: both APIs mark an answer's end (`[DONE]` and a finish_reason, `response.completed`,
 # `message_stop`), and a connection that breaks does raise one. But a response that ends early and in good order passes.
 # A gateway sends one when the provider fails or a time limit is reached; so does a server that is killed during a
-# response that only the end of the connection ends, as here. `get_final_message` and `get_final_completion` return what
-# has come so far, and the OpenAI Agents SDK writes half a sentence into its session as an answer with the status
-# "completed", for every later turn to build on. (Its model for the Responses API does raise.) Do not store an answer,
-# or act on it, unless it has a finish_reason or stop_reason.
+# response whose end is marked only by the end of the connection, as here. `get_final_message` and
+# `get_final_completion` return what has come so far, and the OpenAI Agents SDK writes half a sentence into its session
+# as an answer with the status "completed", for every later turn to build on. (Its model for the Responses API does
+# raise.) Do not store an answer, or act on it, unless it has a finish_reason or stop_reason.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -5,9 +5,9 @@
 # failed one: an exception usually means that nothing happened, and repeating the call is how every caller treats a rate
 # limit or a lost connection. The SDK stores the input before it calls the model, and each step after that. The second
 # attempt adds the same input again, the model sees the question twice (or after the result of a tool that it has called
-# for it), and the session keeps it that way. Nothing in the result shows it. Before repeating, remove what the failed
-# run has added (`pop_item` until the session is as long as before), or retry inside the run with the model's own retry
-# settings.
+# for it), and the session keeps it that way. Nothing in the result of the run shows it. Before you repeat it, remove
+# what the failed run has added (`pop_item` until the session is as long as before), or retry inside the run with the
+# model's own retry settings.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # orjson: `dumps` returns `bytes` that keep the buffer in which they were written, at least 4 KiB each.
 #
-# One would expect bytes to take about the memory that `sys.getsizeof` tells, as all others do. A result of `dumps` says
-# 45 and holds 4 KiB, and a string of 1,500 characters holds 16 KiB, for as long as it lives. Nobody notices while
-# results are sent and dropped. But a cache that keeps them, or uses them as keys, and counts their length, takes up to
-# a hundred times the memory that it was given: 100,000 small values take 400 MB instead of 5. A copy has its own size:
-# `bytes(memoryview(result))`. Versions before 3.12 keep 1 KiB.
+# One would expect bytes to take about as much memory as `sys.getsizeof` reports, as all others do. For a result of
+# `dumps` it reports 45, but the result holds 4 KiB, and a string of 1,500 characters holds 16 KiB, for as long as it
+# lives. Nobody notices while results are sent and dropped. But a cache that keeps them, or uses them as keys, and
+# counts their length, takes up to a hundred times the memory that it was given: 100,000 small values take 400 MB
+# instead of 5. A copy has its own size: `bytes(memoryview(result))`. Versions before 3.12 keep 1 KiB.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -3,8 +3,9 @@
 #
 # One would expect the pragma to do what its documentation says, as it does in the `sqlite3` shell: free up to N pages.
 # In SQLite each step of the statement frees one page, and Python's `execute` stops after the first step that returns no
-# row; fetching does not continue it. Nothing fails: the pragma succeeds, the file shrinks by 4 KiB, and a service that
-# runs it every few seconds loses against its own deletes. `executescript` runs the statement to its end.
+# row; fetching does not continue it. Nothing fails: the pragma succeeds, the file shrinks by 4 KiB, and in a service
+# that runs it every few seconds, deletes leave more free pages than it gives back. `executescript` runs the statement
+# to its end.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

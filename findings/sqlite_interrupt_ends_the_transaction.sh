@@ -3,10 +3,10 @@
 #
 # One would expect a statement that is interrupted to be undone and its transaction to stay open, as after a constraint
 # violation, or later statements to be refused, as in PostgreSQL. When an INSERT, UPDATE or DELETE is stopped by
-# `interrupt()` or a progress handler, SQLite's ways to limit the time of a statement, it rolls back everything since
-# BEGIN. A program that catches the error and continues is no longer in its transaction: Python opens another for the
-# next statement, and `commit` returns without an error. So half of what belonged together is stored. After any error
-# look at `in_transaction`, and start over if it is false.
+# `interrupt()` or a progress handler, which are SQLite's ways to limit the time of a statement, SQLite rolls back
+# everything since BEGIN. A program that catches the error and continues is no longer in its transaction: Python opens
+# another for the next statement, and `commit` returns without an error. So half of what belonged together is stored.
+# After any error look at `in_transaction`, and start over if it is false.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

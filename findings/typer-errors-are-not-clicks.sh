@@ -2,8 +2,8 @@
 # Typer's errors are no longer Click's.
 #
 # One would expect `except click.UsageError` around a Typer app that runs with `standalone_mode=False` to catch a
-# missing argument: Typer was a layer over Click for years, and its documentation taught this. Typer now carries its own
-# copy of Click, so the classes differ even where both packages are installed, and a missing argument passes every
+# missing argument: Typer was a layer over Click for years, and its documentation taught this. Typer now contains its
+# own copy of Click, so the classes differ even where both packages are installed, and a missing argument passes every
 # handler that names `click`. `click.get_current_context()` likewise finds no context inside a Typer command. A program
 # that maps usage errors to its own exit code must catch them through `typer` or leave `standalone_mode` on.
 set -euo pipefail
