@@ -23,7 +23,7 @@ COMMANDS: Final = {
     "search": Entry("sessions", "search", "Finds sessions by their metadata."),
     "get": Entry("sessions", "get", "Shows sessions."),
     "create": Entry("sessions", "create", "Creates a session."),
-    "update": Entry("sessions", "update", "Changes metadata and settings, and leaves the rest."),
+    "update": Entry("sessions", "update", "Changes the given fields of a session, and keeps the rest."),
     "start": Entry("sessions", "start", "Starts sessions."),
     "pause": Entry("sessions", "pause", "Pauses sessions."),
     "resume": Entry("sessions", "resume", "Resumes sessions that are paused or expired by the idle timeout."),

@@ -30,7 +30,7 @@ cli = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    help="Keeps the state of conversations behind gRPC.",
+    help="Keeps the state of conversations, and serves it over gRPC and HTTP.",
 )
 
 

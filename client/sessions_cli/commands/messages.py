@@ -43,9 +43,9 @@ def history(
     id_: SessionId,
     *,
     last: Annotated[
-        int | None, typer.Option("--last", "-n", min=1, help="The newest messages, this many.")
+        int | None, typer.Option("--last", "-n", min=1, help="Show this many of the newest messages.")
     ] = None,
-    all_: Annotated[bool, typer.Option("--all", help="The whole history.")] = False,
+    all_: Annotated[bool, typer.Option("--all", help="Show the whole history.")] = False,
     at: Annotated[int | None, typer.Option("--at", min=1, help="As it was right after this event.")] = None,
     terminal: Terminal,
 ) -> None:
@@ -71,7 +71,9 @@ def chat(
     replay: Annotated[
         bool, typer.Option("--replay", help="Play the conversation back at its original pace.")
     ] = False,
-    speed: Annotated[float, typer.Option("--speed", min=0.01, help="How much faster a replay is.")] = 1.0,
+    speed: Annotated[
+        float, typer.Option("--speed", min=0.01, help="Speed of the replay: 2 is twice as fast.")
+    ] = 1.0,
     role: Annotated[str, typer.Option("--role", "-r", help="Who speaks when you type.")] = "user",
     terminal: Terminal,
 ) -> None:

@@ -91,7 +91,9 @@ def get(
 def create(
     *,
     user: Annotated[str, typer.Option("--user", "-u", help="The user that the session belongs to.")],
-    id_: Annotated[str | None, typer.Option("--id", help="An id of your own.")] = None,
+    id_: Annotated[
+        str | None, typer.Option("--id", help="The new session's id. Default: one that the server makes.")
+    ] = None,
     metadata: Metadata = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Metadata as key=value; repeatable.")
@@ -100,8 +102,12 @@ def create(
     max_messages: MaxMessages = None,
     context_window: Window = None,
     ttl: Ttl = None,
-    temporary: Annotated[bool, typer.Option("--temporary", help="Erase its data when it ends.")] = False,
-    encrypt: Annotated[bool, typer.Option("--encrypt", help="Encrypt its context and messages.")] = False,
+    temporary: Annotated[
+        bool, typer.Option("--temporary", help="Erase its data when it ends or its ttl is over.")
+    ] = False,
+    encrypt: Annotated[
+        bool, typer.Option("--encrypt", help="Encrypt its context, messages and records.")
+    ] = False,
     start: Annotated[bool, typer.Option("--start", help="Start it at once.")] = False,
     return_existing: Annotated[
         bool, typer.Option("--or-get", help="Show the one that has this id, if any.")
@@ -143,7 +149,7 @@ def update(
     etag: Etag = None,
     terminal: Terminal,
 ) -> None:
-    """Changes metadata and settings, and leaves the rest."""
+    """Changes the given fields of a session, and keeps the rest."""
     if metadata and (set_ or unset):
         raise typer.BadParameter("--metadata replaces all keys; use it, or --set and --unset.")
     values = json_object(metadata) if metadata else assignments(set_ or [])

@@ -74,7 +74,7 @@ def use(name: Name) -> None:
 @profile.command("show")
 @with_terminal
 def show(*, terminal: Terminal) -> None:
-    """Shows what is used now, from profile, environment and flags; a token is not shown."""
+    """Shows the connection in use, from profile, environment and flags, without the token."""
     used = dataclasses.asdict(terminal.profile())
     terminal.printer.one({**used, "token": "(set)" if used["token"] else "", "file": str(profiles_file())})
 

@@ -25,7 +25,7 @@ def export(
 ) -> None:
     """Writes a whole session to a file.
 
-    With its metadata, settings, context, history and records: a line of JSON for each part, as `sessions-server export`
+    With its metadata, config, context, history and records: a line of JSON for each part, as `sessions-server export`
     writes them for all sessions.
     """
     if file is not None and file.exists() and not force:

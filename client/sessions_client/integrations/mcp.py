@@ -53,7 +53,7 @@ def server(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs `sessions-mcp` over standard input and output, or over HTTP with `--http HOST:PORT`."""
-    parser = argparse.ArgumentParser(prog="sessions-mcp", description="Serves sessions to agents by MCP.")
+    parser = argparse.ArgumentParser(prog="sessions-mcp", description="Serves sessions to agents over MCP.")
     parser.add_argument(
         "--target", default="127.0.0.1:50051", help="the sessions server (default: %(default)s)"
     )
