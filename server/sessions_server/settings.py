@@ -96,7 +96,7 @@ class Settings:
     tokens: Path | None = setting(
         Path,
         default=None,
-        description="File of the bearer tokens that callers may use; without it every caller is the tenant `default`.",
+        description="File of the bearer tokens that callers may use; without it all callers belong to the tenant `default`.",
     )
     tls_cert: Path | None = setting(Path, default=None, description="Certificate chain of the server, PEM.")
     tls_key: Path | None = setting(Path, default=None, description="Private key of the certificate, PEM.")
@@ -106,7 +106,7 @@ class Settings:
     insecure: bool = setting(
         to_flag,
         default=False,
-        description="Allow listening beyond loopback without TLS or without authentication, and for metrics.",
+        description="Allow listening beyond loopback without TLS or authentication; the metrics too.",
     )
     metrics_listen: str = setting(
         to_address,
