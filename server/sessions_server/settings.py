@@ -96,7 +96,7 @@ class Settings:
     tokens: Path | None = setting(
         Path,
         default=None,
-        description="File of the bearer tokens that callers may use; without it all callers belong to the tenant `default`.",
+        description="File of the bearer tokens that callers may use; without it the tenant is `default`.",
     )
     tls_cert: Path | None = setting(Path, default=None, description="Certificate chain of the server, PEM.")
     tls_key: Path | None = setting(Path, default=None, description="Private key of the certificate, PEM.")
