@@ -83,6 +83,8 @@ async def _all(
     counts: Counter[Outcome] = Counter()
     token = os.environ.get("SESSIONS_TOKEN")
     async with AsyncClient(options.target, token=token, connect_timeout=_CONNECT_SECONDS) as client:
+        # Shows a wrong address or token even if there is nothing to import.
+        await client.sessions.list(limit=1)
         async for name, outcome in importing(client, options.source):
             counts[outcome] += 1
             if outcome is Outcome.DIFFERENT:
