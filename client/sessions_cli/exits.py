@@ -29,14 +29,46 @@ CLOSED_PIPE: Final = 141
 _SENTENCES: Final = {
     "UNAUTHENTICATED": "The server asks for a token, and got none or one that is not valid; give it in SESSIONS_TOKEN, "
     "or in a profile with --token-file.",
+    "SESSION_NOT_FOUND": "There is no such session; check the id, which `sessions list` shows, or create the session "
+    "with `sessions create --id`.",
     "SESSION_ALREADY_EXISTS": "A session with this id exists. Choose another id, with --id or --as; or show it with "
     "`sessions create --or-get`, or replace it with `sessions import --replace`.",
     "CURSOR_AHEAD": "This position is after the session's last event; `sessions get ID --fields last_sequence` shows "
     "that one.",
+    "EVENTS_COMPACTED": "What is this old is no longer kept; take a later position, or leave the option out.",
     "LOG_REPLACED": "This position belongs to another log: the session was deleted and created again, or its last "
     "events were lost in a failover or a restore of the database; begin again with --from-start.",
 }
 """By the reason of an error: the server's advice names fields, and a user of the command line needs options."""
+
+
+_WORDS: Final = {
+    "after_sequence": "--after",
+    "at_sequence": "--at",
+    "changes[0].path": "PATH",
+    "changes[0].value": "VALUE",
+    "config.context_window": "--context-window",
+    "config.max_messages": "--max-messages",
+    "config.timeout": "--timeout",
+    "content": "TEXT",
+    "event_types": "--types",
+    "limit": "--last",
+    "log_id": "--log-id",
+    "metadata_filter": "FILTER",
+    "name": "--name",
+    "new_session_id": "--as",
+    "order_by": "--order-by",
+    "path": "PATH",
+    "role": "--role",
+    "session_data": "FILE",
+    "session_id": "ID",
+    "status": "--state",
+    "storage_options.ttl": "--ttl",
+    "target": "--address",
+    "timeout": "--deadline",
+    "user_id": "--user",
+}
+"""By the field of a request, within its session or message: what a user of the command line gives for it."""
 
 
 class Failed(Exception):
@@ -67,7 +99,12 @@ def exit_code_of(error: SessionsError) -> int:
 
 def sentence_of(error: SessionsError) -> str:
     """What to tell the user about an error of the client."""
-    return _SENTENCES.get(error.reason, error.message)
+    sentence = _SENTENCES.get(error.reason, error.message)
+    for violation in error.violations:
+        word = _WORDS.get(violation.field.removeprefix("session.").removeprefix("message."))
+        if word is not None:
+            sentence = sentence.replace(f"{violation.field}: ", f"{word}: ", 1)
+    return sentence
 
 
 def guarded(command: Callable[..., None]) -> Callable[..., None]:

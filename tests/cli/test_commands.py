@@ -98,6 +98,9 @@ def test_messages_are_added_and_shown(shell: Shell, create: Create) -> None:
     assert contents == ["Hello", "Good\nmorning", "from a file"]
     assert len(shell.run("history", id_, "--last", "1").stdout.splitlines()) == 1
     assert len(shell.run("history", id_, "--all", "-o", "id").stdout.splitlines()) == 3
+    _, second, _ = (json.loads(line) for line in shell.run("history", id_).stdout.splitlines())
+    then = shell.run("history", id_, "--all", "--at", str(second["sequence"]), "-o", "id")
+    assert len(then.stdout.splitlines()) == 2
 
 
 def test_the_context_is_read_and_changed(shell: Shell, create: Create) -> None:

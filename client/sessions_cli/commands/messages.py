@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sessions_cli.exits import USAGE, Failed
 from sessions_cli.output import MESSAGE, console, printable
 from sessions_cli.session import SessionId, Terminal, with_terminal
 from sessions_cli.values import read_text
@@ -50,18 +51,22 @@ def history(
     terminal: Terminal,
 ) -> None:
     """Shows messages, oldest first."""
+    if all_ and last is not None:
+        raise Failed("Use --all or --last, not both.", exit_code=USAGE)
     with terminal.client() as client:
         found = (
-            everything(client, id_) if all_ else client.sessions.get_history(id_, limit=last, at_sequence=at)
+            everything(client, id_, at=at)
+            if all_
+            else client.sessions.get_history(id_, limit=last, at_sequence=at)
         )
         rows = (each.to_dict() for each in found)
         terminal.printer.many(rows, columns=MESSAGE, empty=f"No messages. Add one: sessions say {id_} Hello")
 
 
-def everything(client: Client, id_: str) -> list[Message]:
-    """The whole history, of any length."""
-    count = client.sessions.get(id_).message_count
-    return client.sessions.get_history(id_, limit=count) if count else []
+def everything(client: Client, id_: str, *, at: int | None = None) -> list[Message]:
+    """The whole history, of any length, as it is now or was right after an event."""
+    count = client.sessions.get(id_, at_sequence=at).message_count
+    return client.sessions.get_history(id_, limit=count, at_sequence=at) if count else []
 
 
 @with_terminal
