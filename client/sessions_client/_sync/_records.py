@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sessions_client import ops
 from sessions_client._convert import _commits as commits, _records as convert
 from sessions_client._convert._scalars import page_of
+from sessions_client._errors import refused
 from sessions_client._models import Span
 from sessions_client._records import CollectionInput, Record, RecordName, RecordResult, Scope
 from sessions_client._sync import _backend
@@ -50,7 +51,11 @@ class Records(Resource):
 
         Lists filter by `labels` and order by `time`; `ttl` is the lifetime since the last write, and `new_etag` sets
         the etag. With `if_absent` an existing record is left unchanged, and the result says so. With `etag` the write
-        fails with Aborted unless the record has that etag."""
+        fails with Aborted unless the record has that etag. Give one of the two."""
+        if if_absent and etag is not None:
+            raise refused(
+                "etag", "has no use with if_absent=True, which replaces nothing; give one of the two."
+            )
         operation = ops.put(
             name,
             value,

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from sessions_client import InvalidArgument, Record, RecordName, Scope, ops
+from sessions_client import AsyncClient, InvalidArgument, Record, RecordName, Scope, ops
 from sessions_client._convert._records import read_list, read_record
 from sessions_proto.v1 import records_pb2 as pb
 
@@ -71,3 +71,9 @@ def test_none_is_not_an_empty_value() -> None:
     name = RecordName(Scope(tenant=True), ["c"], "k")
     with pytest.raises(InvalidArgument, match="value: must be bytes, not None; for an empty value give b''"):
         ops.put(name, None)  # type: ignore[arg-type]  # that is the test
+
+
+async def test_a_put_has_one_condition(client: AsyncClient) -> None:
+    name = RecordName(Scope(tenant=True), ["c"], "k")
+    with pytest.raises(InvalidArgument, match="etag: has no use with if_absent=True"):
+        await client.records.put(name, b"v", if_absent=True, etag="e")
