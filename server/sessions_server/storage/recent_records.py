@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from sessions_server.domain.errors import DataCorrupted
 from sessions_server.domain.recent import Recent
 from sessions_server.storage.record_owners import FOUND_WIDTH
-from sessions_server.storage.record_rows import record_from_row
+from sessions_server.storage.record_rows import RECORD_WIDTH, record_from_row
 
 if TYPE_CHECKING:
     from sessions_server.domain.records import Record
@@ -27,18 +27,16 @@ _RECENT: Final = Recent["Row", "Record"](GENERATION_BYTES)
 
 
 def read_small(row: Row, rules: Rules) -> Record | None:
-    """The record in a row that begins with FOUND_WIDTH columns; None if it is encrypted or damaged, or if its value was
-    not read."""
-    stored = row[:FOUND_WIDTH]
-    record = _RECENT.find(stored)
+    """The record in a row of a list; None if it is encrypted or damaged, or if its value was not read."""
+    record = _RECENT.find(row)
     if record is not None:
         return record
-    *_, is_sealed, _, _, value = stored
+    is_sealed, _, value = row[RECORD_WIDTH - 1 : FOUND_WIDTH]
     if is_sealed or value is None:
         return None
     try:
-        record = record_from_row(stored, value, rules.cells, None)
+        record = record_from_row(row, value, rules.cells, None)
     except DataCorrupted:
         return None
-    _RECENT.keep(stored, record, _SMALL + len(value))
+    _RECENT.keep(row, record, _SMALL + len(value))
     return record

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from sessions_server.domain.models import Micros
 from sessions_server.domain.record_reads import RecordPlace, RecordQuery
-from sessions_server.domain.sizes import GROWTH, fitting
+from sessions_server.domain.sizes import GROWTH
 from sessions_server.storage.conditions import check
 from sessions_server.storage.record_names import (
     beginning_with,
@@ -24,7 +24,7 @@ from sessions_server.storage.record_names import (
     stored_collection,
     within,
 )
-from sessions_server.storage.record_owners import FOUND_COLUMNS, FOUND_WIDTH, IS_CURRENT, with_owners
+from sessions_server.storage.record_owners import FOUND_COLUMNS, IS_CURRENT, IS_GONE, with_owners
 from sessions_server.storage.record_rows import KEY_COLUMNS, KEY_WIDTH, RECORD_COLUMNS
 from sessions_server.storage.record_search import Keys, candidate_keys, of_owner
 from sessions_server.storage.schema import records
@@ -32,7 +32,7 @@ from sessions_server.storage.statements import Prepared, Row, stream
 from sessions_server.storage.walk import FEW, Walk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from sqlalchemy.engine import Connection
     from sqlalchemy.sql.expression import ColumnElement
@@ -53,20 +53,6 @@ class Page(NamedTuple, Generic[T]):
     next: RecordPlace | None
 
 
-class _Hit(NamedTuple, Generic[T]):
-    taken: T
-    place: RecordPlace
-    most_bytes: int
-    """An upper bound of the record's wire size."""
-
-
-class _Hits(NamedTuple, Generic[T]):
-    found: list[_Hit[T]]
-    """One more than a page has, if there are that many."""
-    resume: RecordPlace | None = None
-    """Where to continue if the search ended early."""
-
-
 class _Shape(NamedTuple):
     """What determines a statement's text, besides the conditions on labels; everything else is a parameter."""
 
@@ -81,31 +67,18 @@ class _Shape(NamedTuple):
     continued: bool
 
 
-def find_page(
-    connection: Connection, query: RecordQuery, take: Callable[[Row], T], *, rules: Rules, now: Micros
-) -> Page[T]:
-    """A page of what `take` makes of a row of FOUND_COLUMNS, where the value is None if it is large or not requested.
-    It is also called for rows beyond the page. Must run on one snapshot. Raises InvalidRequest for an unsupported
-    filter."""
+def find_page(connection: Connection, query: RecordQuery, *, rules: Rules, now: Micros) -> Page[Row]:
+    """A page of rows that begin with FOUND_COLUMNS and the value, None if it is large or not requested. Must run on
+    one snapshot. Raises InvalidRequest for an unsupported filter."""
     check(query.conditions, field="filter")
-    found, resume = _Search(connection, query, take, rules, now).hits()
-    count = fitting((hit.most_bytes for hit in found[: query.limit]), rules.limits.record_page_bytes)
-    following = found[count - 1].place if count < len(found) else resume
-    return Page([hit.taken for hit in found[:count]], following)
+    return _Search(connection, query, rules, now).page()
 
 
-class _Search(Generic[T]):
-    def __init__(
-        self,
-        connection: Connection,
-        query: RecordQuery,
-        take: Callable[[Row], T],
-        rules: Rules,
-        now: Micros,
-    ) -> None:
+class _Search:
+    def __init__(self, connection: Connection, query: RecordQuery, rules: Rules, now: Micros) -> None:
         self._connection = connection
         self._query = query
-        self._take = take
+        self._room = rules.limits.record_page_bytes
         keys = between(query.key_prefix, query.after_key, query.before_key)
         self._shape = _Shape(
             all_sessions=query.all_sessions,
@@ -116,94 +89,97 @@ class _Search(Generic[T]):
             descending=query.order.descending,
             continued=query.after is not None,
         )
-        low, high = within(query.collection)
-        full_low, full_high = beginning_with(encode(query.collection))
         self._parameters: dict[str, Any] = {
             **query.scope._asdict(),
+            **_bounds(query.collection),
             "now": now,
-            "collection": stored_collection(query.collection).short,
-            "low_collection": low,
-            "high_collection": high,
-            "low_full": full_low,
-            "high_full": full_high,
             "low_key": keys.low,
             "high_key": keys.high,
             "inline": -1 if query.keys_only else INLINE_BYTES,
         }
         self._conditions = [rules.backend.condition(each, records.c.labels) for each in query.conditions]
 
-    def hits(self) -> _Hits[T]:
+    def page(self) -> Page[Row]:
+        found: list[Row] = []
+        room, candidates = self._room, self._candidates()
+        after, walk = self._query.after, Walk(self._query.limit)
+        while True:
+            examined, row = 0, None
+            for row in self._rows(candidates, after, walk.count):
+                examined += 1
+                if row[_BELONGS]:
+                    room -= row[_BYTES]
+                    if found and (room < 0 or len(found) == self._query.limit):
+                        return Page(found, _place(found[-1]))
+                    found.append(row)
+            if row is None or examined < walk.count:
+                return Page(found, None)
+            after = _place(row)
+            if not walk.continues():
+                return Page(found, after)
+
+    def _candidates(self) -> Keys | None:
+        """The keys to look at one by one, if there are few."""
         shape = self._shape
         choices: list[Keys] = candidate_keys(self._query.conditions, all_sessions=shape.all_sessions)
         if shape.subtree and shape.by_time:
             choices.append(sa.select(*KEY_COLUMNS).where(*_owned(shape), *_within()))
         counts = [self._count(each) for each in choices]
         fewest = min(counts, default=FEW)
-        return self._one_by_one(choices[counts.index(fewest)]) if fewest < FEW else self._walk()
+        return choices[counts.index(fewest)] if fewest < FEW else None
 
     def _count(self, keys: Keys) -> int:
         """The number of candidates, counted only as far as it matters."""
         counted = sa.select(sa.func.count()).select_from(keys.limit(FEW).subquery())
         return int(self._connection.execute(counted, self._parameters).scalar_one())
 
-    def _one_by_one(self, keys: Keys) -> _Hits[T]:
-        statement = _few(self._shape, keys, self._conditions)
-        wanted = self._placed(self._query.after, self._query.limit + 1)
-        return _Hits([self._hit(row) for row in stream(self._connection, statement, wanted)])
-
-    def _walk(self) -> _Hits[T]:
-        found: list[_Hit[T]] = []
-        after, walk = self._query.after, Walk(self._query.limit)
-        while True:
-            examined, row = 0, None
-            for row in self._rows(after, walk.count):
-                examined += 1
-                if row[-1]:
-                    found.append(self._hit(row))
-            if row is None or len(found) > self._query.limit or examined < walk.count:
-                return _Hits(found[: self._query.limit + 1])
-            after = _place(row)
-            if not walk.continues():
-                return _Hits(found, after)
-
-    def _rows(self, after: RecordPlace | None, count: int) -> Iterator[Row]:
+    def _rows(self, candidates: Keys | None, after: RecordPlace | None, count: int) -> Iterator[Row]:
         shape = self._shape._replace(continued=after is not None)
-        wanted = self._placed(after, count)
+        place = {f"after_{name}": value for name, value in after._asdict().items()} if after else {}
+        wanted = self._parameters | place | {"count": count}
+        if candidates is not None:
+            return stream(self._connection, _few(shape, candidates, self._conditions), wanted)
         if not self._conditions:
             return _plain_walk(shape).stream(self._connection, **wanted)
         return stream(self._connection, _in_order(shape, self._conditions), wanted)
 
-    def _hit(self, row: Row) -> _Hit[T]:
-        return _Hit(self._take(row), _place(row), _most_bytes(row, self._query))
 
-    def _placed(self, after: RecordPlace | None, count: int) -> dict[str, Any]:
-        place = {f"after_{name}": value for name, value in after._asdict().items()} if after else {}
-        return self._parameters | place | {"count": count}
+@lru_cache(maxsize=256)
+def _bounds(collection: tuple[str, ...]) -> Mapping[str, str]:
+    """The parameters that say what is in a collection."""
+    low, high = within(collection)
+    full_low, full_high = beginning_with(encode(collection))
+    return {
+        "collection": stored_collection(collection).short,
+        "low_collection": low,
+        "high_collection": high,
+        "low_full": full_low,
+        "high_full": full_high,
+    }
 
 
-_VALUE: Final = sa.case((records.c.size <= sa.bindparam("inline", type_=sa.BigInteger), records.c.value))
+_INLINE: Final = sa.bindparam("inline", type_=sa.BigInteger)
+_MOST_BYTES: Final = (
+    sa.case((_INLINE >= 0, records.c.size), else_=0)
+    + 4 * sa.func.length(sa.func.coalesce(records.c.full_collection, records.c.collection))
+    + 4 * sa.func.length(records.c.key)
+    + GROWTH * sa.func.length(sa.cast(records.c.labels, sa.Text))
+    + _OVERHEAD
+)
+"""An upper bound of the record's wire size."""
 _SELECTED: Final = (
     *FOUND_COLUMNS,
-    _VALUE.label("value"),
-    records.c.size,
-    sa.func.length(sa.func.coalesce(records.c.full_collection, records.c.collection))
-    + sa.func.length(records.c.key),
-    sa.func.length(sa.cast(records.c.labels, sa.Text)),
+    sa.case((records.c.size <= _INLINE, records.c.value)).label("value"),
+    _MOST_BYTES,
 )
+_BYTES: Final = len(_SELECTED) - 1
+_BELONGS: Final = len(_SELECTED)
 _TIME: Final = RECORD_COLUMNS.index(records.c.time)
 
 
 def _place(row: Row) -> RecordPlace:
     _, session_id, _, records_start, collection, key = row[:KEY_WIDTH]
     return RecordPlace(row[_TIME], collection, key, session_id, records_start)
-
-
-def _most_bytes(row: Row, query: RecordQuery) -> int:
-    """An upper bound of the record's wire size."""
-    size, name_length, labels_length, _ = row[FOUND_WIDTH:]
-    # A damaged record, which is left out, may have a value of another type.
-    value = size if isinstance(size, int) and not query.keys_only else 0
-    return int(value + 4 * name_length + GROWTH * labels_length + _OVERHEAD)
 
 
 def _owned(shape: _Shape) -> tuple[ColumnElement[bool], ...]:
@@ -226,7 +202,8 @@ def _key_bounds(shape: _Shape) -> list[ColumnElement[bool]]:
 def _live(shape: _Shape) -> list[ColumnElement[bool]]:
     """The conditions that no index covers, besides those on labels."""
     expire_time, full = records.c.expire_time, records.c.full_collection
-    live = [sa.or_(expire_time.is_(None), expire_time > sa.bindparam("now", type_=sa.BigInteger))]
+    is_kept = sa.or_(expire_time.is_(None), expire_time > sa.bindparam("now", type_=sa.BigInteger))
+    live = [is_kept, sa.not_(IS_GONE)]
     if shape.all_sessions:
         live.append(IS_CURRENT)
     if shape.overlong:

@@ -45,29 +45,31 @@ def current_start(tenant: sa.ColumnElement[str], session_id: sa.ColumnElement[st
     return sa.func.coalesce(stored.scalar_subquery(), sa.literal_column("0"))
 
 
+IS_GONE: Final = sa.or_(
+    sa.func.coalesce(IS_ERASED, sa.false()),
+    sa.and_(sa.not_(_IS_SHARED), sessions.c.session_id.is_(None)),
+)
+"""Whether a record's session is gone by the time `now`."""
+
 FOUND_COLUMNS: Final = (
     *RECORD_COLUMNS,
-    sa.or_(
-        sa.func.coalesce(IS_ERASED, sa.false()),
-        sa.and_(sa.not_(_IS_SHARED), sessions.c.session_id.is_(None)),
-    ).label("is_gone"),
     sa.func.coalesce(sessions.c.data_key, shared_keys.c.data_key).label("data_key"),
 )
-"""RECORD_COLUMNS; whether the owner is gone by the time `now`; the data key. The value comes after these."""
+"""RECORD_COLUMNS and the data key. The value comes after these."""
 
 FOUND_WIDTH: Final = len(FOUND_COLUMNS) + 1
-"""The width of a row that was found."""
+"""The width of a row that was found, with the value; more may follow."""
 
 
 def with_owners(found: sa.FromClause) -> sa.FromClause:
-    """Joins records with what FOUND_COLUMNS need. No record is left out."""
+    """Joins records with what FOUND_COLUMNS and IS_GONE need. No record is left out."""
     of_session = sa.and_(sessions.c.tenant == records.c.tenant, sessions.c.session_id == records.c.session_id)
     return found.outerjoin(sessions, of_session).outerjoin(shared_keys, _OF_SCOPE)
 
 
 def by_name(names: sa.FromClause, name: Seq[sa.ColumnElement[str]]) -> sa.FromClause:
     """Joins a list of names, given by their columns in NAME_COLUMNS' order, with the records that are not hidden, and
-    with what FOUND_COLUMNS need."""
+    with what FOUND_COLUMNS and IS_GONE need."""
     tenant, session_id, *_ = name
     of_session = sa.and_(sessions.c.tenant == tenant, sessions.c.session_id == session_id)
     is_current = records.c.records_start == sa.func.coalesce(sessions.c.records_start, sa.literal_column("0"))

@@ -17,7 +17,7 @@ from sessions_server.domain.records import Record, RecordName, Scope
 from sessions_server.storage import record_lists
 from sessions_server.storage.damage import report
 from sessions_server.storage.recent_records import read_small
-from sessions_server.storage.record_owners import FOUND_COLUMNS, FOUND_WIDTH, by_name
+from sessions_server.storage.record_owners import FOUND_COLUMNS, FOUND_WIDTH, IS_GONE, by_name
 from sessions_server.storage.record_rows import (
     NAME_COLUMNS,
     RECORD_WIDTH,
@@ -43,7 +43,7 @@ _IS_SHARED: Final = records.c.session_id == sa.literal_column("''")
 
 def _fetch(value: ColumnElement[Any]) -> Prepared:
     name = [item(_keys, index) for index in range(len(NAME_COLUMNS))]
-    return Prepared(sa.select(*FOUND_COLUMNS, value).select_from(by_name(_keys, name)))
+    return Prepared(sa.select(*FOUND_COLUMNS, value, IS_GONE).select_from(by_name(_keys, name)))
 
 
 _FETCH: Final = _fetch(records.c.value)
@@ -108,25 +108,18 @@ def find_page(
 ) -> record_lists.Page[StoredName]:
     """The names on a page. Must run on one snapshot. Raises InvalidRequest for an unsupported filter."""
     instant = read_clock(connection, now)
-    return record_lists.find_page(connection, query, name_in, rules=rules, now=instant)
+    page = record_lists.find_page(connection, query, rules=rules, now=instant)
+    return record_lists.Page([name_in(row) for row in page.found], page.next)
 
 
 def read_page(connection: Connection, query: RecordQuery, *, rules: Rules, now: Micros | None) -> RecordPage:
     """Must run on one snapshot. Raises InvalidRequest for an unsupported filter, KeyNotAvailable, DataCorrupted."""
     instant = read_clock(connection, now)
-
-    def take(row: Row) -> Record | Row | None:
-        """Large, encrypted and damaged records are read when it is known that they are on the page."""
-        return None if _is_gone(row, instant) else read_small(row, rules) or row
-
-    page = record_lists.find_page(connection, query, take, rules=rules, now=instant)
-    waiting = [each for each in page.found if each is not None and not isinstance(each, Record)]
+    page = record_lists.find_page(connection, query, rules=rules, now=instant)
+    small = [read_small(row, rules) or row for row in page.found]
+    waiting = [each for each in small if not isinstance(each, Record)]
     read = _read(connection, waiting, rules=rules, now=instant, query=query) if waiting else {}
-    found = (
-        each if isinstance(each, Record) else read.get(name_in(each))
-        for each in page.found
-        if each is not None
-    )
+    found = (each if isinstance(each, Record) else read.get(name_in(each)) for each in small)
     return RecordPage(tuple(each for each in found if each is not None), page.next)
 
 
@@ -217,7 +210,7 @@ def _fetched(
     """The records that exist, of a list if `query` is given."""
     statement = _FETCH_WITHOUT_VALUE if query is not None and query.keys_only else _FETCH
     rows = statement.rows(connection, keys=as_list(names), now=now)
-    found = _present(rows, rules=rules, now=now, query=query)
+    found = _sound((row for row in rows if not _is_gone(row, now)), rules=rules, query=query)
     return {stored_name(record.name): record for record in found}
 
 
@@ -229,7 +222,7 @@ def _read(
     large: list[Row] = []
     for row in rows:
         (complete if query.keys_only or row[FOUND_WIDTH - 1] is not None else large).append(row)
-    found = {stored_name(each.name): each for each in _present(complete, rules=rules, now=now, query=query)}
+    found = {stored_name(each.name): each for each in _sound(complete, rules=rules, query=query)}
     return (
         found | _fetched(connection, map(name_in, large), rules=rules, now=now, query=query)
         if large
@@ -237,13 +230,9 @@ def _read(
     )
 
 
-def _present(
-    rows: Iterable[Row], *, rules: Rules, now: Micros, query: RecordQuery | None
-) -> Iterator[Record]:
-    """The records that exist. A list over all sessions omits damaged ones, which must only affect their own session."""
+def _sound(rows: Iterable[Row], *, rules: Rules, query: RecordQuery | None) -> Iterator[Record]:
+    """The records in rows. A list over all sessions omits damaged ones, which must only affect their own session."""
     for row in rows:
-        if _is_gone(row, now):
-            continue
         try:
             yield _record(row, rules)
         except DataCorrupted as error:
@@ -253,11 +242,10 @@ def _present(
 
 
 def _is_gone(row: Row, now: Micros) -> bool:
-    """Whether the record has expired, or its session was erased."""
-    expire_time, is_erased = row[RECORD_WIDTH - 2], row[RECORD_WIDTH]
-    return is_erased or has_passed(expire_time, now)
+    """Whether the record has expired, or its session is gone."""
+    return row[FOUND_WIDTH] or has_passed(row[RECORD_WIDTH - 2], now)
 
 
 def _record(row: Row, rules: Rules) -> Record:
-    _, data_key, value = row[RECORD_WIDTH:FOUND_WIDTH]
+    data_key, value = row[RECORD_WIDTH:FOUND_WIDTH]
     return record_from_row(row, value, rules.cells, data_key)
