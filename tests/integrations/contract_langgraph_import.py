@@ -114,6 +114,30 @@ def test_all_threads_of_a_file_are_imported_once_and_continue(
         assert graph_on(SessionsSaver(client)).get_state(configs[0]).values["said"][-1] == "yes"
 
 
+def test_no_query_sorts_the_content_of_checkpoints(
+    written: tuple[Path, list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, _ = written
+    connect, queries = sqlite3.connect, list[str]()
+
+    def traced(*arguments: Any, **options: Any) -> sqlite3.Connection:
+        made = connect(*arguments, **options)
+        made.set_trace_callback(queries.append)
+        return made
+
+    monkeypatch.setattr(sqlite3, "connect", traced)
+    imported(file)
+    with closing(connect(file)) as own:
+        plans = [
+            " ".join(step[3] for step in own.execute(f"EXPLAIN QUERY PLAN {query}"))
+            for query in queries
+            if query.startswith("SELECT")
+        ]
+    sorting = [plan for plan in plans if "TEMP B-TREE FOR ORDER BY" in plan]
+    assert sorting
+    assert all("COVERING INDEX" in plan for plan in sorting), sorting
+
+
 def test_an_interrupted_import_continues_where_it_stopped(
     written: tuple[Path, list[dict[str, Any]]],
 ) -> None:

@@ -58,9 +58,9 @@ async def _import_thread(client: AsyncClient, file: sqlite3.Connection, thread: 
     session_id = session_id_of(thread)
     present = set(await run_async(client, _names(session_id)))
     outcome = imports.Outcome.PRESENT
-    for namespace, checkpoint_id, parent, kind, raw, metadata in file.execute(
-        "SELECT checkpoint_ns, checkpoint_id, parent_checkpoint_id, type, checkpoint, metadata FROM checkpoints "
-        "WHERE thread_id = ? ORDER BY checkpoint_id",
+    # SQLite would keep what it sorts in memory, so it sorts the ids alone.
+    for namespace, checkpoint_id in file.execute(
+        "SELECT checkpoint_ns, checkpoint_id FROM checkpoints WHERE thread_id = ? ORDER BY checkpoint_id",
         [thread],
     ):
         place = {"thread_id": thread, "checkpoint_ns": namespace}
@@ -69,6 +69,11 @@ async def _import_thread(client: AsyncClient, file: sqlite3.Connection, thread: 
             outcome = imports.Outcome.IMPORTED
         if checkpoint_name(session_id, namespace, checkpoint_id) in present:
             continue
+        parent, kind, raw, metadata = file.execute(
+            "SELECT parent_checkpoint_id, type, checkpoint, metadata FROM checkpoints "
+            "WHERE thread_id = ? AND checkpoint_ns = ? AND checkpoint_id = ?",
+            [thread, namespace, checkpoint_id],
+        ).fetchone()
         try:
             checkpoint = saver.serde.loads_typed((kind, raw))
         except NotImplementedError as error:  # LangGraph's, for a kind that its serializer does not know
