@@ -43,14 +43,15 @@ def get(id_: SessionId, path: Path_ = "", *, at: At = None, terminal: Terminal) 
 def set_(
     id_: SessionId,
     path: Annotated[
-        str, typer.Argument(metavar="[PATH] VALUE", help="PATH and VALUE, or the whole context.")
+        str, typer.Argument(metavar="PATH|CONTEXT", help="Where to set VALUE, or the whole context.")
     ],
-    value: Annotated[str | None, typer.Argument(metavar="", show_default=False)] = None,
+    value: Annotated[str | None, typer.Argument(metavar="VALUE", show_default=False)] = None,
     *,
     etag: Etag = None,
     terminal: Terminal,
 ) -> None:
-    """Sets the value at PATH, or the whole context. A VALUE is JSON, a bare word, `@FILE`, or `-`."""
+    """Sets VALUE at PATH, or the whole context. VALUE is JSON, a bare word, `@FILE`, or `-`; CONTEXT is a JSON object,
+    `@FILE`, or `-`."""
     with terminal.client() as client:
         if value is None:
             changed = client.sessions.set_context(id_, context=json_object(path), etag=etag)
