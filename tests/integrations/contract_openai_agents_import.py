@@ -183,7 +183,8 @@ def test_an_interrupted_program_says_how_to_continue(
         yield "first", Outcome.IMPORTED
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sys, "argv", ["program", "import", "chats.db"])
+    target = os.environ["SESSIONS_TEST_ADDRESS"]
+    monkeypatch.setattr(sys, "argv", ["program", "import", "chats.db", "--target", target])
     with pytest.raises(SystemExit) as ended:
         imports.run("openai_agents", "file", interrupted)
     assert ended.value.code == 130
