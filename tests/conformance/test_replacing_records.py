@@ -366,3 +366,18 @@ async def test_no_transaction_of_an_import_stores_more_than_a_slice(
 
 async def rows_of_import(bench: Harness) -> int:
     return await stored(bench, "SELECT (SELECT count(*) FROM log) + (SELECT count(*) FROM records)")
+
+
+@pytest.mark.parametrize("order", ORDERS)
+async def test_pages_over_all_sessions_have_a_record_of_a_replaced_session_once(
+    bench: Harness, order: str
+) -> None:
+    await fill(bench)
+    asked = query("a", all_sessions=True, order=order, limit=1)
+    page = await bench.store.records(asked)
+    assert page.next is not None
+    await Replacing(bench, OLD).all()
+    rest = await all_of(bench.store, asked._replace(after=page.next))
+    found = [each.name for each in (*page.records, *rest)]
+    of_collection = [each for each in OLD.records() if each.name.collection == ("a",)]
+    assert found == [each.name for each in in_order(of_collection, order, {}, subtree=False)]

@@ -16,6 +16,7 @@ from sessions_server.domain.models import Micros
 from sessions_server.domain.record_reads import RecordPlace, RecordQuery
 from sessions_server.domain.sizes import GROWTH
 from sessions_server.storage.conditions import check
+from sessions_server.storage.record_erasure import ALL_STARTS
 from sessions_server.storage.record_names import (
     beginning_with,
     between,
@@ -110,13 +111,21 @@ class _Search:
                 if row[_BELONGS]:
                     room -= row[_BYTES]
                     if found and (room < 0 or len(found) == self._query.limit):
-                        return Page(found, _place(found[-1]))
+                        return Page(found, self._place(found[-1]))
                     found.append(row)
             if row is None or examined < walk.count:
                 return Page(found, None)
-            after = _place(row)
+            after = self._place(row)
             if not walk.continues():
                 return Page(found, after)
+
+    def _place(self, row: Row) -> RecordPlace:
+        """After a record that belongs to the list comes none with its name, such as that of an import that has replaced
+        its session since."""
+        _, session_id, _, records_start, collection, key = row[:KEY_WIDTH]
+        if row[_BELONGS]:
+            records_start = ALL_STARTS.first if self._shape.descending else ALL_STARTS.last
+        return RecordPlace(row[_TIME], collection, key, session_id, records_start)
 
     def _candidates(self) -> Keys | None:
         """The keys to look at one by one, if there are few."""
@@ -175,11 +184,6 @@ _SELECTED: Final = (
 _BYTES: Final = len(_SELECTED) - 1
 _BELONGS: Final = len(_SELECTED)
 _TIME: Final = RECORD_COLUMNS.index(records.c.time)
-
-
-def _place(row: Row) -> RecordPlace:
-    _, session_id, _, records_start, collection, key = row[:KEY_WIDTH]
-    return RecordPlace(row[_TIME], collection, key, session_id, records_start)
 
 
 def _owned(shape: _Shape) -> tuple[ColumnElement[bool], ...]:
