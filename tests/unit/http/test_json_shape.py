@@ -76,7 +76,7 @@ def test_each_kind_of_field_says_what_it_takes() -> None:
         '{"userId": }': "It is not valid JSON at line 1, column 12.",
         '{"metadata": {"a": ' + "9" * 400 + "}}": "Check that integers are within ±(2^53 - 1)",
         '{"metadata": {"a": "\\ud800"}}': "that strings hold whole characters",
-        '{"metadata": {"a": ' + "[" * 70 + "]" * 70 + "}}": "that nothing nests too deeply",
+        '{"metadata": {"a": ' + "[" * 3_000 + "]" * 3_000 + "}}": "that nothing nests too deeply",
     }
     for text, expected in cases.items():
         found = refusal(pb.CreateSessionRequest, text)
