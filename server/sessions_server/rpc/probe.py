@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 SECONDS: Final = 10.0
 """The time limit of each call."""
 
-ATTEMPTS: Final = 3
-"""How often a call is tried, as clients do: a proxy may drop one now and then."""
+ATTEMPTS: Final = 10
+"""How often a call is tried, as clients do: a proxy may lose the error now and then, as Caddy does when the response
+is only an error."""
 
 LARGE_BYTES: Final = 2 * 1024 * 1024
 """Above nginx's default limit, and below the server's."""
