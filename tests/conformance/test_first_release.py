@@ -19,12 +19,11 @@ from sessions_server.domain.models import (
     SessionKey,
 )
 from sessions_server.domain.ports import HistoryQuery
-from sessions_server.storage import migrations
 from sessions_server.storage.backend import RunOptions
 from sessions_server.storage.content import Content
 from sessions_server.storage.databases import parse_url
 from tests.conformance.harness import Harness, add, key, set_context, stamp
-from tests.conformance.test_migrations import config_for, drop_all, run
+from tests.conformance.test_migrations import config_for, drop_all, run, run_cut_short
 from tests.support import commits as c
 from tests.support.amounts import amount
 
@@ -135,12 +134,7 @@ async def test_sessions_of_the_first_release_can_be_used(
 
     await runner.write(first_release)
 
-    def cut(connection: Connection) -> None:
-        migrations.migrate(connection)
-        raise RuntimeError("killed")
-
-    with pytest.raises(RuntimeError, match="killed"):
-        await runner.write(cut)
+    await run_cut_short(runner)
     await runner.close()
     store = opener(url)
     await store.start()

@@ -201,6 +201,17 @@ async def run(runner: Runner, *statements: str) -> None:
     await runner.write(work)
 
 
+async def run_cut_short(runner: Runner) -> None:
+    """Migrates in a transaction that is rolled back, as when the process is killed before its COMMIT."""
+
+    def work(connection: Connection) -> None:
+        migrations.migrate(connection)
+        raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError, match="killed"):
+        await runner.write(work)
+
+
 def test_the_head_that_needs_no_migration_is_the_last_one() -> None:
     scripts = ScriptDirectory(str(Path(migrations.__file__).parent))
     assert scripts.get_heads() == [migrations.HEAD]
