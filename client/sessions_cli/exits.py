@@ -27,7 +27,7 @@ INTERRUPTED: Final = 130
 CLOSED_PIPE: Final = 141
 
 _SENTENCES: Final = {
-    "UNAUTHENTICATED": "The server asks for a token, and got none or one that is not valid; give it in SESSIONS_TOKEN, "
+    "UNAUTHENTICATED": "The server requires a token, and received none or an invalid one; give it in SESSIONS_TOKEN, "
     "or in a profile with --token-file.",
     "SESSION_NOT_FOUND": "There is no such session; check the id, which `sessions list` shows, or create the session "
     "with `sessions create --id`.",
@@ -35,7 +35,7 @@ _SENTENCES: Final = {
     "`sessions create --or-get`, or replace it with `sessions import --replace`.",
     "CURSOR_AHEAD": "This position is after the session's last event; `sessions get ID --fields last_sequence` shows "
     "that one.",
-    "EVENTS_COMPACTED": "What is this old is no longer kept; take a later position, or leave the option out.",
+    "EVENTS_COMPACTED": "Events this old are no longer kept; use a later position, or leave the option out.",
     "LOG_REPLACED": "This position belongs to another log: the session was deleted and created again, or its last "
     "events were lost in a failover or a restore of the database; begin again with --from-start.",
 }

@@ -54,7 +54,7 @@ class Records(Resource):
         fails with Aborted unless the record has that etag. Give one of the two."""
         if if_absent and etag is not None:
             raise refused(
-                "etag", "has no use with if_absent=True, which replaces nothing; give one of the two."
+                "etag", "cannot be combined with if_absent=True, which replaces nothing; give one of the two."
             )
         operation = ops.put(
             name,

@@ -75,5 +75,5 @@ def test_none_is_not_an_empty_value() -> None:
 
 async def test_a_put_has_one_condition(client: AsyncClient) -> None:
     name = RecordName(Scope(tenant=True), ["c"], "k")
-    with pytest.raises(InvalidArgument, match="etag: has no use with if_absent=True"):
+    with pytest.raises(InvalidArgument, match="etag: cannot be combined with if_absent=True"):
         await client.records.put(name, b"v", if_absent=True, etag="e")
