@@ -164,6 +164,7 @@ class Pipe:
             self._call.cancel()
 
     def _fail(self, error: Exception) -> None:
+        self._broken = None
         for flight in self._in_flight.pop_all():
             if not flight.waiter.done():
                 flight.waiter.set_exception(error_for(flight, error))

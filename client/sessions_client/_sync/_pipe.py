@@ -158,6 +158,7 @@ class Pipe:
             call.cancel()
 
     def _fail(self, error: Exception) -> None:
+        self._broken = None
         with self._lock:
             flights = self._in_flight.pop_all()
             self._left.notify_all()
