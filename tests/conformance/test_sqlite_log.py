@@ -3,28 +3,38 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import sqlite3
 import threading
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest_asyncio
 
+from sessions_server.domain.fork import Fork
+from sessions_server.domain.limits import Limits
+from sessions_server.storage.backend import RunOptions
 from sessions_server.storage.sqlite import runner as running
+from sessions_server.storage.sqlite.backend import SqliteBackend
 from sessions_server.storage.sqlite.runner import READERS, SqliteRunner
-from tests.conformance.harness import KEY, Harness, add, create
+from sessions_server.storage.store import open_store
+from tests.conformance.harness import KEY, OTHER, Harness, add, create
 
 if TYPE_CHECKING:
     import pytest
     from sqlalchemy.engine import Connection
 
+    from sessions_server.domain.ports import Cells
     from tests.conformance.conftest import Opener
     from tests.support.clock import HandClock
 
 LIMIT = 512 * 1024
 MESSAGE_BYTES = 100_000
 ADDS = 60
+MESSAGES = 100
+"""Together more than SQLite writes to the log before it moves them, and less than `LOG_LIMIT_BYTES`."""
 
 
 @pytest_asyncio.fixture
@@ -117,3 +127,28 @@ async def test_another_programs_long_read_delays_no_search(bench: Harness, tmp_p
         assert bench.store.log_bytes > LIMIT
     finally:
         outside.close()
+
+
+async def test_a_fork_is_durable_in_the_log_and_moves_into_the_file_later(
+    tmp_path: Path, clock: HandClock, cells: Cells
+) -> None:
+    file, log = tmp_path / "sessions.db", tmp_path / "sessions.db-wal"
+    options = RunOptions(clock=clock, scrub_seconds=86_400)  # truncating the log would write to the file
+    store = open_store(SqliteBackend(file), cells=cells, limits=Limits(), options=options)
+    await store.start()
+    bench = Harness(store, clock)
+    await bench.apply(create(), *(add(f"{number} {'x' * MESSAGE_BYTES}") for number in range(MESSAGES)))
+    size = file.stat().st_size
+    await store.fork(Fork(source=KEY, key=OTHER, log_id="of the fork"))
+    assert file.stat().st_size == size
+
+    crashed = tmp_path / "crashed.db"
+    shutil.copy(file, crashed)
+    shutil.copy(log, f"{crashed}-wal")
+    with closing(sqlite3.connect(crashed)) as reader:
+        messages = "SELECT count(message_id) FROM log WHERE session_id = ?"
+        assert reader.execute(messages, (OTHER.session_id,)).fetchone() == (MESSAGES,)
+
+    await bench.do(add("the next write"))
+    assert file.stat().st_size > size + MESSAGES * MESSAGE_BYTES
+    await store.close()

@@ -190,10 +190,10 @@ class Runner(ABC):
         a failed write, it tries a write. Takes a bounded time."""
 
     @abstractmethod
-    async def write(self, work: Callable[[Connection], T], *, snapshot: bool = False) -> T:
+    async def write(self, work: Callable[[Connection], T], *, bulk: bool = False) -> T:
         """Runs `work` in one durable transaction; an exception of `work` rolls everything back. `work` may be run again
-        if another transaction won a conflict. With `snapshot`, all of its statements see the same state. Raises
-        Unavailable if it is unknown whether the transaction committed."""
+        if another transaction won a conflict. With `bulk`, for any number of rows, all of its statements see the same
+        state. Raises Unavailable if it is unknown whether the transaction committed."""
 
     @abstractmethod
     async def read(self, work: Callable[[Connection], T], *, snapshot: bool) -> T:

@@ -163,7 +163,7 @@ _COPY_TERMS: Final = _copy(
 def fork_session(
     connection: Connection, transaction: StoreTransaction, fork: Fork, *, rules: Rules
 ) -> tuple[Committed, list[Published]]:
-    """Must run in a snapshot transaction. Raises SessionNotFound for a missing source, CursorAhead, EventsCompacted,
+    """Must run in a bulk transaction. Raises SessionNotFound for a missing source, CursorAhead, EventsCompacted,
     SessionExists, EncryptionNotConfigured, RequestIdReused."""
     stub = stub_of(fork)
     workspace = transaction.load([stub])

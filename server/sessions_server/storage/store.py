@@ -121,7 +121,7 @@ class Store:
             transaction = StoreTransaction(connection, self._rules, now=self._runner.now())
             return fork_session(connection, transaction, fork, rules=self._rules)
 
-        return await self._uncut(self._runner.write(run, snapshot=True))
+        return await self._uncut(self._runner.write(run, bulk=True))
 
     async def session(self, key: SessionKey, at: Sequence | None = None) -> Session:
         def ask(settled: bool) -> Awaitable[Session]:

@@ -223,8 +223,8 @@ class PostgresRunner(Runner):
                 allow_unsafe=self._allow_unsafe,
             )
 
-    async def write(self, work: Callable[[Connection], T], *, snapshot: bool = False) -> T:
-        begin = "BEGIN ISOLATION LEVEL REPEATABLE READ" if snapshot else "BEGIN"
+    async def write(self, work: Callable[[Connection], T], *, bulk: bool = False) -> T:
+        begin = "BEGIN ISOLATION LEVEL REPEATABLE READ" if bulk else "BEGIN"
         with translated():
             return await self._in_transaction(self._single, work, begin)
 

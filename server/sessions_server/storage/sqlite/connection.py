@@ -27,7 +27,9 @@ T = TypeVar("T")
 _RECENT: Final = "recent sessions"
 """The key under which the writing connection has them."""
 
-_CHECKPOINT_PAGES: Final = 2_000
+_CHECKPOINT: Final = "PRAGMA wal_autocheckpoint = 2000"
+
+_NO_CHECKPOINT: Final = "PRAGMA wal_autocheckpoint = 0"
 
 _NOT_UTF_8: Final = "Could not decode to UTF-8"
 
@@ -44,12 +46,12 @@ WRITER_PRAGMAS: Final = (
     "PRAGMA secure_delete = ON",
     "PRAGMA temp_store = MEMORY",
     f"PRAGMA cache_size = -{_WRITER_CACHE_KIB}",
-    f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}",
+    _CHECKPOINT,
 )
 READER_PRAGMAS: Final = (
     "PRAGMA query_only = ON",
     "PRAGMA temp_store = MEMORY",
-    "PRAGMA wal_autocheckpoint = 0",
+    _NO_CHECKPOINT,
 )
 
 
@@ -164,6 +166,17 @@ def transact(connection: Connection, work: Callable[[Connection], T]) -> T:
         raise
     recent.committed()
     return outcome
+
+
+def transact_in_bulk(connection: Connection, work: Callable[[Connection], T]) -> T:
+    """Like `transact`, but what is written moves from the log into the file later: the caller need not wait for
+    that, since the log is durable."""
+    driver = driver_of(connection)
+    driver.execute(_NO_CHECKPOINT)
+    try:
+        return transact(connection, work)
+    finally:
+        driver.execute(_CHECKPOINT)
 
 
 def unchanging(work: Callable[[Connection], T], connection: Connection) -> T:

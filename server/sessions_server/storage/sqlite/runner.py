@@ -31,6 +31,7 @@ from sessions_server.storage.sqlite.connection import (
     connect,
     driver_of,
     transact,
+    transact_in_bulk,
     unchanging,
     waiting,
     with_any_text,
@@ -173,9 +174,9 @@ class SqliteRunner(Runner):
                 f"{self._path} has been busy with one write for {_PING_SECONDS:.0f} seconds; look at its disk."
             )
 
-    async def write(self, work: Callable[[Connection], T], *, snapshot: bool = False) -> T:
+    async def write(self, work: Callable[[Connection], T], *, bulk: bool = False) -> T:
         """Every transaction sees one state, since there is no other writer."""
-        outcome = await self._hop(self._writing, lambda: self._write(work))
+        outcome = await self._hop(self._writing, lambda: self._write(work, bulk=bulk))
         if self._log_bytes > LOG_LIMIT_BYTES and (self._emptying is None or self._emptying.done()):
             self._emptying = asyncio.get_running_loop().create_task(self._empty_log())
         return outcome
@@ -290,11 +291,12 @@ class SqliteRunner(Runner):
         if self._lock is not None:
             self._lock.release()
 
-    def _write(self, work: Callable[[Connection], T]) -> T:
+    def _write(self, work: Callable[[Connection], T], *, bulk: bool = False) -> T:
+        run = partial(transact_in_bulk if bulk else transact, work=work)
         with translated():
             self._check_file()
             begin_number(self._writer)
-            outcome = with_any_text(self._writer, partial(transact, work=work))
+            outcome = with_any_text(self._writer, run)
             number = take_number(self._writer)
             if self._lock is not None and number is not None:
                 self._lock.note_transaction(number)
