@@ -33,13 +33,16 @@ _SENTENCES: Final = {
     "with `sessions create --id`.",
     "SESSION_ALREADY_EXISTS": "A session with this id exists. Choose another id, with --id or --as; or show it with "
     "`sessions create --or-get`, or replace it with `sessions import --replace`.",
+    "ETAG_MISMATCH": "There was a change since this etag was read. Look at what is there now; if your change still "
+    "applies, repeat it with --etag {current_etag}.",
     "CURSOR_AHEAD": "This position is after the session's last event; `sessions get ID --fields last_sequence` shows "
     "that one.",
     "EVENTS_COMPACTED": "Events this old are no longer kept; use a later position, or leave the option out.",
     "LOG_REPLACED": "This position belongs to another log: the session was deleted and created again, or its last "
     "events were lost in a failover or a restore of the database; begin again with --from-start.",
 }
-"""By the reason of an error: the server's advice names fields, and a user of the command line needs options."""
+"""By the reason of an error: the server's advice names fields, and a user of the command line needs options. In braces
+is what comes from the error's metadata."""
 
 
 _WORDS: Final = {
@@ -99,7 +102,8 @@ def exit_code_of(error: SessionsError) -> int:
 
 def sentence_of(error: SessionsError) -> str:
     """What to tell the user about an error of the client."""
-    sentence = _SENTENCES.get(error.reason, error.message)
+    ours = _SENTENCES.get(error.reason)
+    sentence = error.message if ours is None else ours.format_map(error.metadata)
     for violation in error.violations:
         word = _WORDS.get(violation.field.removeprefix("session.").removeprefix("message."))
         if word is not None:

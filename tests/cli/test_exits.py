@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from collections.abc import Callable
@@ -109,8 +110,12 @@ def test_missing_permission_is_reported(tmp_path: Path) -> None:
         assert shell.run("list", env={"SESSIONS_TOKEN_FILE": str(tmp_path / "token")}).returncode == 0
 
 
-def test_a_stale_etag_is_a_conflict(shell: Shell, create: Create) -> None:
-    assert shell.run("start", create(), "--etag", "999").returncode == 4
+def test_a_stale_etag_is_a_conflict_that_names_the_etag_of_now(shell: Shell, create: Create) -> None:
+    id_ = create()
+    stale = shell.run("start", id_, "--etag", "999")
+    etag = json.loads(shell.run("get", id_).stdout)["etag"]
+    assert (stale.returncode, f"repeat it with --etag {etag}." in stale.stderr) == (4, True)
+    assert shell.run("start", id_, "--etag", etag).returncode == 0
 
 
 def test_a_closed_pipe_ends_quietly(shell: Shell, user: str, create: Create) -> None:
