@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sessions_cli.completing import complete_ids
-from sessions_cli.exits import guarded
+from sessions_cli.exits import USAGE, Failed, guarded
 from sessions_cli.output import Format, Printer
 from sessions_cli.profiles import Profile, chosen_profile
 
@@ -71,11 +71,12 @@ class Terminal:
 
 
 def with_terminal(command: Callable[..., None]) -> Callable[..., None]:
-    """Adds the shared options to the command, which receives them as its argument `terminal`."""
+    """Adds the shared options to the command, which receives them as its argument `terminal`; refuses empty options."""
 
     @functools.wraps(command)
     def run(
         *arguments: Any,
+        invocation: typer.Context,
         output: Format | None,
         fields: str | None,
         profile: str | None,
@@ -83,11 +84,13 @@ def with_terminal(command: Callable[..., None]) -> Callable[..., None]:
         deadline: float,
         **options: Any,
     ) -> None:
+        _refuse_empty_options(invocation)
         terminal = Terminal(profile, address, deadline, Printer(output, fields))
         guarded(command)(*arguments, terminal=terminal, **options)
 
     own = inspect.signature(command, eval_str=True).parameters.values()
     shared: dict[str, tuple[Any, Any]] = {
+        "invocation": (typer.Context, inspect.Parameter.empty),
         "output": (_OUTPUT, None),
         "fields": (_FIELDS, None),
         "profile": (_PROFILE, None),
@@ -103,3 +106,16 @@ def with_terminal(command: Callable[..., None]) -> Callable[..., None]:
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # typer reads it
     run.__annotations__ = {each.name: each.annotation for each in parameters}
     return run
+
+
+def _refuse_empty_options(invocation: typer.Context) -> None:
+    """An empty value nearly always comes from a shell's variable that is not set. Taken for an option that is not
+    given, it would list the sessions of all users, or make a conditional write unconditional."""
+    for parameter in invocation.command.params:
+        value = invocation.params.get(parameter.name or "")
+        if parameter.param_type_name == "option" and (
+            value == "" or (isinstance(value, list) and "" in value)
+        ):
+            raise Failed(
+                f"{parameter.opts[0]} is empty. Give a value, or leave the option out.", exit_code=USAGE
+            )

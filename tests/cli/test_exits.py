@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from typer.core import TyperGroup
+from typer.main import get_command
+from typer.testing import CliRunner
 
-from sessions_cli.app import COMMANDS, load
+from sessions_cli.app import COMMANDS, command_line, load
+from sessions_cli.exits import Failed
 from tests.support.ports import free_port
 from tests.support.server import start_server
 from tests.support.terminals import PROGRAM, Shell
@@ -25,7 +29,7 @@ Create = Callable[..., str]
         (["get"], 2, "Missing argument"),
         (["create", "--user", "u", "--timeout", "soon"], 2, "write 90s, 30m, 12h or 7d"),
         (["create", "--user", "u", "--timeout", "99999999999999d"], 2, "is too long; write at most 3650d"),
-        (["create", "--user", ""], 2, "sessions: --user: "),
+        (["create", "--user", "u" * 300], 2, "sessions: --user: "),
         (["create", "--user", "u", "--id", "a/b"], 2, "sessions: ID: "),
         (["create", "--user", "u", "--timeout", "0"], 2, "sessions: --timeout: "),
         (["list", "--state", "asleep"], 2, "sessions: --state: must be one of created, active"),
@@ -33,10 +37,12 @@ Create = Callable[..., str]
         (["history", "s", "--last", "9999999999"], 2, "sessions: --last: "),
         (["search", '{"a": {"$near": 1}}'], 2, "sessions: FILTER: "),
         (["update", "s", "--ttl", "0"], 2, "sessions: --ttl: "),
-        (["update", "s", "--unset", ""], 2, "--unset needs a key"),
+        (["say", "s", ""], 2, "sessions: The message is empty."),
+        (["say", "s", "-"], 2, "sessions: The message is empty."),
+        (["export", "s", "--file", ".", "--force"], 2, "sessions: . is a folder"),
         (["fork", "s", "--at", "0"], 2, "sessions: --at: "),
         (["fork", "s", "--as", "a/b"], 2, "sessions: --as: "),
-        (["say", "s", "Hello", "--role", ""], 2, "sessions: --role: "),
+        (["say", "s", "Hello", "--role", "r" * 100], 2, "sessions: --role: "),
         (["say", "s", "Hello", "--name", "n" * 300], 2, "sessions: --name: "),
         (["tail", "s", "--types", "noise"], 2, "sessions: --types: "),
         (["context", "get", "s", "a..b"], 2, "sessions: PATH: "),
@@ -62,6 +68,52 @@ def test_a_failure_prints_a_sentence_and_exits_with_its_code(
     assert done.returncode == code, done.stderr
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def options() -> Iterator[tuple[list[str], str]]:
+    """Every command with what it needs, and each option of it."""
+    for name in COMMANDS.keys() - {"profile", "completion", "version"}:
+        group = get_command(command_line([name]))
+        assert isinstance(group, TyperGroup)
+        found = group.commands[name]
+        commands = found.commands.items() if isinstance(found, TyperGroup) else [("", found)]
+        for below, command in commands:
+            needed = [word for word in (name, below) if word]
+            for each in command.params:
+                if each.param_type_name == "argument" and each.required:
+                    needed.append("1")
+                elif each.required:
+                    needed += [each.opts[0], "1"]
+            for each in command.params:
+                if each.param_type_name == "option" and not getattr(each, "is_flag", False):
+                    yield needed, each.opts[0]
+
+
+@pytest.mark.parametrize(("needed", "option"), sorted(options()))
+def test_no_option_takes_the_empty_value_of_a_variable_that_is_not_set(
+    needed: list[str], option: str
+) -> None:
+    done = CliRunner().invoke(command_line(needed), [*needed, option, ""])
+    if isinstance(done.exception, Failed):
+        assert done.exception.exit_code == 2
+        assert str(done.exception).startswith((f"{option} is empty. Give a value", ". is a folder"))
+    else:
+        assert done.exit_code == 2, done.output
+        assert f"Invalid value for '{option}'" in done.output
+
+
+@pytest.mark.parametrize("arguments", [["", "--address", "h:1"], ["work", "--address", ""]])
+def test_a_profile_needs_a_name_and_an_address(shell: Shell, arguments: list[str]) -> None:
+    done = shell.run("profile", "set", *arguments)
+    assert (done.returncode, "cannot be empty" in done.stderr) == (2, True)
+    assert not shell.profiles.exists()
+
+
+def test_a_profile_loses_its_token_file_to_an_empty_one(shell: Shell) -> None:
+    assert shell.run("profile", "set", "work", "--token-file", "token").returncode == 0
+    assert "token_file" in shell.profiles.read_text()
+    assert shell.run("profile", "set", "work", "--token-file", "").returncode == 0
+    assert "token_file" not in shell.profiles.read_text()
 
 
 def test_an_export_that_cannot_be_written_is_reported(shell: Shell, create: Create) -> None:

@@ -34,8 +34,11 @@ def say(
     terminal: Terminal,
 ) -> None:
     """Adds a message."""
+    content = read_text(text)
+    if not content:
+        raise Failed("The message is empty. Give its text.", exit_code=USAGE)
     with terminal.client() as client:
-        added = client.sessions.add_message(id_, role=role, content=read_text(text), name=name)
+        added = client.sessions.add_message(id_, role=role, content=content, name=name)
         terminal.printer.one(added.to_dict())
 
 

@@ -152,8 +152,6 @@ def update(
     """Changes the given fields of a session, and keeps the rest."""
     if metadata and (set_ or unset):
         raise typer.BadParameter("--metadata replaces all keys; use it, or --set and --unset.")
-    if unset and "" in unset:
-        raise typer.BadParameter("--unset needs a key of the metadata.")
     values = json_object(metadata) if metadata else assignments(set_ or [])
     mask = ["metadata"] if metadata else [f"metadata.{key}" for key in [*values, *(unset or [])]]
     config = _given(

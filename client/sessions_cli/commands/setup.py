@@ -47,13 +47,18 @@ def set_(
     name: Name,
     *,
     address: Annotated[str | None, typer.Option("--address", "-a", help="Address of the server.")] = None,
-    token_file: Annotated[str | None, typer.Option("--token-file", help="File that holds the token.")] = None,
+    token_file: Annotated[
+        str | None, typer.Option("--token-file", help="File that holds the token; '' for none.")
+    ] = None,
     tls: Annotated[bool | None, typer.Option("--tls/--no-tls", help="Whether the server speaks TLS.")] = None,
     ca: Annotated[
-        str | None, typer.Option("--ca", help="File of the authority that signed its certificate.")
+        str | None,
+        typer.Option("--ca", help="File of the authority that signed its certificate; '' for none."),
     ] = None,
 ) -> None:
     """Makes a profile, or changes what is given. The first one becomes the default."""
+    if not name or address == "":
+        raise Failed("NAME and --address cannot be empty. Give a value.", exit_code=USAGE)
     found = read_profiles(profiles_file())
     given = {"address": address, "token_file": token_file, "tls": tls, "ca": ca}
     changes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}

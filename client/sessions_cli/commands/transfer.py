@@ -28,6 +28,8 @@ def export(
     With its metadata, config, context, history and records: a line of JSON for each part, as `sessions-server export`
     writes them for all sessions.
     """
+    if file is not None and file.is_dir():
+        raise Failed(f"{file} is a folder; name a file in it.", exit_code=USAGE)
     if file is not None and file.exists() and not force:
         raise Failed(f"{file} exists; choose another name, or add --force to replace it.", exit_code=FAILED)
     with terminal.client() as client:
