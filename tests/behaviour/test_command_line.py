@@ -139,6 +139,7 @@ def test_a_keyring_is_created_rotated_and_listed_and_never_overwritten(tmp_path:
     assert said_here("keyring", "rotate", "keys", folder=tmp_path).startswith("key 2 is now current")
     listed = run_here("keyring", "list", "keys", folder=tmp_path).stdout.splitlines()
     assert [(line.split("\t")[0], line.split("\t")[2:]) for line in listed] == [("1", []), ("2", ["current"])]
+    assert complained_here("keyring", "new", "", folder=tmp_path).startswith(". exists and is left as it is")
     assert complained_here("keyring", "list", "none", folder=tmp_path).startswith(
         "There is no keyring at none"
     )

@@ -80,6 +80,11 @@ def test_an_unreachable_address_is_reported(tmp_path: Path) -> None:
     assert sentence.startswith(f"FAIL {nowhere} does not answer as a gRPC server (UNAVAILABLE")
 
 
+def test_an_empty_address_is_not_taken_for_one_that_is_not_given(tmp_path: Path) -> None:
+    assert doctor(tmp_path, "--through", "")["proxy"][0].startswith("FAIL --through is empty")
+    assert doctor(tmp_path)["proxy"][0].startswith("note Not checked")
+
+
 def test_unsafe_settings_and_unknown_variables_are_reported(tmp_path: Path) -> None:
     found = doctor(tmp_path, "--listen", "0.0.0.0:50051", env={"SESSIONS_TOKEN": "secret"})["settings"]
     assert found[0].startswith("note SESSIONS_TOKEN is not a setting")

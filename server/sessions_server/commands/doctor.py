@@ -32,11 +32,11 @@ Finding = tuple[str, str]
 def doctor(
     *,
     through: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="The address that clients use, HOST:PORT or https://HOST:PORT: checks the proxy there."
         ),
-    ] = "",
+    ] = None,
     settings: Settings,
 ) -> None:
     """Checks what a server needs, and changes nothing.
@@ -63,7 +63,7 @@ def _found(examine: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
 
 
 class _Examination:
-    def __init__(self, settings: Settings, through: str) -> None:
+    def __init__(self, settings: Settings, through: str | None) -> None:
         self._settings = settings
         self._through = through
         self._survey: Survey | None = None
@@ -181,9 +181,11 @@ class _Examination:
         )
 
     def _of_proxy(self) -> Iterator[Finding]:
-        if not self._through:
+        if self._through is None:
             yield NOTE, "Not checked; give the address that clients use with --through."
             return
+        if not self._through:
+            raise SetupError("--through is empty; give the address that clients use.")
         from sessions_server.rpc.probe import probe
 
         yield from ((OK, sentence) for sentence in asyncio.run(probe(self._through)))

@@ -145,7 +145,7 @@ def _check_mode(path: Path, mode: int, refused: int) -> None:
 @contextmanager
 def _replacing(path: Path) -> Iterator[BinaryIO]:
     """Writes a file that replaces `path` at the end. Its fixed name serves as a lock against a second writer."""
-    staged = path.with_name(path.name + ".new")
+    staged = path.parent / f"{path.name}.new"
     try:
         descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, OWNER_ONLY)
     except FileExistsError:
