@@ -66,6 +66,8 @@ def run(
 
     Progress is shown on standard error. Prompts use OPENAI_BASE_URL and OPENAI_API_KEY.
     """
+    if model == "":
+        raise typer.BadParameter("--model is empty. Name a model, or leave the option out.")
     try:
         task = load_task(file)
         with (

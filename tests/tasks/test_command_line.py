@@ -96,6 +96,12 @@ def test_a_failure_is_a_sentence_and_a_document_for_json(tmp_path: Path, task: P
     assert [(each["line"], each["column"]) for each in error["problems"]] == [(2, 3), (3, 3)]
 
 
+def test_an_empty_model_is_not_taken_for_one_that_is_not_given(task: Path) -> None:
+    done = invoke("run", task, "--model", "", env={"SESSIONS_TASK_MODEL": "m"})
+    assert done.exit_code == 2
+    assert "--model is empty" in done.stderr
+
+
 @pytest.mark.parametrize("pair", ["content", "=x", ":=1", "n:=[1"])
 def test_an_invalid_input_is_reported(task: Path, pair: str) -> None:
     done = invoke("run", task, "--input", pair)
