@@ -172,3 +172,31 @@ async def test_a_stream_ends_when_its_session_can_no_longer_be_followed(
         monkeypatch.setattr(AsyncSubscription, "__anext__", breaks)
         async with client.listen(resource_subscriptions=[f"session://{one}"]) as updates:
             assert [update async for update in updates] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        (["--target", ""], 1, "sessions-mcp: target: must be an address"),
+        (["--target", "h:0"], 1, "sessions-mcp: target: the port of `h:0` must be"),
+        (["--http", ""], 2, "argument --http: give a host and a port"),
+        (["--http", "h:99999"], 2, "argument --http: give a host and a port"),
+    ],
+)
+async def test_addresses_that_cannot_work_are_refused_with_a_sentence(
+    arguments: list[str], code: int, sentence: str
+) -> None:
+    program = await asyncio.create_subprocess_exec(
+        sys.executable, *PROGRAM, *arguments, stderr=asyncio.subprocess.PIPE
+    )
+    _, complaint = await program.communicate()
+    assert (program.returncode, sentence in complaint.decode()) == (code, True), complaint
+    assert b"Traceback" not in complaint
+
+
+async def test_an_empty_token_is_none() -> None:
+    parameters = StdioServerParameters(
+        command=sys.executable, args=PROGRAM, env={**os.environ, "SESSIONS_TOKEN": ""}
+    )
+    async with Client(parameters) as client:
+        assert "sessions" in await call_tool(client, "find_sessions", limit=1)

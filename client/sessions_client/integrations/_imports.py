@@ -81,7 +81,7 @@ async def _all(
 ) -> Counter[Outcome]:
     """Reads the token from the environment, because command lines are visible to others."""
     counts: Counter[Outcome] = Counter()
-    token = os.environ.get("SESSIONS_TOKEN")
+    token = os.environ.get("SESSIONS_TOKEN") or None
     async with AsyncClient(options.target, token=token, connect_timeout=_CONNECT_SECONDS) as client:
         # Shows a wrong address or token even if there is nothing to import.
         await client.sessions.list(limit=1)

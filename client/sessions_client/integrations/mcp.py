@@ -13,6 +13,7 @@ import argparse
 import asyncio
 import json
 import os
+import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, Literal
 
@@ -58,19 +59,36 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--target", default="127.0.0.1:50051", help="the sessions server (default: %(default)s)"
     )
     parser.add_argument("--read-only", action="store_true", help="offer no tool that changes anything")
-    parser.add_argument("--http", metavar="HOST:PORT", help="serve streamable HTTP at /mcp instead of stdio")
-    asyncio.run(_serve(parser.parse_args(arguments)))
+    parser.add_argument(
+        "--http",
+        metavar="HOST:PORT",
+        type=_host_and_port,
+        help="serve streamable HTTP at /mcp instead of stdio",
+    )
+    options = parser.parse_args(arguments)
+    try:
+        asyncio.run(_serve(options))
+    except SessionsError as error:
+        sys.exit(f"sessions-mcp: {error}")
+
+
+def _host_and_port(text: str) -> tuple[str, int]:
+    """What `--http` takes; without a host it is this machine alone."""
+    host, _, port = text.rpartition(":")
+    if not (port.isascii() and port.isdecimal() and int(port) < 2**16):
+        raise argparse.ArgumentTypeError("give a host and a port, such as 127.0.0.1:8000")
+    return host or "127.0.0.1", int(port)
 
 
 async def _serve(options: argparse.Namespace) -> None:
     """Reads the token from the environment, because command lines are visible to others."""
-    async with AsyncClient(options.target, token=os.environ.get("SESSIONS_TOKEN")) as client:
+    async with AsyncClient(options.target, token=os.environ.get("SESSIONS_TOKEN") or None) as client:
         made = server(client, read_only=options.read_only)
         if options.http is None:
             await made.run_stdio_async()
         else:
-            host, _, port = options.http.rpartition(":")
-            await made.run_streamable_http_async(host=host or "127.0.0.1", port=int(port))
+            host, port = options.http
+            await made.run_streamable_http_async(host=host, port=port)
 
 
 def _add_reading(made: MCPServer[Any], client: AsyncClient) -> None:
