@@ -10,12 +10,16 @@ Needs the extra `tasks`. Everything public is named here; the modules are privat
 
 from __future__ import annotations
 
+import sys
 from importlib.util import find_spec
 
 if not all(map(find_spec, ("jinja2", "jsonschema", "openai", "rich", "typer", "yaml"))):
-    raise ModuleNotFoundError(
-        "Tasks need further packages. Install them with `pip install 'sessions[tasks]'`."
-    )
+    sentence = "Tasks need further packages. Install them with `pip install 'sessions[tasks]'`."
+    # `-m` takes the place of the program's path while Python looks for what to run: as a program, by
+    # `python -m sessions_tasks`, this ends with the sentence alone.
+    if sys.argv[:1] == ["-m"] and __name__ in sys.orig_argv:
+        sys.exit(sentence)
+    raise ModuleNotFoundError(sentence)
 
 from sessions_tasks._definitions import tool_definitions
 from sessions_tasks._errors import (

@@ -203,11 +203,20 @@ def test_an_adapter_without_its_framework_names_the_extra(python: Path, framewor
     assert re.search(rf"\nModuleNotFoundError: {said}\Z", imported.stderr), imported.stderr
 
 
-@pytest.mark.parametrize(("program", "extra"), [("sessions-mcp", "mcp"), ("sessions-task", "tasks")])
-def test_an_installed_program_without_its_extra_ends_with_a_sentence(
-    python: Path, program: str, extra: str
+@pytest.mark.parametrize(
+    ("program", "arguments", "extra"),
+    [
+        ("sessions-mcp", [], "mcp"),
+        ("sessions-task", [], "tasks"),
+        ("python", ["-m", "sessions_tasks"], "tasks"),
+    ],
+)
+def test_a_program_without_its_extra_ends_with_a_sentence(
+    python: Path, program: str, arguments: list[str], extra: str
 ) -> None:
-    done = subprocess.run([python.with_name(program)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [python.with_name(program), *arguments], capture_output=True, text=True, check=False
+    )
     assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
     assert f"`pip install 'sessions[{extra}]'`" in done.stderr
 
