@@ -22,7 +22,7 @@ from sessions_client import RecordName, Scope, ops
 from sessions_client.integrations import _langgraph_values as values
 from sessions_client.integrations._ids import key_of
 from sessions_client.integrations._payloads import JSON, dump, load
-from sessions_client.integrations._reads import read_all
+from sessions_client.integrations._reads import PAGE, read_all
 
 if TYPE_CHECKING:
     from langgraph.store.base import MatchCondition, Op, Result
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 ROOT: Final = "langgraph-store"
 _TENANT: Final = Scope(tenant=True)
-_PAGE: Final = 1_000
 _KEY_BYTES: Final = 1_024
 _KEY: Final = "key"
 """The label with the key, as JSON, of a record whose own key cannot be the same."""
@@ -75,7 +74,7 @@ def _read_of(operation: GetOp | SearchOp, *, refreshes: bool, token: str | None 
     if isinstance(operation, GetOp):
         refresh = bool(refreshes and operation.refresh_ttl)
         return ops.read_record(_name(operation.namespace, operation.key), refresh_ttl=refresh)
-    most = _PAGE if operation.filter else min(_PAGE, operation.offset + operation.limit)
+    most = PAGE if operation.filter else min(PAGE, operation.offset + operation.limit)
     return ops.list_records(
         _TENANT,
         (ROOT, *operation.namespace_prefix),

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 READS: Final = 100
 """The limit of one call."""
 PAGE: Final = 1_000
-"""The limit of one page of a listing, unless that exceeds 1 MiB."""
+"""The limit of one page of a listing, which the server ends earlier at about 3 MiB."""
 
 
 def read_all(reads: Sequence[ops.Read]) -> Steps[list[Any]]:
