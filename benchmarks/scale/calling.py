@@ -20,7 +20,7 @@ from benchmarks.echo_server import event_loop
 from benchmarks.load import CALLERS
 from benchmarks.messages import message, message_with_data
 from sessions_proto.v1 import commits_pb2 as commits_pb, sessions_pb2 as pb
-from sessions_server.app import Core, running_core
+from sessions_server.app import Core, call_limits, running_core
 from sessions_server.domain.codec import encode_body
 from sessions_server.domain.commit import Commit, Committed, NewSession
 from sessions_server.domain.limits import Limits
@@ -115,6 +115,7 @@ async def unary() -> str:
             authenticator=open_authenticator(None),
             clock=SystemClock(),
             metrics=Metrics(),
+            limits=call_limits(Settings()),
         )
         context = Struct()
         context.update(

@@ -321,12 +321,13 @@ def _calls(settings: Settings, core: Core, metrics: Metrics, tracing: Tracing | 
         authenticator=open_authenticator(settings.tokens),
         clock=clock,
         metrics=metrics,
-        limits=_call_limits(settings),
+        limits=call_limits(settings),
         tracing=tracing,
     )
 
 
-def _call_limits(settings: Settings) -> CallLimits:
+def call_limits(settings: Settings) -> CallLimits:
+    """What callers may use of a process with these settings at the same time."""
     in_flight = settings.max_bytes_in_flight
     return CallLimits(
         streams=StreamBounds(

@@ -94,12 +94,12 @@ class Refused(Exception):
 class CallLimits(NamedTuple):
     """What callers may use of this process at the same time."""
 
-    streams: StreamBounds = StreamBounds()
-    bytes_in_flight: Bounds = Bounds(in_all=128 * 1024 * 1024, per_caller=64 * 1024 * 1024)
+    streams: StreamBounds
+    bytes_in_flight: Bounds
     """Bytes of large requests in progress."""
-    import_bytes: int = 1024 * 1024 * 1024
+    import_bytes: int
     """The maximum size of one import."""
-    idle_seconds: float = 60.0
+    idle_seconds: float
     """How long an import or export may be idle."""
 
 
@@ -143,13 +143,13 @@ class Calls:
         authenticator: Authenticator,
         clock: Clock,
         metrics: Metrics,
-        limits: CallLimits | None = None,
+        limits: CallLimits,
         tracing: Tracing | None = None,
     ) -> None:
         self._authenticator = authenticator
         self._clock = clock
         self._metrics = metrics
-        self._limits = limits or CallLimits()
+        self._limits = limits
         self._bytes = Quota(
             self._limits.bytes_in_flight,
             Unavailable,

@@ -53,9 +53,9 @@ class StreamKind(Enum):
 
 
 class StreamBounds(NamedTuple):
-    subscriptions: Bounds = Bounds(in_all=20_000, per_caller=10_000)
+    subscriptions: Bounds
     """All streams except transfers: they can be resumed."""
-    transfers: Bounds = Bounds(in_all=64, per_caller=32)
+    transfers: Bounds
     """Imports and exports. Each takes several megabytes of memory."""
 
 

@@ -12,7 +12,7 @@ from sessions_server.rpc.calls import CallLimits, Calls
 from sessions_server.rpc.prometheus import PrometheusMetrics
 from sessions_server.rpc.tls import Tls
 from tests.support.web import Answer, Web
-from tests.unit.rpc.serving import Doorkeeper, make_calls
+from tests.unit.rpc.serving import CALL_LIMITS, Doorkeeper, make_calls
 
 WRITER = {"authorization": "writer"}
 
@@ -57,7 +57,7 @@ class Serving:
 @asynccontextmanager
 async def serving(
     *,
-    limits: CallLimits | None = None,
+    limits: CallLimits = CALL_LIMITS,
     tls: Tls | None = None,
     grace_seconds: float = 0,
     **methods: Callable[..., Awaitable[Any]],

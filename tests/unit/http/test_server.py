@@ -12,12 +12,12 @@ from sessions_proto.v1 import sessions_pb2 as pb
 from sessions_server.domain.errors import SetupError
 from sessions_server.http import application, protocols
 from sessions_server.http.server import HttpServer
-from sessions_server.rpc.calls import LARGE_BYTES, CallLimits
+from sessions_server.rpc.calls import LARGE_BYTES
 from sessions_server.rpc.prometheus import PrometheusMetrics
 from sessions_server.rpc.quotas import Bounds
 from tests.support.web import path_of, reason_of
 from tests.unit.http.serving import Serving, eventually, serving
-from tests.unit.rpc.serving import Doorkeeper, make_calls
+from tests.unit.rpc.serving import CALL_LIMITS, Doorkeeper, make_calls
 
 if TYPE_CHECKING:
     from sessions_server.domain.ports import Caller
@@ -136,7 +136,7 @@ async def test_a_missing_body_is_refused_and_its_connection_closed(
 
 
 async def test_bytes_in_flight_count_before_the_body_is_read() -> None:
-    limits = CallLimits(bytes_in_flight=Bounds(LARGE_BYTES, LARGE_BYTES))
+    limits = CALL_LIMITS._replace(bytes_in_flight=Bounds(LARGE_BYTES, LARGE_BYTES))
     async with serving(limits=limits) as server, server.connection() as (first, holding):
         holding.write(request_of("GetSession", b"{", length=LARGE_BYTES))
         await eventually(lambda: server.calls.arrived)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 from google.protobuf.message_factory import GetMessageClass
@@ -17,6 +17,8 @@ from sessions_server.domain.ports import Access, Caller
 from sessions_server.rpc.calls import CallLimits, Calls
 from sessions_server.rpc.grpc import GrpcHandlers, UnknownMethods
 from sessions_server.rpc.prometheus import PrometheusMetrics
+from sessions_server.rpc.quotas import Bounds
+from sessions_server.rpc.streams import StreamBounds
 from tests.support.clock import HandClock
 
 if TYPE_CHECKING:
@@ -24,6 +26,12 @@ if TYPE_CHECKING:
 
     from sessions_server.domain.models import Micros
     from sessions_server.rpc.tracing import Tracing
+
+STREAM_BOUNDS: Final = StreamBounds(subscriptions=Bounds(1_000, 1_000), transfers=Bounds(1_000, 1_000))
+CALL_LIMITS: Final = CallLimits(
+    STREAM_BOUNDS, bytes_in_flight=Bounds(2**27, 2**27), import_bytes=2**30, idle_seconds=60
+)
+"""More than any test needs, unless it replaces a limit."""
 
 READER, WRITER = "reader", "writer"
 SERVICE = pb.DESCRIPTOR.services_by_name["SessionService"]
@@ -92,7 +100,7 @@ def make_calls(
     doorkeeper: Doorkeeper,
     metrics: PrometheusMetrics,
     *,
-    limits: CallLimits | None = None,
+    limits: CallLimits = CALL_LIMITS,
     tracing: Tracing | None = None,
     **methods: Callable[..., Awaitable[Any]],
 ) -> Calls:
@@ -109,7 +117,7 @@ def make_calls(
 @asynccontextmanager
 async def serving(
     *,
-    limits: CallLimits | None = None,
+    limits: CallLimits = CALL_LIMITS,
     tracing: Tracing | None = None,
     **methods: Callable[..., Awaitable[Any]],
 ) -> AsyncIterator[Serving]:

@@ -12,12 +12,12 @@ import pytest
 
 from sessions_proto.v1 import commits_pb2, sessions_pb2 as pb
 from sessions_server.domain.ports import Caller
-from sessions_server.rpc.calls import LARGE_BYTES, CallLimits
+from sessions_server.rpc.calls import LARGE_BYTES
 from sessions_server.rpc.convert.common import OFF_LOOP_BYTES, read
 from sessions_server.rpc.quotas import Bounds
 from sessions_server.rpc.streams import StreamBounds
 from tests.unit.rpc.build import LIMITS
-from tests.unit.rpc.serving import SERVICE, WRITER, Serving, authorization, reason_of, serving
+from tests.unit.rpc.serving import CALL_LIMITS, SERVICE, WRITER, Serving, authorization, reason_of, serving
 
 if TYPE_CHECKING:
     from sessions_server.domain.limits import Limits
@@ -61,7 +61,7 @@ async def take_all(requests: AsyncIterator[object], __: Caller) -> pb.ImportSess
 
 async def test_large_requests_beyond_the_limit_are_refused_temporarily_and_small_ones_are_not() -> None:
     gate = Gate()
-    limits = CallLimits(bytes_in_flight=Bounds(3 * len(LARGE), len(LARGE)))
+    limits = CALL_LIMITS._replace(bytes_in_flight=Bounds(3 * len(LARGE), len(LARGE)))
     async with serving(limits=limits, AddMessage=gate) as server:
         first = asyncio.ensure_future(server.call("AddMessage", LARGE))
         await gate.entered.wait()
@@ -78,13 +78,15 @@ async def test_large_requests_beyond_the_limit_are_refused_temporarily_and_small
 
 
 async def test_an_idle_import_is_ended() -> None:
-    async with serving(limits=CallLimits(idle_seconds=0.01), ImportSession=take_all) as server:
+    async with serving(limits=CALL_LIMITS._replace(idle_seconds=0.01), ImportSession=take_all) as server:
         assert await imported(server, b"", then=60) == "LIMIT_EXCEEDED"
 
 
 async def test_the_size_of_an_import_is_bounded() -> None:
     one = pb.ImportSessionRequest(session_id="s").SerializeToString()
-    async with serving(limits=CallLimits(import_bytes=2 * len(one)), ImportSession=take_all) as server:
+    async with serving(
+        limits=CALL_LIMITS._replace(import_bytes=2 * len(one)), ImportSession=take_all
+    ) as server:
         assert await imported(server, one, one, one) == "LIMIT_EXCEEDED"
 
 
@@ -98,7 +100,7 @@ async def test_an_export_with_a_stalled_reader_is_ended() -> None:
         finally:
             given_up.set()
 
-    async with serving(limits=CallLimits(idle_seconds=0.01), ExportSession=export) as server:
+    async with serving(limits=CALL_LIMITS._replace(idle_seconds=0.01), ExportSession=export) as server:
         call = server.stub.ExportSession(pb.ExportSessionRequest(), metadata=authorization(WRITER))
         async with asyncio.timeout(30):
             await given_up.wait()
@@ -112,7 +114,7 @@ async def test_transfers_and_subscriptions_have_separate_limits() -> None:
         opened.set()
         await asyncio.Event().wait()
 
-    limits = CallLimits(StreamBounds(subscriptions=Bounds(1, 1), transfers=Bounds(1, 1)))
+    limits = CALL_LIMITS._replace(streams=StreamBounds(subscriptions=Bounds(1, 1), transfers=Bounds(1, 1)))
     async with serving(limits=limits, Subscribe=stay, ExportSession=stay) as server:
         for method in (server.stub.Subscribe, server.stub.ExportSession):
             opened.clear()

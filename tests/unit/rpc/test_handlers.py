@@ -14,14 +14,15 @@ import pytest
 from sessions_proto.v1 import sessions_pb2 as pb
 from sessions_server.domain.errors import EventsCompacted, SessionNotFound
 from sessions_server.domain.ports import Access, Caller
-from sessions_server.rpc.calls import CallLimits, Write
+from sessions_server.rpc.calls import Write
 from sessions_server.rpc.errors import printable
 from sessions_server.rpc.methods import needed_access
 from sessions_server.rpc.quotas import Bounds
-from sessions_server.rpc.streams import StreamBounds
 from tests.unit.rpc.serving import (
+    CALL_LIMITS,
     READER,
     SERVICE,
+    STREAM_BOUNDS,
     WRITER,
     Serving,
     authorization,
@@ -221,7 +222,8 @@ async def test_a_stream_ended_during_its_first_response_says_why_afterwards() ->
 
 
 async def test_the_open_streams_are_counted_and_bounded() -> None:
-    async with serving(Subscribe=subscribe, limits=CallLimits(StreamBounds(Bounds(1, 1)))) as server:
+    limits = CALL_LIMITS._replace(streams=STREAM_BOUNDS._replace(subscriptions=Bounds(1, 1)))
+    async with serving(Subscribe=subscribe, limits=limits) as server:
         call = server.stub.Subscribe(pb.SubscribeRequest(), metadata=authorization(READER))
         await call.read()
         gauge = {"method": "Subscribe"}

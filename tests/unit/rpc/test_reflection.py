@@ -12,11 +12,9 @@ import pytest
 from google.protobuf import descriptor_pb2
 from grpc_reflection.v1alpha import reflection_pb2 as pb, reflection_pb2_grpc
 
-from sessions_server.rpc.calls import CallLimits
 from sessions_server.rpc.quotas import Bounds
 from sessions_server.rpc.reflection import ALPHA, STABLE
-from sessions_server.rpc.streams import StreamBounds
-from tests.unit.rpc.serving import WRITER, authorization, info_of
+from tests.unit.rpc.serving import CALL_LIMITS, STREAM_BOUNDS, WRITER, authorization, info_of
 from tests.unit.rpc.test_server import running
 
 
@@ -81,7 +79,7 @@ async def test_it_requires_a_token_if_calls_do(service: str) -> None:
 
 
 async def test_its_streams_are_counted_and_end_with_the_server() -> None:
-    limits = CallLimits(StreamBounds(subscriptions=Bounds(1, 1)))
+    limits = CALL_LIMITS._replace(streams=STREAM_BOUNDS._replace(subscriptions=Bounds(1, 1)))
     async with running(limits=limits) as server, grpc.aio.insecure_channel(server.address) as channel:
         stub: Any = reflection_pb2_grpc.ServerReflectionStub(cast("grpc.Channel", channel))
         first = stub.ServerReflectionInfo(metadata=authorization(WRITER))

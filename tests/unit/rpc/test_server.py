@@ -24,7 +24,15 @@ from sessions_server.rpc.server import RpcServer
 from sessions_server.rpc.tls import Tls
 from tests.support.http2 import Http2, framed
 from tests.support.loop_end import end_rpc_loop
-from tests.unit.rpc.serving import SERVICES, WRITER, Doorkeeper, authorization, make_calls, reason_of
+from tests.unit.rpc.serving import (
+    CALL_LIMITS,
+    SERVICES,
+    WRITER,
+    Doorkeeper,
+    authorization,
+    make_calls,
+    reason_of,
+)
 
 if TYPE_CHECKING:
     from sessions_server.domain.ports import Caller
@@ -66,7 +74,7 @@ async def running(
     *,
     grace_seconds: float = 30.0,
     tls: Tls | None = None,
-    limits: CallLimits | None = None,
+    limits: CallLimits = CALL_LIMITS,
     **methods: Any,
 ) -> AsyncIterator[RpcServer]:
     server = make_server(tls=tls, limits=limits, **methods)

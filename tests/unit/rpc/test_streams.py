@@ -15,7 +15,8 @@ from sessions_server.domain.errors import ShuttingDown, StreamAged, TooManyStrea
 from sessions_server.domain.ports import Caller
 from sessions_server.rpc.methods import STREAMS
 from sessions_server.rpc.quotas import Bounds
-from sessions_server.rpc.streams import Recheck, StreamBounds, StreamKind, Streams
+from sessions_server.rpc.streams import Recheck, StreamKind, Streams
+from tests.unit.rpc.serving import STREAM_BOUNDS
 
 ANN, BEN = Caller("acme", subject="ann"), Caller("acme", subject="ben")
 
@@ -63,7 +64,7 @@ def opened(streams: Streams, *callers: Caller) -> Iterator[None]:
 
 
 async def test_the_streams_of_a_credential_are_bounded() -> None:
-    streams = Streams(StreamBounds(Bounds(in_all=10, per_caller=2)))
+    streams = Streams(STREAM_BOUNDS._replace(subscriptions=Bounds(in_all=10, per_caller=2)))
     with opened(streams, ANN, ANN, BEN):
         with pytest.raises(TooManyStreams), opened(streams, ANN):
             pass
@@ -72,13 +73,13 @@ async def test_the_streams_of_a_credential_are_bounded() -> None:
 
 
 async def test_the_streams_of_the_server_are_bounded() -> None:
-    streams = Streams(StreamBounds(Bounds(in_all=2, per_caller=2)))
+    streams = Streams(STREAM_BOUNDS._replace(subscriptions=Bounds(in_all=2, per_caller=2)))
     with opened(streams, ANN, BEN), pytest.raises(TooManyStreams), opened(streams, BEN):
         pass
 
 
 async def test_a_stream_that_ends_makes_room_for_another() -> None:
-    streams = Streams(StreamBounds(Bounds(in_all=1, per_caller=1)))
+    streams = Streams(STREAM_BOUNDS._replace(subscriptions=Bounds(in_all=1, per_caller=1)))
     for _ in range(3):
         with opened(streams, ANN):
             pass
@@ -86,7 +87,7 @@ async def test_a_stream_that_ends_makes_room_for_another() -> None:
 
 
 async def test_at_shutdown_every_stream_learns_that_the_server_stops() -> None:
-    streams = Streams(StreamBounds())
+    streams = Streams(STREAM_BOUNDS)
     held = [await Held(streams, caller).opened() for caller in (ANN, BEN)]
     streams.end_all()
     outcomes = await asyncio.gather(*(each.task for each in held), return_exceptions=True)
@@ -104,7 +105,7 @@ async def test_at_shutdown_every_stream_learns_that_the_server_stops() -> None:
     ],
 )
 async def test_each_kind_of_stream_is_told_how_to_go_on(kind: StreamKind, advice: str) -> None:
-    streams = Streams(StreamBounds())
+    streams = Streams(STREAM_BOUNDS)
     held = await Held(streams, kind=kind).opened()
     streams.end_all()
     with pytest.raises(ShuttingDown, match=rf"^The server is stopping; {advice}\.$"):
@@ -127,7 +128,7 @@ def test_every_method_with_a_stream_has_a_kind() -> None:
 
 
 async def test_a_stream_outlives_its_credential_only_until_the_next_check() -> None:
-    streams = Streams(StreamBounds())
+    streams = Streams(STREAM_BOUNDS)
     good, bad = await Held(streams).opened(), await Held(streams, recheck=ended).opened()
     streams.recheck()
     with pytest.raises(Unauthenticated):
@@ -137,7 +138,7 @@ async def test_a_stream_outlives_its_credential_only_until_the_next_check() -> N
 
 
 async def test_credentials_are_checked_periodically() -> None:
-    streams = Streams(StreamBounds(), recheck_seconds=0)
+    streams = Streams(STREAM_BOUNDS, recheck_seconds=0)
     watching = asyncio.create_task(streams.run())
     with pytest.raises(Unauthenticated):
         await Held(streams, recheck=ended).task
@@ -145,7 +146,7 @@ async def test_credentials_are_checked_periodically() -> None:
 
 
 async def test_a_stream_whose_caller_cancels_is_simply_cancelled() -> None:
-    streams = Streams(StreamBounds())
+    streams = Streams(STREAM_BOUNDS)
     held = await Held(streams).opened()
     held.task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -154,7 +155,7 @@ async def test_a_stream_whose_caller_cancels_is_simply_cancelled() -> None:
 
 
 async def test_a_stream_reports_the_first_reason_for_its_end() -> None:
-    streams = Streams(StreamBounds())
+    streams = Streams(STREAM_BOUNDS)
     held = await Held(streams, recheck=ended).opened()
     streams.recheck()
     streams.end_all()
@@ -163,7 +164,7 @@ async def test_a_stream_reports_the_first_reason_for_its_end() -> None:
 
 
 async def test_a_stream_at_its_maximum_age_is_told_to_reconnect() -> None:
-    streams = Streams(StreamBounds(), longest_seconds=0)
+    streams = Streams(STREAM_BOUNDS, longest_seconds=0)
     held = await Held(streams).opened()
     transfer = await Held(streams, kind=StreamKind.TRANSFER).opened()
     with pytest.raises(StreamAged, match="continue from the last sequence"):
@@ -172,7 +173,7 @@ async def test_a_stream_at_its_maximum_age_is_told_to_reconnect() -> None:
     streams.end_all()
     with pytest.raises(ShuttingDown):
         await transfer.task
-    young = Streams(StreamBounds())
+    young = Streams(STREAM_BOUNDS)
     held = await Held(young).opened()
     await asyncio.sleep(0)
     assert not held.task.done()
@@ -185,7 +186,7 @@ async def test_streams_that_started_together_do_not_expire_together(monkeypatch:
     loop = asyncio.get_running_loop()
     began = loop.time()
     monkeypatch.setattr(loop, "time", lambda: began)
-    streams = Streams(StreamBounds(), longest_seconds=1)
+    streams = Streams(STREAM_BOUNDS, longest_seconds=1)
     with opened(streams, *[ANN] * 200):
         timers = sorted(timer.when() - began for timer in loop._scheduled)[-200:]  # type: ignore[attr-defined]
     assert 0.7 < timers[0] < timers[-1] <= 1
@@ -193,7 +194,7 @@ async def test_streams_that_started_together_do_not_expire_together(monkeypatch:
 
 
 async def test_a_stream_ends_with_its_credential() -> None:
-    streams = Streams(StreamBounds(), recheck_seconds=3600)
+    streams = Streams(STREAM_BOUNDS, recheck_seconds=3600)
     held = await Held(streams, recheck=ended, expires_in=0.0).opened()
     lasting = await Held(streams, recheck=ended, expires_in=3600.0).opened()
     transfer = await Held(streams, recheck=ended, expires_in=0.0, kind=StreamKind.TRANSFER).opened()
