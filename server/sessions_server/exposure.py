@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 
 from sessions_server.domain.errors import SetupError
-from sessions_server.setting_values import UNIX
+from sessions_server.rpc.sockets import UNIX
 from sessions_server.settings import Settings
 
 

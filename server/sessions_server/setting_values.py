@@ -11,8 +11,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Any, Final, NamedTuple, TypeVar
 
-UNIX: Final = "unix:"
-"""The prefix of a Unix socket's address."""
+from sessions_server.rpc.sockets import UNIX
 
 _LARGEST_PORT: Final = 65_535
 _LONGEST_SECONDS: Final = 10 * 365 * 24 * 3600

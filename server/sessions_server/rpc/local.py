@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from sessions_server.domain.errors import SetupError
 from sessions_server.rpc.calls import REQUEST_BYTES, Calls, Method, Refused, Transport
-from sessions_server.rpc.server import private_files
+from sessions_server.rpc.sockets import private_files
 
 if TYPE_CHECKING:
     from sessions_server.rpc.calls import Headers

@@ -11,9 +11,6 @@ import asyncio
 import contextlib
 import functools
 import logging
-import os
-import socket
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
@@ -24,6 +21,7 @@ from sessions_server.rpc.grpc import GrpcHandlers, UnknownMethods
 from sessions_server.rpc.health import HEALTH, Health, health_handler
 from sessions_server.rpc.methods import REQUEST_BYTES
 from sessions_server.rpc.reflection import Reflection
+from sessions_server.rpc.sockets import UNIX, private_socket
 
 if TYPE_CHECKING:
     from sessions_server.rpc.metrics import Metrics
@@ -36,9 +34,6 @@ WATCH_SECONDS: Final = 0.2
 
 REBIND_SECONDS: Final = (0.001, 0.25)
 """The first and longest pauses between attempts to bind the port of a failed server."""
-
-UNIX: Final = "unix:"
-"""The prefix of a Unix socket's address."""
 
 LULL_SECONDS: Final = 0.1
 """The server closes its connections once no call has arrived for this long."""
@@ -143,7 +138,7 @@ class RpcServer:
         if self._tls is not None:
             add = functools.partial(server.add_secure_port, server_credentials=self._tls.credentials())
         try:
-            with _private_socket(self.address):
+            with private_socket(self.address):
                 return add(self.address)
         except RuntimeError as error:
             raise SetupError(
@@ -187,31 +182,6 @@ class RpcServer:
         self._retiring.add(broken)
         await broken.stop(BROKEN_GRACE_SECONDS)
         self._retiring.discard(broken)
-
-
-@contextlib.contextmanager
-def _private_socket(address: str) -> Iterator[None]:
-    """Binds a Unix socket so that only this user can open it. Raises SetupError if another process listens there, since
-    gRPC would silently take it over. Does nothing for other addresses."""
-    if not address.startswith(UNIX):
-        yield
-        return
-    path = address.removeprefix(UNIX)
-    with socket.socket(socket.AF_UNIX) as probe:
-        if probe.connect_ex(path) == 0:
-            raise SetupError(f"Another process listens on {address}; stop it, or give another path.")
-    with private_files():
-        yield
-
-
-@contextlib.contextmanager
-def private_files() -> Iterator[None]:
-    """Files and sockets made in the context can be opened by this user only."""
-    before = os.umask(0o077)
-    try:
-        yield
-    finally:
-        os.umask(before)
 
 
 def _is_running(server: grpc.aio.Server) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Final
 
 from sessions_server.domain.errors import SetupError
-from sessions_server.setting_values import UNIX
+from sessions_server.rpc.sockets import UNIX
 from sessions_server.settings import Settings
 
 _ONE: Final = "or leave SESSIONS_WORKERS at 1."
