@@ -86,8 +86,7 @@ def lay_out(source: str, *, name: str) -> str:
 
 def _ruff(*arguments: str, source: str) -> str:
     command = (sys.executable, "-m", "ruff", *arguments)
-    # All arguments are constants in this file.
-    done = subprocess.run(command, input=source, stdout=subprocess.PIPE, check=True, encoding="utf-8")  # noqa: S603
+    done = subprocess.run(command, input=source, stdout=subprocess.PIPE, check=True, encoding="utf-8")  # noqa: S603  # constants of this file
     return done.stdout
 
 

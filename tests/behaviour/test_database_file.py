@@ -12,9 +12,9 @@ import pytest
 
 from sessions_client import Client
 from tests.behaviour.test_client_commits import *  # noqa: F403  # pytest collects what is imported
-from tests.behaviour.test_client_context import *  # noqa: F403
-from tests.behaviour.test_client_history import *  # noqa: F403
-from tests.behaviour.test_client_sessions import *  # noqa: F403
+from tests.behaviour.test_client_context import *  # noqa: F403  # as above
+from tests.behaviour.test_client_history import *  # noqa: F403  # as above
+from tests.behaviour.test_client_sessions import *  # noqa: F403  # as above
 from tests.support.flavours import open_client
 from tests.support.server import SOURCES
 

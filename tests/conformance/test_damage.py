@@ -146,7 +146,7 @@ async def test_damage_is_data_loss_only_for_its_session(
     bench: Harness, cells: Cells, caplog: pytest.LogCaptureFixture
 ) -> None:
     damaged = damages(bench)
-    transfers = Transfers(commits=bench, store=bench.store, cells=cells, clock=bench.clock)  # type: ignore[arg-type]
+    transfers = Transfers(commits=bench, store=bench.store, cells=cells, clock=bench.clock)  # type: ignore[arg-type]  # the harness commits at once
     await fill(bench, [*damaged, SOUND])
     for session, (column, value) in damaged.items():
         await damage(bench, column.column, value, session)
@@ -216,7 +216,7 @@ async def test_a_record_whose_labels_are_damaged_expires(bench: Harness) -> None
 async def test_exporting_a_session_with_wrong_counters_ends(
     bench: Harness, cells: Cells, column: str, value: int
 ) -> None:
-    transfers = Transfers(commits=bench, store=bench.store, cells=cells, clock=bench.clock)  # type: ignore[arg-type]
+    transfers = Transfers(commits=bench, store=bench.store, cells=cells, clock=bench.clock)  # type: ignore[arg-type]  # the harness commits at once
     await bench.do(create(SOUND))
     await bench.do(set_context({"n": 1}, key=SOUND))
     await bench.do(add("1", "2", "3", key=SOUND))
@@ -255,7 +255,7 @@ def wrong_in(bench: Harness, *tables: sa.Table) -> dict[SessionKey, tuple[sa.Col
 
 async def test_a_value_of_any_type_in_any_column_is_nobody_elses_error(bench: Harness, cells: Cells) -> None:
     wrong = wrong_in(bench, schema.sessions, schema.contexts, schema.log, schema.requests)
-    transfers = Transfers(commits=bench, store=bench.store, cells=cells, clock=bench.clock)  # type: ignore[arg-type]
+    transfers = Transfers(commits=bench, store=bench.store, cells=cells, clock=bench.clock)  # type: ignore[arg-type]  # the harness commits at once
     keys = [*wrong, SOUND]
     await bench.apply(*(create(each, metadata={"a": 1}) for each in keys))
     await bench.apply(*(set_context({"n": 3}, key=each, request="set") for each in keys))

@@ -49,7 +49,7 @@ def ways() -> Iterator[str]:
 async def pages(bench: Harness, limit: int, **asked: object) -> list[str]:
     """All pages of a list, in order."""
     found: list[Session] = []
-    query = list_of(limit=limit, **asked)  # type: ignore[arg-type]
+    query = list_of(limit=limit, **asked)  # type: ignore[arg-type]  # the query's own fields
     while True:
         page = await bench.store.sessions(query)
         found += page.sessions

@@ -8,7 +8,7 @@ import pytest
 
 from sessions_server.domain.models import JsonObject, SessionKey
 from sessions_server.domain.record_reads import CollectionQuery
-from sessions_server.domain.records import RecordName, Scope
+from sessions_server.domain.records import Record, RecordName, Scope
 from sessions_server.storage import record_lists, walk
 from tests.conformance.harness import KEY, OTHER, Harness, create
 from tests.conformance.record_harness import (
@@ -226,9 +226,9 @@ async def test_pages_of_any_size_have_the_requested_records_in_order(
                     and (not bounds.get("before_key") or record.name.key < bounds["before_key"])
                 ]
 
-                def place(record: object) -> tuple[object, ...]:
-                    (_, session_id, _), collection, key = record.name  # type: ignore[attr-defined]
-                    time = [record.time] if order.startswith("time") else []  # type: ignore[attr-defined]
+                def place(record: Record) -> tuple[object, ...]:
+                    (_, session_id, _), collection, key = record.name
+                    time = [record.time] if order.startswith("time") else []
                     return (*time, collection, key, session_id)
 
                 expected.sort(key=place, reverse=order.endswith("desc"))
@@ -252,7 +252,7 @@ async def test_collections_are_listed_once_and_in_order(bench: Harness) -> None:
     bench.clock.turn(seconds=1)
 
     async def collections(limit: int = 100, **more: object) -> list[tuple[str, ...]]:
-        asked = CollectionQuery(IN_SESSION, limit=limit)._replace(**more)  # type: ignore[arg-type]
+        asked = CollectionQuery(IN_SESSION, limit=limit)._replace(**more)  # type: ignore[arg-type]  # the query's own fields
         found: list[tuple[str, ...]] = []
         while True:
             page = await bench.store.collections(asked)

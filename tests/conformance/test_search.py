@@ -253,7 +253,7 @@ async def test_metadata_comes_back_equal_and_is_found_after_an_update(bench: Har
         ({"list": {"$contains": 1}}, []),
         ({"list": {"$contains": 3}}, ["s"]),
     ):
-        assert await bench.listed(list_of(metadata_filter=metadata_filter)) == found  # type: ignore[arg-type]
+        assert await bench.listed(list_of(metadata_filter=metadata_filter)) == found  # type: ignore[arg-type]  # each is a JSON object
     await bench.do(update({}))
     assert await bench.listed(list_of(metadata_filter={"a": 1})) == []
 

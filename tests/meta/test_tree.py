@@ -35,6 +35,13 @@ def test_no_file_contains(pattern: str) -> None:
     assert places(pattern, written_by_hand()) == []
 
 
+def test_each_rule_that_is_set_aside_has_its_reason_beside_it() -> None:
+    # Each mistake of the typing cases is one that the type checker has to find, as their docstring says.
+    paths = [path for path in written_by_hand("*.py") if path.name != "typing_cases.py"]
+    reason = r"(?:: [A-Z0-9, ]+|\[[a-z, -]+\])  # [\w`]"
+    assert places(rf"# (?:noq[a]|type: ignor[e])\b(?!{reason})", paths) == []
+
+
 def test_status_codes_are_named_in_one_file_of_the_server() -> None:
     server = project_files("server/*.py")
     elsewhere = [path for path in server if path != Path("server/sessions_server/rpc/errors.py")]

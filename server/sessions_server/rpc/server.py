@@ -186,4 +186,4 @@ class RpcServer:
 
 def _is_running(server: grpc.aio.Server) -> bool:
     """Whether it accepts calls. No public method reports that before the last open call has ended."""
-    return bool(server._server.is_running())  # type: ignore[attr-defined]
+    return bool(server._server.is_running())  # type: ignore[attr-defined]  # no public name

@@ -117,7 +117,7 @@ async def test_a_ping_gets_a_connection_while_all_others_are_busy(
         await store.ping()
 
     runner = store._runner
-    async with runner._connected(runner._single):  # type: ignore[attr-defined]
+    async with runner._connected(runner._single):  # type: ignore[attr-defined]  # the PostgreSQL store's own
         await ping_meanwhile()
     await store.close()
 
@@ -142,7 +142,7 @@ async def test_a_pooler_in_transaction_mode_is_named_in_one_line_and_health_says
                     try:
                         await stub.CreateSession(pb.CreateSessionRequest(user_id="u"))
                     except grpc.aio.AioRpcError as error:
-                        assert error.code() is grpc.StatusCode.UNAVAILABLE, error  # noqa: PT017
+                        assert error.code() is grpc.StatusCode.UNAVAILABLE, error  # noqa: PT017  # the call succeeds at times
                         break
                 health: Any = health_pb2_grpc.HealthStub(channel)
                 async for answer in health.Watch(health_pb2.HealthCheckRequest()):

@@ -123,7 +123,7 @@ def main(rounds: int, path: str) -> None:
         if numbers[0] < acknowledged:
             raise RuntimeError(f"commit {acknowledged} was acknowledged, and {numbers[0]} is the last")
         reached = numbers[0]
-    print(f"{rounds} kills, {reached} commits whole, {partial} in part")  # noqa: T201 - for the test
+    print(f"{rounds} kills, {reached} commits whole, {partial} in part")  # noqa: T201  # for the test
 
 
 if __name__ == "__main__":

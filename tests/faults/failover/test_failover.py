@@ -287,5 +287,5 @@ async def cut_all(postgres: Postgres) -> None:
 
 async def until_none(postgres: Postgres, rows: str) -> None:
     """Polls until there are none; there is no signal to wait for."""
-    while await postgres.fetch(f"SELECT FROM {rows}"):  # noqa: ASYNC110
+    while await postgres.fetch(f"SELECT FROM {rows}"):  # noqa: ASYNC110  # there is no signal to wait for
         await asyncio.sleep(0.01)

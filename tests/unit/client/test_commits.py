@@ -105,7 +105,7 @@ def test_a_commit_without_a_request_id_gets_one() -> None:
 
 def test_a_part_of_the_wrong_kind_is_refused_by_position() -> None:
     with pytest.raises(InvalidArgument) as refusal:
-        convert.commit_request("s", [OPERATIONS["append"], CONDITIONS["record"]])  # type: ignore[list-item]
+        convert.commit_request("s", [OPERATIONS["append"], CONDITIONS["record"]])  # type: ignore[list-item]  # that is the test
     assert [violation.field for violation in refusal.value.violations] == ["operations[1]"]
 
 
@@ -116,10 +116,10 @@ def test_a_part_of_the_wrong_kind_is_refused_by_position() -> None:
         lambda: ops.truncate(newest=1, oldest=1),
         lambda: ops.if_record(NAME),
         lambda: ops.if_record(NAME, absent=True, present=True),
-        lambda: ops.move("fly"),  # type: ignore[arg-type]
-        lambda: ops.put(NAME, "text"),  # type: ignore[arg-type]
-        lambda: ops.put("name", b""),  # type: ignore[arg-type]
-        lambda: ops.append(role="user", payload="text"),  # type: ignore[arg-type]
+        lambda: ops.move("fly"),  # type: ignore[arg-type]  # that is the test
+        lambda: ops.put(NAME, "text"),  # type: ignore[arg-type]  # that is the test
+        lambda: ops.put("name", b""),  # type: ignore[arg-type]  # that is the test
+        lambda: ops.append(role="user", payload="text"),  # type: ignore[arg-type]  # that is the test
         lambda: ops.read_session("s", at_sequence=0),
         lambda: Scope(),
         lambda: Scope(session_id="s", tenant=True),

@@ -64,7 +64,7 @@ def test_a_field_is_converted_once() -> None:
 @pytest.mark.parametrize("read", [read_record, read_record_later], ids=["at once", "later"])
 def test_a_misspelled_field_is_an_error(read: Callable[[pb.Record], Record]) -> None:
     with pytest.raises(AttributeError, match="'Record' object has no attribute 'vlaue'"):
-        _ = read(FULL).vlaue  # type: ignore[attr-defined]
+        _ = read(FULL).vlaue  # type: ignore[attr-defined]  # that is the test
 
 
 def test_none_is_not_an_empty_value() -> None:

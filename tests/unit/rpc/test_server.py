@@ -146,7 +146,7 @@ async def test_health_covers_the_server_and_the_service() -> None:
 
 async def test_health_lists_the_services() -> None:
     async with running() as server, client_of(server) as client:
-        listed = await client.health.List(health_pb2.HealthListRequest())  # type: ignore[attr-defined]
+        listed = await client.health.List(health_pb2.HealthListRequest())  # type: ignore[attr-defined]  # missing in its stubs
         assert set(listed.statuses) == {"", *(service.full_name for service in SERVICES)}
 
 

@@ -188,7 +188,7 @@ async def test_streams_that_started_together_do_not_expire_together(monkeypatch:
     monkeypatch.setattr(loop, "time", lambda: began)
     streams = Streams(STREAM_BOUNDS, longest_seconds=1)
     with opened(streams, *[ANN] * 200):
-        timers = sorted(timer.when() - began for timer in loop._scheduled)[-200:]  # type: ignore[attr-defined]
+        timers = sorted(timer.when() - began for timer in loop._scheduled)[-200:]  # type: ignore[attr-defined]  # no public name
     assert 0.7 < timers[0] < timers[-1] <= 1
     assert max(late - soon for soon, late in itertools.pairwise(timers)) < 0.05
 

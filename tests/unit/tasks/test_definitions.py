@@ -86,4 +86,4 @@ def test_unknown_names_are_reported() -> None:
     with pytest.raises(
         ValueError, match=r"The format 'xml' is not known\. It is one of openai, anthropic, mcp\."
     ):
-        tool_definitions("xml")  # type: ignore[arg-type]
+        tool_definitions("xml")  # type: ignore[arg-type]  # that is the test

@@ -101,7 +101,7 @@ def _columns(connection: Connection) -> dict[str, set[str]]:
 
 
 def _version(connection: Connection) -> str | None:
-    version: str | None = connection.execute(sa.text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()  # noqa: S608
+    version: str | None = connection.execute(sa.text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()  # noqa: S608  # a constant
     return version
 
 

@@ -23,7 +23,7 @@ def adopt(connection: Connection, tables: AbstractSet[str]) -> bool:
     """Renames the version table if the tables match that release. Returns whether they did."""
     if not tables >= {_VERSION_TABLE, *_TABLES}:
         return False
-    if connection.execute(sa.text(f"SELECT version_num FROM {_VERSION_TABLE}")).scalar() != _VERSION:  # noqa: S608
+    if connection.execute(sa.text(f"SELECT version_num FROM {_VERSION_TABLE}")).scalar() != _VERSION:  # noqa: S608  # a constant
         return False
     connection.execute(sa.text(f"ALTER TABLE {_VERSION_TABLE} RENAME TO sessions_version"))
     return True

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class PostgresSpelling(Spelling):
-    dialect = postgresql.asyncpg.dialect()  # type: ignore[no-untyped-call]
+    dialect = postgresql.asyncpg.dialect()  # type: ignore[no-untyped-call]  # it has no types
 
     def upsert(self, table: sa.Table, key: list[str]) -> sa.Insert:
         insert = postgresql.insert(table)
@@ -68,7 +68,7 @@ class PostgresSpelling(Spelling):
     def compile(self, statement: Statement) -> Compiled:
         return super().compile(statement)
 
-    @functools.cache  # noqa: B019
+    @functools.cache  # noqa: B019  # as above
     def _together(self, statements: tuple[Statement, ...]) -> tuple[str, tuple[str, ...]]:
         """Combines the statements into one, and returns its parameters: an array for each parameter of a statement."""
         parts: list[sa.CTE] = []

@@ -72,7 +72,7 @@ class SqliteSpelling(Spelling):
         row = f"({', '.join('?' * len(names))})"
         return f"WITH given ({', '.join(names)}) AS (VALUES {', '.join([row] * count)}) {text}"
 
-    @functools.cache  # noqa: B019
+    @functools.cache  # noqa: B019  # there is a single spelling, and it stays
     def _from_given(self, statement: Statement) -> tuple[tuple[str, ...], str]:
         names = self.compile(statement).names
         columns: list[sa.ColumnElement[Any]] = [sa.column(name, _selectable=_GIVEN) for name in names]

@@ -60,7 +60,7 @@ def _sessions() -> None:
                 WHERE log.tenant = sessions.tenant AND log.session_id = sessions.session_id
                 AND log.message_id IS NOT NULL
             ), 0)
-        """  # noqa: S608 - one of two constants
+        """  # noqa: S608  # one of two constants
     )
 
 
@@ -75,7 +75,7 @@ def _log() -> None:
         "sqlite": "CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER)",
         "postgresql": "CAST(extract(epoch FROM now()) * 1000000 AS BIGINT)",
     }[op.get_bind().dialect.name]
-    op.execute(f"UPDATE log SET message_time = time, time = {now} WHERE time > {now}")  # noqa: S608
+    op.execute(f"UPDATE log SET message_time = time, time = {now} WHERE time > {now}")  # noqa: S608  # one of two constants
 
 
 def _bases() -> None:
@@ -102,4 +102,4 @@ def _bases() -> None:
 def _requests() -> None:
     methods = ", ".join(f"'{method}'" for method in STATELESS)
     empty = {"sqlite": "x''", "postgresql": "''::bytea"}[op.get_bind().dialect.name]
-    op.execute(f"UPDATE requests SET answer = {empty}, sealed = 0 WHERE method NOT IN ({methods})")  # noqa: S608
+    op.execute(f"UPDATE requests SET answer = {empty}, sealed = 0 WHERE method NOT IN ({methods})")  # noqa: S608  # constants

@@ -61,7 +61,7 @@ def _rebuild_requests() -> None:
         sa.PrimaryKeyConstraint(*KEY, name="pk_requests"),
     )
     names = ", ".join(types)
-    op.execute(f"INSERT INTO new_requests ({names}) SELECT {names} FROM requests ORDER BY time")  # noqa: S608
+    op.execute(f"INSERT INTO new_requests ({names}) SELECT {names} FROM requests ORDER BY time")  # noqa: S608  # names of this file
     op.drop_table("requests")
     op.rename_table("new_requests", "requests")
     op.create_index("ix_requests_time", "requests", ["time"])

@@ -85,7 +85,7 @@ def _rebuild(table: str, columns: list[sa.Column[Any]]) -> None:
     key = sa.PrimaryKeyConstraint(*KEYS[table], name=f"pk_{table}")
     names = ", ".join(column.name for column in columns)
     op.create_table(f"new_{table}", *columns, key)
-    op.execute(f"INSERT INTO new_{table} ({names}) SELECT {names} FROM {table} ORDER BY rowid")  # noqa: S608
+    op.execute(f"INSERT INTO new_{table} ({names}) SELECT {names} FROM {table} ORDER BY rowid")  # noqa: S608  # names of this file
     op.drop_table(table)
     op.rename_table(f"new_{table}", table)
 
