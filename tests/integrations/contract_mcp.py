@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import socket
 import sys
 import uuid
 from collections.abc import AsyncIterator
@@ -20,6 +19,7 @@ from mcp_types import ResourceUpdatedNotification
 
 from sessions_client import AsyncClient, AsyncSubscription, OutOfRange
 from sessions_client.integrations.mcp import RESULT_BYTES, server
+from tests.support.ports import HOST, free_port
 
 ADDRESS = os.environ["SESSIONS_TEST_ADDRESS"]
 PROGRAM = ["-m", "sessions_client.integrations.mcp", "--target", ADDRESS]
@@ -28,20 +28,18 @@ READING = {"find_sessions", "get_session", "get_context", "get_history"}
 
 @asynccontextmanager
 async def over_http(**options: Any) -> AsyncIterator[Client]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    program = await asyncio.create_subprocess_exec(sys.executable, *PROGRAM, "--http", f"127.0.0.1:{port}")
+    port = free_port()
+    program = await asyncio.create_subprocess_exec(sys.executable, *PROGRAM, "--http", f"{HOST}:{port}")
     try:
         while True:
             try:
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
+                _, writer = await asyncio.open_connection(HOST, port)
                 writer.close()
                 break
             except OSError:
                 assert program.returncode is None
                 await asyncio.sleep(0.05)
-        async with Client(f"http://127.0.0.1:{port}/mcp", **options) as client:
+        async with Client(f"http://{HOST}:{port}/mcp", **options) as client:
             yield client
     finally:
         program.terminate()

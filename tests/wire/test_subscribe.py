@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import socket
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -13,6 +12,7 @@ import pytest
 
 from sessions_proto.v1 import sessions_pb2 as pb
 from tests.support.http2 import Http2, framed
+from tests.support.ports import HOST, free_port
 from tests.support.processes import memory_bytes
 from tests.support.server import Server, start_server
 from tests.wire.stubs import SERVICE, Caller, message, refused, set_change, struct
@@ -118,7 +118,7 @@ def test_a_stalled_reader_takes_bounded_memory_and_stops_no_writer(
 
 
 def test_ended_subscriptions_leave_nothing(tmp_path: Path) -> None:
-    metrics = free_address()
+    metrics = f"{HOST}:{free_port()}"
     with (
         start_server(tmp_path, env={"SESSIONS_METRICS_LISTEN": metrics}) as server,
         Caller(server) as caller,
@@ -132,12 +132,6 @@ def test_ended_subscriptions_leave_nothing(tmp_path: Path) -> None:
             continue
         caller.StartSession(session_id=session)
         assert next(stream).event.sequence == 2
-
-
-def free_address() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
 
 
 def open_streams(metrics: str) -> float:

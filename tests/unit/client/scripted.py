@@ -16,6 +16,7 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
 from sessions_proto.v1 import sessions_pb2 as pb
+from tests.support.ports import HOST, free_port
 
 SERVICE = pb.DESCRIPTOR.services_by_name["SessionService"]
 
@@ -77,12 +78,12 @@ class ScriptedServer:
         self.calls: list[Call] = []
         self._credentials = credentials
         self._steps: dict[str, deque[Step]] = defaultdict(deque)
-        self._port = 0
+        self._port = free_port()
         self.start()
 
     @property
     def address(self) -> str:
-        return f"127.0.0.1:{self._port}"
+        return f"{HOST}:{self._port}"
 
     def on(self, method: str, *steps: Step) -> None:
         self._steps[method].extend(steps)
@@ -104,9 +105,9 @@ class ScriptedServer:
             (grpc.method_handlers_generic_handler(SERVICE.full_name, handlers),)
         )
         if self._credentials is None:
-            self._port = self._server.add_insecure_port(self.address)
+            self._server.add_insecure_port(self.address)
         else:
-            self._port = self._server.add_secure_port(self.address, self._credentials)
+            self._server.add_secure_port(self.address, self._credentials)
         self._server.start()
 
     def stop(self) -> None:
