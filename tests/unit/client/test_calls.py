@@ -120,15 +120,17 @@ async def test_a_limit_with_a_retry_delay_is_retried(client: AsyncClient, server
 async def test_a_service_that_stays_down_is_unavailable_at_the_deadline(
     client: AsyncClient, server: ScriptedServer
 ) -> None:
-    server.on("GetSession", Failure(grpc.StatusCode.UNAVAILABLE, "Shutting down.", reason="SHUTTING_DOWN"))
+    down = Failure(grpc.StatusCode.UNAVAILABLE, "Shutting down.", reason="SHUTTING_DOWN")
+    server.on("GetSession", pb.GetSessionResponse(session=SESSION), down)
+    await client.sessions.get("s")  # so that none of the timeout below is used up to connect
     with pytest.raises(Unavailable, match="Shutting down"):
-        await client.sessions.get("s", timeout=0.5)
-    assert len(server.calls) > 1
+        await client.sessions.get("s", timeout=1)
+    assert len(server.calls) > 2
 
 
 async def test_a_closed_port_is_unavailable_too(flavour: str, server: ScriptedServer) -> None:
     server.stop()
-    client = open_client(flavour, server.address, timeout=0.5)
+    client = open_client(flavour, server.address, timeout=1)
     with pytest.raises(Unavailable):
         await client.sessions.get("s")
     await client.close()
@@ -159,10 +161,11 @@ async def test_no_answer_in_time_is_deadline_exceeded(client: AsyncClient, serve
         over.wait()
         return pb.GetSessionResponse()
 
-    server.on("GetSession", never)
+    server.on("GetSession", pb.GetSessionResponse(session=SESSION), never)
+    await client.sessions.get("s")  # so that none of the timeout below is used up to connect
     with pytest.raises(DeadlineExceeded):
-        await client.sessions.get("s", timeout=0.3)
-    assert len(server.calls) == 1
+        await client.sessions.get("s", timeout=0.5)
+    assert len(server.calls) == 2
 
 
 async def test_a_call_is_answered_once_the_server_returns(

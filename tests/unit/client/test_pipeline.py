@@ -17,6 +17,7 @@ from sessions_client import (
     AsyncClient,
     AsyncPipeline,
     DeadlineExceeded,
+    Message,
     NotFound,
     Unauthenticated,
     Unavailable,
@@ -67,8 +68,9 @@ class CommitServer:
         self, requests: Requests, context: grpc.ServicerContext
     ) -> Iterator[commits_pb.StreamCommitsResponse]:
         self.streams += 1
-        if self.begin:
-            self.begin.pop(0)(context)
+        begin = self.begin  # a test may replace it meanwhile
+        if begin:
+            begin.pop(0)(context)
         left = self.break_after.pop(0) if self.break_after else -1
         for request in requests:
             self.received += len(request.commits)
@@ -212,8 +214,17 @@ async def test_a_server_that_stays_down_is_named_at_the_deadline(
 ) -> None:
     commits.begin = [LOST.abort] * 1000
     async with client.pipeline() as p:
+        patient = asyncio.create_task(add(p, "a"))
+        while commits.streams < 2:  # noqa: ASYNC110  # then the client knows why the first one ended
+            await asyncio.sleep(0.001)
         with pytest.raises(Unavailable):
-            await p.add_message("s", role="user", content="a", timeout=0.5)
+            await p.add_message("s", role="user", content="b", timeout=0.1)
+        commits.begin = []
+        await patient
+
+
+async def add(p: AsyncPipeline, content: str) -> Message:
+    return await p.add_message("s", role="user", content=content)
 
 
 async def test_a_refused_stream_fails_writes_in_flight_and_the_next_write_opens_another(
