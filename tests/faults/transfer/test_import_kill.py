@@ -111,12 +111,14 @@ async def killed_import(folder: Path, database_url: str, clock: SharedClock) -> 
     program = ["-m", "tests.faults.transfer.short_lived_server", str(clock.path)]
     with (
         start_server(folder, env=settings(database_url), program=program) as server,
-        Client(server.address, timeout=4) as client,
+        Client(server.address) as client,
     ):
         yield client
-        with pytest.raises(Unavailable):
-            await asyncio.to_thread(import_again, client)
-        server.wait()
+        importing = asyncio.create_task(asyncio.to_thread(import_again, client))
+        await asyncio.to_thread(server.wait)
+        client.close()  # it would wait for the server's return
+        with pytest.raises(RuntimeError, match="This client is closed"):
+            await importing
 
 
 def import_again(client: Client) -> Session:
@@ -143,7 +145,7 @@ async def test_a_kill_leaves_the_session_that_was_to_be_replaced_as_it_was(
     }
     with (
         start_server(tmp_path, env=settings(database_url), clock=clock) as server,
-        Client(server.address, timeout=1) as client,
+        Client(server.address) as client,
     ):
         assert client.sessions.get("copy") == old
         assert events_of(client) == events
@@ -151,7 +153,7 @@ async def test_a_kill_leaves_the_session_that_was_to_be_replaced_as_it_was(
         assert records_of(client) == values_of("old")
         if "postgres" in database_url:  # there another server may be importing
             with pytest.raises(Unavailable, match=UNDER_WAY):
-                client.sessions.add_message("copy", role="user", content="too early")
+                client.sessions.add_message("copy", role="user", content="too early", timeout=1)
             clock.turn(seconds=LEASE / 1_000_000)
         assert await eventually(lambda: rows(database_url), lambda found: found == stored) == stored
         assert client.sessions.get("copy") == old
@@ -183,14 +185,14 @@ async def test_the_part_stored_before_a_kill_is_invisible_and_erased(
     assert await rows(database_url) == STORED
     with (
         start_server(tmp_path, env=settings(database_url), clock=clock) as server,
-        Client(server.address, timeout=1) as client,
+        Client(server.address) as client,
     ):
         with pytest.raises(NotFound):
             client.sessions.get("copy")
         assert list(client.sessions.search(metadata_filter={"c": CANARY})) == []
         if "postgres" in database_url:  # there another server may be importing
             with pytest.raises(Unavailable, match=UNDER_WAY):
-                client.sessions.create(user_id="u", session_id="copy")
+                client.sessions.create(user_id="u", session_id="copy", timeout=1)
             clock.turn(seconds=LEASE / 1_000_000)
         left = await eventually(lambda: rows(database_url), lambda found: not found)
         assert left == {}
