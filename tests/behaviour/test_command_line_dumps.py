@@ -20,6 +20,7 @@ from sessions_client import Client
 from sessions_server.dump import lines as dump_lines
 from tests.support.command_line import line_of, run, run_here, sentence_of, shown
 from tests.support.server import sqlite_url, start_server
+from tests.support.structs import nested
 
 SESSIONS = 4
 ALTERED = (
@@ -156,13 +157,6 @@ def in_first(kind: str, change: Callable[[Any], object]) -> Alter:
         return [*lines[:at], json.dumps(record).encode() + b"\n", *lines[at + 1 :]]
 
     return alter
-
-
-def nested(levels: int) -> dict[str, Any]:
-    value: dict[str, Any] = {}
-    for _ in range(levels - 1):
-        value = {"a": value}
-    return value
 
 
 def session_in(line: Any) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Self
 
 import grpc
 import pytest
-from google.protobuf.struct_pb2 import Struct
 from google.rpc import error_details_pb2, status_pb2
 
 from sessions_proto.v1 import (
@@ -155,12 +154,6 @@ def refusal_of(error: Any) -> Refusal:
     return Refusal(
         error.code().name, str(info.reason), dict(info.metadata), fields, str(error.details()), details
     )
-
-
-def struct(values: dict[str, Any]) -> Struct:
-    made = Struct()
-    made.update(values)
-    return made
 
 
 def message(content: str = "Hello", **fields: Any) -> pb.Message:

@@ -9,7 +9,8 @@ import pytest
 from google.protobuf.struct_pb2 import ListValue, Struct, Value
 
 from sessions_proto.v1 import sessions_pb2 as pb
-from tests.wire.stubs import Caller, message, refused, struct
+from tests.support.structs import struct
+from tests.wire.stubs import Caller, message, refused
 
 if TYPE_CHECKING:
     from tests.support.server import Server

@@ -9,7 +9,8 @@ import pytest
 from google.protobuf.struct_pb2 import Struct, Value
 
 from sessions_proto.v1 import sessions_pb2 as pb
-from tests.wire.stubs import Caller, refused, set_change, struct
+from tests.support.structs import nested, numbered, struct
+from tests.wire.stubs import Caller, refused, set_change
 
 BEFORE = {"name": "Ann", "items": [{"n": 1}], "object": {"a": 1}}
 
@@ -21,17 +22,6 @@ def session(caller: Caller) -> str:
     return made
 
 
-def number(value: float) -> Struct:
-    return Struct(fields={"n": Value(number_value=value)})
-
-
-def nested(levels: int) -> Struct:
-    made = Struct()
-    for _ in range(levels - 1):
-        made = Struct(fields={"a": Value(struct_value=made)})
-    return made
-
-
 def unchanged(caller: Caller, session: str) -> bool:
     return bool(caller.context(session).data == struct(BEFORE))
 
@@ -39,10 +29,10 @@ def unchanged(caller: Caller, session: str) -> bool:
 @pytest.mark.parametrize(
     "context",
     [
-        pytest.param(number(math.nan), id="nan"),
-        pytest.param(number(math.inf), id="infinity"),
-        pytest.param(number(9007199254740993), id="2^53 + 1"),
-        pytest.param(nested(33), id="33 levels"),
+        pytest.param(numbered(math.nan), id="nan"),
+        pytest.param(numbered(math.inf), id="infinity"),
+        pytest.param(numbered(9007199254740993), id="2^53 + 1"),
+        pytest.param(struct(nested(33)), id="33 levels"),
         pytest.param(Struct(fields={"a": Value()}), id="a value without a kind"),
     ],
 )
@@ -91,13 +81,13 @@ def test_accepted_values_come_back_equal(caller: Caller, session: str, value: di
 
 
 def test_32_levels_are_accepted(caller: Caller, session: str) -> None:
-    caller.SetContext(session_id=session, context=nested(32))
-    assert caller.context(session).data == nested(32)
+    caller.SetContext(session_id=session, context=struct(nested(32)))
+    assert caller.context(session).data == struct(nested(32))
 
 
 def test_a_change_that_nests_too_deep_is_refused_by_name(caller: Caller, session: str) -> None:
     caller.SetContext(session_id=session, context=struct({"a": {"b": {}}}))
-    deeper = pb.ContextChange(path="a.b.c", set=Value(struct_value=nested(31)))
+    deeper = pb.ContextChange(path="a.b.c", set=Value(struct_value=struct(nested(31))))
     refusal = refused(caller.UpdateContext, session_id=session, changes=[deeper])
     assert (refusal.code, refusal.fields) == ("INVALID_ARGUMENT", ["changes"])
 

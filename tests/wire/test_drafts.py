@@ -16,7 +16,8 @@ import pytest
 from sessions_proto.v1 import drafts_pb2 as drafts_pb, sessions_pb2 as pb
 from tests.support.clock import SharedClock
 from tests.support.server import Server, start_server
-from tests.wire.stubs import Caller, Refusal, message, refused, struct
+from tests.support.structs import struct
+from tests.wire.stubs import Caller, Refusal, message, refused
 
 WRITING, DISCARDED, ABANDONED = (
     pb.DRAFT_STATE_WRITING,

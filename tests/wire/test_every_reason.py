@@ -13,7 +13,8 @@ import pytest
 from sessions_proto.v1 import errors_pb2, records_pb2 as records_pb, sessions_pb2 as pb
 from tests.support.clock import SharedClock
 from tests.support.server import Server, start_server
-from tests.wire.stubs import Caller, Refusal, message, refusal_of, refused, set_change, struct
+from tests.support.structs import struct
+from tests.wire.stubs import Caller, Refusal, message, refusal_of, refused, set_change
 
 # Caused by the server's environment or its own faults; covered by the tests of faults and handlers.
 MADE_ELSEWHERE = {"INTERNAL", "UNAVAILABLE", "STORAGE_FULL"}

@@ -15,7 +15,8 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 
 from sessions_proto.v1 import commits_pb2 as commits_pb, records_pb2 as records_pb, sessions_pb2 as pb
-from tests.wire.stubs import Caller, message, set_change, struct
+from tests.support.structs import struct
+from tests.wire.stubs import Caller, message, set_change
 from tests.wire.transcript import Transcript
 
 GOLDEN: Final = Path(__file__).parent / "golden"

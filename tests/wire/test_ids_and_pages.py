@@ -9,7 +9,8 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 
 from sessions_proto.v1 import sessions_pb2 as pb
-from tests.wire.stubs import Caller, message, refused, set_change, struct
+from tests.support.structs import struct
+from tests.wire.stubs import Caller, message, refused, set_change
 
 BAD_IDS = [
     pytest.param("", id="empty"),

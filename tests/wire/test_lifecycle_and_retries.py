@@ -10,7 +10,8 @@ import pytest
 
 from sessions_proto.v1 import sessions_pb2 as pb
 from tests.support.server import Server, start_server
-from tests.wire.stubs import Caller, message, refusal_of, refused, set_change, struct
+from tests.support.structs import struct
+from tests.wire.stubs import Caller, message, refusal_of, refused, set_change
 
 
 @pytest.fixture

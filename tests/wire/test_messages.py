@@ -8,7 +8,8 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from sessions_proto.v1 import sessions_pb2 as pb
-from tests.wire.stubs import Caller, message, refused, struct
+from tests.support.structs import struct
+from tests.wire.stubs import Caller, message, refused
 
 
 @pytest.fixture

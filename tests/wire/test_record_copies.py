@@ -10,8 +10,9 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from sessions_proto.v1 import records_pb2, sessions_pb2 as pb
+from tests.support.structs import struct
 from tests.wire.record_stubs import MIB, Records
-from tests.wire.stubs import Caller, message, refused, struct
+from tests.wire.stubs import Caller, message, refused
 
 
 @pytest.fixture

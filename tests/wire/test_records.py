@@ -12,8 +12,9 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from sessions_proto.v1 import commits_pb2, records_pb2
+from tests.support.structs import struct
 from tests.wire.record_stubs import MIB, Records
-from tests.wire.stubs import Caller, message, refused, struct
+from tests.wire.stubs import Caller, message, refused
 
 if TYPE_CHECKING:
     from tests.support.server import Server

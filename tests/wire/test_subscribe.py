@@ -15,7 +15,8 @@ from tests.support.http2 import Http2, framed
 from tests.support.ports import HOST, free_port
 from tests.support.processes import memory_bytes
 from tests.support.server import Server, start_server
-from tests.wire.stubs import SERVICE, Caller, message, refused, set_change, struct
+from tests.support.structs import struct
+from tests.wire.stubs import SERVICE, Caller, message, refused, set_change
 
 
 @pytest.fixture

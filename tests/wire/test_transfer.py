@@ -12,7 +12,8 @@ from google.protobuf.message import DecodeError
 from sessions_client import AsyncClient, InvalidArgument, SessionData
 from sessions_proto.v1 import sessions_pb2 as pb
 from tests.support.server import Server
-from tests.wire.stubs import Caller, message, refusal_of, refused, struct
+from tests.support.structs import struct
+from tests.wire.stubs import Caller, message, refusal_of, refused
 
 Records = list[pb.ExportRecord]
 

@@ -18,7 +18,8 @@ from sessions_proto.v1 import sessions_pb2 as pb
 from sessions_server.security.keyring import create_keyring
 from tests.support.figures import show
 from tests.support.server import Server, start_server
-from tests.wire.stubs import Caller, message, struct
+from tests.support.structs import struct
+from tests.wire.stubs import Caller, message
 
 CANARIES = 10_000
 SESSIONS = 10

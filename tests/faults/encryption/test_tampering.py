@@ -17,8 +17,9 @@ import pytest
 from sessions_server.security.keyring import create_keyring
 from tests.support.figures import show
 from tests.support.server import Server, start_server
+from tests.support.structs import struct
 from tests.wire.deployments import GLOBEX, WRITER, tokens_file
-from tests.wire.stubs import Caller, Refusal, message, refused, set_change, struct
+from tests.wire.stubs import Caller, Refusal, message, refused, set_change
 
 TENANTS = {"acme": WRITER, "globex": GLOBEX}
 OWNERS = [("acme", "a"), ("acme", "b"), ("globex", "a")]

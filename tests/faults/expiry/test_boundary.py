@@ -12,7 +12,8 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from sessions_proto.v1 import sessions_pb2 as pb
 from tests.support.clock import SharedClock
 from tests.support.server import start_server
-from tests.wire.stubs import Caller, message, refusal_of, refused, set_change, struct
+from tests.support.structs import struct
+from tests.wire.stubs import Caller, message, refusal_of, refused, set_change
 
 SECRET = "what must not be seen any more"
 SPAN_SECONDS = 60

@@ -24,8 +24,9 @@ from tests.faults.expiry.probes import Stub, each
 from tests.support.clock import SharedClock
 from tests.support.figures import show
 from tests.support.server import Server, start_server
+from tests.support.structs import struct
 from tests.support.waiting import eventually
-from tests.wire.stubs import Caller, message, struct
+from tests.wire.stubs import Caller, message
 
 CANARIES = 200
 TTL_SECONDS = 60

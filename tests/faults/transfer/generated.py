@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from sessions_proto.v1 import sessions_pb2 as pb, sessions_pb2_grpc as pb_grpc
+from tests.support.structs import struct
 
 if TYPE_CHECKING:
     import random
     from collections.abc import AsyncIterator, Iterable
+
+    from google.protobuf.struct_pb2 import Struct
 
 Stub: TypeAlias = "pb_grpc.SessionServiceAsyncStub"
 Records: TypeAlias = list[pb.ExportRecord]
@@ -54,12 +56,6 @@ def without_nul(found: Any) -> Any:
     if isinstance(found, dict):
         return {without_nul(key): without_nul(item) for key, item in found.items()}
     return found
-
-
-def struct(found: dict[str, Any]) -> Struct:
-    made = Struct()
-    made.update(found)
-    return made
 
 
 def message(rng: random.Random, number: int) -> pb.Message:

@@ -21,6 +21,7 @@ from sessions_client._convert._json import (
     read_struct,
     read_value,
 )
+from tests.support.structs import nested
 
 numbers = st.integers(-MAX_SAFE_INTEGER, MAX_SAFE_INTEGER) | st.floats(-1e15, 1e15) | st.floats(-1e-3, 1e-3)
 texts = st.text(st.characters(exclude_categories=["Cs"]))
@@ -35,13 +36,6 @@ def through_the_wire(data: Any) -> dict[str, Any]:
     struct = struct_pb2.Struct()
     fill_struct(struct, data, field="context")
     return read_struct(struct_pb2.Struct.FromString(struct.SerializeToString()))
-
-
-def nested(levels: int) -> dict[str, Any]:
-    data: dict[str, Any] = {}
-    for _ in range(levels - 1):
-        data = {"a": data}
-    return data
 
 
 def refusal(data: Any) -> InvalidArgument:

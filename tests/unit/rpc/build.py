@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
-from google.protobuf.struct_pb2 import Struct, Value
 
 from sessions_proto.v1 import drafts_pb2 as drafts_pb, records_pb2 as records_pb, sessions_pb2 as pb
 from sessions_server.domain.limits import Limits
@@ -29,6 +28,7 @@ from sessions_server.domain.models import (
     StorageOptions,
 )
 from sessions_server.domain.records import Record, RecordName, Scope
+from tests.support.structs import struct
 
 LIMITS = Limits()
 TENANT = "acme"
@@ -43,24 +43,6 @@ FULL_OBJECT: JsonObject = {
     "list": [1, "two", [], {}],
     "object": {"nested": {"deep": False}},
 }
-
-
-def struct(**values: Any) -> Struct:
-    made = Struct()
-    made.update(values)
-    return made
-
-
-def numbered(number: float) -> Struct:
-    return Struct(fields={"n": Value(number_value=number)})
-
-
-def nested(levels: int) -> Struct:
-    """An object that nests this many levels, including itself."""
-    made = Struct()
-    for _ in range(levels - 1):
-        made = Struct(fields={"a": Value(struct_value=made)})
-    return made
 
 
 def full_session() -> Session:

@@ -14,7 +14,8 @@ from sessions_proto.v1 import sessions_pb2 as pb
 from sessions_server.domain.limits import MIB
 from sessions_server.domain.operations import ContextEtag
 from sessions_server.rpc.convert import content, sessions
-from tests.unit.rpc.build import LIMITS, nested, numbered, struct, wire_message
+from tests.support.structs import nested, numbered, struct
+from tests.unit.rpc.build import LIMITS, wire_message
 from tests.unit.rpc.reading import (
     BAD_PATHS,
     BAD_TIMES,
@@ -43,8 +44,8 @@ from tests.unit.rpc.reading import (
         pytest.param({"set": Value()}, ["changes[0].set"], id="a value without a kind"),
         pytest.param({"set": Value(number_value=math.inf)}, ["changes[0].set"], id="infinity"),
         pytest.param({"append": Value(number_value=-math.inf)}, ["changes[0].append"], id="minus infinity"),
-        pytest.param({"set": Value(struct_value=nested(33))}, ["changes[0].set"], id="a deep value"),
-        pytest.param({"merge": nested(33)}, ["changes[0].merge"], id="a deep merge"),
+        pytest.param({"set": Value(struct_value=struct(nested(33)))}, ["changes[0].set"], id="a deep value"),
+        pytest.param({"merge": struct(nested(33))}, ["changes[0].merge"], id="a deep merge"),
         *(
             pytest.param({"path": path, "remove": True}, ["changes[0].path"], id=name)
             for name, path in BAD_PATHS.items()
@@ -92,7 +93,7 @@ def test_unusual_keys_are_plain_keys_in_a_context(key: str) -> None:
         pytest.param({"name": "x" * 257}, ["message.name"], id="a long name"),
         pytest.param({"tool_call_id": "x" * 257}, ["message.tool_call_id"], id="a long tool call"),
         pytest.param({"data": numbered(math.nan)}, ["message.data"], id="nan in data"),
-        pytest.param({"metadata": nested(33)}, ["message.metadata"], id="deep metadata"),
+        pytest.param({"metadata": struct(nested(33))}, ["message.metadata"], id="deep metadata"),
         *(
             pytest.param({"timestamp": time}, ["message.timestamp"], id=name)
             for name, time in BAD_TIMES.items()

@@ -20,6 +20,7 @@ from sessions_server.domain.errors import DomainError
 from sessions_server.domain.operations import Verb
 from sessions_server.rpc.convert import commits, content, drafts, lists, reads, records, sessions
 from sessions_server.rpc.convert.common import read_named
+from tests.support.structs import struct
 from tests.unit.rpc.build import (
     LIMITS,
     TENANT,
@@ -28,7 +29,6 @@ from tests.unit.rpc.build import (
     full_wire_message,
     full_wire_record,
     full_write_draft,
-    struct,
     wire_name,
 )
 from tests.unit.rpc.wire_fields import leaves, settable

@@ -15,7 +15,8 @@ from sessions_server.domain.errors import InvalidRequest
 from sessions_server.domain.operations import Verb
 from sessions_server.rpc.convert import content, lists, sessions
 from sessions_server.rpc.convert.common import read_named
-from tests.unit.rpc.build import LIMITS, TENANT, nested, numbered, struct
+from tests.support.structs import nested, numbered, struct
+from tests.unit.rpc.build import LIMITS, TENANT
 from tests.unit.rpc.reading import (
     BAD_IDS,
     BAD_SPANS,
@@ -99,7 +100,7 @@ def test_an_id_may_have_128_characters_of_every_allowed_kind() -> None:
         pytest.param(create(request_id="x" * 129), ["request_id"], id="a long request id"),
         pytest.param(create(request_id="a\0b"), ["request_id"], id="nul in the request id"),
         pytest.param(create(metadata=numbered(math.nan)), ["metadata"], id="nan"),
-        pytest.param(create(metadata=nested(33)), ["metadata"], id="deep metadata"),
+        pytest.param(create(metadata=struct(nested(33))), ["metadata"], id="deep metadata"),
         pytest.param(create(metadata=struct(a="x\0")), ["metadata"], id="nul in metadata"),
         pytest.param(create(metadata=struct(**{"x\0": "a"})), ["metadata"], id="nul in a key of metadata"),
     ],

@@ -13,7 +13,8 @@ from sessions_server.domain.jsonbytes import dumps
 from sessions_server.domain.limits import MAX_SAFE_INTEGER, Limits
 from sessions_server.domain.sizes import GROWTH, struct_bytes
 from sessions_server.rpc.convert.values import Refuse, put_object, read_struct
-from tests.unit.rpc.build import FULL_OBJECT, nested, numbered
+from tests.support.structs import nested, numbered, struct
+from tests.unit.rpc.build import FULL_OBJECT
 
 if TYPE_CHECKING:
     from sessions_server.domain.models import JsonObject
@@ -134,8 +135,8 @@ def test_a_number_that_a_double_holds_exactly_is_accepted(number: float) -> None
 
 
 def test_json_may_nest_32_levels_and_no_more() -> None:
-    assert refused(nested(32)) == []
-    assert any("levels" in sentence for sentence in refused(nested(33)))
+    assert refused(struct(nested(32))) == []
+    assert any("levels" in sentence for sentence in refused(struct(nested(33))))
 
 
 def test_lists_count_as_levels_too() -> None:
