@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.support.certificates import Authority
 from tests.support.ports import free_port
 from tests.support.server import start_server
 
@@ -21,8 +22,8 @@ run("openai_agents", "file", nothing)
 """
 
 
-def imported(address: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", EMPTY, "import", "empty.db", "--target", address]
+def imported(address: str, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", EMPTY, "import", "empty.db", "--target", address, *options]
     env = {name: value for name, value in os.environ.items() if name != "SESSIONS_TOKEN"}
     return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
 
@@ -34,6 +35,19 @@ def test_an_empty_store_is_imported_only_into_a_server_that_answers(tmp_path: Pa
     address = f"127.0.0.1:{free_port()}"
     failed = imported(address)
     assert (failed.returncode, failed.stderr.count("\n"), address in failed.stderr) == (1, 1, True)
+
+
+def test_a_server_with_tls_is_reached_with_its_authority(tmp_path: Path) -> None:
+    authority = Authority()
+    pair = authority.issue()
+    for name, content in {"cert": pair.certificate, "key": pair.key, "ca": authority.certificate}.items():
+        (tmp_path / name).write_bytes(content)
+    env = {"SESSIONS_TLS_CERT": str(tmp_path / "cert"), "SESSIONS_TLS_KEY": str(tmp_path / "key")}
+    with start_server(tmp_path, env=env) as server:
+        done = imported(server.address, "--tls-ca", str(tmp_path / "ca"))
+        plain = imported(server.address)
+    assert (plain.returncode, plain.stderr.count("\n")) == (1, 1), plain.stderr
+    assert done.returncode == 0, done.stderr
 
 
 def test_an_empty_store_does_not_hide_a_missing_token(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -17,6 +16,7 @@ from typing import Any, Final, TypeAlias
 
 from sessions_client import AsyncClient, Message, NotFound, SessionsError, ops
 from sessions_client.integrations import _payloads as payloads
+from sessions_client.integrations._target import add_target, client_of
 
 _EVERYTHING: Final = 2**31 - 1
 _CONNECT_SECONDS: Final = 5
@@ -62,9 +62,7 @@ def run(framework: str, source: str, importing: Callable[[AsyncClient, str], Out
     )
     parser.add_argument("command", choices=["import"])
     parser.add_argument("source", metavar=source.upper(), help="where the conversations are")
-    parser.add_argument(
-        "--target", default="127.0.0.1:50051", help="the sessions server (default: %(default)s)"
-    )
+    add_target(parser)
     options = parser.parse_args()
     try:
         counts = asyncio.run(_all(options, importing))
@@ -79,10 +77,8 @@ def run(framework: str, source: str, importing: Callable[[AsyncClient, str], Out
 async def _all(
     options: argparse.Namespace, importing: Callable[[AsyncClient, str], Outcomes]
 ) -> Counter[Outcome]:
-    """Reads the token from the environment, because command lines are visible to others."""
     counts: Counter[Outcome] = Counter()
-    token = os.environ.get("SESSIONS_TOKEN") or None
-    async with AsyncClient(options.target, token=token, connect_timeout=_CONNECT_SECONDS) as client:
+    async with client_of(options, connect_timeout=_CONNECT_SECONDS) as client:
         # Shows a wrong address or token even if there is nothing to import.
         await client.sessions.list(limit=1)
         async for name, outcome in importing(client, options.source):
