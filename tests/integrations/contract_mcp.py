@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from mcp.client import Client
 from mcp.client.stdio import StdioServerParameters
+from mcp.server.subscriptions import ResourceUpdated
 from mcp.shared.exceptions import MCPError
 from mcp_types import ResourceUpdatedNotification
 
@@ -90,6 +91,34 @@ async def test_an_agent_makes_changes_and_reads_a_session(connect: Any) -> None:
         assert "There is no such session" in missing.content[0].text
 
 
+@pytest.mark.parametrize(
+    ("session_id", "name"),
+    [("u:1", "u:1"), ("u:1@host:99", "u%3A1%40host%3A99"), ("..", ".."), ("A.b_~", "%41.b_~")],
+)
+async def test_a_resource_is_named_by_any_session_id_and_by_its_percent_encoding(
+    session_id: str, name: str
+) -> None:
+    async with AsyncClient(ADDRESS) as sessions, Client(server(sessions)) as client:
+        await sessions.sessions.create("u", session_id=session_id, if_exists="return")
+        for uri in (f"session://{name}", f"session://{name}/history"):
+            assert (await client.read_resource(uri)).contents[0].uri == uri
+            async with client.listen(resource_subscriptions=[uri]) as updates:
+                await sessions.sessions.add_message(session_id, role="user", content="hi")
+                assert await anext(updates) == ResourceUpdated(uri=uri)
+
+
+async def test_a_refused_resource_or_filter_is_answered_with_a_sentence() -> None:
+    async with within_the_process() as client:
+        for uri, sentence in {
+            "session://missing": "There is no such session",
+            "session://a b": "Must be 1 to 128 characters",
+        }.items():
+            with pytest.raises(MCPError, match=sentence):
+                await client.read_resource(uri)
+        found: Any = await client.call_tool("find_sessions", {"metadata_filter": {"n": {"$gt": 10**40}}})
+        assert "which no double holds" in found.content[0].text
+
+
 async def test_a_read_only_server_offers_no_tool_that_changes_anything() -> None:
     async with within_the_process(read_only=True) as client:
         assert {tool.name for tool in (await client.list_tools()).tools} == READING
@@ -159,6 +188,15 @@ async def test_resources_that_cannot_be_followed_are_refused_with_a_sentence() -
                     pass
 
 
+async def test_a_stream_ends_after_the_deletion_of_one_of_its_sessions() -> None:
+    async with AsyncClient(ADDRESS) as sessions, Client(server(sessions)) as client:
+        one, other = [await session_of(sessions) for _ in range(2)]
+        uris = [f"session://{one}", f"session://{other}"]
+        async with client.listen(resource_subscriptions=uris) as updates:
+            await sessions.sessions.delete(one)
+            assert [update async for update in updates] == [ResourceUpdated(uri=f"session://{one}")]
+
+
 async def test_a_stream_ends_when_its_session_can_no_longer_be_followed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -177,6 +215,7 @@ async def test_a_stream_ends_when_its_session_can_no_longer_be_followed(
     [
         (["--target", ""], 1, "sessions-mcp: target: must be an address"),
         (["--target", "h:0"], 1, "sessions-mcp: target: the port of `h:0` must be"),
+        (["--tls-ca", "missing.pem"], 1, "sessions-mcp: tls: "),
         (["--http", ""], 2, "argument --http: give a host and a port"),
         (["--http", "h:99999"], 2, "argument --http: give a host and a port"),
     ],

@@ -7,12 +7,12 @@ session is followed before the client is answered, so no later change is missed.
 from __future__ import annotations
 
 import asyncio
-import re
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler, ResourceUpdated
 from mcp.shared.exceptions import MCPError
+from mcp.shared.uri_template import UriTemplate
 from mcp_types import (
     INVALID_PARAMS,
     EmptyResult,
@@ -32,7 +32,10 @@ if TYPE_CHECKING:
 
     from sessions_client import AsyncClient, AsyncSubscription, Event
 
-_RESOURCE: Final = re.compile(r"session://([^/]+)(/history)?")
+SESSION: Final = "session://{session_id}"
+HISTORY: Final = "session://{session_id}/history"
+_SESSION: Final = UriTemplate.parse(SESSION)
+_HISTORY: Final = UriTemplate.parse(HISTORY)
 _OF_A_HISTORY: Final = (
     "message",
     "history_cleared",
@@ -66,8 +69,10 @@ class _Updates:
         bus = InMemorySubscriptionBus()
         handler = ListenHandler(bus)
         async with AsyncExitStack() as opened:
-            for uri in dict.fromkeys(params.notifications.resource_subscriptions or ()):
-                events = await opened.enter_async_context(await self._follow(uri))
+            uris = dict.fromkeys(params.notifications.resource_subscriptions or ())
+            followed = [await opened.enter_async_context(await self._follow(uri)) for uri in uris]
+            # The handler knows its stream before these run: it does not wait before that.
+            for uri, events in zip(uris, followed, strict=True):
                 update = ResourceUpdated(uri=uri)
                 publishing = asyncio.create_task(_publish(events, update, bus, handler.close))
                 opened.callback(publishing.cancel)
@@ -99,14 +104,17 @@ class _Updates:
 
     async def _follow(self, uri: str, callback: Callable[[Event], object] | None = None) -> AsyncSubscription:
         """The events that change a resource, from now on. Raises MCPError."""
-        found = _RESOURCE.fullmatch(uri)
+        of_session, of_history = _SESSION.match(uri), _HISTORY.match(uri)
+        found = of_session or of_history
         if found is None:
             raise MCPError(
                 INVALID_PARAMS, f"There is no resource {uri!r}; give session://ID or session://ID/history."
             )
         try:
             return await self._client.sessions.subscribe(
-                found[1], event_types=_OF_A_HISTORY if found[2] else None, callback=callback
+                str(found["session_id"]),
+                event_types=_OF_A_HISTORY if of_history else None,
+                callback=callback,
             )
         except SessionsError as error:
             raise MCPError(INVALID_PARAMS, f"{uri} cannot be followed: {error}") from error
@@ -115,9 +123,8 @@ class _Updates:
 async def _publish(
     events: AsyncSubscription, update: ResourceUpdated, bus: InMemorySubscriptionBus, end: Callable[[], None]
 ) -> None:
-    try:
+    """Ends the stream with the events: after a deletion, or an error, which the client gets when it opens another."""
+    with suppress(SessionsError):
         async for _ in events:
             await bus.publish(update)
-    except SessionsError:
-        # The client gets the error when it opens another stream.
-        end()
+    end()

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, Literal
@@ -21,11 +20,13 @@ from sessions_client.integrations._extras import needs
 
 with needs("mcp", __name__):
     from mcp.server import MCPServer
-    from mcp.server.mcpserver.exceptions import ToolError
+    from mcp.server.mcpserver import ResourceSecurity
+    from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError, ToolError
     from mcp_types import ToolAnnotations
 
-from sessions_client import AsyncClient, Message, SessionsError, Set, StorageOptions
-from sessions_client.integrations._mcp_updates import add_updates
+from sessions_client import AsyncClient, Message, NotFound, SessionsError, Set, StorageOptions
+from sessions_client.integrations._mcp_updates import HISTORY, SESSION, add_updates
+from sessions_client.integrations._target import add_target, client_of
 
 RESULT_BYTES: Final = 64 * 1024
 MOST_SESSIONS: Final = 100
@@ -44,7 +45,9 @@ def server(
 ) -> MCPServer[Any]:
     """The MCP server of a client, to be run with any transport. `storage_options` is for the sessions that it
     creates."""
-    made: MCPServer[Any] = MCPServer("sessions", instructions=_INSTRUCTIONS)
+    # The SDK refuses parameters that look like paths, such as the ids `u:1` and `..`; here none becomes a path.
+    no_paths = ResourceSecurity(exempt_params={"session_id"})
+    made: MCPServer[Any] = MCPServer("sessions", instructions=_INSTRUCTIONS, resource_security=no_paths)
     _add_reading(made, client)
     add_updates(made, client)
     if not read_only:
@@ -55,9 +58,7 @@ def server(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs `sessions-mcp` over standard input and output, or over HTTP with `--http HOST:PORT`."""
     parser = argparse.ArgumentParser(prog="sessions-mcp", description="Serves sessions to agents over MCP.")
-    parser.add_argument(
-        "--target", default="127.0.0.1:50051", help="the sessions server (default: %(default)s)"
-    )
+    add_target(parser)
     parser.add_argument("--read-only", action="store_true", help="offer no tool that changes anything")
     parser.add_argument(
         "--http",
@@ -77,12 +78,11 @@ def _host_and_port(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
     if not (port.isascii() and port.isdecimal() and int(port) < 2**16):
         raise argparse.ArgumentTypeError("give a host and a port, such as 127.0.0.1:8000")
-    return host or "127.0.0.1", int(port)
+    return host.removeprefix("[").removesuffix("]") or "127.0.0.1", int(port)
 
 
 async def _serve(options: argparse.Namespace) -> None:
-    """Reads the token from the environment, because command lines are visible to others."""
-    async with AsyncClient(options.target, token=os.environ.get("SESSIONS_TOKEN") or None) as client:
+    async with client_of(options) as client:
         made = server(client, read_only=options.read_only)
         if options.http is None:
             await made.run_stdio_async()
@@ -100,13 +100,7 @@ def _add_reading(made: MCPServer[Any], client: AsyncClient) -> None:
     ) -> str:
         """Finds sessions, the last changed first: of a user, or whose metadata fits a filter such as
         {"device": "tv", "visits": {"$gte": 3}}."""
-        pager = client.sessions.search(
-            user_id=user_id,
-            metadata_filter=metadata_filter,
-            order_by="update_time desc",
-            limit=max(1, min(limit, MOST_SESSIONS)),
-        )
-        return await _result(lambda: _collected(pager))
+        return await _result(lambda: _found(client, user_id, metadata_filter, limit))
 
     @made.tool(annotations=reading)
     async def get_session(session_id: str) -> str:
@@ -123,15 +117,15 @@ def _add_reading(made: MCPServer[Any], client: AsyncClient) -> None:
         """Returns the newest messages, oldest first; before_sequence continues with earlier ones."""
         return await _result(lambda: _history(client, session_id, limit, before_sequence))
 
-    @made.resource("session://{session_id}", mime_type="application/json")
+    @made.resource(SESSION, mime_type="application/json")
     async def session_resource(session_id: str) -> str:
         """A session: its state, user, metadata and settings."""
-        return await _result(lambda: client.sessions.get(session_id))
+        return await _content(lambda: client.sessions.get(session_id))
 
-    @made.resource("session://{session_id}/history", mime_type="application/json")
+    @made.resource(HISTORY, mime_type="application/json")
     async def history_resource(session_id: str) -> str:
         """The newest messages of a session, oldest first."""
-        return await _result(lambda: _history(client, session_id, MOST_MESSAGES, None))
+        return await _content(lambda: _history(client, session_id, MOST_MESSAGES, None))
 
 
 def _add_writing(made: MCPServer[Any], client: AsyncClient, storage_options: Any) -> None:
@@ -166,7 +160,15 @@ def _add_writing(made: MCPServer[Any], client: AsyncClient, storage_options: Any
         return await _result(lambda: client.sessions.delete(session_id))
 
 
-async def _collected(pager: Any) -> dict[str, Any]:
+async def _found(
+    client: AsyncClient, user_id: str | None, metadata_filter: dict[str, Any] | None, limit: int
+) -> dict[str, Any]:
+    pager = client.sessions.search(
+        user_id=user_id,
+        metadata_filter=metadata_filter,
+        order_by="update_time desc",
+        limit=max(1, min(limit, MOST_SESSIONS)),
+    )
     return {"sessions": [each.to_dict() async for each in pager]}
 
 
@@ -176,11 +178,25 @@ async def _history(client: AsyncClient, session_id: str, limit: int, before: int
 
 
 async def _result(call: Callable[[], Awaitable[Any]]) -> str:
-    """The result of a call as JSON, cut at the limit; an error is one sentence for the model."""
+    """What a tool returns; an error is one sentence for the model."""
     try:
-        found = await call()
+        return _shortened(await call())
     except SessionsError as error:
         raise ToolError(str(error)) from error
+
+
+async def _content(call: Callable[[], Awaitable[Any]]) -> str:
+    """What a resource contains; an error is the sentence of a protocol error."""
+    try:
+        return _shortened(await call())
+    except NotFound as error:
+        raise ResourceNotFoundError(str(error)) from error
+    except SessionsError as error:
+        raise ResourceError(str(error)) from error
+
+
+def _shortened(found: Any) -> str:
+    """A value as JSON, cut at the limit."""
     plain = found.to_dict() if hasattr(found, "to_dict") else found
     text = json.dumps(plain, ensure_ascii=False)
     raw = text.encode("utf-8", "replace")
