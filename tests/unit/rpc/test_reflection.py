@@ -30,6 +30,14 @@ async def reflected(service: str, *who: str) -> AsyncIterator[Any]:
         yield method(metadata=authorization(*who))
 
 
+async def refusal_of(call: Any) -> grpc.aio.AioRpcError:
+    """How a stream is refused. Nothing is written: grpc.aio loses a status that arrives while a request is written,
+    https://github.com/grpc/grpc/issues/36066."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call.read()
+    return caught.value
+
+
 async def ask(call: Any, **question: Any) -> Any:
     await call.write(pb.ServerReflectionRequest(**question))
     return await call.read()
@@ -72,10 +80,9 @@ async def test_missing_symbols_are_not_found_and_the_stream_continues(service: s
 @pytest.mark.parametrize("service", [ALPHA, STABLE])
 async def test_it_requires_a_token_if_calls_do(service: str) -> None:
     async with reflected(service, "stranger") as call:
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await ask(call, list_services="")
-    assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
-    assert info_of(caught.value).reason == "UNAUTHENTICATED"
+        refusal = await refusal_of(call)
+    assert refusal.code() is grpc.StatusCode.UNAUTHENTICATED
+    assert info_of(refusal).reason == "UNAUTHENTICATED"
 
 
 async def test_its_streams_are_counted_and_end_with_the_server() -> None:
@@ -85,11 +92,7 @@ async def test_its_streams_are_counted_and_end_with_the_server() -> None:
         first = stub.ServerReflectionInfo(metadata=authorization(WRITER))
         await ask(first, list_services="")
         second = stub.ServerReflectionInfo(metadata=authorization(WRITER))
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await ask(second, list_services="")
-        assert info_of(caught.value).reason == "TOO_MANY_STREAMS"
+        assert info_of(await refusal_of(second)).reason == "TOO_MANY_STREAMS"
         async with asyncio.timeout(60):
             await server.stop(3600)
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await first.read()
-        assert info_of(caught.value).reason == "SHUTTING_DOWN"
+        assert info_of(await refusal_of(first)).reason == "SHUTTING_DOWN"
