@@ -74,7 +74,10 @@ async def parts(folder: Path) -> list[str]:
             ops.list_records(first, ("few", "writes"), subtree=True, order_by=newest, page_size=4),
         ]
         everywhere = Scope(all_sessions=True)
-        many = [ops.list_records(everywhere, (name, "app", "user"), page_size=RECORDS) for name in "ab"]
+        many = [
+            ops.list_records(everywhere, (name, "app", "user"), page_size=RECORDS, values_only=True)
+            for name in "ab"
+        ]
         return [
             f"the read of get_tuple: {await _read(core, few, repeats=50)}",
             f"the read of list_sessions: {await _read(core, many, repeats=1)}",

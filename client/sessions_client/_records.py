@@ -48,7 +48,7 @@ class RecordName(Model):
         object.__setattr__(self, "key", key)
 
 
-class _ConvertedLater(Model):
+class ConvertedLater(Model):
     """A model whose fields may be converted when they are first used: a program that lists a thousand records often
     needs only their values."""
 
@@ -71,7 +71,7 @@ class _ConvertedLater(Model):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Record(_ConvertedLater):
+class Record(ConvertedLater):
     """One record as it was read."""
 
     name: RecordName

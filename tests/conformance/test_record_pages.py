@@ -5,12 +5,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
+from sessions_server.domain.commit import Commit
+from sessions_server.domain.records import PutRecord
 from sessions_server.storage.record_lists import INLINE_BYTES
-from tests.conformance.harness import Harness, create
-from tests.conformance.record_harness import IN_SESSION, delete, micros, name, put, query, write
+from tests.conformance.harness import KEY, Harness, create
+from tests.conformance.record_harness import IN_SESSION, all_of, delete, micros, name, put, query, write
 from tests.conformance.test_plans import recorded_statements
 
 if TYPE_CHECKING:
+    from sessions_server.domain.ports import Cells
     from sessions_server.domain.record_reads import RecordQuery
     from sessions_server.domain.records import Record
     from tests.conformance.conftest import Opener
@@ -36,6 +41,38 @@ async def test_a_page_has_small_and_large_values_in_order(bench: Harness) -> Non
         assert [(each.name.key, each.value) for each in found] == list(values.items())
         keys = await page(bench, wanted._replace(keys_only=True))
         assert [(each.name.key, each.value) for each in keys] == [(key, b"") for key in values]
+
+
+@pytest.mark.parametrize("encrypted", [False, True], ids=["plain", "encrypted"])
+@pytest.mark.parametrize("order", ["key", "key desc", "time", "time desc"])
+async def test_pages_of_values_are_those_of_their_records(
+    bench: Harness, cells: Cells, encrypted: bool, order: str
+) -> None:
+    await bench.do(create(data_key=cells.new_key(*KEY) if encrypted else None))
+    values = {"1": b"small", "2": LARGE, "3": b"", "4": LARGE + b"y", "5": b"s" * INLINE_BYTES}
+    puts = [
+        PutRecord(name(key, scope=IN_SESSION), value, {}, "e", time=micros(9 - int(key)))
+        for key, value in values.items()
+    ]
+    await bench.commit(Commit(key=KEY, operations=tuple(puts)))
+    for some in (
+        query("c", all_sessions=True, order=order, limit=2),
+        query("c", scope=IN_SESSION, order=order, limit=2),
+        query(scope=IN_SESSION, subtree=True, order=order, limit=2),
+        query("c", scope=IN_SESSION, order=order, limit=2, refresh_ttl=True),
+    ):
+        expected = [record.value for record in await all_of(bench.store, some)]
+        assert len(expected) == len(values)
+        wanted, found, sizes = some._replace(values_only=True), list[bytes](), list[int]()
+        while True:
+            page = await bench.store.records(wanted)
+            assert page.records == ()
+            found += page.values
+            sizes.append(len(page.values))
+            if page.next is None:
+                break
+            wanted = wanted._replace(after=page.next)
+        assert (found, sizes) == (expected, [2, 2, 1])
 
 
 async def test_a_page_of_small_values_takes_one_statement(

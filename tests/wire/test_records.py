@@ -143,6 +143,21 @@ def test_lists_have_pages_filters_bounds_and_orders(records: Records) -> None:
     assert {each.value for each in records.page(keys_only=True).records} == {b""}
 
 
+def test_a_list_of_values_has_nothing_else(records: Records) -> None:
+    values = [b"first", b"", b"x" * 100_000, b"last"]
+    records.commit(
+        *(
+            records.putting(records.name(f"k{number}"), value, labels=struct({"a": 1}), value_type="t")
+            for number, value in enumerate(values)
+        )
+    )
+    wanted = [records_pb2.Record(value=value) for value in values]
+    page = records.page(values_only=True, page_size=3)
+    assert [*page.records, *records.page(values_only=True, page_token=page.next_page_token).records] == wanted
+    refusal = refused(records.page, values_only=True, keys_only=True)
+    assert (refusal.code, refusal.fields) == ("INVALID_ARGUMENT", ["values_only"])
+
+
 def test_a_subtree_and_its_collections(records: Records) -> None:
     for path in ((), ("a",), ("a", "b"), ("c",)):
         records.put(records.name("k", *path))

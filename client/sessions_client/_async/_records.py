@@ -96,6 +96,7 @@ class AsyncRecords(AsyncResource):
         filter: Mapping[str, Any] | None = None,
         order_by: str | None = None,
         keys_only: bool = False,
+        values_only: bool = False,
         refresh_ttl: bool = False,
         limit: int | None = None,
         page_size: int | None = None,
@@ -106,8 +107,8 @@ class AsyncRecords(AsyncResource):
 
         Iterating over the result fetches all pages, or the first `limit` records. `key_prefix`, `after_key` and
         `before_key` narrow it by key, `filter` by labels, with the operators of `client.sessions.search`. `order_by`
-        is `key`, `key desc`, `time` or `time desc`. `keys_only` leaves out the values. A page has at most `page_size`
-        records and about 3 MiB."""
+        is `key`, `key desc`, `time` or `time desc`. `keys_only` leaves out the values; `values_only` leaves out
+        everything else, which takes less time. A page has at most `page_size` records and about 3 MiB."""
         request = convert.list_request(
             scope,
             collection,
@@ -118,6 +119,7 @@ class AsyncRecords(AsyncResource):
             filter=filter,
             order_by=order_by,
             keys_only=keys_only,
+            values_only=values_only,
             refresh_ttl=refresh_ttl,
             page_size=page_size,
             page_token=page_token,

@@ -318,10 +318,10 @@ def _of_user(kind: tuple[str, ...], app_name: str, user_id: str) -> tuple[str, .
 
 def _of_all_sessions(kind: tuple[str, ...], app_name: str, user_id: str | None) -> dict[str, Any]:
     """The records of all sessions of a user, or of all users."""
-    everywhere = Scope(all_sessions=True)
+    every: dict[str, Any] = {"scope": Scope(all_sessions=True), "values_only": True}
     if user_id is None:
-        return {"scope": everywhere, "collection": (*kind, part(app_name)), "subtree": True}
-    return {"scope": everywhere, "collection": _of_user(kind, app_name, user_id)}
+        return {**every, "collection": (*kind, part(app_name)), "subtree": True}
+    return {**every, "collection": _of_user(kind, app_name, user_id)}
 
 
 def _own_state(key: str, app_name: str, user_id: str) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19sessions/v1/records.proto\x12\x0bsessions.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"N\n\x10GetRecordRequest\x12%\n\x04name\x18\x01 \x01(\x0b\x32\x17.sessions.v1.RecordName\x12\x13\n\x0brefresh_ttl\x18\x02 \x01(\x08\"8\n\x11GetRecordResponse\x12#\n\x06record\x18\x01 \x01(\x0b\x32\x13.sessions.v1.Record\"\xa1\x02\n\x12ListRecordsRequest\x12!\n\x05scope\x18\x01 \x01(\x0b\x32\x12.sessions.v1.Scope\x12\x12\n\ncollection\x18\x02 \x03(\t\x12\x0f\n\x07subtree\x18\x03 \x01(\x08\x12\x12\n\nkey_prefix\x18\x04 \x01(\t\x12\x11\n\tafter_key\x18\x05 \x01(\t\x12\x12\n\nbefore_key\x18\x06 \x01(\t\x12\'\n\x06\x66ilter\x18\x07 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x10\n\x08order_by\x18\x08 \x01(\t\x12\x11\n\tkeys_only\x18\t \x01(\x08\x12\x13\n\x0brefresh_ttl\x18\n \x01(\x08\x12\x11\n\tpage_size\x18\x0b \x01(\x05\x12\x12\n\npage_token\x18\x0c \x01(\t\"T\n\x13ListRecordsResponse\x12$\n\x07records\x18\x01 \x03(\x0b\x32\x13.sessions.v1.Record\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x85\x01\n\x16ListCollectionsRequest\x12!\n\x05scope\x18\x01 \x01(\x0b\x32\x12.sessions.v1.Scope\x12\x0e\n\x06prefix\x18\x02 \x03(\t\x12\x11\n\tmax_depth\x18\x03 \x01(\x05\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\"`\n\x17ListCollectionsResponse\x12,\n\x0b\x63ollections\x18\x01 \x03(\x0b\x32\x17.sessions.v1.Collection\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"c\n\x05Scope\x12\x14\n\nsession_id\x18\x01 \x01(\tH\x00\x12\x11\n\x07user_id\x18\x02 \x01(\tH\x00\x12\x10\n\x06tenant\x18\x03 \x01(\x08H\x00\x12\x16\n\x0c\x61ll_sessions\x18\x04 \x01(\x08H\x00\x42\x07\n\x05scope\"P\n\nRecordName\x12!\n\x05scope\x18\x01 \x01(\x0b\x32\x12.sessions.v1.Scope\x12\x12\n\ncollection\x18\x02 \x03(\t\x12\x0b\n\x03key\x18\x03 \x01(\t\"\xee\x02\n\x06Record\x12%\n\x04name\x18\x01 \x01(\x0b\x32\x17.sessions.v1.RecordName\x12\r\n\x05value\x18\x02 \x01(\x0c\x12\x12\n\nvalue_type\x18\x03 \x01(\t\x12\'\n\x06labels\x18\x04 \x01(\x0b\x32\x17.google.protobuf.Struct\x12(\n\x04time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x03ttl\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0c\n\x04\x65tag\x18\x07 \x01(\t\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x1a\n\nCollection\x12\x0c\n\x04path\x18\x01 \x03(\t2\x9a\x02\n\rRecordService\x12O\n\tGetRecord\x12\x1d.sessions.v1.GetRecordRequest\x1a\x1e.sessions.v1.GetRecordResponse\"\x03\x90\x02\x01\x12U\n\x0bListRecords\x12\x1f.sessions.v1.ListRecordsRequest\x1a .sessions.v1.ListRecordsResponse\"\x03\x90\x02\x01\x12\x61\n\x0fListCollections\x12#.sessions.v1.ListCollectionsRequest\x1a$.sessions.v1.ListCollectionsResponse\"\x03\x90\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19sessions/v1/records.proto\x12\x0bsessions.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"N\n\x10GetRecordRequest\x12%\n\x04name\x18\x01 \x01(\x0b\x32\x17.sessions.v1.RecordName\x12\x13\n\x0brefresh_ttl\x18\x02 \x01(\x08\"8\n\x11GetRecordResponse\x12#\n\x06record\x18\x01 \x01(\x0b\x32\x13.sessions.v1.Record\"\xb6\x02\n\x12ListRecordsRequest\x12!\n\x05scope\x18\x01 \x01(\x0b\x32\x12.sessions.v1.Scope\x12\x12\n\ncollection\x18\x02 \x03(\t\x12\x0f\n\x07subtree\x18\x03 \x01(\x08\x12\x12\n\nkey_prefix\x18\x04 \x01(\t\x12\x11\n\tafter_key\x18\x05 \x01(\t\x12\x12\n\nbefore_key\x18\x06 \x01(\t\x12\'\n\x06\x66ilter\x18\x07 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x10\n\x08order_by\x18\x08 \x01(\t\x12\x11\n\tkeys_only\x18\t \x01(\x08\x12\x13\n\x0brefresh_ttl\x18\n \x01(\x08\x12\x11\n\tpage_size\x18\x0b \x01(\x05\x12\x12\n\npage_token\x18\x0c \x01(\t\x12\x13\n\x0bvalues_only\x18\r \x01(\x08\"T\n\x13ListRecordsResponse\x12$\n\x07records\x18\x01 \x03(\x0b\x32\x13.sessions.v1.Record\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x85\x01\n\x16ListCollectionsRequest\x12!\n\x05scope\x18\x01 \x01(\x0b\x32\x12.sessions.v1.Scope\x12\x0e\n\x06prefix\x18\x02 \x03(\t\x12\x11\n\tmax_depth\x18\x03 \x01(\x05\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\"`\n\x17ListCollectionsResponse\x12,\n\x0b\x63ollections\x18\x01 \x03(\x0b\x32\x17.sessions.v1.Collection\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"c\n\x05Scope\x12\x14\n\nsession_id\x18\x01 \x01(\tH\x00\x12\x11\n\x07user_id\x18\x02 \x01(\tH\x00\x12\x10\n\x06tenant\x18\x03 \x01(\x08H\x00\x12\x16\n\x0c\x61ll_sessions\x18\x04 \x01(\x08H\x00\x42\x07\n\x05scope\"P\n\nRecordName\x12!\n\x05scope\x18\x01 \x01(\x0b\x32\x12.sessions.v1.Scope\x12\x12\n\ncollection\x18\x02 \x03(\t\x12\x0b\n\x03key\x18\x03 \x01(\t\"\xee\x02\n\x06Record\x12%\n\x04name\x18\x01 \x01(\x0b\x32\x17.sessions.v1.RecordName\x12\r\n\x05value\x18\x02 \x01(\x0c\x12\x12\n\nvalue_type\x18\x03 \x01(\t\x12\'\n\x06labels\x18\x04 \x01(\x0b\x32\x17.google.protobuf.Struct\x12(\n\x04time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x03ttl\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0c\n\x04\x65tag\x18\x07 \x01(\t\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x1a\n\nCollection\x12\x0c\n\x04path\x18\x01 \x03(\t2\x9a\x02\n\rRecordService\x12O\n\tGetRecord\x12\x1d.sessions.v1.GetRecordRequest\x1a\x1e.sessions.v1.GetRecordResponse\"\x03\x90\x02\x01\x12U\n\x0bListRecords\x12\x1f.sessions.v1.ListRecordsRequest\x1a .sessions.v1.ListRecordsResponse\"\x03\x90\x02\x01\x12\x61\n\x0fListCollections\x12#.sessions.v1.ListCollectionsRequest\x1a$.sessions.v1.ListCollectionsResponse\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -46,21 +46,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETRECORDRESPONSE']._serialized_start=217
   _globals['_GETRECORDRESPONSE']._serialized_end=273
   _globals['_LISTRECORDSREQUEST']._serialized_start=276
-  _globals['_LISTRECORDSREQUEST']._serialized_end=565
-  _globals['_LISTRECORDSRESPONSE']._serialized_start=567
-  _globals['_LISTRECORDSRESPONSE']._serialized_end=651
-  _globals['_LISTCOLLECTIONSREQUEST']._serialized_start=654
-  _globals['_LISTCOLLECTIONSREQUEST']._serialized_end=787
-  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_start=789
-  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_end=885
-  _globals['_SCOPE']._serialized_start=887
-  _globals['_SCOPE']._serialized_end=986
-  _globals['_RECORDNAME']._serialized_start=988
-  _globals['_RECORDNAME']._serialized_end=1068
-  _globals['_RECORD']._serialized_start=1071
-  _globals['_RECORD']._serialized_end=1437
-  _globals['_COLLECTION']._serialized_start=1439
-  _globals['_COLLECTION']._serialized_end=1465
-  _globals['_RECORDSERVICE']._serialized_start=1468
-  _globals['_RECORDSERVICE']._serialized_end=1750
+  _globals['_LISTRECORDSREQUEST']._serialized_end=586
+  _globals['_LISTRECORDSRESPONSE']._serialized_start=588
+  _globals['_LISTRECORDSRESPONSE']._serialized_end=672
+  _globals['_LISTCOLLECTIONSREQUEST']._serialized_start=675
+  _globals['_LISTCOLLECTIONSREQUEST']._serialized_end=808
+  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_start=810
+  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_end=906
+  _globals['_SCOPE']._serialized_start=908
+  _globals['_SCOPE']._serialized_end=1007
+  _globals['_RECORDNAME']._serialized_start=1009
+  _globals['_RECORDNAME']._serialized_end=1089
+  _globals['_RECORD']._serialized_start=1092
+  _globals['_RECORD']._serialized_end=1458
+  _globals['_COLLECTION']._serialized_start=1460
+  _globals['_COLLECTION']._serialized_end=1486
+  _globals['_RECORDSERVICE']._serialized_start=1489
+  _globals['_RECORDSERVICE']._serialized_end=1771
 # @@protoc_insertion_point(module_scope)

@@ -92,6 +92,7 @@ class ListRecordsRequest(_message.Message):
     REFRESH_TTL_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    VALUES_ONLY_FIELD_NUMBER: _builtins.int
     subtree: _builtins.bool
     """Optional. Whether to list the collections within this one too. Default: false."""
     key_prefix: _builtins.str
@@ -119,6 +120,10 @@ class ListRecordsRequest(_message.Message):
     page_token: _builtins.str
     """Optional. The `next_page_token` of the previous page, sent with the same query; only `page_size` may differ.
     Default: the first page. A token that belongs to a different query is INVALID_ARGUMENT.
+    """
+    values_only: _builtins.bool
+    """Optional. Whether to leave out every field except `value`, so that a long list takes less time. INVALID_ARGUMENT
+    together with `keys_only`. Default: false.
     """
     @_builtins.property
     def scope(self) -> Global___Scope:
@@ -151,10 +156,11 @@ class ListRecordsRequest(_message.Message):
         refresh_ttl: _builtins.bool = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        values_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "scope", b"scope"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_key", b"after_key", "before_key", b"before_key", "collection", b"collection", "filter", b"filter", "key_prefix", b"key_prefix", "keys_only", b"keys_only", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "refresh_ttl", b"refresh_ttl", "scope", b"scope", "subtree", b"subtree"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_key", b"after_key", "before_key", b"before_key", "collection", b"collection", "filter", b"filter", "key_prefix", b"key_prefix", "keys_only", b"keys_only", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "refresh_ttl", b"refresh_ttl", "scope", b"scope", "subtree", b"subtree", "values_only", b"values_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

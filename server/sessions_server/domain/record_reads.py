@@ -57,6 +57,8 @@ class RecordQuery(NamedTuple):
     order: RecordOrder = RecordOrder.KEY
     keys_only: bool = False
     """Whether to leave out the values."""
+    values_only: bool = False
+    """Whether to leave out everything else."""
     refresh_ttl: bool = False
     """Whether to restart the ttls of the records found."""
     limit: int = 100
@@ -73,9 +75,12 @@ class RecordQuery(NamedTuple):
 
 class RecordPage(NamedTuple):
     records: tuple[Record, ...]
+    """Empty if only the values were requested."""
     next: RecordPlace | None
     """Where the next page begins; None if there is none. A page may be short or even empty and still have a next
     page."""
+    values: tuple[bytes, ...] = ()
+    """The values of the records, if only these were requested."""
 
 
 class CollectionQuery(NamedTuple):

@@ -12,7 +12,7 @@ from sessions_server.rpc.convert.records import (
     read_list_collections,
     read_list_records,
 )
-from sessions_server.rpc.convert.records_encoded import encode_records
+from sessions_server.rpc.convert.records_encoded import encode_page
 
 if TYPE_CHECKING:
     from sessions_server.domain.limits import Limits
@@ -38,7 +38,7 @@ class RecordServicer:
     async def ListRecords(self, request: records_pb.ListRecordsRequest, caller: Caller) -> bytes:
         query = await read(read_list_records, request, caller, self._limits)
         page = await self._records.page(query, request.page_token, caller)
-        return encode_records(page.records, page.next_token)
+        return encode_page(page.found, page.next_token)
 
     async def ListCollections(
         self, request: records_pb.ListCollectionsRequest, caller: Caller

@@ -15,12 +15,12 @@ from sessions_server.service.record_pages import (
 
 if TYPE_CHECKING:
     from sessions_server.domain.ports import Caller, RecordStore
-    from sessions_server.domain.record_reads import CollectionQuery, RecordQuery
+    from sessions_server.domain.record_reads import CollectionQuery, RecordPage, RecordQuery
     from sessions_server.domain.records import Record, RecordName
 
 
 class ShownRecords(NamedTuple):
-    records: tuple[Record, ...]
+    found: RecordPage
     next_token: str
     """Empty only on the last page."""
 
@@ -47,7 +47,7 @@ class StoredRecords:
         """Raises InvalidRequest for a token that belongs to a different query, PermissionDenied."""
         _require_access(caller, refresh_ttl=query.refresh_ttl)
         page = await self._store.records(resume(query, token))
-        return ShownRecords(page.records, next_token(query, page))
+        return ShownRecords(page, next_token(query, page))
 
     async def collections(self, query: CollectionQuery, token: str) -> ShownCollections:
         """Raises InvalidRequest for a token that belongs to a different query."""

@@ -47,6 +47,8 @@ INLINE_BYTES: Final = 4 * 1024
 """Values up to this size are read together with their names. Others are read when it is known which fit on the page."""
 _OVERHEAD: Final = 300
 """The maximum wire size of a record besides its name, labels and value."""
+_AROUND_VALUE: Final = 20
+"""The maximum wire size of a record besides its value, if only that is returned."""
 
 
 class Page(NamedTuple, Generic[T]):
@@ -57,6 +59,7 @@ class Page(NamedTuple, Generic[T]):
 class _Shape(NamedTuple):
     """What determines a statement's text, besides the conditions on labels; everything else is a parameter."""
 
+    values_only: bool
     all_sessions: bool
     subtree: bool
     overlong: bool
@@ -69,8 +72,9 @@ class _Shape(NamedTuple):
 
 
 def find_page(connection: Connection, query: RecordQuery, *, rules: Rules, now: Micros) -> Page[Row]:
-    """A page of rows that begin with FOUND_COLUMNS and the value, None if it is large or not requested. Must run on
-    one snapshot. Raises InvalidRequest for an unsupported filter."""
+    """A page of rows that begin with FOUND_COLUMNS and the value, None if it is large or not requested; or, if only
+    values are requested, with KEY_COLUMNS and the value, None if it is large or encrypted. Must run on one snapshot.
+    Raises InvalidRequest for an unsupported filter."""
     check(query.conditions, field="filter")
     return _Search(connection, query, rules, now).page()
 
@@ -82,6 +86,7 @@ class _Search:
         self._room = rules.limits.record_page_bytes
         keys = between(query.key_prefix, query.after_key, query.before_key)
         self._shape = _Shape(
+            values_only=query.values_only,
             all_sessions=query.all_sessions,
             subtree=query.subtree,
             overlong=query.subtree and not is_exact(query.collection),
@@ -98,11 +103,12 @@ class _Search:
             "high_key": keys.high,
             "inline": -1 if query.keys_only else INLINE_BYTES,
         }
+        self._time = _TIME_OF_VALUE if query.values_only else _TIME
         self._conditions = [rules.backend.condition(each, records.c.labels) for each in query.conditions]
 
     def page(self) -> Page[Row]:
         found: list[Row] = []
-        room, candidates = self._room, self._candidates()
+        room, limit, candidates = self._room, self._query.limit, self._candidates()
         after, walk = self._query.after, Walk(self._query.limit)
         while True:
             examined, row = 0, None
@@ -110,7 +116,7 @@ class _Search:
                 examined += 1
                 if row[_BELONGS]:
                     room -= row[_BYTES]
-                    if found and (room < 0 or len(found) == self._query.limit):
+                    if found and (room < 0 or len(found) == limit):
                         return Page(found, self._place(found[-1]))
                     found.append(row)
             if row is None or examined < walk.count:
@@ -125,7 +131,7 @@ class _Search:
         _, session_id, _, records_start, collection, key = row[:KEY_WIDTH]
         if row[_BELONGS]:
             records_start = ALL_STARTS.first if self._shape.descending else ALL_STARTS.last
-        return RecordPlace(row[_TIME], collection, key, session_id, records_start)
+        return RecordPlace(row[self._time], collection, key, session_id, records_start)
 
     def _candidates(self) -> Keys | None:
         """The keys to look at one by one, if there are few."""
@@ -181,9 +187,23 @@ _SELECTED: Final = (
     sa.case((records.c.size <= _INLINE, records.c.value)).label("value"),
     _MOST_BYTES,
 )
-_BYTES: Final = len(_SELECTED) - 1
-_BELONGS: Final = len(_SELECTED)
 _TIME: Final = RECORD_COLUMNS.index(records.c.time)
+
+_SELECTED_OF_VALUES: Final = (
+    *KEY_COLUMNS,
+    sa.case((sa.and_(records.c.size <= _INLINE, records.c.sealed == 0), records.c.value)).label("value"),
+    records.c.time,
+    records.c.size + _AROUND_VALUE,
+)
+"""SQLite takes much of its time for each further column."""
+_TIME_OF_VALUE: Final = KEY_WIDTH + 1
+
+_BYTES: Final = -2
+_BELONGS: Final = -1
+
+
+def _selected(shape: _Shape) -> tuple[ColumnElement[Any], ...]:
+    return _SELECTED_OF_VALUES if shape.values_only else _SELECTED
 
 
 def _owned(shape: _Shape) -> tuple[ColumnElement[bool], ...]:
@@ -230,7 +250,7 @@ def _in_order(shape: _Shape, conditions: Iterable[ColumnElement[bool]] = ()) -> 
         wanted += _key_bounds(shape)
     else:
         ranges += _key_bounds(shape)
-    statement = sa.select(*_SELECTED, sa.and_(*wanted)).select_from(with_owners(records))
+    statement = sa.select(*_selected(shape), sa.and_(*wanted)).select_from(with_owners(records))
     return _paged(statement.where(*ranges), shape)
 
 
@@ -246,7 +266,7 @@ def _few(shape: _Shape, keys: Keys, conditions: Iterable[ColumnElement[bool]]) -
     distinct = sa.select(chosen).distinct().subquery()
     same = sa.and_(*(distinct.c[column.name] == column for column in KEY_COLUMNS))
     collections = _within() if shape.subtree else [records.c.collection == sa.bindparam("collection")]
-    statement = sa.select(*_SELECTED, sa.true()).select_from(with_owners(distinct.join(records, same)))
+    statement = sa.select(*_selected(shape), sa.true()).select_from(with_owners(distinct.join(records, same)))
     # An expression, so that SQLite does not scan the index of the list's order instead.
     statement = statement.where(*collections, *_key_bounds(shape), *_live(shape), *conditions)
     return _paged(statement, shape, unindexed=True)

@@ -5,7 +5,7 @@ A deleted session, or one erased by its ttl, has no records, whether or not they
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence as Seq
 from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
@@ -19,6 +19,7 @@ from sessions_server.storage.damage import report
 from sessions_server.storage.recent_records import read_small
 from sessions_server.storage.record_owners import FOUND_COLUMNS, FOUND_WIDTH, IS_GONE, by_name
 from sessions_server.storage.record_rows import (
+    KEY_WIDTH,
     NAME_COLUMNS,
     RECORD_WIDTH,
     StoredName,
@@ -116,6 +117,9 @@ def read_page(connection: Connection, query: RecordQuery, *, rules: Rules, now: 
     """Must run on one snapshot. Raises InvalidRequest for an unsupported filter, KeyNotAvailable, DataCorrupted."""
     instant = read_clock(connection, now)
     page = record_lists.find_page(connection, query, rules=rules, now=instant)
+    if query.values_only:
+        values = _values(connection, page.found, rules=rules, now=instant, query=query)
+        return RecordPage((), page.next, values)
     small = [read_small(row, rules) or row for row in page.found]
     waiting = [each for each in small if not isinstance(each, Record)]
     read = _read(connection, waiting, rules=rules, now=instant, query=query) if waiting else {}
@@ -174,7 +178,10 @@ def refresh_found(
     instant = _lock(connection, [record.name for record in heads.values()], rules, now)
     found = _fetched(connection, page.found, rules=rules, now=instant, query=query)
     kept = [found[name] for name in page.found if name in found]
-    return RecordPage(tuple(_refreshed(connection, kept, now=instant)), page.next)
+    after = _refreshed(connection, kept, now=instant)
+    if query.values_only:
+        return RecordPage((), page.next, tuple(record.value for record in after))
+    return RecordPage(tuple(after), page.next)
 
 
 def _lock(connection: Connection, names: Collection[RecordName], rules: Rules, now: Micros | None) -> Micros:
@@ -228,6 +235,20 @@ def _read(
         if large
         else found
     )
+
+
+def _values(
+    connection: Connection, rows: Seq[Row], *, rules: Rules, now: Micros, query: RecordQuery
+) -> tuple[bytes, ...]:
+    """The values in rows of a page of values, of which large and encrypted ones have not been read yet."""
+    found = [row[KEY_WIDTH] for row in rows]
+    waiting = {
+        place: name_in(rows[place]) for place, value in enumerate(found) if not isinstance(value, bytes)
+    }
+    read = _fetched(connection, waiting.values(), rules=rules, now=now, query=query) if waiting else {}
+    for place, name in waiting.items():
+        found[place] = read[name].value if name in read else None
+    return tuple(value for value in found if value is not None)
 
 
 def _sound(rows: Iterable[Row], *, rules: Rules, query: RecordQuery | None) -> Iterator[Record]:

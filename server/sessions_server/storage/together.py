@@ -48,6 +48,9 @@ ReadAll: TypeAlias = "Callable[[Seq[K]], Iterable[ReadResult | Exception]]"
 _SMALL = 200
 """The approximate size of a result besides its content."""
 
+_AROUND_VALUE = 20
+"""The maximum size of a record of which only the value is returned, besides it."""
+
 
 def read_together(
     connection: Connection, reads: Seq[Read], *, rules: Rules, now: Micros | None, settled: bool
@@ -166,8 +169,8 @@ def _bytes(result: ReadResult) -> int:
             return _SMALL + sum(_SMALL + body_bytes(message.body) for message in messages)
         case Record(value=value, labels=labels):
             return _SMALL + len(value) + struct_bytes(labels)
-        case RecordPage(records, _):
-            return _SMALL + _records_bytes(records)
+        case RecordPage(records, _, values):
+            return _SMALL + _records_bytes(records) + sum(map(len, values)) + _AROUND_VALUE * len(values)
         case None | LeftOut():
             return 0
         case message:

@@ -247,6 +247,7 @@ def test_every_field_of_a_put_and_of_a_list_is_sent() -> None:
         filter={"k": 1},
         order_by="time",
         keys_only=True,
+        values_only=True,
         refresh_ttl=True,
         page_size=1,
         page_token="t",

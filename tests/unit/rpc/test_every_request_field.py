@@ -98,6 +98,9 @@ FULL_LIST = records_pb.ListRecordsRequest(
     refresh_ttl=True,
     page_size=5,
 )
+VALUES_LIST = records_pb.ListRecordsRequest()
+VALUES_LIST.CopyFrom(FULL_LIST)
+VALUES_LIST.keys_only, VALUES_LIST.values_only = False, True
 COMMIT_OPERATIONS: list[tuple[commits_pb.Operation, set[str]]] = [
     (commits_pb.Operation(append=full_wire_message()), {"append.sequence", "append.create_time"}),
     *(
@@ -155,7 +158,7 @@ READ_OPERATIONS: list[tuple[commits_pb.ReadOperation, set[str]]] = [
     # Its own refresh_ttl, and where its page begins, are tested separately.
     (
         commits_pb.ReadOperation(records=FULL_LIST),
-        {"records.page_token", "refresh_ttl"},
+        {"records.page_token", "records.values_only", "refresh_ttl"},
     ),
 ]
 
@@ -274,7 +277,8 @@ REQUESTS: list[tuple[WireMessage, Callable[..., Any], set[str]]] = [
         (records_pb.GetRecordRequest(name=wire_name(**scope)), records.read_get_record, {"refresh_ttl"})
         for scope in ({"session_id": "s-1"}, {"user_id": "u-1"}, {"tenant": True})
     ),
-    (FULL_LIST, records.read_list_records, {"page_token"}),
+    (FULL_LIST, records.read_list_records, {"page_token", "values_only"}),
+    (VALUES_LIST, records.read_list_records, {"page_token", "keys_only"}),
     (
         records_pb.ListCollectionsRequest(
             scope=records_pb.Scope(all_sessions=True), prefix=["a"], max_depth=2, page_size=5

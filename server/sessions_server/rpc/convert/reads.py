@@ -26,7 +26,7 @@ from sessions_server.domain.records import Record
 from sessions_server.rpc.convert.check import Check
 from sessions_server.rpc.convert.messages import read_history_query, read_position
 from sessions_server.rpc.convert.records import Names, put_stored, read_record_query
-from sessions_server.rpc.convert.records_encoded import encode_records, field, tag
+from sessions_server.rpc.convert.records_encoded import encode_page, field, tag
 from sessions_server.rpc.convert.responses import (
     put_context,
     put_context_part,
@@ -155,7 +155,7 @@ def encode_reads(reads: Iterable[Read], found: Iterable[ReadResult], *, room: in
 def _encode(wanted: Read, found: ReadResult) -> bytes:
     if isinstance(found, RecordPage):
         token = next_token(wanted.query, found) if isinstance(wanted, ReadRecords) else ""
-        return field(_RECORDS, encode_records(found.records, token))
+        return field(_RECORDS, encode_page(found, token))
     put_read(result := commits_pb.ReadResult(), wanted, found)
     return result.SerializeToString()
 

@@ -177,6 +177,8 @@ def read_record_condition(names: Names, field: str, given: commits_pb.RecordCond
 def read_record_query(names: Names, given: records_pb.ListRecordsRequest, prefix: str = "") -> RecordQuery:
     """The query of a list, without its page. `prefix` precedes field names."""
     check = names.check
+    if given.keys_only and given.values_only:
+        check.wrong(f"{prefix}values_only", "Must not be set together with keys_only.")
     scope, all_sessions = _list_scope(names, f"{prefix}scope", given.scope)
     return RecordQuery(
         scope=scope,
@@ -189,6 +191,7 @@ def read_record_query(names: Names, given: records_pb.ListRecordsRequest, prefix
         conditions=read_filter(check, f"{prefix}filter", given.filter),
         order=_read_order(check, f"{prefix}order_by", given.order_by),
         keys_only=given.keys_only,
+        values_only=given.values_only,
         refresh_ttl=given.refresh_ttl,
         limit=read_page_size(check, f"{prefix}page_size", given.page_size),
     )

@@ -19,11 +19,10 @@ from sessions_server.rpc.convert.recent import LARGEST_BYTES, RecentStructs
 from sessions_server.rpc.convert.scalars import put_span, put_time
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from google.protobuf.descriptor import Descriptor
 
     from sessions_server.domain.models import Micros
+    from sessions_server.domain.record_reads import RecordPage
     from sessions_server.domain.records import Record, RecordName
 
 _LENGTH_DELIMITED: Final = 2
@@ -42,10 +41,15 @@ _RECENT: Final = Recent[int, "tuple[Record, bytes]"](_GENERATION_BYTES)
 returns a recent record again."""
 
 
-def encode_records(records: Iterable[Record], next_token: str) -> bytes:
+def encode_page(page: RecordPage, next_token: str) -> bytes:
     """The bytes of a ListRecordsResponse."""
     token = pb.ListRecordsResponse(next_page_token=next_token).SerializeToString()
-    return b"".join([*map(_encode, records), token])
+    return b"".join([*map(_encode, page.records), *map(_encode_value, page.values), token])
+
+
+def _encode_value(value: bytes) -> bytes:
+    """The field of a ListRecordsResponse for a record of which only the value was requested."""
+    return field(_RECORDS, field(_VALUE, value))
 
 
 def _encode(record: Record) -> bytes:
