@@ -26,7 +26,7 @@ COMMANDS: Final = {
     "update": Entry("sessions", "update", "Changes the given fields of a session, and keeps the rest."),
     "start": Entry("sessions", "start", "Starts sessions."),
     "pause": Entry("sessions", "pause", "Pauses sessions."),
-    "resume": Entry("sessions", "resume", "Resumes sessions that are paused or expired by the idle timeout."),
+    "resume": Entry("sessions", "resume", "Resumes sessions that are paused, or were idle for too long."),
     "end": Entry("sessions", "end", "Ends sessions."),
     "archive": Entry("sessions", "archive", "Archives sessions, which makes them read-only permanently."),
     "delete": Entry("sessions", "delete", "Deletes sessions with all their data."),

@@ -140,8 +140,12 @@ def update(
     id_: SessionId,
     *,
     metadata: Metadata = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="Set one metadata key: key=value.")] = None,
-    unset: Annotated[list[str] | None, typer.Option("--unset", help="Remove one metadata key.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Set one metadata key: key=value; repeatable.")
+    ] = None,
+    unset: Annotated[
+        list[str] | None, typer.Option("--unset", help="Remove one metadata key; repeatable.")
+    ] = None,
     timeout: IdleTimeout = None,
     max_messages: MaxMessages = None,
     context_window: Window = None,
@@ -182,7 +186,7 @@ def pause(ids: SessionIds, *, etag: Etag = None, terminal: Terminal) -> None:
 
 @with_terminal
 def resume(ids: SessionIds, *, etag: Etag = None, terminal: Terminal) -> None:
-    """Resumes sessions that are paused or expired by the idle timeout."""
+    """Resumes sessions that are paused, or were idle for too long."""
     _each(ids, terminal, lambda client, id_: client.sessions.resume(id_, etag=etag))
 
 
