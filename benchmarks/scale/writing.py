@@ -140,12 +140,12 @@ async def _fill_log(store: Store, keys: list[SessionKey], count: int) -> None:
 async def _transact(store: Store, batch: list[Commit], spent: Spent) -> None:
     runner = store._runner
     assert isinstance(runner, SqliteRunner)
-    loop, writing = asyncio.get_running_loop(), runner._writing
-    written, in_thread = _bytes_written(), await loop.run_in_executor(writing, time.thread_time)
+    writing = runner._writing
+    written, in_thread = _bytes_written(), await writing.submit(time.thread_time)
     started = time.process_time()
     await store.transact(lambda transaction: spent.transact(transaction, batch))
     total = time.process_time() - started
-    in_thread = await loop.run_in_executor(writing, time.thread_time) - in_thread
+    in_thread = await writing.submit(time.thread_time) - in_thread
     spent.commit.append(in_thread - spent.load[-1] - spent.decide[-1] - spent.save[-1])
     spent.hop.append(total - in_thread)
     spent.written.append(_bytes_written() - written)

@@ -12,7 +12,6 @@ import asyncio
 import os
 import sqlite3
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from enum import Enum, auto
 from functools import partial
@@ -43,6 +42,7 @@ from sessions_server.storage.sqlite.gate import GATE_SECONDS, Emptied, Gate, emp
 from sessions_server.storage.sqlite.lock import FileLock
 from sessions_server.storage.sqlite.search import Search
 from sessions_server.storage.sqlite.sentences import of_missing_log
+from sessions_server.storage.sqlite.threads import Threads
 from sessions_server.storage.sqlite.vacuum import shrink
 from sessions_server.storage.staging import give_up_all
 
@@ -100,15 +100,9 @@ class SqliteRunner(Runner):
         self._clears_gaps = clears_gaps
         self._lock = FileLock(self._path) if self._path is not None else None
         self._gaps: Gaps | None = None
-        self._writing = ThreadPoolExecutor(1, thread_name_prefix="sqlite-writer")
-        self._reading = (
-            self._writing if path is None else ThreadPoolExecutor(READERS, thread_name_prefix="sqlite-reader")
-        )
-        self._searching = (
-            self._writing
-            if path is None
-            else ThreadPoolExecutor(SEARCHES, thread_name_prefix="sqlite-search")
-        )
+        self._writing = Threads(1, "sqlite-writer")
+        self._reading = self._writing if path is None else Threads(READERS, "sqlite-reader")
+        self._searching = self._writing if path is None else Threads(SEARCHES, "sqlite-search")
         self.lane = Lane()
         self._gate = Gate()
         self._readers = Readers(self._path)
@@ -235,9 +229,9 @@ class SqliteRunner(Runner):
             failed = outcome is _Scrub.FAILED
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS) if failed else self._scrub_seconds
 
-    async def _hop(self, threads: ThreadPoolExecutor, work: Callable[[], T]) -> T:
+    async def _hop(self, threads: Threads, work: Callable[[], T]) -> T:
         try:
-            hop = asyncio.get_running_loop().run_in_executor(threads, work)
+            hop = threads.submit(work)
         except RuntimeError:  # the threads were shut down
             raise Unavailable("The store is closed; ask a server that is running.") from None
         return await hop
