@@ -112,9 +112,9 @@ def _refuse_empty_options(invocation: typer.Context) -> None:
     """An empty value nearly always comes from a shell's variable that is not set. Taken for an option that is not
     given, it would list the sessions of all users, or make a conditional write unconditional."""
     for parameter in invocation.command.params:
-        value = invocation.params.get(parameter.name or "")
+        value = invocation.params.get(parameter.name or "")  # the oldest typer has tuples for lists
         if parameter.param_type_name == "option" and (
-            value == "" or (isinstance(value, list) and "" in value)
+            value == "" or (isinstance(value, list | tuple) and "" in value)
         ):
             raise Failed(
                 f"{parameter.opts[0]} is empty. Give a value, or leave the option out.", exit_code=USAGE
