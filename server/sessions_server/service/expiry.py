@@ -79,7 +79,9 @@ class Sweeper:
     async def sweep_expiries(self) -> None:
         """Records all due expiries that were not skipped, and retries some of those."""
         if (keyring := self._keyring()) is not self._tried_with:
-            self._tried_with, self._after, self._skipped = keyring, None, 0
+            self._tried_with, self._skipped = keyring, 0
+        if not self._skipped:
+            self._after = None  # nothing was left out, and the clock may have been set back
         known, self._first_error = self._skipped, None
         await _drain(self.expire)
         if self._skipped > known:

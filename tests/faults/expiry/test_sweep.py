@@ -156,6 +156,16 @@ async def check_logs(replica: Replica, made: dict[SessionKey, tuple[StorageOptio
             assert [seen(event) for event in page.events] == expected
 
 
+async def test_expiries_are_recorded_after_the_clock_was_set_back(tmp_path: Path, clock: HandClock) -> None:
+    async with running_replica(sqlite_url(tmp_path), clock, NoKeyring()) as replica:
+        for name, created in (("ahead", 2 * LAST_SECOND), ("right", 0)):
+            clock.turn_to(Micros(START + created * SECOND))
+            await replica.writer.submit(create(key(name), OPTIONS[-1], TIMEOUTS[0]))
+            clock.turn(seconds=LAST_SECOND)
+            await replica.sweeper.sweep_expiries()
+            assert await replica.store.due(1) == [], name
+
+
 async def test_an_expiry_that_cannot_be_recorded_does_not_block_others(
     tmp_path: Path, clock: HandClock
 ) -> None:
