@@ -39,6 +39,7 @@ from sessions_server.storage.rows import (
 from sessions_server.storage.schema import contexts, erasures, log, requests, tombstones
 from sessions_server.storage.session_locks import SessionLocks
 from sessions_server.storage.statements import (
+    Lookup,
     Prepared,
     as_list,
     is_listed,
@@ -91,7 +92,7 @@ _FIND_MESSAGES: Final = Prepared(
     .join(log, is_listed(_keys, log.c.tenant, log.c.session_id, log.c.message_id))
 )
 
-_FIND_REQUESTS: Final = Prepared(
+_FIND_REQUESTS: Final = Lookup(
     sa.select(
         requests.c.tenant,
         requests.c.session_id,
@@ -101,10 +102,9 @@ _FIND_REQUESTS: Final = Prepared(
         requests.c.sealed,
         requests.c.time,
         requests.c.answer,
-    )
-    .select_from(_keys)
-    .join(requests, is_listed(_keys, requests.c.tenant, requests.c.session_id, requests.c.request_id))
-    .where(requests.c.time > sa.bindparam("since"))
+    ).where(requests.c.time > sa.bindparam("since")),
+    requests,
+    (requests.c.tenant, requests.c.session_id, requests.c.request_id),
 )
 
 _REQUEST_KINDS: Final = Kinds(
@@ -301,10 +301,10 @@ class Loader:
             return
         # Of several commits with one request id, the one equal to the first request has the messages' content.
         repeated = {(commit.key, stamp): commit for commit, stamp in stamped}
-        keys = as_list({(*commit.key, stamp.id) for commit, stamp in stamped})
+        keys = {(*commit.key, stamp.id) for commit, stamp in stamped}
         since = self.now - self._limits.request_ids_kept
         for tenant, session_id, id_, method, payload_hash, *stored in _FIND_REQUESTS.rows(
-            self._connection, keys=keys, since=since
+            self._connection, keys, since=since
         ):
             key = SessionKey(tenant, session_id)
             try:

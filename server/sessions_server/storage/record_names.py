@@ -59,7 +59,8 @@ def decode(encoded: str) -> tuple[str, ...]:
     return tuple(part.replace(_ESCAPED_END, _END).replace(_ESCAPED_ESCAPE, _ESCAPE) for part in parts)
 
 
-def stored_collection(path: Iterable[str]) -> StoredCollection:
+@lru_cache(maxsize=256)  # the records of one program are in few collections
+def stored_collection(path: tuple[str, ...]) -> StoredCollection:
     encoded = encode(path)
     raw = encoded.encode()
     if len(raw) <= _LONGEST:

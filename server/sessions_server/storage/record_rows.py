@@ -17,7 +17,7 @@ from sessions_server.storage.schema import json_text, records
 from sessions_server.storage.terms import Term
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection
 
     from sessions_server.domain.models import JsonObject, Micros
     from sessions_server.domain.ports import Cells
@@ -183,7 +183,9 @@ def row_of(record: Record, content: Content, records_start: int) -> tuple[Any, .
     )
 
 
-def term_rows(key: StoredKey, some: Iterable[Term]) -> list[tuple[Any, ...]]:
+def term_rows(key: StoredKey, some: Collection[Term]) -> list[tuple[Any, ...]]:
     """Rows of `record_terms`, in column order."""
+    if not some:
+        return []
     tail = (name_hash(key.collection, key.key), key.collection, key.key)
     return [(*key.owner, *term, *tail) for term in some]

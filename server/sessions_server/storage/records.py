@@ -34,10 +34,10 @@ from sessions_server.storage.record_rows import (
 from sessions_server.storage.schema import TEXT, record_terms, records
 from sessions_server.storage.shared_keys import contents_for_writing, lock_number
 from sessions_server.storage.statements import (
+    Lookup,
     Prepared,
     Upsert,
     as_list,
-    is_listed,
     item,
     listed,
     read_clock,
@@ -60,12 +60,8 @@ Starts: TypeAlias = "Mapping[SessionKey, int]"
 """The `records_start` of sessions; without an entry, 0."""
 
 _keys = listed("keys")
-_FIND: Final = Prepared(
-    sa.select(*HEAD_COLUMNS)
-    .select_from(_keys)
-    .join(records, is_listed(_keys, *KEY_COLUMNS))
-    .order_by(*KEY_COLUMNS)
-    .with_for_update(of=records)
+_FIND: Final = Lookup(
+    sa.select(*HEAD_COLUMNS).order_by(*KEY_COLUMNS).with_for_update(of=records), records, KEY_COLUMNS
 )
 _LOCK: Final = Prepared(
     sa.select(sa.literal_column("1"))
@@ -175,10 +171,7 @@ def load_records(
     """Loads the records with these names, and those in each prefix's collection whose keys match; if there are too
     many, one more than may be deleted. Deletes expired ones. Call it after `lock_records`."""
     by_key = {_key_in(name, starts): name for name in names}
-    found = {
-        by_key[StoredKey(*row[:KEY_WIDTH])]: row
-        for row in (_FIND.rows(connection, keys=as_list(by_key)) if by_key else ())
-    }
+    found = {by_key[StoredKey(*row[:KEY_WIDTH])]: row for row in _FIND.rows(connection, by_key)}
     for prefix in prefixes:
         found |= {
             name_from_row(row): row for row in _rows_below(connection, _key_in(prefix, starts), rules.limits)

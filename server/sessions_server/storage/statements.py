@@ -10,7 +10,7 @@ number. Whatever is specific to one database is in its `Spelling`, which is an o
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
@@ -142,6 +142,35 @@ def _fetched(cursor: Any) -> Iterator[Row]:
             yield from rows
     finally:  # the traceback of an error would keep the statement, and so keep a closed file open
         cursor.close()
+
+
+class Lookup:
+    """Selects rows of a table by their keys, given in the order of the key's columns.
+
+    A single key is compared with parameters: on SQLite, reading it from a list would take longer than finding its row.
+    """
+
+    def __init__(self, statement: sa.Select[Any], table: sa.Table, key: Sequence[sa.Column[Any]]) -> None:
+        """The statement selects from the table and has no condition on the key yet."""
+        keys = listed("keys")
+        self._names = [f"key_{index}" for index in range(len(key))]
+        self._of_many = Prepared(statement.select_from(keys).join(table, is_listed(keys, *key)))
+        self._of_one = Prepared(statement.where(*map(_equals, key, self._names)))
+
+    def rows(
+        self, connection: Connection, keys: Collection[tuple[str | int, ...]], **parameters: Any
+    ) -> Sequence[Row]:
+        if len(keys) > 1:
+            return self._of_many.rows(connection, keys=as_list(keys), **parameters)
+        rows: list[Row] = []
+        for key in keys:
+            named = dict(zip(self._names, key, strict=True))
+            rows += self._of_one.rows(connection, **named, **parameters)
+        return rows
+
+
+def _equals(column: sa.Column[Any], name: str) -> ColumnElement[bool]:
+    return column == sa.bindparam(name, type_=column.type)
 
 
 class Upsert(Prepared):
