@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
+from functools import lru_cache
 from typing import Any
 
 from sessions_client._convert import _scalars as scalars
@@ -34,8 +35,8 @@ def read_session(wire: pb.Session) -> Session:
         user_id=wire.user_id,
         state=scalars.STATES.from_wire(wire.state),
         metadata=read_struct(wire.metadata),
-        config=_read_config(wire.config),
-        storage_options=_read_storage(wire.storage_options),
+        config=_config_of(wire.config.SerializeToString()),
+        storage_options=_storage_of(wire.storage_options.SerializeToString()),
         message_count=wire.message_count,
         last_sequence=wire.last_sequence,
         etag=wire.etag,
@@ -272,7 +273,10 @@ def _flag(value: object, *, field: str) -> bool:
     return bool(value)
 
 
-def _read_config(wire: pb.SessionConfig) -> SessionConfig:
+# Every response about a session has its settings, and the sessions of a program have few different ones.
+@lru_cache(maxsize=256)
+def _config_of(encoded: bytes) -> SessionConfig:
+    wire = pb.SessionConfig.FromString(encoded)
     return SessionConfig(
         timeout=scalars.read_duration(wire.timeout) if wire.HasField("timeout") else None,
         max_messages=wire.max_messages or None,
@@ -281,7 +285,9 @@ def _read_config(wire: pb.SessionConfig) -> SessionConfig:
     )
 
 
-def _read_storage(wire: pb.StorageOptions) -> StorageOptions:
+@lru_cache(maxsize=256)
+def _storage_of(encoded: bytes) -> StorageOptions:
+    wire = pb.StorageOptions.FromString(encoded)
     return StorageOptions(
         persistence=scalars.PERSISTENCES.from_wire(wire.persistence, default=Persistence.PERMANENT),
         encryption=wire.encryption,
