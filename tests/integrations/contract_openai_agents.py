@@ -214,6 +214,15 @@ async def test_a_cleared_or_popped_image_leaves_nothing_stored(client: AsyncClie
     assert [record.name async for record in client.records.list(scope, subtree=True, keys_only=True)] == []
 
 
+async def test_a_session_that_was_deleted_begins_again(client: AsyncClient) -> None:
+    session = SessionsSession(str(uuid.uuid4()), client=client, user_id="u")
+    for number in range(3):
+        await session.add_items([user(str(number)), user("next")])
+        assert await session.get_items() == [user(str(number)), user("next")]
+        assert (await client.sessions.get(session.session_id)).user_id == "u"
+        await client.sessions.delete(session.session_id)
+
+
 @pytest.mark.parametrize("times", [1, 2])
 @pytest.mark.parametrize("kind", ["cleared", "deleted"])
 async def test_items_whose_parts_are_deleted_meanwhile_are_added_whole_or_not_at_all(

@@ -83,6 +83,8 @@ class SessionsSession(SessionABC):
         )
         self._answer: AsyncDraft | None = None
         """The response being shown, until its items are added."""
+        self._was_found = False
+        """Whether the session existed after the last commit; then the next one need not say how to create it."""
 
     @asynccontextmanager
     async def draft(self) -> AsyncIterator[AsyncDraft]:
@@ -182,15 +184,21 @@ class SessionsSession(SessionABC):
         conditions: Sequence[ops.Condition] = (),
     ) -> None:
         values = [payloads.dump(item) for item in items]
-        await payloads.commit(
-            self._client,
-            self._id,
-            values,
-            shown,
-            create=self._create,
-            before=before,
-            conditions=conditions,
-        )
+
+        async def commit(create: ops.NewSession | None) -> None:
+            await payloads.commit(
+                *(self._client, self._id, values, shown),
+                create=create,
+                before=before,
+                conditions=conditions,
+            )
+            self._was_found = True
+
+        if self._was_found:
+            with suppress(NotFound):  # deleted meanwhile
+                await commit(None)
+                return
+        await commit(self._create)
 
     async def _get_compaction_snapshot(
         self, limit: int, *, prune_prefix: Callable[[TResponseInputItem], bool] | None = None
