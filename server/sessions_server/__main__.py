@@ -15,7 +15,7 @@ try:
     from sessions_server.commands.doctor import doctor
     from sessions_server.commands.flags import with_settings
     from sessions_server.commands.keyring import keyring
-    from sessions_server.commands.running import make_gc_rare, run
+    from sessions_server.commands.running import make_gc_rare, run, use_all_descriptors
     from sessions_server.commands.share import share
     from sessions_server.commands.token import token
     from sessions_server.commands.worker import worker
@@ -41,6 +41,7 @@ def serve(*, settings: Settings) -> None:
 
     Then it finishes the calls in flight, and stops.
     """
+    use_all_descriptors()
     if settings.workers > 1:
         from sessions_server.workers.supervisor import supervise
 

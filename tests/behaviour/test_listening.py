@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import signal
+import socket
 import stat
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from sessions_client import Client
 from sessions_server.domain.errors import SetupError
 from sessions_server.exposure import check_exposure
 from sessions_server.settings import Settings
+from tests.support.ports import HOST
 from tests.support.server import start_server
 
 
@@ -30,6 +33,22 @@ def test_a_unix_socket_is_served_and_nobody_else_may_open_it(tmp_path: Path) -> 
         server.start()
         with Client(f"unix:{path}") as client:
             assert client.sessions.get(session.id).state == "created"
+
+
+FEW_DESCRIPTORS = """
+import resource, runpy, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+sys.argv = ["sessions-server", "serve"]
+runpy.run_module("sessions_server", run_name="__main__")
+"""
+
+
+def test_more_connections_are_served_than_the_soft_limit_of_open_files(tmp_path: Path) -> None:
+    with ExitStack() as opened, start_server(tmp_path, program=["-c", FEW_DESCRIPTORS]) as server:
+        for _ in range(100):
+            opened.enter_context(socket.create_connection((HOST, server.port)))
+        with Client(server.address) as client:
+            assert client.sessions.create("u").state == "created"
 
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])

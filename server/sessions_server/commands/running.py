@@ -7,7 +7,7 @@ import gc
 import logging
 import sys
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sessions_server.domain.errors import SetupError
@@ -32,6 +32,18 @@ def make_gc_rare() -> None:
     objects that reference counting frees, and an import thousands that stay; at the default thresholds the collector
     takes much of a start's and of a loaded server's CPU time."""
     gc.set_threshold(50_000, 20, 100)
+
+
+def use_all_descriptors() -> None:
+    """Raises the limit of open files to what this process may use. Each connection needs one, and the limit that most
+    systems begin with, 1,024, is for programs that use `select`."""
+    try:
+        import resource
+    except ImportError:  # on Windows, which has no such limit
+        return
+    with suppress(OSError, ValueError):  # macOS refuses its own highest value
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def new_loop() -> asyncio.AbstractEventLoop:
