@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
+import weakref
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 
 import pytest
@@ -62,3 +65,26 @@ async def test_a_shutdown_waits_for_queued_work_and_refuses_more() -> None:
     with pytest.raises(RuntimeError, match="shut down"):
         await one.submit(lambda: None)
     await asyncio.gather(*results)
+
+
+class _Held:
+    """Something that work refers to, such as a statement."""
+
+
+async def test_what_failed_work_refers_to_is_freed_without_a_garbage_collection() -> None:
+    one, held = Threads(1, "work"), list[weakref.ref[_Held]]()
+
+    def fail() -> None:
+        mine = _Held()
+        held.append(weakref.ref(mine))
+        raise ValueError
+
+    gc.disable()
+    try:
+        with suppress(ValueError):  # `pytest.raises` would keep the error
+            await one.submit(fail)
+        await one.submit(lambda: None)  # its thread is done with the first
+        assert [each() for each in held] == [None]
+    finally:
+        gc.enable()
+        one.shutdown()

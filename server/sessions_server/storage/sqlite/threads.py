@@ -72,6 +72,7 @@ class Threads:
             error = raised
         with suppress(RuntimeError):  # the loop was closed meanwhile
             job.loop.call_soon_threadsafe(self._end, job.result, outcome, error)
+        del error, job  # the traceback refers to this call, and all would stay until a garbage collection
 
     def _end(self, result: asyncio.Future[Any], outcome: object, error: BaseException | None) -> None:
         self._unfinished -= 1
