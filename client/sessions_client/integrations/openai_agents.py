@@ -184,21 +184,15 @@ class SessionsSession(SessionABC):
         conditions: Sequence[ops.Condition] = (),
     ) -> None:
         values = [payloads.dump(item) for item in items]
-
-        async def commit(create: ops.NewSession | None) -> None:
-            await payloads.commit(
-                *(self._client, self._id, values, shown),
-                create=create,
-                before=before,
-                conditions=conditions,
-            )
-            self._was_found = True
-
+        commit = functools.partial(
+            payloads.commit, self._client, self._id, values, shown, before=before, conditions=conditions
+        )
         if self._was_found:
             with suppress(NotFound):  # deleted meanwhile
-                await commit(None)
+                await commit(create=None)
                 return
-        await commit(self._create)
+        await commit(create=self._create)
+        self._was_found = True
 
     async def _get_compaction_snapshot(
         self, limit: int, *, prune_prefix: Callable[[TResponseInputItem], bool] | None = None
